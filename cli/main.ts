@@ -1,0 +1,2 @@
+/** Entry point of the `lethe` command. */
+export {};
