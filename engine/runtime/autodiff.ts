@@ -1,0 +1,102 @@
+import { add } from "../../kernels/elementwise.ts";
+import { type Value, formatType, sameShape, elementCount } from "../../kernels/kernel.ts";
+import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
+
+/**
+ * Reverse-mode differentiation: records the gradient of `of` for each of `wanted` on the same graph.
+ *
+ * Only nodes between the two are visited: downstream of a wanted value and upstream of `of`. Nodes of a recompute region
+ * are recorded a second time before their gradients, from the region's inputs.
+ *
+ * @param seed cotangent of `of`; without it `of` must be a scalar and the seed is 1.
+ * @returns one value per wanted one, of its shape; undefined where `of` does not depend on it.
+ * @throws Error if an op on the way has no gradient, naming it and its module path.
+ */
+export function gradients(graph: Graph, of: Value, wanted: readonly Value[], seed?: Value): (GraphValue | undefined)[] {
+  const target = asGraphValue(of);
+  const leaves = wanted.map(asGraphValue);
+  if (seed === undefined && elementCount(target.type.shape) !== 1) {
+    throw new Error(`gradients: "${target.name}" is ${formatType(target.type)}, not a scalar; give a seed`);
+  }
+  if (seed !== undefined && !sameShape(seed.type.shape, target.type.shape)) {
+    throw new Error(`gradients: the seed is ${formatType(seed.type)} but "${target.name}" is ${formatType(target.type)}`);
+  }
+  const onPath = nodesBetween(graph, leaves, target);
+  const cotangents = new Map<GraphValue, GraphValue>();
+  const accumulate = (value: GraphValue, cotangent: Value) => {
+    const known = cotangents.get(value);
+    cotangents.set(value, asGraphValue(known ? add(graph, known, cotangent) : cotangent));
+  };
+  accumulate(target, seed ?? graph.constant("gradient.seed", target.type.shape, new Float32Array([1])));
+
+  const replay = new Replay(graph, onPath);
+  const wantedSet = new Set(leaves);
+  const nodes = graph.nodes.slice(0, target.node.id + 1).reverse();
+  for (const node of nodes) {
+    if (!onPath.has(node.id) || !node.kernel) continue;
+    const dy = node.outputs.map((v) => cotangents.get(v));
+    if (dy.every((v) => v === undefined)) continue;
+    if (!node.kernel.gradient) throw new Error(`gradients: op "${node.kernel.name}" (${node.name}) has no gradient rule`);
+    const needs = node.inputs.map((v) => v !== undefined && (onPath.has(v.node.id) || wantedSet.has(v)));
+    const inputs = node.inputs.map((v) => v && replay.value(v, node));
+    const outputs = node.outputs.map((v) => replay.value(v, node));
+    const dx = graph.scope(`gradient.${node.name}`, () => node.kernel!.gradient!(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }));
+    node.inputs.forEach((input, i) => {
+      if (!needs[i] || !input) return;
+      const cotangent = dx[i];
+      if (!cotangent) throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave no gradient for input ${i} (${input.name}), which lies between the loss and a wanted input`);
+      if (!sameShape(cotangent.type.shape, input.type.shape)) {
+        throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
+      }
+      accumulate(input, cotangent);
+    });
+    if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
+  }
+  return leaves.map((v) => cotangents.get(v));
+}
+
+function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: GraphValue): Set<number> {
+  const downstream = new Set(leaves.map((v) => v.node.id));
+  for (const node of graph.nodes) {
+    if (node.inputs.some((v) => v !== undefined && downstream.has(v.node.id))) downstream.add(node.id);
+  }
+  const upstream = new Set<number>([target.node.id]);
+  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+    if (upstream.has(node.id)) for (const v of node.inputs) if (v) upstream.add(v.node.id);
+  }
+  return new Set([...downstream].filter((id) => upstream.has(id)));
+}
+
+/** Second recording of recompute regions, on demand and once per region. */
+class Replay {
+  private readonly copies = new Map<number, Map<GraphValue, GraphValue>>();
+  private readonly byRegion = new Map<number, GraphNode[]>();
+
+  constructor(private readonly graph: Graph, onPath: ReadonlySet<number>) {
+    for (const node of graph.nodes) {
+      if (node.region === undefined) continue;
+      // A region that no gradient passes through is never replayed.
+      const list = this.byRegion.get(node.region) ?? [];
+      list.push(node);
+      this.byRegion.set(node.region, list);
+    }
+    for (const [region, list] of this.byRegion) if (!list.some((n) => onPath.has(n.id))) this.byRegion.delete(region);
+  }
+
+  /** What a gradient rule of `user` should read for `value`: the copy if both belong to one region, the value itself otherwise. */
+  value(value: GraphValue, user: GraphNode): GraphValue {
+    const region = user.region;
+    if (region === undefined || value.node.region !== region) return value;
+    let copies = this.copies.get(region);
+    if (!copies) {
+      copies = new Map();
+      this.copies.set(region, copies);
+      for (const node of this.byRegion.get(region)!) {
+        const inputs = node.inputs.map((v) => v && (copies!.get(v) ?? v));
+        const outputs = this.graph.scope(`recompute.${node.name}`, () => this.graph.apply(node.kernel!, inputs, node.attributes));
+        node.outputs.forEach((v, i) => copies!.set(v, outputs[i]!));
+      }
+    }
+    return copies.get(value)!;
+  }
+}

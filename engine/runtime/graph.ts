@@ -1,0 +1,157 @@
+import { type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Where a leaf's numbers come from. */
+export type Leaf =
+  /** Written before each run by its name. */
+  | { readonly kind: "input" }
+  /** Looked up by its name when the program is made: a weight. */
+  | { readonly kind: "parameter" }
+  /** A tensor that lives on the device across runs: state. */
+  | { readonly kind: "tensor"; readonly tensor: Tensor }
+  /** A few numbers known when the graph is recorded. */
+  | { readonly kind: "constant"; readonly data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> };
+
+export interface GraphNode {
+  /** Position in recording order, which is a topological order. */
+  readonly id: number;
+  readonly name: string;
+  readonly inputs: readonly (GraphValue | undefined)[];
+  readonly outputs: readonly GraphValue[];
+  readonly leaf?: Leaf;
+  readonly kernel?: Kernel;
+  readonly attributes: Attributes;
+  /** Innermost recompute region this node was recorded in, if any. */
+  readonly region?: number;
+}
+
+export interface GraphValue extends Value {
+  readonly node: GraphNode;
+  readonly output: number;
+}
+
+/**
+ * A recorded computation: ops applied to leaves, with shapes inferred as they are recorded and named by module path.
+ * Nothing touches a device until a Program is made of it.
+ */
+export class Graph implements Recorder {
+  readonly nodes: GraphNode[] = [];
+  /** Values captured by module path (`capture`), for comparison with a reference run. */
+  readonly captured = new Map<string, GraphValue>();
+  private readonly leaves = new Map<string, GraphValue>();
+  private path: string[] = [];
+  private region: number | undefined;
+  private regionCount = 0;
+
+  /** The module path of what is being recorded, `a.b.c`. */
+  get modulePath(): string {
+    return this.path.join(".");
+  }
+
+  /** Records `body` below the module path `name` (which may itself hold dots) and captures the value it returns under that path. */
+  scope<T>(name: string, body: () => T): T {
+    this.path.push(name);
+    try {
+      const result = body();
+      if (isValue(result)) this.captured.set(this.modulePath, asGraphValue(result));
+      return result;
+    } finally {
+      this.path.pop();
+    }
+  }
+
+  /**
+   * Records `body` as a recompute region: when a gradient passes through it, its inner values are computed again from
+   * the region's inputs, so they need not stay in memory between the two passes.
+   */
+  recompute<T>(body: () => T): T {
+    const outer = this.region;
+    this.region = ++this.regionCount;
+    try {
+      return body();
+    } finally {
+      this.region = outer;
+    }
+  }
+
+  /** Captures a value under the module path joined with `name`. */
+  capture(name: string, value: Value): void {
+    this.captured.set([...this.path, name].join("."), asGraphValue(value));
+  }
+
+  /** A leaf written before each run. @throws Error if the name is taken by a leaf of another type. */
+  input(name: string, type: TensorType): GraphValue {
+    return this.leafOnce(name, type, { kind: "input" });
+  }
+
+  /** A weight, bound by its name when the program is made. Asking twice gives the same value. */
+  parameter(name: string, type: TensorType): GraphValue {
+    return this.leafOnce(name, type, { kind: "parameter" });
+  }
+
+  /** A tensor that lives on the device across runs. */
+  tensor(tensor: Tensor): GraphValue {
+    return this.leafOnce(tensor.name, tensor.type, { kind: "tensor", tensor });
+  }
+
+  /** Numbers known now; `shape` must hold exactly `data.length` elements. */
+  constant(name: string, shape: Shape, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): GraphValue {
+    if (elementCount(shape) !== data.length) throw new ShapeError("constant", `"${name}" has ${data.length} numbers for shape [${shape.join(",")}]`);
+    return this.record(name, [], [{ shape, dtype: data instanceof Float32Array ? "f32" : "u32" }], {}, undefined, { kind: "constant", data })[0]!;
+  }
+
+  apply<A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A): GraphValue[] {
+    const values = inputs.map((v) => (v === undefined ? undefined : asGraphValue(v)));
+    let types: TensorType[];
+    try {
+      types = kernel.infer(values.map((v) => v?.type), attributes);
+    } catch (error) {
+      if (!(error instanceof ShapeError)) throw error;
+      const where = this.modulePath ? ` (in ${this.modulePath})` : "";
+      const from = values.map((v) => (v ? `${v.name}: ${formatType(v.type)}` : "absent")).join(", ");
+      error.message = `${error.message}${where}; inputs: ${from}`;
+      throw error;
+    }
+    const name = [...this.path, kernel.name].join(".");
+    return this.record(name, values, types, attributes, kernel as unknown as Kernel, undefined);
+  }
+
+  private leafOnce(name: string, type: TensorType, leaf: Leaf): GraphValue {
+    const known = this.leaves.get(name);
+    if (known) {
+      const same = formatType(known.type) === formatType(type) && known.node.leaf!.kind === leaf.kind;
+      if (!same) throw new ShapeError("graph", `leaf "${name}" is asked for as ${leaf.kind} ${formatType(type)} but exists as ${known.node.leaf!.kind} ${formatType(known.type)}`);
+      return known;
+    }
+    const value = this.record(name, [], [type], {}, undefined, leaf)[0]!;
+    this.leaves.set(name, value);
+    return value;
+  }
+
+  private record(name: string, inputs: (GraphValue | undefined)[], types: TensorType[], attributes: Attributes, kernel: Kernel | undefined, leaf: Leaf | undefined): GraphValue[] {
+    const outputs: GraphValue[] = [];
+    const node: GraphNode = {
+      id: this.nodes.length,
+      name,
+      inputs,
+      outputs,
+      attributes,
+      ...(kernel && { kernel }),
+      ...(leaf && { leaf }),
+      ...(this.region !== undefined && !leaf && { region: this.region }),
+    };
+    types.forEach((type, output) => outputs.push({ type, name: types.length > 1 ? `${name}#${output}` : name, node, output }));
+    this.nodes.push(node);
+    return outputs;
+  }
+}
+
+function isValue(x: unknown): x is Value {
+  return typeof x === "object" && x !== null && "node" in x && "output" in x && "type" in x;
+}
+
+/** A Value handed back by a kernel's gradient or a model is always one of the graph's own. */
+export function asGraphValue(value: Value): GraphValue {
+  if (!isValue(value)) throw new TypeError(`not a value of a graph: ${String(value)}`);
+  return value as GraphValue;
+}

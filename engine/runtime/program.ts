@@ -1,0 +1,241 @@
+import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import type { Device } from "./device.ts";
+import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
+import { planMemory } from "./memory-plan.ts";
+import type { CompiledPipeline } from "./pipelines.ts";
+import type { Profile } from "./profile.ts";
+import { type Schedule, type Step, makeSchedule } from "./schedule.ts";
+import { packParams } from "./shader.ts";
+import { BufferUsage, type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
+
+export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+export interface ProgramOptions {
+  /** What can be read after a run, by name. */
+  readonly outputs: Readonly<Record<string, Value>>;
+  /** Copied into a tensor at the end of every run: how state is carried from run to run. */
+  readonly assigns?: readonly (readonly [Tensor, Value])[];
+  /** The tensor of each parameter leaf. Needed if the graph has any. */
+  readonly parameters?: (name: string, type: TensorType) => Tensor;
+  /** Fill every intermediate buffer with NaN before each run, so that an element no shader writes shows. For tests. */
+  readonly poison?: boolean;
+  readonly label?: string;
+}
+
+interface BoundDispatch {
+  readonly step: Step;
+  readonly compiled: CompiledPipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly workgroups: readonly [number, number, number];
+}
+
+const UNIFORM_ALIGNMENT = 256; // WebGPU's default minUniformBufferOffsetAlignment
+
+/**
+ * A graph made ready for a device: pipelines compiled, memory planned and allocated, bind groups made once.
+ * A run is one command encoder and one submission.
+ */
+export class Program {
+  private readonly owned: GPUBuffer[] = [];
+  private readonly inputs = new Map<string, { type: TensorType; buffer: GPUBuffer }>();
+  private readonly outputs: ReadonlyMap<string, GraphValue>;
+  private readonly buffers = new Map<GraphValue, GPUBuffer>();
+  private slotBuffers: GPUBuffer[] = [];
+  private dispatches: BoundDispatch[] = [];
+  /** Bytes this program allocated: shared intermediates, inputs, constants and uniforms; weights and state not included. */
+  allocatedBytes = 0;
+
+  private constructor(readonly device: Device, private readonly schedule: Schedule, private readonly options: ProgramOptions) {
+    this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
+  }
+
+  /**
+   * Compiles and allocates. @throws ShaderCompileError; GpuError when memory runs out; Error for a parameter whose tensor
+   * has another type than the graph expects, or a tensor larger than one binding of this device.
+   */
+  static async create(device: Device, graph: Graph, options: ProgramOptions): Promise<Program> {
+    const wanted = [...Object.values(options.outputs), ...(options.assigns ?? []).map(([, v]) => v)];
+    const schedule = makeSchedule(graph, wanted, device.capabilities);
+    const program = new Program(device, schedule, options);
+    const compiled = await Promise.all(schedule.steps.flatMap((s) => s.plan.dispatches).map((d) => device.pipelines.get(d)));
+    await device.withErrorScope(`program ${options.label ?? ""}`, async () => {
+      program.allocate();
+      program.bind(compiled);
+    });
+    return program;
+  }
+
+  get dispatchCount(): number {
+    return this.dispatches.length;
+  }
+
+  /** Ops in running order, for cost tables. */
+  get nodes(): readonly GraphNode[] {
+    return this.schedule.steps.map((s) => s.node);
+  }
+
+  private newBuffer(bytes: number, usage: number, label: string): GPUBuffer {
+    const buffer = this.device.createBuffer(bytes, usage, label);
+    this.owned.push(buffer);
+    this.allocatedBytes += bytes;
+    return buffer;
+  }
+
+  private allocate(): void {
+    for (const node of this.schedule.leaves) this.bindLeaf(node);
+    const plan = planMemory(this.schedule.intervals, this.device.bufferSharing);
+    const limit = this.device.capabilities.maxStorageBufferBindingSize;
+    this.schedule.intermediates.forEach((v) => {
+      if (byteLength(v.type) > limit) throw new Error(`"${v.name}" is ${formatType(v.type)}, ${byteLength(v.type)} bytes; this device binds at most ${limit}`);
+    });
+    this.slotBuffers = plan.slots.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    this.schedule.intermediates.forEach((v, i) => this.buffers.set(v, this.slotBuffers[plan.slotOf[i]!]!));
+    this.scratchBuffers = this.schedule.scratchInterval.map((list) => list.map((i) => this.slotBuffers[plan.slotOf[i]!]!));
+  }
+
+  private scratchBuffers: GPUBuffer[][] = [];
+
+  private bindLeaf(node: GraphNode): void {
+    const value = node.outputs[0]!;
+    const leaf = node.leaf!;
+    const bytes = byteLength(value.type);
+    switch (leaf.kind) {
+      case "input": {
+        const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
+        this.inputs.set(node.name, { type: value.type, buffer });
+        this.buffers.set(value, buffer);
+        return;
+      }
+      case "constant": {
+        const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
+        this.device.gpu.queue.writeBuffer(buffer, 0, leaf.data);
+        this.buffers.set(value, buffer);
+        return;
+      }
+      case "tensor":
+        this.buffers.set(value, leaf.tensor.buffer);
+        return;
+      case "parameter": {
+        if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
+        const tensor = this.options.parameters(node.name, value.type);
+        if (formatType(tensor.type) !== formatType(value.type)) throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
+        this.buffers.set(value, tensor.buffer);
+      }
+    }
+  }
+
+  private bind(compiled: readonly CompiledPipeline[]): void {
+    const { gpu } = this.device;
+    const blocks: ArrayBuffer[] = [];
+    let uniformBytes = 0;
+    const offsets: number[] = [];
+    let next = 0;
+    for (const { plan, node } of this.schedule.steps) {
+      for (const dispatch of plan.dispatches) {
+        const { uniform } = compiled[next++]!.reflection;
+        if (!uniform && Object.keys(dispatch.params).length > 0) throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
+        const block = uniform ? packParams(uniform.fields, dispatch.params) : new ArrayBuffer(0);
+        offsets.push(uniformBytes);
+        blocks.push(block);
+        uniformBytes += Math.ceil(Math.max(block.byteLength, 1) / UNIFORM_ALIGNMENT) * UNIFORM_ALIGNMENT;
+      }
+    }
+    const uniforms = this.newBuffer(Math.max(16, uniformBytes), BufferUsage.uniform, "params");
+    const packed = new Uint8Array(Math.max(16, uniformBytes));
+    blocks.forEach((b, i) => packed.set(new Uint8Array(b), offsets[i]!));
+    gpu.queue.writeBuffer(uniforms, 0, packed);
+
+    next = 0;
+    this.schedule.steps.forEach((step, stepIndex) => {
+      for (const dispatch of step.plan.dispatches) {
+        const pipeline = compiled[next]!;
+        const { storage, uniform } = pipeline.reflection;
+        const entries: GPUBindGroupEntry[] = storage.map((s) => {
+          const binding = dispatch.bindings[s.name];
+          if (binding === undefined) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has a variable "${s.name}" that its dispatch does not bind`);
+          return { binding: s.binding, resource: { buffer: this.resolve(binding, step.node, stepIndex) } };
+        });
+        const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
+        if (unknown) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has no variable "${unknown}"`);
+        if (uniform) entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size: Math.max(16, blocks[next]!.byteLength) } });
+        const bindGroup = gpu.createBindGroup({ label: step.node.name, layout: pipeline.layout, entries });
+        this.dispatches.push({ step, compiled: pipeline, bindGroup, workgroups: dispatch.workgroups });
+        next++;
+      }
+    });
+  }
+
+  private resolve(binding: Binding, node: GraphNode, step: number): GPUBuffer {
+    if (binding === "nothing") return this.device.nothing;
+    if ("scratch" in binding) return this.scratchBuffers[step]![binding.scratch]!;
+    const value = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
+    if (!value) return this.device.nothing;
+    return this.bufferOf(value);
+  }
+
+  private bufferOf(value: GraphValue): GPUBuffer {
+    const buffer = this.buffers.get(this.schedule.storage(value));
+    if (!buffer) throw new Error(`"${value.name}" has no memory: it is not computed by this program`);
+    return buffer;
+  }
+
+  /** Queues a write of one input; it stays until written again. @throws Error for an unknown name or wrong size. */
+  write(name: string, data: HostArray): void {
+    const input = this.inputs.get(name);
+    if (!input) throw new Error(`no input "${name}"; inputs are ${[...this.inputs.keys()].join(", ") || "none"}`);
+    writeBuffer(this.device, input.buffer, input.type, data, name);
+  }
+
+  /** Writes the given inputs and submits one run. Does not wait. @throws DeviceLostError or an earlier GpuError. */
+  run(inputs: Readonly<Record<string, HostArray>> = {}, profile?: Profile): void {
+    this.device.check();
+    for (const [name, data] of Object.entries(inputs)) this.write(name, data);
+    if (this.options.poison) this.poison();
+    const encoder = this.device.gpu.createCommandEncoder({ label: this.options.label ?? "program" });
+    if (profile) profile.encode(encoder, this.dispatches.map((d) => ({ ...d, node: d.step.node })));
+    else {
+      const pass = encoder.beginComputePass();
+      let current: GPUComputePipeline | undefined;
+      for (const d of this.dispatches) {
+        if (d.compiled.pipeline !== current) pass.setPipeline((current = d.compiled.pipeline));
+        pass.setBindGroup(0, d.bindGroup);
+        pass.dispatchWorkgroups(...d.workgroups);
+      }
+      pass.end();
+    }
+    for (const [tensor, value] of this.options.assigns ?? []) {
+      encoder.copyBufferToBuffer(this.bufferOf(asGraphValue(value)), 0, tensor.buffer, 0, byteLength(tensor.type));
+    }
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** Outputs of the last run, read back together. @throws Error for an unknown name. */
+  async read(...names: string[]): Promise<Record<string, HostArray>> {
+    const wanted = names.length > 0 ? names : [...this.outputs.keys()];
+    const values = wanted.map((name) => {
+      const value = this.outputs.get(name);
+      if (!value) throw new Error(`no output "${name}"; outputs are ${[...this.outputs.keys()].join(", ")}`);
+      return value;
+    });
+    const bytes = await readBuffers(this.device, values.map((v) => ({ buffer: this.bufferOf(v), bytes: byteLength(v.type) })));
+    return Object.fromEntries(wanted.map((name, i) => [name, decodeBytes(values[i]!.type, bytes[i]!)]));
+  }
+
+  /** One f32 output of the last run. */
+  async readFloats(name: string): Promise<Float32Array<ArrayBuffer>> {
+    const data = (await this.read(name))[name]!;
+    if (!(data instanceof Float32Array)) throw new Error(`output "${name}" is not f32`);
+    return data;
+  }
+
+  private poison(): void {
+    for (const buffer of this.slotBuffers) {
+      this.device.gpu.queue.writeBuffer(buffer, 0, new Uint8Array(buffer.size).fill(0xff));
+    }
+  }
+
+  /** Frees its buffers; weights and state stay. */
+  destroy(): void {
+    for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
+  }
+}

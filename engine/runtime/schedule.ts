@@ -1,0 +1,85 @@
+import { type Capabilities, type Dispatch, type Plan, type Value, byteLength } from "../../kernels/kernel.ts";
+import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
+import type { Interval } from "./memory-plan.ts";
+
+/** One op of a schedule with its dispatches. */
+export interface Step {
+  readonly node: GraphNode;
+  readonly plan: Plan;
+}
+
+/** A graph cut down to what its outputs need, in running order, with the lifetime of every buffer. */
+export interface Schedule {
+  readonly steps: readonly Step[];
+  readonly leaves: readonly GraphNode[];
+  /** The value whose memory holds this one: itself, unless it is a view. */
+  storage(value: GraphValue): GraphValue;
+  /** Intermediate values with memory, and the interval of each (same index). */
+  readonly intermediates: readonly GraphValue[];
+  readonly intervals: readonly Interval[];
+  /** For scratch j of step i: index into `intervals`. */
+  readonly scratchInterval: readonly (readonly number[])[];
+}
+
+/** Keeps what `outputs` need, plans each op for the device and derives lifetimes. Outputs live to the end. */
+export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
+  const live = new Set<number>();
+  const stack = outputs.map((v) => asGraphValue(v).node);
+  while (stack.length > 0) {
+    const node = stack.pop()!;
+    if (live.has(node.id)) continue;
+    live.add(node.id);
+    for (const v of node.inputs) if (v) stack.push(v.node);
+  }
+  const nodes = graph.nodes.filter((n) => live.has(n.id));
+  const storage = (value: GraphValue): GraphValue => {
+    let v = value;
+    while (v.node.kernel?.view) v = v.node.inputs[0]!;
+    return v;
+  };
+  const steps: Step[] = nodes
+    .filter((n) => n.kernel && !n.kernel.view)
+    .map((node) => ({
+      node,
+      plan: node.kernel!.plan!({
+        inputs: node.inputs.map((v) => v?.type),
+        outputs: node.outputs.map((v) => v.type),
+        attributes: node.attributes,
+        capabilities,
+      }),
+    }));
+
+  const intermediates: GraphValue[] = [];
+  const first = new Map<GraphValue, number>();
+  const last = new Map<GraphValue, number>();
+  steps.forEach(({ node }, i) => {
+    for (const v of node.outputs) {
+      intermediates.push(v);
+      first.set(v, i);
+      last.set(v, i);
+    }
+    for (const v of node.inputs) if (v && first.has(storage(v))) last.set(storage(v), i);
+  });
+  for (const v of outputs) {
+    const s = storage(asGraphValue(v));
+    if (first.has(s)) last.set(s, steps.length);
+  }
+  const intervals: Interval[] = intermediates.map((v) => ({ bytes: byteLength(v.type), first: first.get(v)!, last: last.get(v)! }));
+  const scratchInterval = steps.map(({ plan }, i) =>
+    (plan.scratch ?? []).map((bytes) => intervals.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), first: i, last: i }) - 1),
+  );
+  return { steps, leaves: nodes.filter((n) => n.leaf), storage, intermediates, intervals, scratchInterval };
+}
+
+/** FLOPs and bytes of a node by its kernel's own count. */
+export function costOf(node: GraphNode): { flops: number; bytes: number } {
+  const types = node.inputs.map((v) => v?.type);
+  const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(v.type) : 0), 0);
+  const counted = node.kernel?.cost?.(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
+  return { flops: counted.flops ?? 0, bytes: counted.bytes ?? moved };
+}
+
+/** All dispatches of a schedule, in order. */
+export function dispatchesOf(schedule: Schedule): Dispatch[] {
+  return schedule.steps.flatMap((s) => s.plan.dispatches);
+}

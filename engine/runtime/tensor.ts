@@ -1,0 +1,89 @@
+import { type TensorType, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
+import type { Device } from "./device.ts";
+
+// GPUBufferUsage is a global in browsers only; these are the specification's numbers.
+const MAP_READ = 0x1;
+const COPY_SRC = 0x4;
+const COPY_DST = 0x8;
+const STORAGE = 0x80;
+const MAP_MODE_READ = 1;
+
+export const BufferUsage = { storage: STORAGE | COPY_SRC | COPY_DST, staging: MAP_READ | COPY_DST, uniform: 0x40 | COPY_DST, query: 0x200 | COPY_SRC } as const;
+
+/** A tensor in a buffer of its own that lives across runs: a weight or a state. */
+export class Tensor {
+  readonly buffer: GPUBuffer;
+
+  constructor(readonly device: Device, readonly name: string, readonly type: TensorType) {
+    this.buffer = device.createBuffer(byteLength(type), BufferUsage.storage, name);
+  }
+
+  /** Writes all elements. @throws Error if the count or the kind of number is wrong. */
+  write(data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): this {
+    writeBuffer(this.device, this.buffer, this.type, data, this.name);
+    return this;
+  }
+
+  /** Reads all elements back; f16 tensors come as their packed words. */
+  async read(): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
+    const [bytes] = await readBuffers(this.device, [{ buffer: this.buffer, bytes: byteLength(this.type) }]);
+    return viewOf(this.type, bytes!);
+  }
+
+  destroy(): void {
+    this.device.destroyBuffer(this.buffer);
+  }
+}
+
+/** Words of a tensor: an f16 tensor counts two elements a word. */
+function wordCount(type: TensorType): number {
+  const n = elementCount(type.shape);
+  return type.dtype === "f16" ? Math.ceil(n / 2) : n;
+}
+
+/** Queues a write of a whole tensor into its buffer. @throws Error naming the tensor if `data` does not fit its type. */
+export function writeBuffer(device: Device, buffer: GPUBuffer, type: TensorType, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, name: string): void {
+  const isFloat = data instanceof Float32Array;
+  if (data.length !== wordCount(type) || isFloat !== (type.dtype === "f32")) {
+    throw new Error(`write to "${name}": ${formatType(type)} takes ${wordCount(type)} ${type.dtype === "f32" ? "floats" : "words"}, got ${data.length} ${isFloat ? "floats" : "words"}`);
+  }
+  device.gpu.queue.writeBuffer(buffer, 0, data);
+}
+
+function viewOf(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
+  const n = wordCount(type);
+  return type.dtype === "f32" ? new Float32Array(bytes, 0, n) : new Uint32Array(bytes, 0, n);
+}
+
+/** Copies buffers back to the host in one submission and one map. @throws DeviceLostError or GpuError through `device.check()`. */
+export async function readBuffers(device: Device, sources: readonly { buffer: GPUBuffer; bytes: number }[]): Promise<ArrayBuffer[]> {
+  const total = sources.reduce((n, s) => n + s.bytes, 0);
+  const staging = device.createBuffer(Math.max(16, total), BufferUsage.staging, "readback");
+  try {
+    const encoder = device.gpu.createCommandEncoder({ label: "readback" });
+    let offset = 0;
+    for (const s of sources) {
+      encoder.copyBufferToBuffer(s.buffer, 0, staging, offset, s.bytes);
+      offset += s.bytes;
+    }
+    device.gpu.queue.submit([encoder.finish()]);
+    await device.orLost(staging.mapAsync(MAP_MODE_READ));
+    device.check();
+    const mapped = staging.getMappedRange();
+    const results: ArrayBuffer[] = [];
+    offset = 0;
+    for (const s of sources) {
+      results.push(mapped.slice(offset, offset + s.bytes));
+      offset += s.bytes;
+    }
+    staging.unmap();
+    return results;
+  } finally {
+    device.destroyBuffer(staging);
+  }
+}
+
+/** Host numbers of a tensor read from a buffer. */
+export function decodeBytes(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
+  return viewOf(type, bytes);
+}

@@ -1,0 +1,20 @@
+import { type Kernel, type Recorder, type Shape, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+
+/** The same memory under another shape; costs nothing. */
+export const reshapeKernel: Kernel<{ shape: readonly number[] }> = {
+  name: "reshape",
+  view: true,
+  infer([x], { shape }) {
+    if (x === undefined) throw new ShapeError("reshape", "input is missing");
+    if (elementCount(x.shape) !== elementCount(shape)) throw new ShapeError("reshape", `${formatType(x)} does not fit [${shape.join(",")}]`);
+    return [{ shape, dtype: x.dtype }];
+  },
+  gradient([dy], { g, inputs }) {
+    return [dy && reshape(g, dy, inputs[0]!.type.shape)];
+  },
+};
+
+/** `x` with the same elements in the same order under `shape`. @throws ShapeError if the counts differ. */
+export function reshape(g: Recorder, x: Value, shape: Shape): Value {
+  return sameShape(x.type.shape, shape) ? x : g.apply(reshapeKernel, [x], { shape: [...shape] })[0]!;
+}

@@ -1,0 +1,64 @@
+// 2-D convolution as an implicit matrix product: a row is an output pixel, the inner dimension runs over the input channels of
+// one kernel tap after another; nothing is materialised. Epilogue: (activation(sum + bias + batchBias[image]) + residual) * scale.
+// a [images, height, width, k] channels-last; b [kernelHeight, kernelWidth, in, out]; bias [n]; batchBias [images, n]; residual and c [images, outHeight, outWidth, n].
+// GRADIENT: the gradient for the input. a is then the cotangent of the output, c that of the input, k the forward's output channels,
+// and B is read transposed (TRANSPOSE_B).
+// Defines: GRADIENT, VEC4, TRANSPOSE_B, B_F16, SUBGROUPS, LANES, LANES4, ROWS, ACTIVATE, and the snippets SUBGROUPS_ENABLE, GEMM, ACTIVATIONS.
+${SUBGROUPS_ENABLE}
+struct Params {
+  rows: u32, n: u32, k: u32, batches: u32,
+  taps: u32, rowsPerImage: u32, bBatchStride: u32,
+  columnTiles: u32, rowTiles: u32,
+  hasBias: u32, hasBatchBias: u32, hasResidual: u32,
+  scale: f32,
+  height: u32, width: u32, rowWidth: u32,
+  kernelWidth: u32, stride: u32, padTop: u32, padLeft: u32,
+}
+#if ${VEC4}
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+#if ${B_F16}
+@group(0) @binding(1) var<storage, read> b: array<vec2u>;
+#else
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+#endif
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
+#else
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+#if ${B_F16}
+@group(0) @binding(1) var<storage, read> b: array<u32>;
+#else
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+#endif
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> batchBias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+#endif
+@group(0) @binding(6) var<uniform> params: Params;
+
+// height and width are those of a; rowWidth is the width of the picture whose pixels are the rows.
+fn rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress {
+  let image = row / params.rowsPerImage;
+  let pixel = row % params.rowsPerImage;
+  let y = i32(pixel / params.rowWidth);
+  let x = i32(pixel % params.rowWidth);
+  let ky = i32(tap / params.kernelWidth);
+  let kx = i32(tap % params.kernelWidth);
+#if ${GRADIENT}
+  let strided = vec2i(y + i32(params.padTop) - ky, x + i32(params.padLeft) - kx);
+  let at = strided / i32(params.stride);
+  let inside = all(strided >= vec2i(0)) && all(at * i32(params.stride) == strided) && at.x < i32(params.height) && at.y < i32(params.width);
+#else
+  let at = vec2i(y, x) * i32(params.stride) + vec2i(ky, kx) - vec2i(i32(params.padTop), i32(params.padLeft));
+  let inside = all(at >= vec2i(0)) && at.x < i32(params.height) && at.y < i32(params.width);
+#endif
+  let start = ((image * params.height + u32(at.x)) * params.width + u32(at.y)) * params.k;
+  return RowAddress(select(0u, start, inside), inside);
+}
+
+fn tapSlice(tap: u32) -> u32 { return tap; }
+
+${GEMM}
