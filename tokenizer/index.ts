@@ -1,0 +1,4 @@
+// CLIP's byte-level BPE tokenizer.
+export { TokenizerError } from "./errors.ts";
+export { createTokenizer, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "./tokenizer.ts";
+export { createClipTokenizer, type ClipTokenizerOptions } from "./clip.ts";

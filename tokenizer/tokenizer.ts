@@ -1,0 +1,170 @@
+// CLIP's tokenizer: text to token ids and back. Leaf of the engine: it imports nothing outside this folder.
+import { BytePairEncoder, END_OF_WORD } from "./bpe.ts";
+import { textOf } from "./bytes.ts";
+import { TokenizerError } from "./errors.ts";
+import { specialSplitter, stripPythonSpace } from "./special-split.ts";
+import { readSettings, type SpecialToken } from "./special-tokens.ts";
+import { readMerges, readVocabulary, type JsonSource } from "./vocabulary.ts";
+import { splitWords } from "./words.ts";
+
+/** A prompt's ids and whether all of it fitted. */
+export interface Encoding {
+  /** `[maxLength]`: bos, the prompt's ids, eos, padding. */
+  readonly ids: Int32Array;
+  /** How many ids the whole prompt has, without bos and eos. */
+  readonly tokenCount: number;
+  /** The ids at the end of the prompt that did not fit; empty if all did. */
+  readonly dropped: readonly number[];
+}
+
+/** How `decode` reads ids. */
+export interface DecodeOptions {
+  /** Leave out bos, eos, padding and unknown. Default false. */
+  readonly skipSpecialTokens?: boolean;
+  /** Take away the space before `. , ! ?` and English contractions. Default: as tokenizer_config.json says, else true. */
+  readonly cleanUpSpaces?: boolean;
+}
+
+/** Text to ids and back, for one model's vocabulary. */
+export interface Tokenizer {
+  /** bos + ids + eos + padding, `[maxLength]`; what does not fit is cut off before eos. */
+  encode(text: string): Int32Array;
+  /** As `encode`, and tells how many ids the prompt has and which were cut off. */
+  encodeFully(text: string): Encoding;
+  /** The ids of a text alone: no bos, eos, padding or truncation. */
+  tokenize(text: string): number[];
+  /** Bare ids framed as `encode` does: `[maxLength]`. */
+  frame(ids: ArrayLike<number>): Int32Array;
+  /** The text of ids, as transformers' `CLIPTokenizer.decode`. Throws TokenizerError on an id outside the vocabulary. */
+  decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
+  /** The vocabulary's pieces for ids, such as `church</w>`. Throws TokenizerError on an id outside the vocabulary. */
+  pieces(ids: ArrayLike<number>): string[];
+  /** The greatest id plus one: the rows that a token table needs. */
+  readonly vocabularySize: number;
+  /** Length of an encoded prompt, bos and eos included. */
+  readonly maxLength: number;
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number;
+}
+
+/** The files of a tokenizer folder, as text or, for the JSON ones, parsed. */
+export interface TokenizerFiles {
+  /** vocab.json */
+  readonly vocabulary: JsonSource;
+  /** merges.txt */
+  readonly merges: string;
+  /** tokenizer_config.json */
+  readonly config?: JsonSource | undefined;
+  /** special_tokens_map.json */
+  readonly specialTokens?: JsonSource | undefined;
+  /** Overrides `model_max_length`, say by the text encoder's `max_position_embeddings`. Without either it is 77. */
+  readonly maxLength?: number | undefined;
+}
+
+// In this order: a later rule sees what an earlier one left.
+const CLEAN_UP = [" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"];
+
+/**
+ * A tokenizer from a model's own files. Missing settings are those of SD 1.x: `<|startoftext|>`, `<|endoftext|>` as eos,
+ * unknown and padding, length 77.
+ * Source: transformers 4.33 `CLIPTokenizer` (the slow class) with ftfy 6.1.1.
+ * @throws TokenizerError if a file is malformed, the files do not belong together, or the vocabulary lacks a special token.
+ */
+export function createTokenizer(files: TokenizerFiles): Tokenizer {
+  const { idOf, pieceOf } = readVocabulary(files.vocabulary);
+  const settings = readSettings(files.config, files.specialTokens);
+  const encoder = new BytePairEncoder(readMerges(files.merges, idOf));
+
+  // Tokens beyond vocab.json are decoded on their own, not as bytes.
+  const added = new Set<number>();
+  for (const { id, token } of settings.added) {
+    const other = idOf.get(token.content) ?? id;
+    const taken = pieceOf.get(id) ?? token.content;
+    if (other !== id || taken !== token.content) {
+      throw new TokenizerError(`tokenizer_config.json "added_tokens_decoder" gives ${JSON.stringify(token.content)} id ${id}, but in vocab.json ` +
+        (other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`));
+    }
+    if (pieceOf.has(id)) continue;
+    idOf.set(token.content, id);
+    pieceOf.set(id, token.content);
+    added.add(id);
+  }
+
+  const idOfSpecial = (token: SpecialToken, role: string): number => {
+    const id = idOf.get(token.content);
+    if (id === undefined) throw new TokenizerError(`vocab.json: the ${role} token ${JSON.stringify(token.content)} is not in the vocabulary of ${idOf.size} pieces`);
+    return id;
+  };
+  const bosId = idOfSpecial(settings.bos, "bos");
+  const eosId = idOfSpecial(settings.eos, "eos");
+  const padId = idOfSpecial(settings.pad, "padding");
+  const unknownId = idOf.get(settings.unknown.content); // a vocabulary that holds every byte never needs it
+  const additional = settings.additional.map((token) => idOfSpecial(token, "additional special"));
+  const specialIds = new Set([bosId, eosId, padId, ...(unknownId === undefined ? [] : [unknownId]), ...additional]);
+  for (const { id, special } of settings.added) if (special) specialIds.add(id);
+
+  const maxLength = files.maxLength ?? settings.maxLength ?? 77;
+  if (!Number.isInteger(maxLength) || maxLength < 2) {
+    throw new TokenizerError(`maxLength: expected a whole number of 2 or more (bos and eos count), found ${maxLength}`);
+  }
+  const unknownInVocabulary = unknownId === undefined ? [] : [settings.unknown];
+  const split = specialSplitter([settings.bos, settings.eos, ...unknownInVocabulary, settings.pad, ...settings.additional, ...settings.added.map((a) => a.token)]);
+  // CLIP's pattern keeps its own two tokens whole even in other letter cases, whatever the config calls special.
+  const whole = new Set(["<|startoftext|>", "<|endoftext|>"]);
+
+  const idOfPiece = (piece: string): number => {
+    const id = idOf.get(piece) ?? unknownId;
+    if (id === undefined) throw new TokenizerError(`vocab.json: neither the piece ${JSON.stringify(piece)} nor the unknown token ${JSON.stringify(settings.unknown.content)} is in the vocabulary`);
+    return id;
+  };
+  const pieces = (ids: ArrayLike<number>): string[] =>
+    Array.from(ids, (id) => {
+      const piece = pieceOf.get(id);
+      if (piece === undefined) throw new TokenizerError(`token id ${id} is not in the vocabulary of ${idOf.size} pieces`);
+      return piece;
+    });
+
+  const tokenize = (text: string): number[] =>
+    split(text).flatMap((part) =>
+      "special" in part ? [idOfPiece(part.special)] : splitWords(part.text).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
+    );
+
+  const frame = (ids: ArrayLike<number>): Int32Array => {
+    const used = Math.min(ids.length, maxLength - 2);
+    const framed = new Int32Array(maxLength).fill(padId);
+    framed[0] = bosId;
+    for (let i = 0; i < used; i++) framed[i + 1] = ids[i]!;
+    framed[used + 1] = eosId;
+    return framed;
+  };
+
+  const encodeFully = (text: string): Encoding => {
+    const ids = tokenize(text);
+    return { ids: frame(ids), tokenCount: ids.length, dropped: ids.slice(maxLength - 2) };
+  };
+
+  const decode = (ids: ArrayLike<number>, options: DecodeOptions = {}): string => {
+    const kept = options.skipSpecialTokens ? Array.from(ids).filter((id) => !specialIds.has(id)) : Array.from(ids);
+    const texts: string[] = [];
+    let run: string[] = [];
+    const endRun = (): void => {
+      if (run.length > 0) texts.push(stripPythonSpace(textOf(run.join("")).replaceAll(END_OF_WORD, " ")));
+      run = [];
+    };
+    pieces(kept).forEach((piece, i) => {
+      if (!added.has(kept[i]!)) run.push(piece);
+      else {
+        endRun();
+        texts.push(piece);
+      }
+    });
+    endRun();
+    const text = texts.join(" ");
+    if (!(options.cleanUpSpaces ?? settings.cleanUpSpaces)) return text;
+    return CLEAN_UP.reduce((cleaned, spaced) => cleaned.replaceAll(spaced, spaced.trim()), text);
+  };
+
+  const vocabularySize = 1 + [...pieceOf.keys()].reduce((greatest, id) => Math.max(greatest, id), 0);
+  return { encode: (text) => encodeFully(text).ids, encodeFully, tokenize, frame, decode, pieces, vocabularySize, maxLength, bosId, eosId, padId };
+}
