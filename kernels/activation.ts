@@ -1,0 +1,87 @@
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import { ACTIVATION_DEFINES, planElements } from "./rows.ts";
+import activationWgsl from "../shaders/activation.wgsl";
+import activationGradientWgsl from "../shaders/activation-gradient.wgsl";
+
+/** `gelu` is the exact (erf) form; `quickGelu` is CLIP's x sigmoid(1.702 x). */
+export type ActivationKind = "silu" | "gelu" | "quickGelu" | "relu";
+
+/** Rough FLOPs of one value or derivative, an exponential counted as 8. */
+const FLOPS: Record<ActivationKind, number> = { silu: 12, gelu: 30, quickGelu: 13, relu: 1 };
+
+export const activationKernel: Kernel<{ kind: ActivationKind }> = {
+  name: "activation",
+  infer(inputs, { kind }) {
+    const x = need("activation", inputs, 0, "x");
+    if (!(kind in FLOPS)) throw new ShapeError("activation", `unknown kind "${kind}"; known are ${Object.keys(FLOPS).join(", ")}`);
+    return [x];
+  },
+  plan({ outputs, attributes }) {
+    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
+    return {
+      dispatches: [
+        {
+          shader: { name: "activation", text: activationWgsl },
+          defines: { ...ACTIVATION_DEFINES, ACTIVATION: `${attributes.kind}4` },
+          bindings: { x: { input: 0 }, y: { output: 0 } },
+          params: { count },
+          workgroups: planElements(count),
+        },
+      ],
+    };
+  },
+  cost: ([x], _outputs, { kind }) => ({ flops: elementCount(x!.shape) * FLOPS[kind] }),
+  gradient([dy], { g, inputs, attributes }) {
+    return [dy && g.apply(activationGradientKernel, [dy, inputs[0]!], attributes)[0]!];
+  },
+};
+
+export const activationGradientKernel: Kernel<{ kind: ActivationKind }> = {
+  name: "activationGradient",
+  infer(inputs) {
+    const dy = need("activationGradient", inputs, 0, "dy");
+    const x = need("activationGradient", inputs, 1, "x");
+    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("activationGradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    return [x];
+  },
+  plan({ outputs, attributes }) {
+    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
+    return {
+      dispatches: [
+        {
+          shader: { name: "activation-gradient", text: activationGradientWgsl },
+          defines: { ...ACTIVATION_DEFINES, DERIVATIVE: `${attributes.kind}Derivative4` },
+          bindings: { dy: { input: 0 }, x: { input: 1 }, dx: { output: 0 } },
+          params: { count },
+          workgroups: planElements(count),
+        },
+      ],
+    };
+  },
+  cost: ([x], _outputs, { kind }) => ({ flops: elementCount(x!.shape) * (FLOPS[kind] + 4) }),
+};
+
+/** An activation by its kind; f32, any shape. @throws ShapeError for another dtype or kind. */
+export function activation(g: Recorder, x: Value, kind: ActivationKind): Value {
+  return g.apply(activationKernel, [x], { kind })[0]!;
+}
+
+/** x sigmoid(x); f32, any shape (Elfwing et al., arXiv 1702.03118). @throws ShapeError for another dtype. */
+export function silu(g: Recorder, x: Value): Value {
+  return activation(g, x, "silu");
+}
+
+/** x (1 + erf(x / sqrt 2)) / 2; f32, any shape (Hendrycks and Gimpel, arXiv 1606.08415). @throws ShapeError for another dtype. */
+export function gelu(g: Recorder, x: Value): Value {
+  return activation(g, x, "gelu");
+}
+
+/** x sigmoid(1.702 x); f32, any shape (CLIP's "quick_gelu"). @throws ShapeError for another dtype. */
+export function quickGelu(g: Recorder, x: Value): Value {
+  return activation(g, x, "quickGelu");
+}
+
+/** max(x, 0), derivative 0 at 0; f32, any shape. @throws ShapeError for another dtype. */
+export function relu(g: Recorder, x: Value): Value {
+  return activation(g, x, "relu");
+}

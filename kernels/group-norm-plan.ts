@@ -1,0 +1,87 @@
+import { type Binding, type Capabilities, type Defines, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need, sameShape, spread } from "./kernel.ts";
+import { ACTIVATION_DEFINES, packCount, packDefines, planRows } from "./rows.ts";
+
+/** What is fused with a group norm and how it groups. */
+export type GroupNormAttributes = { readonly groups: number; readonly epsilon: number; readonly silu: boolean };
+
+/** x [batch, .., channels] seen as [batch, positions, groups, perGroup]. */
+export interface GroupNormLayout {
+  readonly batch: number;
+  readonly positions: number;
+  readonly channels: number;
+  readonly groups: number;
+  /** Channels in a group. */
+  readonly perGroup: number;
+}
+
+/** @throws ShapeError unless x has a batch and a channel dimension that the groups divide, and gamma and beta are [channels]. */
+export function groupNormLayout(op: string, x: TensorType, gamma: TensorType, beta: TensorType, groups: number): GroupNormLayout {
+  const channels = x.shape.at(-1);
+  if (x.shape.length < 2 || channels === undefined) throw new ShapeError(op, `x must be [batch, .., channels], got ${formatType(x)}`);
+  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) throw new ShapeError(op, `${groups} groups do not divide the ${channels} channels of x ${formatType(x)}`);
+  for (const [name, row] of [["gamma", gamma], ["beta", beta]] as const) {
+    if (!sameShape(row.shape, [channels])) throw new ShapeError(op, `${name} must be [${channels}], the channels of x ${formatType(x)}, got ${formatType(row)}`);
+  }
+  return { batch: x.shape[0]!, positions: elementCount(x.shape.slice(1, -1)), channels, groups, perGroup: channels / groups };
+}
+
+/** The inputs x, gamma and beta, which start at `first`, as a layout. @throws ShapeError as `groupNormLayout`. */
+export function needGroupNorm(op: string, inputs: readonly (TensorType | undefined)[], first: number, groups: number): GroupNormLayout {
+  return groupNormLayout(op, need(op, inputs, first, "x"), need(op, inputs, first + 1, "gamma"), need(op, inputs, first + 2, "beta"), groups);
+}
+
+/** Up to this many elements in a group, one row of lanes reads them directly; larger groups are first reduced by channel and chunk. */
+const DIRECT_ELEMENTS = 4096;
+
+/** Positions per chunk of the first of two reduction steps; undefined where the group is small enough to need only one. */
+export function reductionChunk(layout: GroupNormLayout, capabilities: Capabilities): number | undefined {
+  if (layout.positions * layout.perGroup <= DIRECT_ELEMENTS) return undefined;
+  // A software adapter has few lanes to keep busy; a GPU wants thousands of threads.
+  return capabilities.software ? Math.max(16, Math.ceil(layout.positions / 16)) : 32;
+}
+
+/** Positions that a thread of an applying shader takes. */
+export function applyChunk(capabilities: Capabilities): number {
+  return capabilities.software ? 16 : 4;
+}
+
+export function chunkCount(layout: GroupNormLayout, perChunk: number): number {
+  return Math.ceil(layout.positions / perChunk);
+}
+
+/** A dispatch of one thread per Pack of channels and chunk of positions. */
+export function columnDispatch(shader: { name: string; text: string }, layout: GroupNormLayout, perChunk: number, silu: boolean, bindings: Readonly<Record<string, Binding>>, grouped: boolean): Dispatch {
+  const { batch, positions, channels, groups, perGroup } = layout;
+  const columns = packCount(channels);
+  const chunks = chunkCount(layout, perChunk);
+  const count = batch * chunks * columns;
+  return {
+    shader,
+    defines: { ...packDefines(channels), ...(grouped && { ...ACTIVATION_DEFINES, SILU: silu }) },
+    bindings,
+    params: { count, positions, columns, chunks, perChunk, ...(grouped && { groups, perGroup }) },
+    workgroups: spread(Math.ceil(count / 64)),
+  };
+}
+
+/** A dispatch of one row of lanes per batch entry and group, over `entries` positions or chunks. */
+export function groupDispatch(
+  shader: { name: string; text: string },
+  layout: GroupNormLayout,
+  entries: number,
+  capabilities: Capabilities,
+  defines: Defines,
+  bindings: Readonly<Record<string, Binding>>,
+  params: Readonly<Record<string, number>>,
+): Dispatch {
+  const { batch, positions, channels, groups, perGroup } = layout;
+  const rows = planRows(capabilities, batch * groups, entries * perGroup);
+  const pack = packDefines(perGroup).VEC4 ? 4 : 1;
+  return {
+    shader,
+    defines: { ...rows.defines, ...packDefines(perGroup), ...defines },
+    bindings,
+    params: { rows: batch * groups, groups, positions: entries, columns: channels / pack, perGroup: perGroup / pack, total: positions, ...params },
+    workgroups: rows.workgroups,
+  };
+}

@@ -1,0 +1,52 @@
+import { type Dispatch, type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
+import { type GroupNormAttributes, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
+import { groupNormGradientKernel } from "./group-norm-gradient.ts";
+import applyWgsl from "../shaders/group-norm.wgsl";
+import partialsWgsl from "../shaders/group-norm-partials.wgsl";
+import statisticsWgsl from "../shaders/group-norm-statistics.wgsl";
+
+/** Inputs x, gamma, beta. Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, [batch, groups, 2], which the gradient reads. */
+export const groupNormKernel: Kernel<GroupNormAttributes> = {
+  name: "groupNorm",
+  infer(inputs, { groups, epsilon }) {
+    const layout = needGroupNorm("groupNorm", inputs, 0, groups);
+    if (!(epsilon >= 0)) throw new ShapeError("groupNorm", `epsilon must be 0 or more, got ${epsilon}`);
+    return [inputs[0]!, f32([layout.batch, groups, 2])];
+  },
+  plan({ inputs, attributes, capabilities }) {
+    const { silu, epsilon } = attributes;
+    const layout = needGroupNorm("groupNorm", inputs, 0, attributes.groups);
+    const perChunk = reductionChunk(layout, capabilities);
+    const dispatches: Dispatch[] = [];
+    const scratch: number[] = [];
+    const statistics = { name: "group-norm-statistics", text: statisticsWgsl };
+    if (perChunk === undefined) {
+      dispatches.push(groupDispatch(statistics, layout, layout.positions, capabilities, { PARTIALS: false }, { x: { input: 0 }, statistics: { output: 1 } }, { perChunk: 1, epsilon }));
+    } else {
+      const chunks = chunkCount(layout, perChunk);
+      const partials = { means: { scratch: 0 }, squares: { scratch: 1 } };
+      dispatches.push(columnDispatch({ name: "group-norm-partials", text: partialsWgsl }, layout, perChunk, silu, { x: { input: 0 }, ...partials }, false));
+      dispatches.push(groupDispatch(statistics, layout, chunks, capabilities, { PARTIALS: true }, { ...partials, statistics: { output: 1 } }, { perChunk, epsilon }));
+      const bytes = layout.batch * chunks * layout.channels * 4;
+      scratch.push(bytes, bytes);
+    }
+    const bindings = { x: { input: 0 }, gamma: { input: 1 }, beta: { input: 2 }, statistics: { output: 1 }, y: { output: 0 } };
+    dispatches.push(columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true));
+    return { dispatches, scratch };
+  },
+  cost: ([x], _outputs, { silu }) => ({ flops: elementCount(x!.shape) * (silu ? 20 : 8) }),
+  gradient([dy], { g, inputs, outputs, attributes, wanted }) {
+    for (const [i, name] of [[1, "gamma"], [2, "beta"]] as const) if (wanted[i]) throw new ShapeError("groupNorm", `has no gradient rule for its input ${name}`);
+    return [dy && g.apply(groupNormGradientKernel, [dy, inputs[0]!, inputs[1]!, inputs[2]!, outputs[1]!], attributes)[0]!];
+  },
+};
+
+/**
+ * Group norm over channels-last x: (x - mean) / sqrt(variance + epsilon) * gamma + beta, mean and biased variance over all positions and
+ * the channels of a group, then SiLU if asked for (Wu and He, arXiv 1803.08494).
+ * x f32 [batch, .., channels]; gamma, beta [channels]. @throws ShapeError if the groups do not divide the channels or a shape does not fit.
+ */
+export function groupNorm(g: Recorder, x: Value, gamma: Value, beta: Value, options: { readonly groups: number; readonly epsilon: number; readonly silu?: boolean }): Value {
+  const { groups, epsilon, silu = false } = options;
+  return g.apply(groupNormKernel, [x, gamma, beta], { groups, epsilon, silu })[0]!;
+}

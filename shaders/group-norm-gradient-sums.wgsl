@@ -1,0 +1,76 @@
+// What a group norm's gradient needs by group: with h = (x - mean) * r and d = gamma * dz, dz the cotangent before SiLU (dy itself
+// without it), the means of d and of d * h. Either straight from dy and x, or (PARTIALS) from the channel sums of
+// group-norm-gradient-partials; "positions" then counts chunks. One row of lanes per batch entry and group.
+// Bindings: dy and x, or sums and sumsH: [batch, positions, channels] as Packs; gamma, beta (with SILU, without PARTIALS): [channels];
+// statistics: mean and r, [batch, groups]; moments: (mean, r, mean of d, mean of d * h), [batch, groups].
+// Defines: PARTIALS; SILU; ACTIVATIONS, the text of lib/activations.wgsl; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
+#if ${SUBGROUPS}
+enable subgroups;
+#endif
+${ACTIVATIONS}
+${PACKS}
+${ROW}
+
+// rows: batch * groups; columns: Packs per position; perGroup: Packs per group and position; total: positions of x
+struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: u32, total: u32 }
+
+#if ${PARTIALS}
+@group(0) @binding(0) var<storage, read> sums: array<Pack>;
+@group(0) @binding(1) var<storage, read> sumsH: array<Pack>;
+#else
+@group(0) @binding(0) var<storage, read> dy: array<Pack>;
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+#if ${SILU}
+@group(0) @binding(2) var<storage, read> beta: array<Pack>;
+#endif
+#endif
+@group(0) @binding(3) var<storage, read> gamma: array<Pack>;
+@group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> moments: array<vec4f>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = local % LANES;
+  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
+  let live = index < params.rows;
+  let row = min(index, params.rows - 1u);
+  let batch = row / params.groups;
+  let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
+  // Lane by lane through the Packs of the group, position by position, without a division per step.
+  let stepChannel = LANES % params.perGroup;
+  let stepPosition = LANES / params.perGroup;
+  let firstChannel = (row % params.groups) * params.perGroup;
+  let mean = statistics[row].x;
+  let r = statistics[row].y;
+  var sumD = Pack();
+  var sumDH = Pack();
+  var c = lane % params.perGroup;
+  var p = lane / params.perGroup;
+  while (p < params.positions) {
+    let at = base + p * params.columns + c;
+    let scale = gamma[firstChannel + c];
+#if ${PARTIALS}
+    sumD += scale * sums[at];
+    sumDH += scale * sumsH[at];
+#else
+    let h = (x[at] - mean) * r;
+    var d = scale * dy[at];
+#if ${SILU}
+    d *= packOf(siluDerivative4(vec4f(h * scale + beta[firstChannel + c])));
+#endif
+    sumD += d;
+    sumDH += d * h;
+#endif
+    c += stepChannel;
+    p += stepPosition;
+    if (c >= params.perGroup) {
+      c -= params.perGroup;
+      p++;
+    }
+  }
+  let n = f32(params.total) * f32(params.perGroup * PACK);
+  let meanD = rowSum(packSum(sumD), lane) / n;
+  let meanDH = rowSum(packSum(sumDH), lane) / n;
+  if (live && lane == 0u) { moments[row] = vec4f(mean, r, meanD, meanDH); }
+}

@@ -1,0 +1,83 @@
+// Mean and 1 / sqrt(variance + epsilon) of every group of channels over all positions; biased variance, two readings.
+// Either straight from x, or (PARTIALS) from the means and squared deviations of group-norm-partials, combined exactly (Chan et al.);
+// "positions" then counts chunks. One row of lanes per batch entry and group.
+// Bindings: x, or means and squares: [batch, positions, channels] as Packs; statistics: [batch, groups].
+// Defines: PARTIALS; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
+#if ${SUBGROUPS}
+enable subgroups;
+#endif
+${PACKS}
+${ROW}
+
+// rows: batch * groups; columns: Packs per position; perGroup: Packs per group and position;
+// perChunk: what one entry stands for (1 without PARTIALS), of total positions
+struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: u32, perChunk: u32, total: u32, epsilon: f32 }
+
+#if ${PARTIALS}
+@group(0) @binding(0) var<storage, read> means: array<Pack>;
+@group(0) @binding(1) var<storage, read> squares: array<Pack>;
+#else
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+#endif
+@group(0) @binding(2) var<storage, read_write> statistics: array<vec2f>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+#if ${PARTIALS}
+// How many positions the chunk holds.
+fn weight(chunk: u32) -> f32 {
+  return f32(min(params.perChunk, params.total - chunk * params.perChunk));
+}
+#endif
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = local % LANES;
+  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
+  let live = index < params.rows;
+  let row = min(index, params.rows - 1u);
+  let batch = row / params.groups;
+  let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
+  // Lane by lane through the Packs of the group, position by position, without a division per step.
+  let stepChannel = LANES % params.perGroup;
+  let stepPosition = LANES / params.perGroup;
+  var sum = 0.0;
+  var c = lane % params.perGroup;
+  var p = lane / params.perGroup;
+  while (p < params.positions) {
+    let at = base + p * params.columns + c;
+#if ${PARTIALS}
+    sum += weight(p) * packSum(means[at]);
+#else
+    sum += packSum(x[at]);
+#endif
+    c += stepChannel;
+    p += stepPosition;
+    if (c >= params.perGroup) {
+      c -= params.perGroup;
+      p++;
+    }
+  }
+  let n = f32(params.total) * f32(params.perGroup * PACK);
+  let mean = rowSum(sum, lane) / n;
+  sum = 0.0;
+  c = lane % params.perGroup;
+  p = lane / params.perGroup;
+  while (p < params.positions) {
+    let at = base + p * params.columns + c;
+#if ${PARTIALS}
+    let d = means[at] - mean;
+    sum += packSum(squares[at] + weight(p) * d * d);
+#else
+    let d = x[at] - mean;
+    sum += packSum(d * d);
+#endif
+    c += stepChannel;
+    p += stepPosition;
+    if (c >= params.perGroup) {
+      c -= params.perGroup;
+      p++;
+    }
+  }
+  let variance = rowSum(sum, lane) / n;
+  if (live && lane == 0u) { statistics[row] = vec2f(mean, 1.0 / sqrt(variance + params.epsilon)); }
+}

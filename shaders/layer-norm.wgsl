@@ -1,0 +1,49 @@
+// y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over each row of [rows, width]; biased variance.
+// Each lane runs Welford's update over its share; the shares are then combined exactly (Chan et al.), so x is read twice only.
+// Bindings: x, y: Packs; gamma, beta: one row; statistics: mean and 1 / sqrt(variance + epsilon) of each row.
+// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
+#if ${SUBGROUPS}
+enable subgroups;
+#endif
+${PACKS}
+${ROW}
+
+// width: Packs in a row
+struct Params { rows: u32, width: u32, epsilon: f32 }
+
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(1) var<storage, read> gamma: array<Pack>;
+@group(0) @binding(2) var<storage, read> beta: array<Pack>;
+@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = local % LANES;
+  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
+  let live = index < params.rows;
+  let row = min(index, params.rows - 1u);
+  let base = row * params.width;
+  var count = 0.0;
+  var mean = Pack();
+  var squares = Pack();
+  for (var i = lane; i < params.width; i += LANES) {
+    count += 1.0;
+    let v = x[base + i];
+    let delta = v - mean;
+    mean += delta * (1.0 / count);
+    squares += delta * (v - mean);
+  }
+  let n = f32(params.width * PACK);
+  let rowMean = rowSum(count * packSum(mean), lane) / n;
+  let offset = mean - rowMean;
+  let variance = rowSum(packSum(squares + count * offset * offset), lane) / n;
+  let inverseDeviation = 1.0 / sqrt(variance + params.epsilon);
+  if (live) {
+    for (var i = lane; i < params.width; i += LANES) {
+      y[base + i] = (x[base + i] - rowMean) * inverseDeviation * gamma[i] + beta[i];
+    }
+    if (lane == 0u) { statistics[row] = vec2f(rowMean, inverseDeviation); }
+  }
+}
