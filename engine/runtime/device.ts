@@ -1,0 +1,237 @@
+import { findAdapter } from "#platform";
+import type { Capabilities } from "../../kernels/kernel.ts";
+import { nameFromInfo } from "../platform/adapter.ts";
+import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
+import { PipelineCache } from "./pipelines.ts";
+
+export interface DeviceOptions {
+  /** Substring, in any case, of the wanted adapter's description; absent: the best there is. */
+  readonly adapter?: string;
+  /** "default": nothing above WebGPU's default limits is asked for, as on the least of devices. Default: "adapter", all it offers. */
+  readonly limits?: "default" | "adapter";
+  /** "f16" needs the `shader-f16` feature, "auto" takes it if it is there, "f32" (default) leaves it alone. */
+  readonly math?: "f32" | "f16" | "auto";
+  /** False gives every intermediate tensor memory of its own, to isolate a bug. Default: true. */
+  readonly bufferSharing?: boolean;
+  /** Where to ask for the adapter instead of the platform's own place. */
+  readonly gpu?: GPU;
+}
+
+export interface DeviceInfo {
+  readonly name: string;
+  readonly backend: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  /** The driver, as it describes itself. */
+  readonly description: string;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  readonly software: boolean;
+}
+
+export interface MemoryUsage {
+  /** Bytes in buffers created by `createBuffer` and not destroyed. */
+  readonly allocatedBytes: number;
+  /** The most that `allocatedBytes` has been since the device was opened or `resetPeak` was called. */
+  readonly peakBytes: number;
+}
+
+/** The limits a compute program can run into; all of them are numbers that larger is better for. */
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxUniformBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+const SCOPES = ["validation", "out-of-memory", "internal"] as const;
+
+/** A GPUDevice with what the engine must know of it: what it can do, what memory it holds, what went wrong. */
+export class Device {
+  readonly gpu: GPUDevice;
+  /** For people and run records: `llvmpipe (LLVM 15.0.6, 256 bits), Vulkan, software`. */
+  readonly description: string;
+  readonly info: DeviceInfo;
+  readonly capabilities: Capabilities;
+  /** Features that were requested and granted. */
+  readonly features: readonly string[];
+  /** Resolves if the device is lost other than by `destroy()`. */
+  readonly lost: Promise<DeviceLostError>;
+  /** Pipelines made on this device. */
+  readonly pipelines: PipelineCache;
+  /** 16 zero bytes, bound where an optional tensor is absent. */
+  readonly nothing: GPUBuffer;
+  /** Whether programs share memory between intermediate tensors. */
+  readonly bufferSharing: boolean;
+
+  readonly #sizes = new Map<GPUBuffer, number>();
+  readonly #uncaptured: string[] = [];
+  #allocated = 0;
+  #peak = 0;
+  #loss: DeviceLostError | undefined;
+  #destroyed = false;
+
+  /** Use `openDevice`. */
+  constructor(gpu: GPUDevice, info: DeviceInfo, bufferSharing: boolean) {
+    this.gpu = gpu;
+    this.bufferSharing = bufferSharing;
+    this.info = info;
+    this.description = [info.name, info.backend, info.software ? "software" : ""].filter(Boolean).join(", ");
+    this.features = [...gpu.features].toSorted();
+    const fixed = gpu.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
+    this.capabilities = {
+      subgroupSize: fixed ? info.subgroupMinSize : 0,
+      software: info.software,
+      shaderF16: gpu.features.has("shader-f16"),
+      maxComputeWorkgroupStorageSize: gpu.limits.maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup: gpu.limits.maxComputeInvocationsPerWorkgroup,
+      maxStorageBufferBindingSize: gpu.limits.maxStorageBufferBindingSize,
+    };
+    gpu.onuncapturederror = (event) => void this.#uncaptured.push(event.error.message);
+    this.lost = new Promise((resolve) => {
+      void gpu.lost.then(({ reason, message }) => {
+        if (this.#destroyed) return;
+        this.#loss = new DeviceLostError(`the device "${this.description}" was lost (${reason}): ${message || "no reason given"}`);
+        resolve(this.#loss);
+      });
+    });
+    this.pipelines = new PipelineCache(this);
+    this.nothing = this.createBuffer(16, 0x80 /* STORAGE */, "nothing");
+  }
+
+  get limits(): GPUSupportedLimits {
+    return this.gpu.limits;
+  }
+
+  get usage(): MemoryUsage {
+    return { allocatedBytes: this.#allocated, peakBytes: this.#peak };
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#allocated;
+  }
+
+  /**
+   * A buffer of `size` bytes, counted in `usage`.
+   * @throws GpuError if it is larger than the device allows. Running out of memory is reported by `check` or the error scope around.
+   */
+  createBuffer(size: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+    if (size > this.limits.maxBufferSize) throw new GpuError(`buffer "${label}" of ${size} bytes is larger than the device's maxBufferSize of ${this.limits.maxBufferSize}`);
+    const buffer = this.gpu.createBuffer({ size, usage, label });
+    this.#sizes.set(buffer, size);
+    this.#allocated += size;
+    this.#peak = Math.max(this.#peak, this.#allocated);
+    return buffer;
+  }
+
+  /** Frees a buffer of `createBuffer`. Freeing it twice counts once. */
+  destroyBuffer(buffer: GPUBuffer): void {
+    this.#allocated -= this.#sizes.get(buffer) ?? 0;
+    this.#sizes.delete(buffer);
+    buffer.destroy();
+  }
+
+  /**
+   * Runs `fn` and waits for the device's word on the calls it made before its first await; later calls are not covered,
+   * so that two scopes open at a time cannot take each other's errors.
+   * @param what names the work in the error.
+   * @throws GpuError on a validation, out-of-memory or internal error; whatever `fn` throws.
+   */
+  async withErrorScope<T>(what: string, fn: () => T): Promise<Awaited<T>> {
+    for (const filter of SCOPES) this.gpu.pushErrorScope(filter);
+    let result: T;
+    let popped: Promise<GPUError | null>[] = [];
+    try {
+      result = fn();
+    } finally {
+      popped = SCOPES.map(() => this.gpu.popErrorScope());
+      for (const p of popped) p.catch(() => undefined); // a lost device: `check` below says so
+    }
+    const value = await result;
+    const errors = (await Promise.allSettled(popped)).toReversed();
+    this.#throwIfLost();
+    const messages = errors.flatMap((e, i) => (e.status === "fulfilled" && e.value ? [`${SCOPES[i] ?? ""} error: ${e.value.message}`] : []));
+    if (messages.length > 0) throw new GpuError(`${what}: ${messages.join("\n")}`);
+    return value;
+  }
+
+  /** @throws DeviceLostError if the device is gone, GpuError with the uncaptured errors since the last call. */
+  check(): void {
+    this.#throwIfLost();
+    const messages = this.#uncaptured.splice(0);
+    if (messages.length > 0) throw new GpuError(`the device reported ${messages.length === 1 ? "an error" : `${messages.length} errors`}: ${messages.join("\n")}`);
+  }
+
+  /** Waits until all submitted work is done, then does `check`. @throws as `check` */
+  async settle(): Promise<void> {
+    await this.gpu.queue.onSubmittedWorkDone().catch(() => undefined); // rejected by a lost device: `check` says so
+    this.check();
+  }
+
+  /** Waits for `promise`, or until the device is lost. @throws DeviceLostError; whatever the promise rejects with on a living device. */
+  async orLost<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      await Promise.resolve(); // lets the loss, which also rejects this promise, be noted first
+      this.#throwIfLost();
+      throw error;
+    }
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.gpu.destroy();
+    this.#sizes.clear();
+    this.#allocated = 0;
+  }
+
+  #throwIfLost(): void {
+    if (this.#loss) throw this.#loss;
+  }
+}
+
+/**
+ * Opens an adapter and a device on it, with the features (subgroups, timestamp-query, shader-f16 if asked) and limits it has.
+ * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` needs.
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const { adapter, name, backend } = options.gpu ? await adapterOf(options.gpu) : await findAdapter(options.adapter);
+  const raw = adapter.info;
+  const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
+  if (options.math === "f16" || options.math === "auto") {
+    if (adapter.features.has("shader-f16")) features.push("shader-f16");
+    else if (options.math === "f16") throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
+  }
+  const requiredLimits = options.limits === "default" ? {} : Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
+  let gpu: GPUDevice;
+  try {
+    gpu = await adapter.requestDevice({ label: "lethe", requiredFeatures: features, requiredLimits });
+  } catch (cause) {
+    throw new NoAdapterError(`adapter "${name}" was found but gives no device: ${errorMessage(cause)}`, { cause });
+  }
+  return new Device(gpu, {
+    name,
+    backend,
+    vendor: raw.vendor,
+    architecture: raw.architecture,
+    device: raw.device,
+    description: raw.description,
+    subgroupMinSize: raw.subgroupMinSize ?? 0,
+    subgroupMaxSize: raw.subgroupMaxSize ?? 0,
+    software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
+  }, options.bufferSharing ?? true);
+}
+
+async function adapterOf(gpu: GPU): Promise<{ adapter: GPUAdapter; name: string; backend: string }> {
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new NoAdapterError("the given GPU object offers no adapter");
+  return { adapter, name: nameFromInfo(adapter.info), backend: "" };
+}

@@ -1,0 +1,145 @@
+import { wgsl } from "wgsl-preprocessor";
+import type { Defines, ShaderSource } from "../../kernels/kernel.ts";
+import { ShaderCompileError } from "./errors.ts";
+
+export type ScalarType = "u32" | "i32" | "f32";
+
+export interface ParamField {
+  readonly name: string;
+  readonly type: ScalarType;
+}
+
+export interface ReflectedShader {
+  /** Every `var<storage, ...>`, by binding number. */
+  readonly storage: readonly { readonly name: string; readonly binding: number; readonly writable: boolean }[];
+  /** The one `var<uniform>`, a struct of scalars, if there is one. */
+  readonly uniform?: { readonly binding: number; readonly fields: readonly ParamField[]; readonly byteLength: number };
+}
+
+const PLACEHOLDER = /\$\{([^}]*)\}/;
+/** A snippet may hold snippets; deeper than this is a define that holds itself. */
+const MAX_DEPTH = 8;
+
+/**
+ * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold
+ * placeholders and conditions (a shared snippet).
+ * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions.
+ */
+export function expandShader(source: ShaderSource, defines: Defines): string {
+  const used = new Set<string>();
+  const text = expand(source.name, source.text, defines, used, []);
+  const unused = Object.keys(defines).filter((name) => !used.has(name));
+  if (unused.length > 0) throw new ShaderCompileError(`shader "${source.name}" has no \${${unused.join("}, ${")}}, which its kernel defines`);
+  return text;
+}
+
+function expand(shader: string, text: string, defines: Defines, used: Set<string>, path: readonly string[]): string {
+  const where = (before: string): string => `shader "${shader}"${path.map((p) => `, define ${p}`).join("")}, line ${before.split("\n").length}`;
+  const pieces = text.split(PLACEHOLDER); // text, name, text, name, ..., text
+  const strings = pieces.filter((_, i) => i % 2 === 0);
+  let before = "";
+  const values = pieces.flatMap((name, i) => {
+    if (i % 2 === 0) {
+      before += name;
+      return [];
+    }
+    const value = Object.hasOwn(defines, name) ? defines[name] : undefined;
+    if (value === undefined) throw new ShaderCompileError(`${where(before)}: unknown name \${${name}}; defined: ${Object.keys(defines).join(", ") || "none"}`);
+    used.add(name);
+    if (typeof value !== "string" || !/[$#]/.test(value)) return [value];
+    if (path.length >= MAX_DEPTH) throw new ShaderCompileError(`${where(before)}: \${${name}} holds itself (${[...path, name].join(" > ")})`);
+    return [expand(shader, value, defines, used, [...path, name])];
+  });
+  try {
+    return wgsl(strings, ...values);
+  } catch (cause) {
+    throw new ShaderCompileError(`shader "${shader}"${path.map((p) => `, define ${p}`).join("")}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/**
+ * The bindings a shader declares, read from its text after preprocessing.
+ * @throws ShaderCompileError for more than one uniform, a group other than 0, or a uniform that is no struct of u32, i32 and f32 scalars.
+ */
+export function reflectShader(text: string): ReflectedShader {
+  const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, " ");
+  const storage: { name: string; binding: number; writable: boolean }[] = [];
+  let uniform: ReflectedShader["uniform"];
+  for (const match of code.matchAll(/((?:@\w+\s*\([^)]*\)\s*)*)var\s*<\s*(storage|uniform)\s*(?:,\s*(\w+)\s*)?>\s*(\w+)\s*:\s*(\w+)/g)) {
+    const [, attributes = "", space, access, name = "", type = ""] = match;
+    const group = attribute(attributes, "group");
+    const binding = attribute(attributes, "binding");
+    if (group !== 0 || binding === undefined) throw new ShaderCompileError(`variable "${name}" needs @group(0) @binding(N), got "${attributes.trim()}"`);
+    if (space === "storage") storage.push({ name, binding, writable: access === "read_write" || access === "write" });
+    else if (uniform) throw new ShaderCompileError(`variable "${name}" is a second uniform; a shader takes one struct of parameters`);
+    else {
+      const fields = structFields(code, type, name);
+      uniform = { binding, fields, byteLength: Math.ceil((fields.length * 4) / 16) * 16 };
+    }
+  }
+  storage.sort((a, b) => a.binding - b.binding);
+  return uniform ? { storage, uniform } : { storage };
+}
+
+function attribute(attributes: string, name: string): number | undefined {
+  const digits = new RegExp(`@${name}\\s*\\(\\s*(\\d+)[iu]?\\s*,?\\s*\\)`).exec(attributes)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+function structFields(code: string, type: string, variable: string): ParamField[] {
+  const body = new RegExp(`\\bstruct\\s+${type}\\s*\\{([^}]*)\\}`).exec(code)?.[1];
+  if (body === undefined) throw new ShaderCompileError(`uniform "${variable}" has type "${type}", which is no struct of this shader`);
+  return body
+    .split(",")
+    .map((line) => line.trim())
+    .filter((line) => line !== "")
+    .map((line) => {
+      const [, name, scalar] = /^(\w+)\s*:\s*(u32|i32|f32)$/.exec(line) ?? [];
+      if (name === undefined) throw new ShaderCompileError(`struct ${type}: "${line}" is not "name: u32", "name: i32" or "name: f32"`);
+      return { name, type: scalar as ScalarType };
+    });
+}
+
+/**
+ * The bytes of a uniform struct of scalars: 4 bytes a field, in order, zero-padded to 16.
+ * @throws ShaderCompileError for a field without value, a value without field, or a number its type cannot hold.
+ */
+export function packParams(fields: readonly ParamField[], values: Readonly<Record<string, number>>): ArrayBuffer {
+  const names = new Set(fields.map((f) => f.name));
+  const unknown = Object.keys(values).filter((name) => !names.has(name));
+  if (unknown.length > 0) throw new ShaderCompileError(`params: the shader has no field ${unknown.join(", ")}; it has ${[...names].join(", ") || "none"}`);
+  const buffer = new ArrayBuffer(Math.ceil((fields.length * 4) / 16) * 16);
+  const view = new DataView(buffer);
+  fields.forEach(({ name, type }, i) => {
+    const value = values[name];
+    if (value === undefined) throw new ShaderCompileError(`params: no value for "${name}"`);
+    if (type === "f32") {
+      if (Number.isNaN(value)) throw new ShaderCompileError(`params: "${name}" is NaN`);
+      view.setFloat32(i * 4, value, true);
+      return;
+    }
+    const [low, high] = type === "u32" ? [0, 2 ** 32 - 1] : [-(2 ** 31), 2 ** 31 - 1];
+    if (!Number.isInteger(value) || value < low || value > high) throw new ShaderCompileError(`params: "${name}" must be a whole number from ${low} to ${high} (${type}), got ${value}`);
+    if (type === "u32") view.setUint32(i * 4, value, true);
+    else view.setInt32(i * 4, value, true);
+  });
+  return buffer;
+}
+
+/** What the compiler said, each message as `error at LINE:COL: TEXT` over its numbered source line and three lines around. */
+export function formatCompileMessages(text: string, messages: readonly Pick<GPUCompilationMessage, "type" | "lineNum" | "linePos" | "message">[]): string {
+  const lines = text.split("\n");
+  const width = String(lines.length).length;
+  return messages
+    .map(({ type, lineNum, linePos, message }) => {
+      const head = `${type} at ${lineNum}:${linePos}: ${message}`;
+      if (lineNum < 1 || lineNum > lines.length) return `${type}: ${message}`;
+      const first = Math.max(1, lineNum - 3);
+      const around = lines.slice(first - 1, lineNum + 3).flatMap((line, i) => {
+        const row = `${first + i === lineNum ? ">" : " "} ${String(first + i).padStart(width)} | ${line}`;
+        return first + i === lineNum && linePos > 0 ? [row, `  ${" ".repeat(width)} | ${line.slice(0, linePos - 1).replace(/\S/g, " ")}^`] : [row];
+      });
+      return [head, ...around].join("\n");
+    })
+    .join("\n");
+}

@@ -1,0 +1,4 @@
+declare module "wgsl-preprocessor" {
+  /** Resolves `#if ${value}`, `#elif ${value}`, `#else` and `#endif`; other values go into the text. @throws Error on unbalanced symbols. */
+  export function wgsl(strings: readonly string[], ...values: readonly (string | number | boolean)[]): string;
+}

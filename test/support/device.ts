@@ -1,0 +1,37 @@
+import { test } from "uvu";
+import { exitWhenFlushed } from "../../engine/platform/exit.ts";
+import { type Device, openDevice } from "../../engine/runtime/device.ts";
+
+let opened: Promise<Device> | undefined;
+
+/**
+ * The one device of this test file, opened at the first call: the adapter named by LETHE_ADAPTER (default: the best
+ * there is), with the limits named by LETHE_LIMITS ("default" or "adapter").
+ * @throws NoAdapterError; a machine without an adapter fails the tests, it does not skip them.
+ */
+export function testDevice(): Promise<Device> {
+  opened ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), limits: process.env.LETHE_LIMITS === "default" ? "default" : "adapter" }).then((device) => {
+    console.log(`adapter: ${device.description}; limits: ${device.limits.maxStorageBuffersPerShaderStage} storage buffers of ${device.limits.maxStorageBufferBindingSize / 2 ** 20} MiB`);
+    return device;
+  });
+  return opened;
+}
+
+/**
+ * Last line of a test file: runs its tests, fails if the device reported errors nobody asked for, destroys the device
+ * and ends the process, which Dawn could otherwise keep alive.
+ */
+export function finish(): void {
+  test("the device reported no stray errors", async () => {
+    const device = await opened;
+    await device?.settle();
+  });
+  test.after(async () => (await opened?.catch(() => undefined))?.destroy());
+  test.run();
+  // uvu sets the exit code as the last thing it does, after writing its totals.
+  const timer = setInterval(() => {
+    if (process.exitCode === undefined) return;
+    clearInterval(timer);
+    void exitWhenFlushed(Number(process.exitCode));
+  }, 5);
+}
