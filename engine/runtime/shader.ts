@@ -1,4 +1,4 @@
-import { wgsl } from "wgsl-preprocessor";
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import type { Defines, ShaderSource } from "../../kernels/kernel.ts";
 import { ShaderCompileError } from "./errors.ts";
 

@@ -18,11 +18,14 @@ export function testDevice(): Promise<Device> {
 }
 
 /**
- * Last line of a test file: runs its tests, fails if the device reported errors nobody asked for, destroys the device
+ * Last line of a test file whose tests are made with uvu's own `test`: runs them, fails if the device reported errors nobody asked for, destroys the device
  * and ends the process, which Dawn could otherwise keep alive.
  */
 export function finish(): void {
+  let run = 0;
+  test.before.each(() => void run++);
   test("the device reported no stray errors", async () => {
+    if (run < 2) throw new Error('no other test ran: make them with `import { test } from "uvu"`, not with suite()');
     const device = await opened;
     await device?.settle();
   });
