@@ -1,0 +1,93 @@
+import { attention } from "../../kernels/attention.ts";
+import { add } from "../../kernels/elementwise.ts";
+import { geglu } from "../../kernels/geglu.ts";
+import { type Value } from "../../kernels/kernel.ts";
+import { reshape } from "../../kernels/reshape.ts";
+import { silu } from "../../kernels/activation.ts";
+import { upsampleNearest } from "../../kernels/upsample.ts";
+import type { Layers } from "./layers.ts";
+
+/**
+ * ResnetBlock2D of diffusers: norm1, SiLU, conv1 (+ time embedding), norm2, SiLU, conv2, plus the input (through a 1x1 convolution when channels change).
+ * @param x [B, H, W, C]
+ * @param time SiLU of the time embedding [B, T], absent in the VAE
+ */
+export function resnetBlock(layers: Layers, name: string, x: Value, out: number, time: Value | undefined, norm: { groups: number; epsilon: number }): Value {
+  return layers.at(name, () =>
+    layers.g.recompute(() => {
+      const batchBias = time && layers.linear("time_emb_proj", time, out);
+      const h = layers.conv("conv1", layers.groupNorm("norm1", x, { ...norm, silu: true }), out, { batchBias });
+      const shortcut = x.type.shape[3] === out ? x : layers.conv("conv_shortcut", x, out, { kernel: 1 });
+      return layers.conv("conv2", layers.groupNorm("norm2", h, { ...norm, silu: true }), out, { residual: shortcut });
+    }),
+  );
+}
+
+export interface TransformerOptions {
+  readonly heads: number;
+  readonly layers: number;
+  readonly groups: number;
+  /** Linear layers instead of 1x1 convolutions around the blocks (SD 2): the same arithmetic in channels-last. */
+  readonly linearProjection: boolean;
+}
+
+/** Transformer2DModel of diffusers: group norm (epsilon 1e-6), projection, transformer blocks with cross attention, projection, residual. x [B, H, W, C], context [B, T, D]. */
+export function transformer2d(layers: Layers, name: string, x: Value, context: Value, options: TransformerOptions): Value {
+  const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
+  return layers.at(name, () => {
+    const normed = layers.groupNorm("norm", x, { groups: options.groups, epsilon: 1e-6 });
+    let h = reshape(layers.g, layers.linear("proj_in", normed, channels), [batch, height * width, channels]);
+    for (let i = 0; i < options.layers; i++) {
+      h = layers.at(`transformer_blocks.${i}`, () => layers.g.recompute(() => transformerBlock(layers, h, context, options.heads)));
+    }
+    return layers.linear("proj_out", reshape(layers.g, h, x.type.shape), channels, { residual: x });
+  });
+}
+
+/** BasicTransformerBlock: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual. */
+function transformerBlock(layers: Layers, x: Value, context: Value, heads: number): Value {
+  const epsilon = 1e-5;
+  const norm1 = layers.layerNorm("norm1", x, epsilon);
+  const selfAttended = withResidual(layers, x, "attn1", (residual) => crossAttention(layers, norm1, norm1, heads, residual));
+  const norm2 = layers.layerNorm("norm2", selfAttended, epsilon);
+  const attended = withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, context, heads, residual));
+  const norm3 = layers.layerNorm("norm3", attended, epsilon);
+  return withResidual(layers, attended, "ff", (residual) => {
+    const channels = x.type.shape.at(-1)!;
+    const inner = geglu(layers.g, layers.linear("net.0.proj", norm3, channels * 8));
+    return layers.linear("net.2", inner, channels, { residual });
+  });
+}
+
+/** The sub-module's output plus x: fused into its last layer, or, where its own output is to be captured, as an op of its own. */
+function withResidual(layers: Layers, x: Value, name: string, body: (residual: Value | undefined) => Value): Value {
+  const y = layers.at(name, () => body(layers.fused ? x : undefined));
+  return layers.fused ? y : add(layers.g, y, x);
+}
+
+/** Attention of diffusers: q from x, k and v from `context`, no bias but on the output. */
+function crossAttention(layers: Layers, x: Value, context: Value, heads: number, residual: Value | undefined): Value {
+  const channels = x.type.shape.at(-1)!;
+  const q = layers.linear("to_q", x, channels, { bias: false });
+  const k = layers.linear("to_k", context, channels, { bias: false });
+  const v = layers.linear("to_v", context, channels, { bias: false });
+  return layers.linear("to_out.0", attention(layers.g, q, k, v, { heads }), channels, { residual });
+}
+
+/** Downsample2D: a strided 3x3 convolution. The VAE pads right and bottom only, the UNet all sides. */
+export function downsample(layers: Layers, name: string, x: Value, padding: number | readonly [number, number, number, number]): Value {
+  return layers.at(name, () => layers.conv("conv", x, x.type.shape[3]!, { stride: 2, padding }));
+}
+
+/** Upsample2D: nearest neighbour (doubled, or to the given size), then a 3x3 convolution. */
+export function upsample(layers: Layers, name: string, x: Value, size?: readonly [number, number]): Value {
+  return layers.at(name, () => layers.conv("conv", upsampleNearest(layers.g, x, size), x.type.shape[3]!));
+}
+
+/** The time embedding: features [B, F] through two linear layers with SiLU between. */
+export function timeEmbedding(layers: Layers, features: Value, width: number): Value {
+  return layers.at("time_embedding", () => {
+    if (layers.fused) return layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width);
+    return layers.linear("linear_2", silu(layers.g, layers.linear("linear_1", features, width)), width);
+  });
+}

@@ -1,0 +1,134 @@
+import { type DType, type Shape, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
+import { float32ToFloat16 } from "../formats/half.ts";
+import type { Device } from "../runtime/device.ts";
+import { InputError } from "../runtime/errors.ts";
+import type { Graph } from "../runtime/graph.ts";
+import { Tensor } from "../runtime/tensor.ts";
+
+/** Where a component's weights come from: names and shapes at once, numbers on demand. */
+export interface WeightSource {
+  /** For errors: the file. */
+  readonly name: string;
+  /** Shape as the checkpoint stores it (linear [out, in], convolution OIHW); undefined if there is no such tensor. */
+  shape(tensor: string): Shape | undefined;
+  names(): Iterable<string>;
+  readFloat32(tensor: string): Promise<Float32Array<ArrayBuffer>>;
+}
+
+/**
+ * How a weight is laid out on the device:
+ * "plain" as stored, "linear" [out, in] transposed to [in, out], "conv" OIHW turned to [kernelHeight, kernelWidth, in, out].
+ */
+export type WeightLayout = "plain" | "linear" | "conv";
+
+export type WeightPrecision = "f32" | "f16";
+
+/**
+ * The weights of one component (text encoder, UNet...) on a device: each is uploaded once, in the layout its op reads,
+ * when the first program that needs it is made.
+ */
+export class Parameters {
+  private readonly requested = new Map<string, { tensor: string; layout: WeightLayout; type: TensorType }>();
+  private readonly tensors = new Map<string, Tensor>();
+
+  /** @param component prefix of the leaf names, so that several models can share one graph */
+  constructor(
+    readonly component: string,
+    private readonly device: Device,
+    private readonly source: WeightSource,
+    private readonly precision: WeightPrecision = "f32",
+  ) {}
+
+  has(tensor: string): boolean {
+    return this.source.shape(tensor) !== undefined;
+  }
+
+  /** The stored shape of a tensor. @throws InputError naming file and tensor if it is missing. */
+  storedShape(tensor: string): Shape {
+    const shape = this.source.shape(tensor);
+    if (shape) return shape;
+    const leaf = tensor.split(".").slice(0, -1).join(".");
+    const near = [...this.source.names()].filter((n) => n.startsWith(leaf) || n.endsWith(tensor)).slice(0, 4);
+    throw new InputError(`${this.source.name}: no tensor "${tensor}"${near.length > 0 ? `; there is ${near.join(", ")}` : ""}`);
+  }
+
+  /**
+   * The leaf of a weight. `expected` is the shape by the configuration, in the checkpoint's order; a trailing 1x1 kernel is the same as a linear weight.
+   * @throws InputError if the tensor is missing or the configuration disagrees with it.
+   */
+  value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
+    const stored = this.storedShape(tensor);
+    const plain = (shape: Shape): string => (layout === "linear" && shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape).join(",");
+    if (plain(stored) !== plain(expected)) {
+      throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
+    }
+    const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
+    // Halves pay only for the big matrices; odd row lengths keep the scalar float path simple.
+    const half = this.precision === "f16" && shape.length >= 2 && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
+    const type: TensorType = { shape, dtype: (half ? "f16" : "f32") satisfies DType };
+    const name = `${this.component}:${tensor}`;
+    this.requested.set(name, { tensor, layout, type });
+    return g.parameter(name, type);
+  }
+
+  /** Uploads whatever has been asked for and is not on the device yet, one tensor at a time. @throws InputError, GpuError */
+  async load(onProgress?: (loadedBytes: number) => void): Promise<void> {
+    let bytes = 0;
+    for (const [name, { tensor, layout, type }] of this.requested) {
+      if (this.tensors.has(name)) continue;
+      const stored = this.storedShape(tensor);
+      const data = relayout(await this.source.readFloat32(tensor), stored, layout);
+      const onDevice = new Tensor(this.device, name, type);
+      this.tensors.set(name, onDevice);
+      onDevice.write(type.dtype === "f16" ? packHalves(data) : data);
+      onProgress?.((bytes += onDevice.buffer.size));
+    }
+    this.device.check();
+  }
+
+  /** The device tensor of a leaf. @throws Error if it was not loaded. */
+  tensor(name: string, type: TensorType): Tensor {
+    const tensor = this.tensors.get(name);
+    if (!tensor) throw new Error(`parameter "${name}" ${formatType(type)} has not been loaded`);
+    return tensor;
+  }
+
+  owns(name: string): boolean {
+    return name.startsWith(`${this.component}:`);
+  }
+
+  destroy(): void {
+    for (const tensor of this.tensors.values()) tensor.destroy();
+    this.tensors.clear();
+  }
+}
+
+/** Finds each parameter leaf's tensor among several components. */
+export function lookup(...components: readonly Parameters[]): (name: string, type: TensorType) => Tensor {
+  return (name, type) => {
+    const owner = components.find((p) => p.owns(name));
+    if (!owner) throw new Error(`parameter "${name}" belongs to none of ${components.map((p) => p.component).join(", ")}`);
+    return owner.tensor(name, type);
+  };
+}
+
+function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout): Float32Array<ArrayBuffer> {
+  if (layout === "plain") return data;
+  const [out, inner] = stored as [number, number];
+  const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
+  const result = new Float32Array(data.length);
+  for (let o = 0; o < out; o++) {
+    for (let i = 0; i < inner; i++) {
+      const from = (o * inner + i) * taps;
+      for (let tap = 0; tap < taps; tap++) result[(tap * inner + i) * out + o] = data[from + tap]!;
+    }
+  }
+  return result;
+}
+
+/** Pairs of floats rounded to halves in one word, as `unpack2x16float` reads them. */
+export function packHalves(data: Float32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(data.length / 2));
+  new Uint16Array(words.buffer).set(float32ToFloat16(data));
+  return words;
+}
