@@ -24,7 +24,7 @@ export function specialSplitter(tokens: readonly SpecialToken[]): (text: string)
     const known = byContent.get(token.content);
     if (!known || known.bare || !token.bare) byContent.set(token.content, token);
   }
-  const alternatives = [...byContent.keys()].toSorted((a, b) => b.length - a.length).map((content) => content.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+  const alternatives = [...byContent.keys()].toSorted((a, b) => b.length - a.length).map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
   const pattern = new RegExp(`(${alternatives.join("|")})`, "u");
   return (text) => {
     const pieces = text.split(pattern); // with one capture group the odd ones are the tokens
