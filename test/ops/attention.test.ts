@@ -1,0 +1,158 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type AttentionAttributes } from "../../kernels/attention-plan.ts";
+import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
+import { attention, attentionKernel } from "../../kernels/attention.ts";
+import { composedAttention } from "../../kernels/composed-attention.ts";
+import { type Attributes, type Capabilities, type Kernel, type Recorder, ShapeError, type Value, f32 } from "../../kernels/kernel.ts";
+import { transpose } from "../../kernels/transpose.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import { type OpInput, type OpSpec, checkOp } from "../support/op-test.ts";
+import { finish } from "../support/device.ts";
+import { type AttentionSettings, attentionGradientReference, attentionReference } from "./reference-attention.ts";
+
+interface Case extends AttentionSettings {
+  readonly name: string;
+  readonly batch?: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly head: number;
+  /** Standard deviation of q and k. */
+  readonly size?: number;
+}
+
+function inputs({ batch = 1, queries, keys, head, heads, size = 1 }: Case): Record<string, OpInput> {
+  return {
+    q: { shape: [batch, queries, heads * head], scale: size },
+    k: { shape: [batch, keys, heads * head], scale: size },
+    v: { shape: [batch, keys, heads * head] },
+  };
+}
+
+function spec(c: Case, gradients: readonly string[] = ["q", "k", "v"]): OpSpec {
+  return {
+    name: c.name,
+    inputs: inputs(c),
+    build: (g, { q, k, v }) => attention(g, q!, k!, v!, c),
+    reference: ({ q, k, v }) => attentionReference(q!, k!, v!, c)[0],
+    gradients,
+  };
+}
+
+const CASES: readonly Case[] = [
+  { name: "self attention, 64 tokens, heads of 16", heads: 4, queries: 64, keys: 64, head: 16 },
+  { name: "self attention, 16 tokens, heads of 24", heads: 4, queries: 16, keys: 16, head: 24 },
+  { name: "cross attention to 32 keys", heads: 4, queries: 64, keys: 32, head: 16 },
+  { name: "causal, 32 tokens, heads of 32", heads: 4, queries: 32, keys: 32, head: 32, causal: true },
+  { name: "causal, 37 tokens, batch 3", batch: 3, heads: 2, queries: 37, keys: 37, head: 8, causal: true },
+  { name: "causal with fewer keys than queries", heads: 1, queries: 21, keys: 13, head: 12, causal: true },
+  { name: "causal with more keys than queries", heads: 1, queries: 13, keys: 29, head: 12, causal: true },
+  { name: "heads of 10, 37 queries, 77 keys, batch 2", batch: 2, heads: 2, queries: 37, keys: 77, head: 10 },
+  { name: "heads of 5", batch: 3, heads: 4, queries: 13, keys: 13, head: 5 },
+  { name: "heads of 160", heads: 2, queries: 9, keys: 11, head: 160 },
+  { name: "130 queries", heads: 1, queries: 130, keys: 33, head: 8 },
+  { name: "one query", heads: 2, queries: 1, keys: 19, head: 8 },
+  { name: "a given scale", heads: 2, queries: 10, keys: 10, head: 8, scale: 0.05 },
+  { name: "large scores", heads: 2, queries: 24, keys: 24, head: 8, size: 6 },
+];
+
+for (const c of CASES) test(`attention: ${c.name}`, () => checkOp(spec(c)));
+
+// With one key the probability is 1 whatever the score: the output is v and nothing flows to q and k.
+test("attention: one key", async () => {
+  await checkOp(spec({ name: "one key", batch: 2, heads: 2, queries: 7, keys: 1, head: 8 }));
+});
+
+test("attention: gradient of the query only, and of key and value only", async () => {
+  const c: Case = { name: "some gradients", heads: 2, queries: 11, keys: 14, head: 12 };
+  await checkOp(spec(c, ["q"]));
+  await checkOp(spec(c, ["k"]));
+  await checkOp(spec(c, ["v"]));
+});
+
+test("attention: saturated scores stay finite", () => checkOp({ ...spec({ name: "saturated", heads: 1, queries: 20, keys: 40, head: 16, size: 40 }, []), gradients: [] }));
+
+// Shaders chosen for other devices than the one at hand, whose outputs and gradients must be the same.
+function planned<A extends Attributes>(kernel: Kernel<A>, override: Partial<Capabilities>): Kernel<A> {
+  return { ...kernel, plan: (context) => kernel.plan!({ ...context, capabilities: { ...context.capabilities, ...override } }) };
+}
+
+const DEVICES: Readonly<Record<string, Partial<Capabilities>>> = {
+  "no subgroups": { subgroupSize: 0 },
+  "no subgroups, not software": { subgroupSize: 0, software: false },
+  "not software": { software: false },
+};
+const VARIANTS: readonly Case[] = [
+  { name: "cross", batch: 2, heads: 2, queries: 37, keys: 21, head: 8 },
+  { name: "causal", heads: 1, queries: 70, keys: 70, head: 20, causal: true },
+  { name: "130 queries, heads of 10", heads: 2, queries: 130, keys: 9, head: 10 },
+];
+
+for (const [device, override] of Object.entries(DEVICES)) {
+  for (const c of VARIANTS) {
+    test(`attention on a device with ${device}: ${c.name}`, async () => {
+      const attributes: AttentionAttributes = { heads: c.heads, causal: c.causal ?? false, scale: 1 / Math.sqrt(c.head) };
+      const own = inputs(c);
+      await checkOp({
+        name: `${device}, ${c.name}`,
+        inputs: { ...own, dO: { shape: own["q"]!.shape } },
+        build: (g, { q, k, v, dO }) => {
+          const [o, logSumExp] = g.apply(planned(attentionKernel, override), [q, k, v], attributes);
+          const gradient = g.apply(planned(attentionGradientKernel, override), [q, k, v, o, logSumExp, dO], { ...attributes, query: true, keyValue: true });
+          return [o!, logSumExp!, ...gradient];
+        },
+        reference: ({ q, k, v, dO }) => [...attentionReference(q!, k!, v!, c), ...attentionGradientReference(q!, k!, v!, dO!, c)],
+      });
+    });
+  }
+}
+
+test("attention: heads above 160 are composed, a slice of queries at a time", async () => {
+  const c: Case = { name: "heads of 164", heads: 2, queries: 10, keys: 7, head: 164, batch: 2 };
+  await checkOp(spec(c));
+  await checkOp({ ...spec(c), name: "in slices", build: (g, { q, k, v }) => composedAttention(g, q!, k!, v!, { heads: 2, maxScores: 2 * 7 * 4 }) });
+});
+
+for (const shape of [[3, 5, 7], [2, 8, 12], [1, 6], [37, 20], [2, 3, 4, 16]]) {
+  test(`transpose [${shape.join(",")}]`, async () => {
+    const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
+    await checkOp({
+      name: `transpose [${shape.join(",")}]`,
+      inputs: { x: { shape } },
+      build: (g, { x }) => transpose(g, x!),
+      reference: ({ x }) => ({
+        shape: [...shape.slice(0, -2), columns, rows],
+        data: x!.data.map((_, i) => x!.data[Math.floor(i / (rows * columns)) * rows * columns + (i % rows) * columns + (Math.floor(i / rows) % columns)]!),
+      }),
+      gradients: ["x"],
+    });
+  });
+}
+
+function refused(build: (g: Recorder, x: (...shape: number[]) => Value) => unknown, pattern: RegExp): void {
+  const g = new Graph();
+  let count = 0;
+  assert.throws(
+    () => build(g, (...shape) => g.input(`x${count++}`, f32(shape))),
+    (e: unknown) => e instanceof ShapeError && pattern.test(e.message),
+  );
+}
+
+test("attention: shapes that do not fit are refused", () => {
+  refused((g, x) => attention(g, x(1, 4, 30), x(1, 5, 30), x(1, 5, 30), { heads: 4 }), /30 channels .*4 heads/);
+  refused((g, x) => attention(g, x(1, 4, 32), x(1, 5, 24), x(1, 5, 24), { heads: 4 }), /f32\[1,4,32\] and k f32\[1,5,24\]/);
+  refused((g, x) => attention(g, x(2, 4, 32), x(1, 5, 32), x(1, 5, 32), { heads: 4 }), /same batch/);
+  refused((g, x) => attention(g, x(1, 4, 32), x(1, 5, 32), x(1, 6, 32), { heads: 4 }), /k f32\[1,5,32\] and v f32\[1,6,32\]/);
+  refused((g, x) => attention(g, x(4, 32), x(5, 32), x(5, 32), { heads: 4 }), /3 dimensions/);
+  refused((g, x) => attention(g, x(1, 4, 512), x(1, 4, 512), x(1, 4, 512), { heads: 1, causal: true }), /at most 160/);
+  refused((g, x) => g.apply(attentionKernel, [x(1, 4, 512), x(1, 4, 512), x(1, 4, 512)], { heads: 1, causal: false, scale: 1 }), /512 channels/);
+  refused((g, x) => transpose(g, x(4)), /two dimensions/);
+});
+
+test("attention: cost counts the products", () => {
+  const types = [f32([2, 64, 64]), f32([2, 32, 64]), f32([2, 32, 64])];
+  const attributes = { heads: 4, causal: false, scale: 0.25 };
+  assert.is(attentionKernel.cost!(types, attentionKernel.infer(types, attributes), attributes).flops, 4 * 2 * 64 * 32 * 64);
+});
+
+finish();

@@ -1,0 +1,91 @@
+import type { Array64 } from "../support/op-test.ts";
+
+export interface AttentionSettings {
+  readonly heads: number;
+  readonly causal?: boolean;
+  readonly scale?: number;
+}
+
+interface Sizes {
+  readonly batch: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly head: number;
+  readonly scale: number;
+}
+
+function sizes(q: Array64, k: Array64, { heads, scale }: AttentionSettings): Sizes {
+  const [batch, queries, channels] = q.shape as [number, number, number];
+  const head = channels / heads;
+  return { batch, queries, keys: k.shape[1]!, head, scale: scale ?? 1 / Math.sqrt(head) };
+}
+
+function dot(a: Float64Array, i: number, b: Float64Array, j: number, n: number): number {
+  let sum = 0;
+  for (let c = 0; c < n; c++) sum += a[i + c]! * b[j + c]!;
+  return sum;
+}
+
+/** Calls `body` for each row with the probabilities of its visible keys, the offsets of the row and its keys, and the row's logSumExp. */
+function eachRow(
+  q: Array64,
+  k: Array64,
+  settings: AttentionSettings,
+  body: (row: { p: number[]; at: number; keyAt: (j: number) => number; index: number; logSumExp: number }) => void,
+): void {
+  const { heads, causal } = settings;
+  const { batch, queries, keys, head, scale } = sizes(q, k, settings);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      const keyAt = (j: number): number => ((b * keys + j) * heads + h) * head;
+      for (let i = 0; i < queries; i++) {
+        const at = ((b * queries + i) * heads + h) * head;
+        const visible = causal ? Math.min(keys, i + 1) : keys;
+        const s = Array.from({ length: visible }, (_, j) => scale * dot(q.data, at, k.data, keyAt(j), head));
+        const high = Math.max(...s);
+        const total = s.reduce((sum, x) => sum + Math.exp(x - high), 0);
+        body({ p: s.map((x) => Math.exp(x - high) / total), at, keyAt, index: (b * heads + h) * queries + i, logSumExp: high + Math.log(total) });
+      }
+    }
+  }
+}
+
+/** softmax(scale q k^T) v by the definition, and log(sum(exp(scores))) [B, heads, Tq]; q [B, Tq, heads * d], k, v [B, Tk, heads * d]. */
+export function attentionReference(q: Array64, k: Array64, v: Array64, settings: AttentionSettings): [o: Array64, logSumExp: Array64] {
+  const { batch, queries, head } = sizes(q, k, settings);
+  const o = new Float64Array(q.data.length);
+  const logSumExp = new Float64Array(batch * settings.heads * queries);
+  eachRow(q, k, settings, (row) => {
+    logSumExp[row.index] = row.logSumExp;
+    row.p.forEach((p, j) => {
+      for (let c = 0; c < head; c++) o[row.at + c]! += p * v.data[row.keyAt(j) + c]!;
+    });
+  });
+  return [
+    { shape: q.shape, data: o },
+    { shape: [batch, settings.heads, queries], data: logSumExp },
+  ];
+}
+
+/** dq, dk, dv for the cotangent dO of o, by the chain rule through the stored probabilities. */
+export function attentionGradientReference(q: Array64, k: Array64, v: Array64, dO: Array64, settings: AttentionSettings): [dq: Array64, dk: Array64, dv: Array64] {
+  const { head, scale } = sizes(q, k, settings);
+  const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [Float64Array, Float64Array, Float64Array];
+  eachRow(q, k, settings, ({ p, at, keyAt }) => {
+    const dp = p.map((_, j) => dot(dO.data, at, v.data, keyAt(j), head));
+    const mean = p.reduce((sum, x, j) => sum + x * dp[j]!, 0);
+    p.forEach((weight, j) => {
+      const ds = scale * weight * (dp[j]! - mean);
+      for (let c = 0; c < head; c++) {
+        dq[at + c]! += ds * k.data[keyAt(j) + c]!;
+        dk[keyAt(j) + c]! += ds * q.data[at + c]!;
+        dv[keyAt(j) + c]! += weight * dO.data[at + c]!;
+      }
+    });
+  });
+  return [
+    { shape: q.shape, data: dq },
+    { shape: k.shape, data: dk },
+    { shape: v.shape, data: dv },
+  ];
+}
