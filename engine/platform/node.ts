@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import { NoAdapterError, errorMessage } from "../runtime/errors.ts";
 import type { FindAdapter, FoundAdapter } from "./adapter.ts";
+import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 
 type Create = (options: string[]) => GPU;
@@ -13,6 +14,9 @@ interface Candidate {
 
 /** Dawn crashes or hangs when the object from create() is collected while one of its devices lives, so none ever is. */
 const alive: GPU[] = [];
+
+/** What drivers printed while being asked, shown if none of them will do. */
+const driverTexts: string[] = [];
 
 const BACKEND_NAMES: Readonly<Record<string, string>> = { vulkan: "Vulkan", metal: "Metal", d3d12: "D3D12", d3d11: "D3D11", opengl: "OpenGL", opengles: "OpenGL ES" };
 /** What a Vulkan loader reads to find its drivers. */
@@ -36,7 +40,7 @@ export const findAdapter: FindAdapter = async (wanted) => {
   } catch (error) {
     problems.push(errorMessage(error));
   }
-  const notes = problems.map((p) => `\n  ${p}`).join("");
+  const notes = [...new Set([...problems, ...driverWarnings()])].map((p) => `\n  ${p}`).join("");
   if (seen.length > 0) {
     const list = seen.map((c) => `\n  ${label(c)}`).join("");
     throw new NoAdapterError((wanted === undefined ? "no adapter could be used; available:" : `no adapter matches "${wanted}"; available:`) + list + (notes && `\nproblems:${notes}`));
@@ -87,7 +91,9 @@ function request(create: Create, options: string[]): Promise<GPUAdapter | null> 
   // Quantised timestamps (65 us) would make the times of most ops round to zero.
   const gpu = create([...options, "disable-dawn-features=timestamp_quantization"]);
   alive.push(gpu);
-  return gpu.requestAdapter({ powerPreference: "high-performance" });
+  const { result, text } = withQuietStderr(() => gpu.requestAdapter({ powerPreference: "high-performance" }));
+  driverTexts.push(text);
+  return result;
 }
 
 /** Real GPUs first, then lavapipe, which is several times faster than the other software adapters; native backends before OpenGL and D3D11. */
@@ -124,6 +130,11 @@ function loadVulkanLoader(path: string): void {
   } catch (error) {
     if (!/self-register|not a valid|symbol/i.test(errorMessage(error))) throw error;
   }
+}
+
+/** The lines that say why an adapter is not usable, without source positions and the warnings that every start brings. */
+function driverWarnings(): string[] {
+  return driverTexts.flatMap((text) => text.split("\n")).filter((line) => /\S/.test(line) && !/artificially reduced|^\s+at /.test(line));
 }
 
 function whatToInstall(): string {

@@ -34,7 +34,9 @@ export function bundledDriver(): BundledDriver {
     // A home that cannot be written (a container, a read-only mount) is no reason to go without an adapter.
     const error = cause as NodeJS.ErrnoException;
     if (error.syscall === undefined) throw new Error(`the bundled SwiftShader does not unpack: ${errorMessage(cause)}`, { cause });
-    folder = unpack(archive, mkdtempSync(join(tmpdir(), "lethe-")), `swiftshader-${version}`);
+    const temporary = mkdtempSync(join(tmpdir(), "lethe-"));
+    process.once("exit", () => rmSync(temporary, { recursive: true, force: true })); // a library that is loaded needs its file no more
+    folder = unpack(archive, temporary, `swiftshader-${version}`);
   }
   return { manifest: join(folder, MANIFEST), loader: join(folder, LOADER) };
 }

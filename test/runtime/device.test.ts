@@ -14,9 +14,23 @@ async function rejection(promise: Promise<unknown>): Promise<unknown> {
   );
 }
 
+function exitStatus(Kind: new (message: string) => LetheError): number {
+  return new Kind("x").exitCode;
+}
+
+/** A regular file of a ustar archive. */
+function tarEntry(name: string, body: string): Uint8Array {
+  const block = new Uint8Array(512 + Math.ceil(body.length / 512) * 512);
+  const put = (text: string, at: number): void => block.set(new TextEncoder().encode(text), at);
+  put(name, 0);
+  put(`${body.length.toString(8).padStart(11, "0")}\0`, 124);
+  put("0", 156);
+  put(body, 512);
+  return block;
+}
+
 test("each error has the exit status of its kind", () => {
-  const status = (E: new (message: string) => LetheError): number => new E("x").exitCode;
-  assert.equal([LetheError, UsageError, InputError, NoAdapterError, DeviceLostError, GpuError, ShaderCompileError].map(status), [1, 2, 2, 3, 1, 1, 1]);
+  assert.equal([LetheError, UsageError, InputError, NoAdapterError, DeviceLostError, GpuError, ShaderCompileError].map(exitStatus), [1, 2, 2, 3, 1, 1, 1]);
   assert.is(`${new GpuError("why")}`, "GpuError: why");
 });
 
@@ -141,16 +155,7 @@ test("a lost device is an error of its own kind", async () => {
 });
 
 test("the tar reader finds files by base name and refuses a cut archive", () => {
-  const entry = (name: string, body: string): Uint8Array => {
-    const block = new Uint8Array(512 + Math.ceil(body.length / 512) * 512);
-    const put = (text: string, at: number): void => block.set(new TextEncoder().encode(text), at);
-    put(name, 0);
-    put(`${body.length.toString(8).padStart(11, "0")}\0`, 124);
-    put("0", 156);
-    put(body, 512);
-    return block;
-  };
-  const tar = Buffer.concat([entry("folder/a.txt", "x".repeat(700)), entry("b", ""), entry("c", "last"), new Uint8Array(1024)]);
+  const tar = Buffer.concat([tarEntry("folder/a.txt", "x".repeat(700)), tarEntry("b", ""), tarEntry("c", "last"), new Uint8Array(1024)]);
   const files = untar(tar);
   assert.equal([...files].map(([name, bytes]) => [name, bytes.length]), [["a.txt", 700], ["b", 0], ["c", 4]]);
   assert.is(new TextDecoder().decode(files.get("c")), "last");
