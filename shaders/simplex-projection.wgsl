@@ -49,10 +49,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var offset = 0.0;
   for (var step = 0u; step < MAX_STEPS; step++) {
     let state = workgroupSum(excess(begin, lane, top, pivot, offset), lane);
-    let move = offset + (state.x - 1.0) / max(state.y, 1.0);
+    let shifted = offset + (state.x - 1.0) / max(state.y, 1.0);
     // The pivot keeps 12 bits of its mantissa: what it drops goes into the offset, exactly.
-    let next = bitcast<f32>(bitcast<u32>(pivot + move) & 0xfffff000u);
-    offset = (pivot - next) + move;
+    let next = bitcast<f32>(bitcast<u32>(pivot + shifted) & 0xfffff000u);
+    offset = (pivot - next) + shifted;
     pivot = next;
     if (abs(state.x - 1.0) <= 3e-7) { break; }
   }

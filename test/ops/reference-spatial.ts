@@ -1,0 +1,100 @@
+/** Plain float64 references of the spatial ops: loops over the definition. Images are [batch, height, width, channels]. */
+import type { Array64 } from "../support/op-test.ts";
+
+type Dims4 = [number, number, number, number];
+
+function make(shape: readonly number[]): Array64 {
+  return { shape, data: new Float64Array(shape.reduce((a, b) => a * b, 1)) };
+}
+
+export function upsampleReference(x: Array64, outHeight: number, outWidth: number): Array64 {
+  const [batch, height, width, channels] = x.shape as Dims4;
+  const y = make([batch, outHeight, outWidth, channels]);
+  const source = (i: number, size: number, outSize: number): number => Math.min(size - 1, Math.floor(Math.fround(i * Math.fround(size / outSize))));
+  let at = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let i = 0; i < outHeight; i++) {
+      for (let j = 0; j < outWidth; j++) {
+        const from = ((b * height + source(i, height, outHeight)) * width + source(j, width, outWidth)) * channels;
+        for (let c = 0; c < channels; c++) y.data[at++] = x.data[from + c]!;
+      }
+    }
+  }
+  return y;
+}
+
+/** Slices or pads one axis: entry i of the output is entry i + start of the input, 0 outside. */
+export function windowReference(x: Array64, axis: number, start: number, count: number): Array64 {
+  const y = make(x.shape.map((d, i) => (i === axis ? count : d)));
+  const inner = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const outer = x.shape.slice(0, axis).reduce((a, b) => a * b, 1);
+  const size = x.shape[axis]!;
+  for (let o = 0; o < outer; o++) {
+    for (let i = 0; i < count; i++) {
+      if (i + start < 0 || i + start >= size) continue;
+      for (let k = 0; k < inner; k++) y.data[(o * count + i) * inner + k] = x.data[(o * size + i + start) * inner + k]!;
+    }
+  }
+  return y;
+}
+
+export function concatReference(a: Array64, b: Array64, axis: number): Array64 {
+  const countA = a.shape[axis]!;
+  const total = countA + b.shape[axis]!;
+  const left = windowReference(a, axis, 0, total);
+  const right = windowReference(b, axis, -countA, total);
+  return { shape: left.shape, data: left.data.map((v, i) => v + right.data[i]!) };
+}
+
+export function maxPoolReference(x: Array64, kernel: number, stride: number, padding: number): Array64 {
+  const [batch, height, width, channels] = x.shape as Dims4;
+  const outHeight = Math.floor((height + 2 * padding - kernel) / stride) + 1;
+  const outWidth = Math.floor((width + 2 * padding - kernel) / stride) + 1;
+  const y = make([batch, outHeight, outWidth, channels]);
+  let at = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let i = 0; i < outHeight; i++) {
+      for (let j = 0; j < outWidth; j++) {
+        for (let c = 0; c < channels; c++) {
+          let best = -Infinity;
+          for (let r = i * stride - padding; r < i * stride - padding + kernel; r++) {
+            for (let s = j * stride - padding; s < j * stride - padding + kernel; s++) {
+              if (r >= 0 && r < height && s >= 0 && s < width) best = Math.max(best, x.data[((b * height + r) * width + s) * channels + c]!);
+            }
+          }
+          y.data[at++] = best;
+        }
+      }
+    }
+  }
+  return y;
+}
+
+export function averagePoolReference(x: Array64): Array64 {
+  const [batch, height, width, channels] = x.shape as Dims4;
+  const y = make([batch, channels]);
+  for (let b = 0; b < batch; b++) {
+    for (let p = 0; p < height * width; p++) {
+      for (let c = 0; c < channels; c++) y.data[b * channels + c]! += x.data[(b * height * width + p) * channels + c]! / (height * width);
+    }
+  }
+  return y;
+}
+
+/** [n, a, b, c] -> [n, b, c, a] (channels moved last) or [n, c, a, b] (channels moved first). */
+export function layoutReference(x: Array64, channelsFirst: boolean): Array64 {
+  const [n, a, b, c] = x.shape as Dims4;
+  const y = make(channelsFirst ? [n, b, c, a] : [n, c, a, b]);
+  for (let s = 0; s < n; s++) {
+    for (let i = 0; i < a; i++) {
+      for (let j = 0; j < b; j++) {
+        for (let k = 0; k < c; k++) {
+          const value = x.data[((s * a + i) * b + j) * c + k]!;
+          if (channelsFirst) y.data[((s * b + j) * c + k) * a + i] = value;
+          else y.data[((s * c + k) * a + i) * b + j] = value;
+        }
+      }
+    }
+  }
+  return y;
+}
