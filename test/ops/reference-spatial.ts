@@ -7,10 +7,14 @@ function make(shape: readonly number[]): Array64 {
   return { shape, data: new Float64Array(shape.reduce((a, b) => a * b, 1)) };
 }
 
+/** The source pixel of nearest-neighbour resizing, in float32 as torch computes it. */
+function source(i: number, size: number, outSize: number): number {
+  return Math.min(size - 1, Math.floor(Math.fround(i * Math.fround(size / outSize))));
+}
+
 export function upsampleReference(x: Array64, outHeight: number, outWidth: number): Array64 {
   const [batch, height, width, channels] = x.shape as Dims4;
   const y = make([batch, outHeight, outWidth, channels]);
-  const source = (i: number, size: number, outSize: number): number => Math.min(size - 1, Math.floor(Math.fround(i * Math.fround(size / outSize))));
   let at = 0;
   for (let b = 0; b < batch; b++) {
     for (let i = 0; i < outHeight; i++) {
