@@ -30,12 +30,15 @@ export function needGroupNorm(op: string, inputs: readonly (TensorType | undefin
   return groupNormLayout(op, need(op, inputs, first, "x"), need(op, inputs, first + 1, "gamma"), need(op, inputs, first + 2, "beta"), groups);
 }
 
-/** Up to this many elements in a group, one row of lanes reads them directly; larger groups are first reduced by channel and chunk. */
-const DIRECT_ELEMENTS = 4096;
+/**
+ * Up to this many elements in a group, one row of lanes reads them directly; larger groups are first reduced by channel and chunk,
+ * in vec4s whatever the group's channels. On a software adapter scalar loads cost more than the extra dispatch from about here on (measured on lavapipe).
+ */
+const DIRECT_ELEMENTS = { gpu: 4096, software: 512 } as const;
 
 /** Positions per chunk of the first of two reduction steps; undefined where the group is small enough to need only one. */
 export function reductionChunk(layout: GroupNormLayout, capabilities: Capabilities): number | undefined {
-  if (layout.positions * layout.perGroup <= DIRECT_ELEMENTS) return undefined;
+  if (layout.positions * layout.perGroup <= DIRECT_ELEMENTS[capabilities.software ? "software" : "gpu"]) return undefined;
   // A software adapter has few lanes to keep busy; a GPU wants thousands of threads.
   return capabilities.software ? Math.max(16, Math.ceil(layout.positions / 16)) : 32;
 }
