@@ -40,11 +40,14 @@ function headDefines(headVec4: number, software: boolean): Defines {
   return software ? { UNROLL: false, HEAD_VEC4: MAX_FLASH_HEAD / 4 } : { UNROLL: true, HEAD_VEC4: headVec4 };
 }
 
-/** Defines shared by the three flash shaders, and the rows (lanes) of one workgroup. */
+/**
+ * Defines shared by the three flash shaders, and the rows (lanes) of one workgroup. Broadcasting between lanes pays where a
+ * lane is an element of a CPU vector; a GPU reads one address of workgroup memory for all lanes faster than it shuffles.
+ */
 export function flashDefines(headVec4: number, { subgroupSize, software }: Capabilities): { defines: Defines; workgroup: number } {
-  const subgroups = subgroupSize >= 4;
+  const subgroups = software && subgroupSize >= 4;
   const split = subgroupSize === 4;
-  const workgroup = software ? 16 : subgroups ? 32 : 64;
+  const workgroup = software ? 16 : 64;
   return {
     workgroup,
     defines: { ...headDefines(headVec4, software), TILE: tile, SUBGROUPS: subgroups, SPLIT: split, ROW_MASK: split ? 3 : 7, SECOND: split ? 0 : 4, WORKGROUP: workgroup },

@@ -1,11 +1,14 @@
 import attentionWgsl from "../shaders/attention.wgsl";
 import { attentionGradientKernel } from "./attention-gradient.ts";
-import { type AttentionAttributes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashDefines, flashParams, flashWorkgroups } from "./attention-plan.ts";
+import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashDefines, flashParams, flashWorkgroups } from "./attention-plan.ts";
 import { composedAttention } from "./composed-attention.ts";
 import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } from "./kernel.ts";
 
-/** From this many queries on, software adapters give a lane two query rows: 1.4 times the speed, but too few workgroups below it. */
-const TWO_ROWS_FROM = 128;
+/**
+ * From this much work (FLOPs) on, software adapters give a lane two query rows: 1.4 times the speed, but one more pipeline
+ * to compile (0.2 to 0.8 s), and half the workgroups, which few queries could not spare.
+ */
+const TWO_ROWS_FROM = 5e7;
 
 /**
  * o = softmax(scale q k^T) v for each head, in one pass that stores no scores (FlashAttention, arXiv 2205.14135).
@@ -23,7 +26,7 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
     const sizes = attentionSizes("attention", inputs, attributes.heads);
     const padding = new HeadPadding(sizes.head);
     const { defines, workgroup } = flashDefines(padding.headVec4, capabilities);
-    const twoRows = capabilities.software && sizes.queries >= TWO_ROWS_FROM;
+    const twoRows = capabilities.software && sizes.queries >= 128 && flops(sizes) >= TWO_ROWS_FROM;
     const bindings = {
       q: padding.input(inputs[0]!, { input: 0 }),
       k: padding.input(inputs[1]!, { input: 1 }),
@@ -41,8 +44,7 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
     return { dispatches: [...padding.before, main, ...padding.after], scratch: padding.scratch };
   },
   cost(inputs, _outputs, { heads, causal }) {
-    const { batch, queries, keys, head } = attentionSizes("attention", inputs, heads);
-    return { flops: 4 * batch * heads * queries * keys * head * (causal ? 0.5 : 1) };
+    return { flops: flops(attentionSizes("attention", inputs, heads)) * (causal ? 0.5 : 1) };
   },
   gradient([dO, dLogSumExp], { g, inputs, outputs, attributes, wanted }) {
     if (dLogSumExp) throw new ShapeError("attention", "has no gradient rule for its output logSumExp");
@@ -53,6 +55,10 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
     return [query ? result[0] : undefined, wanted[1] ? dk : undefined, wanted[2] ? dv : undefined];
   },
 };
+
+function flops({ batch, heads, queries, keys, head }: AttentionSizes): number {
+  return 4 * batch * heads * queries * keys * head;
+}
 
 export interface AttentionOptions {
   readonly heads: number;
