@@ -41,8 +41,8 @@ function headDefines(headVec4: number, software: boolean): Defines {
 }
 
 /**
- * Defines shared by the three flash shaders, and the rows (lanes) of one workgroup. Broadcasting between lanes pays where a
- * lane is an element of a CPU vector; a GPU reads one address of workgroup memory for all lanes faster than it shuffles.
+ * Defines shared by the three flash shaders, and the rows (lanes) of one workgroup. Broadcasting between lanes was measured
+ * to pay on software adapters, where a lane is an element of a CPU vector. GPUs get the workgroup-memory form, the usual one there; not measured.
  */
 export function flashDefines(headVec4: number, { subgroupSize, software }: Capabilities): { defines: Defines; workgroup: number } {
   const subgroups = software && subgroupSize >= 4;
