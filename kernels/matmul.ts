@@ -1,5 +1,5 @@
 import { scale as scaled } from "./elementwise.ts";
-import { activationGradient } from "./activation.ts";
+import { activationGradientKernel } from "./activation.ts";
 import { type FusedActivation, gemmDispatch } from "./gemm.ts";
 import { type GradientContext, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
@@ -89,7 +89,7 @@ export function epilogueGradient(
   const { activation, scale } = attributes;
   const dScaled = scale === 1 ? dy : scaled(g, dy, scale);
   return {
-    dSum: activation === "none" ? dScaled : activationGradient(g, dScaled, sum("none"), activation),
+    dSum: activation === "none" ? dScaled : g.apply(activationGradientKernel, [dScaled, sum("none")], { kind: activation })[0]!,
     dResidual: wanted[4] ? dScaled : undefined,
   };
 }

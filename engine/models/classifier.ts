@@ -52,7 +52,7 @@ export function resNet(layers: Layers, config: ResNetConfig, image: Value): Valu
   if (image.type.shape.length !== 4 || image.type.shape[3] !== config.channels) throw new ShapeError("resNet", `image must be [batch, height, width, ${config.channels}], got ${formatType(image.type)}`);
   const pooled = layers.at("resnet", () => {
     let h = layers.at("embedder.embedder", () => layers.conv("convolution", image, config.embeddingSize, { kernel: 7, stride: 2, activation: "relu" }));
-    h = maxPool(layers.g, h, { size: 3, stride: 2, padding: 1 });
+    h = maxPool(layers.g, h, { kernel: 3, stride: 2, padding: 1 });
     config.hiddenSizes.forEach((out, stage) => {
       const stride = stage === 0 && !config.downsampleInFirstStage ? 1 : 2;
       h = layers.at(`encoder.stages.${stage}`, () => {
@@ -74,7 +74,8 @@ function shortcut(layers: Layers, x: Value, out: number, stride: number): Value 
 
 function basicLayer(layers: Layers, _config: ResNetConfig, x: Value, out: number, stride: number): Value {
   const h = layers.at("layer.0", () => layers.conv("convolution", x, out, { stride, activation: "relu" }));
-  return relu(layers.g, layers.at("layer.1", () => layers.conv("convolution", h, out, { residual: shortcut(layers, x, out, stride) })));
+  const residual = shortcut(layers, x, out, stride);
+  return relu(layers.g, layers.at("layer.1", () => layers.conv("convolution", h, out, { residual })));
 }
 
 function bottleneckLayer(layers: Layers, config: ResNetConfig, x: Value, out: number, stride: number): Value {
@@ -82,6 +83,6 @@ function bottleneckLayer(layers: Layers, config: ResNetConfig, x: Value, out: nu
   const [first, second] = config.downsampleInBottleneck ? [stride, 1] : [1, stride];
   let h = layers.at("layer.0", () => layers.conv("convolution", x, reduced, { kernel: 1, stride: first, activation: "relu" }));
   h = layers.at("layer.1", () => layers.conv("convolution", h, reduced, { stride: second, activation: "relu" }));
-  const skip = shortcut(layers, x, out, stride);
-  return relu(layers.g, layers.at("layer.2", () => layers.conv("convolution", h, out, { kernel: 1, residual: skip })));
+  const residual = shortcut(layers, x, out, stride);
+  return relu(layers.g, layers.at("layer.2", () => layers.conv("convolution", h, out, { kernel: 1, residual })));
 }

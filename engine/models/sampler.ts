@@ -120,9 +120,7 @@ export class Sampler {
     const eps = this.model.recordUNet(g, rows, features, g.tensor(this.context));
     if (!sld) return { outputs: {}, assigns: [[this.output, this.rows === 2 ? guidance(g, eps, scale) : eps]] };
     const enabled = g.input("enabled", { shape: [1], dtype: "f32" });
-    const safe = safeGuidance(g, eps, g.tensor(this.momentum), enabled, {
-      scale, safetyScale: sld.guidance, threshold: sld.threshold, momentumScale: sld.momentumScale, momentumBeta: sld.momentumBeta,
-    });
+    const safe = safeGuidance(g, eps, g.tensor(this.momentum), enabled, sld, scale);
     return { outputs: {}, assigns: [[this.output, safe.prediction], [this.momentum, safe.momentum]] };
   }
 

@@ -43,6 +43,9 @@ export class Graph implements Recorder {
   private region: number | undefined;
   private regionCount = 0;
 
+  /** @param recomputes false ignores `recompute` regions: more memory, less arithmetic in a gradient */
+  constructor(private readonly recomputes = false) {}
+
   /** The module path of what is being recorded, `a.b.c`. */
   get modulePath(): string {
     return this.path.join(".");
@@ -65,6 +68,7 @@ export class Graph implements Recorder {
    * the region's inputs, so they need not stay in memory between the two passes.
    */
   recompute<T>(body: () => T): T {
+    if (!this.recomputes) return body();
     const outer = this.region;
     this.region = ++this.regionCount;
     try {

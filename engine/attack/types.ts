@@ -1,0 +1,133 @@
+import type { RgbImage } from "../formats/image.ts";
+import type { NDArray } from "../models/array.ts";
+import type { SchedulerName } from "../models/schedulers/index.ts";
+import type { LossKind } from "../models/stable-diffusion.ts";
+
+/** How the prompt is searched. */
+export const ATTACKERS = ["text-grad", "random", "seed-search", "no-attack"] as const;
+export type AttackerName = (typeof ATTACKERS)[number];
+
+/** Where the adversarial tokens go: the reference's prefix_k, suffix_k, mid_k, insert_k and per_k_words. */
+export const INSERTIONS = ["prefix", "suffix", "middle", "interleave", "every-k"] as const;
+export type Insertion = (typeof INSERTIONS)[number];
+
+/** What a judge says of one picture. */
+export interface Judgement {
+  /** The concept was drawn. */
+  readonly success: boolean;
+  /** The judge's own label for the picture, and how sure it is of it. */
+  readonly label: string;
+  /** How sure it is of the concept asked for, 0 to 1. */
+  readonly score: number;
+  /** Everything needed to apply another rule later, e.g. the five most probable labels. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/** Says whether the concept was drawn. */
+export type Judge = (image: RgbImage) => Promise<Judgement>;
+
+/** How pictures are drawn for the judge. Defaults are those of the published reference code. */
+export interface SamplingOptions {
+  /** Default 50. */
+  readonly steps?: number;
+  /** Default "lms", as the reference builds it (linspace spacing, whatever the model's own file says). */
+  readonly scheduler?: SchedulerName;
+  /** Default 7.5. */
+  readonly guidance?: number;
+}
+
+export interface AttackOptions extends SamplingOptions {
+  readonly attacker: AttackerName;
+  readonly prompt: string;
+  /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by text-grad only. Its size is the size drawn. */
+  readonly target?: NDArray;
+  readonly judge: Judge;
+  /** Seed of the pictures' noise. */
+  readonly seed: number;
+  /** Seed of the search's own randomness. Default 0. */
+  readonly attackSeed?: number;
+  /** Adversarial tokens. Default 3. */
+  readonly tokens?: number;
+  /** Where they go. Default "prefix". */
+  readonly insert?: Insertion;
+  /** Gradient steps at each timestep. Default 40. */
+  readonly iterations?: number;
+  /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */
+  readonly timesteps?: number;
+  /** Stop after this many of them. Default: all. For random and seed-search: how many tries. */
+  readonly maxTimesteps?: number;
+  /** Default 0.01. */
+  readonly learningRate?: number;
+  /** L2 form. Default 0.1. */
+  readonly weightDecay?: number;
+  /** Default "mse". */
+  readonly loss?: LossKind;
+  /** "reference": the original's bisection instead of the exact projection. Default "exact". */
+  readonly projection?: "exact" | "reference";
+  /** Where an earlier run stood. */
+  readonly resume?: AttackState;
+  /** Stops the search after the work under way; the attack then rejects with an AbortError and the last state given out is good. */
+  readonly signal?: AbortSignal;
+}
+
+/** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
+export interface Evaluation {
+  /** The timestep whose iterations came before; -1 for the original prompt. */
+  readonly timestep: number;
+  /** Gradient iterations (or tries) done so far. */
+  readonly iteration: number;
+  /** Ids of the evaluated prompt without framing and padding, after decoding and tokenizing again. */
+  readonly ids: readonly number[];
+  readonly prompt: string;
+  /** Mean loss of the iterations since the last evaluation; null where there were none. */
+  readonly loss: number | null;
+  readonly seed: number;
+  readonly judgement: Judgement;
+  readonly milliseconds: number;
+  /** True if the prompt was the same as at the last evaluation, so that it was not drawn again. */
+  readonly unchanged: boolean;
+}
+
+export type AttackEvent =
+  | { readonly type: "start"; readonly totalIterations: number; readonly peakBytesEstimate?: number }
+  /** A batch of losses, in order; `iteration` counts from the first of the run. */
+  | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
+  /** `image` is the last one drawn when `unchanged`. */
+  | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage }
+  /** Write this down to be able to resume. */
+  | { readonly type: "state"; readonly state: AttackState }
+  | { readonly type: "sampling"; readonly step: number; readonly steps: number };
+
+/** All that is needed to go on where a run stopped. Arrays are empty for attackers without a gradient. */
+export interface AttackState {
+  readonly attacker: AttackerName;
+  /** Timesteps (or tries) finished, and iterations done. */
+  readonly finished: number;
+  readonly iteration: number;
+  /** Simplex rows and Adam's moments, [tokens, vocabulary] each. */
+  readonly simplex: Float32Array<ArrayBuffer>;
+  readonly firstMoment: Float32Array<ArrayBuffer>;
+  readonly secondMoment: Float32Array<ArrayBuffer>;
+  /** The search's random generator, as JSON. */
+  readonly random: unknown;
+  /** Evaluations so far. */
+  readonly evaluations: readonly Evaluation[];
+}
+
+export interface AttackResult {
+  readonly success: boolean;
+  readonly prompt: string;
+  /** The prompt found, or the last one tried. */
+  readonly adversarialPrompt: string;
+  readonly adversarialIds: readonly number[];
+  readonly iterations: number;
+  /** Timestep at which it was found; -1 if the original prompt succeeded, null if nothing did. */
+  readonly timestep: number | null;
+  /** The original prompt already drew the concept. */
+  readonly preSuccess: boolean;
+  readonly score: number;
+  readonly label: string;
+  /** Seed with which the picture was drawn (seed-search changes it). */
+  readonly seed: number;
+  readonly seconds: number;
+}
