@@ -6,9 +6,13 @@ import { add, addKernel, multiply, scale } from "../../kernels/elementwise.ts";
 import { geglu, gegluKernel } from "../../kernels/geglu.ts";
 import { f32 } from "../../kernels/kernel.ts";
 import { linearCombination, linearCombinationKernel } from "../../kernels/linear-combination.ts";
-import { type Array64, checkOp } from "../support/op-test.ts";
+import { type Array64, checkOp, normals } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
 import { activations, geglu64, map64 } from "./reference-norm.ts";
+
+function size(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
 
 const shapes = [[1], [3, 37, 5], [2, 7, 11, 20]];
 
@@ -17,7 +21,9 @@ for (const kind of Object.keys(activations) as ActivationKind[]) {
     test(`${kind} [${shape.join(",")}]`, async () => {
       await checkOp({
         name: kind,
-        inputs: { x: { shape, scale: 3 } },
+        // A lone number stays near zero: far out in gelu's tail a rounded exponent alone shows at 1e-5 relative.
+        // Not within a thousandth of zero, where a finite difference would step over relu's corner.
+        inputs: { x: { shape, data: normals(size(shape), size(shape) === 1 ? 1 : 3).map((v) => v + (v < 0 ? -1e-3 : 1e-3)) } },
         build: (g, v) => activation(g, v.x!, kind),
         reference: ({ x }) => map64(x!, activations[kind]),
         gradients: ["x"],
@@ -49,10 +55,6 @@ test("add, multiply, scale", async () => {
   }
   await checkOp({ name: "square", inputs: { a: { shape: [5, 7] } }, build: (g, v) => multiply(g, v.a!, v.a!), reference: ({ a }) => map64(a!, (x) => x * x), gradients: ["a"] });
 });
-
-function size(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1);
-}
 
 /** The element of the smaller tensor that meets element i of the larger. */
 function partner(i: number, large: readonly number[], small: readonly number[], over: Broadcast): number {
@@ -99,12 +101,16 @@ for (const { x, b, over } of broadcasts) {
 }
 
 for (let terms = 1; terms <= 6; terms++) {
-  for (const clamp of [undefined, [-0.7, 0.9] as const]) {
+  // Sums are whole 32nds and the bounds lie between them, so that no finite difference steps over a corner.
+  for (const clamp of [undefined, [-45 / 64, 57 / 64] as const]) {
     test(`linearCombination of ${terms}${clamp ? ", clamped" : ""}`, async () => {
       const names = Array.from({ length: terms }, (_, i) => `x${i}`);
       await checkOp({
         name: `linearCombination of ${terms}`,
-        inputs: { coefficients: { shape: [terms] }, ...Object.fromEntries(names.map((n) => [n, { shape: [3, 7, 5] }])) },
+        inputs: {
+          coefficients: { shape: [terms], data: normals(terms).map((v) => Math.round(v * 4) / 4) },
+          ...Object.fromEntries(names.map((n) => [n, { shape: [3, 7, 5], data: normals(105).map((v) => Math.round(v * 8) / 8) }])),
+        },
         build: (g, v) => linearCombination(g, v.coefficients!, names.map((n) => v[n]!), clamp ? { clamp } : {}),
         reference: (r) =>
           map64(r.x0!, (_, i) => {
