@@ -63,8 +63,8 @@ export class Parameters {
       throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
     }
     const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
-    // Halves pay only for the big matrices; odd row lengths keep the scalar float path simple.
-    const half = this.precision === "f16" && shape.length >= 2 && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
+    // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
+    const half = this.precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
     const type: TensorType = { shape, dtype: (half ? "f16" : "f32") satisfies DType };
     const name = `${this.component}:${tensor}`;
     this.requested.set(name, { tensor, layout, type });

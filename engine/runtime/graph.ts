@@ -117,7 +117,7 @@ export class Graph implements Recorder {
       throw error;
     }
     const name = [...this.path, kernel.name].join(".");
-    return this.record(name, values, types, attributes, kernel as unknown as Kernel, undefined);
+    return [...this.record(name, values, types, attributes, kernel as unknown as Kernel, undefined)];
   }
 
   private leafOnce(name: string, type: TensorType, leaf: Leaf): GraphValue {

@@ -1,0 +1,173 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { add, multiply, scale } from "../../kernels/elementwise.ts";
+import { silu } from "../../kernels/activation.ts";
+import { type Kernel, type Value, f32, need } from "../../kernels/kernel.ts";
+import { matmul } from "../../kernels/matmul.ts";
+import { mseLoss } from "../../kernels/loss.ts";
+import { packHalves } from "../../engine/models/parameters.ts";
+import { gradients } from "../../engine/runtime/autodiff.ts";
+import { openDevice } from "../../engine/runtime/device.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import { Program } from "../../engine/runtime/program.ts";
+import { Profile, profileByKernel } from "../../engine/runtime/profile.ts";
+import { Tensor } from "../../engine/runtime/tensor.ts";
+import { finish, testDevice } from "../support/device.ts";
+import { normals, relativeError } from "../support/op-test.ts";
+import scaleWgsl from "../../shaders/scale.wgsl";
+
+/** Ten residual blocks, so that there is memory to share and to recompute. */
+function deep(g: Graph, x: Value): Value {
+  let h = x;
+  for (let i = 0; i < 10; i++) {
+    const w = g.parameter(`w${i}`, f32([24, 24]));
+    const before = h;
+    h = g.scope(`blocks.${i}`, () => g.recompute(() => add(g, before, silu(g, matmul(g, silu(g, matmul(g, before, w)), w)))));
+  }
+  return h;
+}
+
+const weights = new Map<string, Float32Array<ArrayBuffer>>();
+for (let i = 0; i < 10; i++) weights.set(`w${i}`, normals(24 * 24, 0.2));
+const x = normals(2 * 24);
+const target = normals(2 * 24);
+
+async function runDeep(device: Awaited<ReturnType<typeof testDevice>>, recomputes: boolean): Promise<{ loss: number; gradient: Float32Array; bytes: number }> {
+  const g = new Graph(recomputes);
+  const input = g.input("x", f32([2, 24]));
+  const loss = mseLoss(g, deep(g, input), g.input("target", f32([2, 24])));
+  const [gradient] = gradients(g, loss, [input]);
+  const tensors: Tensor[] = [];
+  const program = await Program.create(device, g, {
+    outputs: { loss, gradient: gradient! },
+    parameters: (name, type) => {
+      const t = new Tensor(device, name, type).write(weights.get(name)!);
+      tensors.push(t);
+      return t;
+    },
+    poison: true,
+  });
+  program.run({ x, target });
+  const read = await program.read("loss", "gradient");
+  const bytes = program.allocatedBytes;
+  program.destroy();
+  for (const t of tensors) t.destroy();
+  return { loss: read["loss"]![0]!, gradient: read["gradient"] as Float32Array, bytes };
+}
+
+test("sharing memory changes no bit and saves memory", async () => {
+  const shared = await runDeep(await testDevice(), false);
+  const apart = await openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), bufferSharing: false });
+  const unshared = await runDeep(apart, false);
+  apart.destroy();
+  assert.is(shared.loss, unshared.loss);
+  assert.equal(shared.gradient, unshared.gradient);
+  assert.ok(shared.bytes < unshared.bytes, `${shared.bytes} bytes shared, ${unshared.bytes} apart`);
+});
+
+test("recomputing changes no bit and keeps less", async () => {
+  const device = await testDevice();
+  const kept = await runDeep(device, false);
+  const again = await runDeep(device, true);
+  assert.is(again.loss, kept.loss);
+  assert.equal(again.gradient, kept.gradient);
+});
+
+test("state is carried from run to run by assignment, on the device", async () => {
+  const device = await testDevice();
+  const state = new Tensor(device, "state", f32([5])).write(Float32Array.of(1, 2, 3, 4, 5));
+  const g = new Graph();
+  const program = await Program.create(device, g, { outputs: {}, assigns: [[state, scale(g, g.tensor(state), 2)]], poison: true });
+  for (let i = 0; i < 4; i++) program.run();
+  assert.equal([...(await state.read())], [16, 32, 48, 64, 80]);
+  program.destroy();
+  state.destroy();
+});
+
+test("poison shows an element that no shader writes", async () => {
+  const lazy: Kernel<Record<string, never>> = {
+    name: "lazy",
+    infer: (inputs) => [need("lazy", inputs, 0, "x")],
+    plan: () => ({ dispatches: [{ shader: { name: "scale", text: scaleWgsl }, defines: {}, bindings: { x: { input: 0 }, y: { output: 0 } }, params: { count: 1, factor: 1 }, workgroups: [1, 1, 1] }] }),
+  };
+  const device = await testDevice();
+  const g = new Graph();
+  const [y] = g.apply(lazy, [g.input("x", f32([8]))], {});
+  const program = await Program.create(device, g, { outputs: { y: y! }, poison: true });
+  program.run({ x: new Float32Array(8).fill(1) });
+  assert.equal([...(await program.readFloats("y"))].map(Number.isNaN), [false, false, false, false, true, true, true, true]);
+  program.destroy();
+});
+
+test("wrong inputs, unknown names and unbound parameters say what is wrong", async () => {
+  const device = await testDevice();
+  const g = new Graph();
+  const y = multiply(g, g.input("x", f32([3])), g.parameter("w", f32([3])));
+  try {
+    await Program.create(device, g, { outputs: { y } });
+    assert.unreachable();
+  } catch (e) {
+    assert.match((e as Error).message, /parameter "w" has no source/);
+  }
+  const w = new Tensor(device, "w", f32([3])).write(Float32Array.of(1, 2, 3));
+  const program = await Program.create(device, g, { outputs: { y }, parameters: () => w });
+  assert.throws(() => program.run({ z: new Float32Array(3) }), /no input "z"; inputs are x/);
+  assert.throws(() => program.run({ x: new Float32Array(4) }), /"x".*takes 3 floats, got 4/);
+  assert.throws(() => program.run({ x: new Uint32Array(3) }), /takes 3 floats, got 3 words/);
+  program.destroy();
+  w.destroy();
+});
+
+test("matrices stored as halves multiply as the rounded numbers do", async () => {
+  const device = await testDevice();
+  for (const [k, n] of [[20, 12], [8, 36]] as const) {
+    const exact = normals(k * n);
+    const half = new Tensor(device, "half", { shape: [k, n], dtype: "f16" }).write(packHalves(exact));
+    const rounded = Float32Array.from(exact, toHalf);
+    const a = normals(7 * k);
+    const g = new Graph();
+    const input = g.input("a", f32([7, k]));
+    const program = await Program.create(device, g, { outputs: { y: matmul(g, input, g.tensor(half)), t: matmul(g, matmul(g, input, g.tensor(half)), g.tensor(half), { transposeB: true }) }, poison: true });
+    program.run({ a });
+    const y = Float64Array.from({ length: 7 * n }, (_, i) => sum(k, (l) => a[Math.floor(i / n) * k + l]! * rounded[l * n + (i % n)]!));
+    assert.ok(relativeError(await program.readFloats("y"), y) < 1e-6);
+    const t = Float64Array.from({ length: 7 * k }, (_, i) => sum(n, (l) => y[Math.floor(i / k) * n + l]! * rounded[(i % k) * n + l]!));
+    assert.ok(relativeError(await program.readFloats("t"), t) < 1e-6);
+    program.destroy();
+    half.destroy();
+  }
+});
+
+test("a profile has a row per dispatch with its op's name", async () => {
+  const device = await testDevice();
+  if (!device.features.includes("timestamp-query")) return assert.throws(() => new Profile(device), /no timestamps/);
+  const g = new Graph();
+  const y = g.scope("a.b", () => scale(g, matmul(g, g.input("x", f32([16, 16])), g.input("w", f32([16, 16]))), 2));
+  const program = await Program.create(device, g, { outputs: { y } });
+  const profile = new Profile(device);
+  program.run({ x: normals(256), w: normals(256) }, profile);
+  const rows = await profile.rows();
+  assert.equal(rows.map((r) => [r.kernel, r.name]), [["matmul", "a.b.matmul"], ["scale", "a.b.scale"]]);
+  assert.is(rows[0]!.flops, 2 * 16 ** 3);
+  assert.ok(rows.every((r) => r.milliseconds >= 0));
+  assert.is(profileByKernel(rows).length, 2);
+  program.destroy();
+});
+
+function sum(count: number, f: (i: number) => number): number {
+  let total = 0;
+  for (let i = 0; i < count; i++) total += f(i);
+  return total;
+}
+
+/** Rounds to the nearest half through its ten-bit fraction; for numbers that are neither tiny nor huge. */
+function toHalf(value: number): number {
+  const exponent = Math.floor(Math.log2(Math.abs(value)));
+  const unit = 2 ** (Math.max(exponent, -14) - 10);
+  const scaled = value / unit;
+  const floor = Math.floor(scaled);
+  const rest = scaled - floor;
+  return unit * (rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor);
+}
+
+finish();
