@@ -40,7 +40,7 @@ const DIRECT_ELEMENTS = { gpu: 4096, software: 512 } as const;
 export function reductionChunk(layout: GroupNormLayout, capabilities: Capabilities): number | undefined {
   if (layout.positions * layout.perGroup <= DIRECT_ELEMENTS[capabilities.software ? "software" : "gpu"]) return undefined;
   // A software adapter has few lanes to keep busy; a GPU wants thousands of threads.
-  return capabilities.software ? Math.max(16, Math.ceil(layout.positions / 16)) : 32;
+  return capabilities.software ? Math.min(1024, Math.max(16, Math.ceil(layout.positions / 16))) : 32;
 }
 
 /** Positions that a thread of an applying shader takes. */

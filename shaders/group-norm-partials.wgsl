@@ -1,5 +1,5 @@
 // First of two steps of a large group norm's statistics: mean and sum of squared deviations of every channel over chunks of positions,
-// by Welford's update. One thread per Pack of channels and chunk.
+// taken from the chunk's first value on, which keeps the squares small where the mean is large. One thread per Pack of channels and chunk.
 // Bindings: x: [batch, positions, channels] as Packs; means, squares: [batch, chunks, channels] as Packs.
 // Defines: PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of 4.
 ${PACKS}
@@ -22,17 +22,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let first = chunk * params.perChunk;
   let end = min(first + params.perChunk, params.positions);
   var at = (batch * params.positions + first) * params.columns + column;
-  var count = 0.0;
-  var mean = Pack();
+  let origin = x[at];
+  var sum = Pack();
   var square = Pack();
-  for (var p = first; p < end; p++) {
-    count += 1.0;
-    let v = x[at];
-    let delta = v - mean;
-    mean += delta * (1.0 / count);
-    square += delta * (v - mean);
+  for (var p = first + 1u; p < end; p++) {
     at += params.columns;
+    let d = x[at] - origin;
+    sum += d;
+    square += d * d;
   }
-  means[i] = mean;
-  squares[i] = square;
+  let shift = sum / f32(end - first);
+  means[i] = origin + shift;
+  squares[i] = max(square - sum * shift, Pack());
 }

@@ -1,4 +1,5 @@
-// Mean and 1 / sqrt(variance + epsilon) of every group of channels over all positions; biased variance, two readings.
+// Mean and 1 / sqrt(variance + epsilon) of every group of channels over all positions; biased variance, two readings; the second also
+// finds what rounding left out of the mean.
 // Either straight from x, or (PARTIALS) from the means and squared deviations of group-norm-partials, combined exactly (Chan et al.);
 // "positions" then counts chunks. One row of lanes per batch entry and group.
 // Bindings: x, or means and squares: [batch, positions, channels] as Packs; statistics: [batch, groups].
@@ -59,6 +60,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   }
   let n = f32(params.total) * f32(params.perGroup * PACK);
   let mean = rowSum(sum, lane) / n;
+  var residual = 0.0;
   sum = 0.0;
   c = lane % params.perGroup;
   p = lane / params.perGroup;
@@ -66,9 +68,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let at = base + p * params.columns + c;
 #if ${PARTIALS}
     let d = means[at] - mean;
+    residual += weight(p) * packSum(d);
     sum += packSum(squares[at] + weight(p) * d * d);
 #else
     let d = x[at] - mean;
+    residual += packSum(d);
     sum += packSum(d * d);
 #endif
     c += stepChannel;
@@ -78,6 +82,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       p++;
     }
   }
-  let variance = rowSum(sum, lane) / n;
-  if (live && lane == 0u) { statistics[row] = vec2f(mean, 1.0 / sqrt(variance + params.epsilon)); }
+  let correction = rowSum(residual, lane) / n;
+  let variance = max(rowSum(sum, lane) / n - correction * correction, 0.0);
+  if (live && lane == 0u) { statistics[row] = vec2f(mean + correction, 1.0 / sqrt(variance + params.epsilon)); }
 }

@@ -1,5 +1,6 @@
 // y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over each row of [rows, width]; biased variance.
-// Each lane runs Welford's update over its share; the shares are then combined exactly (Chan et al.), so x is read twice only.
+// Each lane takes mean and squared deviations of its share, from the share's first values on, which keeps the squares small where the
+// mean is large; the shares are then combined exactly (Chan et al.), so x is read twice only.
 // Bindings: x, y: Packs; gamma, beta: one row; statistics: mean and 1 / sqrt(variance + epsilon) of each row.
 // Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
 #if ${SUBGROUPS}
@@ -25,20 +26,27 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let live = index < params.rows;
   let row = min(index, params.rows - 1u);
   let base = row * params.width;
+  let origin = x[base + min(lane, params.width - 1u)];
   var count = 0.0;
-  var mean = Pack();
+  var sum = Pack();
   var squares = Pack();
   for (var i = lane; i < params.width; i += LANES) {
     count += 1.0;
-    let v = x[base + i];
-    let delta = v - mean;
-    mean += delta * (1.0 / count);
-    squares += delta * (v - mean);
+    let d = x[base + i] - origin;
+    sum += d;
+    squares += d * d;
   }
+  // A lane without a share counts nothing.
+  let shift = sum / max(count, 1.0);
+  let mean = origin + shift;
+  squares -= sum * shift;
   let n = f32(params.width * PACK);
-  let rowMean = rowSum(count * packSum(mean), lane) / n;
+  let roughMean = rowSum(count * packSum(mean), lane) / n;
+  // What rounding left out of the mean.
+  let correction = rowSum(count * packSum(mean - roughMean), lane) / n;
+  let rowMean = roughMean + correction;
   let offset = mean - rowMean;
-  let variance = rowSum(packSum(squares + count * offset * offset), lane) / n;
+  let variance = max(rowSum(packSum(squares + count * offset * offset), lane) / n, 0.0);
   let inverseDeviation = 1.0 / sqrt(variance + params.epsilon);
   if (live) {
     for (var i = lane; i < params.width; i += LANES) {
