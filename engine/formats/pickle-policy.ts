@@ -17,8 +17,11 @@ const REFUSED_MODULES = new Set((
   "itertools types inspect ast dis gc weakref atexit site sysconfig platform pip ensurepip venv setuptools pkg_resources distutils " +
   "webbrowser antigravity urllib urllib2 urllib3 http httplib httpx requests aiohttp ftplib smtplib poplib imaplib telnetlib nntplib xmlrpc " +
   "tempfile io _io fileinput linecache glob mmap fcntl resource pwd grp termios getpass logging pdb bdb cProfile profile timeit trace tracemalloc " +
-  "doctest unittest test idlelib lib2to3 turtledemo tkinter codecs encodings ipython IPython pydoc rlcompleter cmd sh plumbum fabric paramiko"
+  "doctest unittest idlelib lib2to3 turtledemo tkinter codecs encodings ipython IPython pydoc rlcompleter cmd sh plumbum fabric paramiko"
 ).split(" "));
+
+/** Plain data kept in modules that are refused otherwise. */
+const DATA_TYPES = new Set(["types.SimpleNamespace", "io.BytesIO", "_io.BytesIO"]);
 
 /** Of `builtins`, whose other members are refused. */
 const PLAIN_BUILTINS = new Set("bool int float complex str bytes bytearray list tuple dict set frozenset object slice range long unicode".split(" "));
@@ -43,7 +46,7 @@ export function checkGlobal(file: string, module: string, name: string): PickleG
   const root = module.split(".")[0]!;
   const path = `${module}.${name}`;
   const builtin = root === "builtins" || root === "__builtin__" || root === "__builtins__";
-  const refused = builtin ? !PLAIN_BUILTINS.has(name) : REFUSED_MODULES.has(root);
+  const refused = builtin ? !PLAIN_BUILTINS.has(name) : REFUSED_MODULES.has(root) && !DATA_TYPES.has(path);
   // A dotted path can walk from a harmless class to anything: Foo.__init__.__globals__
   const hidden = !DATA_FUNCTIONS.has(path) && path.split(".").some((part) => part.startsWith("__") && part !== "__main__" && part !== "__builtin__");
   if (refused || hidden || module === "" || name === "") throw new FormatError(file, `refused: its pickle names ${quote(path)}, which could run code; ${ADVICE}`);

@@ -10,10 +10,9 @@ import { PickleTruncated } from "./pickle-reader.ts";
 import { MAX_PICKLE_BYTES, unpickle } from "./pickle.ts";
 import { describe, PickleDict, PickleExternal, PickleList, PickleTuple, type PickleValue } from "./pickle-values.ts";
 import type { StorageLocator } from "./pytorch.ts";
+import { LEGACY_MAGIC } from "./sniff.ts";
 import { torchHost, TorchStorage } from "./torch-values.ts";
 
-/** 0x1950a86a20f9469cfc6c as a protocol 2 pickle. */
-export const LEGACY_MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e] as const;
 const LEGACY_PROTOCOL = 1001;
 
 /** @throws FormatError if the file is no such checkpoint, is damaged, or its pickle is refused. */

@@ -131,13 +131,23 @@ function vertical(image: RgbImage, { start, count, weights, width: tapWidth }: T
 
 function nearest(image: RgbImage, width: number, height: number): RgbImage {
   const data = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    const sourceY = Math.floor((y + 0.5) * (image.height / height));
-    for (let x = 0; x < width; x++) {
-      const at = (sourceY * image.width + Math.floor((x + 0.5) * (image.width / width))) * 3;
+  const columns = nearestIndices(image.width, width);
+  nearestIndices(image.height, height).forEach((sourceY, y) => {
+    columns.forEach((sourceX, x) => {
+      const at = (sourceY * image.width + sourceX) * 3;
       data.set(image.data.subarray(at, at + 3), (y * width + x) * 3);
-    }
-  }
+    });
+  });
   return { data, width, height };
 }
 
+/** Steps from sample centre to sample centre by adding, as Pillow does: its rounding decides which of two neighbours is taken. */
+function nearestIndices(inputSize: number, outputSize: number): Int32Array {
+  const step = inputSize / outputSize;
+  let position = step * 0.5;
+  return new Int32Array(outputSize).map(() => {
+    const index = Math.min(inputSize - 1, Math.trunc(position));
+    position += step;
+    return index;
+  });
+}

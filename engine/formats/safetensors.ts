@@ -14,7 +14,8 @@ import { tensorFile, type TensorEntry, type TensorFile } from "./tensor-file.ts"
 /** The official reader's bound. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-interface Located extends TensorEntry {
+interface Located {
+  readonly entry: TensorEntry;
   /** First byte, counted from the end of the header. */
   readonly begin: number;
 }
@@ -34,15 +35,16 @@ export async function openSafetensors(source: ByteSource): Promise<TensorFile> {
   const twice = duplicateKey(text);
   if (twice !== undefined) throw new FormatError(file, `safetensors header names ${quote(twice)} twice`);
 
-  const { entries, metadata } = readHeader(file, header, source.size - 8 - headerBytes);
+  const { located, metadata } = readHeader(file, header, source.size - 8 - headerBytes);
   return tensorFile({
-    name: file, metadata, entries,
-    readBytes: (entry) => source.read(8 + headerBytes + (entry as Located).begin, entry.byteLength),
+    name: file, metadata,
+    entries: new Map([...located].map(([name, { entry }]) => [name, entry])),
+    readBytes: (entry) => source.read(8 + headerBytes + located.get(entry.name)!.begin, entry.byteLength),
     close: () => source.close(),
   });
 }
 
-function readHeader(file: string, header: Readonly<Record<string, unknown>>, dataBytes: number): { entries: Map<string, Located>; metadata: Record<string, string> } {
+function readHeader(file: string, header: Readonly<Record<string, unknown>>, dataBytes: number): { located: Map<string, Located>; metadata: Record<string, string> } {
   const located: Located[] = [];
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(header)) {
@@ -50,18 +52,18 @@ function readHeader(file: string, header: Readonly<Record<string, unknown>>, dat
     else located.push(readEntry(file, name, value));
   }
   // By begin, then by size, so that an empty tensor comes before the one it shares its offset with.
-  const ordered = located.toSorted((a, b) => a.begin - b.begin || a.byteLength - b.byteLength);
+  const ordered = located.toSorted((a, b) => a.begin - b.begin || a.entry.byteLength - b.entry.byteLength);
   let end = 0;
   let previous = "the header";
-  for (const entry of ordered) {
-    if (entry.begin !== end) {
-      throw new FormatError(file, `tensor ${quote(entry.name)} starts at byte ${entry.begin} of the data, but ${previous === "the header" ? previous : quote(previous)} ends at ${end}: ${entry.begin < end ? "ranges overlap" : "there is a gap"}`);
+  for (const { entry, begin } of ordered) {
+    if (begin !== end) {
+      throw new FormatError(file, `tensor ${quote(entry.name)} starts at byte ${begin} of the data, but ${previous === "the header" ? previous : quote(previous)} ends at ${end}: ${begin < end ? "ranges overlap" : "there is a gap"}`);
     }
     end += entry.byteLength;
     previous = entry.name;
   }
   if (end !== dataBytes) throw new FormatError(file, `tensors take ${end} bytes, but the file has ${dataBytes} after its header; it is ${end > dataBytes ? "truncated" : "corrupt"}`);
-  return { entries: new Map(located.map((entry) => [entry.name, entry])), metadata };
+  return { located: new Map(located.map((one) => [one.entry.name, one])), metadata };
 }
 
 function readMetadata(file: string, value: unknown): Record<string, string> {
@@ -84,7 +86,7 @@ function readEntry(file: string, name: string, value: unknown): Located {
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[1]! < offsets[0]!) throw new FormatError(file, `${where} has no proper data_offsets: ${quote(JSON.stringify(offsets) ?? "none")}`);
   const [begin, end] = offsets as readonly [number, number];
   if (end - begin !== byteLength) throw new FormatError(file, `${where} of shape ${quote(JSON.stringify(shape))} and dtype ${dtype} takes ${byteLength} bytes, but its data_offsets span ${end - begin}`);
-  return { name, dtype, shape, byteLength, begin };
+  return { entry: { name, dtype, shape, byteLength }, begin };
 }
 
 function isSizes(value: unknown): value is readonly number[] {

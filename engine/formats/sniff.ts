@@ -1,5 +1,7 @@
 /** What a file's first bytes look like, for choosing a reader and for telling the user what was given instead. */
-import { LEGACY_MAGIC } from "./pytorch-legacy.ts";
+
+/** 0x1950a86a20f9469cfc6c as a protocol 2 pickle: PyTorch's format before 1.6. */
+export const LEGACY_MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e] as const;
 
 export type FileKind = "safetensors" | "zip" | "torch-legacy" | "other";
 
@@ -32,9 +34,10 @@ export function describeBytes(head: Uint8Array): string {
   if (known) return `it looks like ${known[1]}`;
   if (head.every((byte) => byte === 0)) return "it begins with nothing but zeros; an unfinished download?";
   if (head[0] === 0x80 && head[1]! >= 2 && head[1]! <= 5) return "it looks like a bare Python pickle";
-  const text = new TextDecoder().decode(head);
+  // A head cut from a longer file may end inside a character.
+  const text = new TextDecoder().decode(head, { stream: true });
   if (/^\s*[[{]/.test(text)) return "it looks like JSON";
-  if (!/[^\P{C}\s]|\ufffd/u.test(text.slice(0, -4))) return `it looks like text: ${JSON.stringify(text.slice(0, 40))}`;
+  if (!/[^\P{C}\s]|\ufffd/u.test(text)) return `it looks like text: ${JSON.stringify(text.slice(0, 40))}`;
   return `it begins with ${[...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ")}`;
 }
 
