@@ -37,11 +37,11 @@ export const activationKernel: Kernel<{ kind: ActivationKind }> = {
 };
 
 export const activationGradientKernel: Kernel<{ kind: ActivationKind }> = {
-  name: "activationGradient",
+  name: "activation-gradient",
   infer(inputs) {
-    const dy = need("activationGradient", inputs, 0, "dy");
-    const x = need("activationGradient", inputs, 1, "x");
-    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("activationGradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    const dy = need("activation-gradient", inputs, 0, "dy");
+    const x = need("activation-gradient", inputs, 1, "x");
+    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("activation-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
     return [x];
   },
   plan({ outputs, attributes }) {
@@ -64,6 +64,11 @@ export const activationGradientKernel: Kernel<{ kind: ActivationKind }> = {
 /** An activation by its kind; f32, any shape. @throws ShapeError for another dtype or kind. */
 export function activation(g: Recorder, x: Value, kind: ActivationKind): Value {
   return g.apply(activationKernel, [x], { kind })[0]!;
+}
+
+/** dy times the activation's derivative at x; f32, both of one shape. @throws ShapeError otherwise. */
+export function activationGradient(g: Recorder, dy: Value, x: Value, kind: ActivationKind): Value {
+  return g.apply(activationGradientKernel, [dy, x], { kind })[0]!;
 }
 
 /** x sigmoid(x); f32, any shape (Elfwing et al., arXiv 1702.03118). @throws ShapeError for another dtype. */

@@ -36,10 +36,10 @@ function planBroadcast(x: Binding | undefined, b: Binding, small: TensorType, la
 }
 
 export const broadcastAddKernel: Kernel<{ over: Broadcast }> = {
-  name: "broadcastAdd",
+  name: "broadcast-add",
   infer(inputs, { over }) {
-    const x = need("broadcastAdd", inputs, 0, "x");
-    repetition("broadcastAdd", x, need("broadcastAdd", inputs, 1, "b"), over);
+    const x = need("broadcast-add", inputs, 0, "x");
+    repetition("broadcast-add", x, need("broadcast-add", inputs, 1, "b"), over);
     return [x];
   },
   plan: ({ inputs, outputs, attributes }) => ({ dispatches: [planBroadcast({ input: 0 }, { input: 1 }, inputs[1]!, outputs[0]!, attributes.over)] }),
@@ -50,9 +50,9 @@ export const broadcastAddKernel: Kernel<{ over: Broadcast }> = {
 };
 
 export const broadcastToKernel: Kernel<{ shape: readonly number[]; over: Broadcast }> = {
-  name: "broadcastTo",
+  name: "broadcast-to",
   infer(inputs, { shape, over }) {
-    repetition("broadcastTo", f32(shape), need("broadcastTo", inputs, 0, "b"), over);
+    repetition("broadcast-to", f32(shape), need("broadcast-to", inputs, 0, "b"), over);
     return [f32(shape)];
   },
   plan: ({ inputs, outputs, attributes }) => ({ dispatches: [planBroadcast(undefined, { input: 0 }, inputs[0]!, outputs[0]!, attributes.over)] }),
@@ -63,13 +63,13 @@ export const broadcastToKernel: Kernel<{ shape: readonly number[]; over: Broadca
 const ROWS_PER_THREAD = 64;
 
 export const sumRowsKernel: Kernel<{ shape: readonly number[]; over: Broadcast }> = {
-  name: "sumRows",
+  name: "sum-rows",
   infer(inputs, { shape, over }) {
-    repetition("sumRows", need("sumRows", inputs, 0, "x"), f32(shape), over);
+    repetition("sum-rows", need("sum-rows", inputs, 0, "x"), f32(shape), over);
     return [f32(shape)];
   },
   plan({ inputs, outputs, attributes }) {
-    const { width, block } = repetition("sumRows", inputs[0]!, outputs[0]!, attributes.over);
+    const { width, block } = repetition("sum-rows", inputs[0]!, outputs[0]!, attributes.over);
     const batches = elementCount(inputs[0]!.shape) / block;
     const rows = block / width;
     const pass = (x: Binding, y: Binding, rowsNow: number, chunks: number): Dispatch => ({

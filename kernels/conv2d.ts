@@ -1,3 +1,5 @@
+import { sumRows } from "./broadcast.ts";
+import { conv2dWeightGradient } from "./conv2d-weight-gradient.ts";
 import { type FusedActivation, gemmDispatch } from "./gemm.ts";
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { epilogueGradient, matmul } from "./matmul.ts";
@@ -53,12 +55,12 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
   gradient([dy], context) {
     const { g, inputs, attributes, wanted } = context;
     if (!dy) return [];
-    const missing = ["weight", "bias", "batchBias"].find((_, i) => wanted[i + 1]);
-    if (missing) throw new ShapeError("conv2d", `has no gradient rule for its ${missing}`);
     const { dSum, dResidual } = epilogueGradient(dy, context, (activation) => g.apply(conv2dKernel, inputs.slice(0, 4), { ...attributes, activation, scale: 1 })[0]!);
     const { stride, padding } = attributes;
     const dx = wanted[0] ? g.apply(conv2dGradientKernel, [dSum, inputs[1]], { stride, padding, inputShape: [...inputs[0]!.type.shape] })[0] : undefined;
-    return [dx, undefined, undefined, undefined, dResidual];
+    const dw = wanted[1] ? conv2dWeightGradient(g, inputs[0]!, dSum, inputs[1]!.type.shape, stride, padding) : undefined;
+    const dBias = wanted[2] ? sumRows(g, dSum, inputs[2]!.type.shape) : undefined;
+    return [dx, dw, dBias, wanted[3] ? sumRows(g, dSum, inputs[3]!.type.shape, "middle") : undefined, dResidual];
   },
 };
 
@@ -68,11 +70,11 @@ function geometry({ stride, padding }: { stride: number; padding: readonly numbe
 
 /** Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N]. Output: cotangent of x [B, H, W, C]. */
 export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly number[]; inputShape: readonly number[] }> = {
-  name: "conv2dGradient",
+  name: "conv2d-gradient",
   infer(inputs, { inputShape }) {
-    const dy = need("conv2dGradient", inputs, 0, "dy", 4);
-    const w = need("conv2dGradient", inputs, 1, "weight", 4, ["f32", "f16"]);
-    if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) throw new ShapeError("conv2dGradient", `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`);
+    const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
+    const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"]);
+    if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) throw new ShapeError("conv2d-gradient", `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`);
     return [f32(inputShape)];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
@@ -82,7 +84,7 @@ export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly nu
     const size = { rows: images * height * width, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: height * width, bBatchStride: 0 };
     const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasBatchBias: false, hasResidual: false };
     const extra = { defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
-    return { dispatches: [gemmDispatch({ name: "conv2dGradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra)] };
+    return { dispatches: [gemmDispatch({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra)] };
   },
   cost: ([dy, w]) => ({ flops: 2 * elementCount(dy!.shape) * elementCount(w!.shape.slice(0, 3)) }),
 };

@@ -36,11 +36,11 @@ export const gegluKernel: Kernel<Record<string, never>> = {
 };
 
 export const gegluGradientKernel: Kernel<Record<string, never>> = {
-  name: "gegluGradient",
+  name: "geglu-gradient",
   infer(inputs) {
-    const dy = need("gegluGradient", inputs, 0, "dy");
-    const x = need("gegluGradient", inputs, 1, "x");
-    if (!sameShape(dy.shape, halved("gegluGradient", x).shape)) throw new ShapeError("gegluGradient", `dy ${formatType(dy)} must be half as wide as x ${formatType(x)}`);
+    const dy = need("geglu-gradient", inputs, 0, "dy");
+    const x = need("geglu-gradient", inputs, 1, "x");
+    if (!sameShape(dy.shape, halved("geglu-gradient", x).shape)) throw new ShapeError("geglu-gradient", `dy ${formatType(dy)} must be half as wide as x ${formatType(x)}`);
     return [x];
   },
   plan({ inputs }) {

@@ -7,9 +7,9 @@ import sumsWgsl from "../shaders/group-norm-gradient-sums.wgsl";
 
 /** Inputs: dy, x, gamma, beta and the statistics [batch, groups, 2] of the forward pass; gives dx. SiLU's derivative is recomputed from x. */
 export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
-  name: "groupNormGradient",
+  name: "group-norm-gradient",
   infer(inputs, { groups }) {
-    const op = "groupNormGradient";
+    const op = "group-norm-gradient";
     const dy = need(op, inputs, 0, "dy");
     const { batch } = needGroupNorm(op, inputs, 1, groups);
     const statistics = need(op, inputs, 4, "statistics", 3);
@@ -19,7 +19,7 @@ export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
   },
   plan({ inputs, attributes, capabilities }) {
     const { silu } = attributes;
-    const layout = needGroupNorm("groupNormGradient", inputs, 1, attributes.groups);
+    const layout = needGroupNorm("group-norm-gradient", inputs, 1, attributes.groups);
     const perChunk = reductionChunk(layout, capabilities);
     const dispatches: Dispatch[] = [];
     const scratch = [layout.batch * layout.groups * 16];

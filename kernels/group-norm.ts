@@ -1,4 +1,6 @@
 import { type Dispatch, type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
+import { activationGradient } from "./activation.ts";
+import { normParameterGradients } from "./norm-parameters.ts";
 import { type GroupNormAttributes, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
 import { groupNormGradientKernel } from "./group-norm-gradient.ts";
 import applyWgsl from "../shaders/group-norm.wgsl";
@@ -7,15 +9,15 @@ import statisticsWgsl from "../shaders/group-norm-statistics.wgsl";
 
 /** Inputs x, gamma, beta. Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, [batch, groups, 2], which the gradient reads. */
 export const groupNormKernel: Kernel<GroupNormAttributes> = {
-  name: "groupNorm",
+  name: "group-norm",
   infer(inputs, { groups, epsilon }) {
-    const layout = needGroupNorm("groupNorm", inputs, 0, groups);
-    if (!(epsilon >= 0)) throw new ShapeError("groupNorm", `epsilon must be 0 or more, got ${epsilon}`);
+    const layout = needGroupNorm("group-norm", inputs, 0, groups);
+    if (!(epsilon >= 0)) throw new ShapeError("group-norm", `epsilon must be 0 or more, got ${epsilon}`);
     return [inputs[0]!, f32([layout.batch, groups, 2])];
   },
   plan({ inputs, attributes, capabilities }) {
     const { silu, epsilon } = attributes;
-    const layout = needGroupNorm("groupNorm", inputs, 0, attributes.groups);
+    const layout = needGroupNorm("group-norm", inputs, 0, attributes.groups);
     const perChunk = reductionChunk(layout, capabilities);
     const dispatches: Dispatch[] = [];
     const scratch: number[] = [];
@@ -36,8 +38,13 @@ export const groupNormKernel: Kernel<GroupNormAttributes> = {
   },
   cost: ([x], _outputs, { silu }) => ({ flops: elementCount(x!.shape) * (silu ? 20 : 8) }),
   gradient([dy], { g, inputs, outputs, attributes, wanted }) {
-    for (const [i, name] of [[1, "gamma"], [2, "beta"]] as const) if (wanted[i]) throw new ShapeError("groupNorm", `has no gradient rule for its input ${name}`);
-    return [dy && g.apply(groupNormGradientKernel, [dy, inputs[0]!, inputs[1]!, inputs[2]!, outputs[1]!], attributes)[0]!];
+    if (!dy) return [];
+    const [x, gamma, beta] = inputs as readonly [Value, Value, Value];
+    const dx = wanted[0] ? g.apply(groupNormGradientKernel, [dy, x, gamma, beta, outputs[1]!], attributes)[0] : undefined;
+    if (!wanted[1] && !wanted[2]) return [dx];
+    const normalize = (scale: Value, shift: Value): Value => groupNorm(g, x, scale, shift, { ...attributes, silu: false });
+    const dNormalized = attributes.silu ? activationGradient(g, dy, normalize(gamma, beta), "silu") : dy;
+    return [dx, ...normParameterGradients(g, dNormalized, { gamma: wanted[1]!, beta: wanted[2]! }, normalize)];
   },
 };
 

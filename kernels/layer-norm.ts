@@ -1,4 +1,5 @@
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import { normParameterGradients } from "./norm-parameters.ts";
 import { packCount, packDefines, planRows } from "./rows.ts";
 import layerNormWgsl from "../shaders/layer-norm.wgsl";
 import layerNormGradientWgsl from "../shaders/layer-norm-gradient.wgsl";
@@ -11,12 +12,12 @@ function needRow(op: string, inputs: readonly (TensorType | undefined)[], index:
 
 /** Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each row, [rows, 2], which the gradient reads. */
 export const layerNormKernel: Kernel<{ epsilon: number }> = {
-  name: "layerNorm",
+  name: "layer-norm",
   infer(inputs, { epsilon }) {
-    const x = need("layerNorm", inputs, 0, "x");
-    needRow("layerNorm", inputs, 1, "gamma", x);
-    needRow("layerNorm", inputs, 2, "beta", x);
-    if (!(epsilon >= 0)) throw new ShapeError("layerNorm", `epsilon must be 0 or more, got ${epsilon}`);
+    const x = need("layer-norm", inputs, 0, "x");
+    needRow("layer-norm", inputs, 1, "gamma", x);
+    needRow("layer-norm", inputs, 2, "beta", x);
+    if (!(epsilon >= 0)) throw new ShapeError("layer-norm", `epsilon must be 0 or more, got ${epsilon}`);
     return [x, f32([elementCount(x.shape.slice(0, -1)), 2])];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
@@ -36,21 +37,22 @@ export const layerNormKernel: Kernel<{ epsilon: number }> = {
     };
   },
   cost: ([x]) => ({ flops: elementCount(x!.shape) * 10 }),
-  gradient([dy], { g, inputs, outputs, wanted }) {
-    for (const [i, name] of [[1, "gamma"], [2, "beta"]] as const) if (wanted[i]) throw new ShapeError("layerNorm", `has no gradient rule for its input ${name}`);
-    return [dy && g.apply(layerNormGradientKernel, [dy, inputs[0]!, inputs[1]!, outputs[1]!], {})[0]!];
+  gradient([dy], { g, inputs, outputs, attributes, wanted }) {
+    if (!dy) return [];
+    const dx = wanted[0] ? g.apply(layerNormGradientKernel, [dy, inputs[0]!, inputs[1]!, outputs[1]!], {})[0] : undefined;
+    return [dx, ...normParameterGradients(g, dy, { gamma: wanted[1]!, beta: wanted[2]! }, (gamma, beta) => layerNorm(g, inputs[0]!, gamma, beta, attributes))];
   },
 };
 
 /** Inputs: dy, x, gamma and the statistics [rows, 2] of the forward pass; gives dx. */
 export const layerNormGradientKernel: Kernel<Record<string, never>> = {
-  name: "layerNormGradient",
+  name: "layer-norm-gradient",
   infer(inputs) {
-    const dy = need("layerNormGradient", inputs, 0, "dy");
-    const x = need("layerNormGradient", inputs, 1, "x");
-    needRow("layerNormGradient", inputs, 2, "gamma", x);
-    need("layerNormGradient", inputs, 3, "statistics", 2);
-    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("layerNormGradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    const dy = need("layer-norm-gradient", inputs, 0, "dy");
+    const x = need("layer-norm-gradient", inputs, 1, "x");
+    needRow("layer-norm-gradient", inputs, 2, "gamma", x);
+    need("layer-norm-gradient", inputs, 3, "statistics", 2);
+    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("layer-norm-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
     return [x];
   },
   plan({ inputs, capabilities }) {

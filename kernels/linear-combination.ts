@@ -11,9 +11,9 @@ type Bounds = { readonly low?: number; readonly high?: number };
 
 /** Input 0: coefficients [n]; inputs 1 to n: the terms, one shape. */
 export const linearCombinationKernel: Kernel<Bounds> = {
-  name: "linearCombination",
+  name: "linear-combination",
   infer(inputs, { low, high }) {
-    const op = "linearCombination";
+    const op = "linear-combination";
     const coefficients = need(op, inputs, 0, "coefficients", 1);
     const terms = inputs.length - 1;
     if (terms < 1 || terms > MAX_TERMS) throw new ShapeError(op, `takes 1 to ${MAX_TERMS} terms, got ${terms}`);
@@ -45,7 +45,7 @@ export const linearCombinationKernel: Kernel<Bounds> = {
   },
   cost: (inputs, [y]) => ({ flops: elementCount(y!.shape) * 2 * (inputs.length - 1) }),
   gradient([dy], { g, inputs, outputs, attributes, wanted }) {
-    if (wanted[0]) throw new ShapeError("linearCombination", "has no gradient rule for its input coefficients");
+    if (wanted[0]) throw new ShapeError("linear-combination", "has no gradient rule for its input coefficients");
     const y = attributes.low === undefined ? undefined : outputs[0];
     return inputs.map((_, i) => (dy && i > 0 && wanted[i] ? g.apply(linearCombinationGradientKernel, [dy, inputs[0]!, y], { ...attributes, index: i - 1 })[0]! : undefined));
   },
@@ -53,10 +53,10 @@ export const linearCombinationKernel: Kernel<Bounds> = {
 
 /** Inputs: dy, coefficients [n] and, where the result was clamped, the result. Gives the cotangent of term `index`. */
 export const linearCombinationGradientKernel: Kernel<Bounds & { readonly index: number }> = {
-  name: "linearCombinationGradient",
+  name: "linear-combination-gradient",
   infer(inputs) {
-    need("linearCombinationGradient", inputs, 1, "coefficients", 1);
-    return [need("linearCombinationGradient", inputs, 0, "dy")];
+    need("linear-combination-gradient", inputs, 1, "coefficients", 1);
+    return [need("linear-combination-gradient", inputs, 0, "dy")];
   },
   plan({ inputs, outputs, attributes }) {
     const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);

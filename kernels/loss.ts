@@ -32,16 +32,16 @@ function lossKernel(name: string, measure: LossMeasure): Kernel<Record<string, n
   };
 }
 
-export const mseLossKernel = lossKernel("mseLoss", "squared");
-export const l1LossKernel = lossKernel("l1Loss", "absolute");
+export const mseLossKernel = lossKernel("mse-loss", "squared");
+export const l1LossKernel = lossKernel("l1-loss", "absolute");
 
 /** Inputs dLoss [1], prediction, target; `sign` 1 for the prediction's gradient, -1 for the target's. */
 export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }> = {
-  name: "lossGradient",
+  name: "loss-gradient",
   infer(inputs) {
-    const dLoss = need("lossGradient", inputs, 0, "dLoss");
-    if (elementCount(dLoss.shape) !== 1) throw new ShapeError("lossGradient", `dLoss must be a single number, got ${formatType(dLoss)}`);
-    return [needPair("lossGradient", inputs, 1)];
+    const dLoss = need("loss-gradient", inputs, 0, "dLoss");
+    if (elementCount(dLoss.shape) !== 1) throw new ShapeError("loss-gradient", `dLoss must be a single number, got ${formatType(dLoss)}`);
+    return [needPair("loss-gradient", inputs, 1)];
   },
   plan({ outputs, attributes }) {
     const elements = elementCount(outputs[0]!.shape);

@@ -1,5 +1,6 @@
+import { sumRows } from "./broadcast.ts";
 import { scale as scaled } from "./elementwise.ts";
-import { activationGradientKernel } from "./activation.ts";
+import { activationGradient } from "./activation.ts";
 import { type FusedActivation, gemmDispatch } from "./gemm.ts";
 import { type GradientContext, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
@@ -62,11 +63,11 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
   gradient([dy], context) {
     const { g, inputs, attributes, wanted } = context;
     if (!dy) return [];
-    if (wanted[2]) throw new ShapeError("matmul", "has no gradient rule for its bias");
     const { dSum, dResidual } = epilogueGradient(dy, context, (activation) => g.apply(matmulKernel, [inputs[0], inputs[1], inputs[2]], { ...attributes, activation, scale: 1 })[0]!);
     const [a, b] = inputs;
     const da = wanted[0] ? matmul(g, dSum, b!, { transposeB: !attributes.transposeB }) : undefined;
-    return [da, wanted[1] ? rightGradient(g, a!, b!, dSum, attributes.transposeB) : undefined, undefined, undefined, dResidual];
+    const db = wanted[1] ? rightGradient(g, a!, b!, dSum, attributes.transposeB) : undefined;
+    return [da, db, wanted[2] ? sumRows(g, dSum, inputs[2]!.type.shape) : undefined, undefined, dResidual];
   },
 };
 
@@ -89,7 +90,7 @@ export function epilogueGradient(
   const { activation, scale } = attributes;
   const dScaled = scale === 1 ? dy : scaled(g, dy, scale);
   return {
-    dSum: activation === "none" ? dScaled : g.apply(activationGradientKernel, [dScaled, sum("none")], { kind: activation })[0]!,
+    dSum: activation === "none" ? dScaled : activationGradient(g, dScaled, sum("none"), activation),
     dResidual: wanted[4] ? dScaled : undefined,
   };
 }

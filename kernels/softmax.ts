@@ -32,11 +32,11 @@ export const softmaxKernel: Kernel<Record<string, never>> = {
 };
 
 export const softmaxGradientKernel: Kernel<Record<string, never>> = {
-  name: "softmaxGradient",
+  name: "softmax-gradient",
   infer(inputs) {
-    const dy = need("softmaxGradient", inputs, 0, "dy");
-    const y = need("softmaxGradient", inputs, 1, "y");
-    if (!sameShape(dy.shape, y.shape)) throw new ShapeError("softmaxGradient", `dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
+    const dy = need("softmax-gradient", inputs, 0, "dy");
+    const y = need("softmax-gradient", inputs, 1, "y");
+    if (!sameShape(dy.shape, y.shape)) throw new ShapeError("softmax-gradient", `dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
     return [y];
   },
   plan({ inputs, capabilities }) {

@@ -83,15 +83,15 @@ const broadcasts: { x: number[]; b: number[]; over: Broadcast }[] = [
 for (const { x, b, over } of broadcasts) {
   test(`broadcastAdd, broadcastTo and sumRows: [${x.join(",")}] with [${b.join(",")}] over the ${over} dimensions`, async () => {
     await checkOp({
-      name: "broadcastAdd",
+      name: "broadcast-add",
       inputs: { x: { shape: x }, b: { shape: b } },
       build: (g, v) => broadcastAdd(g, v.x!, v.b!, over),
       reference: (r) => map64(r.x!, (value, i) => value + r.b!.data[partner(i, x, b, over)]!),
       gradients: ["x", "b"],
     });
-    await checkOp({ name: "sumRows", inputs: { x: { shape: x } }, build: (g, v) => sumRows(g, v.x!, b, over), reference: (r) => sum64(r.x!, b, over), gradients: ["x"] });
+    await checkOp({ name: "sum-rows", inputs: { x: { shape: x } }, build: (g, v) => sumRows(g, v.x!, b, over), reference: (r) => sum64(r.x!, b, over), gradients: ["x"] });
     await checkOp({
-      name: "broadcastTo",
+      name: "broadcast-to",
       inputs: { b: { shape: b } },
       build: (g, v) => broadcastTo(g, v.b!, x, over),
       reference: (r) => ({ shape: x, data: Float64Array.from({ length: size(x) }, (_, i) => r.b!.data[partner(i, x, b, over)]!) }),
@@ -131,9 +131,9 @@ for (const shape of [[3, 37, 40], [2, 5, 6], [1, 2], [301, 8]]) {
 
 test("shape rules name the op, the tensor and the shapes", () => {
   assert.throws(() => addKernel.infer([f32([2, 3]), f32([3])], {}), /add: a f32\[2,3\] and b f32\[3\] must have one shape/);
-  assert.throws(() => broadcastAddKernel.infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }), /broadcastAdd: f32\[2,3\] cannot be repeated over the leading dimensions of f32\[2,4,4,3\].*"middle"/);
+  assert.throws(() => broadcastAddKernel.infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }), /broadcast-add: f32\[2,3\] cannot be repeated over the leading dimensions of f32\[2,4,4,3\].*"middle"/);
   assert.throws(() => gegluKernel.infer([f32([2, 3])], {}), /geglu: the last dimension must be even/);
-  assert.throws(() => linearCombinationKernel.infer([f32([2]), f32([3])], {}), /linearCombination: 1 terms need coefficients of shape \[1\], got f32\[2\]/);
+  assert.throws(() => linearCombinationKernel.infer([f32([2]), f32([3])], {}), /linear-combination: 1 terms need coefficients of shape \[1\], got f32\[2\]/);
   assert.throws(() => linearCombinationKernel.infer([f32([7]), ...Array.from({ length: 7 }, () => f32([3]))], {}), /takes 1 to 6 terms, got 7/);
 });
 

@@ -46,7 +46,7 @@ for (const activation of ["none", "silu", "gelu", "quickGelu"] as const) {
           const sum = zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!);
           return zip64(sum, (x, i) => (activation64(activation, x) + residual!.data[i]!) * 0.7);
         },
-        gradients: ["a", "residual"],
+        gradients: ["a", "b", "bias", "residual"],
       }));
   }
 }
@@ -67,7 +67,7 @@ for (const { x, n, kernel, stride, padding } of convolutions) {
       inputs: { x: { shape: x }, w: { shape: [kernel, kernel, x[3], n] }, bias: { shape: [n] } },
       build: (g, v) => conv2d(g, v.x!, v.w!, { bias: v.bias, stride, padding }),
       reference: (v) => conv2d64(v.x!, v.w!, v.bias!, stride, padding),
-      gradients: ["x"],
+      gradients: ["x", "w", "bias"],
     }));
 }
 
@@ -81,7 +81,7 @@ for (const n of [8, 6]) {
         const sum = zip64(conv2d64(v.x!, v.w!, v.bias!, 1, [1, 1, 1, 1]), (y, i) => y + v.batchBias!.data[Math.floor(i / (20 * n)) * n + (i % n)]!);
         return zip64(sum, (y, i) => (activation64("silu", y) + v.residual!.data[i]!) * 1.3);
       },
-      gradients: ["x", "residual"],
+      gradients: ["x", "w", "bias", "batchBias", "residual"],
     }));
 }
 

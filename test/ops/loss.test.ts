@@ -21,7 +21,7 @@ for (const shape of shapes) {
   const gradients = shape[0]! > 100000 ? [] : ["a", "b"];
   test(`mseLoss [${shape.join(",")}]`, async () => {
     const inputs = { a: { shape }, b: { shape } };
-    await checkOp({ name: "mseLoss", inputs, build: (g, v) => mseLoss(g, v.a!, v.b!), reference: (r) => mean64(r.a!, r.b!, (d) => d * d), gradients });
+    await checkOp({ name: "mse-loss", inputs, build: (g, v) => mseLoss(g, v.a!, v.b!), reference: (r) => mean64(r.a!, r.b!, (d) => d * d), gradients });
   });
   test(`l1Loss [${shape.join(",")}]`, async () => {
     // Differences of at least a hundredth: next to zero a finite difference would step over the corner.
@@ -29,7 +29,7 @@ for (const shape of shapes) {
     const b = Array.from({ length: count }, () => Math.random());
     const a = b.map((v) => v + (Math.random() < 0.5 ? -1 : 1) * (0.01 + Math.random()));
     const inputs = { a: { shape, data: a }, b: { shape, data: b } };
-    await checkOp({ name: "l1Loss", inputs, build: (g, v) => l1Loss(g, v.a!, v.b!), reference: (r) => mean64(r.a!, r.b!, Math.abs), gradients });
+    await checkOp({ name: "l1-loss", inputs, build: (g, v) => l1Loss(g, v.a!, v.b!), reference: (r) => mean64(r.a!, r.b!, Math.abs), gradients });
   });
   test(`sum and mean [${shape.join(",")}]`, async () => {
     // Positive numbers: a sum that cancels has no relative error to speak of.
@@ -46,8 +46,8 @@ test("l1Loss has derivative 0 where prediction and target are equal", async () =
 });
 
 test("shape rules name the op, the tensor and the shapes", () => {
-  assert.throws(() => mseLossKernel.infer([f32([2, 3]), f32([3])], {}), /mseLoss: prediction f32\[2,3\] and target f32\[3\] must have one shape/);
-  assert.throws(() => mseLossKernel.infer([f32([2, 3]), { shape: [2, 3], dtype: "u32" }], {}), /mseLoss: input "target" must be f32, got u32\[2,3\]/);
+  assert.throws(() => mseLossKernel.infer([f32([2, 3]), f32([3])], {}), /mse-loss: prediction f32\[2,3\] and target f32\[3\] must have one shape/);
+  assert.throws(() => mseLossKernel.infer([f32([2, 3]), { shape: [2, 3], dtype: "u32" }], {}), /mse-loss: input "target" must be f32, got u32\[2,3\]/);
 });
 
 finish();

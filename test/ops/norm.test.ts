@@ -41,7 +41,7 @@ for (const { shape, groups, silu, mean = 0 } of groupNormCases) {
       },
       build: (g, v) => groupNorm(g, v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-5, silu }),
       reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { groups, epsilon: 1e-5, silu }),
-      gradients: large && shape.length === 3 ? [] : ["x"],
+      gradients: large && shape.length === 3 ? [] : ["x", "gamma", "beta"],
     });
   });
 }
@@ -61,7 +61,7 @@ for (const { shape, mean = 0 } of layerNormCases) {
       },
       build: (g, v) => layerNorm(g, v.x!, v.gamma!, v.beta!, { epsilon: 1e-5 }),
       reference: ({ x, gamma, beta }) => layerNorm64(x!, gamma!, beta!, 1e-5),
-      gradients: width > 1 ? ["x"] : [],
+      gradients: width > 1 ? ["x", "gamma", "beta"] : [],
     });
   });
 }
@@ -157,11 +157,11 @@ test("without subgroups, and planned as for a GPU", async () => {
 
 test("shape rules name the op, the tensor and the shapes", () => {
   const attributes = { groups: 3, epsilon: 1e-5, silu: false };
-  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 20]), f32([20]), f32([20])], attributes), /groupNorm: 3 groups do not divide the 20 channels of x f32\[1,4,4,20\]/);
-  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 21]), f32([20]), f32([21])], attributes), /groupNorm: gamma must be \[21\].*got f32\[20\]/);
-  assert.throws(() => groupNormKernel.infer([f32([21]), f32([21]), f32([21])], attributes), /groupNorm: x must be \[batch, .., channels\], got f32\[21\]/);
-  assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), f32([2])], { epsilon: 1e-5 }), /layerNorm: beta must be \[8\]/);
-  assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), undefined], { epsilon: 1e-5 }), /layerNorm: input "beta" \(number 2\) is missing/);
+  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 20]), f32([20]), f32([20])], attributes), /group-norm: 3 groups do not divide the 20 channels of x f32\[1,4,4,20\]/);
+  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 21]), f32([20]), f32([21])], attributes), /group-norm: gamma must be \[21\].*got f32\[20\]/);
+  assert.throws(() => groupNormKernel.infer([f32([21]), f32([21]), f32([21])], attributes), /group-norm: x must be \[batch, .., channels\], got f32\[21\]/);
+  assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), f32([2])], { epsilon: 1e-5 }), /layer-norm: beta must be \[8\]/);
+  assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), undefined], { epsilon: 1e-5 }), /layer-norm: input "beta" \(number 2\) is missing/);
 });
 
 finish();

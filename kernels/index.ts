@@ -1,0 +1,94 @@
+import type { Kernel } from "./kernel.ts";
+import { activationKernel, activationGradientKernel } from "./activation.ts";
+import { adamKernel } from "./adam.ts";
+import { argmaxKernel } from "./argmax.ts";
+import { attentionGradientKernel } from "./attention-gradient.ts";
+import { attentionKernel } from "./attention.ts";
+import { averagePoolKernel, averagePoolGradientKernel } from "./average-pool.ts";
+import { broadcastAddKernel, broadcastToKernel, sumRowsKernel } from "./broadcast.ts";
+import { categoricalKernel } from "./categorical.ts";
+import { clampKernel, clampGradientKernel } from "./clamp.ts";
+import { concatKernel } from "./concat.ts";
+import { conv2dWeightGradientKernel } from "./conv2d-weight-gradient.ts";
+import { conv2dKernel, conv2dGradientKernel } from "./conv2d.ts";
+import { addKernel, multiplyKernel, scaleKernel } from "./elementwise.ts";
+import { embeddingKernel } from "./embedding.ts";
+import { fillKernel } from "./fill.ts";
+import { gatherRowsKernel, scatterRowsKernel } from "./gather-rows.ts";
+import { gegluKernel, gegluGradientKernel } from "./geglu.ts";
+import { groupNormGradientKernel } from "./group-norm-gradient.ts";
+import { groupNormKernel } from "./group-norm.ts";
+import { guidanceKernel, guidanceGradientKernel, safeGuidanceKernel } from "./guidance.ts";
+import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
+import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
+import { linearCombinationKernel, linearCombinationGradientKernel } from "./linear-combination.ts";
+import { mseLossKernel, l1LossKernel, lossGradientKernel } from "./loss.ts";
+import { matmulKernel } from "./matmul.ts";
+import { maxPoolKernel, maxPoolGradientKernel } from "./max-pool.ts";
+import { sumKernel } from "./reduce.ts";
+import { reshapeKernel } from "./reshape.ts";
+import { simplexProjectionKernel } from "./simplex-projection.ts";
+import { sliceKernel, padKernel } from "./slice.ts";
+import { scatterIdsKernel } from "./slots.ts";
+import { softmaxKernel, softmaxGradientKernel } from "./softmax.ts";
+import { transposeKernel } from "./transpose.ts";
+import { upsampleKernel, upsampleGradientKernel } from "./upsample.ts";
+
+/** Every op there is. A kernel's attributes are its own, so the table can only be read, not applied. */
+export const KERNELS: readonly Kernel<never>[] = [
+  activationKernel,
+  activationGradientKernel,
+  adamKernel,
+  argmaxKernel,
+  attentionGradientKernel,
+  attentionKernel,
+  averagePoolKernel,
+  averagePoolGradientKernel,
+  broadcastAddKernel,
+  broadcastToKernel,
+  sumRowsKernel,
+  categoricalKernel,
+  clampKernel,
+  clampGradientKernel,
+  concatKernel,
+  conv2dWeightGradientKernel,
+  conv2dKernel,
+  conv2dGradientKernel,
+  addKernel,
+  multiplyKernel,
+  scaleKernel,
+  embeddingKernel,
+  fillKernel,
+  gatherRowsKernel,
+  scatterRowsKernel,
+  gegluKernel,
+  gegluGradientKernel,
+  groupNormGradientKernel,
+  groupNormKernel,
+  guidanceKernel,
+  guidanceGradientKernel,
+  safeGuidanceKernel,
+  layerNormKernel,
+  layerNormGradientKernel,
+  nchwToNhwcKernel,
+  nhwcToNchwKernel,
+  linearCombinationKernel,
+  linearCombinationGradientKernel,
+  mseLossKernel,
+  l1LossKernel,
+  lossGradientKernel,
+  matmulKernel,
+  maxPoolKernel,
+  maxPoolGradientKernel,
+  sumKernel,
+  reshapeKernel,
+  simplexProjectionKernel,
+  sliceKernel,
+  padKernel,
+  scatterIdsKernel,
+  softmaxKernel,
+  softmaxGradientKernel,
+  transposeKernel,
+  upsampleKernel,
+  upsampleGradientKernel,
+];
