@@ -3,7 +3,6 @@ import { add } from "../../kernels/elementwise.ts";
 import { geglu } from "../../kernels/geglu.ts";
 import { type Value } from "../../kernels/kernel.ts";
 import { reshape } from "../../kernels/reshape.ts";
-import { silu } from "../../kernels/activation.ts";
 import { upsampleNearest } from "../../kernels/upsample.ts";
 import type { Layers } from "./layers.ts";
 
@@ -86,8 +85,5 @@ export function upsample(layers: Layers, name: string, x: Value, size?: readonly
 
 /** The time embedding: features [B, F] through two linear layers with SiLU between. */
 export function timeEmbedding(layers: Layers, features: Value, width: number): Value {
-  return layers.at("time_embedding", () => {
-    if (layers.fused) return layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width);
-    return layers.linear("linear_2", silu(layers.g, layers.linear("linear_1", features, width)), width);
-  });
+  return layers.at("time_embedding", () => layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width));
 }

@@ -1,4 +1,7 @@
+import { activation as activate } from "../../kernels/activation.ts";
+import { broadcastAdd } from "../../kernels/broadcast.ts";
 import { conv2d } from "../../kernels/conv2d.ts";
+import { add, scale as scaled } from "../../kernels/elementwise.ts";
 import type { FusedActivation } from "../../kernels/gemm.ts";
 import { groupNorm } from "../../kernels/group-norm.ts";
 import type { Shape, Value } from "../../kernels/kernel.ts";
@@ -6,6 +9,14 @@ import { layerNorm } from "../../kernels/layer-norm.ts";
 import { linear } from "../../kernels/matmul.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Parameters } from "./parameters.ts";
+
+/** What the fused kernels do to a product: (activation(x w + bias + batchBias) + residual) * scale. */
+interface Epilogue {
+  readonly activation?: FusedActivation;
+  readonly batchBias?: Value | undefined;
+  readonly residual?: Value | undefined;
+  readonly scale?: number;
+}
 
 /**
  * The layers every model is made of, recorded on a graph with weights named by the module path of the checkpoint.
@@ -33,9 +44,9 @@ export class Layers {
 
   /** x [..., in] to [..., out] with `name.weight` [out, in] and, unless `bias` is false, `name.bias`. */
   linear(name: string, x: Value, out: number, options: { bias?: boolean; activation?: FusedActivation; residual?: Value | undefined } = {}): Value {
-    const { bias = true, activation = "none", residual } = options;
-    return this.at(name, () =>
-      linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), { bias: bias ? this.weight("bias", [out]) : undefined, activation, residual }),
+    const { bias = true, ...epilogue } = options;
+    return this.epilogue(epilogue, (fused) =>
+      this.at(name, () => linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), { bias: bias ? this.weight("bias", [out]) : undefined, ...fused })),
     );
   }
 
@@ -47,15 +58,30 @@ export class Layers {
     options: { kernel?: number; stride?: number; padding?: number | readonly [number, number, number, number]; bias?: boolean; activation?: FusedActivation; batchBias?: Value | undefined; residual?: Value | undefined; scale?: number } = {},
   ): Value {
     const { kernel = 3, stride = 1, padding = (kernel - 1) >> 1, bias = true, ...epilogue } = options;
-    return this.at(name, () =>
-      conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, kernel, kernel], "conv"), { stride, padding, bias: bias ? this.weight("bias", [out]) : undefined, ...epilogue }),
+    return this.epilogue(epilogue, (fused) =>
+      this.at(name, () =>
+        conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, kernel, kernel], "conv"), { stride, padding, bias: bias ? this.weight("bias", [out]) : undefined, ...fused }),
+      ),
     );
+  }
+
+  /** A layer with its epilogue fused in, or with the epilogue's steps as ops of their own after it, outside its module path. */
+  private epilogue(epilogue: Epilogue, layer: (fused: Epilogue) => Value): Value {
+    if (this.fused) return layer(epilogue);
+    const { activation = "none", batchBias, residual, scale = 1 } = epilogue;
+    let y = layer({});
+    if (batchBias) y = broadcastAdd(this.g, y, batchBias, "middle");
+    if (activation !== "none") y = activate(this.g, y, activation);
+    if (residual) y = add(this.g, y, residual);
+    return scale === 1 ? y : scaled(this.g, y, scale);
   }
 
   /** Group norm over x's last dimension, with SiLU after it if asked. */
   groupNorm(name: string, x: Value, options: { groups: number; epsilon: number; silu?: boolean }): Value {
     const channels = x.type.shape.at(-1)!;
-    return this.at(name, () => groupNorm(this.g, x, this.weight("weight", [channels]), this.weight("bias", [channels]), options));
+    const { silu = false, ...norm } = options;
+    const y = this.at(name, () => groupNorm(this.g, x, this.weight("weight", [channels]), this.weight("bias", [channels]), { ...norm, silu: silu && this.fused }));
+    return silu && !this.fused ? activate(this.g, y, "silu") : y;
   }
 
   layerNorm(name: string, x: Value, epsilon: number): Value {

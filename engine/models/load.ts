@@ -25,6 +25,10 @@ export interface LoadOptions {
   readonly textEncoder?: string | undefined;
   /** How big matrices are stored on the device. Default "f32". */
   readonly weights?: WeightPrecision | undefined;
+  /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
+  readonly partial?: boolean | undefined;
+  /** Stands between the UNet's file and the device, e.g. to scale some tensors. */
+  readonly changeUNet?: ((weights: WeightSource) => WeightSource) | undefined;
 }
 
 /**
@@ -38,20 +42,36 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     const component = requireComponent(index, name);
     const config = Config.of(joinPath(component.folder, "config.json"), await readConfig(files, component.folder));
     const base = weightSource(await openWeights(files, component.folder));
-    const weights = overlay === undefined ? base : overlayWeights(base, await openTensorPath(files, overlay), name);
+    const own = overlay === undefined ? base : overlayWeights(base, await openTensorPath(files, overlay), name);
+    const weights = name === "unet" && options.changeUNet ? options.changeUNet(own) : own;
     return { config, parameters: new Parameters(name, device, weights, options.weights) };
   };
-  const [text, noise, vae] = await Promise.all([part("text_encoder", options.textEncoder), part("unet", options.unet), part("vae")]);
+  const absent = (name: string): boolean => options.partial === true && !index.components.has(name);
+  const missing = (name: string) => (): never => {
+    throw new InputError(`${folder}: the model has no ${name}`);
+  };
+  const [text, noise] = await Promise.all([part("text_encoder", options.textEncoder), part("unet", options.unet)]);
+  const vae = absent("vae") ? undefined : await part("vae");
+  const vaeParts = vae
+    ? { config: vaeConfig(vae.config), parameters: vae.parameters }
+    : lazy({ config: missing("vae") }, { parameters: new Parameters("vae", device, { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
   const textConfig = textEncoderConfig(text.config);
-  return new StableDiffusion({
+  const parts = {
     device,
     name: folder,
-    tokenizer: await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textConfig.maxLength),
     textEncoder: { config: textConfig, parameters: text.parameters },
     unet: { config: unetConfig(noise.config), parameters: noise.parameters },
-    vae: { config: vaeConfig(vae.config), parameters: vae.parameters },
+    vae: vaeParts,
     scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
-  });
+  };
+  if (absent("tokenizer")) return new StableDiffusion(lazy({ tokenizer: missing("tokenizer") }, parts));
+  return new StableDiffusion({ ...parts, tokenizer: await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textConfig.maxLength) });
+}
+
+/** `plain` with getters that are called when a property is asked for. */
+function lazy<G extends Readonly<Record<string, () => unknown>>, P extends object>(getters: G, plain: P): P & { readonly [K in keyof G]: ReturnType<G[K]> } {
+  const properties = Object.fromEntries(Object.entries(getters).map(([name, get]) => [name, { get, enumerable: true }]));
+  return Object.defineProperties({ ...plain }, properties) as P & { readonly [K in keyof G]: ReturnType<G[K]> };
 }
 
 /** The tokenizer of a folder with vocab.json and merges.txt. @throws FormatError, TokenizerError */

@@ -146,6 +146,6 @@ export function unet(layers: Layers, config: UNetConfig, sample: Value, features
       return h;
     });
   }
-  h = layers.fused ? layers.groupNorm("conv_norm_out", h, { ...norm, silu: true }) : silu(g, layers.groupNorm("conv_norm_out", h, norm));
+  h = layers.groupNorm("conv_norm_out", h, { ...norm, silu: true });
   return layers.conv("conv_out", h, config.outChannels);
 }
