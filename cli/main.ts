@@ -1,2 +1,15 @@
-/** Entry point of the `lethe` command. */
-export {};
+/** Entry point of the `lethe` command. Exit status: 0 done, 1 failed, 2 wrong usage or bad input, 3 no usable adapter, 130 interrupted. */
+import { exitWhenFlushed } from "../engine/platform/exit.ts";
+import { describeError, exitCodeOf } from "./errors.ts";
+import { createProgram } from "./program.ts";
+
+let code: number;
+try {
+  await createProgram().parseAsync();
+  code = Number(process.exitCode ?? 0);
+} catch (error) {
+  code = exitCodeOf(error);
+  const text = describeError(error);
+  if (text !== "") process.stderr.write(`${text}\n`);
+}
+await exitWhenFlushed(code);

@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.ts";
 import { Graph } from "../runtime/graph.ts";
 import { Program, type ProgramOptions } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "./array.ts";
+import { type GenerateOptions, type GeneratedImage, generate } from "./generate.ts";
 import { Layers } from "./layers.ts";
 import { type Parameters, lookup } from "./parameters.ts";
 import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
@@ -256,6 +257,11 @@ export class StableDiffusion {
       noised: like(addNoise(table, latents.data, noise.data, timestep)),
       target: this.predictionType === "v_prediction" ? like(getVelocity(table, latents.data, noise.data, timestep)) : noise,
     };
+  }
+
+  /** Text to image; see `generate`. @throws RangeError or SchedulerConfigError naming a bad option */
+  generate(options: GenerateOptions): Promise<GeneratedImage[]> {
+    return generate(this, options);
   }
 
   /** Frees programs and weights; the device stays. */

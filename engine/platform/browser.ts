@@ -1,5 +1,16 @@
-import { NoAdapterError } from "../runtime/errors.ts";
+import type { FileSystem } from "../formats/file-system.ts";
+import { NoAdapterError, UsageError } from "../runtime/errors.ts";
 import { type FindAdapter, nameFromInfo } from "./adapter.ts";
+
+/** A page has no disk to name a model on. @throws UsageError always */
+export function modelSource(name: string): { readonly files: FileSystem; readonly folder: string } {
+  throw new UsageError(`model "${name}": in a browser, give the model as { files, folder }, e.g. with memoryFiles`);
+}
+
+/** Paths are those of the given files. */
+export function resolvePath(path: string): string {
+  return path;
+}
 
 /** The browser's adapter. A page cannot choose among several: `wanted` is only checked. @throws NoAdapterError */
 export const findAdapter: FindAdapter = async (wanted) => {

@@ -4,6 +4,8 @@ import type { FindAdapter, FoundAdapter } from "./adapter.ts";
 import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 
+export { modelSource, resolvePath } from "./model-source-node.ts";
+
 type Create = (options: string[]) => GPU;
 
 interface Candidate {

@@ -3,6 +3,7 @@ import type { Capabilities } from "../../kernels/kernel.ts";
 import { nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
 import { PipelineCache } from "./pipelines.ts";
+import type { Profiler } from "./profiler.ts";
 
 export interface DeviceOptions {
   /** Substring, in any case, of the wanted adapter's description; absent: the best there is. */
@@ -70,6 +71,8 @@ export class Device {
   readonly nothing: GPUBuffer;
   /** Whether programs share memory between intermediate tensors. */
   readonly bufferSharing: boolean;
+  /** Set to measure the runs of every program. */
+  profiler: Profiler | undefined;
 
   readonly #sizes = new Map<GPUBuffer, number>();
   readonly #uncaptured: string[] = [];

@@ -1,0 +1,128 @@
+import { type Command, Option } from "commander";
+import { writeFileAtomic } from "../engine/platform/node-files.ts";
+import { type Device, openDevice } from "../engine/runtime/device.ts";
+import { NoAdapterError } from "../engine/runtime/errors.ts";
+import { Profiler } from "../engine/runtime/profiler.ts";
+import type { WeightPrecision } from "../engine/models/parameters.ts";
+import { EXIT } from "./errors.ts";
+import { requireWritableFile } from "./output.ts";
+import { type Progress, startProgress } from "./progress.ts";
+
+/** The flags that every command takes. */
+export interface GlobalOptions {
+  readonly adapter?: string;
+  readonly limits?: "default";
+  readonly weights?: WeightPrecision;
+  readonly math?: "f32" | "f16" | "auto";
+  readonly profile?: string;
+  readonly bufferSharing: boolean;
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+}
+
+export function addGlobalOptions(program: Command): void {
+  program
+    .option("--adapter <name>", "use the adapter whose description contains NAME")
+    .addOption(new Option("--limits <which>", "create the device with WebGPU's default limits only").choices(["default"]))
+    .addOption(new Option("--weights <precision>", "how weights are stored on the device (default: f32)").choices(["f32", "f16"]))
+    .addOption(new Option("--math <precision>", "arithmetic: f16 and auto allow half precision where the adapter has it (default: f32)").choices(["f32", "f16", "auto"]))
+    .option("--profile <file>", "write per-op times to FILE as JSON")
+    .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
+    .option("--quiet", "no progress and prose on stderr")
+    .option("--json", "print one JSON object on stdout and nothing else");
+}
+
+/** What a command works with: its outputs, the device, and being interrupted. */
+export class Context {
+  private opened: Promise<Device> | undefined;
+  private profiler: Profiler | undefined;
+  private progress: Progress | undefined;
+  private interrupt: { readonly controller: AbortController; readonly handler: () => void } | undefined;
+
+  constructor(readonly options: GlobalOptions) {}
+
+  /** A line of prose on stderr. */
+  say(line: string): void {
+    if (this.options.quiet) return;
+    if (this.progress) this.progress.say(line);
+    else process.stderr.write(`${line}\n`);
+  }
+
+  /** The command's result on stdout: the text, or with --json the object as the only line. */
+  result(json: object, text: string): void {
+    process.stdout.write(this.options.json ? `${JSON.stringify(json)}\n` : text === "" ? "" : `${text}\n`);
+  }
+
+  /** Runs `work` with a progress display that is taken away at the end. */
+  async withProgress<T>(title: string, work: (progress: Progress) => Promise<T>): Promise<T> {
+    const progress = startProgress(title, this.options.quiet ?? false);
+    this.progress = progress;
+    try {
+      return await work(progress);
+    } finally {
+      this.progress = undefined;
+      progress.stop();
+    }
+  }
+
+  /** The device, opened at the first call as the global flags say. @throws NoAdapterError */
+  device(): Promise<Device> {
+    this.opened ??= this.openDevice();
+    return this.opened;
+  }
+
+  private async openDevice(): Promise<Device> {
+    const { adapter, limits, math, bufferSharing, profile } = this.options;
+    if (profile !== undefined) await requireWritableFile(profile);
+    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }) });
+    if (profile !== undefined) {
+      if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
+      device.profiler = this.profiler = new Profiler(device);
+    }
+    return device;
+  }
+
+  /** Aborted by the first Ctrl-C, so that the work under way can be finished and noted down; a second one ends the process at once. */
+  get signal(): AbortSignal {
+    if (!this.interrupt) {
+      const controller = new AbortController();
+      const handler = (): void => {
+        if (controller.signal.aborted) process.exit(EXIT.interrupted);
+        this.say("interrupted: finishing the step under way (press Ctrl-C again to quit at once)");
+        controller.abort();
+      };
+      process.on("SIGINT", handler);
+      process.on("SIGTERM", handler);
+      this.interrupt = { controller, handler };
+    }
+    return this.interrupt.controller.signal;
+  }
+
+  /** Writes the profile and frees the device. */
+  async close(): Promise<void> {
+    if (this.interrupt) for (const name of ["SIGINT", "SIGTERM"] as const) process.off(name, this.interrupt.handler);
+    const device = await this.opened?.catch(() => undefined);
+    if (!device) return;
+    try {
+      const report = await this.profiler?.report();
+      if (report && this.options.profile !== undefined) await writeFileAtomic(this.options.profile, `${JSON.stringify({ adapter: device.description, ...report }, null, 1)}\n`);
+    } finally {
+      device.destroy();
+    }
+  }
+}
+
+/** A commander action: runs `work` in a context of its own and keeps its exit code (0 if it returns none). */
+export function action<O>(work: (options: O & GlobalOptions, context: Context, ...args: string[]) => Promise<number | void>): (...all: unknown[]) => Promise<void> {
+  return async (...all) => {
+    const command = all.at(-1) as Command;
+    const args = all.slice(0, -2) as string[];
+    const options = command.optsWithGlobals<O & GlobalOptions>();
+    const context = new Context(options);
+    try {
+      process.exitCode = (await work(options, context, ...args)) ?? EXIT.done;
+    } finally {
+      await context.close();
+    }
+  };
+}

@@ -1,0 +1,36 @@
+import { type Command, Option } from "commander";
+import { loadStableDiffusion } from "../engine/models/load.ts";
+import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
+import { modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
+import type { Context } from "./context.ts";
+
+/** The flags that name a model. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly unet?: string;
+  readonly textEncoder?: string;
+}
+
+const MODEL = "emoji (bundled) or a folder in diffusers layout";
+
+/** @param required false for commands that can take the model from an earlier run */
+export function addModelOptions(command: Command, required = true): Command {
+  const model = new Option("--model <model>", MODEL);
+  return command
+    .addOption(required ? model.makeOptionMandatory() : model)
+    .option("--unet <file>", "UNet weights laid over the model's own: a whole state dict or the tensors that differ")
+    .option("--text-encoder <file>", "the same for the text encoder");
+}
+
+/** Shown below the options of commands that take paths. */
+export const PATHS_NOTE = '\nA path that begins with "emoji/" and is not found here is looked up in the bundled model, e.g. emoji/unlearned/esd-x-church/ESDx-church-UNet.pt.';
+
+/** Opens the model that the flags name on the context's device. @throws FormatError, InputError, NoAdapterError */
+export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusion> {
+  const device = await context.device();
+  return loadStableDiffusion(device, modelSource(options.model), {
+    unet: options.unet === undefined ? undefined : resolvePath(options.unet),
+    textEncoder: options.textEncoder === undefined ? undefined : resolvePath(options.textEncoder),
+    weights: context.options.weights,
+  });
+}

@@ -1,0 +1,47 @@
+import type { Command } from "commander";
+import { readConfig, readDiffusersFolder, requireComponent } from "../engine/formats/diffusers.ts";
+import { joinPath } from "../engine/formats/file-system.ts";
+import { Config } from "../engine/models/config.ts";
+import { loadTokenizer } from "../engine/models/load.ts";
+import { textEncoderConfig } from "../engine/models/text-encoder.ts";
+import { modelSource } from "../engine/platform/model-source-node.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
+import { action } from "./context.ts";
+import { formatTable, quoted } from "./table.ts";
+
+interface TokenizeOptions {
+  readonly model: string;
+  readonly prompt: string;
+}
+
+export function tokenizeCommand(program: Command): void {
+  program
+    .command("tokenize")
+    .description("show the token ids and pieces of a prompt")
+    .requiredOption("--model <model>", "emoji (bundled) or a folder in diffusers layout")
+    .requiredOption("--prompt <prompt>", "the text")
+    .action(
+      action<TokenizeOptions>(async (options, context) => {
+        const tokenizer = await openTokenizer(options.model);
+        const { ids, tokenCount, dropped } = tokenizer.encodeFully(options.prompt);
+        const kept = tokenizer.tokenize(options.prompt).slice(0, tokenCount - dropped.length);
+        const pieces = tokenizer.pieces(kept);
+        const decoded = tokenizer.decode(kept);
+        if (dropped.length > 0) context.say(`warning: the prompt has ${tokenCount} tokens, ${tokenizer.maxLength - 2} fit; the last ${dropped.length} are cut off: ${quoted(tokenizer.decode(dropped))}`);
+        if (decoded.trim() !== options.prompt.trim()) context.say(`note: decoded, these ids read ${quoted(decoded)}`);
+        context.result(
+          { prompt: options.prompt, ids: [...ids], tokens: kept, pieces, tokenCount, dropped, truncated: dropped.length > 0, maxLength: tokenizer.maxLength, vocabularySize: tokenizer.vocabularySize, decoded },
+          `${formatTable([{ title: "id", right: true }, { title: "piece" }], kept.map((id, i) => [String(id), quoted(pieces[i]!).slice(1, -1)]))}\n${tokenCount} of ${tokenizer.maxLength - 2} tokens`,
+        );
+      }),
+    );
+}
+
+/** The tokenizer of a model folder, cut to the length its text encoder takes. @throws FormatError, InputError, TokenizerError */
+async function openTokenizer(model: string): Promise<Tokenizer> {
+  const { files, folder } = modelSource(model);
+  const index = await readDiffusersFolder(files, folder);
+  const text = requireComponent(index, "text_encoder").folder;
+  const { maxLength } = textEncoderConfig(Config.of(joinPath(text, "config.json"), await readConfig(files, text)));
+  return loadTokenizer(files, requireComponent(index, "tokenizer").folder, maxLength);
+}

@@ -1,0 +1,43 @@
+import type { Device } from "./device.ts";
+import { Profile, type ProfileRow, profileByKernel } from "./profile.ts";
+
+/** Runs of one program that are measured; later ones run undisturbed. */
+const MEASURED_RUNS = 10;
+
+export interface ProfiledProgram {
+  readonly program: string;
+  /** Runs measured. */
+  readonly runs: number;
+  /** Mean over the runs. */
+  readonly milliseconds: number;
+  /** A row per dispatch, in running order; times are means over the runs. */
+  readonly rows: readonly ProfileRow[];
+}
+
+/** Per-op times of every program of a device: set as `device.profiler`, it measures the first runs of each. */
+export class Profiler {
+  private readonly profiles = new Map<string, Profile[]>();
+
+  constructor(private readonly device: Device) {}
+
+  /** Where the next run of a program is measured; undefined if it has been measured often enough. */
+  next(program: string): Profile | undefined {
+    const profiles = this.profiles.get(program) ?? [];
+    if (profiles.length >= MEASURED_RUNS) return undefined;
+    const profile = new Profile(this.device);
+    this.profiles.set(program, [...profiles, profile]);
+    return profile;
+  }
+
+  /** Waits for the measured runs; each is reported once. */
+  async report(): Promise<{ kernels: ReturnType<typeof profileByKernel>; programs: ProfiledProgram[] }> {
+    const programs: ProfiledProgram[] = [];
+    for (const [program, profiles] of this.profiles) {
+      const runs = await Promise.all(profiles.map((p) => p.rows()));
+      const rows = runs[0]!.map((row, i) => ({ ...row, milliseconds: runs.reduce((sum, run) => sum + (run[i]?.milliseconds ?? 0), 0) / runs.length }));
+      programs.push({ program, runs: runs.length, milliseconds: rows.reduce((sum, r) => sum + r.milliseconds, 0), rows });
+    }
+    this.profiles.clear();
+    return { kernels: profileByKernel(programs.flatMap((p) => p.rows)), programs };
+  }
+}
