@@ -1,11 +1,9 @@
 import { Command } from "commander";
-import manifest from "../package.json" with { type: "json" };
 import { addGlobalOptions } from "./context.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { tokenizeCommand } from "./tokenize.ts";
-
-/** Lethe's version, from package.json. */
-export const VERSION: string = manifest.version;
+import { VERSION } from "./version.ts";
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -16,6 +14,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [inspectCommand, tokenizeCommand]) add(program);
+  for (const add of [generateCommand, inspectCommand, tokenizeCommand]) add(program);
   return program;
 }

@@ -1,0 +1,77 @@
+import { type Command, Option } from "commander";
+import { dirname, extname } from "node:path";
+import { encodePng } from "../engine/formats/png.ts";
+import { type GeneratedImage, generate, generateSettings } from "../engine/models/generate.ts";
+import { SLD_STRENGTHS, type SldStrength } from "../engine/models/guidance.ts";
+import { SCHEDULER_NAMES, type SchedulerName } from "../engine/models/schedulers/index.ts";
+import { makeFolder, writeFileAtomic } from "../engine/platform/node-files.ts";
+import { type Context, action } from "./context.ts";
+import { type ModelOptions, PATHS_NOTE, addModelOptions, openModel } from "./model.ts";
+import { finiteNumber, seedNumber, wholeNumber } from "./options.ts";
+import { requirePngName, requireWritableFile } from "./output.ts";
+import { pngTexts } from "./parameters-text.ts";
+import { formatBytes } from "./table.ts";
+import { VERSION } from "./version.ts";
+
+interface GenerateFlags extends ModelOptions {
+  readonly prompt: string;
+  readonly negativePrompt?: string;
+  readonly steps: number;
+  readonly scheduler?: SchedulerName;
+  readonly eta?: number;
+  readonly guidance: number;
+  readonly seed: number;
+  readonly count: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly sld?: SldStrength;
+  readonly out: string;
+}
+
+export function generateCommand(program: Command): void {
+  const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");
+  addModelOptions(command)
+    .requiredOption("--prompt <prompt>", "what to draw")
+    .option("--negative-prompt <prompt>", "what to steer away from")
+    .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
+    .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
+    .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
+    .option("--guidance <scale>", "classifier-free guidance; 1: none", finiteNumber(0), 7.5)
+    .option("--seed <n>", "seed of the start noise, as torch's CPU generator", seedNumber, 0)
+    .option("--count <n>", "pictures; their seeds count up from --seed, which is then put into the file names", wholeNumber(1, 100_000), 1)
+    .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
+    .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
+    .addOption(new Option("--sld <strength>", "Safe Latent Diffusion").choices(SLD_STRENGTHS))
+    .requiredOption("--out <file.png>", "where the picture goes")
+    .addHelpText("after", PATHS_NOTE)
+    .action(action<GenerateFlags>((flags, context) => run(flags, context)));
+}
+
+async function run(flags: GenerateFlags, context: Context): Promise<void> {
+  requirePngName(flags.out);
+  await requireWritableFile(flags.out);
+  const model = await openModel(context, flags);
+  const settings = generateSettings(model, flags);
+  const started = performance.now();
+  const images = await context.withProgress("drawing", async (progress) =>
+    generate(model, { ...flags, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),
+  );
+  const seconds = (performance.now() - started) / 1000;
+  const { description: adapter, usage } = model.device;
+  await makeFolder(dirname(flags.out));
+  const written: { file: string; seed: number }[] = [];
+  for (const { seed, image } of images) {
+    const file = fileName(flags.out, seed, images);
+    const texts = pngTexts(settings, seed, { model: flags.model, ...(flags.unet !== undefined && { unet: flags.unet }), ...(flags.textEncoder !== undefined && { textEncoder: flags.textEncoder }), weights: context.options.weights ?? "f32", adapter, version: VERSION });
+    await writeFileAtomic(file, encodePng(image, { ...texts }));
+    written.push({ file, seed });
+  }
+  context.say(`${images.length === 1 ? "1 picture" : `${images.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ${formatBytes(usage.peakBytes)}`);
+  context.result({ images: written, ...settings, model: flags.model, seconds, adapter, peakBytes: usage.peakBytes }, written.map((w) => w.file).join("\n"));
+}
+
+/** FILE.png, or FILE-SEED.png for each of several. */
+function fileName(out: string, seed: number, images: readonly GeneratedImage[]): string {
+  const extension = extname(out);
+  return images.length === 1 ? out : `${out.slice(0, -extension.length)}-${seed}${extension}`;
+}
