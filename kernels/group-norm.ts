@@ -1,11 +1,36 @@
-import { type Dispatch, type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
+import { type Binding, type Capabilities, type Dispatch, type Kernel, type Plan, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
 import { activationGradient } from "./activation.ts";
 import { normParameterGradients } from "./norm-parameters.ts";
-import { type GroupNormAttributes, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
+import { type GroupNormAttributes, type GroupNormLayout, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
 import { groupNormGradientKernel } from "./group-norm-gradient.ts";
 import applyWgsl from "../shaders/group-norm.wgsl";
 import partialsWgsl from "../shaders/group-norm-partials.wgsl";
 import statisticsWgsl from "../shaders/group-norm-statistics.wgsl";
+
+/** The dispatches that write the mean and 1 / sqrt(variance + epsilon) of each group of input 0 to `statistics`. */
+export function statisticsPlan(layout: GroupNormLayout, epsilon: number, capabilities: Capabilities, statistics: Binding): Required<Plan> {
+  const perChunk = reductionChunk(layout, capabilities);
+  const shader = { name: "group-norm-statistics", text: statisticsWgsl };
+  if (perChunk === undefined) {
+    return { dispatches: [groupDispatch(shader, layout, layout.positions, capabilities, { PARTIALS: false }, { x: { input: 0 }, statistics }, { perChunk: 1, epsilon })], scratch: [] };
+  }
+  const chunks = chunkCount(layout, perChunk);
+  const partials = { means: { scratch: 0 }, squares: { scratch: 1 } };
+  const bytes = layout.batch * chunks * layout.channels * 4;
+  return {
+    dispatches: [
+      columnDispatch({ name: "group-norm-partials", text: partialsWgsl }, layout, perChunk, false, { x: { input: 0 }, ...partials }, false),
+      groupDispatch(shader, layout, chunks, capabilities, { PARTIALS: true }, { ...partials, statistics }, { perChunk, epsilon }),
+    ],
+    scratch: [bytes, bytes],
+  };
+}
+
+/** The dispatch that normalises input 0 with `statistics`, gamma (input 1) and beta (input 2). */
+export function applyDispatch(layout: GroupNormLayout, silu: boolean, capabilities: Capabilities, statistics: Binding): Dispatch {
+  const bindings = { x: { input: 0 }, gamma: { input: 1 }, beta: { input: 2 }, statistics, y: { output: 0 } };
+  return columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true);
+}
 
 /** Inputs x, gamma, beta. Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, [batch, groups, 2], which the gradient reads. */
 export const groupNormKernel: Kernel<GroupNormAttributes> = {
@@ -16,25 +41,9 @@ export const groupNormKernel: Kernel<GroupNormAttributes> = {
     return [inputs[0]!, f32([layout.batch, groups, 2])];
   },
   plan({ inputs, attributes, capabilities }) {
-    const { silu, epsilon } = attributes;
     const layout = needGroupNorm("group-norm", inputs, 0, attributes.groups);
-    const perChunk = reductionChunk(layout, capabilities);
-    const dispatches: Dispatch[] = [];
-    const scratch: number[] = [];
-    const statistics = { name: "group-norm-statistics", text: statisticsWgsl };
-    if (perChunk === undefined) {
-      dispatches.push(groupDispatch(statistics, layout, layout.positions, capabilities, { PARTIALS: false }, { x: { input: 0 }, statistics: { output: 1 } }, { perChunk: 1, epsilon }));
-    } else {
-      const chunks = chunkCount(layout, perChunk);
-      const partials = { means: { scratch: 0 }, squares: { scratch: 1 } };
-      dispatches.push(columnDispatch({ name: "group-norm-partials", text: partialsWgsl }, layout, perChunk, silu, { x: { input: 0 }, ...partials }, false));
-      dispatches.push(groupDispatch(statistics, layout, chunks, capabilities, { PARTIALS: true }, { ...partials, statistics: { output: 1 } }, { perChunk, epsilon }));
-      const bytes = layout.batch * chunks * layout.channels * 4;
-      scratch.push(bytes, bytes);
-    }
-    const bindings = { x: { input: 0 }, gamma: { input: 1 }, beta: { input: 2 }, statistics: { output: 1 }, y: { output: 0 } };
-    dispatches.push(columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true));
-    return { dispatches, scratch };
+    const { dispatches, scratch } = statisticsPlan(layout, attributes.epsilon, capabilities, { output: 1 });
+    return { dispatches: [...dispatches, applyDispatch(layout, attributes.silu, capabilities, { output: 1 })], scratch };
   },
   cost: ([x], _outputs, { silu }) => ({ flops: elementCount(x!.shape) * (silu ? 20 : 8) }),
   gradient([dy], { g, inputs, outputs, attributes, wanted }) {

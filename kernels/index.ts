@@ -18,6 +18,7 @@ import { gatherRowsKernel, scatterRowsKernel } from "./gather-rows.ts";
 import { gegluKernel, gegluGradientKernel } from "./geglu.ts";
 import { groupNormGradientKernel } from "./group-norm-gradient.ts";
 import { groupNormKernel } from "./group-norm.ts";
+import { groupNormApplyKernel, groupNormMergeKernel, groupNormStatisticsKernel } from "./group-norm-parts.ts";
 import { guidanceKernel, guidanceGradientKernel, safeGuidanceKernel } from "./guidance.ts";
 import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
 import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
@@ -64,7 +65,10 @@ export const KERNELS: readonly Kernel<never>[] = [
   gegluKernel,
   gegluGradientKernel,
   groupNormGradientKernel,
+  groupNormApplyKernel,
   groupNormKernel,
+  groupNormMergeKernel,
+  groupNormStatisticsKernel,
   guidanceKernel,
   guidanceGradientKernel,
   safeGuidanceKernel,

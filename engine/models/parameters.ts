@@ -9,8 +9,11 @@ import { Tensor } from "../runtime/tensor.ts";
 export interface WeightSource {
   /** For errors: the file. */
   readonly name: string;
-  /** Shape as the checkpoint stores it (linear [out, in], convolution OIHW); undefined if there is no such tensor. */
-  shape(tensor: string): Shape | undefined;
+  /**
+   * Shape as the checkpoint stores it (linear [out, in], convolution OIHW); undefined if there is no such tensor.
+   * @param expected what the configuration says, for a source that makes its tensors up
+   */
+  shape(tensor: string, expected?: Shape): Shape | undefined;
   names(): Iterable<string>;
   readFloat32(tensor: string): Promise<Float32Array<ArrayBuffer>>;
 }
@@ -44,8 +47,8 @@ export class Parameters {
   }
 
   /** The stored shape of a tensor. @throws InputError naming file and tensor if it is missing. */
-  storedShape(tensor: string): Shape {
-    const shape = this.source.shape(tensor);
+  storedShape(tensor: string, expected?: Shape): Shape {
+    const shape = this.source.shape(tensor, expected);
     if (shape) return shape;
     const leaf = tensor.split(".").slice(0, -1).join(".");
     const near = [...this.source.names()].filter((n) => n.startsWith(leaf) || n.endsWith(tensor)).slice(0, 4);
@@ -57,7 +60,7 @@ export class Parameters {
    * @throws InputError if the tensor is missing or the configuration disagrees with it.
    */
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
-    const stored = this.storedShape(tensor);
+    const stored = this.storedShape(tensor, expected);
     const plain = (shape: Shape): string => (layout === "linear" && shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape).join(",");
     if (plain(stored) !== plain(expected)) {
       throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
@@ -93,6 +96,16 @@ export class Parameters {
     return tensor;
   }
 
+  /**
+   * Numbers of a leaf's shape (its gradient) in the order of the checkpoint: linear [out, in], convolution OIHW.
+   * @throws Error for a leaf that was never asked for.
+   */
+  inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+    const asked = this.requested.get(name);
+    if (!asked) throw new Error(`parameter "${name}" was never asked for`);
+    return relayout(data, this.storedShape(asked.tensor), asked.layout, true);
+  }
+
   owns(name: string): boolean {
     return name.startsWith(`${this.component}:`);
   }
@@ -112,15 +125,20 @@ export function lookup(...components: readonly Parameters[]): (name: string, typ
   };
 }
 
-function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout): Float32Array<ArrayBuffer> {
+/** From the checkpoint's order to the device's, or back. */
+function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout, back = false): Float32Array<ArrayBuffer> {
   if (layout === "plain") return data;
   const [out, inner] = stored as [number, number];
   const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
   const result = new Float32Array(data.length);
   for (let o = 0; o < out; o++) {
     for (let i = 0; i < inner; i++) {
-      const from = (o * inner + i) * taps;
-      for (let tap = 0; tap < taps; tap++) result[(tap * inner + i) * out + o] = data[from + tap]!;
+      const inStored = (o * inner + i) * taps;
+      for (let tap = 0; tap < taps; tap++) {
+        const onDevice = (tap * inner + i) * out + o;
+        if (back) result[inStored + tap] = data[onDevice]!;
+        else result[onDevice] = data[inStored + tap]!;
+      }
     }
   }
   return result;

@@ -3,7 +3,7 @@ import { ShapeError, type Value, formatType } from "../../kernels/kernel.ts";
 import { reshape } from "../../kernels/reshape.ts";
 import { slice } from "../../kernels/slice.ts";
 import { InputError } from "../runtime/errors.ts";
-import { downsample, resnetBlock, upsample } from "./blocks.ts";
+import { type Bands, BandedLayers } from "./bands.ts";
 import type { Config } from "./config.ts";
 import type { Layers } from "./layers.ts";
 
@@ -44,26 +44,28 @@ export function vaeConfig(config: Config): VaeConfig {
 /**
  * The encoder and its 1x1 `quant_conv`: image [B, H, W, 3] in [-1, 1] to the moments of the latent distribution,
  * mean and logvar [B, H/f, W/f, latentChannels] each. logvar is not clamped here.
+ * @param maxTensorBytes larger intermediate tensors are held in bands of rows; these have no gradient
  * @throws ShapeError if the image's sides are no multiple of the factor.
  */
-export function vaeEncode(layers: Layers, config: VaeConfig, image: Value): { mean: Value; logvar: Value } {
+export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTensorBytes = Infinity): { mean: Value; logvar: Value } {
   const [, height, width, channels] = image.type.shape;
   if (image.type.shape.length !== 4 || channels !== config.inChannels || height! % config.factor !== 0 || width! % config.factor !== 0) {
     throw new ShapeError("vaeEncode", `image must be [batch, height, width, ${config.inChannels}] with sides a multiple of ${config.factor}, got ${formatType(image.type)}`);
   }
-  const norm = { groups: config.groups, epsilon: EPSILON };
+  const banded = new BandedLayers(layers, maxTensorBytes);
   const levels = config.blockOutChannels.length;
   const moments = layers.at("encoder", () => {
-    let h = layers.conv("conv_in", image, config.blockOutChannels[0]!);
+    let h = banded.conv("conv_in", [image], config.blockOutChannels[0]!);
     for (let level = 0; level < levels; level++) {
-      h = layers.at(`down_blocks.${level}`, () => {
-        for (let i = 0; i < config.layersPerBlock; i++) h = resnetBlock(layers, `resnets.${i}`, h, config.blockOutChannels[level]!, undefined, norm);
-        return level < levels - 1 ? downsample(layers, "downsamplers.0", h, [0, 1, 0, 1]) : h;
+      h = captured(layers, `down_blocks.${level}`, () => {
+        for (let i = 0; i < config.layersPerBlock; i++) h = vaeResnet(banded, config, `resnets.${i}`, h, config.blockOutChannels[level]!);
+        if (level === levels - 1) return h;
+        return layers.at("downsamplers.0", () => banded.conv("conv", h, config.blockOutChannels[level]!, { stride: 2, padding: [0, 1, 0, 1] }));
       });
     }
-    h = midBlock(layers, config, h);
-    h = layers.groupNorm("conv_norm_out", h, { ...norm, silu: true });
-    return layers.conv("conv_out", h, 2 * config.latentChannels);
+    h = midBlock(banded, config, h);
+    h = banded.groupNorm("conv_norm_out", h, { groups: config.groups, epsilon: EPSILON, silu: true });
+    return banded.join(banded.conv("conv_out", h, 2 * config.latentChannels));
   });
   const quantized = layers.conv("quant_conv", moments, 2 * config.latentChannels, { kernel: 1 });
   const n = config.latentChannels;
@@ -73,42 +75,62 @@ export function vaeEncode(layers: Layers, config: VaeConfig, image: Value): { me
 /**
  * The decoder with its 1x1 `post_quant_conv`: latents [B, h, w, latentChannels] (already divided by the scaling factor)
  * to images [B, h*f, w*f, 3], about [-1, 1].
+ * @param maxTensorBytes as for `vaeEncode`
  */
-export function vaeDecode(layers: Layers, config: VaeConfig, latents: Value): Value {
+export function vaeDecode(layers: Layers, config: VaeConfig, latents: Value, maxTensorBytes = Infinity): Value {
   if (latents.type.shape.length !== 4 || latents.type.shape[3] !== config.latentChannels) throw new ShapeError("vaeDecode", `latents must be [batch, height, width, ${config.latentChannels}], got ${formatType(latents.type)}`);
-  const norm = { groups: config.groups, epsilon: EPSILON };
+  const banded = new BandedLayers(layers, maxTensorBytes);
   const levels = config.blockOutChannels.length;
   const z = layers.conv("post_quant_conv", latents, config.latentChannels, { kernel: 1 });
   return layers.at("decoder", () => {
-    let h = layers.conv("conv_in", z, config.blockOutChannels[levels - 1]!);
-    h = midBlock(layers, config, h);
+    let h = banded.conv("conv_in", [z], config.blockOutChannels[levels - 1]!);
+    h = midBlock(banded, config, h);
     for (let block = 0; block < levels; block++) {
       const channels = config.blockOutChannels[levels - 1 - block]!;
-      h = layers.at(`up_blocks.${block}`, () => {
-        for (let i = 0; i <= config.layersPerBlock; i++) h = resnetBlock(layers, `resnets.${i}`, h, channels, undefined, norm);
-        return block < levels - 1 ? upsample(layers, "upsamplers.0", h) : h;
+      h = captured(layers, `up_blocks.${block}`, () => {
+        for (let i = 0; i <= config.layersPerBlock; i++) h = vaeResnet(banded, config, `resnets.${i}`, h, channels);
+        return block < levels - 1 ? layers.at("upsamplers.0", () => banded.conv("conv", banded.double(h), channels)) : h;
       });
     }
-    h = layers.groupNorm("conv_norm_out", h, { ...norm, silu: true });
-    return layers.conv("conv_out", h, config.outChannels);
+    h = banded.groupNorm("conv_norm_out", h, { groups: config.groups, epsilon: EPSILON, silu: true });
+    return banded.join(banded.conv("conv_out", h, config.outChannels));
+  });
+}
+
+/** Records a block below its module path, and captures its output where that is one tensor. */
+function captured(layers: Layers, name: string, body: () => Bands): Bands {
+  return layers.at(name, () => {
+    const y = body();
+    if (y.length === 1) layers.g.capture("", y[0]);
+    return y;
+  });
+}
+
+/** ResnetBlock2D without a time embedding: norm1, SiLU, conv1, norm2, SiLU, conv2, plus the input. */
+function vaeResnet(banded: BandedLayers, config: VaeConfig, name: string, x: Bands, out: number): Bands {
+  const norm = { groups: config.groups, epsilon: EPSILON, silu: true };
+  return captured(banded.layers, name, () => {
+    const h = banded.conv("conv1", banded.groupNorm("norm1", x, norm), out);
+    const residual = x[0].type.shape[3] === out ? x : banded.conv("conv_shortcut", x, out, { kernel: 1 });
+    return banded.conv("conv2", banded.groupNorm("norm2", h, norm), out, { residual });
   });
 }
 
 /** Resnet, self attention with one head over all channels, resnet. */
-function midBlock(layers: Layers, config: VaeConfig, x: Value): Value {
-  const norm = { groups: config.groups, epsilon: EPSILON };
-  const channels = x.type.shape[3]!;
-  return layers.at("mid_block", () => {
-    const h = resnetBlock(layers, "resnets.0", x, channels, undefined, norm);
-    const attended = layers.at("attentions.0", () => vaeAttention(layers, config, h));
-    return resnetBlock(layers, "resnets.1", attended, channels, undefined, norm);
+function midBlock(banded: BandedLayers, config: VaeConfig, x: Bands): Bands {
+  const channels = x[0].type.shape[3]!;
+  return captured(banded.layers, "mid_block", () => {
+    const h = banded.join(vaeResnet(banded, config, "resnets.0", x, channels));
+    const attended = banded.layers.at("attentions.0", () => vaeAttention(banded.layers, config, h));
+    return vaeResnet(banded, config, "resnets.1", [attended], channels);
   });
 }
 
 /** Names of the attention's layers, now and in checkpoints older than diffusers 0.15. */
 const ATTENTION_NAMES = { now: ["to_q", "to_k", "to_v", "to_out.0"], older: ["query", "key", "value", "proj_attn"] } as const;
 
-function vaeAttention(layers: Layers, config: VaeConfig, x: Value): Value {
+/** The mid block's attention with its group norm and residual: one head over all channels. x [B, H, W, C]. */
+export function vaeAttention(layers: Layers, config: Pick<VaeConfig, "groups">, x: Value): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
   const names = layers.has("query.weight") ? ATTENTION_NAMES.older : ATTENTION_NAMES.now;
   const normed = reshape(layers.g, layers.groupNorm("group_norm", x, { groups: config.groups, epsilon: EPSILON }), [batch, height * width, channels]);

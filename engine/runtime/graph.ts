@@ -78,9 +78,9 @@ export class Graph implements Recorder {
     }
   }
 
-  /** Captures a value under the module path joined with `name`. */
+  /** Captures a value under the module path joined with `name`, which may be empty. */
   capture(name: string, value: Value): void {
-    this.captured.set([...this.path, name].join("."), asGraphValue(value));
+    this.captured.set([...this.path, name].filter(Boolean).join("."), asGraphValue(value));
   }
 
   /** A leaf written before each run. @throws Error if the name is taken by a leaf of another type. */

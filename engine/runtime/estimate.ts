@@ -1,0 +1,30 @@
+import { type Capabilities, type Value, byteLength } from "../../kernels/kernel.ts";
+import type { Graph } from "./graph.ts";
+import { planMemory } from "./memory-plan.ts";
+import { costOf, makeSchedule } from "./schedule.ts";
+
+/** What a program will take, known before anything is allocated. */
+export interface Estimate {
+  /** Weights it reads, once each. */
+  readonly weightBytes: number;
+  /** Intermediate tensors, shared as planned. */
+  readonly intermediateBytes: number;
+  /** Inputs, constants and state. */
+  readonly leafBytes: number;
+  readonly flops: number;
+  readonly dispatches: number;
+}
+
+/** Plans a graph without a device. @throws Error if a tensor is larger than one binding of such a device */
+export function estimateProgram(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, share = true): Estimate {
+  const schedule = makeSchedule(graph, outputs, capabilities);
+  const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
+  const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
+  return {
+    weightBytes: sum(true),
+    intermediateBytes: planMemory(schedule.intervals, share).totalBytes,
+    leafBytes: sum(false),
+    flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),
+    dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
+  };
+}
