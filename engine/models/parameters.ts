@@ -24,6 +24,8 @@ export interface WeightSource {
  */
 export type WeightLayout = "plain" | "linear" | "conv";
 
+const MAX_PENDING_BYTES = 256 * 2 ** 20;
+
 export type WeightPrecision = "f32" | "f16";
 
 /**
@@ -31,7 +33,7 @@ export type WeightPrecision = "f32" | "f16";
  * when the first program that needs it is made.
  */
 export class Parameters {
-  private readonly requested = new Map<string, { tensor: string; layout: WeightLayout; type: TensorType }>();
+  private readonly requested = new Map<string, { tensor: string; layout: WeightLayout; type: TensorType; firstRow?: number }>();
   private readonly tensors = new Map<string, Tensor>();
 
   /** @param component prefix of the leaf names, so that several models can share one graph */
@@ -74,17 +76,44 @@ export class Parameters {
     return g.parameter(name, type);
   }
 
+  /**
+   * A table [rows, columns] as stored, in blocks of rows where as one tensor it would be larger than the device binds
+   * (CLIP's token table has 145 MiB, many devices bind 128). @throws InputError as `value`
+   */
+  table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]] {
+    const [rows, columns] = expected;
+    const rowsPerBlock = Math.floor(this.device.capabilities.maxStorageBufferBindingSize / (columns * 4));
+    if (rows <= rowsPerBlock) return [this.value(g, tensor, "plain", expected)];
+    this.value(g, tensor, "plain", expected); // for its checks
+    this.requested.delete(`${this.component}:${tensor}`);
+    const blocks: Value[] = [];
+    for (let firstRow = 0; firstRow < rows; firstRow += rowsPerBlock) {
+      const type: TensorType = { shape: [Math.min(rowsPerBlock, rows - firstRow), columns], dtype: "f32" };
+      const name = `${this.component}:${tensor}[${firstRow}]`;
+      this.requested.set(name, { tensor, layout: "plain", type, firstRow });
+      blocks.push(g.parameter(name, type));
+    }
+    return blocks as [Value, ...Value[]];
+  }
+
   /** Uploads whatever has been asked for and is not on the device yet, one tensor at a time. @throws InputError, GpuError */
   async load(onProgress?: (loadedBytes: number) => void): Promise<void> {
     let bytes = 0;
-    for (const [name, { tensor, layout, type }] of this.requested) {
+    let pending = 0;
+    for (const [name, { tensor, layout, type, firstRow }] of this.requested) {
       if (this.tensors.has(name)) continue;
       const stored = this.storedShape(tensor);
-      const data = relayout(await this.source.readFloat32(tensor), stored, layout);
+      let data = relayout(await this.source.readFloat32(tensor), stored, layout);
+      if (firstRow !== undefined) data = data.subarray(firstRow * type.shape[1]!, (firstRow + type.shape[0]!) * type.shape[1]!);
       const onDevice = new Tensor(this.device, name, type);
       this.tensors.set(name, onDevice);
       onDevice.write(type.dtype === "f16" ? packHalves(data) : data);
       onProgress?.((bytes += onDevice.buffer.size));
+      // Queued writes hold a copy on the host until the device has taken them.
+      if ((pending += onDevice.buffer.size) > MAX_PENDING_BYTES) {
+        await this.device.settle();
+        pending = 0;
+      }
     }
     this.device.check();
   }

@@ -1,8 +1,11 @@
 import { attention } from "../../kernels/attention.ts";
 import { broadcastAdd } from "../../kernels/broadcast.ts";
+import { concat } from "../../kernels/concat.ts";
 import { embedding } from "../../kernels/embedding.ts";
 import { type Value, ShapeError, formatType } from "../../kernels/kernel.ts";
+import { matmul } from "../../kernels/matmul.ts";
 import { slice } from "../../kernels/slice.ts";
+import type { Graph } from "../runtime/graph.ts";
 import type { Config } from "./config.ts";
 import type { Layers } from "./layers.ts";
 
@@ -39,9 +42,15 @@ export function tokenEmbeddings(layers: Layers, config: TextEncoderConfig, ids: 
   return embedding(layers.g, tokenTable(layers, config), ids);
 }
 
-/** The token table [vocabulary, hidden] as a leaf. */
-export function tokenTable(layers: Layers, config: TextEncoderConfig): Value {
-  return layers.weight(`${PREFIX}.token_embedding.weight`, [config.vocabularySize, config.hiddenSize]);
+/** The token table [vocabulary, hidden], in blocks of rows where the device cannot bind it whole. */
+export function tokenTable(layers: Layers, config: TextEncoderConfig): readonly [Value, ...Value[]] {
+  return layers.parameters.table(layers.g, `${PREFIX}.token_embedding.weight`, [config.vocabularySize, config.hiddenSize]);
+}
+
+/** Rows x [k, hidden] times every row of the token table: [k, vocabulary]. */
+export function timesTokenTable(g: Graph, x: Value, table: readonly [Value, ...Value[]]): Value {
+  const [first, ...rest] = table.map((block) => matmul(g, x, block, { transposeB: true })) as [Value, ...Value[]];
+  return rest.reduce((joined, block) => concat(g, joined, block), first);
 }
 
 /**
@@ -68,7 +77,8 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   });
 }
 
-function encoderLayer(layers: Layers, config: TextEncoderConfig, x: Value): Value {
+/** CLIPEncoderLayer of transformers: causal self attention and a two-layer perceptron, each after a layer norm and with a residual. x [B, T, hidden]. */
+export function encoderLayer(layers: Layers, config: Pick<TextEncoderConfig, "hiddenSize" | "intermediateSize" | "heads" | "epsilon" | "activation">, x: Value): Value {
   const { g } = layers;
   const hidden = config.hiddenSize;
   const normed = layers.layerNorm("layer_norm1", x, config.epsilon);
