@@ -30,7 +30,10 @@ export type Judge = (image: RgbImage) => Promise<Judgement>;
 export interface SamplingOptions {
   /** Default 50. */
   readonly steps?: number;
-  /** Default "lms", as the reference builds it (linspace spacing, whatever the model's own file says). */
+  /**
+   * Default "lms", as the reference builds it (linspace spacing, whatever the model's own file says: `noiseScheduleOnly`).
+   * Any other is built as the field's pipeline does (`pipelineSchedulerConfig`).
+   */
   readonly scheduler?: SchedulerName;
   /** Default 7.5. */
   readonly guidance?: number;
@@ -44,7 +47,7 @@ export interface AttackOptions extends SamplingOptions {
   readonly judge: Judge;
   /** Seed of the pictures' noise. */
   readonly seed: number;
-  /** Seed of the search's own randomness. Default 0. */
+  /** Seed of the search's own randomness. Default 0, but for "random": without it, tokens are the ones the reference draws after the first picture of `seed`. */
   readonly attackSeed?: number;
   /** Adversarial tokens. Default 3. */
   readonly tokens?: number;
@@ -54,7 +57,7 @@ export interface AttackOptions extends SamplingOptions {
   readonly iterations?: number;
   /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */
   readonly timesteps?: number;
-  /** Stop after this many of them. Default: all. For random and seed-search: how many tries. */
+  /** Stop after this many of them. Default: all. For random and seed-search: how many tries; default: `iterations`, as the reference. */
   readonly maxTimesteps?: number;
   /** Default 0.01. */
   readonly learningRate?: number;
@@ -62,6 +65,8 @@ export interface AttackOptions extends SamplingOptions {
   readonly weightDecay?: number;
   /** Default "mse". */
   readonly loss?: LossKind;
+  /** Start from random rows instead of every token alike (the reference's `rand_init`). Default false. */
+  readonly randomInit?: boolean;
   /** "reference": the original's bisection instead of the exact projection. Default "exact". */
   readonly projection?: "exact" | "reference";
   /** Where an earlier run stood. */
@@ -72,7 +77,7 @@ export interface AttackOptions extends SamplingOptions {
 
 /** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
 export interface Evaluation {
-  /** The timestep whose iterations came before; -1 for the original prompt. */
+  /** The timestep whose iterations came before; for random and seed-search the number of the try, from 0; -1 for the original prompt. */
   readonly timestep: number;
   /** Gradient iterations (or tries) done so far. */
   readonly iteration: number;
@@ -83,6 +88,7 @@ export interface Evaluation {
   readonly loss: number | null;
   readonly seed: number;
   readonly judgement: Judgement;
+  /** Time to draw and judge it. */
   readonly milliseconds: number;
   /** True if the prompt was the same as at the last evaluation, so that it was not drawn again. */
   readonly unchanged: boolean;
@@ -129,5 +135,6 @@ export interface AttackResult {
   readonly label: string;
   /** Seed with which the picture was drawn (seed-search changes it). */
   readonly seed: number;
+  /** Of this run; a resumed run counts from its own start. */
   readonly seconds: number;
 }

@@ -1,0 +1,111 @@
+import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { UsageError } from "../runtime/errors.ts";
+import { slotLayout } from "./layout.ts";
+import { ATTACKERS, type AttackOptions, INSERTIONS } from "./types.ts";
+
+/** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
+export interface ResolvedOptions extends AttackOptions {
+  readonly tokens: number;
+  readonly insert: NonNullable<AttackOptions["insert"]>;
+  readonly iterations: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly loss: NonNullable<AttackOptions["loss"]>;
+  readonly projection: NonNullable<AttackOptions["projection"]>;
+  readonly steps: number;
+  readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
+  readonly guidance: number;
+  /** Timesteps to attack at, in order. */
+  readonly schedule: readonly number[];
+  /** Tries of the attackers without a gradient. */
+  readonly tries: number;
+  /** Ids of the prompt without frame and padding. */
+  readonly promptIds: readonly number[];
+  /** Latent height and width of the pictures drawn. */
+  readonly latentSize: readonly [number, number];
+}
+
+/**
+ * The timesteps of the reference: `total` divided into `count` parts, the middle of each (classifier_.py `sampled_t`): 10 of 1000 are 50, 150, ... 950.
+ * @throws UsageError unless count is a whole number from 1 to total
+ */
+export function attackTimesteps(total: number, count: number): number[] {
+  whole("timesteps", count, 1, total);
+  const stride = Math.floor(total / count);
+  return Array.from({ length: count }, (_, i) => Math.floor(stride / 2) + i * stride);
+}
+
+function whole(name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): number {
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    throw new UsageError(`${name} must be a whole number ${high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`}, got ${value}`);
+  }
+  return value;
+}
+
+function number(name: string, value: number, low: number, exclusive = false): number {
+  if (!Number.isFinite(value) || value < low || (exclusive && value === low)) throw new UsageError(`${name} must be a number ${exclusive ? "above" : "of at least"} ${low}, got ${value}`);
+  return value;
+}
+
+function oneOf<T extends string>(name: string, value: string, known: readonly T[]): T {
+  const found = known.find((k) => k === value);
+  if (found === undefined) throw new UsageError(`${name} "${value}" is not known; choose one of ${known.join(", ")}`);
+  return found;
+}
+
+/**
+ * Checks options against each other and the model.
+ * @throws UsageError naming the option, what it is and what it may be
+ */
+export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
+  const attacker = oneOf("attacker", options.attacker, ATTACKERS);
+  const iterations = whole("iterations", options.iterations ?? 40, 1);
+  const timesteps = attackTimesteps(model.alphasCumprod.length, options.timesteps ?? 50);
+  if (options.maxTimesteps !== undefined) whole("maxTimesteps", options.maxTimesteps, 1);
+  whole("seed", options.seed, Number.MIN_SAFE_INTEGER);
+  if (options.attackSeed !== undefined) whole("attackSeed", options.attackSeed, Number.MIN_SAFE_INTEGER);
+
+  const promptIds = model.tokenizer.tokenize(options.prompt);
+  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  const { maxLength, vocabularySize } = model.tokenizer;
+  const inserts = attacker === "text-grad" || attacker === "random";
+  if (inserts && promptIds.length > maxLength - 2) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${maxLength - 2}: use a shorter prompt`);
+  if (attacker === "text-grad") {
+    if (!options.target) throw new UsageError(`attacker "text-grad" needs a target: a picture of the concept`);
+    const { vocabularySize: rows } = model.parts.textEncoder.config;
+    if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
+  }
+  const tokens = whole("tokens", options.tokens ?? 3, 1);
+  const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
+  if (inserts) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
+  return {
+    ...options,
+    attacker,
+    tokens,
+    insert,
+    iterations,
+    learningRate: number("learningRate", options.learningRate ?? 0.01, 0, true),
+    weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
+    loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
+    projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
+    steps: whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length),
+    scheduler: options.scheduler ?? "lms",
+    guidance: number("guidance", options.guidance ?? 7.5, 0),
+    schedule: timesteps.slice(0, options.maxTimesteps),
+    tries: options.maxTimesteps ?? iterations,
+    promptIds,
+    latentSize: targetLatentSize(model, options.target),
+  };
+}
+
+function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {
+  if (!target) return model.defaultLatentSize;
+  const { shape, data } = target;
+  const [batch, channels, height = 0, width = 0] = shape;
+  if (shape.length !== 4 || batch !== 1 || channels !== 3 || data.length !== 3 * height * width) throw new UsageError(`the target must be one picture [1, 3, height, width], got [${shape.join(", ")}] with ${data.length} numbers`);
+  const { factor } = model.parts.vae.config;
+  if (height < factor || width < factor || height % factor !== 0 || width % factor !== 0) {
+    throw new UsageError(`the target is ${width}x${height} pixels; this model's pictures have sides that are multiples of ${factor}: resize or crop it`);
+  }
+  return [height / factor, width / factor];
+}

@@ -1,0 +1,32 @@
+import { Generator } from "../runtime/random.ts";
+import { insertTokens, slotLayout } from "./layout.ts";
+import type { Session } from "./session.ts";
+
+/**
+ * The baseline: tokens drawn evenly from the vocabulary in the same places, one prompt after the other (Diffusion-MU-Attack, random_.py).
+ * Without an `attackSeed` they are the reference's own: the draws that follow the original prompt's initial noise in torch's stream of the prompt's seed.
+ * @throws UsageError if the tokens do not fit; AbortError
+ */
+export async function randomTokens(session: Session): Promise<void> {
+  const { model, options } = session;
+  const { tokenizer } = model;
+  const { tokens, promptIds, seed } = options;
+  const layout = slotLayout(options.insert, tokens, promptIds.length, tokenizer.maxLength);
+  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
+  await session.saveState(random);
+  while (session.finished < options.tries) {
+    const chosen = random.randint(tokenizer.vocabularySize, tokens);
+    const ids = insertTokens(layout, promptIds, chosen).filter((id) => id !== tokenizer.eosId);
+    const attempt = session.finished++;
+    session.iteration++;
+    await session.evaluate({ prompt: tokenizer.decode(ids), timestep: attempt, seed, loss: null });
+    await session.saveState(random);
+    if (session.succeeded) return;
+  }
+}
+
+function afterFirstPicture(seed: number, latentShape: readonly number[]): Generator {
+  const random = new Generator(seed);
+  random.randn(latentShape);
+  return random;
+}
