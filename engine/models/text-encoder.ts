@@ -77,14 +77,14 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   });
 }
 
-/** CLIPEncoderLayer of transformers: causal self attention and a two-layer perceptron, each after a layer norm and with a residual. x [B, T, hidden]. */
-export function encoderLayer(layers: Layers, config: Pick<TextEncoderConfig, "hiddenSize" | "intermediateSize" | "heads" | "epsilon" | "activation">, x: Value): Value {
+/** CLIPEncoderLayer of transformers: self attention (causal in the text encoder) and a two-layer perceptron, each after a layer norm and with a residual. x [B, T, hidden]. */
+export function encoderLayer(layers: Layers, config: Pick<TextEncoderConfig, "hiddenSize" | "intermediateSize" | "heads" | "epsilon" | "activation">, x: Value, causal = true): Value {
   const { g } = layers;
   const hidden = config.hiddenSize;
   const normed = layers.layerNorm("layer_norm1", x, config.epsilon);
   const attended = layers.at("self_attn", () => {
     const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => layers.linear(name, normed, hidden)) as [Value, Value, Value];
-    return layers.linear("out_proj", attention(g, q, k, v, { heads: config.heads, causal: true }), hidden, { residual: x });
+    return layers.linear("out_proj", attention(g, q, k, v, { heads: config.heads, causal }), hidden, { residual: x });
   });
   const normed2 = layers.layerNorm("layer_norm2", attended, config.epsilon);
   return layers.at("mlp", () => {
