@@ -43,19 +43,22 @@ export function transformer2d(layers: Layers, name: string, x: Value, context: V
   });
 }
 
-/** BasicTransformerBlock: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual. */
-function transformerBlock(layers: Layers, x: Value, context: Value, heads: number): Value {
+/** BasicTransformerBlock of diffusers, x [B, T, C], context [B, T', D]: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual. */
+export function transformerBlock(layers: Layers, x: Value, context: Value, heads: number): Value {
   const epsilon = 1e-5;
   const norm1 = layers.layerNorm("norm1", x, epsilon);
   const selfAttended = withResidual(layers, x, "attn1", (residual) => crossAttention(layers, norm1, norm1, heads, residual));
   const norm2 = layers.layerNorm("norm2", selfAttended, epsilon);
   const attended = withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, context, heads, residual));
   const norm3 = layers.layerNorm("norm3", attended, epsilon);
-  return withResidual(layers, attended, "ff", (residual) => {
-    const channels = x.type.shape.at(-1)!;
-    const inner = geglu(layers.g, layers.linear("net.0.proj", norm3, channels * 8));
-    return layers.linear("net.2", inner, channels, { residual });
-  });
+  return withResidual(layers, attended, "ff", (residual) => feedForward(layers, norm3, residual));
+}
+
+/** FeedForward of diffusers, plus the residual if there is one: GEGLU four times as wide, then back. x [B, T, C]. */
+export function feedForward(layers: Layers, x: Value, residual?: Value): Value {
+  const channels = x.type.shape.at(-1)!;
+  const inner = geglu(layers.g, layers.linear("net.0.proj", x, channels * 8));
+  return layers.linear("net.2", inner, channels, { residual });
 }
 
 /** The sub-module's output plus x: fused into its last layer, or, where its own output is to be captured, as an op of its own. */
@@ -64,8 +67,8 @@ function withResidual(layers: Layers, x: Value, name: string, body: (residual: V
   return layers.fused ? y : add(layers.g, y, x);
 }
 
-/** Attention of diffusers: q from x, k and v from `context`, no bias but on the output. */
-function crossAttention(layers: Layers, x: Value, context: Value, heads: number, residual: Value | undefined): Value {
+/** Attention of diffusers, plus the residual if there is one: q from x [B, T, C], k and v from `context` [B, T', D], no bias but on the output. */
+export function crossAttention(layers: Layers, x: Value, context: Value, heads: number, residual?: Value): Value {
   const channels = x.type.shape.at(-1)!;
   const q = layers.linear("to_q", x, channels, { bias: false });
   const k = layers.linear("to_k", context, channels, { bias: false });

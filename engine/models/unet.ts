@@ -81,7 +81,7 @@ export function unetConfig(config: Config): UNetConfig {
  * Sinusoidal features of timesteps [B] (may be fractional), [B, blockOutChannels[0]], as diffusers' get_timestep_embedding.
  * Computed here in float64: phases reach 999 rad, where WGSL's sin is not accurate.
  */
-export function timestepFeatures(config: UNetConfig, timesteps: readonly number[]): Float32Array<ArrayBuffer> {
+export function timestepFeatures(config: Pick<UNetConfig, "blockOutChannels" | "flipSinToCos" | "freqShift">, timesteps: readonly number[]): Float32Array<ArrayBuffer> {
   const width = config.blockOutChannels[0]!;
   const half = width >> 1;
   const out = new Float32Array(timesteps.length * width);
