@@ -71,6 +71,11 @@ export class Context {
     return this.opened;
   }
 
+  /** The device's description if one was opened. */
+  async openedDescription(): Promise<string | undefined> {
+    return (await this.opened?.catch(() => undefined))?.description;
+  }
+
   private async openDevice(): Promise<Device> {
     const { adapter, limits, math, bufferSharing, profile } = this.options;
     if (profile !== undefined) await requireWritableFile(profile);

@@ -1,8 +1,10 @@
 import { Command } from "commander";
+import { attackCommand } from "./attack.ts";
 import { addGlobalOptions } from "./context.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { tokenizeCommand } from "./tokenize.ts";
+import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
 /** The whole command line. */
@@ -14,6 +16,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [generateCommand, inspectCommand, tokenizeCommand]) add(program);
+  for (const add of [attackCommand, generateCommand, inspectCommand, tokenizeCommand, verifyCommand]) add(program);
   return program;
 }

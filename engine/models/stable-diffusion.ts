@@ -180,7 +180,14 @@ export class StableDiffusion {
 
   /** The mean of the VAE's latent distribution, scaled, [B, C, h, w], for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
   async encodeImage(image: NDArray): Promise<NDArray> {
-    const { inChannels, latentChannels, scalingFactor } = this.parts.vae.config;
+    const { data, shape } = (await this.encodeMoments(image)).mean;
+    const { scalingFactor } = this.parts.vae.config;
+    return { data: data.map((x) => x * scalingFactor), shape };
+  }
+
+  /** Mean and logarithm of the variance of the VAE's latent distribution, [B, C, h, w] each, not scaled, for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
+  async encodeMoments(image: NDArray): Promise<{ mean: NDArray; logvar: NDArray }> {
+    const { inChannels, latentChannels } = this.parts.vae.config;
     expectShape("encodeImage image", image, [undefined, inChannels, undefined, undefined]);
     const [batch, , height, width] = image.shape as [number, number, number, number];
     const [h, w] = this.latentSize(height, width);
@@ -189,8 +196,9 @@ export class StableDiffusion {
       return { outputs: { mean, logvar } };
     });
     program.run({ image: toChannelsLast(image) });
-    const mean = await program.readFloats("mean");
-    return fromChannelsLast(mean.map((x) => x * scalingFactor), [batch, h, w, latentChannels]);
+    const read = (await program.read("mean", "logvar")) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
+    const nchw = (data: Float32Array<ArrayBuffer>): NDArray => fromChannelsLast(data, [batch, h, w, latentChannels]);
+    return { mean: nchw(read.mean), logvar: nchw(read.logvar) };
   }
 
   /** Images [B, 3, H, W], about [-1, 1] (not clamped), from scaled latents [B, C, h, w]. @throws ShapeError */

@@ -179,6 +179,11 @@ export class Program {
     return buffer;
   }
 
+  /** Whether an input is read by anything that the outputs need. */
+  hasInput(name: string): boolean {
+    return this.inputs.has(name);
+  }
+
   /** Queues a write of one input; it stays until written again. @throws Error for an unknown name or wrong size. */
   write(name: string, data: HostArray): void {
     const input = this.inputs.get(name);

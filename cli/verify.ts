@@ -1,0 +1,63 @@
+import type { Command } from "commander";
+import { readBytes } from "../engine/platform/node-files.ts";
+import { assetsFolder, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
+import { type Row, type VerifyResult, verify } from "../engine/verify/index.ts";
+import { createClipTokenizer } from "../tokenizer/index.ts";
+import { PATHS_NOTE } from "./model.ts";
+import { action } from "./context.ts";
+import { EXIT } from "./errors.ts";
+import { formatTable } from "./table.ts";
+
+interface VerifyCommandOptions {
+  readonly model?: string;
+  readonly golden: string;
+}
+
+export function verifyCommand(program: Command): void {
+  program
+    .command("verify")
+    .description("recompute reference outputs on this device: one row per check with its relative L2 error; exit 1 if any is over its tolerance")
+    .option("--model <model>", "the model that the references were made with: emoji (bundled) or a folder in diffusers layout; ops, tokenizer, schedulers and random numbers need none")
+    .requiredOption("--golden <path>", "a reference's .json file, or a folder of them")
+    .addHelpText("after", PATHS_NOTE)
+    .action(
+      action<VerifyCommandOptions>(async (options, context) => {
+        const started = performance.now();
+        const golden = resolvePath(options.golden).replace(/[/\\]+$/, "");
+        const source = modelSource(options.model ?? "emoji");
+        const result = await context.withProgress("verify", (progress) =>
+          verify({
+            files: source.files,
+            golden,
+            device: () => context.device(),
+            model: options.model === undefined ? undefined : source.folder,
+            clipTokenizer: async () => createClipTokenizer(await readBytes(`${assetsFolder()}/clip/bpe_simple_vocab_16e6.txt.gz`)),
+            onFile: (file, i, count) => progress.update(i / count, file),
+          }),
+        );
+        const adapter = result.rows.length > 0 ? await context.openedDescription() : undefined;
+        const summary = summarise(result, (performance.now() - started) / 1000, adapter);
+        context.result({ ok: result.ok, rows: result.rows }, `${table(result.rows)}\n\n${summary}`);
+        if (context.options.json) context.say(summary);
+        return result.ok ? EXIT.done : EXIT.failed;
+      }),
+    );
+}
+
+function table(rows: readonly Row[]): string {
+  const columns = [{ title: "file" }, { title: "case" }, { title: "tensor" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "measure" }, { title: "ok" }, { title: "" }];
+  return formatTable(columns, rows.map((r) => [r.file, r.case, r.tensor, r.error === null ? "-" : number(r.error, r.measure), number(r.tolerance, r.measure), r.measure, r.ok ? "ok" : "FAILED", r.note ?? ""]));
+}
+
+function number(value: number, measure: Row["measure"]): string {
+  return measure === "mismatches" || measure === "levels" ? String(value) : value.toExponential(2);
+}
+
+/** How many rows passed, and which came nearest to its tolerance or went furthest over it. */
+function summarise({ rows }: VerifyResult, seconds: number, adapter: string | undefined): string {
+  const failed = rows.filter((r) => !r.ok);
+  const ratio = (r: Row): number => (r.error === null ? Infinity : r.tolerance > 0 ? r.error / r.tolerance : r.error > 0 ? Infinity : 0);
+  const worst = rows.reduce((a, b) => (ratio(b) > ratio(a) ? b : a));
+  const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ${worst.error === null ? (worst.note ?? "not computed") : `${number(worst.error, worst.measure)} of ${number(worst.tolerance, worst.measure)}`}`;
+  return `${rows.length - failed.length} of ${rows.length} checks within tolerance${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;
+}

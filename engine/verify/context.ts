@@ -1,0 +1,79 @@
+import type { Value } from "../../kernels/kernel.ts";
+import { InputError } from "../runtime/errors.ts";
+import type { Device } from "../runtime/device.ts";
+import { Graph } from "../runtime/graph.ts";
+import { type HostArray, Program } from "../runtime/program.ts";
+import type { FileSystem } from "../formats/file-system.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
+import { type LoadOptions, loadStableDiffusion } from "../models/load.ts";
+import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { Golden } from "./golden.ts";
+import type { Rows } from "./rows.ts";
+
+export interface VerifySources {
+  readonly files: FileSystem;
+  /** Opened when a form first needs it. */
+  readonly device: () => Promise<Device>;
+  /** Folder of the model that references with a model are compared with. */
+  readonly model?: string | undefined;
+  /** CLIP's own tokenizer, for references made with it. */
+  readonly clipTokenizer?: (() => Promise<Tokenizer>) | undefined;
+}
+
+/** What the forms share: the device, the model and variants of it, each opened once. */
+export class VerifyContext {
+  private readonly models = new Map<string, Promise<StableDiffusion>>();
+
+  constructor(readonly sources: VerifySources) {}
+
+  get files(): FileSystem {
+    return this.sources.files;
+  }
+
+  device(): Promise<Device> {
+    return this.sources.device();
+  }
+
+  get modelFolder(): string {
+    if (this.sources.model === undefined) throw new InputError("this reference needs the model it was made with: give --model");
+    return this.sources.model;
+  }
+
+  /** The model, or a variant of it under a name of its own. @throws InputError if there is none; what loading throws. */
+  model(variant = "", options: LoadOptions = {}): Promise<StableDiffusion> {
+    let loaded = this.models.get(variant);
+    if (!loaded) {
+      const { files, modelFolder: folder } = this;
+      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, ...options }));
+      this.models.set(variant, loaded);
+    }
+    return loaded;
+  }
+
+  /** Records and runs a graph without weights once; every input is f32 or u32 as its data is. */
+  async run(
+    inputs: Readonly<Record<string, { readonly data: HostArray; readonly shape: readonly number[] }>>,
+    build: (g: Graph, v: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>,
+  ): Promise<Record<string, HostArray>> {
+    const graph = new Graph();
+    const values: Record<string, Value> = {};
+    for (const [name, { data, shape }] of Object.entries(inputs)) values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+    const program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: "verify" });
+    try {
+      // An input that no output depends on (a gradient that does not see it) is not part of the program.
+      const wanted = Object.entries(inputs).filter(([name]) => program.hasInput(name));
+      program.run(Object.fromEntries(wanted.map(([name, { data }]) => [name, data])));
+      return await program.read();
+    } finally {
+      program.destroy();
+    }
+  }
+
+  async destroy(): Promise<void> {
+    for (const model of await Promise.allSettled(this.models.values())) if (model.status === "fulfilled") await model.value.destroy();
+    this.models.clear();
+  }
+}
+
+/** Checks one reference file and adds its rows. */
+export type Form = (golden: Golden, rows: Rows, context: VerifyContext) => Promise<void>;

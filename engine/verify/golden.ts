@@ -1,0 +1,178 @@
+import { FormatError } from "../formats/errors.ts";
+import { type FileSystem, isObject, joinPath, readJsonFile } from "../formats/file-system.ts";
+import { openTensorPath } from "../formats/open.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
+import type { NDArray } from "../models/array.ts";
+
+export type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * One reference file, `NAME.json` with its `NAME.safetensors`. Every tensor that a form reads is marked, so that those it
+ * has no check for can be reported instead of being passed over.
+ */
+export class Golden {
+  private readonly used = new Set<string>();
+
+  constructor(readonly path: string, readonly name: string, readonly json: Json, private readonly tensors: TensorFile | undefined) {}
+
+  /** Name of the file, for errors. */
+  get source(): string {
+    return this.tensors?.name ?? this.path;
+  }
+
+  has(tensor: string): boolean {
+    return this.tensors?.entries.has(tensor) ?? false;
+  }
+
+  names(): string[] {
+    return [...(this.tensors?.entries.keys() ?? [])];
+  }
+
+  /** Tensors that were never read. */
+  unused(): string[] {
+    return this.names().filter((n) => !this.used.has(n));
+  }
+
+  /** Says that a tensor is accounted for without being read. */
+  account(...tensors: string[]): void {
+    for (const t of tensors) this.used.add(t);
+  }
+
+  /** @throws FormatError if there is no such tensor. */
+  shape(tensor: string): readonly number[] {
+    const entry = this.tensors?.entries.get(tensor);
+    if (!entry) throw new FormatError(this.source, `has no tensor "${tensor}"`);
+    return entry.shape;
+  }
+
+  dtype(tensor: string): string {
+    return this.tensors?.entries.get(tensor)?.dtype ?? "none";
+  }
+
+  /** A floating-point tensor with its shape. @throws FormatError */
+  async array(tensor: string): Promise<NDArray> {
+    return { data: await this.floats(tensor), shape: this.shape(tensor) };
+  }
+
+  /** @throws FormatError if there is no such tensor, or it is not of floats. */
+  async floats(tensor: string): Promise<Float32Array<ArrayBuffer>> {
+    this.shape(tensor);
+    this.used.add(tensor);
+    return this.tensors!.readFloat32(tensor);
+  }
+
+  /** An integer tensor. @throws FormatError if there is no such tensor, or it is of floats. */
+  async ints(tensor: string): Promise<Int32Array<ArrayBuffer>> {
+    this.shape(tensor);
+    this.used.add(tensor);
+    return this.tensors!.readInts(tensor);
+  }
+
+  /** What the JSON says of a tensor; "" if nothing. */
+  describe(tensor: string): string {
+    const list = this.json["tensors"];
+    const entry = isObject(list) ? list[tensor] : undefined;
+    if (typeof entry === "string") return entry;
+    return isObject(entry) && typeof entry["is"] === "string" ? entry["is"] : "";
+  }
+
+  /** Whether the JSON says that a tensor is mathematically zero, so that only its absolute error means something. */
+  isZero(tensor: string): boolean {
+    return /mathematically zero/i.test(this.describe(tensor));
+  }
+
+  /** The JSON's `cases`, objects with a name. @throws FormatError if it has no such list. */
+  get cases(): readonly (Json & { readonly name: string })[] {
+    const list = this.json["cases"];
+    if (!Array.isArray(list)) throw new FormatError(this.path, `has no list of "cases"`);
+    return list.map((c: unknown, i) => {
+      if (!isObject(c) || typeof c["name"] !== "string") throw new FormatError(this.path, `case ${i} has no "name"`);
+      return c as Json & { readonly name: string };
+    });
+  }
+
+  /** @throws FormatError if the JSON's field is not a number. */
+  number(field: string, from: Json = this.json): number {
+    const value = from[field];
+    if (typeof value !== "number") throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
+    return value;
+  }
+
+  /** @throws FormatError if the JSON's field is not a text. */
+  text(field: string, from: Json = this.json): string {
+    const value = from[field];
+    if (typeof value !== "string") throw new FormatError(this.path, `"${field}" must be a text, got ${JSON.stringify(value) ?? "nothing"}`);
+    return value;
+  }
+
+  /** @throws FormatError if the JSON's field is not an object. */
+  object(field: string, from: Json = this.json): Json {
+    const value = from[field];
+    if (!isObject(value)) throw new FormatError(this.path, `"${field}" must be an object, got ${JSON.stringify(value) ?? "nothing"}`);
+    return value;
+  }
+
+  /** @throws FormatError if the JSON's field is not a list. */
+  list(field: string, from: Json = this.json): readonly unknown[] {
+    const value = from[field];
+    if (!Array.isArray(value)) throw new FormatError(this.path, `"${field}" must be a list, got ${JSON.stringify(value) ?? "nothing"}`);
+    return value;
+  }
+
+  /** @throws FormatError if the JSON's field is not a list of numbers. */
+  numbers(field: string, from: Json = this.json): number[] {
+    const value = this.list(field, from);
+    if (!value.every((v) => typeof v === "number")) throw new FormatError(this.path, `"${field}" must be a list of numbers`);
+    return value as number[];
+  }
+
+  async close(): Promise<void> {
+    await this.tensors?.close();
+  }
+}
+
+/**
+ * The reference file at a path, or the paths of all in a folder and below it. Inside a model folder (one with a
+ * model_index.json) the index and the folders of its components are the model's own files and are left out.
+ * @throws FormatError if there is nothing at the path or nothing to check in the folder.
+ */
+export async function findGoldens(files: FileSystem, path: string): Promise<string[]> {
+  const kind = await files.kind(path);
+  if (kind === undefined) throw new FormatError(path, "no such file or folder");
+  if (kind === "file") {
+    if (!path.endsWith(".json")) throw new FormatError(path, "should be a reference's .json file, or a folder of them");
+    return [path];
+  }
+  const found = await walk(files, path);
+  if (found.length === 0) throw new FormatError(path, "holds no reference: a NAME.json with its NAME.safetensors");
+  return found;
+}
+
+async function walk(files: FileSystem, folder: string): Promise<string[]> {
+  const names = await files.list(folder);
+  const own = new Set<string>();
+  if (names.includes("model_index.json")) {
+    const index = await readJsonFile(files, joinPath(folder, "model_index.json"));
+    own.add("model_index.json");
+    for (const component of isObject(index) ? Object.keys(index) : []) own.add(`${component}/`);
+  }
+  const found: string[] = [];
+  for (const name of names) {
+    if (own.has(name)) continue;
+    if (name.endsWith("/")) found.push(...(await walk(files, joinPath(folder, name.slice(0, -1)))));
+    else if (name.endsWith(".json")) found.push(joinPath(folder, name));
+  }
+  return found;
+}
+
+/** Opens a reference. @throws FormatError naming the file if it is not a JSON object or its tensors cannot be read. */
+export async function openGolden(files: FileSystem, path: string): Promise<Golden> {
+  const json = await readJsonFile(files, path);
+  if (!isObject(json)) throw new FormatError(path, "should hold a JSON object");
+  const name = path.slice(path.lastIndexOf("/") + 1, -".json".length);
+  const folder = path.slice(0, path.lastIndexOf("/") + 1);
+  const tensorFile = typeof json["file"] === "string" && !/[/\\]/.test(json["file"]) ? folder + json["file"] : `${folder}${name}.safetensors`;
+  const exists = (await files.kind(tensorFile)) === "file";
+  if (!exists && typeof json["file"] === "string") throw new FormatError(tensorFile, `no such file, but ${path} names it`);
+  return new Golden(path, name, json, exists ? await openTensorPath(files, tensorFile) : undefined);
+}

@@ -1,0 +1,68 @@
+import { errorMessage, LetheError } from "../runtime/errors.ts";
+import { VerifyContext, type VerifySources } from "./context.ts";
+import { FORM_NAMES, formOf } from "./forms.ts";
+import { findGoldens, openGolden } from "./golden.ts";
+import { type Row, Rows } from "./rows.ts";
+
+export type { Measure, Row } from "./rows.ts";
+export type { VerifySources } from "./context.ts";
+
+export interface VerifyResult {
+  /** Every row is within its tolerance, and there is at least one. */
+  readonly ok: boolean;
+  readonly rows: readonly Row[];
+}
+
+export interface VerifyOptions extends VerifySources {
+  /** A reference's .json, or a folder of them. */
+  readonly golden: string;
+  /** Called before each file. */
+  readonly onFile?: (file: string, index: number, count: number) => void;
+  readonly onRow?: (row: Row) => void;
+}
+
+/**
+ * Recomputes reference outputs on the device and compares. Nothing is passed over: a form, case or tensor without a check, and whatever throws
+ * on the way, is a failed row; only a lost device or an unusable adapter ends the run.
+ * @throws FormatError if there is no reference at `golden`, or the one file named is not one; NoAdapterError, DeviceLostError
+ */
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const { golden: path, onFile, onRow } = options;
+  const paths = await findGoldens(options.files, path);
+  const context = new VerifyContext(options);
+  const all: Row[] = [];
+  try {
+    for (const [i, file] of paths.entries()) {
+      const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file;
+      onFile?.(shown, i, paths.length);
+      const rows = new Rows(shown, onRow);
+      await checkFile(file, rows, context, paths.length === 1);
+      all.push(...rows.list);
+    }
+  } finally {
+    await context.destroy();
+  }
+  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all };
+}
+
+async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {
+  let golden;
+  try {
+    golden = await openGolden(context.files, path);
+  } catch (error) {
+    if (alone) throw error;
+    return rows.failed("", "", errorMessage(error));
+  }
+  try {
+    const form = formOf(golden);
+    if (!form) return rows.failed("", "", `no check for this form of reference; known are ${FORM_NAMES.join(", ")}`);
+    await form.check(golden, rows, context);
+    for (const tensor of golden.unused()) rows.failed("", tensor, "no check for this tensor");
+    if (rows.list.length === 0) rows.failed("", "", "holds no case");
+  } catch (error) {
+    if (error instanceof LetheError && error.name !== "InputError" && error.name !== "GpuError") throw error; // the device, not the reference
+    rows.failed("", "", errorMessage(error));
+  } finally {
+    await golden.close();
+  }
+}
