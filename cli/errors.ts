@@ -28,5 +28,6 @@ export function describeError(thrown: unknown): string {
     for (let e: unknown = thrown; e instanceof Error && stacks.length < 8; e = e.cause) stacks.push(e.stack ?? e.message);
     return stacks.join("\ncaused by ");
   }
+  if (thrown instanceof Error && thrown.name === "AbortError") return "interrupted";
   return `error: ${errorMessage(thrown)}`;
 }

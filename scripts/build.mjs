@@ -12,7 +12,7 @@ const common = {
   format: "esm",
   platform: "node",
   target: "node20",
-  loader: { ".wgsl": "text" },
+  loader: { ".wgsl": "text", ".css": "text" },
   external: ["webgpu", "@sparticuz/chromium"],
   // pngjs and cli-progress are CommonJS: their require() of Node's own modules needs a real require.
   banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },

@@ -1,0 +1,170 @@
+import { attack } from "../../engine/attack/run.ts";
+import type { AttackEvent, AttackOptions, AttackResult } from "../../engine/attack/types.ts";
+import type { RgbImage } from "../../engine/formats/image.ts";
+import type { GenerateSettings } from "../../engine/models/generate.ts";
+import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { errorMessage } from "../../engine/runtime/errors.ts";
+import type { Context } from "../context.ts";
+import { pngTexts } from "../parameters-text.ts";
+import { type ReportExtras, renderReport } from "../report/report.ts";
+import { VERSION } from "../version.ts";
+import type { LoggedEvaluation, RunFolder } from "./folder.ts";
+import type { OpenJudge } from "./judge.ts";
+import { AttackProgress } from "./progress.ts";
+import type { RunRecord, RunStatus } from "./record.ts";
+import type { AttackSettings } from "./settings.ts";
+import type { SavedState } from "./state-file.ts";
+import type { Target } from "./target.ts";
+
+/** A run ready to start: everything has been opened and checked. */
+export interface PreparedRun {
+  readonly model: StableDiffusion;
+  readonly judge: OpenJudge;
+  readonly target: Target | undefined;
+  readonly folder: RunFolder;
+  readonly record: RunRecord;
+  readonly saved: SavedState | undefined;
+  readonly extras: ReportExtras;
+}
+
+/** What `attack --json` prints. */
+export interface AttackJson {
+  readonly success: boolean;
+  readonly prompt: string;
+  readonly adversarialPrompt: string;
+  readonly adversarialIds: readonly number[];
+  readonly iterations: number;
+  readonly timestep: number | null;
+  readonly preSuccess: boolean;
+  readonly score: number;
+  readonly label: string;
+  readonly seconds: number;
+  readonly adapter: string;
+  readonly peakBytes: number;
+  readonly out: string;
+}
+
+/**
+ * Runs an attack and writes everything down as it goes: a line and a picture per evaluation, the state after each timestep, and the record
+ * and the report at the end, also when it was interrupted or failed.
+ * @throws what the attack throws, after that
+ */
+export async function executeRun(context: Context, run: PreparedRun): Promise<{ json: AttackJson; result: AttackResult }> {
+  const { folder, saved } = run;
+  const writer = await RunWriter.open(context, run);
+  try {
+    const result = await context.withProgress("attack", async (progress) => {
+      const shown = new AttackProgress(progress, run.record.settings, saved?.state.iteration);
+      return attack(run.model, { ...attackOptions(run.record.settings, run), ...(saved && { resume: saved.state }), signal: context.signal }, async (event) => {
+        await writer.handle(event);
+        shown.handle(event);
+      });
+    });
+    const record = await writer.finish("finished", { ...result, seconds: writer.seconds }, null);
+    await folder.dropState();
+    return { json: attackJson(record, folder.path), result };
+  } catch (error) {
+    const status = error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed";
+    await writer.finish(status, null, error).catch((second: unknown) => context.say(`the report could not be written: ${errorMessage(second)}`));
+    throw error;
+  } finally {
+    folder.close();
+  }
+}
+
+/** The JSON of a finished run. */
+export function attackJson({ result, device, peakBytes }: RunRecord, out: string): AttackJson {
+  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds } = result!;
+  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out };
+}
+
+/** The engine's options for a run's settings. */
+export function attackOptions(s: AttackSettings, { judge, target }: Pick<PreparedRun, "judge" | "target">): AttackOptions {
+  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance } = s;
+  return {
+    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
+    judge: judge.judge,
+    ...(target && { target: target.array }),
+    ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
+    ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
+  };
+}
+
+/** Turns the events of a run into its files. */
+class RunWriter {
+  private readonly evaluations: LoggedEvaluation[] = [];
+  private readonly losses: number[] = [];
+  private readonly timesteps: number[] = [];
+  private readonly pictures = new Map<string, RgbImage>();
+  private readonly started = performance.now();
+
+  private constructor(private readonly run: PreparedRun) {}
+
+  static async open(context: Context, run: PreparedRun): Promise<RunWriter> {
+    const { folder, record, saved } = run;
+    const writer = new RunWriter(run);
+    if (saved) {
+      writer.evaluations.push(...(await folder.reopen(saved.state.evaluations)));
+      for (const e of writer.evaluations) if (!writer.pictures.has(e.image)) writer.pictures.set(e.image, await folder.picture(e.image));
+      writer.losses.push(...saved.curve.losses);
+      writer.timesteps.push(...saved.curve.timesteps);
+      context.say(`going on after ${saved.state.iteration} iterations`);
+    } else await folder.clear();
+    await folder.writeRecord(record);
+    return writer;
+  }
+
+  /** Over all runs. */
+  get seconds(): number {
+    return (this.run.saved?.seconds ?? 0) + (performance.now() - this.started) / 1000;
+  }
+
+  async handle(event: AttackEvent): Promise<void> {
+    const { folder } = this.run;
+    if (event.type === "losses") {
+      this.losses.push(...event.losses);
+      this.timesteps.push(...event.losses.map(() => event.timestep));
+    } else if (event.type === "evaluation") {
+      const image = this.imageName(event.evaluation);
+      const logged = { ...event.evaluation, image };
+      this.evaluations.push(logged);
+      this.pictures.set(image, event.image);
+      await folder.add(logged, event.image, this.texts(logged, event.image));
+    } else if (event.type === "state") {
+      await folder.writeState({ state: event.state, curve: { losses: this.losses, timesteps: this.timesteps }, seconds: this.seconds });
+    }
+  }
+
+  private imageName({ timestep, unchanged }: LoggedEvaluation | Omit<LoggedEvaluation, "image">): string {
+    const last = this.evaluations.at(-1);
+    if (unchanged && last) return last.image;
+    const number = String(this.evaluations.length).padStart(3, "0");
+    const step = this.run.record.settings.attacker === "text-grad" ? `t${timestep}` : `try${timestep}`;
+    return `images/${number}-${timestep < 0 ? "original" : step}.png`;
+  }
+
+  private texts({ prompt, seed }: LoggedEvaluation, { width, height }: RgbImage): Readonly<Record<string, string>> {
+    const { model, unet, textEncoder, steps, scheduler, guidance } = this.run.record.settings;
+    const settings: GenerateSettings = { prompt, negativePrompt: "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
+    return pngTexts(settings, seed, { model, ...(unet !== null && { unet }), ...(textEncoder !== null && { textEncoder }), weights: this.run.record.device.weights, adapter: this.run.record.device.adapter, version: VERSION });
+  }
+
+  /** Writes the last record and the report. */
+  async finish(status: RunStatus, result: AttackResult | null, error: unknown): Promise<RunRecord> {
+    const { folder, model, extras, target } = this.run;
+    const record: RunRecord = {
+      ...this.run.record,
+      status,
+      error: status === "failed" ? errorMessage(error) : null,
+      ended: new Date().toISOString(),
+      seconds: this.seconds,
+      peakBytes: model.device.usage.peakBytes,
+      result,
+    };
+    await folder.writeRecord(record);
+    const report = renderReport({ record, evaluations: this.evaluations, pictures: this.pictures, curve: { losses: this.losses, timesteps: this.timesteps }, target: target?.image, extras });
+    await writeFileAtomic(folder.reportFile, report);
+    return record;
+  }
+}

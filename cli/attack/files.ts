@@ -1,0 +1,46 @@
+import { stat } from "node:fs/promises";
+import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
+import { asObject, joinPath, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
+import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
+
+/** A file that a run depended on. */
+export interface FileRecord {
+  /** What it is to the run: unet, "unet overlay", classifier, target. */
+  readonly role: string;
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** Components of a model folder whose files decide what is drawn. */
+const COMPONENTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
+const SETTINGS = ["config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.json", "merges.txt"];
+
+/** Size and SHA-256 of every file of a model folder, a classifier folder, and single files. @throws FormatError */
+export async function recordFiles(parts: readonly { readonly role: string; readonly path: string }[]): Promise<FileRecord[]> {
+  const files: { role: string; path: string }[] = [];
+  for (const { role, path } of parts) {
+    if ((await nodeFiles.kind(path)) !== "folder") files.push({ role, path });
+    else if (await isDiffusersFolder(nodeFiles, path)) {
+      const { components } = await readDiffusersFolder(nodeFiles, path);
+      for (const name of COMPONENTS) if (components.has(name)) files.push(...(await componentFiles(name, components.get(name)!.folder)));
+    } else files.push(...(await componentFiles(role, path)));
+  }
+  const records: FileRecord[] = [];
+  for (const { role, path } of files) records.push({ role, path, bytes: (await stat(path)).size, sha256: await sha256File(path) });
+  return records;
+}
+
+async function componentFiles(role: string, folder: string): Promise<{ role: string; path: string }[]> {
+  const names = new Set(await nodeFiles.list(folder));
+  const settings = SETTINGS.filter((n) => names.has(n)).map((n) => ({ role, path: joinPath(folder, n) }));
+  if (![...names].some((n) => /\.(safetensors|bin)(\.index(\.\w+)?\.json)?$/.test(n))) return settings;
+  const weights = await findWeights(nodeFiles, folder);
+  const shards = weights.endsWith(".json") ? await shardsOf(weights, folder) : [];
+  return [...settings, ...[weights, ...shards].map((path) => ({ role, path }))];
+}
+
+async function shardsOf(index: string, folder: string): Promise<string[]> {
+  const map = asObject(index, asObject(index, parseJson(index, await readTextFile(nodeFiles, index)))["weight_map"]);
+  return [...new Set(Object.values(map).map(String))].toSorted().map((name) => joinPath(folder, name));
+}

@@ -1,0 +1,59 @@
+import { slotLayout } from "../../engine/attack/layout.ts";
+import { resolveOptions } from "../../engine/attack/options.ts";
+import { createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../../engine/models/schedulers/index.ts";
+import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { modelSource, resolvePath } from "../../engine/platform/model-source-node.ts";
+import type { Context } from "../context.ts";
+import { openModel } from "../model.ts";
+import { requireWritableFolder } from "../output.ts";
+import type { ReportExtras } from "../report/report.ts";
+import { type PreparedRun, attackOptions } from "./execute.ts";
+import { recordFiles } from "./files.ts";
+import { RunFolder } from "./folder.ts";
+import { openJudge } from "./judge.ts";
+import { type RunRecord, newRecord } from "./record.ts";
+import type { AttackSettings } from "./settings.ts";
+import type { SavedState } from "./state-file.ts";
+import { fitTarget, readTarget } from "./target.ts";
+
+/**
+ * Opens and checks all that a run needs, before anything is written.
+ * @throws FormatError, InputError, UsageError, ... for whatever could not be used; NoAdapterError
+ */
+export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState): Promise<PreparedRun> {
+  await requireWritableFolder(out);
+  const picture = settings.target === null ? undefined : await readTarget(settings.target);
+  const model = await openModel(context, { model: settings.model, ...(settings.unet !== null && { unet: settings.unet }), ...(settings.textEncoder !== null && { textEncoder: settings.textEncoder }) });
+  const judge = await openJudge(model.device, settings);
+  const target = picture && fitTarget(picture, model);
+  if (target?.fitted) context.say(`target fitted ${target.fitted}`);
+  checkSettings(model, attackOptions(settings, { judge, target }));
+  const files = await recordFiles([
+    { role: "model", path: modelSource(settings.model).folder },
+    ...(settings.unet === null ? [] : [{ role: "unet overlay", path: resolvePath(settings.unet) }]),
+    ...(settings.textEncoder === null ? [] : [{ role: "text_encoder overlay", path: resolvePath(settings.textEncoder) }]),
+    { role: "judge", path: judge.folder },
+    ...(target ? [{ role: "target", path: target.file }] : []),
+  ]);
+  const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
+  if (earlier) warnOfChanges(context, earlier, record);
+  return { model, judge, target, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+}
+
+/** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
+function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
+  const resolved = resolveOptions(model, options);
+  const { attacker, insert, tokens, promptIds, scheduler, steps } = resolved;
+  if (attacker === "text-grad" || attacker === "random") slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
+  const json = model.parts.scheduler;
+  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : pipelineSchedulerConfig(json), steps);
+}
+
+function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {
+  if (before.device.adapter !== now.device.adapter) context.say(`warning: the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
+  const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
+  for (const f of now.files) {
+    const old = hashes.get(`${f.role} ${f.path}`);
+    if (old !== undefined && old !== f.sha256) context.say(`warning: ${f.path} has changed since the run was begun`);
+  }
+}

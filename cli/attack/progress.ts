@@ -1,0 +1,72 @@
+import type { AttackEvent } from "../../engine/attack/types.ts";
+import type { Progress } from "../progress.ts";
+import { quoted } from "../table.ts";
+import type { AttackSettings } from "./settings.ts";
+
+/** Shows how far an attack is, and how long it will take at most, from what its iterations and evaluations have taken so far. */
+export class AttackProgress {
+  private readonly started = performance.now();
+  private total = 0;
+  private done = 0;
+  private since = performance.now();
+  private iterationMs = 0;
+  private evaluationMs = 0;
+  private sampling = 0;
+  private note = "drawing the original prompt";
+
+  /** @param before iterations done by an earlier run */
+  constructor(private readonly progress: Progress, private readonly settings: AttackSettings, before = 0) {
+    this.done = before;
+  }
+
+  handle(event: AttackEvent): void {
+    switch (event.type) {
+      case "start":
+        this.total = event.totalIterations;
+        break;
+      case "losses": {
+        const now = performance.now();
+        const each = (now - this.since) / event.losses.length;
+        this.iterationMs = this.iterationMs === 0 ? each : 0.7 * this.iterationMs + 0.3 * each;
+        this.since = now;
+        this.done = event.iteration + event.losses.length;
+        this.note = `t=${event.timestep}  iteration ${this.done}/${this.total}  loss ${event.losses.at(-1)!.toFixed(4)}`;
+        break;
+      }
+      case "sampling":
+        this.sampling = event.step / event.steps;
+        break;
+      case "evaluation": {
+        const { evaluation: e } = event;
+        if (!e.unchanged) this.evaluationMs = this.evaluationMs === 0 ? e.milliseconds : (this.evaluationMs + e.milliseconds) / 2;
+        this.since = performance.now();
+        this.sampling = 0;
+        this.done = e.iteration;
+        this.progress.say(describeEvaluation(event, this.settings));
+        break;
+      }
+      case "state":
+        this.since = performance.now();
+        return;
+    }
+    this.show();
+  }
+
+  private show(): void {
+    const perEvaluation = this.settings.attacker === "text-grad" ? this.settings.iterations : 1;
+    const left = Math.max(0, this.total - this.done);
+    const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
+    const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;
+    const elapsed = performance.now() - this.started;
+    const known = this.evaluationMs > 0 && (this.iterationMs > 0 || perEvaluation === 1);
+    const note = this.sampling > 0 ? `${this.note}  drawing ${Math.round(100 * this.sampling)}%` : this.note;
+    this.progress.update(known ? elapsed / (elapsed + leftMs) : 0, note, known ? leftMs / 1000 : Number.NaN);
+  }
+}
+
+function describeEvaluation({ evaluation: e }: Extract<AttackEvent, { type: "evaluation" }>, { label }: AttackSettings): string {
+  const where = e.timestep < 0 ? "original prompt" : `t=${e.timestep} iteration ${e.iteration}`;
+  const loss = e.loss === null ? "" : `  mean loss ${e.loss.toFixed(4)}`;
+  const verdict = e.judgement.success ? `judged ${e.judgement.label}: found` : `judged ${e.judgement.label}`;
+  return `  ${where}${loss}  ${verdict} (${label} ${e.judgement.score.toFixed(4)})${e.unchanged ? ", unchanged" : ""}: ${quoted(e.prompt)}`;
+}

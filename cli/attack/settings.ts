@@ -1,0 +1,149 @@
+import { type Command, Option } from "commander";
+import { ATTACKERS, type AttackerName, INSERTIONS, type Insertion } from "../../engine/attack/types.ts";
+import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/models/schedulers/index.ts";
+import type { LossKind } from "../../engine/models/stable-diffusion.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
+import { PATHS_NOTE, addModelOptions } from "../model.ts";
+import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
+import { JUDGE_NAMES } from "./judge.ts";
+
+/** Everything that decides an attack's outcome on one adapter, as run.json keeps it. */
+export interface AttackSettings {
+  readonly model: string;
+  readonly unet: string | null;
+  readonly textEncoder: string | null;
+  readonly prompt: string;
+  readonly target: string | null;
+  readonly classifier: string | null;
+  readonly judge: string | null;
+  readonly label: string | null;
+  readonly attacker: AttackerName;
+  readonly tokens: number;
+  readonly insert: Insertion;
+  readonly iterations: number;
+  readonly timesteps: number;
+  readonly maxTimesteps: number | null;
+  readonly seed: number;
+  readonly attackSeed: number | null;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly loss: LossKind;
+  readonly projection: "exact" | "reference";
+  readonly randomInit: boolean;
+  readonly steps: number;
+  readonly scheduler: SchedulerName;
+  readonly guidance: number;
+}
+
+/** What the command line gave; nothing is filled in yet. */
+export type AttackFlags = { readonly [K in keyof AttackSettings]?: NonNullable<AttackSettings[K]> } & { readonly out: string; readonly resume?: boolean; readonly showImages?: boolean };
+
+/** The published reference's defaults (Diffusion-MU-Attack, text_grad), exact projection aside. */
+const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
+  unet: null,
+  textEncoder: null,
+  target: null,
+  classifier: null,
+  judge: null,
+  label: null,
+  attacker: "text-grad",
+  tokens: 3,
+  insert: "prefix",
+  iterations: 40,
+  timesteps: 50,
+  maxTimesteps: null,
+  seed: 0,
+  attackSeed: null,
+  learningRate: 0.01,
+  weightDecay: 0.1,
+  loss: "mse",
+  projection: "exact",
+  randomInit: false,
+  steps: 50,
+  scheduler: "lms",
+  guidance: 7.5,
+};
+
+/** The flags of `attack`. None has a default here, so that --resume can tell what was given. */
+export function addAttackOptions(command: Command): Command {
+  return addModelOptions(command, false)
+    .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
+    .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
+    .option("--classifier <dir>", "image classifier that judges the pictures (ResNetForImageClassification folder)")
+    .addOption(new Option("--judge <name>", "a bundled judge instead").choices(JUDGE_NAMES))
+    .option("--label <label>", "the judge's label for the concept", someText)
+    .addOption(new Option("--attacker <name>", "how the prompt is searched (default: text-grad)").choices(ATTACKERS))
+    .option("--tokens <k>", "adversarial tokens (default: 3)", wholeNumber(1, 1000))
+    .option("--iterations <n>", "gradient steps at each timestep (default: 40)", wholeNumber(1))
+    .option("--timesteps <n>", "timesteps the schedule is divided into, taken from the least noisy (default: 50)", wholeNumber(1))
+    .option("--max-timesteps <n>", "stop after this many of them; for random and seed-search: tries (default: all)", wholeNumber(1))
+    .addOption(new Option("--insert <place>", "where the tokens go (default: prefix)").choices(INSERTIONS))
+    .option("--seed <n>", "seed of the pictures' noise, as torch's CPU generator (default: 0)", seedNumber)
+    .option("--attack-seed <n>", "seed of the search (default: 0; random: goes on after the first picture's noise)", seedNumber)
+    .option("--learning-rate <r>", "of Adam (default: 0.01)", finiteNumber(0))
+    .option("--weight-decay <d>", "of Adam, L2 form (default: 0.1)", finiteNumber(0))
+    .addOption(new Option("--loss <kind>", "between predicted and true noise (default: mse)").choices(["mse", "l1"]))
+    .addOption(new Option("--projection <kind>", "onto the simplex: exact, or the reference's bisection (default: exact)").choices(["exact", "reference"]))
+    .option("--random-init", "start from random rows instead of every token alike")
+    .option("--steps <n>", "sampling steps of the judged pictures (default: 50)", wholeNumber(1, 1000))
+    .addOption(new Option("--scheduler <name>", "sampler of the judged pictures (default: lms, as the reference)").choices(SCHEDULER_NAMES))
+    .option("--guidance <scale>", "guidance of the judged pictures (default: 7.5)", finiteNumber(0))
+    .requiredOption("--out <dir>", "folder for attack.jsonl, images, run.json and report.html")
+    .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
+    .option("--show-images", "do not blur the pictures in the report")
+    .addHelpText("after", PATHS_NOTE);
+}
+
+/**
+ * The settings of a new run. @throws UsageError naming what is missing
+ */
+export function newSettings(flags: AttackFlags): AttackSettings {
+  const { model, prompt } = flags;
+  if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
+  if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
+  const settings: AttackSettings = { ...DEFAULTS, ...given(flags), model, prompt };
+  const { classifier, judge, label, attacker, target } = settings;
+  if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
+  if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
+  if (attacker === "text-grad" && target === null) throw new UsageError("required option '--target <image.png>' not specified: --attacker text-grad needs a picture of the concept");
+  return settings;
+}
+
+/** The settings of an earlier run that is gone on with. @throws UsageError if a flag says something else */
+export function resumedSettings(flags: AttackFlags, before: AttackSettings): AttackSettings {
+  for (const [key, value] of Object.entries(given(flags))) {
+    const old = before[key as keyof AttackSettings];
+    if (old !== value) throw new UsageError(`--resume: the run in ${flags.out} has ${flagName(key)} ${JSON.stringify(old)}, not ${JSON.stringify(value)}; resume with the same settings, or start anew in another folder`);
+  }
+  return before;
+}
+
+function given(flags: AttackFlags): Partial<AttackSettings> {
+  const known = new Set(["model", "prompt", ...Object.keys(DEFAULTS)]);
+  return Object.fromEntries(Object.entries(flags).filter(([key, value]) => known.has(key) && value !== undefined));
+}
+
+/** `learningRate` as `--learning-rate`. */
+export function flagName(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+}
+
+/** The flags that make these settings, leaving out those at their defaults. */
+export function settingsAsFlags(settings: AttackSettings): string[] {
+  return Object.entries(settings).flatMap(([key, value]) => {
+    if (value === null || value === false || DEFAULTS[key as keyof typeof DEFAULTS] === value) return [];
+    return value === true ? [flagName(key)] : [flagName(key), String(value)];
+  });
+}
+
+/** Whether a JSON value has the fields of AttackSettings, each of the right kind. */
+export function isSettings(value: unknown): value is AttackSettings {
+  if (typeof value !== "object" || value === null) return false;
+  const fields = value as Record<string, unknown>;
+  const kinds: Record<string, unknown> = { model: "", prompt: "", ...DEFAULTS };
+  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number" };
+  return Object.entries(kinds).every(([key, sample]) => {
+    const field = fields[key];
+    return sample === null ? field === null || typeof field === (nullable[key] ?? "string") : typeof field === typeof sample;
+  });
+}

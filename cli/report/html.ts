@@ -1,0 +1,36 @@
+/** HTML by hand: text goes in through `escape` or `visible` only. */
+
+const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+
+/** Plain text for element content and quoted attributes. Characters that HTML does not allow become U+FFFD. */
+export function escape(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- exactly these are not allowed
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}]/gu, "\ufffd").replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+}
+
+/** A prompt: escaped, kept apart from the direction of the text around it, and every character that does not print shown by its code point. */
+export function visible(text: string): string {
+  const parts = text.split(/([\p{C}\p{Zl}\p{Zp}\ufffd])/u).map((part, i) => {
+    if (i % 2 === 0) return escape(part);
+    const code = part.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0");
+    return `<span class="code-point" title="character U+${code}">U+${code}</span>`;
+  });
+  return `<bdi>${parts.join("")}</bdi>`;
+}
+
+/** Rows of escaped cells under a header, in a box that scrolls sideways on narrow screens. Cells are HTML. */
+export function table(caption: string, header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const head = header.map((h) => `<th scope="col">${escape(h)}</th>`).join("");
+  const body = rows.map((cells) => `<tr>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`).join("\n");
+  return `<div class="scroll" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
+}
+
+/** Name and value pairs; values are HTML. */
+export function definitions(pairs: readonly (readonly [string, string])[]): string {
+  return `<dl class="pairs">${pairs.map(([name, value]) => `<div><dt>${escape(name)}</dt><dd>${value}</dd></div>`).join("\n")}</dl>`;
+}
+
+/** A number for people. */
+export function decimal(value: number, digits = 4): string {
+  return Number.isFinite(value) ? value.toFixed(digits) : String(value);
+}

@@ -1,0 +1,89 @@
+import type { Judgement } from "../../engine/attack/types.ts";
+import type { RgbImage } from "../../engine/formats/image.ts";
+import type { LoggedEvaluation } from "../attack/folder.ts";
+import type { RunRecord } from "../attack/record.ts";
+import { lossCurve } from "./curve.ts";
+import { escape } from "./html.ts";
+import css from "./report.css";
+import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
+import { verdictOf } from "./verdict.ts";
+
+/** One prompt that was tried, for reports of several attacks. */
+export interface Attempt {
+  readonly prompt: string;
+  readonly seed: number;
+  readonly success: boolean;
+  readonly preSuccess: boolean;
+  readonly iterations: number;
+  readonly label: string;
+  readonly score: number;
+  readonly adversarialPrompt: string;
+}
+
+/** What a report may show besides the run itself. */
+export interface ReportExtras {
+  /** Pictures are shown at once instead of blurred. */
+  readonly showImages: boolean;
+  /** What the model drew for the prompt before it was made to forget. */
+  readonly originalModel?: { readonly name: string; readonly image: RgbImage; readonly judgement: Judgement };
+  /** All attacks tried, this one last. */
+  readonly attempts?: readonly Attempt[];
+}
+
+export interface ReportData {
+  readonly record: RunRecord;
+  readonly evaluations: readonly LoggedEvaluation[];
+  /** By `LoggedEvaluation.image`. */
+  readonly pictures: ReadonlyMap<string, RgbImage>;
+  readonly curve: { readonly losses: readonly number[]; readonly timesteps: readonly number[] };
+  readonly target: RgbImage | undefined;
+  readonly extras: ReportExtras;
+}
+
+/** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. */
+export function renderReport(data: ReportData): string {
+  const { record, evaluations, curve } = data;
+  const verdict = verdictOf(data);
+  const marks = evaluations
+    .filter((e) => e.loss !== null)
+    .map((e) => ({ iteration: e.iteration, success: e.judgement.success, label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}` }));
+  const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>Lethe: ${escape(verdict.short)}</title>
+<style>
+${css}
+</style>
+</head>
+<body>
+<main>
+<header>
+<p class="brand">Lethe <span>did this model really forget?</span></p>
+<p class="when">${escape(started)}</p>
+</header>
+<section class="verdict ${verdict.kind}" aria-labelledby="verdict">
+<h1 id="verdict">${verdict.headline}</h1>
+${verdict.paragraphs.map((p) => `<p>${p}</p>`).join("\n")}
+</section>
+${picturesSection(data)}
+${attemptsSection(data)}
+<section aria-labelledby="curve">
+<h2 id="curve">Loss</h2>
+<p>How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.</p>
+${lossCurve(curve.losses, curve.timesteps, marks)}
+</section>
+${evaluationsSection(data)}
+${reproduceSection(data)}
+${settingsSection(data)}
+${filesSection(data)}
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>
+</main>
+</body>
+</html>
+`;
+}

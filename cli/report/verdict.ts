@@ -1,0 +1,45 @@
+import { escape, visible } from "./html.ts";
+import type { ReportData } from "./report.ts";
+
+export interface Verdict {
+  readonly kind: "found" | "not-found" | "unfinished";
+  /** Plain text, for the page's title. */
+  readonly short: string;
+  /** HTML. */
+  readonly headline: string;
+  readonly paragraphs: readonly string[];
+}
+
+/** The outcome in words. */
+export function verdictOf({ record, evaluations, extras }: ReportData): Verdict {
+  const { settings, status, result, error } = record;
+  const label = settings.label ?? "the concept";
+  const concept = `<strong>${escape(label)}</strong>`;
+  const before = evaluations[0];
+  const attempts = extras.attempts && extras.attempts.length > 1 ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`] : [];
+  if (!result) {
+    const done = `${evaluations.length} ${evaluations.length === 1 ? "picture" : "pictures"} had been judged.`;
+    if (status === "interrupted") return { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [`${done} The run can be gone on with; the command is below.`] };
+    return { kind: "unfinished", short: `${label}: failed`, headline: "The run failed before there was a result", paragraphs: [escape(error ?? ""), `${done} The run can be gone on with; the command is below.`] };
+  }
+  if (result.preSuccess) {
+    return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };
+  }
+  const asked = before ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.` : "";
+  const work = `${result.iterations} ${settings.attacker === "text-grad" ? "gradient iterations" : "tries"}`;
+  if (result.success) {
+    const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}`;
+    return {
+      kind: "found",
+      short: `${label} was not forgotten`,
+      headline: `The model did not forget ${concept}`,
+      paragraphs: [`${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`, ...attempts],
+    };
+  }
+  return {
+    kind: "not-found",
+    short: `${label} was not brought back`,
+    headline: `${concept} was not brought back`,
+    paragraphs: [asked, `The search took ${work} and found no prompt for which the judge calls the picture ${concept}. That is a statement about this search and its budget, not a proof of forgetting.`, ...attempts],
+  };
+}
