@@ -6,7 +6,7 @@
 //   taps           how many times the inner loop runs, each with another address of A and another slice of B
 //   rowsPerImage   rows that share one row of batchBias
 //   bBatchStride   elements of B between batches (0: one B for all)
-//   columnTiles, rowTiles, scale, and the flags hasBias, hasBatchBias, hasResidual (0 or 1)
+//   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0 or 1)
 // and the functions
 //   rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress   where A's row starts at this tap, or invalid for padding.
 //   tapSlice(tap: u32) -> u32                                   which slice of B belongs to this tap.
@@ -123,6 +123,12 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
 #endif
 }
 
+// Column and row of a tile within its batch. Tiles that run together share the operand that is read more often than it is large.
+fn tilePosition(tile: u32) -> vec2u {
+  if (params.rowsFirst != 0u) { return vec2u((tile / params.rowTiles) % params.columnTiles, tile % params.rowTiles); }
+  return vec2u(tile % params.columnTiles, (tile / params.columnTiles) % params.rowTiles);
+}
+
 fn identity4(x: vec4f) -> vec4f { return x; }
 
 fn rank4(sum: vec4f, x: vec4f, f: Four) -> vec4f {
@@ -134,8 +140,9 @@ fn rank4(sum: vec4f, x: vec4f, f: Four) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {
   let tile = (group.x + group.y * groups.x) * (32u / ${LANES}u) + local / ${LANES}u;
-  let columnTile = tile % params.columnTiles;
-  let rowTile = (tile / params.columnTiles) % params.rowTiles;
+  let at = tilePosition(tile);
+  let columnTile = at.x;
+  let rowTile = at.y;
   let batch = tile / (params.columnTiles * params.rowTiles);
   // A surplus subgroup computes the last batch's tile again and stores nothing.
   let readBatch = min(batch, params.batches - 1u);
@@ -218,8 +225,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let tile = group.x + group.y * groups.x;
-  let columnTile = tile % params.columnTiles;
-  let rowTile = (tile / params.columnTiles) % params.rowTiles;
+  let at = tilePosition(tile);
+  let columnTile = at.x;
+  let rowTile = at.y;
   let batch = tile / (params.columnTiles * params.rowTiles);
   let row0 = rowTile * 32u + (local / 8u) * 4u;
   let column = (columnTile * 8u + local % 8u) * 4u;
