@@ -1,8 +1,10 @@
 import { attention } from "../../kernels/attention.ts";
 import { add } from "../../kernels/elementwise.ts";
 import { geglu } from "../../kernels/geglu.ts";
-import { type Value } from "../../kernels/kernel.ts";
+import { concat } from "../../kernels/concat.ts";
+import { type Value, byteLength, elementCount } from "../../kernels/kernel.ts";
 import { reshape } from "../../kernels/reshape.ts";
+import { slice } from "../../kernels/slice.ts";
 import { upsampleNearest } from "../../kernels/upsample.ts";
 import type { Layers } from "./layers.ts";
 
@@ -57,8 +59,19 @@ export function transformerBlock(layers: Layers, x: Value, context: Value, heads
 /** FeedForward of diffusers, plus the residual if there is one: GEGLU four times as wide, then back. x [B, T, C]. */
 export function feedForward(layers: Layers, x: Value, residual?: Value): Value {
   const channels = x.type.shape.at(-1)!;
-  const inner = geglu(layers.g, layers.linear("net.0.proj", x, channels * 8));
-  return layers.linear("net.2", inner, channels, { residual });
+  const inner = (rows: Value): Value => geglu(layers.g, layers.linear("net.0.proj", rows, channels * 8));
+  const parts = Math.ceil((byteLength(x.type) * 8) / layers.parameters.maxTensorBytes);
+  if (parts <= 1) return layers.linear("net.2", inner(x), channels, { residual });
+  // Row by row the same, so what would be too large for one tensor (1024 x 1024 pictures) is done a part at a time.
+  const count = elementCount(x.type.shape) / channels;
+  const perPart = Math.ceil(count / parts);
+  const flat = (v: Value, start: number): Value => slice(layers.g, reshape(layers.g, v, [count, channels]), start, Math.min(perPart, count - start), 0);
+  let joined: Value | undefined;
+  for (let start = 0; start < count; start += perPart) {
+    const part = layers.linear("net.2", inner(flat(x, start)), channels, { residual: residual && flat(residual, start) });
+    joined = joined ? concat(layers.g, joined, part, 0) : part;
+  }
+  return reshape(layers.g, joined!, x.type.shape);
 }
 
 /** The sub-module's output plus x: fused into its last layer, or, where its own output is to be captured, as an op of its own. */

@@ -16,6 +16,8 @@ export interface WeightSource {
   shape(tensor: string, expected?: Shape): Shape | undefined;
   names(): Iterable<string>;
   readFloat32(tensor: string): Promise<Float32Array<ArrayBuffer>>;
+  /** Closes the files below; nothing can be read afterwards. */
+  close?(): Promise<void>;
 }
 
 /**
@@ -43,6 +45,11 @@ export class Parameters {
     private readonly source: WeightSource,
     private readonly precision: WeightPrecision = "f32",
   ) {}
+
+  /** The largest tensor that the device binds. */
+  get maxTensorBytes(): number {
+    return this.device.capabilities.maxStorageBufferBindingSize;
+  }
 
   has(tensor: string): boolean {
     return this.source.shape(tensor) !== undefined;
@@ -82,7 +89,7 @@ export class Parameters {
    */
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]] {
     const [rows, columns] = expected;
-    const rowsPerBlock = Math.floor(this.device.capabilities.maxStorageBufferBindingSize / (columns * 4));
+    const rowsPerBlock = Math.floor(this.maxTensorBytes / (columns * 4));
     if (rows <= rowsPerBlock) return [this.value(g, tensor, "plain", expected)];
     this.value(g, tensor, "plain", expected); // for its checks
     this.requested.delete(`${this.component}:${tensor}`);
@@ -142,6 +149,7 @@ export class Parameters {
   destroy(): void {
     for (const tensor of this.tensors.values()) tensor.destroy();
     this.tensors.clear();
+    void this.source.close?.();
   }
 }
 

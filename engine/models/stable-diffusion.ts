@@ -114,12 +114,12 @@ export class StableDiffusion {
 
   recordDecoder(g: Graph, latents: Value): Value {
     const { config, parameters } = this.parts.vae;
-    return vaeDecode(new Layers(g, parameters), config, latents, this.device.capabilities.maxStorageBufferBindingSize);
+    return vaeDecode(new Layers(g, parameters), config, latents, parameters.maxTensorBytes);
   }
 
   recordEncoder(g: Graph, image: Value): { mean: Value; logvar: Value } {
     const { config, parameters } = this.parts.vae;
-    return vaeEncode(new Layers(g, parameters), config, image, this.device.capabilities.maxStorageBufferBindingSize);
+    return vaeEncode(new Layers(g, parameters), config, image, parameters.maxTensorBytes);
   }
 
   /** What the UNet is given for timesteps, one per batch row. */
