@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { attackCommand } from "./attack.ts";
 import { addGlobalOptions } from "./context.ts";
+import { demoCommand } from "./demo.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { tokenizeCommand } from "./tokenize.ts";
@@ -16,6 +17,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [attackCommand, generateCommand, inspectCommand, tokenizeCommand, verifyCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, inspectCommand, tokenizeCommand, verifyCommand]) add(program);
   return program;
 }

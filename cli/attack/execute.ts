@@ -26,6 +26,8 @@ export interface PreparedRun {
   readonly record: RunRecord;
   readonly saved: SavedState | undefined;
   readonly extras: ReportExtras;
+  /** Called with the result before the report is written. */
+  readonly finished?: (result: AttackResult) => void;
 }
 
 /** What `attack --json` prints. */
@@ -61,6 +63,7 @@ export async function executeRun(context: Context, run: PreparedRun): Promise<{ 
         shown.handle(event);
       });
     });
+    run.finished?.(result);
     const record = await writer.finish("finished", { ...result, seconds: writer.seconds }, null);
     await folder.dropState();
     return { json: attackJson(record, folder.path), result };

@@ -101,7 +101,7 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   const { model, prompt } = flags;
   if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
   if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
-  const settings: AttackSettings = { ...DEFAULTS, ...given(flags), model, prompt };
+  const settings: AttackSettings = { model, prompt, ...DEFAULTS, ...given(flags) };
   const { classifier, judge, label, attacker, target } = settings;
   if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
   if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
@@ -118,7 +118,7 @@ export function resumedSettings(flags: AttackFlags, before: AttackSettings): Att
   return before;
 }
 
-function given(flags: AttackFlags): Partial<AttackSettings> {
+function given(flags: AttackFlags): Partial<typeof DEFAULTS> {
   const known = new Set(["model", "prompt", ...Object.keys(DEFAULTS)]);
   return Object.fromEntries(Object.entries(flags).filter(([key, value]) => known.has(key) && value !== undefined));
 }

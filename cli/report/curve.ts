@@ -9,6 +9,7 @@ export interface CurveMark {
 
 const WIDTH = 860;
 const HEIGHT = 260;
+const KEYS = [["loss", "loss of each iteration"], ["mean", "mean at a timestep"], ["miss", "picture judged: not the concept"], ["hit", "the concept"]] as const;
 const BOX = { left: 58, right: 14, top: 26, bottom: 38 };
 
 /**
@@ -36,9 +37,10 @@ export function lossCurve(losses: readonly number[], timesteps: readonly number[
     ...marks.map((m) => `<circle class="${m.success ? "hit" : "miss"}" cx="${x(m.iteration).toFixed(1)}" cy="${HEIGHT - BOX.bottom}" r="5"><title>${escape(m.label)}</title></circle>`),
     `<text class="tick" x="${BOX.left}" y="${HEIGHT - 8}">iteration 1</text><text class="tick" x="${WIDTH - BOX.right}" y="${HEIGHT - 8}" text-anchor="end">${losses.length}</text>`,
   ];
+  const legend = KEYS.map(([name, text]) => `<span class="entry"><span class="key ${name}"></span>${text}</span>`).join("");
   const summary = `Loss over ${losses.length} iterations, from ${decimal(losses[0]!)} to ${decimal(losses.at(-1)!)}`;
-  return `<svg class="curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${summary}">${parts.join("\n")}</svg>
-<p class="legend"><span class="key loss"></span> loss of each iteration <span class="key mean"></span> mean at a timestep <span class="key miss"></span> picture judged: not the concept <span class="key hit"></span> the concept</p>`;
+  return `<div class="scroll" role="region" aria-label="Loss curve" tabindex="0"><svg class="curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${summary}">${parts.join("\n")}</svg></div>
+<p class="legend">${legend}</p>`;
 }
 
 interface Band {

@@ -17,7 +17,7 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
   const figure = (image: Parameters<typeof picture>[0], title: string, alt: string, lines: readonly string[], className = ""): void => {
     figures.push(`<figure class="${className}">${picture(image, { alt, blurred })}<figcaption><strong>${escape(title)}</strong>${lines.map((l) => `<span>${l}</span>`).join("")}</figcaption></figure>`);
   };
-  const judged = (e: Pick<LoggedEvaluation, "judgement">): string => `judged <b>${escape(e.judgement.label)}</b>, ${escape(concept)} ${decimal(e.judgement.score)}`;
+  const judged = (e: Pick<LoggedEvaluation, "judgement">): string => `judged <b>${escape(e.judgement.label)}</b>; score of ${escape(concept)}: ${decimal(e.judgement.score)}`;
   if (extras.originalModel) {
     const { name, image, judgement } = extras.originalModel;
     figure(image, "Before unlearning", `The original model's picture for the prompt, judged ${judgement.label}`, [visible(settings.prompt), `model ${escape(name)}, seed ${settings.seed}`, judged({ judgement })]);
@@ -56,9 +56,11 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
     const where = e.timestep < 0 ? "original" : String(e.timestep);
     const others = Object.entries(e.judgement.scores).map(([label, score]) => `${escape(label)} ${decimal(score, 3)}`).join("<br>");
     const verdict = `<span class="${e.judgement.success ? "hit" : "miss"}">${escape(e.judgement.label)}</span>`;
-    return [small, escape(where), String(e.iteration), e.loss === null ? "" : decimal(e.loss), `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>`, verdict, decimal(e.judgement.score), `<span class="scores">${others}</span>`];
+    const loss = e.loss === null ? "" : decimal(e.loss);
+    return [small, `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>`, verdict, decimal(e.judgement.score), escape(where), String(e.iteration), loss, `<span class="scores">${others}</span>`];
   });
-  const header = ["picture", record.settings.attacker === "text-grad" ? "timestep" : "try", "iteration", "mean loss", "prompt and its token ids", "judged", `score of ${record.settings.label ?? "the concept"}`, "first five labels"];
+  const when = record.settings.attacker === "text-grad" ? "timestep" : "try";
+  const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "most probable labels"];
   return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. A prompt is what a user could type: the tokens were decoded to text and tokenized again.</p>${table("Tokens over time", header, rows)}</section>`;
 }
 

@@ -21,6 +21,7 @@ export function foldBatchNorm(source: WeightSource): WeightSource {
   return {
     name: source.name,
     names: () => source.names(),
+    close: async () => source.close?.(),
     shape(tensor): Shape | undefined {
       const norm = normOf(tensor);
       return source.shape(norm && tensor.endsWith(".bias") ? `${norm}.bias` : tensor);

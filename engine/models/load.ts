@@ -92,6 +92,7 @@ export function weightSource(file: TensorFile): WeightSource {
     shape: (tensor) => file.entries.get(tensor)?.shape,
     names: () => file.entries.keys(),
     readFloat32: (tensor) => file.readFloat32(tensor),
+    close: () => file.close(),
   };
 }
 
@@ -117,6 +118,9 @@ export function overlayWeights(base: WeightSource, file: TensorFile, component: 
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
     readFloat32: (tensor) => (renamed.has(tensor) ? file.readFloat32(renamed.get(tensor)!) : base.readFloat32(tensor)),
+    async close() {
+      await Promise.all([file.close(), base.close?.()]);
+    },
   };
 }
 
