@@ -1,2 +1,53 @@
-/** The public API of Lethe, all of it. */
-export {};
+/**
+ * The public API of Lethe, all of it. Arrays go in and out as `{ data: Float32Array, shape: number[] }`, pictures and latents in NCHW.
+ * It needs nothing of Node: bundled for a browser, everything works but naming a model by a path.
+ */
+import { modelSource, resolvePath } from "#platform";
+import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./models/load.ts";
+import { loadClassifier as loadFrom, type ImageClassifier } from "./models/image-classifier.ts";
+import type { StableDiffusion } from "./models/stable-diffusion.ts";
+import type { Device } from "./runtime/device.ts";
+
+export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type MemoryUsage } from "./runtime/device.ts";
+export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "./runtime/errors.ts";
+export { FormatError } from "./formats/errors.ts";
+export { ShapeError } from "../kernels/kernel.ts";
+
+export type { NDArray } from "./models/array.ts";
+export type { LoadOptions, ModelSource } from "./models/load.ts";
+export type { LossKind, StableDiffusion } from "./models/stable-diffusion.ts";
+export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./models/generate.ts";
+export { SLD_STRENGTHS, type SldStrength } from "./models/guidance.ts";
+export { SCHEDULER_NAMES, type SchedulerName } from "./models/schedulers/index.ts";
+export type { Classification, ImageClassifier } from "./models/image-classifier.ts";
+export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "../tokenizer/index.ts";
+export { manualSeed, type Generator, type GeneratorState } from "./runtime/random.ts";
+
+export { attack } from "./attack/run.ts";
+export { classifierJudge } from "./attack/judge.ts";
+export { ATTACKERS, INSERTIONS } from "./attack/types.ts";
+export type { AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, Insertion, Judge, Judgement, SamplingOptions } from "./attack/types.ts";
+
+export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
+export type { ByteSource } from "./formats/byte-source.ts";
+export { imagesToTensor, tensorToImages, type RgbImage } from "./formats/image.ts";
+export { decodePng, encodePng, readPngTexts } from "./formats/png.ts";
+export { openTensorPath } from "./formats/open.ts";
+export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
+
+/**
+ * Opens a Stable Diffusion model: its configurations, its tokenizer, and the headers of its weight files.
+ * @param source `"emoji"` (bundled) or the path of a folder in diffusers layout (both in Node only), or `{ files, folder }`
+ * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `weights`: how they are stored on the device
+ * @throws FormatError or InputError naming the file, and the tensor or field where there is one
+ */
+export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
+  if (typeof source !== "string") return load(device, source, options);
+  const { unet, textEncoder } = options;
+  return load(device, modelSource(source), { ...options, ...(unet !== undefined && { unet: resolvePath(unet) }), ...(textEncoder !== undefined && { textEncoder: resolvePath(textEncoder) }) });
+}
+
+/** Opens an image classifier folder (ResNetForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */
+export function loadClassifier(device: Device, source: string | ModelSource): Promise<ImageClassifier> {
+  return loadFrom(device, typeof source === "string" ? modelSource(source) : source);
+}
