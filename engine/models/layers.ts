@@ -8,7 +8,19 @@ import type { Shape, Value } from "../../kernels/kernel.ts";
 import { layerNorm } from "../../kernels/layer-norm.ts";
 import { linear } from "../../kernels/matmul.ts";
 import type { Graph } from "../runtime/graph.ts";
-import type { Parameters } from "./parameters.ts";
+import type { WeightLayout } from "./parameters.ts";
+
+/** Where layers get the leaves of their weights: a component's Parameters, or something that only notes what is asked for. */
+export interface WeightLeaves {
+  /** The largest tensor that the device binds. */
+  readonly maxTensorBytes: number;
+  has(tensor: string): boolean;
+  /** Shape as the checkpoint stores it. */
+  storedShape(tensor: string): Shape;
+  value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value;
+  /** A table of rows, in blocks where it is larger than one binding. */
+  table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]];
+}
 
 /** What the fused kernels do to a product: (activation(x w + bias + batchBias) + residual) * scale. */
 interface Epilogue {
@@ -23,7 +35,7 @@ interface Epilogue {
  * `fused: false` records epilogues as ops of their own, so that every module's own output can be captured and compared.
  */
 export class Layers {
-  constructor(readonly g: Graph, readonly parameters: Parameters, readonly fused = true) {}
+  constructor(readonly g: Graph, readonly parameters: WeightLeaves, readonly fused = true) {}
 
   /** Records `body` below the module path `name`; the value it returns is captured under that path. */
   at<T>(name: string, body: () => T): T {

@@ -1,28 +1,57 @@
 import { type Tokenizer, createTokenizer } from "../../tokenizer/index.ts";
 import { readConfig, readDiffusersFolder, readOptionalConfig, requireComponent, openWeights } from "../formats/diffusers.ts";
 import { type FileSystem, joinPath, readJsonFile, readTextFile } from "../formats/file-system.ts";
+import { groupTensors } from "../formats/names/groups.ts";
+import { identify } from "../formats/names/identify.ts";
+import type { PredictionType } from "../formats/names/infer.ts";
 import { openTensorPath } from "../formats/open.ts";
-import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "./config.ts";
+import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.ts";
+import { mergeLowRank } from "./low-rank.ts";
+import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightPrecision, type WeightSource } from "./parameters.ts";
 import { StableDiffusion } from "./stable-diffusion.ts";
 import { textEncoderConfig } from "./text-encoder.ts";
 import { unetConfig } from "./unet.ts";
 import { vaeConfig } from "./vae.ts";
+import { weightSource } from "./weight-source.ts";
 
-/** A model folder in diffusers layout, somewhere. */
+export { weightSource };
+
+/** A model somewhere: a folder in diffusers layout, or a single-file checkpoint. */
 export interface ModelSource {
   readonly files: FileSystem;
+  /** Path of the folder or of the file. */
   readonly folder: string;
+  /** Bytes of CLIP's own merge list, `bpe_simple_vocab_16e6.txt.gz`, for checkpoints that bring no tokenizer. */
+  readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
+}
+
+/** A low-rank file (LoRA, SPM) to be merged into the weights. */
+export interface LowRankFile {
+  readonly file: string;
+  /** Factor of the difference. Default 1, as trained. */
+  readonly strength?: number | undefined;
 }
 
 export interface LoadOptions {
-  /** A file of UNet weights laid over the model's own: a whole state dict or only the tensors that differ. */
+  /**
+   * A file of UNet weights laid over the model's own: a whole state dict or only the tensors that differ, in diffusers' or the original names, with
+   * whatever prefixes; a whole checkpoint, whose UNet is taken; or a low-rank file, which is merged.
+   */
   readonly unet?: string | undefined;
   /** The same for the text encoder. */
   readonly textEncoder?: string | undefined;
+  /** Low-rank files merged, in this order, into whatever of UNet and text encoder they are for, after the files above. */
+  readonly lora?: readonly LowRankFile[] | undefined;
+  /** Averaged (EMA) UNet weights where a file of the original code has them. Default false: what was fine-tuned or unlearned is the plain weights. */
+  readonly ema?: boolean | undefined;
+  /** What the UNet predicts, if the model does not say or says it wrong. */
+  readonly predictionType?: PredictionType | undefined;
+  /** For a single-file checkpoint: a folder in diffusers layout whose configurations, scheduler and tokenizer to use instead of what its shapes tell. */
+  readonly config?: string | undefined;
   /** How big matrices are stored on the device. Default "f32". */
   readonly weights?: WeightPrecision | undefined;
   /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
@@ -32,40 +61,67 @@ export interface LoadOptions {
 }
 
 /**
- * Opens a Stable Diffusion model: configurations, tokenizer and the headers of the weight files. Weights are read when a computation first needs them.
- * @throws FormatError or InputError naming the file, and the tensor or field where there is one.
+ * Opens a Stable Diffusion model: configurations, tokenizer and the headers of the weight files. Weights are read when a computation first needs them,
+ * one tensor at a time.
+ * @throws FormatError or InputError naming the file and what it looks like, and the tensor or field where there is one.
  */
 export async function loadStableDiffusion(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
   const { files, folder } = source;
-  const index = await readDiffusersFolder(files, folder);
-  const part = async (name: string, overlay?: string): Promise<{ config: Config; parameters: Parameters }> => {
-    const component = requireComponent(index, name);
-    const config = Config.of(joinPath(component.folder, "config.json"), await readConfig(files, component.folder));
-    const base = weightSource(await openWeights(files, component.folder));
-    const own = overlay === undefined ? base : overlayWeights(base, await openTensorPath(files, overlay), name);
-    const weights = name === "unet" && options.changeUNet ? options.changeUNet(own) : own;
-    return { config, parameters: new Parameters(name, device, weights, options.weights) };
-  };
-  const absent = (name: string): boolean => options.partial === true && !index.components.has(name);
+  const single = (await files.kind(folder)) === "file";
+  const model = single
+    ? await openSingleFile(files, folder, { ...options, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
+    : await openFolder(files, folder, options.partial === true);
+  const textConfig = textEncoderConfig(model.textEncoder.config);
+  const noiseConfig = unetConfig(model.unet.config);
+  const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
+  let textWeights = model.textEncoder.weights;
+  let noiseWeights = model.unet.weights;
+  if (options.textEncoder !== undefined) textWeights = overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout });
+  if (options.unet !== undefined) noiseWeights = overlayWeights(noiseWeights, await openTensorPath(files, options.unet), { component: "unet", layout, ema: options.ema });
+  for (const { file, strength = 1 } of options.lora ?? []) {
+    const opened = await openTensorPath(files, file);
+    const groups = groupTensors(opened);
+    const merge = (base: WeightSource, component: "unet" | "text_encoder"): WeightSource | undefined => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
+    const [text, noise] = [merge(textWeights, "text_encoder"), merge(noiseWeights, "unet")];
+    if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA)`);
+    textWeights = text ?? textWeights;
+    noiseWeights = noise ?? noiseWeights;
+  }
+  if (options.changeUNet) noiseWeights = options.changeUNet(noiseWeights);
   const missing = (name: string) => (): never => {
     throw new InputError(`${folder}: the model has no ${name}`);
   };
-  const [text, noise] = await Promise.all([part("text_encoder", options.textEncoder), part("unet", options.unet)]);
-  const vae = absent("vae") ? undefined : await part("vae");
-  const vaeParts = vae
-    ? { config: vaeConfig(vae.config), parameters: vae.parameters }
-    : lazy({ config: missing("vae") }, { parameters: new Parameters("vae", device, { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
-  const textConfig = textEncoderConfig(text.config);
+  const parameters = (name: string, weights: WeightSource): Parameters => new Parameters(name, device, weights, options.weights);
+  const vae = model.vae
+    ? { config: vaeConfig(model.vae.config), parameters: parameters("vae", model.vae.weights) }
+    : lazy({ config: missing("vae") }, { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
   const parts = {
-    device,
-    name: folder,
-    textEncoder: { config: textConfig, parameters: text.parameters },
-    unet: { config: unetConfig(noise.config), parameters: noise.parameters },
-    vae: vaeParts,
-    scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
+    device, name: folder, vae,
+    textEncoder: { config: textConfig, parameters: parameters("text_encoder", textWeights) },
+    unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
+    scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
   };
-  if (absent("tokenizer")) return new StableDiffusion(lazy({ tokenizer: missing("tokenizer") }, parts));
-  return new StableDiffusion({ ...parts, tokenizer: await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textConfig.maxLength) });
+  return new StableDiffusion(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
+}
+
+/** A folder in diffusers layout. @throws FormatError or InputError */
+async function openFolder(files: FileSystem, folder: string, partial: boolean): Promise<OpenModel> {
+  const index = await readDiffusersFolder(files, folder);
+  const open = async (name: string): Promise<OpenComponent> => {
+    const component = requireComponent(index, name);
+    const config = Config.of(joinPath(component.folder, "config.json"), await readConfig(files, component.folder));
+    return { config, weights: weightSource(await openWeights(files, component.folder)) };
+  };
+  const absent = (name: string): boolean => partial && !index.components.has(name);
+  const textEncoder = await open("text_encoder");
+  return {
+    name: folder,
+    textEncoder,
+    unet: await open("unet"),
+    vae: absent("vae") ? undefined : await open("vae"),
+    scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
+    tokenizer: absent("tokenizer") ? undefined : await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textEncoderConfig(textEncoder.config).maxLength),
+  };
 }
 
 /** `plain` with getters that are called when a property is asked for. */
@@ -83,54 +139,4 @@ export async function loadTokenizer(files: FileSystem, folder: string, maxLength
     specialTokens: await readOptionalConfig(files, folder, "special_tokens_map.json"),
     maxLength,
   });
-}
-
-/** A tensor file as the weights of a component. */
-export function weightSource(file: TensorFile): WeightSource {
-  return {
-    name: file.name,
-    shape: (tensor) => file.entries.get(tensor)?.shape,
-    names: () => file.entries.keys(),
-    readFloat32: (tensor) => file.readFloat32(tensor),
-    close: () => file.close(),
-  };
-}
-
-/** Prefixes that published state dicts put before every name. */
-const PREFIXES = ["module.", "unet.", "text_encoder.", "model."];
-
-/**
- * `base` with the tensors of `file` in place of its own.
- * @throws InputError if a tensor of the file is not one of the base's, or has another shape.
- */
-export function overlayWeights(base: WeightSource, file: TensorFile, component: string): WeightSource {
-  const renamed = new Map<string, string>();
-  for (const [name, entry] of file.entries) {
-    const plain = plainName(name, base);
-    if (plain === undefined) throw new InputError(`${file.name}: tensor "${name}" is none of this ${component}'s; is it made for another model?`);
-    const expected = base.shape(plain)!;
-    if (entry.shape.join() !== expected.join()) throw new InputError(`${file.name}: tensor "${name}" has shape [${entry.shape.join(",")}], the ${component} of this model has [${expected.join(",")}]`);
-    renamed.set(plain, name);
-  }
-  if (renamed.size === 0) throw new InputError(`${file.name}: holds no tensors`);
-  return {
-    name: `${file.name} over ${base.name}`,
-    shape: (tensor) => base.shape(tensor),
-    names: () => base.names(),
-    readFloat32: (tensor) => (renamed.has(tensor) ? file.readFloat32(renamed.get(tensor)!) : base.readFloat32(tensor)),
-    async close() {
-      await Promise.all([file.close(), base.close?.()]);
-    },
-  };
-}
-
-/** A name as the base has it, with any prefixes taken off; undefined if it has none such. */
-function plainName(name: string, base: WeightSource): string | undefined {
-  let rest = name;
-  for (;;) {
-    if (base.shape(rest)) return rest;
-    const prefix = PREFIXES.find((p) => rest.startsWith(p));
-    if (prefix === undefined) return undefined;
-    rest = rest.slice(prefix.length);
-  }
 }

@@ -1,0 +1,57 @@
+/** To which part of a Stable Diffusion model a tensor belongs, by its name alone. */
+import { DIFFUSERS_UNET, LDM_UNET } from "./unet.ts";
+import { DIFFUSERS_VAE, LDM_VAE } from "./vae.ts";
+import { OPENCLIP_TEXT, TRANSFORMERS_TEXT } from "./text-encoder.ts";
+
+/** The parts, by the folder names of diffusers. */
+export type Component = "unet" | "text_encoder" | "vae";
+
+/** Whose names: the original code's, diffusers' and transformers', or OpenCLIP's. A few VAE names are the same in the first two and count as diffusers'. */
+export type NameStyle = "CompVis" | "diffusers" | "OpenCLIP";
+
+export interface Located {
+  readonly component: Component;
+  readonly style: NameStyle;
+  /** The name without any prefix, as the patterns of its style know it. */
+  readonly name: string;
+}
+
+/**
+ * What published files put before the names: wrappers of training code (`module.`, `_orig_mod.`), attributes of the LDM model
+ * (`model.diffusion_model.`, `first_stage_model.`, `cond_stage_model.transformer.`) and of its successor (`conditioner.embedders.0.`), of a pipeline (`unet.`), and nesting.
+ */
+const PREFIXES = [
+  "module.", "_orig_mod.", "base_model.", "model.", "state_dict.", "diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.embedders.0.",
+  "transformer.", "unet.", "text_encoder.", "vae.", "clip_l.", "clip_h.",
+] as const;
+
+const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [
+  ["unet", "diffusers", DIFFUSERS_UNET],
+  ["unet", "CompVis", LDM_UNET],
+  ["vae", "diffusers", DIFFUSERS_VAE],
+  ["vae", "CompVis", LDM_VAE],
+  ["text_encoder", "diffusers", TRANSFORMERS_TEXT],
+  ["text_encoder", "OpenCLIP", OPENCLIP_TEXT],
+];
+
+/** Where a tensor belongs, whatever prefixes stand before its name; undefined if it is no part of a Stable Diffusion model. */
+export function locate(name: string): Located | undefined {
+  for (let rest = name; ; ) {
+    for (const [component, style, pattern] of STYLES) if (pattern.test(rest)) return { component, style, name: rest };
+    const prefix = PREFIXES.find((p) => rest.startsWith(p));
+    if (prefix === undefined) return undefined;
+    rest = rest.slice(prefix.length);
+  }
+}
+
+/**
+ * Tensors that training leaves in a checkpoint and that a model does not need: the noise schedule's tables, the VAE's loss network,
+ * optimizer and averaging state, position indices, the image half of a CLIP model.
+ */
+const LEFTOVERS =
+  /^((model\.)?(betas|alphas_cumprod(_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|logvar|lvlb_weights|scale_factor|v_pred|ztsnr)$|(first_stage_model\.)?loss\.|optimizer|lr_scheduler|callbacks\.|loops\.|model_ema\.(decay|num_updates)$|vision_model\.|visual\.|visual_projection\.|(.*\.)?text_projection(\.weight)?$|(.*\.)?logit_scale$|(.*\.)?position_ids$|(.*\.)?attn_mask$|denoiser\.)/;
+
+/** Whether a tensor can be left out without loss. */
+export function isLeftover(name: string): boolean {
+  return LEFTOVERS.test(name);
+}

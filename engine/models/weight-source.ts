@@ -1,0 +1,13 @@
+import type { TensorFile } from "../formats/tensor-file.ts";
+import type { WeightSource } from "./parameters.ts";
+
+/** A tensor file as the weights of a component. */
+export function weightSource(file: TensorFile): WeightSource {
+  return {
+    name: file.name,
+    shape: (tensor) => file.entries.get(tensor)?.shape,
+    names: () => file.entries.keys(),
+    readFloat32: (tensor) => file.readFloat32(tensor),
+    close: () => file.close(),
+  };
+}
