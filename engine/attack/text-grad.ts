@@ -37,9 +37,9 @@ export async function textGrad(session: Session): Promise<void> {
     objective.step({ timestep, draws, noise: random.randn(noiseShape), hyperparameters });
   };
 
+  const pace: Pace = { batch: 1 };
   for (const timestep of schedule.slice(session.finished)) {
-    const first = session.iteration;
-    const loss = await runIterations(session, objective, timestep, first, iterations, () => queue(timestep));
+    const loss = await runIterations(session, objective, pace, timestep, iterations, () => queue(timestep));
     search = await objective.readState();
     const ids = insertTokens(layout, promptIds, likeliestTokens(search.simplex, vocabulary)).filter((id) => id !== tokenizer.eosId);
     session.finished++;
@@ -50,10 +50,15 @@ export async function textGrad(session: Session): Promise<void> {
   }
 }
 
+/** Iterations whose losses are read together; follows the device's speed. */
+interface Pace {
+  batch: number;
+}
+
 /** Queues the iterations of one timestep, reports their losses and returns the mean. */
-async function runIterations(session: Session, objective: Objective, timestep: number, first: number, iterations: number, queue: () => void): Promise<number> {
+async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number> {
   const { signal } = session.options;
-  let batch = 1;
+  const first = session.iteration;
   let queued = 0;
   let reported = 0;
   let sum = 0;
@@ -69,12 +74,12 @@ async function runIterations(session: Session, objective: Objective, timestep: n
     reported += losses.length;
     for (const x of losses) sum += x;
     const now = performance.now();
-    batch = Math.min(KEPT_LOSSES, Math.max(1, Math.round((losses.length * BATCH_MILLISECONDS) / (now - since))));
+    pace.batch = Math.min(KEPT_LOSSES, Math.max(1, Math.round((losses.length * BATCH_MILLISECONDS) / (now - since))));
     since = now;
   };
   while (queued < iterations) {
     signal?.throwIfAborted();
-    const count = Math.min(batch, iterations - queued);
+    const count = Math.min(pace.batch, iterations - queued);
     for (let i = 0; i < count; i++) queue();
     queued += count;
     const next = objective.losses(count);
