@@ -39,7 +39,8 @@ export interface SampleInputs {
   readonly onStep?: (step: number, steps: number, latents: () => Promise<NDArray>) => void | Promise<void>;
 }
 
-const MAX_HISTORY = 4;
+/** PNDM keeps the most: four outputs and the sample. */
+const MAX_HISTORY = 5;
 
 /**
  * The sampling loop on the device: the sample, the model's output and the scheduler's history stay there from the first

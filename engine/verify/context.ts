@@ -22,6 +22,7 @@ export interface VerifySources {
 
 /** What the forms share: the device, the model and variants of it, each opened once. */
 export class VerifyContext {
+  private readonly programs = new Map<string, Program>();
   private readonly models = new Map<string, Promise<StableDiffusion>>();
 
   constructor(readonly sources: VerifySources) {}
@@ -50,26 +51,38 @@ export class VerifyContext {
     return loaded;
   }
 
-  /** Records and runs a graph without weights once; every input is f32 or u32 as its data is. */
+  /**
+   * Runs a graph without weights; every input is f32 or u32 as its data is.
+   * @param key says what `build` records, so that inputs of the same shapes share one program
+   */
   async run(
+    key: string,
     inputs: Readonly<Record<string, { readonly data: HostArray; readonly shape: readonly number[] }>>,
     build: (g: Graph, v: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>,
   ): Promise<Record<string, HostArray>> {
-    const graph = new Graph();
-    const values: Record<string, Value> = {};
-    for (const [name, { data, shape }] of Object.entries(inputs)) values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
-    const program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: "verify" });
-    try {
-      // An input that no output depends on (a gradient that does not see it) is not part of the program.
-      const wanted = Object.entries(inputs).filter(([name]) => program.hasInput(name));
-      program.run(Object.fromEntries(wanted.map(([name, { data }]) => [name, data])));
-      return await program.read();
-    } finally {
-      program.destroy();
+    const full = `${key} ${Object.entries(inputs).map(([name, { shape }]) => `${name} ${shape.join("x")}`).join()}`;
+    let program = this.programs.get(full);
+    if (!program) {
+      const graph = new Graph();
+      const values: Record<string, Value> = {};
+      for (const [name, { data, shape }] of Object.entries(inputs)) values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+      program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: key });
+      this.programs.set(full, program);
     }
+    const used = program;
+    // An input that no output depends on is not part of the program.
+    used.run(Object.fromEntries(Object.entries(inputs).flatMap(([name, { data }]) => (used.hasInput(name) ? [[name, data]] : []))));
+    return used.read();
+  }
+
+  /** Frees the programs of `run`; those of one reference file are of little use to the next. */
+  forgetPrograms(): void {
+    for (const program of this.programs.values()) program.destroy();
+    this.programs.clear();
   }
 
   async destroy(): Promise<void> {
+    this.forgetPrograms();
     for (const model of await Promise.allSettled(this.models.values())) if (model.status === "fulfilled") await model.value.destroy();
     this.models.clear();
   }

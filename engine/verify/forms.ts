@@ -32,7 +32,7 @@ const FORMS: readonly KnownForm[] = [
   { name: "golden_weight_grad", check: weightGrad, fits: (g) => some(g, /^grad\.(unet|text_encoder)\./) },
   { name: "golden_loss_grad", check: lossGrad, fits: (g) => tensors("ids", "x0", "noise")(g) && some(g, /^d_embeds\./) },
   { name: "golden_unet", check: unet, fits: (g) => tensors("ctx")(g) && some(g, /^eps\./) },
-  { name: "golden_vae", check: vae, fits: (g) => some(g, /\.decoded$/) && some(g, /\.mean$/) },
+  { name: "golden_vae", check: vae, fits: (g) => some(g, /\.decoded$/) && some(g, /\.mean$/) && some(g, /\.image$/) },
   { name: "samples", check: samples, fits: tensors("ids.prompt", "ids.empty") },
   { name: "projection", check: projection, fits: (g) => some(g, /\/a$/) && some(g, /\/exact$/) },
   { name: "insertion_layouts", check: insertionLayouts, fits: (g) => Array.isArray(g.json["table"]) && typeof g.json["markers"] === "string" },

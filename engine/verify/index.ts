@@ -33,7 +33,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const all: Row[] = [];
   try {
     for (const [i, file] of paths.entries()) {
-      const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file;
+      const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file.slice(file.lastIndexOf("/") + 1);
       onFile?.(shown, i, paths.length);
       const rows = new Rows(shown, onRow);
       await checkFile(file, rows, context, paths.length === 1);
@@ -57,12 +57,14 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
     const form = formOf(golden);
     if (!form) return rows.failed("", "", `no check for this form of reference; known are ${FORM_NAMES.join(", ")}`);
     await form.check(golden, rows, context);
-    for (const tensor of golden.unused()) rows.failed("", tensor, "no check for this tensor");
+    const why = rows.broken ? "not reached" : "no check for this tensor";
+    for (const tensor of golden.unused()) rows.failed("", tensor, why);
     if (rows.list.length === 0) rows.failed("", "", "holds no case");
   } catch (error) {
     if (error instanceof LetheError && error.name !== "InputError" && error.name !== "GpuError") throw error; // the device, not the reference
     rows.failed("", "", errorMessage(error));
   } finally {
+    context.forgetPrograms();
     await golden.close();
   }
 }

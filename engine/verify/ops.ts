@@ -148,6 +148,6 @@ type AdamArrays = { readonly parameter: Float32Array<ArrayBuffer>; readonly m: F
 export async function adamStep(context: VerifyContext, state: AdamArrays, gradient: Float32Array<ArrayBuffer>, shape: readonly number[], hyper: Float32Array<ArrayBuffer>): Promise<AdamArrays> {
   const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
   const inputs = { parameter: of(state.parameter), m: of(state.m), v: of(state.v), gradient: of(gradient), hyper: { data: hyper, shape: [hyper.length] } };
-  const result = await context.run(inputs, (g, v) => ({ ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!) }));
+  const result = await context.run("adam", inputs, (g, v) => ({ ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!) }));
   return result as AdamArrays;
 }

@@ -30,14 +30,22 @@ export const reference: Form = async (golden, rows, context) => {
   const plan = createSamplerPlan("ddim", { ...model.parts.scheduler, ...ddim }, golden.number("steps", ddim), { eta: golden.number("eta", ddim) });
   rows.compare("ddim", "timesteps", plan.steps.map((s) => s.timestep), golden.numbers("timesteps", ddim), 0, "mismatches");
   const subject: Subject = { golden, rows, context, model, plan, guidance: golden.number("guidance", ddim) };
+  if (golden.has("uncond.text_hidden")) await rows.guard("uncond", "text_hidden", () => checkUnconditional(subject));
   for (const [i, entry] of golden.list("cases").entries()) {
     const c = entry as Case;
     if (typeof c?.index !== "number") throw new FormatError(golden.path, `case ${i} has no "index"`);
     const name = String(c.index);
+    // Each names a tensor and is run alone, so that one failure does not hide the others.
     const checks: readonly [string, (s: Subject, c: Case, name: string) => Promise<void>][] = [["text_hidden", checkText], ["unet.eps", checkUNet], ["grad.token_embeddings", checkGradient], ["ddim.final", checkSample], ["vae.decoded", checkVae], ["classifier", checkClassifiers], ["unlearned", checkUnlearned]];
     for (const [tensor, check] of checks) await rows.guard(name, tensor, () => check(subject, c, name));
   }
 };
+
+async function checkUnconditional({ golden, rows, model }: Subject): Promise<void> {
+  const ids = await golden.ints("uncond.input_ids");
+  rows.compare("uncond", "input_ids", model.tokenizer.encode(golden.text("unconditional_prompt")), ids, 0, "mismatches");
+  rows.compare("uncond", "text_hidden", (await model.encodeText(ids)).data, await golden.floats("uncond.text_hidden"), TOLERANCES.model);
+}
 
 async function checkText({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
   const ids = await golden.ints(`${name}.input_ids`);

@@ -82,9 +82,8 @@ const MEASURES: Readonly<Record<Measure, (a: Numbers, b: Numbers) => number>> = 
 /** Collects the rows of one golden file. */
 export class Rows {
   readonly list: Row[] = [];
-  /** Things the result should say that are not checks. */
-  readonly notes: string[] = [];
-  private readonly seen = new Set<string>();
+  /** A check threw, so that others may not have been reached. */
+  broken = false;
 
   constructor(private readonly file: string, private readonly onRow: (row: Row) => void = () => undefined) {}
 
@@ -113,12 +112,12 @@ export class Rows {
     try {
       await checks();
     } catch (error) {
+      this.broken = true;
       this.failed(name, tensor, errorMessage(error));
     }
   }
 
   private add(row: Row): void {
-    this.seen.add(row.tensor);
     this.list.push(row);
     this.onRow(row);
   }

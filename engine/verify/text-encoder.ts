@@ -1,4 +1,5 @@
 import type { Value } from "../../kernels/kernel.ts";
+import { isObject } from "../formats/file-system.ts";
 import type { Form } from "./context.ts";
 import { TOLERANCES } from "./rows.ts";
 
@@ -27,7 +28,9 @@ export const textEncoder: Form = async (golden, rows, context) => {
     rows.compare(name, "last_hidden_state", last, await golden.floats("last_hidden_state"), TOLERANCES.model);
     if (golden.has("pooler_output")) {
       const hidden = last.length / (batch * length);
-      const end = model.parts.textEncoder.config.vocabularySize - 1;
+      const stated = golden.json["token_ids"];
+      const eos = isObject(stated) ? stated["eos_and_pad"] : undefined;
+      const end = typeof eos === "number" ? eos : model.parts.textEncoder.config.vocabularySize - 1;
       const pooled = Array.from({ length: batch }, (_, b) => {
         const row = ids.subarray(b * length, (b + 1) * length).indexOf(end);
         return [...last.subarray((b * length + row) * hidden, (b * length + row + 1) * hidden)];

@@ -71,6 +71,7 @@ async function targetModel(golden: Golden, context: VerifyContext, model: Stable
     name: weights.name,
     shape: (tensor) => weights.shape(tensor),
     names: () => weights.names(),
+    close: async () => weights.close?.(),
     async readFloat32(tensor) {
       const data = await weights.readFloat32(tensor);
       return parts.some((p) => tensor.includes(p)) ? data.map((x) => x * factor) : data;
