@@ -1,19 +1,21 @@
+import type { Value } from "../../kernels/kernel.ts";
 import { softmax } from "../../kernels/softmax.ts";
 import { openWeights, readConfig, readOptionalConfig } from "../formats/diffusers.ts";
 import { joinPath } from "../formats/file-system.ts";
 import type { RgbImage } from "../formats/image.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
-import { Graph } from "../runtime/graph.ts";
-import { Program } from "../runtime/program.ts";
 import { type NDArray, expectShape, toChannelsLast } from "./array.ts";
 import { foldBatchNorm } from "./batch-norm.ts";
-import { type ResNetConfig, resNet, resNetConfig } from "./classifier.ts";
 import { Config } from "./config.ts";
 import { Layers } from "./layers.ts";
 import { type ModelSource, weightSource } from "./load.ts";
-import { Parameters, lookup } from "./parameters.ts";
+import { Parameters, type WeightPrecision, type WeightSource } from "./parameters.ts";
 import { type Preprocessor, preprocessor } from "./preprocess.ts";
+import { ProgramCache } from "./program-cache.ts";
+import { resNet, resNetConfig } from "./resnet.ts";
+import { vit, vitConfig } from "./vit.ts";
 
 export interface Classification {
   /** The most probable label and its probability. */
@@ -23,19 +25,47 @@ export interface Classification {
   readonly probabilities: Float32Array<ArrayBuffer>;
 }
 
+/** What an architecture has to supply. */
+interface Network {
+  readonly channels: number;
+  readonly labels: readonly string[];
+  /** Normalised pictures [B, H, W, channels] to logits [B, classes]. */
+  readonly record: (layers: Layers, image: Value) => Value;
+}
+
+interface Architecture {
+  readonly network: (config: Config) => Network;
+  /** What the checkpoint's tensors are changed to before the network sees them. */
+  readonly weights?: (source: WeightSource) => WeightSource;
+}
+
+/** By "model_type" of config.json. */
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+  resnet: {
+    network(file) {
+      const config = resNetConfig(file);
+      return { ...config, record: (layers, image) => resNet(layers, config, image) };
+    },
+    weights: foldBatchNorm,
+  },
+  vit: {
+    network(file) {
+      const config = vitConfig(file);
+      return { ...config, record: (layers, image) => vit(layers, config, image) };
+    },
+  },
+};
+
 /** An image classifier on a device, with its own preprocessing. */
 export class ImageClassifier {
-  private readonly programs = new Map<string, Promise<Program>>();
+  private readonly programs: ProgramCache;
 
-  constructor(
-    private readonly device: Device,
-    private readonly config: ResNetConfig,
-    private readonly parameters: Parameters,
-    private readonly prepare: Preprocessor,
-  ) {}
+  constructor(device: Device, private readonly network: Network, private readonly parameters: Parameters, private readonly prepare: Preprocessor, file: TensorFile) {
+    this.programs = new ProgramCache(device, parameters, file);
+  }
 
   get labels(): readonly string[] {
-    return this.config.labels;
+    return this.network.labels;
   }
 
   /** Class number of a label, compared without case. @throws InputError listing close labels if there is none such. */
@@ -58,38 +88,36 @@ export class ImageClassifier {
 
   /** Logits and probabilities [B, classes] for normalised pictures [B, 3, H, W]. @throws ShapeError */
   async run(input: NDArray): Promise<{ logits: Float32Array<ArrayBuffer>; probabilities: Float32Array<ArrayBuffer> }> {
-    expectShape("classifier input", input, [undefined, this.config.channels, undefined, undefined]);
+    expectShape("classifier input", input, [undefined, this.network.channels, undefined, undefined]);
     const [batch, channels, height, width] = input.shape as [number, number, number, number];
-    const key = `classify ${batch}x${height}x${width}`;
-    let program = this.programs.get(key);
-    if (!program) this.programs.set(key, (program = this.make(key, [batch, height, width, channels])));
-    const made = await program;
+    const made = await this.programs.get(`classify ${batch}x${height}x${width}`, (g) => {
+      const logits = this.network.record(new Layers(g, this.parameters), g.input("image", { shape: [batch, height, width, channels], dtype: "f32" }));
+      return { outputs: { logits, probabilities: softmax(g, logits) } };
+    });
     made.run({ image: toChannelsLast(input) });
     const read = await made.read("logits", "probabilities");
     return { logits: read["logits"] as Float32Array<ArrayBuffer>, probabilities: read["probabilities"] as Float32Array<ArrayBuffer> };
   }
 
-  private async make(label: string, shape: readonly number[]): Promise<Program> {
-    const graph = new Graph();
-    const logits = resNet(new Layers(graph, this.parameters), this.config, graph.input("image", { shape, dtype: "f32" }));
-    await this.parameters.load();
-    return Program.create(this.device, graph, { outputs: { logits, probabilities: softmax(graph, logits) }, parameters: lookup(this.parameters), label });
-  }
-
-  async destroy(): Promise<void> {
-    for (const p of await Promise.allSettled(this.programs.values())) if (p.status === "fulfilled") p.value.destroy();
-    this.parameters.destroy();
+  /** Frees its programs and weights and closes its file. */
+  destroy(): Promise<void> {
+    return this.programs.destroy();
   }
 }
 
-/** Opens a classifier folder (config.json, weights, preprocessor_config.json). @throws FormatError or InputError naming the file and field. */
-export async function loadClassifier(device: Device, { files, folder }: ModelSource): Promise<ImageClassifier> {
+/**
+ * Opens a classifier folder (config.json, weights, preprocessor_config.json): ResNetForImageClassification or ViTForImageClassification.
+ * @throws FormatError or InputError naming the file and field.
+ */
+export async function loadClassifier(device: Device, { files, folder }: ModelSource, options: { readonly weights?: WeightPrecision } = {}): Promise<ImageClassifier> {
   const file = joinPath(folder, "config.json");
   const config = Config.of(file, await readConfig(files, folder));
-  const type = config.get("model_type");
-  if (type !== "resnet") throw new InputError(`${file}: "model_type" is ${JSON.stringify(type)}; supported is "resnet"`);
+  const architecture = ARCHITECTURES[config.oneOf("model_type", Object.keys(ARCHITECTURES))]!;
+  const network = architecture.network(config);
   const settings = (await readOptionalConfig(files, folder, "preprocessor_config.json")) ?? {};
-  const weights = foldBatchNorm(weightSource(await openWeights(files, folder)));
   const prepare = preprocessor(Config.of(joinPath(folder, "preprocessor_config.json"), settings));
-  return new ImageClassifier(device, resNetConfig(config), new Parameters("classifier", device, weights), prepare);
+  const weights = await openWeights(files, folder);
+  const stored = weightSource(weights);
+  const parameters = new Parameters("classifier", device, architecture.weights?.(stored) ?? stored, options.weights);
+  return new ImageClassifier(device, network, parameters, prepare, weights);
 }

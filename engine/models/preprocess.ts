@@ -30,12 +30,17 @@ export function preprocessor(config: Config): Preprocessor {
   return (image) => normalizeImage(cropped(resized(image)), rescale, mean, std);
 }
 
+/** CLIP's files of before 2023 give `size` as one number, which is the shortest edge's (`default_to_square=False`), not the square's as elsewhere. */
+function isClip(config: Config): boolean {
+  return [config.get("image_processor_type"), config.get("feature_extractor_type")].some((type) => typeof type === "string" && type.startsWith("CLIP"));
+}
+
 type Step = (image: RgbImage) => RgbImage;
 
 function sizeOf(config: Config, name: string): { shortestEdge: number } | { height: number; width: number } | undefined {
   const value = config.get(name);
   if (value === undefined || value === null) return undefined;
-  if (typeof value === "number") return { height: value, width: value };
+  if (typeof value === "number") return name === "size" && isClip(config) ? { shortestEdge: value } : { height: value, width: value };
   const fields = Config.of(`${config.file}: "${name}"`, value);
   return fields.get("shortest_edge") !== undefined ? { shortestEdge: fields.size("shortest_edge") } : { height: fields.size("height"), width: fields.size("width") };
 }

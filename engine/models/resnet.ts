@@ -2,6 +2,7 @@ import { averagePool } from "../../kernels/average-pool.ts";
 import { maxPool } from "../../kernels/max-pool.ts";
 import { relu } from "../../kernels/activation.ts";
 import { ShapeError, type Value, formatType } from "../../kernels/kernel.ts";
+import { readLabels } from "../formats/diffusers.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Config } from "./config.ts";
 import type { Layers } from "./layers.ts";
@@ -21,12 +22,6 @@ const BOTTLENECK_REDUCTION = 4;
 
 /** From a Hugging Face ResNetConfig. @throws InputError naming the field. */
 export function resNetConfig(config: Config): ResNetConfig {
-  const labels = config.get("id2label");
-  if (typeof labels !== "object" || labels === null) throw new InputError(`${config.file}: "id2label" must map class numbers to labels`);
-  const byId = labels as Record<string, unknown>;
-  const count = Object.keys(byId).length;
-  const list = Array.from({ length: count }, (_, i) => byId[String(i)]);
-  if (count === 0 || list.some((l) => typeof l !== "string")) throw new InputError(`${config.file}: "id2label" must name the classes 0 to ${count - 1}`);
   const hiddenSizes = config.sizes("hidden_sizes");
   const depths = config.sizes("depths");
   if (depths.length !== hiddenSizes.length) throw new InputError(`${config.file}: "depths" has ${depths.length} stages, "hidden_sizes" ${hiddenSizes.length}`);
@@ -39,7 +34,7 @@ export function resNetConfig(config: Config): ResNetConfig {
     bottleneck: config.oneOf("layer_type", ["basic", "bottleneck"], "bottleneck") === "bottleneck",
     downsampleInFirstStage: config.flag("downsample_in_first_stage", false),
     downsampleInBottleneck: config.flag("downsample_in_bottleneck", false),
-    labels: list as string[],
+    labels: readLabels(config.file, { id2label: config.get("id2label") }),
   };
 }
 
