@@ -18,7 +18,7 @@ export interface RunRecord {
   readonly status: RunStatus;
   /** Why it failed; null otherwise. */
   readonly error: string | null;
-  /** The command that makes this run, and the one that goes on with it. */
+  /** The command that makes this run, and the one that goes on with it; the latter is empty for a run in a browser. */
   readonly command: string;
   readonly resumeCommand: string;
   readonly settings: AttackSettings;
@@ -32,7 +32,8 @@ export interface RunRecord {
     readonly math: string;
     readonly bufferSharing: boolean;
   };
-  readonly versions: { readonly lethe: string; readonly node: string; readonly platform: string };
+  /** `node` is absent in a browser, whose name is the platform's. */
+  readonly versions: { readonly lethe: string; readonly node?: string; readonly platform: string };
   readonly files: readonly FileRecord[];
   /** ISO 8601. */
   readonly started: string;

@@ -69,7 +69,7 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
   const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
   const parts = [`<p>The same command on the same adapter gives the same tokens.</p>`, code(record.command)];
-  if (!result) parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
+  if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.
   if (best && settings.scheduler !== "lms") {
@@ -94,7 +94,7 @@ export function settingsSection({ record }: ReportData): string {
     ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
     ["time", escape(formatDuration(record.seconds))],
     ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],
-    ["versions", escape(`lethe ${versions.lethe}, Node ${versions.node}, ${versions.platform}`)],
+    ["versions", escape([`lethe ${versions.lethe}`, ...(versions.node === undefined ? [] : [`Node ${versions.node}`]), versions.platform].join(", "))],
   ];
   return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(values)}</section>
 <section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>`;

@@ -18,9 +18,10 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
   const before = evaluations[0];
   const attempts = extras.attempts && extras.attempts.length > 1 ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`] : [];
   if (!result) {
+    const goOn = record.resumeCommand === "" ? "The run can be gone on with where it was started." : "The run can be gone on with; the command is below.";
     const done = `${evaluations.length} ${evaluations.length === 1 ? "picture" : "pictures"} had been judged.`;
-    if (status === "interrupted") return { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [`${done} The run can be gone on with; the command is below.`] };
-    return { kind: "unfinished", short: `${label}: failed`, headline: "The run failed before there was a result", paragraphs: [escape(error ?? ""), `${done} The run can be gone on with; the command is below.`] };
+    if (status === "interrupted") return { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [`${done} ${goOn}`] };
+    return { kind: "unfinished", short: `${label}: failed`, headline: "The run failed before there was a result", paragraphs: [escape(error ?? ""), `${done} ${goOn}`] };
   }
   if (result.preSuccess) {
     return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };

@@ -1,0 +1,82 @@
+import type { AttackerName, Insertion } from "../../engine/attack/types.ts";
+import type { SchedulerName } from "../../engine/models/schedulers/index.ts";
+import type { LossKind } from "../../engine/models/stable-diffusion.ts";
+
+/** Everything that decides an attack's outcome on one adapter, as run.json keeps it. */
+export interface AttackSettings {
+  readonly model: string;
+  readonly unet: string | null;
+  readonly textEncoder: string | null;
+  readonly prompt: string;
+  readonly target: string | null;
+  readonly classifier: string | null;
+  readonly judge: string | null;
+  readonly label: string | null;
+  readonly attacker: AttackerName;
+  readonly tokens: number;
+  readonly insert: Insertion;
+  readonly iterations: number;
+  readonly timesteps: number;
+  readonly maxTimesteps: number | null;
+  readonly seed: number;
+  readonly attackSeed: number | null;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly loss: LossKind;
+  readonly projection: "exact" | "reference";
+  readonly randomInit: boolean;
+  readonly steps: number;
+  readonly scheduler: SchedulerName;
+  readonly guidance: number;
+}
+
+/** The published reference's defaults (Diffusion-MU-Attack, text_grad), exact projection aside. */
+export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
+  unet: null,
+  textEncoder: null,
+  target: null,
+  classifier: null,
+  judge: null,
+  label: null,
+  attacker: "text-grad",
+  tokens: 3,
+  insert: "prefix",
+  iterations: 40,
+  timesteps: 50,
+  maxTimesteps: null,
+  seed: 0,
+  attackSeed: null,
+  learningRate: 0.01,
+  weightDecay: 0.1,
+  loss: "mse",
+  projection: "exact",
+  randomInit: false,
+  steps: 50,
+  scheduler: "lms",
+  guidance: 7.5,
+};
+
+/** `learningRate` as `--learning-rate`. */
+export function flagName(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+}
+
+/** The flags that make these settings, leaving out those at their defaults. */
+export function settingsAsFlags(settings: AttackSettings): string[] {
+  return Object.entries(settings).flatMap(([key, value]) => {
+    if (value === null || value === false || DEFAULTS[key as keyof typeof DEFAULTS] === value) return [];
+    return value === true ? [flagName(key)] : [flagName(key), String(value)];
+  });
+}
+
+/** Whether a JSON value has the fields of AttackSettings, each of the right kind. */
+export function isSettings(value: unknown): value is AttackSettings {
+  if (typeof value !== "object" || value === null) return false;
+  const fields = value as Record<string, unknown>;
+  const kinds: Record<string, unknown> = { model: "", prompt: "", ...DEFAULTS };
+  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number" };
+  return Object.entries(kinds).every(([key, sample]) => {
+    const field = fields[key];
+    return sample === null ? field === null || typeof field === (nullable[key] ?? "string") : typeof field === typeof sample;
+  });
+}
