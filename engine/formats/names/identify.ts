@@ -40,7 +40,7 @@ export function identify(file: TensorFile, groups: Groups): Identity {
   if (other?.[0] === "a ControlNet") return { kind: "other", description: other[0], version };
   if (groups.lowRank.size > 0) return { kind: "low-rank", description: describeLowRank(file, groups, version), version };
   if (components.has("unet") && (components.has("vae") || components.has("text_encoder"))) {
-    const parts = [...components.values()].map((group) => componentName(group.component));
+    const parts = (["unet", "text_encoder", "vae"] as const).filter((c) => components.has(c)).map(componentName);
     const style = components.get("unet")!.style;
     const ema = groups.ema.size > 0 ? "; the UNet also as averaged (EMA) weights" : "";
     return { kind: "checkpoint", description: `a single-file checkpoint${of} (${styleName(style)}: ${parts.join(", ")}${ema})`, version };

@@ -82,7 +82,8 @@ function flatten(path: string): string {
 /** Puts the dots back where the map of UNet names looks for them. */
 function unflattenLdm(flat: string): string {
   return flat
-    .replace(/^(input_blocks|output_blocks)_(\d+)_(\d+)_/, "$1.$2.$3.")
-    .replace(/^(middle_block|time_embed|out)_(\d+)(_|$)/, (_, block: string, at: string, end: string) => `${block}.${at}${end && "."}`)
+    .replace(/^(input_blocks|output_blocks)_(\d+)_(\d+)(?=_|$)/, "$1.$2.$3")
+    .replace(/^(middle_block|time_embed|out)_(\d+)(?=_|$)/, "$1.$2")
+    .replace(/^((?:input_blocks|output_blocks|middle_block)[.\d]+)_/, "$1.")
     .replace(/(in_layers|out_layers|emb_layers)_(\d+)$/, "$1.$2");
 }
