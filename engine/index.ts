@@ -29,8 +29,9 @@ export { ATTACKERS, INSERTIONS } from "./attack/types.ts";
 export type { AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, Insertion, Judge, Judgement, SamplingOptions } from "./attack/types.ts";
 
 export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
+export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";
 export type { ByteSource } from "./formats/byte-source.ts";
-export { imagesToTensor, tensorToImages, type RgbImage } from "./formats/image.ts";
+export { imagesToTensor, rgbaPixels, tensorToImages, type RgbImage } from "./formats/image.ts";
 export { decodePng, encodePng, readPngTexts } from "./formats/png.ts";
 export { openTensorPath } from "./formats/open.ts";
 export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";

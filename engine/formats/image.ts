@@ -91,3 +91,14 @@ export function centerCrop(image: RgbImage, width: number, height: number, round
 export function requireSize(file: string, image: RgbImage, width: number, height: number): void {
   if (image.width !== width || image.height !== height) throw new FormatError(file, `is ${image.width}x${image.height} pixels, expected ${width}x${height}`);
 }
+
+/** The picture as a canvas takes it: R G B and full opacity, 4 * width * height bytes. */
+export function rgbaPixels({ data, width, height }: RgbImage): Uint8ClampedArray<ArrayBuffer> {
+  const out = new Uint8ClampedArray(width * height * 4).fill(255);
+  for (let from = 0, to = 0; from < data.length; from += 3, to += 4) {
+    out[to] = data[from]!;
+    out[to + 1] = data[from + 1]!;
+    out[to + 2] = data[from + 2]!;
+  }
+  return out;
+}

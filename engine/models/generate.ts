@@ -2,7 +2,7 @@ import { type RgbImage, tensorToImages } from "../formats/image.ts";
 import { manualSeed } from "../runtime/random.ts";
 import type { NDArray } from "./array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
-import { Sampler } from "./sampler.ts";
+import { type SampleInputs, Sampler } from "./sampler.ts";
 import { type SchedulerName, createSamplerPlan, pipelineSchedulerConfig, schedulerNameOf } from "./schedulers/index.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
@@ -30,8 +30,11 @@ export interface GenerateOptions {
   /** Safe Latent Diffusion, needs guidance above 1. */
   readonly sld?: SldStrength | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Called when a step of one batch has been queued; `done` of `total` over all batches. */
-  readonly onStep?: ((done: number, total: number) => void) | undefined;
+  /**
+   * Called when a step of one batch has been queued; `done` of `total` over all batches. A promise is waited for.
+   * @param latents reads the batch's latents as they are now, [batch, C, h, w], e.g. to decode a preview
+   */
+  readonly onStep?: ((done: number, total: number, latents: () => Promise<NDArray>) => void | Promise<void>) | undefined;
 }
 
 export interface GeneratedImage {
@@ -93,8 +96,8 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   for (let start = 0; start < count; start += batch) {
     const part = seeds.slice(start, start + batch);
     const before = (start / batch) * stepsPerBatch;
-    const latents = await sample(model, settings, plan, part, async (step) => {
-      options.onStep?.(before + step, total);
+    const latents = await sample(model, settings, plan, part, async (step, _steps, now) => {
+      await options.onStep?.(before + step, total, now);
       // Waiting now and then keeps the queue short, the progress true and an interruption quick.
       if (step % 2 === 0) await model.device.settle();
       options.signal?.throwIfAborted();
@@ -107,7 +110,7 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   return images;
 }
 
-async function sample(model: StableDiffusion, settings: GenerateSettings, plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: (step: number) => Promise<void>): Promise<NDArray> {
+async function sample(model: StableDiffusion, settings: GenerateSettings, plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>): Promise<NDArray> {
   const [height, width] = model.latentSize(settings.height, settings.width);
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));
