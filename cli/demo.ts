@@ -109,7 +109,7 @@ function attemptOf(json: Pick<AttackJson, "prompt" | "success" | "preSuccess" | 
 
 async function drawOriginal(context: Context, settings: AttackSettings): Promise<NonNullable<ReportExtras["originalModel"]>> {
   const model = await openModel(context, { model: settings.model });
-  const { judge, classifier } = await openJudge(model.device, settings);
+  const { judge, classifier } = await openJudge(context, model.device, settings);
   const { prompt, seed, steps, scheduler, guidance } = settings;
   const [picture] = await context.withProgress("original model", (progress) =>
     generate(model, { prompt, seed, steps, scheduler, guidance, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { attackCommand } from "./attack.ts";
 import { addGlobalOptions } from "./context.ts";
 import { demoCommand } from "./demo.ts";
+import { doctorCommand } from "./doctor.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { tokenizeCommand } from "./tokenize.ts";
@@ -17,6 +18,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [demoCommand, generateCommand, attackCommand, inspectCommand, tokenizeCommand, verifyCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand]) add(program);
   return program;
 }

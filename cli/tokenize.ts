@@ -4,9 +4,9 @@ import { joinPath } from "../engine/formats/file-system.ts";
 import { Config } from "../engine/models/config.ts";
 import { loadTokenizer } from "../engine/models/load.ts";
 import { textEncoderConfig } from "../engine/models/text-encoder.ts";
-import { modelSource } from "../engine/platform/model-source-node.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
-import { action } from "./context.ts";
+import { action, type Context } from "./context.ts";
+import { MODEL_NAMES, resolveModel } from "./model-source.ts";
 import { formatTable, quoted } from "./table.ts";
 
 interface TokenizeOptions {
@@ -18,11 +18,11 @@ export function tokenizeCommand(program: Command): void {
   program
     .command("tokenize")
     .description("show the token ids and pieces of a prompt")
-    .requiredOption("--model <model>", "emoji (bundled) or a folder in diffusers layout")
+    .requiredOption("--model <model>", MODEL_NAMES)
     .requiredOption("--prompt <prompt>", "the text")
     .action(
       action<TokenizeOptions>(async (options, context) => {
-        const tokenizer = await openTokenizer(options.model);
+        const tokenizer = await openTokenizer(options.model, context);
         const { ids, tokenCount, dropped } = tokenizer.encodeFully(options.prompt);
         const kept = tokenizer.tokenize(options.prompt).slice(0, tokenCount - dropped.length);
         const pieces = tokenizer.pieces(kept);
@@ -38,8 +38,8 @@ export function tokenizeCommand(program: Command): void {
 }
 
 /** The tokenizer of a model folder, cut to the length its text encoder takes. @throws FormatError, InputError, TokenizerError */
-async function openTokenizer(model: string): Promise<Tokenizer> {
-  const { files, folder } = modelSource(model);
+async function openTokenizer(model: string, context: Context): Promise<Tokenizer> {
+  const { files, folder } = await resolveModel(model, context, { components: ["text_encoder", "tokenizer"], weights: false });
   const index = await readDiffusersFolder(files, folder);
   const text = requireComponent(index, "text_encoder").folder;
   const { maxLength } = textEncoderConfig(Config.of(joinPath(text, "config.json"), await readConfig(files, text)));

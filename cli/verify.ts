@@ -53,10 +53,16 @@ function number(value: number, measure: Row["measure"]): string {
   return measure === "mismatches" || measure === "levels" ? String(value) : value.toExponential(2);
 }
 
+/** Error in units of the tolerance. */
+function ratio({ error, tolerance }: Row): number {
+  if (error === null) return Infinity;
+  if (tolerance > 0) return error / tolerance;
+  return error > 0 ? Infinity : 0;
+}
+
 /** How many rows passed, and which came nearest to its tolerance or went furthest over it. */
 function summarise({ rows }: VerifyResult, seconds: number, adapter: string | undefined): string {
   const failed = rows.filter((r) => !r.ok);
-  const ratio = (r: Row): number => (r.error === null ? Infinity : r.tolerance > 0 ? r.error / r.tolerance : r.error > 0 ? Infinity : 0);
   const worst = rows.reduce((a, b) => (ratio(b) > ratio(a) ? b : a));
   const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ${worst.error === null ? (worst.note ?? "not computed") : `${number(worst.error, worst.measure)} of ${number(worst.tolerance, worst.measure)}`}`;
   return `${rows.length - failed.length} of ${rows.length} checks within tolerance${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;

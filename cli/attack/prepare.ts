@@ -2,9 +2,9 @@ import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
 import { createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../../engine/models/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
-import { modelSource, resolvePath } from "../../engine/platform/model-source-node.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
+import { resolveModel, resolveWeights } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
@@ -24,14 +24,14 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   await requireWritableFolder(out);
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
   const model = await openModel(context, { model: settings.model, ...(settings.unet !== null && { unet: settings.unet }), ...(settings.textEncoder !== null && { textEncoder: settings.textEncoder }) });
-  const judge = await openJudge(model.device, settings);
+  const judge = await openJudge(context, model.device, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
   checkSettings(model, attackOptions(settings, { judge, target }));
   const files = await recordFiles([
-    { role: "model", path: modelSource(settings.model).folder },
-    ...(settings.unet === null ? [] : [{ role: "unet overlay", path: resolvePath(settings.unet) }]),
-    ...(settings.textEncoder === null ? [] : [{ role: "text_encoder overlay", path: resolvePath(settings.textEncoder) }]),
+    { role: "model", path: (await resolveModel(settings.model, context)).folder },
+    ...(settings.unet === null ? [] : [{ role: "unet overlay", path: await resolveWeights(settings.unet, context) }]),
+    ...(settings.textEncoder === null ? [] : [{ role: "text_encoder overlay", path: await resolveWeights(settings.textEncoder, context) }]),
     { role: "judge", path: judge.folder },
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);

@@ -12,7 +12,7 @@ import { Program } from "../../engine/runtime/program.ts";
 import { byteLength, f32 } from "../../kernels/kernel.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { checkOp, normals, relativeError } from "../support/op-test.ts";
-import { groupNorm64 } from "../ops/reference-norm.ts";
+import { groupNorm64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 test("group norm of a picture in three uneven parts is that of the whole", () =>
   checkOp({

@@ -9,7 +9,7 @@ import { transpose } from "../../kernels/transpose.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { type OpInput, type OpSpec, checkOp } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
-import { type AttentionSettings, attentionGradientReference, attentionReference } from "./reference-attention.ts";
+import { type AttentionSettings, attentionGradientReference, attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
 
 interface Case extends AttentionSettings {
   readonly name: string;

@@ -8,7 +8,7 @@ import { f32 } from "../../kernels/kernel.ts";
 import { linearCombination, linearCombinationKernel } from "../../kernels/linear-combination.ts";
 import { type Array64, checkOp, normals } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
-import { activations, geglu64, map64 } from "./reference-norm.ts";
+import { activations, geglu64, map64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 function size(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1);

@@ -3,7 +3,7 @@ import { conv2d } from "../../kernels/conv2d.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { checkOp } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
-import { activation64, conv2d64, matmul64, zip64 } from "./reference-gemm.ts";
+import { activation64, conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 
 const shapes = [
   { m: 1, k: 4, n: 4 },

@@ -7,7 +7,7 @@ import { argmax } from "../../kernels/argmax.ts";
 import { type Attributes, type Capabilities, type Kernel, type Recorder, type Value, f32 } from "../../kernels/kernel.ts";
 import { checkOp } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
-import { groupNorm64, layerNorm64, softmax64 } from "./reference-norm.ts";
+import { groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 // One pixel per batch entry, 1, 3, 5, 10 channels a group, odd channel counts, groups above and below the size that takes two steps.
 const groupNormCases: { shape: number[]; groups: number; silu: boolean; mean?: number }[] = [

@@ -8,19 +8,12 @@ import { SLD_PARAMETERS, SLD_STRENGTHS } from "../../engine/models/guidance.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { finish } from "../support/device.ts";
 import { floats, readFixture, readJson, relativeL2 } from "../support/fixtures.ts";
+import { adamReference, projectionReference } from "../../engine/verify/self-test/reference/optimizer.ts";
 import { type Array64, checkOp, normals } from "../support/op-test.ts";
 import { refused } from "../support/refused.ts";
 import { runOp } from "../support/run-op.ts";
 
 const golden = readFixture("optimizer/optimizer.safetensors");
-
-/** One step in float64, straight from torch.optim.Adam's documentation. */
-function adamReference(p: Float64Array, gradient: Float64Array, m: Float64Array, v: Float64Array, step: number, lr: number, weightDecay: number): Float64Array[] {
-  const g = gradient.map((d, i) => d + weightDecay * p[i]!);
-  const nextM = m.map((a, i) => 0.9 * a + 0.1 * g[i]!);
-  const nextV = v.map((a, i) => 0.999 * a + 0.001 * g[i]! ** 2);
-  return [p.map((a, i) => a - (lr * (nextM[i]! / (1 - 0.9 ** step))) / (Math.sqrt(nextV[i]! / (1 - 0.999 ** step)) + 1e-8)), nextM, nextV];
-}
 
 for (const [shape, step, lr, weightDecay] of [[[3, 1000], 1, 0.01, 0.1], [[5, 37], 7, 0.05, 0], [[1], 400, 1e-3, 0.01]] as const) {
   const name = `adam ${shape.join("x")} step ${step}`;
@@ -84,20 +77,6 @@ test("adam follows the reference attack's trace", async () => {
     parameter = stepOf("trace/proj", i); // the whole rows are projected; the fixture holds their first 64 columns
   }
 });
-
-/** The true projection, in float64, by sorting (Held, Wolfe and Crowder 1974); relative to the maximum, or 1 would be lost beside 1e30. */
-function projectionReference(values: Float32Array): Float64Array {
-  const top = values.reduce((a, b) => Math.max(a, b));
-  const row = Float64Array.from(values, (a) => a - top);
-  const sorted = row.toSorted().toReversed();
-  let sum = 0;
-  let mu = 0;
-  sorted.forEach((a, i) => {
-    sum += a;
-    if (a > (sum - 1) / (i + 1)) mu = (sum - 1) / (i + 1);
-  });
-  return row.map((a) => Math.max(a - mu, 0));
-}
 
 async function project(rows: readonly Float32Array[], projection: Projection): Promise<Float32Array[]> {
   const columns = rows[0]!.length;

@@ -12,7 +12,7 @@ import { checkOp } from "../support/op-test.ts";
 import { refused } from "../support/refused.ts";
 import { runOp } from "../support/run-op.ts";
 import { finish } from "../support/device.ts";
-import { averagePoolReference, concatReference, layoutReference, maxPoolReference, upsampleReference, windowReference } from "./reference-spatial.ts";
+import { averagePoolReference, concatReference, layoutReference, maxPoolReference, upsampleReference, windowReference } from "../../engine/verify/self-test/reference/spatial.ts";
 
 const upsampleCases: readonly [readonly [number, number, number, number], readonly [number, number] | undefined][] = [
   [[2, 5, 7, 20], undefined],

@@ -6,19 +6,13 @@ import { scatterRows } from "../../kernels/gather-rows.ts";
 import { gatherRows, scatterIds } from "../../kernels/slots.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { finish } from "../support/device.ts";
+import { gatherReference } from "../../engine/verify/self-test/reference/tokens.ts";
 import { floats, readFixture, relativeL2 } from "../support/fixtures.ts";
-import { type Array64, checkOp, normals } from "../support/op-test.ts";
+import { checkOp, normals } from "../support/op-test.ts";
 import { refused } from "../support/refused.ts";
 import { runOp } from "../support/run-op.ts";
 
 const random = (n: number): number => Math.floor(Math.random() * n);
-
-function gatherReference(table: Array64, ids: Array64, shape: readonly number[]): Array64 {
-  const hidden = table.shape[table.shape.length - 1]!;
-  const data = new Float64Array(ids.data.length * hidden);
-  ids.data.forEach((id, i) => data.set(table.data.subarray(id * hidden, (id + 1) * hidden), i * hidden));
-  return { shape, data };
-}
 
 for (const [vocabulary, hidden, ids] of [[100, 32, [2, 37]], [11, 5, [7]], [1, 4, [3]]] as const) {
   const name = `embedding of ${ids.join("x")} ids in ${vocabulary}x${hidden}`;

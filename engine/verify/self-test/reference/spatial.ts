@@ -1,5 +1,5 @@
 /** Plain float64 references of the spatial ops: loops over the definition. Images are [batch, height, width, channels]. */
-import type { Array64 } from "../support/op-test.ts";
+import type { Array64 } from "../array64.ts";
 
 type Dims4 = [number, number, number, number];
 

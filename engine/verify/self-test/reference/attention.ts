@@ -1,4 +1,4 @@
-import type { Array64 } from "../support/op-test.ts";
+import type { Array64 } from "../array64.ts";
 
 export interface AttentionSettings {
   readonly heads: number;

@@ -1,6 +1,6 @@
-import type { FusedActivation } from "../../kernels/gemm.ts";
-import type { Array64 } from "../support/op-test.ts";
-import { erf } from "./reference-norm.ts";
+import type { FusedActivation } from "../../../../kernels/gemm.ts";
+import type { Array64 } from "../array64.ts";
+import { erf } from "./norm.ts";
 
 /** a [..., M, K] times b [K, N] or [..., K, N], or with transposeB [.., N, K], in float64. */
 export function matmul64(a: Array64, b: Array64, transposeB: boolean): Array64 {

@@ -1,4 +1,4 @@
-import type { Array64 } from "../support/op-test.ts";
+import type { Array64 } from "../array64.ts";
 
 // Plain float64 versions of the norm, activation and row ops, written from their definitions.
 

@@ -1,0 +1,79 @@
+import type { Command } from "commander";
+import { KERNELS } from "../kernels/index.ts";
+import type { Device } from "../engine/runtime/device.ts";
+import { type SelfTestRow, selfTest } from "../engine/verify/self-test/index.ts";
+import { type Context, action } from "./context.ts";
+import { EXIT } from "./errors.ts";
+import { formatBytes, formatTable } from "./table.ts";
+import { VERSION } from "./version.ts";
+import { webgpuVersion } from "./webgpu-version.ts";
+
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+export function doctorCommand(program: Command): void {
+  program
+    .command("doctor")
+    .description("show the adapter, its limits and features, and test every kernel on it against plain CPU references")
+    .action(action((_options, context) => run(context)));
+}
+
+async function run(context: Context): Promise<number> {
+  const device = await context.device();
+  const about = describe(device);
+  const rows = await context.withProgress("self-test", (progress) => selfTest(device, (row, done, total) => progress.update(done / total, row.name)));
+  const failed = rows.filter((r) => !r.ok);
+  const covered = new Set(rows.flatMap((r) => r.kernels));
+  const computing = KERNELS.filter((k) => !k.view); // a view runs nothing
+  const untested = computing.map((k) => k.name).filter((name) => !covered.has(name));
+  const ok = failed.length === 0 && untested.length === 0;
+  const lines = [
+    ...Object.entries(about.facts).map(([name, value]) => `${name.padEnd(10)} ${value}`),
+    "limits",
+    ...LIMITS.map((name) => `  ${name} ${about.limits[name]}`),
+    "",
+    table(rows),
+    "",
+    `${rows.length - failed.length} of ${rows.length} checks passed, ${computing.length - untested.length} of ${computing.length} kernels`,
+    ...(untested.length > 0 ? [`not tested: ${untested.join(", ")}`] : []),
+  ];
+  context.result({ ok, ...about, selfTest: rows, untested, peakBytes: device.usage.peakBytes }, lines.join("\n"));
+  return ok ? EXIT.done : EXIT.failed;
+}
+
+interface About {
+  readonly facts: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<(typeof LIMITS)[number], number>>;
+  readonly features: readonly string[];
+}
+
+function describe(device: Device): About {
+  const { info, capabilities, limits } = device;
+  const sizes = info.subgroupMinSize === info.subgroupMaxSize ? String(info.subgroupMinSize) : `${info.subgroupMinSize} to ${info.subgroupMaxSize}`;
+  return {
+    facts: {
+      adapter: device.description,
+      driver: info.description,
+      vendor: [info.vendor, info.architecture, info.device].filter(Boolean).join(" "),
+      kind: info.software ? "software (runs on the CPU)" : "hardware",
+      subgroups: device.features.includes("subgroups") ? `${sizes} lanes${capabilities.subgroupSize ? "" : " (not fixed: shaders do not rely on it)"}` : "none",
+      features: device.features.join(", ") || "none",
+      memory: `buffers to ${formatBytes(limits.maxBufferSize)}, bindings to ${formatBytes(limits.maxStorageBufferBindingSize)}`,
+      versions: `lethe ${VERSION}, webgpu ${webgpuVersion()}, Node ${process.versions.node}, ${process.platform} ${process.arch}`,
+    },
+    limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as About["limits"],
+    features: device.features,
+  };
+}
+
+function table(rows: readonly SelfTestRow[]): string {
+  const columns = [{ title: "check" }, { title: "" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "ms", right: true }, { title: "" }];
+  const number = (x: number | null): string => (x === null ? "-" : x === 0 ? "0" : x.toExponential(1));
+  return formatTable(columns, rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", number(r.error), number(r.tolerance), r.milliseconds.toFixed(1), r.note]));
+}

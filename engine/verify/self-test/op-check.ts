@@ -1,0 +1,154 @@
+import { type DType, type Recorder, type Shape, type Value, elementCount } from "../../../kernels/kernel.ts";
+import { gradients } from "../../runtime/autodiff.ts";
+import type { Device } from "../../runtime/device.ts";
+import { Graph } from "../../runtime/graph.ts";
+import { type HostArray, Program } from "../../runtime/program.ts";
+import type { Array64 } from "./array64.ts";
+
+export interface OpInput {
+  readonly shape: Shape;
+  readonly dtype?: Extract<DType, "f32" | "u32">;
+  /** Without it: fresh normal numbers times `scale`. */
+  readonly data?: ArrayLike<number>;
+  readonly scale?: number;
+}
+
+/** An op, what it is given, and what it should give. */
+export interface OpSpec {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, OpInput>>;
+  readonly build: (g: Recorder, v: Readonly<Record<string, Value>>) => Value | readonly Value[];
+  readonly reference: (x: Readonly<Record<string, Array64>>) => Array64 | readonly Array64[];
+  /** Inputs whose gradient on the device is compared with finite differences of the reference. */
+  readonly gradients?: readonly string[];
+  readonly forwardTolerance?: number;
+  readonly gradientTolerance?: number;
+}
+
+/** One tensor compared. */
+export interface OpComparison {
+  /** "output 0", "gradient of x". */
+  readonly tensor: string;
+  /** Relative L2 error; Infinity if a value is not a number. */
+  readonly error: number;
+  readonly tolerance: number;
+  /** Where the two differ most, in words. */
+  readonly worst: string;
+}
+
+export interface OpResult {
+  readonly comparisons: readonly OpComparison[];
+  /** Names of the kernels that ran. */
+  readonly kernels: ReadonlySet<string>;
+  /** Of the device's run, compilation not included. */
+  readonly milliseconds: number;
+}
+
+/** Relative L2 error ||a - b|| / ||b||; the absolute norm of a where b is all zero. @throws Error for different lengths */
+export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) throw new Error(`${a.length} elements compared with ${b.length}`);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < a.length; i++) {
+    difference += (a[i]! - b[i]!) ** 2;
+    norm += b[i]! ** 2;
+  }
+  const error = norm > 0 ? Math.sqrt(difference / norm) : Math.sqrt(difference);
+  return Number.isNaN(error) ? Infinity : error;
+}
+
+/** Fresh standard normal numbers, rounded to float32 so that device and reference see the same. */
+export function normals(count: number, scale = 1): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(count);
+  for (let i = 0; i < count; i++) out[i] = scale * Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  return out;
+}
+
+function asList<T>(x: T | readonly T[]): readonly T[] {
+  return Array.isArray(x) ? (x as readonly T[]) : [x as T];
+}
+
+const MAX_DIFFERENCES = 192; // elements differenced per input; a fresh choice each time when there are more
+
+/**
+ * Runs an op on the device with poisoned memory and compares its outputs with the reference
+ * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4).
+ * @throws Error for a spec that contradicts itself; whatever the device reports
+ */
+export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
+  const host: Record<string, HostArray> = {};
+  const exact: Record<string, Array64> = {};
+  const graph = new Graph();
+  const values: Record<string, Value> = {};
+  for (const [name, input] of Object.entries(spec.inputs)) {
+    const dtype = input.dtype ?? "f32";
+    const count = elementCount(input.shape);
+    const data = dtype === "u32" ? Uint32Array.from(input.data ?? new Array<number>(count).fill(0)) : input.data ? Float32Array.from(input.data) : normals(count, input.scale);
+    if (data.length !== count) throw new Error(`${spec.name}: input ${name} has ${data.length} numbers for [${input.shape.join(",")}]`);
+    host[name] = data;
+    exact[name] = { shape: input.shape, data: Float64Array.from(data) };
+    values[name] = graph.input(name, { shape: input.shape, dtype });
+  }
+  const outputs = asList(spec.build(graph, values));
+  const wanted = spec.gradients ?? [];
+  const program: Record<string, Value> = {};
+  outputs.forEach((v, i) => (program[`output ${i}`] = v));
+  let cotangent: Float32Array<ArrayBuffer> | undefined;
+  if (wanted.length > 0) {
+    const seed = graph.input("cotangent", outputs[0]!.type);
+    cotangent = normals(elementCount(outputs[0]!.type.shape));
+    host["cotangent"] = cotangent;
+    gradients(graph, outputs[0]!, wanted.map((n) => values[n]!), seed).forEach((v, i) => {
+      if (!v) throw new Error(`${spec.name}: no gradient for ${wanted[i]}`);
+      program[`gradient of ${wanted[i]}`] = v;
+    });
+  }
+  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name });
+  let results: Record<string, HostArray>;
+  let milliseconds: number;
+  const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));
+  try {
+    const started = performance.now();
+    made.run(host);
+    results = await made.read(); // throws what the device reported meanwhile
+    milliseconds = performance.now() - started;
+  } finally {
+    made.destroy();
+  }
+  const forwards = asList(spec.reference(exact)).map((expected, i) => {
+    const shape = outputs[i]!.type.shape;
+    if (expected.shape.join() !== shape.join()) throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
+    return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? 1e-5);
+  });
+  const backwards = wanted.map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!));
+  return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
+}
+
+function compare(tensor: string, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): OpComparison {
+  const error = relativeError(actual, expected);
+  const worst = Array.from({ length: expected.length }, (_, i) => i).reduce((a, b) => (Math.abs(actual[b]! - expected[b]!) > Math.abs(actual[a]! - expected[a]!) || Number.isNaN(actual[b]!) ? b : a), 0);
+  return { tensor, error, tolerance, worst: `worst at ${worst}: ${actual[worst]} instead of ${expected[worst]}` };
+}
+
+function compareDifferences(spec: OpSpec, name: string, exact: Readonly<Record<string, Array64>>, gradient: ArrayLike<number>, cotangent: ArrayLike<number>): OpComparison {
+  const x = exact[name]!;
+  const objective = (): number => {
+    const y = asList(spec.reference(exact))[0]!.data;
+    let sum = 0;
+    for (let i = 0; i < y.length; i++) sum += y[i]! * cotangent[i]!;
+    return sum;
+  };
+  let indices = Array.from({ length: x.data.length }, (_, i) => i);
+  while (indices.length > MAX_DIFFERENCES) indices = indices.filter(() => Math.random() < Math.max(0.5, MAX_DIFFERENCES / indices.length));
+  const h = 1e-5;
+  const expected = indices.map((i) => {
+    const saved = x.data[i]!;
+    x.data[i] = saved + h;
+    const plus = objective();
+    x.data[i] = saved - h;
+    const minus = objective();
+    x.data[i] = saved;
+    return (plus - minus) / (2 * h);
+  });
+  return compare(`gradient of ${name}`, indices.map((i) => gradient[i]!), expected, spec.gradientTolerance ?? 1e-4);
+}
