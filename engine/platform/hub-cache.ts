@@ -39,7 +39,7 @@ export function isContentHash(etag: string): boolean {
 
 /** A path in a repository is safe below a folder of ours: relative, no "..", nothing that some system gives a meaning. */
 export function isSafePath(path: string): boolean {
-  return path.length <= 1024 && !/[\\:*?"<>|\p{Cc}]/u.test(path) && path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[. ]$/.test(part));
+  return path.length <= 1024 && !/[\\:*?"<>|\p{C}\p{Zl}\p{Zp}]/u.test(path) && path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[. ]$/.test(part));
 }
 
 /** One model's part of the cache. Paths are the operating system's. */
@@ -93,8 +93,8 @@ export class HubCache {
     }
   }
 
+  /** @param revision checked by `isSafePath` */
   private ref(revision: string): string {
-    if (!isSafePath(revision)) throw new HubError("refused", `revision ${quote(revision)} is no name of a branch, tag or commit`);
     return join(this.folder, "refs", ...revision.split("/"));
   }
 

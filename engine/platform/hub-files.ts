@@ -18,13 +18,16 @@ export interface WantedFiles {
   readonly indexes: readonly string[];
 }
 
+/** No weights at all, or the plain ones, or a variant such as "fp16" where there is one. */
+export type WeightChoice = "none" | { readonly variant: string | undefined };
+
 /**
  * What a pipeline's components need; or, without components, the whole repository as one model (a classifier).
  * Weights are chosen as `findWeights` chooses when the model is loaded; a component without the wanted variant has its plain file taken.
  * @param names all files of the repository.
  * @throws HubError naming the component and what it lacks.
  */
-export async function wantedFiles(id: string, names: ReadonlySet<string>, components: readonly string[] | undefined, variant: string | undefined): Promise<WantedFiles> {
+export async function wantedFiles(id: string, names: ReadonlySet<string>, components: readonly string[] | undefined, choice: WeightChoice): Promise<WantedFiles> {
   const listing = memoryFiles(Object.fromEntries([...names].map((name) => [`${id}/${name}`, ""])));
   const small: string[] = [];
   const weights: string[] = [];
@@ -34,8 +37,8 @@ export async function wantedFiles(id: string, names: ReadonlySet<string>, compon
     const lacking = requiredFiles(component).filter((name) => !names.has(folder + name));
     if (lacking.length > 0) throw new HubError("not-found", `${id}/${component}: lacks ${lacking.join(", ")}`);
     small.push(...SMALL_FILES.map((name) => folder + name).filter((name) => names.has(name)));
-    if (!hasWeights(component)) continue;
-    const found = (await choose(listing, `${id}/${component}`.replace(/\/$/, ""), variant)).slice(id.length + 1);
+    if (choice === "none" || !hasWeights(component)) continue;
+    const found = (await choose(listing, `${id}/${component}`.replace(/\/$/, ""), choice.variant)).slice(id.length + 1);
     (found.endsWith(".json") ? indexes : weights).push(found);
   }
   return { small: [...small, ...indexes], weights, indexes };

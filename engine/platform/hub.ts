@@ -41,6 +41,8 @@ export interface HubOptions {
   readonly variant?: string | undefined;
   /** Parts of a pipeline to fetch; default: all that loading can use. */
   readonly components?: readonly string[] | undefined;
+  /** False: configurations and tokenizer only. */
+  readonly weights?: boolean | undefined;
   /** Exactly these files instead of those a model needs. */
   readonly files?: readonly string[] | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
@@ -67,12 +69,13 @@ export interface HubModel {
 
 /**
  * Makes a model of the hub available on the disk.
- * @throws UsageError for an id that is none; HubError saying what the hub answered and what to do; AbortError.
+ * @throws UsageError for an id or a revision that is none; HubError saying what the hub answered and what to do; AbortError.
  */
 export async function resolveHubModel(id: string, options: HubOptions = {}): Promise<HubModel> {
   if (!isHubId(id)) throw new UsageError(`${quote(id)} is no name of a hub model: expected ORG/NAME of letters, digits, "-", "_" and "."`);
   const settings = hubSettings(options.environment);
   const revision = options.revision ?? "main";
+  if (!isSafePath(revision)) throw new UsageError(`revision ${quote(revision)} is no name of a branch, tag or commit`);
   const cached = (): Promise<HubModel> => new Resolution(id, revision, settings, options).fromCache();
   if (settings.offline) return cached();
   const fallback = await cached().catch(() => undefined); // whatever is wrong with the copy, a new one mends it
@@ -191,7 +194,7 @@ class Resolution {
       if (only === undefined) throw unknownLayout(id, names);
       return { small: [], weights: [only] };
     }
-    const wanted = await wantedFiles(id, names, components, options.variant);
+    const wanted = await wantedFiles(id, names, components, options.weights === false ? "none" : { variant: options.variant });
     await get(wanted.small);
     const shards: string[] = [];
     for (const index of wanted.indexes) shards.push(...shardsOf(id, index, await readJson(join(folder, index)), names));
@@ -258,7 +261,7 @@ class Resolution {
       return await work;
     } catch (error) {
       const name = file === undefined ? this.id : `${this.id}/${file}`;
-      if (!(error instanceof HubError) || error.message.includes(this.id)) throw error;
+      if (!(error instanceof HubError) || error.message.startsWith(this.id)) throw error;
       throw new HubError(error.kind, `${name}: ${error.message}`, { cause: error });
     }
   }

@@ -26,9 +26,12 @@ export const NEEDED: readonly string[] = [
   "tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
 ];
 
+function json(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}
+
 /** Laid out as published ones are: several forms of the same weights, shards, parts that nobody needs here. */
 export function tinyRepository(): Repository {
-  const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
   const files: Record<string, Buffer> = {
     "README.md": Buffer.from("# Tiny\n"),
     "v1-tiny.ckpt": noise(9000, "ckpt"),
