@@ -37,9 +37,11 @@ async function checkPipeline(golden: Golden, c: Case, rows: Rows, model: StableD
   if (golden.has(`${c.name}.steps`)) {
     const expected = await golden.floats(`${c.name}.steps`);
     const size = last.data.length;
+    // The pipeline hands out no latents for its warm-up steps: PNDM's first of one more than asked for.
+    const shown = all.slice(Math.max(0, all.length - steps));
     // Each step against its own reference; the row holds the worst.
-    const errors = all.map((step, i) => relativeL2(step.data, expected.subarray(i * size, (i + 1) * size)));
-    rows.error(c.name, "steps", all.length * size === expected.length ? Math.max(...errors) : Infinity, TOLERANCES.sample, "relative L2");
+    const errors = shown.map((step, i) => relativeL2(step.data, expected.subarray(i * size, (i + 1) * size)));
+    rows.error(c.name, "steps", shown.length * size === expected.length ? Math.max(...errors) : Infinity, TOLERANCES.sample, "relative L2");
   }
   rows.compare(c.name, "latents", last.data, await golden.floats(`${c.name}.latents`), TOLERANCES.sample);
   await comparePictures(golden, c, rows, await model.decodeLatents(last), TOLERANCES.sample, TOLERANCES.levels);

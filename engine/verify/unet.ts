@@ -39,7 +39,8 @@ async function request(golden: Golden, tensor: string): Promise<{ sample: NDArra
   const sample = await golden.array(latent);
   const batch = sample.shape[0]!;
   const perRow = second !== undefined && (batch === 1 ? false : !/fractional/i.test(golden.describe(tensor)));
-  const timesteps = perRow ? [Number(first), Number(second)] : new Array<number>(batch).fill(second === undefined ? Number(first) : Number(`${first}.${second}`));
+  const one = Number(second === undefined ? first : `${first}.${second}`);
+  const timesteps = perRow ? [Number(first), Number(second)] : Array.from({ length: batch }, () => one);
   return { sample, timesteps };
 }
 
@@ -65,7 +66,7 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     return { outputs };
   });
   const rowSize = text.data.length / text.shape[0]!;
-  program.run({ sample: input.data, features: model.timestepFeatures(new Array<number>(sample.shape[0]!).fill(timestep)), context: text.data.slice(0, rowSize * sample.shape[0]!) });
+  program.run({ sample: input.data, features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)), context: text.data.slice(0, rowSize * sample.shape[0]!) });
   const computed = await program.read();
   for (const name of modules) {
     const shape = shapes.get(name);
