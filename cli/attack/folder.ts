@@ -7,6 +7,7 @@ import { formatJsonLine, parseJsonLines } from "../../engine/formats/jsonl.ts";
 import { decodePng, encodePng } from "../../engine/formats/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
+import { logLine } from "./log-line.ts";
 import { type RunRecord, readRecord } from "./record.ts";
 import { type SavedState, readState, writeState } from "./state-file.ts";
 
@@ -100,11 +101,6 @@ export class RunFolder {
     this.log?.close();
     this.log = undefined;
   }
-}
-
-/** A line of attack.jsonl. */
-function logLine({ timestep, iteration, ids, prompt, loss, seed, judgement, image, milliseconds }: LoggedEvaluation): object {
-  return { timestep, iteration, ids, prompt, loss, seed, scores: judgement.scores, success: judgement.success, image, ms: Math.round(milliseconds) };
 }
 
 /** Pictures that a log names; only plain names below images/ are believed. */
