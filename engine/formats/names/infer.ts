@@ -105,7 +105,7 @@ export function inferTextConfig(text: TensorFile, purpose: Purpose = "use"): Jso
     hidden_size: width,
     intermediate_size: sizesOf(text, "text_model.encoder.layers.0.mlp.fc1.weight")[0],
     num_hidden_layers: count(text, "text_model.encoder.layers"),
-    num_attention_heads: lenient ? 1 : width / HEAD_WIDTH,
+    num_attention_heads: width % HEAD_WIDTH === 0 ? width / HEAD_WIDTH : 1,
     max_position_embeddings: sizesOf(text, "text_model.embeddings.position_embedding.weight")[0],
     hidden_act: width === 1024 ? "gelu" : "quick_gelu",
     layer_norm_eps: 1e-5,
