@@ -69,6 +69,11 @@ export class Program {
     return this.dispatches.length;
   }
 
+  /** The distinct pipelines it runs. */
+  get pipelines(): ReadonlySet<GPUComputePipeline> {
+    return new Set(this.dispatches.map((d) => d.compiled.pipeline));
+  }
+
   /** Ops in running order, for cost tables. */
   get nodes(): readonly GraphNode[] {
     return this.schedule.steps.map((s) => s.node);
