@@ -13,6 +13,8 @@ import { codeOf, diskError } from "./hub-error.ts";
 const TOUCH_MS = 5_000;
 /** ...and is taken for dead when it has not for this long, by the waiting process's own clock. */
 const DEAD_MS = 30_000;
+/** A lock without a name is being written at this moment, or its writer was killed in that moment. */
+const NAMELESS_MS = 2_000;
 const POLL_MS = 100;
 
 /** The locks this process holds now. A lock with our number that is not among them was left by an earlier process: in containers numbers recur. */
@@ -53,7 +55,7 @@ async function acquire(path: string, mine: string, signal: AbortSignal, onWait: 
     const holder = await contentOf(path);
     const state = `${holder} ${(await stat(path).catch(() => undefined))?.mtimeMs}`;
     if (state !== seen) [seen, since] = [state, performance.now()];
-    if (isDead(holder) || performance.now() - since > DEAD_MS) {
+    if (isDead(holder) || performance.now() - since > (holder === "" ? NAMELESS_MS : DEAD_MS)) {
       await breakLock(path, holder);
       continue;
     }
@@ -85,6 +87,7 @@ async function create(path: string, content: string): Promise<boolean> {
   } catch (error) {
     if (codeOf(error) === "EEXIST") return false;
     if (codeOf(error) === "EPERM" && process.platform === "win32") return false; // just being deleted
+    if (/ENOSPC|EDQUOT|EIO/.test(codeOf(error))) await rm(path, { force: true }); // made, but left empty
     throw error;
   }
 }
