@@ -72,8 +72,11 @@ function describe(device: Device): About {
   };
 }
 
+function exponential(x: number | null): string {
+  return x === null ? "-" : x === 0 ? "0" : x.toExponential(1);
+}
+
 function table(rows: readonly SelfTestRow[]): string {
   const columns = [{ title: "check" }, { title: "" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "ms", right: true }, { title: "" }];
-  const number = (x: number | null): string => (x === null ? "-" : x === 0 ? "0" : x.toExponential(1));
-  return formatTable(columns, rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", number(r.error), number(r.tolerance), r.milliseconds.toFixed(1), r.note]));
+  return formatTable(columns, rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]));
 }

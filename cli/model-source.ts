@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
 import type { ModelSource } from "../engine/models/load.ts";
 import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub.ts";
-import { modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
+import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import type { Context } from "./context.ts";
@@ -45,7 +45,7 @@ const resolved = new Map<string, Promise<string>>();
  */
 export async function resolveModel(name: string, context: DownloadContext, wanted: Wanted = {}): Promise<ModelSource> {
   if (name.startsWith("synthetic:")) return modelSource(name);
-  return { files: nodeFiles, folder: await resolveName(name, context, wanted) };
+  return { files: nodeFiles, folder: await resolveName(name, context, wanted), clipMerges };
 }
 
 /** The path of a file of weights, named as a path or as ORG/NAME[@REVISION]/FILE. @throws as `resolveModel` */

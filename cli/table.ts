@@ -19,10 +19,13 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 2 ** (10 * step)).toFixed(step === 0 ? 0 : 1)} ${units[step]}`;
 }
 
+function pair(n: number): string {
+  return String(n).padStart(2, "0");
+}
+
 /** 1:02:03, 4:05 or 0:06. */
 export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
-  const pair = (n: number): string => String(n).padStart(2, "0");
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   return hours > 0 ? `${hours}:${pair(minutes)}:${pair(whole % 60)}` : `${minutes}:${pair(whole % 60)}`;
 }

@@ -53,9 +53,10 @@ function number(value: number, measure: Row["measure"]): string {
   return measure === "mismatches" || measure === "levels" ? String(value) : value.toExponential(2);
 }
 
-/** Error in units of the tolerance. */
-function ratio({ error, tolerance }: Row): number {
+/** Error in units of the tolerance; of counts that pass nothing more can be said. */
+function ratio({ error, tolerance, measure, ok }: Row): number {
   if (error === null) return Infinity;
+  if (ok && (measure === "levels" || measure === "mismatches")) return 0;
   if (tolerance > 0) return error / tolerance;
   return error > 0 ? Infinity : 0;
 }

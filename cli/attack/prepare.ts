@@ -1,5 +1,6 @@
 import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
+import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../../engine/models/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
@@ -10,11 +11,11 @@ import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { RunFolder } from "./folder.ts";
-import { openJudge } from "./judge.ts";
+import { type OpenJudge, openJudge } from "./judge.ts";
 import { type RunRecord, newRecord } from "./record.ts";
 import type { AttackSettings } from "./settings.ts";
 import type { SavedState } from "./state-file.ts";
-import { fitTarget, readTarget } from "./target.ts";
+import { type Target, fitTarget, readTarget } from "./target.ts";
 
 /**
  * Opens and checks all that a run needs, before anything is written.
@@ -28,6 +29,8 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
   checkSettings(model, attackOptions(settings, { judge, target }));
+  checkWeights(model);
+  await checkJudge(context, judge, settings, target);
   const files = await recordFiles([
     { role: "model", path: (await resolveModel(settings.model, context)).folder },
     ...(settings.unet === null ? [] : [{ role: "unet overlay", path: await resolveWeights(settings.unet, context) }]),
@@ -38,6 +41,12 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
   return { model, judge, target, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+}
+
+/** Runs the judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
+async function checkJudge(context: Context, { judge }: OpenJudge, { label }: AttackSettings, target: Target | undefined): Promise<void> {
+  const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
+  if (target && !success) context.say(`warning: the judge does not see ${label} in the target but ${seen} (${label} ${score.toFixed(4)}): is the target a picture of the concept, and the label right?`);
 }
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */

@@ -64,10 +64,18 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
   return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. A prompt is what a user could type: the tokens were decoded to text and tokenized again.</p>${table("Tokens over time", header, rows)}</section>`;
 }
 
+function code(text: string): string {
+  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
+}
+
+/** `text` with every character that does not print as a JSON escape. */
+function printableJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[\p{C}\p{Zl}\p{Zp}\ufffd]/gu, (c) => Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""));
+}
+
 /** How to get the same again. */
 export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
-  const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
   const parts = [`<p>The same command on the same adapter gives the same tokens.</p>`, code(record.command)];
   if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
@@ -77,7 +85,7 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
     const words = ["npx", "lethe", "generate", ...model, "--prompt", best.prompt, "--seed", String(best.seed), "--scheduler", settings.scheduler, "--steps", String(settings.steps), "--guidance", String(settings.guidance), "--out", "again.png"];
     parts.push(`<p>To draw only its last picture again:</p>`, code(shellCommand(words)));
   }
-  if (result) parts.push(`<p>The prompt found, as JSON, with every character exact:</p>`, code(JSON.stringify({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed }).replace(/[\p{C}\p{Zl}\p{Zp}\ufffd]/gu, (c) => [...Array(c.length).keys()].map((i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""))));
+  if (result) parts.push(`<p>The prompt found, as JSON, with every character exact:</p>`, code(printableJson({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed })));
   return `<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>${parts.join("\n")}</section>`;
 }
 

@@ -83,7 +83,7 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   for (const [name, input] of Object.entries(spec.inputs)) {
     const dtype = input.dtype ?? "f32";
     const count = elementCount(input.shape);
-    const data = dtype === "u32" ? Uint32Array.from(input.data ?? new Array<number>(count).fill(0)) : input.data ? Float32Array.from(input.data) : normals(count, input.scale);
+    const data = dtype === "u32" ? Uint32Array.from(input.data ?? Array.from({ length: count }, () => 0)) : input.data ? Float32Array.from(input.data) : normals(count, input.scale);
     if (data.length !== count) throw new Error(`${spec.name}: input ${name} has ${data.length} numbers for [${input.shape.join(",")}]`);
     host[name] = data;
     exact[name] = { shape: input.shape, data: Float64Array.from(data) };

@@ -1,0 +1,113 @@
+import { existsSync, readFileSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
+import { newSettings } from "../../cli/attack/settings.ts";
+import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
+import { exitCodeOf } from "../../cli/errors.ts";
+import { guessKind } from "../../cli/guess-kind.ts";
+import { formatBytes, formatDuration, formatTable, quoted } from "../../cli/table.ts";
+import { lethe } from "./support.ts";
+
+const COMMANDS = ["demo", "generate", "attack", "verify", "inspect", "tokenize", "doctor"];
+
+test("--help on every command goes to stdout and names the global flags", async () => {
+  const whole = await lethe("--help");
+  assert.is(whole.code, 0);
+  for (const name of COMMANDS) assert.match(whole.stdout, new RegExp(`^  ${name}\\b`, "m"));
+  const each = await Promise.all(COMMANDS.map((name) => lethe(name, "--help")));
+  each.forEach(({ code, stdout }, i) => {
+    assert.is(code, 0, COMMANDS[i]!);
+    for (const flag of ["--adapter", "--limits", "--weights", "--math", "--profile", "--no-buffer-sharing", "--quiet", "--json"]) assert.ok(stdout.includes(flag), `${COMMANDS[i]} ${flag}`);
+  });
+});
+
+test("--version is package.json's", async () => {
+  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+  assert.equal(await lethe("--version"), { code: 0, stdout: `${version}\n`, stderr: "" });
+});
+
+for (const [what, args, pattern] of [
+  ["an unknown command", ["atack"], /unknown command 'atack'[^]*attack/],
+  ["an unknown flag", ["tokenize", "--model", "emoji", "--prompt", "x", "--promt", "y"], /unknown option '--promt'/],
+  ["a missing flag", ["tokenize", "--model", "emoji"], /--prompt/],
+  ["a number that is none", ["generate", "--model", "emoji", "--prompt", "x", "--steps", "many", "--out", "x.png"], /--steps.*many.*whole number/],
+  ["a number out of range", ["generate", "--model", "emoji", "--prompt", "x", "--steps", "0", "--out", "x.png"], /--steps.*from 1 to 1000/],
+  ["a choice that is none", ["generate", "--model", "emoji", "--prompt", "x", "--scheduler", "magic", "--out", "x.png"], /Allowed choices are ddim/],
+  ["a name that is no PNG", ["generate", "--model", "emoji", "--prompt", "x", "--out", "x.jpg"], /x\.jpg.*\.png/],
+  ["no judge", ["attack", "--model", "emoji", "--prompt", "x", "--out", "o"], /--classifier DIR or --judge NAME/],
+  ["two judges", ["attack", "--model", "emoji", "--prompt", "x", "--classifier", "c", "--judge", "emoji-object", "--label", "l", "--out", "o"], /either --classifier DIR or --judge NAME/],
+  ["no target", ["attack", "--model", "emoji", "--prompt", "x", "--judge", "emoji-object", "--label", "church", "--out", "o"], /--target/],
+  ["an empty prompt", ["attack", "--model", "emoji", "--prompt", " ", "--judge", "emoji-object", "--label", "church", "--out", "o"], /--prompt.*empty/],
+] as const) {
+  test(`${what}: exit 2 and one line that says so`, async () => {
+    const { code, stdout, stderr } = await lethe(...args);
+    assert.is(code, 2);
+    assert.is(stdout, "");
+    assert.match(stderr, pattern);
+    assert.ok(stderr.trim().split("\n").length <= 2, stderr);
+  });
+}
+
+test("tokenize: ids, pieces and truncation", async () => {
+  const { code, stdout } = await lethe("tokenize", "--model", "emoji", "--prompt", "a church", "--json");
+  assert.is(code, 0);
+  const json = JSON.parse(stdout) as Record<string, unknown>;
+  assert.is(stdout.trim().split("\n").length, 1);
+  assert.equal([json["tokens"], json["pieces"], json["truncated"], (json["ids"] as number[]).length], [[320, 2735], ["a</w>", "church</w>"], false, 32]);
+  const long = await lethe("tokenize", "--model", "emoji", "--prompt", "church ".repeat(40));
+  assert.is(long.code, 0);
+  assert.match(long.stderr, /40 tokens, 30 fit; the last 10 are cut off/);
+  assert.match(long.stdout, /40 of 30 tokens/);
+});
+
+test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {
+  const [checkpoint, folder, classifier, picture] = await Promise.all(["emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", "emoji", "emoji/classifier/object", "emoji/reference/sample_0.png"].map((f) => lethe("inspect", f, "--json")));
+  const pt = JSON.parse(checkpoint!.stdout) as { looksLike: string; parameters: number; tensors: { name: string; dtype: string; shape: number[] }[] };
+  assert.match(pt.looksLike, /^UNet/);
+  assert.is(pt.parameters, 3_012_180);
+  assert.equal(pt.tensors.find((t) => t.name === "conv_in.weight"), { name: "conv_in.weight", dtype: "F16", shape: [48, 4, 3, 3] });
+  const model = JSON.parse(folder!.stdout) as { kind: string; components: { name: string; parameters?: number }[] };
+  assert.equal([model.kind, model.components.find((c) => c.name === "text_encoder")?.parameters], ["diffusers folder", 1_647_744]);
+  assert.match((JSON.parse(classifier!.stdout) as { looksLike: string }).looksLike, /ResNet/);
+  assert.equal(JSON.parse(picture!.stdout) as { width: number }["width"], { ...(JSON.parse(picture!.stdout) as object), kind: "png", width: 64, height: 64, texts: {} });
+});
+
+test("guessKind knows LoRA, parts and single files", () => {
+  assert.match(guessKind(["lora_unet_down_blocks_0_attentions_0.lora_down.weight"]), /LoRA/);
+  assert.match(guessKind(["model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer.x", "first_stage_model.y"]), /single-file/);
+  assert.match(guessKind(["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"]), /part of a UNet.*cross-attention/);
+  assert.match(guessKind(["foo"]), /unknown/);
+});
+
+test("errors have their exit codes", () => {
+  const named = (name: string, message = "x"): Error => Object.assign(new Error(message), { name });
+  for (const name of ["TokenizerError", "SchedulerConfigError", "ShapeError"]) assert.is(exitCodeOf(named(name)), 2, name);
+  assert.is(exitCodeOf(new RangeError("steps must be at least 1")), 2);
+  assert.is(exitCodeOf(new RangeError("Maximum call stack size exceeded")), 1);
+  assert.is(exitCodeOf(new TypeError("x is undefined")), 1);
+  assert.is(exitCodeOf(named("AbortError")), 130);
+  assert.is(exitCodeOf("text"), 1);
+});
+
+test("shell arguments come back whole from a shell", async () => {
+  const { execFileSync } = await import("node:child_process");
+  const words = ["plain", "two words", "it's", 'a "b"', "$HOME `x` \\", "bell \u0007 é 😏", "new\nline", "\u202eright", "\ufffd'\\", "", "--flag=1"];
+  const out = existsSync("/bin/bash") ? execFileSync("/bin/bash", ["-c", `printf '%s\\0' ${shellCommand(words)}`], { encoding: "utf8", env: { ...process.env, LC_ALL: "C.UTF-8" } }) : `${words.join("\0")}\0`;
+  assert.equal(out.split("\0").slice(0, -1), words);
+  assert.is(shellArgument("emoji/a-b_c.pt"), "emoji/a-b_c.pt");
+});
+
+test("settings as flags leave out the defaults", () => {
+  const settings = newSettings({ model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png", tokens: 5, out: "o" });
+  assert.equal(settingsAsFlags(settings), ["--model", "emoji", "--prompt", "a church", "--target", "t.png", "--judge", "emoji-object", "--label", "church", "--tokens", "5"]);
+});
+
+test("texts for terminals", () => {
+  assert.is(quoted('a "b" \u0007'), '"a \\"b\\" \\u{7}"');
+  assert.equal([formatBytes(0), formatBytes(1023), formatBytes(1536), formatBytes(2 ** 31)], ["0 B", "1023 B", "1.5 KiB", "2.0 GiB"]);
+  assert.equal([formatDuration(6), formatDuration(245.2), formatDuration(3723)], ["0:06", "4:05", "1:02:03"]);
+  assert.is(formatTable([{ title: "a" }, { title: "n", right: true }], [["x", "1"], ["yy", "22"]]), "a    n\nx    1\nyy  22");
+});
+
+test.run();
