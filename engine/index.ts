@@ -14,7 +14,8 @@ export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
 
 export type { NDArray } from "./models/array.ts";
-export type { LoadOptions, ModelSource } from "./models/load.ts";
+export type { LoadOptions, LowRankFile, ModelSource } from "./models/load.ts";
+export { inspectTensorFile, type InspectedComponent, type Inspection } from "./models/inspect.ts";
 export type { LossKind, StableDiffusion } from "./models/stable-diffusion.ts";
 export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./models/generate.ts";
 export { SLD_STRENGTHS, type SldStrength } from "./models/guidance.ts";
@@ -38,14 +39,20 @@ export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
 
 /**
  * Opens a Stable Diffusion model: its configurations, its tokenizer, and the headers of its weight files.
- * @param source `"emoji"` (bundled) or the path of a folder in diffusers layout (both in Node only), or `{ files, folder }`
- * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `weights`: how they are stored on the device
+ * @param source `"emoji"` (bundled) or the path of a folder in diffusers layout or of a checkpoint file (all in Node only), or `{ files, folder }`
+ * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `lora`: low-rank files merged into them; `weights`: how they are stored on the device
  * @throws FormatError or InputError naming the file, and the tensor or field where there is one
  */
 export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
   if (typeof source !== "string") return load(device, source, options);
-  const { unet, textEncoder } = options;
-  return load(device, modelSource(source), { ...options, ...(unet !== undefined && { unet: resolvePath(unet) }), ...(textEncoder !== undefined && { textEncoder: resolvePath(textEncoder) }) });
+  const { unet, textEncoder, config, lora } = options;
+  return load(device, modelSource(source), {
+    ...options,
+    ...(unet !== undefined && { unet: resolvePath(unet) }),
+    ...(textEncoder !== undefined && { textEncoder: resolvePath(textEncoder) }),
+    ...(config !== undefined && { config: resolvePath(config) }),
+    ...(lora && { lora: lora.map(({ file, strength }) => ({ file: resolvePath(file), strength })) }),
+  });
 }
 
 /** Opens an image classifier folder (ResNetForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FileSystem } from "../formats/file-system.ts";
-import { nodeFiles } from "./node-files.ts";
+import { nodeFiles, readBytes } from "./node-files.ts";
 
 /** The bundled model's name. */
 const BUNDLED = "emoji";
@@ -32,7 +32,12 @@ export function resolvePath(path: string): string {
   return join(assetsFolder(), BUNDLED, ...rest);
 }
 
-/** A model named as on the command line: `emoji`, or a folder in diffusers layout. It is not opened yet. */
-export function modelSource(name: string): { readonly files: FileSystem; readonly folder: string } {
-  return { files: nodeFiles, folder: resolvePath(name) };
+/** Bytes of CLIP's own merge list, for checkpoints that bring no tokenizer. @throws FormatError */
+export function clipMerges(): Promise<Uint8Array<ArrayBuffer>> {
+  return readBytes(join(assetsFolder(), "clip", "bpe_simple_vocab_16e6.txt.gz"));
+}
+
+/** A model named as on the command line: `emoji`, a folder in diffusers layout, or a checkpoint file. It is not opened yet. */
+export function modelSource(name: string): { readonly files: FileSystem; readonly folder: string; readonly clipMerges: () => Promise<Uint8Array<ArrayBuffer>> } {
+  return { files: nodeFiles, folder: resolvePath(name), clipMerges };
 }
