@@ -3,14 +3,15 @@ import { isDiffusersFolder, openWeights, readDiffusersFolder } from "../engine/f
 import { FormatError } from "../engine/formats/errors.ts";
 import { openTensorPath } from "../engine/formats/open.ts";
 import { decodePng, isPng, readPngTexts } from "../engine/formats/png.ts";
-import { type TensorFile, entrySize } from "../engine/formats/tensor-file.ts";
+import { componentName } from "../engine/formats/names/groups.ts";
+import type { TensorFile } from "../engine/formats/tensor-file.ts";
+import { type Inspection, inspectTensorFile } from "../engine/models/inspect.ts";
 import { nodeFiles, readBytes } from "../engine/platform/node-files.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { action } from "./context.ts";
-import { guessKind } from "./guess-kind.ts";
 import { formatBytes, formatCount, formatTable, quoted } from "./table.ts";
 
-/** Tensors of one file, counted. */
+/** What one file holds. */
 interface Contents {
   readonly file: string;
   readonly looksLike: string;
@@ -19,6 +20,9 @@ interface Contents {
   readonly bytes: number;
   /** Tensors by element type. */
   readonly dtypes: Readonly<Record<string, number>>;
+  /** Parts of a Stable Diffusion model, with what each lacks. */
+  readonly components: Inspection["components"];
+  readonly inspection: Omit<Inspection, "components" | "description" | "tensors" | "parameters" | "bytes" | "dtypes">;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
 }
@@ -64,33 +68,38 @@ async function inspectPicture(path: string): Promise<Inspected> {
 async function inspectTensors(path: string): Promise<Inspected> {
   const file = await openTensorPath(nodeFiles, path);
   try {
-    const contents = describe(path, file);
+    const contents = await describe(path, file);
     return { json: { kind: "tensors", ...contents }, text: `${summary(contents)}\n\n${tensorTable(contents)}` };
   } finally {
     await file.close();
   }
 }
 
-function describe(path: string, file: TensorFile): Contents {
-  const tensors = [...file.entries.values()];
-  const dtypes: Record<string, number> = {};
-  for (const { dtype } of tensors) dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-  return {
-    file: path,
-    looksLike: guessKind(tensors.map((t) => t.name)),
-    tensorCount: tensors.length,
-    parameters: tensors.reduce((sum, t) => sum + entrySize(t), 0),
-    bytes: tensors.reduce((sum, t) => sum + t.byteLength, 0),
-    dtypes,
-    metadata: file.metadata,
-    tensors: tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
-  };
+async function describe(path: string, file: TensorFile): Promise<Contents> {
+  const { description, components, tensors: tensorCount, parameters, bytes, dtypes, ...inspection } = await inspectTensorFile(file);
+  const tensors = [...file.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+  return { file: path, looksLike: description, tensorCount, parameters, bytes, dtypes, components, inspection, metadata: file.metadata, tensors };
 }
 
-function summary({ looksLike, tensorCount, parameters, bytes, dtypes, metadata }: Contents): string {
+/** A line for each part of a model. */
+function partLines({ components, inspection }: Contents): string[] {
+  const some = (names: readonly string[]): string => `${names.slice(0, 3).map((n) => quoted(n).slice(1, -1)).join(", ")}${names.length > 3 ? `, and ${names.length - 3} more` : ""}`;
+  const lines = components.map(({ component, tensors, parameters, whole, missing, extra }) => {
+    const state = whole ? "whole" : missing ? `lacks ${some(missing)}` : "a part";
+    return `  ${componentName(component)}: ${formatCount(tensors)} tensors, ${formatCount(parameters)} parameters, ${state}${extra.length > 0 ? `; of no use: ${some(extra)}` : ""}`;
+  });
+  if (inspection.predictionType === "v_prediction") lines.push("  seems to predict the velocity (v_prediction)");
+  if (inspection.emaTensors > 0) lines.push(`  averaged (EMA) UNet weights besides: ${formatCount(inspection.emaTensors)} tensors`);
+  if (inspection.leftovers > 0) lines.push(`  left by training and not needed: ${formatCount(inspection.leftovers)} tensors`);
+  if (components.length > 0 && inspection.unknown.length > 0) lines.push(`  of unknown use: ${some(inspection.unknown)}`);
+  return lines;
+}
+
+function summary(contents: Contents): string {
+  const { looksLike, tensorCount, parameters, bytes, dtypes, metadata } = contents;
   const types = Object.entries(dtypes).map(([dtype, count]) => `${count} ${dtype}`).join(", ");
   const notes = Object.entries(metadata).map(([key, value]) => `  ${quoted(key).slice(1, -1)}: ${quoted(value.length > 200 ? `${value.slice(0, 200)}...` : value).slice(1, -1)}`);
-  return [`looks like: ${looksLike}`, `${formatCount(tensorCount)} tensors (${types || "none"}), ${formatCount(parameters)} parameters, ${formatBytes(bytes)}`, ...(notes.length > 0 ? ["metadata:", ...notes] : [])].join("\n");
+  return [`looks like: ${looksLike}`, `${formatCount(tensorCount)} tensors (${types || "none"}), ${formatCount(parameters)} parameters, ${formatBytes(bytes)}`, ...partLines(contents), ...(notes.length > 0 ? ["metadata:", ...notes] : [])].join("\n");
 }
 
 function tensorTable({ tensors }: Contents): string {
@@ -102,7 +111,7 @@ async function inspectFolder(path: string): Promise<Inspected> {
   if (!(await isDiffusersFolder(nodeFiles, path))) {
     const file = await openWeights(nodeFiles, path);
     try {
-      const contents = describe(file.name, file);
+      const contents = await describe(file.name, file);
       return { json: { kind: "model folder", folder: path, ...contents }, text: `${file.name}\n${summary(contents)}\n\n${tensorTable(contents)}` };
     } finally {
       await file.close();
@@ -128,7 +137,7 @@ async function hasWeights(folder: string): Promise<boolean> {
 async function weightsOf(folder: string): Promise<Contents> {
   const file = await openWeights(nodeFiles, folder);
   try {
-    return describe(file.name, file);
+    return await describe(file.name, file);
   } finally {
     await file.close();
   }

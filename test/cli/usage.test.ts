@@ -5,7 +5,6 @@ import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
-import { guessKind } from "../../cli/guess-kind.ts";
 import { formatBytes, formatDuration, formatTable, quoted } from "../../cli/table.ts";
 import { lethe } from "./support.ts";
 
@@ -64,20 +63,13 @@ test("tokenize: ids, pieces and truncation", async () => {
 test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {
   const [checkpoint, folder, classifier, picture] = await Promise.all(["emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", "emoji", "emoji/classifier/object", "emoji/reference/sample_0.png"].map((f) => lethe("inspect", f, "--json")));
   const pt = JSON.parse(checkpoint!.stdout) as { looksLike: string; parameters: number; tensors: { name: string; dtype: string; shape: number[] }[] };
-  assert.match(pt.looksLike, /^UNet/);
+  assert.match(pt.looksLike, /^a UNet .*diffusers names/);
   assert.is(pt.parameters, 3_012_180);
   assert.equal(pt.tensors.find((t) => t.name === "conv_in.weight"), { name: "conv_in.weight", dtype: "F16", shape: [48, 4, 3, 3] });
   const model = JSON.parse(folder!.stdout) as { kind: string; components: { name: string; parameters?: number }[] };
   assert.equal([model.kind, model.components.find((c) => c.name === "text_encoder")?.parameters], ["diffusers folder", 1_647_744]);
   assert.match((JSON.parse(classifier!.stdout) as { looksLike: string }).looksLike, /ResNet/);
   assert.equal(JSON.parse(picture!.stdout) as { width: number }["width"], { ...(JSON.parse(picture!.stdout) as object), kind: "png", width: 64, height: 64, texts: {} });
-});
-
-test("guessKind knows LoRA, parts and single files", () => {
-  assert.match(guessKind(["lora_unet_down_blocks_0_attentions_0.lora_down.weight"]), /LoRA/);
-  assert.match(guessKind(["model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer.x", "first_stage_model.y"]), /single-file/);
-  assert.match(guessKind(["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"]), /part of a UNet.*cross-attention/);
-  assert.match(guessKind(["foo"]), /unknown/);
 });
 
 test("errors have their exit codes", () => {
