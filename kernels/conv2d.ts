@@ -30,7 +30,7 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
   name: "conv2d",
   infer(inputs, attributes) {
     const x = need("conv2d", inputs, 0, "x", 4);
-    const w = need("conv2d", inputs, 1, "weight", 4, ["f32", "f16"]);
+    const w = need("conv2d", inputs, 1, "weight", 4, ["f32", "f16"], true);
     if (x.shape[3] !== w.shape[2]) throw new ShapeError("conv2d", `x ${formatType(x)} has ${x.shape[3]} channels, weight ${formatType(w)} takes ${w.shape[2]}`);
     const [height, width] = outputSize(x, w, attributes);
     const n = w.shape[3]!;
@@ -73,7 +73,7 @@ export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly nu
   name: "conv2d-gradient",
   infer(inputs, { inputShape }) {
     const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
-    const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"]);
+    const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"], true);
     if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) throw new ShapeError("conv2d-gradient", `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`);
     return [f32(inputShape)];
   },

@@ -1,4 +1,4 @@
-import { type Capabilities, type Defines, type Dispatch, type ShaderSource, type TensorType, spread } from "./kernel.ts";
+import { type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 
@@ -61,11 +61,13 @@ export function gemmDispatch(
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
+  if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
   return {
     shader,
     defines: {
       VEC4: vec4,
       TRANSPOSE_B: transposeB,
+      PANELS: b.panels === true,
       B_F16: b.dtype === "f16",
       SUBGROUPS: tile.subgroups,
       LANES: capabilities.subgroupSize,

@@ -12,7 +12,12 @@ export type DType = "f32" | "f16" | "u32";
 export interface TensorType {
   readonly shape: Shape;
   readonly dtype: DType;
+  /** A weight [.., k, n] stored as panels of PANEL columns, [.., n/PANEL, k, PANEL]: for matmul and conv2d only. */
+  readonly panels?: boolean;
 }
+
+/** Columns of a panel of a stored weight. */
+export const PANEL = 32;
 
 /** A symbolic tensor of a recorded graph. */
 export interface Value {
@@ -139,18 +144,19 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** `f32[2,3]`, as errors and tables print it. */
 export function formatType(type: TensorType | undefined): string {
-  return type === undefined ? "absent" : `${type.dtype}[${type.shape.join(",")}]`;
+  return type === undefined ? "absent" : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}`;
 }
 
 export function f32(shape: Shape): TensorType {
   return { shape, dtype: "f32" };
 }
 
-/** The i-th input, present and of the wanted rank and dtype. @throws ShapeError otherwise. */
-export function need(op: string, inputs: readonly (TensorType | undefined)[], index: number, name: string, rank?: number, dtypes: readonly DType[] = ["f32"]): TensorType {
+/** The i-th input, present and of the wanted rank and dtype, stored row-major unless `panels` may be. @throws ShapeError otherwise. */
+export function need(op: string, inputs: readonly (TensorType | undefined)[], index: number, name: string, rank?: number, dtypes: readonly DType[] = ["f32"], panels = false): TensorType {
   const type = inputs[index];
   if (type === undefined) throw new ShapeError(op, `input "${name}" (number ${index}) is missing`);
   if (rank !== undefined && type.shape.length !== rank) throw new ShapeError(op, `input "${name}" must have ${rank} dimensions, got ${formatType(type)}`);
+  if (type.panels && !panels) throw new ShapeError(op, `input "${name}" must be stored row by row, got ${formatType(type)}`);
   if (!dtypes.includes(type.dtype)) throw new ShapeError(op, `input "${name}" must be ${dtypes.join(" or ")}, got ${formatType(type)}`);
   return type;
 }

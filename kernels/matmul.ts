@@ -42,7 +42,7 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
   name: "matmul",
   infer(inputs, { transposeB }) {
     const a = need("matmul", inputs, 0, "a");
-    const b = need("matmul", inputs, 1, "b", undefined, ["f32", "f16"]);
+    const b = need("matmul", inputs, 1, "b", undefined, ["f32", "f16"], true);
     const { n } = sizes(a, b, transposeB);
     const out = f32([...a.shape.slice(0, -1), n]);
     const [, , bias, , residual] = inputs;

@@ -7,7 +7,7 @@ export const reshapeKernel: Kernel<{ shape: readonly number[] }> = {
   infer([x], { shape }) {
     if (x === undefined) throw new ShapeError("reshape", "input is missing");
     if (elementCount(x.shape) !== elementCount(shape)) throw new ShapeError("reshape", `${formatType(x)} does not fit [${shape.join(",")}]`);
-    return [{ shape, dtype: x.dtype }];
+    return [{ ...x, shape }];
   },
   gradient([dy], { g, inputs }) {
     return [dy && reshape(g, dy, inputs[0]!.type.shape)];

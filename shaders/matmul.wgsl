@@ -1,6 +1,6 @@
 // C[batch] = epilogue(A[batch] * B[batch]), the epilogue being (activation(sum + bias) + residual) * scale.
 // a [batches, rows, k]; b [k, n] or [n, k], one for all batches or one each; bias [n]; residual and c [batches, rows, n].
-// Defines: VEC4, TRANSPOSE_B, B_F16, SUBGROUPS, LANES, LANES4, ROWS, ACTIVATE (function of the epilogue), and the snippets SUBGROUPS_ENABLE, GEMM, ACTIVATIONS.
+// Defines: VEC4, TRANSPOSE_B, PANELS, B_F16, SUBGROUPS, LANES, LANES4, ROWS, ACTIVATE (function of the epilogue), and the snippets SUBGROUPS_ENABLE, GEMM, ACTIVATIONS.
 ${SUBGROUPS_ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,

@@ -1,4 +1,4 @@
-import { type DType, type Shape, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
+import { type DType, PANEL, type Shape, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
 import { float32ToFloat16 } from "../formats/half.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
@@ -77,7 +77,8 @@ export class Parameters {
     const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
     // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
     const half = this.precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
-    const type: TensorType = { shape, dtype: (half ? "f16" : "f32") satisfies DType };
+    const panels = layout !== "plain" && shape.at(-1)! % PANEL === 0 && shape.at(-2)! % 4 === 0;
+    const type: TensorType = { shape, dtype: (half ? "f16" : "f32") satisfies DType, ...(panels && { panels }) };
     const name = `${this.component}:${tensor}`;
     this.requested.set(name, { tensor, layout, type });
     return g.parameter(name, type);
@@ -110,7 +111,7 @@ export class Parameters {
     for (const [name, { tensor, layout, type, firstRow }] of this.requested) {
       if (this.tensors.has(name)) continue;
       const stored = this.storedShape(tensor);
-      let data = relayout(await this.source.readFloat32(tensor), stored, layout);
+      let data = relayout(await this.source.readFloat32(tensor), stored, layout, type.panels);
       if (firstRow !== undefined) data = data.subarray(firstRow * type.shape[1]!, (firstRow + type.shape[0]!) * type.shape[1]!);
       const onDevice = new Tensor(this.device, name, type);
       this.tensors.set(name, onDevice);
@@ -163,19 +164,23 @@ export function lookup(...components: readonly Parameters[]): (name: string, typ
 }
 
 /** From the checkpoint's order to the device's, or back. */
-function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout, back = false): Float32Array<ArrayBuffer> {
+/**
+ * A stored weight in the order that matmul and conv2d read: [taps, in, out], with `panels` [taps, out / PANEL, in, PANEL].
+ * @param stored [out, in] or [out, in, kernelHeight, kernelWidth]
+ */
+export function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout, panels = false): Float32Array<ArrayBuffer> {
   if (layout === "plain") return data;
   const [out, inner] = stored as [number, number];
   const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
+  const width = panels ? PANEL : out;
   const result = new Float32Array(data.length);
   for (let o = 0; o < out; o++) {
+    const column = o % width;
+    const panel = (o - column) * inner; // start of its panel within a tap
     for (let i = 0; i < inner; i++) {
-      const inStored = (o * inner + i) * taps;
-      for (let tap = 0; tap < taps; tap++) {
-        const onDevice = (tap * inner + i) * out + o;
-        if (back) result[inStored + tap] = data[onDevice]!;
-        else result[onDevice] = data[inStored + tap]!;
-      }
+      const source = (o * inner + i) * taps;
+      const target = panel + i * width + column;
+      for (let tap = 0; tap < taps; tap++) result[tap * inner * out + target] = data[source + tap]!;
     }
   }
   return result;

@@ -2,10 +2,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { add, multiply, scale } from "../../kernels/elementwise.ts";
 import { silu } from "../../kernels/activation.ts";
-import { type Kernel, type Value, f32, need } from "../../kernels/kernel.ts";
+import { type Kernel, PANEL, type Value, f32, need } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
-import { packHalves } from "../../engine/models/parameters.ts";
+import { packHalves, relayout } from "../../engine/models/parameters.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { openDevice } from "../../engine/runtime/device.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
@@ -118,25 +118,30 @@ test("wrong inputs, unknown names and unbound parameters say what is wrong", asy
   w.destroy();
 });
 
-test("matrices stored as halves multiply as the rounded numbers do", async () => {
-  const device = await testDevice();
-  for (const [k, n] of [[20, 12], [8, 36]] as const) {
-    const exact = normals(k * n);
-    const half = new Tensor(device, "half", { shape: [k, n], dtype: "f16" }).write(packHalves(exact));
-    const rounded = Float32Array.from(exact, toHalf);
-    const a = normals(7 * k);
-    const g = new Graph();
-    const input = g.input("a", f32([7, k]));
-    const program = await Program.create(device, g, { outputs: { y: matmul(g, input, g.tensor(half)), t: matmul(g, matmul(g, input, g.tensor(half)), g.tensor(half), { transposeB: true }) }, poison: true });
-    program.run({ a });
-    const y = Float64Array.from({ length: 7 * n }, (_, i) => sum(k, (l) => a[Math.floor(i / n) * k + l]! * rounded[l * n + (i % n)]!));
-    assert.ok(relativeError(await program.readFloats("y"), y) < 1e-6);
-    const t = Float64Array.from({ length: 7 * k }, (_, i) => sum(n, (l) => y[Math.floor(i / k) * n + l]! * rounded[(i % k) * n + l]!));
-    assert.ok(relativeError(await program.readFloats("t"), t) < 1e-6);
-    program.destroy();
-    half.destroy();
+for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
+  for (const dtype of ["f32", "f16"] as const) {
+    test(`a stored weight ${k} x ${n}, ${dtype}${n % PANEL === 0 ? " in panels" : ""}, and its transpose multiply as the numbers stored do`, async () => {
+      const device = await testDevice();
+      const exact = normals(n * k); // [out, in], as a checkpoint has it
+      const panels = n % PANEL === 0;
+      const packed = relayout(exact, [n, k], "linear", panels);
+      const weight = new Tensor(device, "weight", { shape: [k, n], dtype, panels }).write(dtype === "f16" ? packHalves(packed) : packed);
+      const stored = dtype === "f16" ? Float32Array.from(exact, toHalf) : exact;
+      const a = normals(7 * k);
+      const g = new Graph();
+      const input = g.input("a", f32([7, k]));
+      const product = matmul(g, input, g.tensor(weight));
+      const program = await Program.create(device, g, { outputs: { y: product, t: matmul(g, product, g.tensor(weight), { transposeB: true }) }, poison: true });
+      program.run({ a });
+      const y = Float64Array.from({ length: 7 * n }, (_, i) => sum(k, (l) => a[Math.floor(i / n) * k + l]! * stored[(i % n) * k + l]!));
+      assert.ok(relativeError(await program.readFloats("y"), y) < 1e-6);
+      const t = Float64Array.from({ length: 7 * k }, (_, i) => sum(n, (l) => y[Math.floor(i / k) * n + l]! * stored[l * k + (i % k)]!));
+      assert.ok(relativeError(await program.readFloats("t"), t) < 1e-6);
+      program.destroy();
+      weight.destroy();
+    });
   }
-});
+}
 
 test("a profile has a row per dispatch with its op's name", async () => {
   const device = await testDevice();
