@@ -6,7 +6,8 @@ import { SLD_STRENGTHS, type SldStrength } from "../engine/models/guidance.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../engine/models/schedulers/index.ts";
 import { makeFolder, writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Context, action } from "./context.ts";
-import { type ModelOptions, PATHS_NOTE, addModelOptions, openModel } from "./model.ts";
+import { PATHS_NOTE, addModelOptions, openModel } from "./model.ts";
+import { type ModelOptions, givenModelFlags } from "./model-flags.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "./options.ts";
 import { requirePngName, requireWritableFile } from "./output.ts";
 import { pngTexts } from "./parameters-text.ts";
@@ -62,7 +63,7 @@ async function run(flags: GenerateFlags, context: Context): Promise<void> {
   const written: { file: string; seed: number }[] = [];
   for (const { seed, image } of images) {
     const file = fileName(flags.out, seed, images);
-    const texts = pngTexts(settings, seed, { model: flags.model, ...(flags.unet !== undefined && { unet: flags.unet }), ...(flags.textEncoder !== undefined && { textEncoder: flags.textEncoder }), weights: context.options.weights ?? "f32", adapter, version: VERSION });
+    const texts = pngTexts(settings, seed, { model: flags.model, ...givenModelFlags(flags), weights: context.options.weights ?? "f32", adapter, version: VERSION });
     await writeFileAtomic(file, encodePng(image, { ...texts }));
     written.push({ file, seed });
   }

@@ -6,6 +6,7 @@ import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
+import { givenModelFlags } from "../model-flags.ts";
 import { pngTexts } from "../parameters-text.ts";
 import { type ReportExtras, renderReport } from "../report/report.ts";
 import { VERSION } from "../version.ts";
@@ -148,9 +149,9 @@ class RunWriter {
   }
 
   private texts({ prompt, seed }: LoggedEvaluation, { width, height }: RgbImage): Readonly<Record<string, string>> {
-    const { model, unet, textEncoder, steps, scheduler, guidance } = this.run.record.settings;
+    const { model, steps, scheduler, guidance } = this.run.record.settings;
     const settings: GenerateSettings = { prompt, negativePrompt: "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
-    return pngTexts(settings, seed, { model, ...(unet !== null && { unet }), ...(textEncoder !== null && { textEncoder }), weights: this.run.record.device.weights, adapter: this.run.record.device.adapter, version: VERSION });
+    return pngTexts(settings, seed, { model, ...givenModelFlags(this.run.record.settings), weights: this.run.record.device.weights, adapter: this.run.record.device.adapter, version: VERSION });
   }
 
   /** Writes the last record and the report. */

@@ -4,8 +4,8 @@ import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../../engine/models/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
-import { openModel } from "../model.ts";
-import { resolveModel, resolveWeights } from "../model-source.ts";
+import { openModel, overlayFiles } from "../model.ts";
+import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
@@ -24,7 +24,7 @@ import { type Target, fitTarget, readTarget } from "./target.ts";
 export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState): Promise<PreparedRun> {
   await requireWritableFolder(out);
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
-  const model = await openModel(context, { model: settings.model, ...(settings.unet !== null && { unet: settings.unet }), ...(settings.textEncoder !== null && { textEncoder: settings.textEncoder }) });
+  const model = await openModel(context, settings);
   const judge = await openJudge(context, model.device, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
@@ -33,8 +33,7 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   await checkJudge(context, judge, settings, target);
   const files = await recordFiles([
     { role: "model", path: (await resolveModel(settings.model, context)).folder },
-    ...(settings.unet === null ? [] : [{ role: "unet overlay", path: await resolveWeights(settings.unet, context) }]),
-    ...(settings.textEncoder === null ? [] : [{ role: "text_encoder overlay", path: await resolveWeights(settings.textEncoder, context) }]),
+    ...(await overlayFiles(settings, context)),
     { role: "judge", path: judge.folder },
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);

@@ -1,4 +1,5 @@
 import type { AttackerName, Insertion } from "../../engine/attack/types.ts";
+import type { PredictionType } from "../../engine/formats/names/infer.ts";
 import type { SchedulerName } from "../../engine/models/schedulers/index.ts";
 import type { LossKind } from "../../engine/models/stable-diffusion.ts";
 
@@ -7,6 +8,10 @@ export interface AttackSettings {
   readonly model: string;
   readonly unet: string | null;
   readonly textEncoder: string | null;
+  readonly lora: string | null;
+  readonly ema: boolean;
+  readonly predictionType: PredictionType | null;
+  readonly config: string | null;
   readonly prompt: string;
   readonly target: string | null;
   readonly classifier: string | null;
@@ -34,6 +39,10 @@ export interface AttackSettings {
 export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   unet: null,
   textEncoder: null,
+  lora: null,
+  ema: false,
+  predictionType: null,
+  config: null,
   target: null,
   classifier: null,
   judge: null,

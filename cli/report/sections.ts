@@ -1,5 +1,7 @@
 import type { LoggedEvaluation } from "../attack/folder.ts";
+import { flagName } from "../attack/run-settings.ts";
 import { shellCommand } from "../attack/shell.ts";
+import { givenModelFlags } from "../model-flags.ts";
 import { formatBytes, formatDuration } from "../table.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
@@ -81,7 +83,7 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
   const best = result && evaluations.at(-1);
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.
   if (best && settings.scheduler !== "lms") {
-    const model = [["--model", settings.model], ...(settings.unet === null ? [] : [["--unet", settings.unet]]), ...(settings.textEncoder === null ? [] : [["--text-encoder", settings.textEncoder]])].flat();
+    const model = ["--model", settings.model, ...Object.entries(givenModelFlags(settings)).flatMap(([key, value]) => (value === true ? [flagName(key)] : [flagName(key), String(value)]))];
     const words = ["npx", "lethe", "generate", ...model, "--prompt", best.prompt, "--seed", String(best.seed), "--scheduler", settings.scheduler, "--steps", String(settings.steps), "--guidance", String(settings.guidance), "--out", "again.png"];
     parts.push(`<p>To draw only its last picture again:</p>`, code(shellCommand(words)));
   }
