@@ -134,13 +134,13 @@ export class Parameters {
   }
 
   /**
-   * Numbers of a leaf's shape (its gradient) in the order of the checkpoint: linear [out, in], convolution OIHW.
+   * A leaf's gradient (of its shape, without panels) in the order of the checkpoint: linear [out, in], convolution OIHW.
    * @throws Error for a leaf that was never asked for.
    */
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
     const asked = this.requested.get(name);
     if (!asked) throw new Error(`parameter "${name}" was never asked for`);
-    return relayout(data, this.storedShape(asked.tensor), asked.layout, true);
+    return asked.layout === "plain" ? data : checkpointOrder(data, this.storedShape(asked.tensor));
   }
 
   owns(name: string): boolean {
@@ -163,7 +163,17 @@ export function lookup(...components: readonly Parameters[]): (name: string, typ
   };
 }
 
-/** From the checkpoint's order to the device's, or back. */
+/** [taps, in, out] as the checkpoint stores it: [out, in, taps]. */
+function checkpointOrder(data: Float32Array<ArrayBuffer>, stored: Shape): Float32Array<ArrayBuffer> {
+  const [out, inner] = stored as [number, number];
+  const taps = elementCount(stored.slice(2));
+  const result = new Float32Array(data.length);
+  for (let tap = 0; tap < taps; tap++) {
+    for (let i = 0; i < inner; i++) for (let o = 0; o < out; o++) result[(o * inner + i) * taps + tap] = data[(tap * inner + i) * out + o]!;
+  }
+  return result;
+}
+
 /**
  * A stored weight in the order that matmul and conv2d read: [taps, in, out], with `panels` [taps, out / PANEL, in, PANEL].
  * @param stored [out, in] or [out, in, kernelHeight, kernelWidth]

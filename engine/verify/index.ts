@@ -1,8 +1,8 @@
-import { errorMessage, LetheError } from "../runtime/errors.ts";
+import { errorMessage } from "../runtime/errors.ts";
 import { VerifyContext, type VerifySources } from "./context.ts";
 import { FORM_NAMES, formOf } from "./forms.ts";
 import { findGoldens, openGolden } from "./golden.ts";
-import { type Row, Rows } from "./rows.ts";
+import { type Row, Rows, endsRun } from "./rows.ts";
 
 export type { Measure, Row } from "./rows.ts";
 export type { VerifySources } from "./context.ts";
@@ -61,7 +61,7 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
     for (const tensor of golden.unused()) rows.failed("", tensor, why);
     if (rows.list.length === 0) rows.failed("", "", "holds no case");
   } catch (error) {
-    if (error instanceof LetheError && error.name !== "InputError" && error.name !== "GpuError") throw error; // the device, not the reference
+    if (endsRun(error)) throw error;
     rows.failed("", "", errorMessage(error));
   } finally {
     context.forgetPrograms();

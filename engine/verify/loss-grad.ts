@@ -26,6 +26,9 @@ export interface LossRequest {
 /** Results in the order of the reference (channels first); `d_` is the gradient of the loss for a tensor. */
 export type LossResult = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
 
+/** Results that are latents. */
+const IMAGES: ReadonlySet<string> = new Set(["eps", "d_eps", "d_x_t"]);
+
 /** The noise-prediction loss and its gradients for everything between it and the one-hot rows. @throws Error for a module the UNet does not have */
 export async function lossAndGradients(model: StableDiffusion, request: LossRequest): Promise<LossResult> {
   const { ids, timestep, loss, modules = [] } = request;
@@ -53,8 +56,7 @@ export async function lossAndGradients(model: StableDiffusion, request: LossRequ
   });
   program.run({ ids, noised: noised.data, target: target.data, features: model.timestepFeatures([timestep]) });
   const computed = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
-  const images = (name: string): boolean => name === "eps" || name === "d_eps" || name === "d_x_t";
-  return Object.fromEntries(Object.entries(computed).map(([name, data]) => [name, images(name) ? channelsFirst({ data, shape: noised.shape }).data : data]));
+  return Object.fromEntries(Object.entries(computed).map(([name, data]) => [name, IMAGES.has(name) ? channelsFirst({ data, shape: noised.shape }).data : data]));
 }
 
 /** `golden_loss_grad`: the loss at the listed timesteps and its gradient for every listed tensor. */
@@ -66,8 +68,6 @@ export const lossGrad: Form = async (golden, rows, context) => {
   const shared = new Set(["ctx", "embeds"]);
   for (const c of golden.cases) await rows.guard(c.name, "loss", () => checkCase(golden, rows, model, c, { ids, x0, noise }, shared));
 };
-
-const TOLERANCE_OF = (name: string): number => (name.startsWith("d_") ? TOLERANCES.embeddingGradient : TOLERANCES.model);
 
 async function checkCase(golden: Golden, rows: Rows, model: StableDiffusion, c: Json & { readonly name: string }, fixed: { ids: Uint32Array<ArrayBuffer>; x0: NDArray; noise: NDArray }, shared: Set<string>): Promise<void> {
   const [, time, kind] = /^t(\d+)\.(mse|l1)$/.exec(c.name) ?? [];
@@ -89,7 +89,7 @@ async function checkCase(golden: Golden, rows: Rows, model: StableDiffusion, c: 
   for (const name of own) {
     const actual = results[name];
     if (!actual) continue; // reported as a tensor without a check
-    rows.compare(c.name, name, actual, await golden.floats(`${name}.${c.name}`), TOLERANCE_OF(name));
+    rows.compare(c.name, name, actual, await golden.floats(`${name}.${c.name}`), name.startsWith("d_") ? TOLERANCES.embeddingGradient : TOLERANCES.model);
   }
   for (const name of shared) {
     if (golden.has(name)) rows.compare(c.name, name, results[name]!, await golden.floats(name), TOLERANCES.model);

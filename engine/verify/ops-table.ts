@@ -47,13 +47,17 @@ function norm(c: OpCase, withSilu: boolean): Value {
   return groupNorm(c.layers.g, c.input("x"), c.weight("w")!, c.weight("b")!, options);
 }
 
+/** What a 3x3 convolution of stride 2 makes of a side that is padded by `pad` in all. */
+function halved(side: number, pad: number): number {
+  return Math.floor((side + pad - 3) / 2) + 1;
+}
+
 /** Padding of diffusers' Downsample2D: right and bottom in the VAE, all sides in the UNet. Sizes tell where they can, the case's name otherwise. */
 function downsamplePadding(c: OpCase): number | readonly [number, number, number, number] {
   const [, , height, width] = c.shape("x") as [number, number, number, number];
   const [, , outHeight, outWidth] = c.shape("y") as [number, number, number, number];
-  const size = (n: number, pad: number): number => Math.floor((n + pad - 3) / 2) + 1;
-  const symmetric = size(height, 2) === outHeight && size(width, 2) === outWidth;
-  const oneSided = size(height, 1) === outHeight && size(width, 1) === outWidth;
+  const symmetric = halved(height, 2) === outHeight && halved(width, 2) === outWidth;
+  const oneSided = halved(height, 1) === outHeight && halved(width, 1) === outWidth;
   return oneSided && (!symmetric || /vae|asym/i.test(`${c.case.name} ${String(c.case["words"])}`)) ? [0, 1, 0, 1] : 1;
 }
 

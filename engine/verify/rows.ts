@@ -1,4 +1,4 @@
-import { errorMessage } from "../runtime/errors.ts";
+import { DeviceLostError, NoAdapterError, errorMessage } from "../runtime/errors.ts";
 
 /** How far apart two tensors may be, and by which measure. */
 export type Measure =
@@ -79,6 +79,11 @@ export function mismatches(a: Numbers, b: Numbers): number {
 
 const MEASURES: Readonly<Record<Measure, (a: Numbers, b: Numbers) => number>> = { "relative L2": relativeL2, absolute: largestDifference, mismatches, levels: largestDifference };
 
+/** Whether an error says nothing of the reference: there is no device (any more). */
+export function endsRun(error: unknown): boolean {
+  return error instanceof DeviceLostError || error instanceof NoAdapterError;
+}
+
 /** Collects the rows of one golden file. */
 export class Rows {
   readonly list: Row[] = [];
@@ -107,11 +112,12 @@ export class Rows {
     this.add({ file: this.file, case: name, tensor, error, tolerance, ok: false, measure, note });
   }
 
-  /** Runs the checks of one case; whatever they throw becomes a failed row. */
+  /** Runs the checks of one case; whatever they throw becomes a failed row, unless there is no device to go on with. @throws DeviceLostError, NoAdapterError */
   async guard(name: string, tensor: string, checks: () => Promise<void> | void): Promise<void> {
     try {
       await checks();
     } catch (error) {
+      if (endsRun(error)) throw error;
       this.broken = true;
       this.failed(name, tensor, errorMessage(error));
     }

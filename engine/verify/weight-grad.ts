@@ -24,9 +24,9 @@ export const weightGrad: Form = async (golden, rows, context) => {
         const [x, y] = [channelsLast(noised), channelsLast(target)];
         const leaves = new Map<string, string>();
         const program = await model.program(`verify weight gradients ${c.name}`, (g) => {
-          const context_ = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, ids.length], dtype: "u32" })));
+          const text = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, ids.length], dtype: "u32" })));
           const features = g.input("features", { shape: [1, model.featureWidth], dtype: "f32" });
-          const prediction = model.recordUNet(g, g.input("noised", { shape: x.shape, dtype: "f32" }), features, context_);
+          const prediction = model.recordUNet(g, g.input("noised", { shape: x.shape, dtype: "f32" }), features, text);
           const loss = (kind === "mse" ? mseLoss : l1Loss)(g, prediction, g.input("target", { shape: y.shape, dtype: "f32" }));
           const parameters = g.nodes.filter((n) => n.leaf?.kind === "parameter");
           const outputs: Record<string, Value> = { loss };

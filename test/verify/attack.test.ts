@@ -87,7 +87,7 @@ const rowsOf = Array.from({ length: STEPS * K }, (_, r) => proj.slice(r * vocabu
 const best = rowsOf.map((row) => row.indexOf(row.reduce((a, b) => Math.max(a, b))));
 const margin = rowsOf.map((row, r) => row[best[r]!]! - row.reduce((a, x, i) => (i === best[r] ? a : Math.max(a, x)), -Infinity));
 
-const twice = (x: ArrayLike<number>): number[] => Array.from({ length: STEPS }, () => [...Array.from(x)]).flat();
+const twice = (x: ArrayLike<number>): number[] => Array.from({ length: STEPS }, () => Array.from(x)).flat();
 const f32 = (shape: number[], data: ArrayLike<number>): Tensor => ({ shape, data: Float32Array.from(data) });
 const i32 = (shape: number[], data: ArrayLike<number>): Tensor => ({ shape, data: Int32Array.from(data) });
 const latent = tensors.get("0.grad.x0")!.shape.slice(1);
