@@ -4,6 +4,8 @@ import { type FileSystem, joinPath, readJsonFile, readTextFile } from "../format
 import { groupTensors } from "../formats/names/groups.ts";
 import { identify } from "../formats/names/identify.ts";
 import type { PredictionType } from "../formats/names/infer.ts";
+import type { Component } from "../formats/names/locate.ts";
+import { componentFile } from "../formats/names/view.ts";
 import { openTensorPath } from "../formats/open.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
@@ -107,12 +109,14 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
 /** A folder in diffusers layout. @throws FormatError or InputError */
 async function openFolder(files: FileSystem, folder: string, partial: boolean): Promise<OpenModel> {
   const index = await readDiffusersFolder(files, folder);
-  const open = async (name: string): Promise<OpenComponent> => {
+  const open = async (name: Component): Promise<OpenComponent> => {
     const component = requireComponent(index, name);
     const config = Config.of(joinPath(component.folder, "config.json"), await readConfig(files, component.folder));
-    return { config, weights: weightSource(await openWeights(files, component.folder)) };
+    const file = await openWeights(files, component.folder);
+    const group = groupTensors(file).components.get(name);
+    return { config, weights: weightSource(group ? componentFile(file, group) : file) }; // names of older releases become today's
   };
-  const absent = (name: string): boolean => partial && !index.components.has(name);
+  const absent = (name: Component | "tokenizer"): boolean => partial && !index.components.has(name);
   const textEncoder = await open("text_encoder");
   return {
     name: folder,

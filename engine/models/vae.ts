@@ -126,16 +126,12 @@ function midBlock(banded: BandedLayers, config: VaeConfig, x: Bands): Bands {
   });
 }
 
-/** Names of the attention's layers, now and in checkpoints older than diffusers 0.15. */
-const ATTENTION_NAMES = { now: ["to_q", "to_k", "to_v", "to_out.0"], older: ["query", "key", "value", "proj_attn"] } as const;
-
 /** The mid block's attention with its group norm and residual: one head over all channels. x [B, H, W, C]. */
 export function vaeAttention(layers: Layers, config: Pick<VaeConfig, "groups">, x: Value): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
-  const names = layers.has("query.weight") ? ATTENTION_NAMES.older : ATTENTION_NAMES.now;
   const normed = reshape(layers.g, layers.groupNorm("group_norm", x, { groups: config.groups, epsilon: EPSILON }), [batch, height * width, channels]);
-  const [q, k, v] = names.slice(0, 3).map((name) => layers.linear(name, normed, channels)) as [Value, Value, Value];
+  const [q, k, v] = ["to_q", "to_k", "to_v"].map((name) => layers.linear(name, normed, channels)) as [Value, Value, Value];
   const attended = attention(layers.g, q, k, v, { heads: 1 });
   const flat = reshape(layers.g, x, [batch, height * width, channels]);
-  return reshape(layers.g, layers.linear(names[3], attended, channels, { residual: flat }), x.type.shape);
+  return reshape(layers.g, layers.linear("to_out.0", attended, channels, { residual: flat }), x.type.shape);
 }

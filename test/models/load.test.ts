@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.ts";
-import { float32ToFloat16 } from "../../engine/formats/half.ts";
+import { float16ToFloat32, float32ToFloat16 } from "../../engine/formats/half.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { openSingleFile, type OpenModel, type SingleFileOptions } from "../../engine/models/load-file.ts";
 import { type LoadOptions, loadStableDiffusion, loadTokenizer } from "../../engine/models/load.ts";
@@ -11,7 +11,7 @@ import { overlayWeights } from "../../engine/models/overlay.ts";
 import { weightSource } from "../../engine/models/weight-source.ts";
 import { nodeFiles, readBytes } from "../../engine/platform/node-files.ts";
 import { InputError } from "../../engine/runtime/errors.ts";
-import { EMOJI, type Tensors, averaged, emojiTensors, openClip, original, originalCheckpoint, prefixed, readTensors, safetensors, torch, torchTree, zeroed } from "../support/checkpoints.ts";
+import { EMOJI, type RawTensor, type Tensors, averaged, emojiTensors, openClip, original, originalCheckpoint, prefixed, readTensors, safetensors, torch, torchTree, zeroed } from "../support/checkpoints.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { torchFile } from "../support/torch-file.ts";
 
@@ -121,11 +121,31 @@ async function outputs(model: string, contents: Readonly<Record<string, Uint8Arr
   }
 }
 
+/** The bundled model as another folder: float32, the UNet in two shards, the VAE in the names of older releases, the text encoder as PyTorch's. */
+async function otherFolder(): Promise<Record<string, Uint8Array>> {
+  const out: Record<string, Uint8Array> = {};
+  for (const name of ["model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json"]) {
+    out[`folder/${name}`] = await readBytes(`${EMOJI}/${name}`);
+  }
+  const wide = async (part: "unet" | "vae" | "text_encoder"): Promise<[string, RawTensor][]> =>
+    Object.entries(await emojiTensors(part)).map(([name, { shape, data }]) => [name, f32(float16ToFloat32(new Uint16Array(data.slice().buffer)), ...shape)]);
+  const unet = await wide("unet");
+  const shards = [unet.slice(0, 100), unet.slice(100)];
+  shards.forEach((shard, i) => (out[`folder/unet/diffusion_pytorch_model-0000${i + 1}-of-00002.safetensors`] = safetensors(Object.fromEntries(shard))));
+  const map = Object.fromEntries(shards.flatMap((shard, i) => shard.map(([name]) => [name, `diffusion_pytorch_model-0000${i + 1}-of-00002.safetensors`])));
+  out["folder/unet/diffusion_pytorch_model.safetensors.index.json"] = new TextEncoder().encode(JSON.stringify({ weight_map: map }));
+  const older = (name: string): string => name.replace("to_q", "query").replace("to_k", "key").replace("to_v", "value").replace("to_out.0", "proj_attn");
+  out["folder/vae/diffusion_pytorch_model.bin"] = torch(Object.fromEntries((await wide("vae")).map(([name, t]) => [older(name), t])));
+  out["folder/text_encoder/pytorch_model.bin"] = torch(Object.fromEntries(await wide("text_encoder")));
+  return out;
+}
+
 test("on the device: the same weights through every layout give the same bits", async () => {
   const base = await outputs(EMOJI);
   const tensors = await originalCheckpoint();
   assert.is(await outputs("m.safetensors", { "m.safetensors": safetensors(tensors) }, { config: EMOJI }), base);
   assert.is(await outputs("m.ckpt", { "m.ckpt": torchFile({ state_dict: torchTree(tensors) }) }, { config: EMOJI }), base);
+  assert.is(await outputs("folder", await otherFolder()), base);
   assert.is(await outputs(EMOJI, { "u.pt": torch(original("unet", await emojiTensors("unet"))) }, { unet: "u.pt" }), base);
   assert.is.not(await outputs(EMOJI, {}, { unet: UCE, textEncoder: ADV }), base);
 });
