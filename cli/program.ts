@@ -8,6 +8,7 @@ import { inspectCommand } from "./inspect.ts";
 import { tokenizeCommand } from "./tokenize.ts";
 import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
+import { webCommand } from "./web.ts";
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -18,6 +19,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand]) add(program);
   return program;
 }

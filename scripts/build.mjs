@@ -1,8 +1,10 @@
-// Bundles the command line, the library and, with --tests, every test file into dist/.
+// Bundles the command line, the library (for Node and for browsers, with types) and the page into dist/.
 import { build } from "esbuild";
-import { chmodSync, readdirSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { assetList } from "./assets.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -10,20 +12,65 @@ const common = {
   absWorkingDir: root,
   bundle: true,
   format: "esm",
-  platform: "node",
-  target: "node20",
   loader: { ".wgsl": "text", ".css": "text" },
-  external: ["webgpu", "@sparticuz/chromium"],
-  // pngjs and cli-progress are CommonJS: their require() of Node's own modules needs a real require.
-  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
   sourcemap: "linked",
   logLevel: "warning",
 };
 
+const node = {
+  ...common,
+  platform: "node",
+  target: "node20",
+  external: ["webgpu", "@sparticuz/chromium"],
+  // cli-progress and others are CommonJS: their require() of Node's own modules needs a real require.
+  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+};
+
+/** Shaders without comments and indentation: a quarter of the browser bundle otherwise. */
+const smallShaders = {
+  name: "small-shaders",
+  setup(builder) {
+    builder.onLoad({ filter: /\.wgsl$/ }, ({ path }) => {
+      const lines = readFileSync(path, "utf8").split("\n").map((line) => line.replace(/\/\/.*$/, "").trim());
+      return { contents: lines.filter(Boolean).join("\n"), loader: "text" };
+    });
+  },
+};
+
+const browser = { ...common, platform: "browser", target: ["chrome121", "firefox141", "safari18"], minify: true, plugins: [smallShaders] };
+
 export async function buildProduct() {
-  await build({ ...common, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + common.banner.js } });
+  await build({ ...node, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + node.banner.js } });
   chmodSync(join(root, "dist/cli.js"), 0o755);
-  await build({ ...common, entryPoints: { lethe: "engine/index.ts" }, outdir: "dist" });
+  await build({ ...node, entryPoints: { lethe: "engine/index.ts" }, outdir: "dist" });
+  await build({ ...browser, entryPoints: { "lethe.browser": "engine/index.ts" }, outdir: "dist" });
+  await buildPage();
+}
+
+/** dist/web: the page's files, to be served beside the folder assets/. */
+async function buildPage() {
+  await build({ ...browser, entryPoints: { page: "web/page/main.ts", worker: "web/worker/main.ts" }, outdir: "dist/web" });
+  for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(root, "web", name), join(root, "dist/web", name));
+  writeFileSync(join(root, "dist/web/assets.json"), JSON.stringify(assetList(join(root, "assets"))));
+}
+
+/** dist/types: declarations of engine/index.ts and all it names. Left out, saying so, where TypeScript is not installed. */
+export function buildTypes() {
+  const compiler = join(root, "node_modules/typescript/bin/tsc");
+  if (!existsSync(compiler)) {
+    console.error("dist/types is left out: typescript, a development dependency, is not installed");
+    return;
+  }
+  const types = join(root, "dist/types");
+  rmSync(types, { recursive: true, force: true });
+  execFileSync(process.execPath, [compiler, "-p", "tsconfig.types.json"], { cwd: root, stdio: "inherit" });
+  // Consumers resolve ".js" under every module setting, ".ts" only under some.
+  for (const name of readdirSync(types, { recursive: true }).map(String).filter((n) => n.endsWith(".d.ts"))) {
+    const text = readFileSync(join(types, name), "utf8");
+    writeFileSync(join(types, name), text.replace(/((?:from|import)\s*\(?\s*"\.{1,2}\/[^"]+)\.ts"/g, '$1.js"'));
+  }
+  const index = join(types, "engine/index.d.ts");
+  writeFileSync(index, `/// <reference types="@webgpu/types" />\n${readFileSync(index, "utf8")}`);
 }
 
 export function testFiles() {
@@ -37,9 +84,10 @@ export function testFiles() {
 /** Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. */
 export async function buildTests(files, outdir) {
   rmSync(join(root, outdir), { recursive: true, force: true });
-  await build({ ...common, entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
+  await build({ ...node, external: [...node.external, "playwright-core"], entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
 }
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
   await buildProduct();
+  buildTypes();
 }

@@ -1,0 +1,161 @@
+import type { AttackResult } from "../../engine/attack/types.ts";
+import type { AttackNews, Slot } from "../protocol.ts";
+import { AttackForm } from "./attack-form.ts";
+import { watchHidden, whileAwake } from "./awake.ts";
+import { type Catalog, ChoiceFields } from "./catalog.ts";
+import { LossCurve } from "./curve.ts";
+import { el, find, offer, promptText } from "./dom.ts";
+import type { Engine, Running } from "./engine.ts";
+import { formatDuration } from "./format.ts";
+import { Panel } from "./panel.ts";
+import { showPicture } from "./picture.ts";
+
+/** The demo's unlearned UNet. */
+const UNLEARNED = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";
+
+/** The Attack tab. */
+export class AttackTab {
+  readonly choice: ChoiceFields;
+  readonly form: AttackForm;
+  private readonly panel: Panel;
+  private readonly curve: LossCurve;
+  private readonly slots: HTMLElement;
+  private readonly cards: HTMLElement;
+  private readonly verdict: HTMLElement;
+  private readonly unfinished: HTMLElement;
+  private readonly pauseButton: HTMLButtonElement;
+  private total = 1;
+  private done = 0;
+  private label = "";
+  private paused = false;
+
+  constructor(private readonly root: HTMLElement, private readonly engine: Engine, catalog: Catalog) {
+    const form = find<HTMLFormElement>(root, "form");
+    this.panel = new Panel(root);
+    this.choice = new ChoiceFields(form, engine, catalog, UNLEARNED, "attackBytes");
+    this.form = new AttackForm(form, engine, catalog, this.choice);
+    this.curve = new LossCurve(find(root, "[data-curve]"));
+    this.slots = find(root, "[data-slots]");
+    this.cards = find(root, "[data-cards]");
+    this.verdict = find(root, "[data-verdict]");
+    this.unfinished = find(root, "[data-unfinished]");
+    this.pauseButton = find<HTMLButtonElement>(root, "[data-pause]");
+    this.choice.submit(() => {
+      if (!this.panel.busy) void this.go(engine.start("attack", this.form.request(), (news) => this.hear(news)));
+    });
+    find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
+      if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
+    };
+    find<HTMLButtonElement>(root, "[data-discard]").onclick = () => void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
+  }
+
+  /** Offers to go on with an attack that was cut off. */
+  async offerUnfinished(): Promise<void> {
+    if (this.panel.busy) return;
+    const found = await this.engine.call("unfinished", null);
+    this.unfinished.hidden = found === null;
+    if (!found) return;
+    const when = new Date(found.started).toLocaleString();
+    find(this.unfinished, "[data-unfinished-text]").replaceChildren(
+      "An attack with the prompt ", promptText(found.settings.prompt), ` was begun ${when} and cut off after ${found.iteration} iterations and ${found.evaluations} judged pictures. Its log is kept in this browser.`,
+      ...(found.missing === "" ? [] : [` Before it can go on, drop again under Models: ${found.missing}.`]),
+    );
+    find<HTMLButtonElement>(this.root, "[data-resume]").disabled = found.missing !== "";
+  }
+
+  private async go(work: Running<AttackResult>): Promise<void> {
+    const start = find<HTMLButtonElement>(this.root, "[type=submit]");
+    this.unfinished.hidden = true;
+    this.verdict.replaceChildren();
+    find(this.root, "[data-files]").hidden = true;
+    this.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
+    this.slots.replaceChildren(el("li", { class: "hint" }, "Shown once the search has begun."));
+    this.curve.start(1);
+    this.done = 0;
+    start.disabled = true;
+    this.pauseButton.disabled = false;
+    this.setPaused(work, false);
+    this.pauseButton.onclick = () => this.setPaused(work, !this.paused);
+    const stop = watchHidden((seconds) => this.panel.status(`The tab was in the background for ${formatDuration(seconds)}: browsers slow such tabs down, so it may have got less far.`, this.done / this.total));
+    const result = await whileAwake(() => this.panel.run(work, "Cancelled. What was judged is kept, and the attack can be resumed."));
+    stop();
+    start.disabled = false;
+    this.pauseButton.disabled = true;
+    this.setPaused(undefined, false);
+    if (result) this.showVerdict(result);
+    else await this.offerUnfinished();
+  }
+
+  private setPaused(work: Running<AttackResult> | undefined, on: boolean): void {
+    this.paused = on;
+    work?.pause(on);
+    this.pauseButton.textContent = on ? "Resume" : "Pause";
+    if (on) this.panel.status("Paused after the work under way.", this.done / this.total);
+  }
+
+  private hear(news: AttackNews): void {
+    switch (news.type) {
+      case "phase":
+        return this.panel.status(news.text);
+      case "start":
+        this.total = Math.max(1, news.totalIterations);
+        this.label = news.label;
+        this.done = 0;
+        this.curve.start(news.totalIterations);
+        return this.panel.status(news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt", news.iteration / this.total);
+      case "target":
+        return;
+      case "losses":
+        this.done += news.losses.length;
+        this.curve.add(news.timestep, news.losses);
+        document.title = `${Math.round((100 * this.done) / this.total)} % Lethe`;
+        if (!this.paused) this.panel.status(`searching: iteration ${this.done} of ${this.total}, timestep ${news.timestep}`, this.done / this.total);
+        return;
+      case "sampling":
+        if (!this.paused) this.panel.status(`drawing a picture to be judged: step ${news.step} of ${news.steps}`, this.done / this.total);
+        return;
+      case "slots":
+        return this.showSlots(news.slots);
+      case "evaluation":
+        return this.addCard(news);
+      case "files":
+        return this.offerFiles(news);
+    }
+  }
+
+  private showSlots(slots: readonly Slot[]): void {
+    if (slots.length === 0) return;
+    this.slots.replaceChildren(...slots.map((slot) => el("li", {}, ...slot.map(({ piece, share }) => {
+      const line = el("p", {}, promptText(piece), el("span", {}, `${(100 * share).toFixed(share < 0.1 ? 2 : 0)} %`));
+      line.style.setProperty("--share", `${100 * share}%`);
+      return line;
+    }))));
+  }
+
+  private addCard({ evaluation, picture }: Extract<AttackNews, { type: "evaluation" }>): void {
+    const { judgement, prompt, timestep, iteration, unchanged } = evaluation;
+    const frame = el("div", { class: "picture" });
+    showPicture(frame, picture, `Picture after ${iteration} iterations, judged ${judgement.label}`, this.form.blurred);
+    const when = timestep < 0 ? "original prompt" : `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`;
+    this.cards.querySelector(".hint")?.remove();
+    this.cards.append(el("li", judgement.success ? { class: "hit" } : {}, frame,
+      el("p", { class: "judged" }, judgement.label), el("p", {}, promptText(prompt)), el("p", { class: "when" }, `${when}; ${this.label}: ${judgement.score.toFixed(4)}`)));
+  }
+
+  private offerFiles({ report, log, record }: Extract<AttackNews, { type: "files" }>): void {
+    offer(find<HTMLAnchorElement>(this.root, "[data-report]"), report, "report.html");
+    offer(find<HTMLAnchorElement>(this.root, "[data-log]"), log, "attack.jsonl");
+    offer(find<HTMLAnchorElement>(this.root, "[data-record]"), record, "run.json");
+    find(this.root, "[data-files]").hidden = false;
+  }
+
+  private showVerdict(result: AttackResult): void {
+    const { success, preSuccess, adversarialPrompt, iterations, seconds, score } = result;
+    const box = el("div", { class: `notice ${success ? "found" : "not-found"}`, role: "status" });
+    if (preSuccess) box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, "No search was needed: the plain prompt draws it."));
+    else if (success) box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, `After ${iterations} iterations, with `, promptText(adversarialPrompt), `, the judge sees it again (score ${score.toFixed(3)}).`));
+    else box.append(el("h2", {}, `${this.label} was not brought back`), el("p", {}, `${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`));
+    this.verdict.replaceChildren(box);
+    this.panel.status(`Done in ${formatDuration(seconds)}.`);
+  }
+}

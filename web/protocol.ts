@@ -1,0 +1,167 @@
+/** What the page and its Worker say to each other. Types only: both sides are checked against one table. */
+import type { AttackResult } from "../engine/attack/types.ts";
+import type { SldStrength } from "../engine/models/guidance.ts";
+import type { WeightPrecision } from "../engine/models/parameters.ts";
+import type { SchedulerName } from "../engine/models/schedulers/index.ts";
+import type { Row } from "../engine/verify/index.ts";
+import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
+import type { LoggedEvaluation } from "../cli/attack/folder.ts";
+import type { AttackSettings } from "../cli/attack/run-settings.ts";
+import type { RunStatus } from "../cli/attack/record.ts";
+
+/** A picture for a canvas: R G B A bytes. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier": a judge. */
+export type EntryKind = "model" | "overlay" | "classifier";
+
+/** Something that can be loaded. */
+export interface Entry {
+  /** Its path, as the Worker's files have it. */
+  readonly id: string;
+  readonly name: string;
+  readonly kind: EntryKind;
+  /** What an overlay is laid over. */
+  readonly part: "unet" | "textEncoder";
+  /** "bundled" comes with the page, "stored" is kept in this browser, "dropped" lasts as long as the page. */
+  readonly origin: "bundled" | "stored" | "dropped";
+  /** Where it came from, or what is known of it. */
+  readonly detail: string;
+  readonly bytes: number;
+  /** Bytes of it that this browser keeps. */
+  readonly keptBytes: number;
+  readonly files: number;
+}
+
+/** Which weights to compute with. */
+export interface Choice {
+  readonly model: string;
+  /** Weights laid over it, such as an unlearned UNet. */
+  readonly overlay: string | null;
+  readonly weights: WeightPrecision;
+}
+
+export interface DeviceReport {
+  readonly description: string;
+  readonly software: boolean;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<string, number>>;
+  readonly subgroupSize: number;
+}
+
+export interface NeedReport {
+  readonly weightBytes: number;
+  /** Device memory for drawing a picture, and for an attack, weights included. */
+  readonly drawBytes: number;
+  readonly attackBytes: number;
+  /** Why the model cannot run on this device; empty if it can. */
+  readonly refusal: string;
+  readonly imageSize: readonly [number, number];
+}
+
+export interface DrawRequest {
+  readonly choice: Choice;
+  readonly prompt: string;
+  readonly negativePrompt: string;
+  readonly steps: number;
+  readonly scheduler: SchedulerName;
+  readonly guidance: number;
+  readonly seed: number;
+  readonly sld: SldStrength | null;
+  readonly preview: boolean;
+}
+
+export interface Drawn {
+  readonly picture: Pixels;
+  readonly png: Blob;
+  readonly seconds: number;
+  readonly peakBytes: number;
+  readonly scheduler: SchedulerName;
+}
+
+export interface AttackRequest {
+  readonly choice: Choice;
+  readonly settings: AttackSettings;
+  readonly judge: string;
+  readonly target: { readonly name: string; readonly file: Blob } | null;
+  readonly showImages: boolean;
+}
+
+/** One adversarial slot: its likeliest tokens and how much weight each has. */
+export type Slot = readonly { readonly piece: string; readonly share: number }[];
+
+export type AttackNews =
+  | { readonly type: "phase"; readonly text: string }
+  | { readonly type: "start"; readonly totalIterations: number; readonly iteration: number; readonly label: string; readonly resumed: boolean; readonly settings: AttackSettings }
+  | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
+  | { readonly type: "sampling"; readonly step: number; readonly steps: number }
+  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Pixels }
+  | { readonly type: "target"; readonly picture: Pixels; readonly fitted: string }
+  | { readonly type: "slots"; readonly slots: readonly Slot[] }
+  | { readonly type: "files"; readonly status: RunStatus; readonly report: Blob; readonly log: Blob; readonly record: Blob };
+
+export interface Unfinished {
+  readonly settings: AttackSettings;
+  readonly started: string;
+  readonly iteration: number;
+  readonly evaluations: number;
+  /** What must be given again before the run can go on; empty if nothing. */
+  readonly missing: string;
+}
+
+export interface BenchRow {
+  readonly name: string;
+  readonly kernels: string;
+  readonly milliseconds: number;
+  readonly gflops: number;
+  readonly gigabytesPerSecond: number;
+}
+
+export interface Progress {
+  readonly text: string;
+  /** 0 to 1; undefined where it is not known. */
+  readonly done?: number;
+}
+
+/** Every call: what is asked, what comes back, and what is told on the way. */
+export interface Calls {
+  device: { readonly args: null; readonly result: DeviceReport; readonly news: never };
+  entries: { readonly args: null; readonly result: readonly Entry[]; readonly news: never };
+  drop: { readonly args: { readonly files: Readonly<Record<string, Blob>> }; readonly result: readonly Entry[]; readonly news: never };
+  download: { readonly args: { readonly url: string; readonly sha256: string }; readonly result: Entry; readonly news: Progress };
+  keep: { readonly args: { readonly id: string }; readonly result: Entry; readonly news: Progress };
+  check: { readonly args: { readonly id: string }; readonly result: string; readonly news: Progress };
+  remove: { readonly args: { readonly id: string }; readonly result: null; readonly news: never };
+  storage: { readonly args: null; readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean }; readonly news: never };
+  need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
+  labels: { readonly args: { readonly judge: string }; readonly result: readonly string[]; readonly news: Progress };
+  draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Pixels } | ({ readonly type: "progress" } & Progress) };
+  attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
+  unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
+  resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
+  discard: { readonly args: null; readonly result: null; readonly news: never };
+  verify: { readonly args: { readonly model: boolean }; readonly result: { readonly ok: boolean; readonly rows: readonly Row[] }; readonly news: Row };
+  selfTest: { readonly args: null; readonly result: readonly SelfTestRow[]; readonly news: { readonly row: SelfTestRow; readonly done: number; readonly total: number } };
+  bench: { readonly args: null; readonly result: readonly BenchRow[]; readonly news: BenchRow };
+}
+
+export type CallName = keyof Calls;
+
+/** To the Worker: a call, or word to one under way. */
+export type ToWorker = { readonly id: number; readonly call: CallName; readonly args: unknown } | { readonly id: number; readonly cancel: true } | { readonly id: number; readonly pause: boolean };
+
+/** What went wrong: the error's class decides what the page advises. */
+export interface Failure {
+  readonly name: string;
+  readonly message: string;
+}
+
+export type FromWorker =
+  | { readonly id: number; readonly news: unknown }
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly failure: Failure }
+  | { readonly lost: string };

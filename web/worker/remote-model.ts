@@ -1,0 +1,55 @@
+import { findWeights, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { asObject, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
+import { httpFiles } from "../../engine/formats/http-files.ts";
+
+export interface RemoteFile {
+  readonly path: string;
+  readonly url: string;
+  /** As the server says; undefined where it does not. */
+  readonly bytes: number | undefined;
+}
+
+const NEEDED = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
+const SETTINGS = ["config.json", "scheduler_config.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"];
+
+/**
+ * The files behind a URL: the file itself, or those of a folder in diffusers layout that drawing needs.
+ * @throws FormatError for a URL that is none, or a server that has nothing there
+ */
+export async function planRemote(url: string, signal: AbortSignal): Promise<{ name: string; files: RemoteFile[] }> {
+  const parsed = URL.parse(url, location.href);
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
+  const segments = parsed.pathname.split("/").filter(Boolean);
+  const last = decodeURIComponent(segments.at(-1) ?? "");
+  if (/\.(safetensors|ckpt|pt|pth|bin)$/i.test(last)) return { name: last, files: [{ path: last, url: parsed.href, bytes: await sizeOf(parsed.href, signal) }] };
+  const base = parsed.href.replace(/\/?(model_index\.json)?$/, "/");
+  const files = httpFiles(base);
+  const index = await readDiffusersFolder(files, "");
+  const paths = ["model_index.json"];
+  for (const component of NEEDED) {
+    if (!index.components.has(component)) continue;
+    for (const name of SETTINGS) if ((await files.kind(`${component}/${name}`)) === "file") paths.push(`${component}/${name}`);
+    if (component === "tokenizer" || component === "scheduler") continue;
+    const weights = await findWeights(files, component);
+    paths.push(weights);
+    if (!weights.endsWith(".json")) continue;
+    const shards = asObject(weights, asObject(weights, parseJson(weights, await readTextFile(files, weights)))["weight_map"]);
+    paths.push(...new Set(Object.values(shards).map((shard) => `${component}/${String(shard)}`)));
+  }
+  const found = await Promise.all(paths.map(async (path) => ({ path, url: base + path, bytes: await sizeOf(base + path, signal) })));
+  // A hub's address ends in .../org/name/resolve/main/
+  const name = segments.filter((s) => !["resolve", "main", "model_index.json"].includes(s)).at(-1) ?? parsed.hostname;
+  return { name: decodeURIComponent(name), files: found };
+}
+
+async function sizeOf(url: string, signal: AbortSignal): Promise<number | undefined> {
+  try {
+    const response = await fetch(url, { method: "HEAD", signal, credentials: "omit", referrerPolicy: "no-referrer" });
+    const length = response.headers.get("content-encoding") === null ? Number(response.headers.get("content-length") ?? NaN) : NaN;
+    return response.ok && Number.isSafeInteger(length) ? length : undefined;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return undefined; // the request for the file itself will say what is wrong
+  }
+}
