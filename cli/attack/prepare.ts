@@ -1,7 +1,7 @@
 import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
 import { checkWeights } from "../../engine/models/check.ts";
-import { createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../../engine/models/schedulers/index.ts";
+import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles } from "../model.ts";
@@ -54,7 +54,7 @@ function checkSettings(model: StableDiffusion, options: Parameters<typeof resolv
   const { attacker, insert, tokens, promptIds, scheduler, steps } = resolved;
   if (attacker === "text-grad" || attacker === "random") slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
   const json = model.parts.scheduler;
-  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : pipelineSchedulerConfig(json), steps);
+  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {

@@ -31,7 +31,9 @@ export function lossCurve(losses: readonly number[], timesteps: readonly number[
     ...ticks(floor, ceiling).map((v) => `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${y(v).toFixed(1)}" y2="${y(v).toFixed(1)}"/><text class="tick" x="${BOX.left - 8}" y="${(y(v) + 4).toFixed(1)}" text-anchor="end">${tickText(v, ceiling - floor)}</text>`),
     `<polyline class="loss" points="${losses.map((l, i) => point(i + 0.5, Number.isFinite(l) ? l : ceiling)).join(" ")}"/>`,
     ...bands.map(({ start, end }) => {
-      const mean = losses.slice(start, end).reduce((a, b) => a + b, 0) / (end - start);
+      const those = losses.slice(start, end).filter((l) => Number.isFinite(l));
+      const mean = those.reduce((a, b) => a + b, 0) / those.length;
+      if (those.length === 0) return "";
       return `<line class="mean" x1="${x(start).toFixed(1)}" x2="${x(end).toFixed(1)}" y1="${y(mean).toFixed(1)}" y2="${y(mean).toFixed(1)}"><title>mean ${decimal(mean)}</title></line>`;
     }),
     ...marks.map((m) => `<circle class="${m.success ? "hit" : "miss"}" cx="${x(m.iteration).toFixed(1)}" cy="${HEIGHT - BOX.bottom}" r="5"><title>${escape(m.label)}</title></circle>`),

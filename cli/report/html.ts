@@ -2,10 +2,10 @@
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
-/** Plain text for element content and quoted attributes. Characters that HTML does not allow become U+FFFD. */
+/** Plain text for element content and quoted attributes. Characters that HTML does not allow, and those that turn the direction of writing, become U+FFFD. */
 export function escape(text: string): string {
   // oxlint-disable-next-line no-control-regex -- exactly these are not allowed
-  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}]/gu, "\ufffd").replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd").replace(/[&<>"']/g, (c) => ENTITIES[c]!);
 }
 
 /** A prompt: escaped, kept apart from the direction of the text around it, and every character that does not print shown by its code point. */

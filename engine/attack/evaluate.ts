@@ -1,7 +1,7 @@
 import { type RgbImage, tensorToImages } from "../formats/image.ts";
 import type { NDArray } from "../models/array.ts";
 import { Sampler } from "../models/sampler.ts";
-import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, pipelineSchedulerConfig } from "../models/schedulers/index.ts";
+import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../models/schedulers/index.ts";
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { Generator } from "../runtime/random.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -18,7 +18,7 @@ export class Painter {
   constructor(private readonly model: StableDiffusion, private readonly options: ResolvedOptions) {
     const { scheduler, steps } = options;
     const json = model.parts.scheduler;
-    this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : pipelineSchedulerConfig(json), steps);
+    this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
   }
 
   /**

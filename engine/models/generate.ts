@@ -3,7 +3,7 @@ import { manualSeed } from "../runtime/random.ts";
 import type { NDArray } from "./array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
 import { type SampleInputs, Sampler } from "./sampler.ts";
-import { type SchedulerName, createSamplerPlan, pipelineSchedulerConfig, schedulerNameOf } from "./schedulers/index.ts";
+import { type SchedulerName, createSamplerPlan, schedulerJsonFor, schedulerNameOf } from "./schedulers/index.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
 export interface GenerateOptions {
@@ -89,7 +89,7 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   const { seed = 0, count = 1, batch = 1 } = options;
   for (const [name, value] of Object.entries({ count, batch })) if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`);
   const seeds = Array.from({ length: count }, (_, i) => seed + i);
-  const plan = createSamplerPlan(settings.scheduler, pipelineSchedulerConfig(model.parts.scheduler), settings.steps, { eta: settings.eta });
+  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, model.parts.scheduler), settings.steps, { eta: settings.eta });
   const stepsPerBatch = plan.steps.length;
   const total = stepsPerBatch * Math.ceil(count / batch);
   const images: GeneratedImage[] = [];

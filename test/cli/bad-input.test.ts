@@ -58,11 +58,13 @@ test("weight files: truncated, huge header, overlapping, no file at all", async 
   const cut = file("cut.safetensors", whole.subarray(0, 100_000));
   const huge = file("huge.safetensors", withHeader("{}", new Uint8Array(16), 2n ** 60n));
   const overlapping = file("overlapping.safetensors", withHeader({ a: { dtype: "F32", shape: [4], data_offsets: [0, 16] }, b: { dtype: "F32", shape: [4], data_offsets: [8, 24] } }, new Uint8Array(24)));
-  await refused("cut", { "--unet": cut }, /cut\.safetensors/, /\d/);
-  await refused("huge", { "--unet": huge }, /huge\.safetensors/, /1152921504606846976|header/);
-  await refused("overlapping", { "--unet": overlapping }, /overlapping\.safetensors/, /overlap/);
-  await refused("missing", { "--unet": "nowhere.safetensors" }, /nowhere\.safetensors/);
-  await refused("text", { "--unet": file("text.pt", "these are no weights") }, /text\.pt/, /neither|no /);
+  await Promise.all([
+    refused("cut", { "--unet": cut }, /cut\.safetensors/, /\d/),
+    refused("huge", { "--unet": huge }, /huge\.safetensors/, /1152921504606846976|header/),
+    refused("overlapping", { "--unet": overlapping }, /overlapping\.safetensors/, /overlap/),
+    refused("missing", { "--unet": "nowhere.safetensors" }, /nowhere\.safetensors/),
+    refused("text", { "--unet": file("text.pt", "these are no weights") }, /text\.pt/, /neither|no /),
+  ]);
 });
 
 test("a pickle that would call a function is refused and calls nothing", async () => {
@@ -75,8 +77,10 @@ test("a pickle that would call a function is refused and calls nothing", async (
 test("weights of another model, or of another shape", async () => {
   const names = encodeSafetensors("x", { "layers.0.weight": tensor([2, 2]) });
   const shapes = encodeSafetensors("x", { "conv_in.bias": tensor([7]) });
-  await refused("names", { "--unet": file("names.safetensors", names) }, /names\.safetensors/, /layers\.0\.weight/);
-  await refused("shapes", { "--unet": file("shapes.safetensors", shapes) }, /shapes\.safetensors/, /"conv_in\.bias"/, /\[7\]/, /\[48\]/);
+  await Promise.all([
+    refused("names", { "--unet": file("names.safetensors", names) }, /names\.safetensors/, /layers\.0\.weight/),
+    refused("shapes", { "--unet": file("shapes.safetensors", shapes) }, /shapes\.safetensors/, /"conv_in\.bias"/, /\[7\]/, /\[48\]/),
+  ]);
 });
 
 test("a model with a missing tensor, or a config that disagrees with its weights", async () => {
@@ -92,23 +96,29 @@ test("a model with a missing tensor, or a config that disagrees with its weights
   const broken = copyOfModel("broken-config", ["model_index.json", "text_encoder", "tokenizer", "vae", "scheduler"]);
   await refused("no-unet", { "--model": "broken-config", "--unet": "" }, /broken-config.unet/);
   writeFileSync(join(broken, "model_index.json"), "{ not json");
-  await refused("no-index", { "--model": "broken-config" }, /model_index\.json/, /JSON/);
-  await refused("no-model", { "--model": "nosuchfolder" }, /nosuchfolder/);
+  await Promise.all([
+    refused("no-index", { "--model": "broken-config" }, /model_index\.json/, /JSON/),
+    refused("no-model", { "--model": "nosuchfolder" }, /nosuchfolder/),
+  ]);
 });
 
 test("label, prompt and tokens that cannot be", async () => {
-  await refused("label", { "--label": "cathedral" }, /"cathedral"/, /48/);
-  await refused("long", { "--prompt": "church ".repeat(40) }, /40 tokens/, /30/);
-  await refused("slots", { "--prompt": "church ".repeat(29), "--tokens": "9" }, /29 tokens/, /9 more/);
-  await refused("every-k", { "--insert": "every-k", "--tokens": "1" }, /every-k.*at least 2/);
-  await refused("steps", { "--timesteps": "5000" }, /timesteps.*1000/);
+  await Promise.all([
+    refused("label", { "--label": "cathedral" }, /"cathedral"/, /48/),
+    refused("long", { "--prompt": "church ".repeat(40) }, /40 tokens/, /30/),
+    refused("slots", { "--prompt": "church ".repeat(29), "--tokens": "9" }, /29 tokens/, /9 more/),
+    refused("every-k", { "--insert": "every-k", "--tokens": "1" }, /every-k.*at least 2/),
+    refused("steps", { "--timesteps": "5000" }, /timesteps.*1000/),
+  ]);
 });
 
 test("targets that cannot be read", async () => {
   await refused("jpeg", { "--target": file("photo.png", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 1, 2, 3)) }, /photo\.png/, /no PNG/);
   const png = encodePng({ data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
-  await refused("torn", { "--target": file("torn.png", png.subarray(0, 60)) }, /torn\.png/);
-  await refused("absent", { "--target": "absent.png" }, /absent\.png/, /no such file/);
+  await Promise.all([
+    refused("torn", { "--target": file("torn.png", png.subarray(0, 60)) }, /torn\.png/),
+    refused("absent", { "--target": "absent.png" }, /absent\.png/, /no such file/),
+  ]);
 });
 
 test("an output that cannot be written is told before the run", async () => {
@@ -127,8 +137,11 @@ test("no adapter of that name: exit 3, and those there are", async () => {
   assert.match(stderr, /^error: no adapter matches "no such adapter"; available:/);
 });
 
+function generate(...flags: string[]): Promise<Ran> {
+  return lethe("generate", "--model", "emoji", "--prompt", "x", "--out", "picture.png", ...DEVICE_FLAGS, ...flags);
+}
+
 test("values of generate that cannot be", async () => {
-  const generate = (...flags: string[]): Promise<Ran> => lethe("generate", "--model", "emoji", "--prompt", "x", "--out", "picture.png", ...DEVICE_FLAGS, ...flags);
   told(await generate("--width", "63"), 2, /63x64/, /multiple of 4/);
   told(await generate("--sld", "max", "--guidance", "1"), 2, /guidance must be above 1/);
   told(await generate("--scheduler", "euler", "--eta", "0.5"), 2, /eta/);

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
-import { newSettings } from "../../cli/attack/settings.ts";
 import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
+import { newSettings } from "../../cli/attack/settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
 import { formatBytes, formatDuration, formatTable, quoted } from "../../cli/table.ts";
 import { lethe } from "./support.ts";
@@ -72,8 +72,11 @@ test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {
   assert.equal(JSON.parse(picture!.stdout) as { width: number }["width"], { ...(JSON.parse(picture!.stdout) as object), kind: "png", width: 64, height: 64, texts: {} });
 });
 
+function named(name: string): Error {
+  return Object.assign(new Error("x"), { name });
+}
+
 test("errors have their exit codes", () => {
-  const named = (name: string, message = "x"): Error => Object.assign(new Error(message), { name });
   for (const name of ["TokenizerError", "SchedulerConfigError", "ShapeError"]) assert.is(exitCodeOf(named(name)), 2, name);
   assert.is(exitCodeOf(new RangeError("steps must be at least 1")), 2);
   assert.is(exitCodeOf(new RangeError("Maximum call stack size exceeded")), 1);

@@ -71,6 +71,14 @@ export function pipelineSchedulerConfig(json: SchedulerJson): SchedulerJson {
 }
 
 /**
+ * The JSON with which a pipeline runs a scheduler of another name than the file's: as `pipelineSchedulerConfig`, and PNDM in its PLMS form unless the file
+ * says otherwise, as every published Stable Diffusion does (the class's own default, Runge-Kutta steps first, is not offered).
+ */
+export function schedulerJsonFor(name: SchedulerName, json: SchedulerJson): SchedulerJson {
+  return pipelineSchedulerConfig(name === "pndm" ? { skip_prk_steps: true, ...json } : json);
+}
+
+/**
  * Only the noise schedule and the kind of prediction, so that every sampling choice takes its class default:
  * how the attack's reference code makes its LMS scheduler (linspace spacing, whatever the model's own file says).
  */

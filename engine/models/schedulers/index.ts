@@ -9,7 +9,7 @@ import { alphasCumprod } from "./noise-schedule.ts";
 import type { SamplerPlan } from "./plan.ts";
 import { pndmPlan } from "./pndm.ts";
 
-export { noiseScheduleOnly, parseSchedulerConfig, pipelineSchedulerConfig, SCHEDULER_NAMES, SchedulerConfigError, schedulerNameOf } from "./config.ts";
+export { noiseScheduleOnly, parseSchedulerConfig, pipelineSchedulerConfig, SCHEDULER_NAMES, SchedulerConfigError, schedulerJsonFor, schedulerNameOf } from "./config.ts";
 export type { NoiseScheduleConfig, PredictionType, SchedulerConfig, SchedulerJson, SchedulerName, TimestepSpacing } from "./config.ts";
 export { addNoise, alphasCumprod, betas, getVelocity } from "./noise-schedule.ts";
 export { modelInput, runSamplerStep, startSampler } from "./plan.ts";
