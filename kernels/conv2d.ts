@@ -2,7 +2,7 @@ import { sumRows } from "./broadcast.ts";
 import { conv2dWeightGradient } from "./conv2d-weight-gradient.ts";
 import { type FusedActivation, gemmDispatch } from "./gemm.ts";
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
-import { epilogueGradient, matmul } from "./matmul.ts";
+import { RESIDUAL, epilogueGradient, matmul } from "./matmul.ts";
 import { reshape } from "./reshape.ts";
 import conv2dWgsl from "../shaders/conv2d.wgsl";
 
@@ -51,6 +51,7 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const extra = { defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
     return { dispatches: [gemmDispatch({ name: "conv2d", text: conv2dWgsl }, size, epilogue, w!, false, capabilities, extra)] };
   },
+  addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
   cost: ([, w], [out]) => ({ flops: 2 * elementCount(out!.shape) * elementCount(w!.shape.slice(0, 3)) }),
   gradient([dy], context) {
     const { g, inputs, attributes, wanted } = context;
@@ -68,13 +69,15 @@ function geometry({ stride, padding }: { stride: number; padding: readonly numbe
   return { height: a.shape[1]!, width: a.shape[2]!, rowWidth, kernelWidth, stride, padTop: padding[0]!, padLeft: padding[2]! };
 }
 
-/** Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N]. Output: cotangent of x [B, H, W, C]. */
+/** Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N], two unused places, a residual. Output: cotangent of x [B, H, W, C], plus the residual. */
 export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly number[]; inputShape: readonly number[] }> = {
   name: "conv2d-gradient",
   infer(inputs, { inputShape }) {
     const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
     const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"], true);
     if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) throw new ShapeError("conv2d-gradient", `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`);
+    const residual = inputs[RESIDUAL];
+    if (residual && !sameShape(residual.shape, inputShape)) throw new ShapeError("conv2d-gradient", `residual must be [${inputShape.join(",")}], got ${formatType(residual)}`);
     return [f32(inputShape)];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
@@ -82,10 +85,11 @@ export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly nu
     const [images, height, width, n] = outputs[0]!.shape as [number, number, number, number];
     const [kernelHeight, kernelWidth, , k] = w!.shape as [number, number, number, number];
     const size = { rows: images * height * width, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: height * width, bBatchStride: 0 };
-    const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasBatchBias: false, hasResidual: false };
+    const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasBatchBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
     const extra = { defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
     return { dispatches: [gemmDispatch({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra)] };
   },
+  addend: () => RESIDUAL,
   cost: ([dy, w]) => ({ flops: 2 * elementCount(dy!.shape) * elementCount(w!.shape.slice(0, 3)) }),
 };
 

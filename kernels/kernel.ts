@@ -105,6 +105,11 @@ export interface Kernel<A extends Attributes = Attributes> {
   readonly name: string;
   /** Output types. @throws ShapeError naming the tensors and both shapes. */
   infer(inputs: readonly (TensorType | undefined)[], attributes: A): TensorType[];
+  /**
+   * The place of an optional input of the output's shape that the op adds to its result, when these attributes let it be added last:
+   * a sum with another tensor can then be had without an op of its own.
+   */
+  addend?(attributes: A): number | undefined;
   /** A view has no dispatches: output 0 is input 0's memory under another shape. */
   readonly view?: boolean;
   /** The dispatches; never called for a view. */

@@ -34,6 +34,9 @@ function sizes(a: TensorType, b: TensorType, transposeB: boolean): Sizes {
   return { rows: all / batches, k, n, batches, oneB };
 }
 
+/** Place of the residual among the inputs of matmul, conv2d and conv2d-gradient. */
+export const RESIDUAL = 4;
+
 /**
  * Inputs: a [..., M, K]; b [K, N] or [..., K, N] (transposeB: [N, K]); bias [N]; an unused place; residual of the output's shape.
  * Output [..., M, N] = (activation(a b + bias) + residual) * scale.
@@ -56,6 +59,7 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
     const epilogue = { ...attributes, hasBias: inputs[2] !== undefined, hasBatchBias: false, hasResidual: inputs[4] !== undefined };
     return { dispatches: [gemmDispatch({ name: "matmul", text: matmulWgsl }, size, epilogue, inputs[1]!, attributes.transposeB, capabilities)] };
   },
+  addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
   cost(inputs, _outputs, { transposeB }) {
     const { rows, k, n, batches } = sizes(inputs[0]!, inputs[1]!, transposeB);
     return { flops: 2 * rows * k * n * batches };

@@ -23,11 +23,11 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
   }
   const onPath = nodesBetween(graph, leaves, target);
   const cotangents = new Map<GraphValue, GraphValue>();
-  const accumulate = (value: GraphValue, cotangent: Value) => {
+  const accumulate = (value: GraphValue, cotangent: Value, fresh: number) => {
     const known = cotangents.get(value);
-    cotangents.set(value, asGraphValue(known ? add(graph, known, cotangent) : cotangent));
+    cotangents.set(value, known ? sum(graph, known, asGraphValue(cotangent), fresh) : asGraphValue(cotangent));
   };
-  accumulate(target, seed ?? graph.constant("gradient.seed", target.type.shape, new Float32Array([1])));
+  accumulate(target, seed ?? graph.constant("gradient.seed", target.type.shape, new Float32Array([1])), graph.nodes.length);
 
   const replay = new Replay(graph, onPath);
   const wantedSet = new Set(leaves);
@@ -40,6 +40,7 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
     const needs = node.inputs.map((v) => v !== undefined && (onPath.has(v.node.id) || wantedSet.has(v)));
     const inputs = node.inputs.map((v) => v && replay.value(v, node));
     const outputs = node.outputs.map((v) => replay.value(v, node));
+    const fresh = graph.nodes.length;
     const dx = graph.scope(`gradient.${node.name}`, () => node.kernel!.gradient!(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }));
     node.inputs.forEach((input, i) => {
       if (!needs[i] || !input) return;
@@ -48,11 +49,27 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
       if (!sameShape(cotangent.type.shape, input.type.shape)) {
         throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
       }
-      accumulate(input, cotangent);
+      const twice = dx.indexOf(cotangent) !== dx.lastIndexOf(cotangent);
+      accumulate(input, cotangent, twice ? graph.nodes.length : fresh);
     });
     if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
   }
   return leaves.map((v) => cotangents.get(v));
+}
+
+/**
+ * known + cotangent. If the op that made the cotangent can add another tensor to its result, it is recorded again with that one
+ * and the first recording goes unused: a tenth of a UNet's gradient is such sums.
+ * @param fresh id of the first node that the rule at hand recorded; what is older may be somebody else's too
+ */
+function sum(graph: Graph, known: GraphValue, cotangent: GraphValue, fresh: number): GraphValue {
+  const { kernel, inputs, attributes, outputs, id } = cotangent.node;
+  const place = id >= fresh && outputs.length === 1 ? kernel?.addend?.(attributes) : undefined;
+  const otherUse = (): boolean => graph.nodes.slice(id + 1).some((n) => n.inputs.includes(cotangent));
+  if (!kernel || place === undefined || inputs[place] !== undefined || otherUse()) return asGraphValue(add(graph, known, cotangent));
+  const withSum = [...inputs];
+  withSum[place] = known;
+  return graph.apply(kernel, withSum, attributes)[0]!;
 }
 
 function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: GraphValue): Set<number> {

@@ -45,6 +45,17 @@ test("the gradient visits only what lies between the loss and the wanted input",
   assert.not(recorded.some((n) => n.includes("off")));
 });
 
+test("gradients of several uses are summed by the products that make them, where they can", () => {
+  const g = new Graph();
+  const x = g.input("x", f32([2, 4]));
+  const y = add(g, matmul(g, x, g.parameter("a", f32([4, 8]))), matmul(g, x, g.parameter("b", f32([4, 8]))));
+  const before = g.nodes.length;
+  const [dx] = gradients(g, y, [x], g.input("seed", f32([2, 8])));
+  const needed = makeSchedule(g, [dx!], CAPABILITIES).steps.map((s) => s.node).filter((n) => n.id >= before);
+  assert.equal(needed.map((n) => n.kernel!.name), ["matmul", "matmul"]);
+  assert.is(needed[1]!.inputs[4], needed[0]!.outputs[0]);
+});
+
 test("what the loss does not depend on has no gradient", () => {
   const g = new Graph();
   const [x, y] = [g.input("x", f32([3])), g.input("y", f32([3]))];
