@@ -184,13 +184,16 @@ export function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout:
   const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
   const width = panels ? PANEL : out;
   const result = new Float32Array(data.length);
-  for (let o = 0; o < out; o++) {
-    const column = o % width;
-    const panel = (o - column) * inner; // start of its panel within a tap
+  // A few outputs at a time, so that what is read and what is written stay in the cache: the loading of a large model is mostly this.
+  for (let first = 0; first < out; first += PANEL) {
+    const end = Math.min(out, first + PANEL);
     for (let i = 0; i < inner; i++) {
-      const source = (o * inner + i) * taps;
-      const target = panel + i * width + column;
-      for (let tap = 0; tap < taps; tap++) result[tap * inner * out + target] = data[source + tap]!;
+      for (let o = first; o < end; o++) {
+        const column = o % width;
+        const source = (o * inner + i) * taps;
+        const target = (o - column) * inner + i * width + column; // o - column: start of its panel within a tap
+        for (let tap = 0; tap < taps; tap++) result[tap * inner * out + target] = data[source + tap]!;
+      }
     }
   }
   return result;
