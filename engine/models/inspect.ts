@@ -6,6 +6,8 @@ import { type Json, type PredictionType, inferPredictionType, inferTextConfig, i
 import { componentFile } from "../formats/names/view.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type TensorEntry, type TensorFile, entrySize } from "../formats/tensor-file.ts";
+import { ShapeError } from "../../kernels/kernel.ts";
+import { InputError } from "../runtime/errors.ts";
 import { Config } from "./config.ts";
 import { expectedTensors } from "./expected.ts";
 
@@ -77,8 +79,8 @@ function inspectGroup(file: TensorFile, group: Group): InspectedComponent {
     const missing = [...expected.keys()].filter((name) => !tensors.entries.has(name));
     return { ...count, whole: missing.length === 0, missing, extra: [...tensors.entries.keys()].filter((name) => !expected.has(name)) };
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
-    return { ...count, whole: false, missing: undefined, extra: [] }; // too little of it to tell what it is a part of
+    if (!(error instanceof FormatError || error instanceof InputError || error instanceof ShapeError)) throw error;
+    return { ...count, whole: false, missing: undefined, extra: [] }; // too little of it, or too odd, to tell what it is a part of
   }
 }
 

@@ -13,7 +13,7 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "./config.ts";
 import { expectedTensors, withoutUnitKernel } from "./expected.ts";
-import { chooseEma } from "./overlay.ts";
+import { chooseEma, noAveraged } from "./overlay.ts";
 import type { WeightSource } from "./parameters.ts";
 import { textEncoderConfig } from "./text-encoder.ts";
 import { unetConfig } from "./unet.ts";
@@ -72,7 +72,7 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   const { kind, description, version } = identify(file, groups);
   if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
   if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
-  if (options.ema === true && groups.ema.size === 0) throw new InputError(`${path}: has no averaged (EMA) weights to take; it looks like ${description}`);
+  if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const folderOf = async (name: string): Promise<string | undefined> => {
     const folder = options.config === undefined ? undefined : joinPath(options.config, name);
     return folder !== undefined && (await files.kind(folder)) === "folder" ? folder : undefined;

@@ -48,7 +48,7 @@ export interface LoadOptions {
   readonly textEncoder?: string | undefined;
   /** Low-rank files merged, in this order, into whatever of UNet and text encoder they are for, after the files above. */
   readonly lora?: readonly LowRankFile[] | undefined;
-  /** Averaged (EMA) UNet weights where a file of the original code has them. Default false: what was fine-tuned or unlearned is the plain weights. */
+  /** Averaged (EMA) UNet weights, of `unet` if that is given, else of the model; only files of the original code have them. Default false: what was fine-tuned or unlearned is the plain weights. */
   readonly ema?: boolean | undefined;
   /** What the UNet predicts, if the model does not say or says it wrong. */
   readonly predictionType?: PredictionType | undefined;
@@ -71,8 +71,9 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const { files, folder } = source;
   const single = (await files.kind(folder)) === "file";
   const model = single
-    ? await openSingleFile(files, folder, { ...options, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
+    ? await openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
     : await openFolder(files, folder, options.partial === true);
+  if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };

@@ -14,7 +14,7 @@ export interface OverlayOptions {
   readonly component: "unet" | "text_encoder";
   /** The base model's, by which partial files in the original names are understood. */
   readonly layout: Layout;
-  /** Take the file's averaged weights where it has any. Default false. */
+  /** Take the file's averaged weights. Default false. */
   readonly ema?: boolean | undefined;
   /** Of a low-rank file. Default 1. */
   readonly strength?: number | undefined;
@@ -22,11 +22,12 @@ export interface OverlayOptions {
 
 /**
  * `base` with the tensors of `file` in place of its own, or, for a low-rank file, added to them.
- * @throws InputError if the file is of another kind (saying what it looks like), or one of its tensors is not the base's or has another shape.
+ * @throws InputError if the file is of another kind (saying what it looks like), lacks averaged weights that are asked for, or one of its tensors is not the base's or has another shape.
  */
 export function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): WeightSource {
   const { component, layout, strength = 1 } = options;
   const groups = groupTensors(file);
+  if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const wrong = (): InputError => new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
   if (groups.lowRank.size > 0) {
     const other = component === "unet" ? "text_encoder" : "unet";
@@ -67,6 +68,11 @@ export function chooseEma(groups: Groups, component: Group["component"], ema: bo
   const group = groups.components.get(component);
   if (!group || component !== "unet" || !ema || groups.ema.size === 0) return group;
   return { ...group, tensors: new Map([...group.tensors, ...groups.ema]) };
+}
+
+/** For a caller who wants averaged weights of a file that has none. */
+export function noAveraged(file: TensorFile, groups: Groups): InputError {
+  return new InputError(`${file.name}: has no averaged (EMA) weights to take; it looks like ${identify(file, groups).description}`);
 }
 
 function* names(base: WeightSource): Iterable<{ name: string; shape: readonly number[] }> {

@@ -1,4 +1,8 @@
 import { readFileSync } from "node:fs";
+import { ShapeError } from "../../kernels/kernel.ts";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { InputError } from "../../engine/runtime/errors.ts";
+import { randomNumbers } from "../formats/support.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { ByteSource } from "../../engine/formats/byte-source.ts";
@@ -168,6 +172,30 @@ test("inspection says what is whole, missing and left over", async () => {
   const all = await inspect("x", memoryFiles({ x: safetensors(await originalCheckpoint()) }));
   assert.ok(all.components.every((c) => c.whole));
   assert.is((await inspect("x", memoryFiles({ x: safetensors(await readTensors(`${EMOJI}/classifier/object/model.safetensors`)) }))).description, "a ResNet image classifier");
+});
+
+test("odd names and shapes: always a clear error, never a crash", async () => {
+  const random = randomNumbers(7);
+  const pick = (limit: number): number => Math.floor(random() * limit);
+  const whole = Object.entries(prefixedShapes("model.diffusion_model.", originalNames("unet small"))).concat(Object.entries(prefixedShapes("first_stage_model.", originalNames("vae small"))), [...sd14Tensors("text_encoder")].map(([name, shape]): [string, number[]] => [`cond_stage_model.transformer.${name}`, shape]));
+  const sizes = [0, 1, 2, 3, 4, 7, 32, 64, 77, 1024, 2 ** 20];
+  for (let round = 0; round < 150; round++) {
+    const rows = whole.map(([name, shape]): [string, readonly number[]] => [name, shape]);
+    for (let times = 1 + pick(6); times > 0; times--) {
+      const at = pick(rows.length);
+      const [name, shape] = rows[at]!;
+      const dot = name.lastIndexOf(".", pick(name.length));
+      const odd = [(): string => name.replace(/\d+/, String(pick(30))), (): string => name.slice(dot + 1), (): string => `${name}.alpha`, (): string => `model_ema.${name}`, (): string => name.replace(/\d+(?!.*\d)/, "99999999999999999999")][pick(5)]!;
+      if (random() < 0.5) rows[at] = [name, Array.from({ length: pick(6) }, () => sizes[pick(sizes.length)]!).filter((_, i) => i < 3)];
+      else if (random() < 0.7) rows[at] = [odd(), shape];
+      else rows.splice(at, 1 + pick(random() < 0.2 ? 300 : 3));
+    }
+    const shapes = Object.fromEntries(rows);
+    const fine = (error: unknown): void => assert.ok(error instanceof FormatError || error instanceof InputError || error instanceof ShapeError, `round ${round}: ${error instanceof Error ? error.stack : String(error)}`);
+    const { files } = virtualFile(shapes);
+    await inspect("model.safetensors", files).catch(fine);
+    await open(shapes, { partial: true, clipMerges: undefined }).catch(fine);
+  }
 });
 
 test.run();

@@ -70,6 +70,8 @@ test("averaged weights only when asked for", async () => {
   await same(await open(torchFile({ state_dict: torchTree({ ...tensors, ...averaged(zeroed(unet)), "model_ema.decay": decay }) })));
   await same(await open(torchFile({ state_dict: torchTree({ ...tensors, ...prefixed("model.diffusion_model.", zeroed(unet)), ...averaged(unet), "model_ema.decay": decay }) }), { ema: true }));
   await refuses(async () => open(safetensors(tensors), { ema: true }), /no averaged \(EMA\) weights/);
+  await refuses(() => outputs(EMOJI, {}, { ema: true }), /a folder has no averaged \(EMA\) weights/);
+  await refuses(() => outputs(EMOJI, {}, { ema: true, unet: ESD }), /ESDx-church-UNet\.pt: has no averaged \(EMA\) weights to take; it looks like a UNet/);
 });
 
 test("OpenCLIP's text encoder: fused projections, the last block left out", async () => {
