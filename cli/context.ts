@@ -4,8 +4,11 @@ import { type Device, openDevice } from "../engine/runtime/device.ts";
 import { NoAdapterError } from "../engine/runtime/errors.ts";
 import { Profiler } from "../engine/runtime/profiler.ts";
 import type { WeightPrecision } from "../engine/models/parameters.ts";
+import { traceEvents } from "../engine/runtime/trace.ts";
 import { EXIT } from "./errors.ts";
+import { finiteNumber } from "./options.ts";
 import { requireWritableFile } from "./output.ts";
+import { profileTable } from "./profile-table.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 /** The flags that every command takes. */
@@ -16,6 +19,8 @@ export interface GlobalOptions {
   readonly math?: "f32" | "f16" | "auto";
   readonly profile?: string;
   readonly bufferSharing: boolean;
+  /** GiB. */
+  readonly memoryLimit?: number;
   readonly quiet?: boolean;
   readonly json?: boolean;
 }
@@ -26,8 +31,9 @@ export function addGlobalOptions(program: Command): void {
     .addOption(new Option("--limits <which>", "create the device with WebGPU's default limits only").choices(["default"]))
     .addOption(new Option("--weights <precision>", "how weights are stored on the device (default: f32)").choices(["f32", "f16"]))
     .addOption(new Option("--math <precision>", "arithmetic: f16 and auto allow half precision where the adapter has it (default: f32)").choices(["f32", "f16", "auto"]))
-    .option("--profile <file>", "write per-op times to FILE as JSON")
+    .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
+    .option("--memory-limit <GiB>", "refuse what would take more device memory (default: what the host has free on a software adapter)", finiteNumber(0))
     .option("--quiet", "no progress and prose on stderr")
     .option("--json", "print one JSON object on stdout and nothing else");
 }
@@ -77,9 +83,9 @@ export class Context {
   }
 
   private async openDevice(): Promise<Device> {
-    const { adapter, limits, math, bufferSharing, profile } = this.options;
+    const { adapter, limits, math, bufferSharing, profile, memoryLimit } = this.options;
     if (profile !== undefined) await requireWritableFile(profile);
-    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }) });
+    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }) });
     if (profile !== undefined) {
       if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
       device.profiler = this.profiler = new Profiler(device);
@@ -103,6 +109,12 @@ export class Context {
     return this.interrupt.controller.signal;
   }
 
+  /** One file for people, programs and chrome://tracing or Perfetto, which take "traceEvents" and leave the rest alone; and a table of kernels on stderr. */
+  private async writeProfile(file: string, adapter: string, report: Awaited<ReturnType<Profiler["report"]>>): Promise<void> {
+    await writeFileAtomic(file, `${JSON.stringify({ adapter, ...report, traceEvents: traceEvents(adapter, report.programs) }, null, 1)}\n`);
+    this.say(`${profileTable(report.kernels)}\nper-op times are in ${file}, which chrome://tracing and Perfetto open`);
+  }
+
   /** Writes the profile and frees the device. */
   async close(): Promise<void> {
     if (this.interrupt) for (const name of ["SIGINT", "SIGTERM"] as const) process.off(name, this.interrupt.handler);
@@ -110,7 +122,7 @@ export class Context {
     if (!device) return;
     try {
       const report = await this.profiler?.report();
-      if (report && this.options.profile !== undefined) await writeFileAtomic(this.options.profile, `${JSON.stringify({ adapter: device.description, ...report }, null, 1)}\n`);
+      if (report && this.options.profile !== undefined) await this.writeProfile(this.options.profile, device.description, report);
     } finally {
       device.destroy();
     }

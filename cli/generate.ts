@@ -6,6 +6,7 @@ import { SLD_STRENGTHS, type SldStrength } from "../engine/models/guidance.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../engine/models/schedulers/index.ts";
 import { makeFolder, writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Context, action } from "./context.ts";
+import { describeEstimate, estimateRun } from "../engine/models/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "./model.ts";
 import { type ModelOptions, givenModelFlags } from "./model-flags.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "./options.ts";
@@ -53,6 +54,8 @@ async function run(flags: GenerateFlags, context: Context): Promise<void> {
   await requireWritableFile(flags.out);
   const model = await openModel(context, flags);
   const settings = generateSettings(model, flags);
+  const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
+  context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attack: false })));
   const started = performance.now();
   const images = await context.withProgress("drawing", async (progress) =>
     generate(model, { ...flags, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),

@@ -12,12 +12,7 @@ export function formatTable(columns: readonly Column[], rows: readonly (readonly
   return [line(columns.map((c) => c.title)), ...rows.map(line)].join("\n");
 }
 
-/** 12.3 MiB. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const step = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 2 ** (10 * step)).toFixed(step === 0 ? 0 : 1)} ${units[step]}`;
-}
+export { formatBytes } from "../engine/runtime/estimate.ts";
 
 function pair(n: number): string {
   return String(n).padStart(2, "0");

@@ -2,6 +2,7 @@ import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
 import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
+import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles } from "../model.ts";
@@ -30,6 +31,10 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
   checkSettings(model, attackOptions(settings, { judge, target }));
   checkWeights(model);
+  const [latentHeight, latentWidth] = model.defaultLatentSize;
+  const { factor } = model.parts.vae.config;
+  const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
+  context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: settings.attacker === "text-grad" })));
   await checkJudge(context, judge, settings, target);
   const files = await recordFiles([
     { role: "model", path: (await resolveModel(settings.model, context)).folder },

@@ -44,7 +44,7 @@ export class Clip {
   private readonly programs: ProgramCache;
 
   constructor(private readonly parts: ClipParts) {
-    this.programs = new ProgramCache(parts.device, parts.parameters, parts.file);
+    this.programs = new ProgramCache(parts.device, [parts.parameters], parts.file);
   }
 
   /** Width of the shared space. */

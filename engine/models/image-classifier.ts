@@ -61,7 +61,7 @@ export class ImageClassifier {
   private readonly programs: ProgramCache;
 
   constructor(device: Device, private readonly network: Network, private readonly parameters: Parameters, private readonly prepare: Preprocessor, file: TensorFile) {
-    this.programs = new ProgramCache(device, parameters, file);
+    this.programs = new ProgramCache(device, [parameters], file);
   }
 
   get labels(): readonly string[] {

@@ -66,7 +66,7 @@ export class NudeNet {
   private readonly programs: ProgramCache;
 
   constructor(private readonly parts: NudeNetParts) {
-    this.programs = new ProgramCache(parts.device, parts.parameters);
+    this.programs = new ProgramCache(parts.device, [parts.parameters]);
   }
 
   get classes(): readonly string[] {

@@ -1,4 +1,4 @@
-import { type DType, PANEL, type Shape, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
+import { type DType, PANEL, type Shape, type TensorType, type Value, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
 import { float32ToFloat16 } from "../formats/half.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
@@ -104,12 +104,27 @@ export class Parameters {
     return blocks as [Value, ...Value[]];
   }
 
-  /** Uploads whatever has been asked for and is not on the device yet, one tensor at a time. @throws InputError, GpuError */
-  async load(onProgress?: (loadedBytes: number) => void): Promise<void> {
+  /** Bytes of these leaves that are not on the device yet; leaves of other components do not count. */
+  missingBytes(leaves: Iterable<string>): number {
+    let bytes = 0;
+    for (const name of leaves) {
+      const asked = this.requested.get(name);
+      if (asked && !this.tensors.has(name)) bytes += byteLength(asked.type);
+    }
+    return bytes;
+  }
+
+  /**
+   * Uploads what is not on the device yet, one tensor at a time: these leaves (those of other components are passed over), or all that were ever asked for.
+   * @throws InputError, FormatError, GpuError
+   */
+  async load(leaves: Iterable<string> = this.requested.keys(), onProgress?: (loadedBytes: number) => void): Promise<void> {
     let bytes = 0;
     let pending = 0;
-    for (const [name, { tensor, layout, type, firstRow }] of this.requested) {
-      if (this.tensors.has(name)) continue;
+    for (const name of leaves) {
+      const asked = this.requested.get(name);
+      if (!asked || this.tensors.has(name)) continue;
+      const { tensor, layout, type, firstRow } = asked;
       const stored = this.storedShape(tensor);
       let data = relayout(await this.source.readFloat32(tensor), stored, layout, type.panels);
       if (firstRow !== undefined) data = data.subarray(firstRow * type.shape[1]!, (firstRow + type.shape[0]!) * type.shape[1]!);

@@ -3,12 +3,13 @@ import type { Value } from "../../kernels/kernel.ts";
 import { l1Loss, mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import type { Device } from "../runtime/device.ts";
-import { Graph } from "../runtime/graph.ts";
-import { Program, type ProgramOptions } from "../runtime/program.ts";
+import type { Graph } from "../runtime/graph.ts";
+import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "./array.ts";
 import { type GenerateOptions, type GeneratedImage, generate } from "./generate.ts";
 import { Layers } from "./layers.ts";
-import { type Parameters, lookup } from "./parameters.ts";
+import type { Parameters } from "./parameters.ts";
+import { ProgramCache } from "./program-cache.ts";
 import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
 import { type UNetConfig, timestepFeatures, unet } from "./unet.ts";
@@ -33,7 +34,7 @@ export interface StableDiffusionParts {
  * Programs are made for each shape when first asked for and kept.
  */
 export class StableDiffusion {
-  private readonly programs = new Map<string, Promise<Program>>();
+  private readonly programs: ProgramCache;
   private readonly kept = new Map<string, { destroy(): void }>();
   /** Products of the noise schedule, by timestep. */
   readonly alphasCumprod: Float32Array;
@@ -41,6 +42,7 @@ export class StableDiffusion {
   readonly predictionType: PredictionType;
 
   constructor(readonly parts: StableDiffusionParts) {
+    this.programs = new ProgramCache(parts.device, [parts.textEncoder.parameters, parts.unet.parameters, parts.vae.parameters]);
     const schedule = parseSchedulerConfig("ddim", noiseScheduleOnly(parts.scheduler));
     this.alphasCumprod = alphasCumprod(schedule);
     this.predictionType = schedule.predictionType;
@@ -74,24 +76,9 @@ export class StableDiffusion {
     return made as T;
   }
 
-  /** A program made once for its key; the weights it needs are uploaded first. */
-  async program(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
-    let made = this.programs.get(key);
-    if (!made) {
-      made = this.make(key, record);
-      this.programs.set(key, made);
-      made.catch(() => this.programs.delete(key)); // so that a failure can be tried again
-    }
-    return made;
-  }
-
-  private async make(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
-    const { device, textEncoder: text, unet: noise, vae } = this.parts;
-    const graph = new Graph();
-    const options = record(graph);
-    const all = [text.parameters, noise.parameters, vae.parameters];
-    for (const p of all) await p.load();
-    return Program.create(device, graph, { label: key, parameters: lookup(...all), ...options });
+  /** A program made once for its key; the weights it needs are uploaded first. @throws as ProgramCache.get */
+  program(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
+    return this.programs.get(key, record);
   }
 
   /** Token embeddings [B, T, hidden] of ids [B, T] on a graph. */
@@ -274,10 +261,8 @@ export class StableDiffusion {
 
   /** Frees programs and weights; the device stays. */
   async destroy(): Promise<void> {
-    for (const program of await Promise.allSettled(this.programs.values())) if (program.status === "fulfilled") program.value.destroy();
-    this.programs.clear();
+    await this.programs.destroy();
     for (const thing of this.kept.values()) thing.destroy();
     this.kept.clear();
-    for (const p of [this.parts.textEncoder, this.parts.unet, this.parts.vae]) p.parameters.destroy();
   }
 }

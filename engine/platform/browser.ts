@@ -12,6 +12,11 @@ export function resolvePath(path: string): string {
   return path;
 }
 
+/** A page is not told. */
+export function freeMemory(): number | undefined {
+  return undefined;
+}
+
 /** The browser's adapter. A page cannot choose among several: `wanted` is only checked. @throws NoAdapterError */
 export const findAdapter: FindAdapter = async (wanted) => {
   const gpu: GPU | undefined = typeof navigator === "undefined" ? undefined : navigator.gpu;

@@ -1,10 +1,15 @@
-import { constants } from "node:os";
+import { constants, freemem } from "node:os";
 import { NoAdapterError, errorMessage } from "../runtime/errors.ts";
 import type { FindAdapter, FoundAdapter } from "./adapter.ts";
 import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 
 export { modelSource, resolvePath } from "./model-source-node.ts";
+
+/** Bytes of memory that this process can still take, as far as the system says. */
+export function freeMemory(): number | undefined {
+  return freemem(); // counts what caches would give back, where the system tells
+}
 
 type Create = (options: string[]) => GPU;
 

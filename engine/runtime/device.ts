@@ -1,4 +1,4 @@
-import { findAdapter } from "#platform";
+import { findAdapter, freeMemory } from "#platform";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import { nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
@@ -14,6 +14,8 @@ export interface DeviceOptions {
   readonly math?: "f32" | "f16" | "auto";
   /** False gives every intermediate tensor memory of its own, to isolate a bug. Default: true. */
   readonly bufferSharing?: boolean;
+  /** Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none is known. */
+  readonly memoryLimit?: number;
   /** Where to ask for the adapter instead of the platform's own place. */
   readonly gpu?: GPU;
 }
@@ -71,6 +73,8 @@ export class Device {
   readonly nothing: GPUBuffer;
   /** Whether programs share memory between intermediate tensors. */
   readonly bufferSharing: boolean;
+  /** Bytes that models stay within, or Infinity. */
+  readonly memoryLimit: number;
   /** Set to measure the runs of every program. */
   profiler: Profiler | undefined;
 
@@ -82,9 +86,10 @@ export class Device {
   #destroyed = false;
 
   /** Use `openDevice`. */
-  constructor(gpu: GPUDevice, info: DeviceInfo, bufferSharing: boolean) {
+  constructor(gpu: GPUDevice, info: DeviceInfo, { bufferSharing = true, memoryLimit }: Pick<DeviceOptions, "bufferSharing" | "memoryLimit"> = {}) {
     this.gpu = gpu;
     this.bufferSharing = bufferSharing;
+    this.memoryLimit = memoryLimit ?? (info.software ? freeMemory() : undefined) ?? Infinity;
     this.info = info;
     this.description = [info.name, info.backend, info.software ? "software" : ""].filter(Boolean).join(", ");
     this.features = [...gpu.features].toSorted();
@@ -230,7 +235,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     subgroupMinSize: raw.subgroupMinSize ?? 0,
     subgroupMaxSize: raw.subgroupMaxSize ?? 0,
     software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
-  }, options.bufferSharing ?? true);
+  }, options);
 }
 
 async function adapterOf(gpu: GPU): Promise<{ adapter: GPUAdapter; name: string; backend: string }> {

@@ -28,3 +28,10 @@ export function estimateProgram(graph: Graph, outputs: readonly Value[], capabil
     dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
   };
 }
+
+/** `29.8 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const step = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 2 ** (10 * step)).toFixed(step === 0 ? 0 : 1)} ${units[step]}`;
+}
