@@ -69,8 +69,6 @@ export function buildTypes() {
     const text = readFileSync(join(types, name), "utf8");
     writeFileSync(join(types, name), text.replace(/((?:from|import)\s*\(?\s*"\.{1,2}\/[^"]+)\.ts"/g, '$1.js"'));
   }
-  const index = join(types, "engine/index.d.ts");
-  writeFileSync(index, `/// <reference types="@webgpu/types" />\n${readFileSync(index, "utf8")}`);
 }
 
 export function testFiles() {

@@ -71,7 +71,7 @@ async function fileOf(roots: Roots, url: string): Promise<string | undefined> {
   if (!path.startsWith("/") || path.includes("\0") || path.includes("\\")) return undefined;
   const parts = path.slice(1).split("/");
   if (parts.some((part) => part === ".." || part === ".")) return undefined;
-  const own = roots[parts[0]!] !== undefined && parts.length > 1;
+  const own = Object.hasOwn(roots, parts[0]!) && parts.length > 1;
   const root = await realpath(roots[own ? parts[0]! : ""]!);
   const wanted = join(root, ...(own ? parts.slice(1) : parts), path.endsWith("/") ? "index.html" : "");
   try {

@@ -21,7 +21,7 @@ export class AttackForm {
     const same = (names: readonly string[]): [string, string][] => names.map((n) => [n, n]);
     this.picture = find(form, "[data-target]");
     this.judge = select("judge");
-    setOptions(select("attacker"), [["text-grad", "text-grad (UnlearnDiffAtk)"], ...same(ATTACKERS.filter((a) => a !== "text-grad"))]);
+    setOptions(select("attacker"), same(ATTACKERS));
     setOptions(select("insert"), same(INSERTIONS));
     setOptions(select("scheduler"), same(SCHEDULER_NAMES), "ddim");
     catalog.onChange(() => setOptions(this.judge, catalog.options("classifier")));
@@ -72,11 +72,11 @@ export class AttackForm {
     const attacker = ATTACKERS.find((a) => a === text("attacker")) ?? "text-grad";
     const judge = this.catalog.find(this.judge.value);
     const settings: AttackSettings = {
-      ...DEFAULTS,
       model: names.model,
+      prompt: text("prompt"),
+      ...DEFAULTS,
       unet: names.part === "unet" ? names.overlay : null,
       textEncoder: names.part === "textEncoder" ? names.overlay : null,
-      prompt: text("prompt"),
       target: attacker === "text-grad" ? (target?.name ?? null) : null,
       judge: judge?.origin === "bundled" ? judge.name : null,
       classifier: judge?.origin === "bundled" ? null : (judge?.name ?? null),

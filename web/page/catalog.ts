@@ -26,7 +26,7 @@ export class Catalog {
   }
 
   options(kind: Entry["kind"]): (readonly [string, string])[] {
-    return this.entries.filter((e) => e.kind === kind).map((e) => [e.id, e.origin === "bundled" && kind !== "overlay" ? `${e.name} (bundled)` : `${e.name}${e.origin === "dropped" ? " (dropped)" : ""}`]);
+    return this.entries.filter((e) => e.kind === kind).map((e) => [e.id, e.origin === "bundled" && kind === "model" ? `${e.name} (bundled)` : `${e.name}${e.origin === "dropped" ? " (dropped)" : ""}`]);
   }
 }
 

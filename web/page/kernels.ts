@@ -36,7 +36,7 @@ export class KernelsTab {
         ["device", description], ["kind", software ? "software: the CPU does the work" : "GPU"], ["subgroups", subgroupSize > 0 ? `of ${subgroupSize}, fixed` : "not of a fixed size"], ["features", features.join(", ") || "none"],
         ...Object.entries(limits).map(([name, n]): [string, string] => [name, size(name, n)]), ["browser", navigator.userAgent],
       ];
-      this.device.replaceChildren(...pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+      this.device.replaceChildren(...pairs.map(([name, value]) => el("div", name === "browser" ? { class: "wide" } : {}, el("dt", {}, name), el("dd", {}, value))));
       this.text.splice(0, this.text.length, ...pairs.map(([name, value]) => `${name}: ${value}`));
       this.copyButton.disabled = false;
     } catch (error) {
@@ -83,7 +83,7 @@ export class KernelsTab {
 
   private bench(): Promise<void> {
     return this.measure("Bench: kernels with their best time", ["kernel", "ms", "GFLOP/s", "GB/s"], [1, 2, 3], (add) =>
-      this.engine.start("bench", null, (row) => add([el("span", {}, row.name, el("small", {}, row.kernels)), row.milliseconds.toFixed(row.milliseconds < 10 ? 3 : 1), row.gflops.toFixed(1), row.gigabytesPerSecond.toFixed(1)])),
+      this.engine.start("bench", null, (row) => add([el("span", {}, row.name, el("small", {}, row.kernels)), row.milliseconds.toFixed(row.milliseconds < 10 ? 3 : 1), row.gflops.toFixed(1), row.gigabytesPerSecond.toFixed(row.gigabytesPerSecond < 10 ? 2 : 0)])),
     (rows) => `${rows.length} kernels timed.`);
   }
 

@@ -1,0 +1,217 @@
+/** The page in a real browser, from the first look to a lost GPU. One page for most of it, as a visitor would go through it. */
+import { readFileSync } from "node:fs";
+import type { Page } from "playwright-core";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { decodePng, readPngTexts } from "../../engine/formats/png.ts";
+import { loadStableDiffusion, openDevice } from "../../engine/index.ts";
+import { TestBrowser, type Visit, dropFile, linkBytes, linkText, textOf, waitForText } from "./support.ts";
+
+const PICTURE = { prompt: "a picture of a church", steps: 4, seed: 7, guidance: 7.5 } as const;
+const SHORT_ATTACK = { tokens: 2, iterations: 3, maxTimesteps: 3, steps: 2 } as const;
+
+let browser: TestBrowser;
+let visit: Visit;
+let page: Page;
+/** Token ids that the uninterrupted attack judged, in order. */
+let judged: string[] = [];
+
+async function fill(tab: string, values: Readonly<Record<string, string | number>>): Promise<void> {
+  await page.$$eval(`#${tab} details`, (all) => all.forEach((d) => ((d as HTMLDetailsElement).open = true)));
+  for (const [name, value] of Object.entries(values)) await page.fill(`#${tab} [name=${name}]`, String(value));
+}
+
+const status = (tab: string, pattern: RegExp): Promise<string> => waitForText(page, `#${tab} [data-status]`, pattern);
+const logIds = async (): Promise<string[]> => (await linkText(page, "#attack [data-log]")).trim().split("\n").map((line) => (JSON.parse(line) as { ids: number[] }).ids.join(" "));
+
+test.before(async () => {
+  browser = await TestBrowser.start({ "": "dist/web", assets: "assets" });
+  visit = await browser.visit("/");
+  page = visit.page;
+});
+
+test.after(async () => {
+  await browser?.stop();
+});
+
+test("the page opens a device and says what the bundled model takes", async () => {
+  const device = await waitForText(page, "#device", /./);
+  assert.match(await waitForText(page, "#device", /^(?!looking)/), /\w/);
+  assert.not.match(device, /no WebGPU/);
+  assert.match(await waitForText(page, "#generate [data-need]", /MiB/), /^64x64 pixels; takes about 2\d\.\d MiB/);
+});
+
+test("a picture of a fixed seed is Node's picture, and its file tells how it was made", async () => {
+  await fill("generate", PICTURE);
+  await page.click("#generate [type=submit]");
+  await page.waitForFunction(() => document.querySelector("#generate canvas")?.getAttribute("aria-label")?.startsWith("Unfinished"), null, { timeout: 120_000 });
+  await status("generate", /^Drawn in/);
+  const bytes = await linkBytes(page, "#generate [data-download]");
+  const image = await decodePng("downloaded.png", bytes);
+  const texts = await readPngTexts("downloaded.png", bytes);
+  assert.match(texts.get("parameters")!, /^a picture of a church\nSteps: 4, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 64x64, Model: emoji/);
+
+  const device = await openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }) });
+  const model = await loadStableDiffusion(device, "emoji");
+  const [own] = await model.generate({ ...PICTURE, scheduler: "ddim" });
+  await model.destroy();
+  device.destroy();
+  const difference = own!.image.data.reduce((sum, value, i) => sum + Math.abs(value - image.data[i]!), 0) / image.data.length;
+  console.log(`mean absolute difference to Node: ${difference.toFixed(4)} of 255`);
+  assert.ok(difference < 2, `${difference}`);
+  const shown = await page.$eval("#generate canvas", (canvas) => [...(canvas as HTMLCanvasElement).getContext("2d")!.getImageData(0, 0, 64, 64).data]);
+  assert.equal(shown.filter((_, i) => i % 4 !== 3), [...image.data]);
+});
+
+test("drawing can be cancelled and done again", async () => {
+  await fill("generate", { steps: 500 });
+  await page.click("#generate [type=submit]");
+  await status("generate", /^step \d+ of 500/);
+  await page.click("#generate [data-cancel]");
+  await status("generate", /^Cancelled/);
+  assert.not(await page.isDisabled("#generate [type=submit]"));
+});
+
+test("a short attack runs to its end: curve, slots, pictures, report; the page stays responsive", async () => {
+  await page.click("#tab-attack");
+  await waitForText(page, "#attack [data-need]", /MiB/);
+  await page.waitForSelector("#attack [data-target] img");
+  await page.waitForFunction(() => document.querySelectorAll("#labels option").length === 48);
+  await fill("attack", SHORT_ATTACK);
+  await page.evaluate(() => {
+    const tasks: number[] = [];
+    Object.assign(window, { longTasks: tasks });
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "longtask" });
+  });
+  await page.click("#attack [type=submit]");
+  await status("attack", /^Done in/);
+  const tasks = await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks);
+  assert.equal(tasks.filter((ms) => ms > 50), [], "tasks of the main thread over 50 ms");
+  judged = await logIds();
+  assert.ok(judged.length >= 2, "the original prompt and at least one more");
+  assert.is(await page.locator("#attack .cards li").count(), judged.length);
+  assert.is(await page.locator("#attack .slots li").count(), SHORT_ATTACK.tokens);
+  assert.match(await textOf(page, "#attack [data-curve] p"), /iteration [369] of 9, timestep \d+: loss 0\.\d+/);
+  assert.match(await textOf(page, "#attack [data-verdict]"), /church/);
+  const report = await linkText(page, "#attack [data-report]");
+  assert.match(report, /church<\/strong> was not brought back|did not forget <strong>church/);
+  assert.match(report, /npx lethe attack --model emoji --unet emoji\/unlearned\/esd-x-church\/ESDx-church-UNet\.pt/);
+  assert.match(report, /[0-9a-f]{64}/);
+  const record = JSON.parse(await linkText(page, "#attack [data-record]")) as { status: string; result: { iterations: number } };
+  assert.is(record.status, "finished");
+});
+
+test("an attack can be paused, cancelled, and resumed after the page is opened again, to the same tokens", async () => {
+  await page.click("#attack [type=submit]");
+  await status("attack", /searching: iteration/);
+  await page.click("#attack [data-pause]");
+  await status("attack", /^Paused/);
+  await page.waitForTimeout(1500);
+  const before = await page.textContent("#attack [data-curve] p");
+  await page.waitForTimeout(1500);
+  assert.is(await page.textContent("#attack [data-curve] p"), before, "nothing goes on while paused");
+  await page.click("#attack [data-pause]");
+  await status("attack", /drawing a picture|searching/);
+  await page.click("#attack [data-cancel]");
+  await status("attack", /^Cancelled/);
+  await page.reload();
+  assert.match(await waitForText(page, "#attack [data-unfinished-text]", /cut off after/), /a picture of a church on a green background/);
+  await page.click("#attack [data-resume]");
+  await status("attack", /^Done in/);
+  assert.equal(await logIds(), judged);
+});
+
+test("a lost GPU is said, and the attack goes on from its log", async () => {
+  await fill("attack", SHORT_ATTACK);
+  await page.click("#attack [type=submit]");
+  await status("attack", /searching: iteration [4-9]/);
+  await page.workers()[0]!.evaluate(() => (self as unknown as { gpuDevice: { destroy(): void } }).gpuDevice.destroy());
+  await waitForText(page, "#notices", /The GPU was lost/);
+  await waitForText(page, "#attack [data-unfinished-text]", /cut off after/);
+  await page.click("#notices button");
+  await waitForText(page, "#device", /^(?!the GPU was lost)/);
+  assert.is(await page.textContent("#notices"), "");
+  await page.click("#attack [data-resume]");
+  await status("attack", /^Done in/);
+  assert.equal(await logIds(), judged);
+});
+
+test("dropped files: a damaged one is refused by name, a good one can be chosen, kept and deleted", async () => {
+  await page.click("#tab-models");
+  await waitForText(page, "#models [data-storage]", /keeps/);
+  const good = readFileSync("assets/emoji/unlearned/uce-like-church/unet.safetensors");
+  await dropFile(page, "#models [data-drop]", "broken.safetensors", good.subarray(0, 5000));
+  assert.match(await waitForText(page, "#models [data-problem]", /broken/), /A file cannot be used.*broken\.safetensors.*(truncated|corrupt)/s);
+  await dropFile(page, "#models [data-drop]", "notes.txt", new TextEncoder().encode("hello"));
+  await waitForText(page, "#models [data-problem]", /notes\.txt: holds nothing that can be loaded/);
+  await dropFile(page, "#models [data-drop]", "erased.safetensors", good);
+  await status("models", /erased\.safetensors: a UNet/);
+  assert.ok((await page.$$eval("#generate [name=overlay] option", (all) => all.map((o) => o.textContent))).includes("erased.safetensors (dropped)"));
+  await page.click('[aria-label="Keep erased.safetensors"]');
+  await status("models", /is kept in this browser/);
+  await page.click('[aria-label="Check erased.safetensors"]');
+  await status("models", /1 file is unchanged/);
+  await page.click('[aria-label="Delete erased.safetensors"]');
+  await status("models", /gone/);
+});
+
+test("a model by its address: a wrong checksum is refused, a folder is fetched whole, listed after a reload, and checked", async () => {
+  const file = `${browser.origin}/assets/emoji/unlearned/uce-like-fish/unet.safetensors`;
+  await page.fill("#models [name=url]", file);
+  await page.fill("#models [name=sha256]", "0".repeat(64));
+  await page.click("#download-form [type=submit]");
+  await waitForText(page, "#models [data-problem]", /expected 0{64}: the file is damaged or another one, and was not kept/);
+  await page.fill("#models [name=url]", `${browser.origin}/assets/emoji`);
+  await page.fill("#models [name=sha256]", "");
+  await page.click("#download-form [type=submit]");
+  await status("models", /emoji is here: folder in diffusers layout/);
+  await page.reload();
+  await waitForText(page, "#models [data-list]", /kept in this browser/);
+  await page.click('#models tr:has-text("kept in this browser") [aria-label="Check emoji"]');
+  await status("models", /1[0-9] files are unchanged/);
+});
+
+test("verify: every reference output of the bundled model is within tolerance", async () => {
+  await page.click("#tab-kernels");
+  await waitForText(page, "#kernels [data-device]", /maxBufferSize/);
+  await page.click("[data-run=verify]");
+  assert.match(await status("kernels", /checks are/), /^All \d\d checks are within tolerance/);
+});
+
+test("every tab fits a phone, every field has a name, and tabs go by the keyboard", async () => {
+  await page.setViewportSize({ width: 375, height: 740 });
+  await page.focus("#tab-kernels");
+  for (const [key, tab] of [["Home", "generate"], ["ArrowRight", "attack"], ["ArrowRight", "kernels"], ["ArrowRight", "models"]] as const) {
+    await page.keyboard.press(key);
+    assert.is(await page.evaluate(() => document.activeElement?.id), `tab-${tab}`);
+    assert.ok(await page.isVisible(`#${tab}`), tab);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= 375, `${tab} is ${wide} pixels wide`);
+    const unnamed = await page.$$eval(`#${tab} input, #${tab} select, #${tab} textarea, #${tab} button`, (all) => all.filter((e) => !((e as HTMLInputElement).labels?.length || e.textContent || e.getAttribute("aria-label"))).map((e) => e.outerHTML));
+    assert.equal(unnamed, []);
+  }
+});
+
+test("nothing was asked of anyone but the page's own origin, and nothing failed unseen", () => {
+  assert.ok(visit.requests.length > 20);
+  assert.equal(visit.requests.filter((url) => !url.startsWith(`${browser.origin}/`) && !url.startsWith(`blob:${browser.origin}/`)), []);
+  assert.equal(visit.errors.filter((e) => !/404/.test(e)), []);
+});
+
+test("without WebGPU the page says which browser and flag", async () => {
+  const { page: other } = await browser.visit("/", `Object.defineProperty(navigator, "gpu", { value: undefined });\n`);
+  await waitForText(other, "#notices", /There is no WebGPU here/);
+  assert.match(await textOf(other, "#notices"), /chrome:\/\/flags\/#enable-unsafe-webgpu/);
+  await other.context().close();
+});
+
+test("running out of memory is said as such, by the device's own word", async () => {
+  const full = `{ const pop = GPUDevice.prototype.popErrorScope; let n = 0; GPUDevice.prototype.popErrorScope = async function () { const found = await pop.call(this); return n++ % 3 === 1 ? new GPUOutOfMemoryError("Allocation failed") : found; }; }\n`;
+  const { page: other } = await browser.visit("/", full);
+  await waitForText(other, "#generate [data-need]", /MiB/);
+  await other.click("#generate [type=submit]");
+  await waitForText(other, "#generate [data-problem]", /The GPU has not enough memory/);
+  await other.context().close();
+});
+
+test.run();

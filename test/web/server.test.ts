@@ -1,0 +1,79 @@
+/** The page's server: types, ranges, headers, and that nothing outside its folders can be had. */
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { type IncomingHttpHeaders, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { createPageServer } from "../../cli/web/server.ts";
+
+const root = `dist/test/server-${process.pid}`;
+const server = createPageServer({ "": `${root}/web`, assets: `${root}/assets` });
+
+test.before(async () => {
+  for (const folder of ["web/sub", "assets/emoji"]) mkdirSync(`${root}/${folder}`, { recursive: true });
+  writeFileSync(`${root}/web/index.html`, "<p>page</p>");
+  writeFileSync(`${root}/web/page.js`, "export {}");
+  writeFileSync(`${root}/assets/emoji/unet.safetensors`, "0123456789");
+  writeFileSync(`${root}/assets/empty.bin`, "");
+  writeFileSync(`${root}/secret.txt`, "secret");
+  if (process.platform !== "win32") symlinkSync("../secret.txt", `${root}/web/link.txt`);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+});
+
+test.after(() => {
+  server.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** Not by fetch, which tidies paths up before it sends them. */
+function ask(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    request({ host: "127.0.0.1", port: (server.address() as AddressInfo).port, path, method, headers }, (response) => {
+      let body = "";
+      response.on("data", (d) => (body += String(d))).on("end", () => resolve({ status: response.statusCode!, headers: response.headers, body }));
+    }).on("error", reject).end();
+  });
+}
+
+test("the page, its scripts and the assets, with their types and isolation", async () => {
+  const page = await ask("/");
+  assert.equal([page.status, page.body, page.headers["content-type"]], [200, "<p>page</p>", "text/html; charset=utf-8"]);
+  assert.equal([page.headers["cross-origin-opener-policy"], page.headers["cross-origin-embedder-policy"], page.headers["x-content-type-options"]], ["same-origin", "require-corp", "nosniff"]);
+  assert.is((await ask("/page.js?v=1")).headers["content-type"], "text/javascript; charset=utf-8");
+  const weights = await ask("/assets/emoji/unet.safetensors");
+  assert.equal([weights.status, weights.body, weights.headers["content-type"], weights.headers["accept-ranges"]], [200, "0123456789", "application/octet-stream", "bytes"]);
+  assert.equal([(await ask("/assets/empty.bin")).status, (await ask("/nothing.js")).status, (await ask("/sub/")).status, (await ask("/sub")).status, (await ask("/assets")).status], [200, 404, 404, 404, 404]);
+});
+
+test("byte ranges, HEAD, and unchanged files", async () => {
+  const file = "/assets/emoji/unet.safetensors";
+  for (const [range, status, body, answer] of [
+    ["bytes=2-4", 206, "234", "bytes 2-4/10"], ["bytes=7-", 206, "789", "bytes 7-9/10"], ["bytes=-3", 206, "789", "bytes 7-9/10"], ["bytes=5-99", 206, "56789", "bytes 5-9/10"],
+    ["bytes=10-", 416, "416\n", "bytes */10"], ["bytes=4-2", 416, "416\n", "bytes */10"], ["bytes=-0", 416, "416\n", "bytes */10"], ["bytes=0-1,3-4", 200, "0123456789", undefined], ["lines=1-2", 200, "0123456789", undefined],
+  ] as const) {
+    const reply = await ask(file, { range });
+    assert.equal([reply.status, reply.body, reply.headers["content-range"]], [status, body, answer], range);
+  }
+  const head = await ask(file, {}, "HEAD");
+  assert.equal([head.status, head.body, head.headers["content-length"]], [200, "", "10"]);
+  assert.is((await ask(file, { "if-none-match": head.headers.etag! })).status, 304);
+  assert.is((await ask(file, {}, "POST")).status, 405);
+});
+
+test("nothing outside the folders, and nothing for another host's name", async () => {
+  for (const path of ["/../secret.txt", "/%2e%2e/secret.txt", "/sub/../../secret.txt", "/..%2fsecret.txt", "/assets/../../secret.txt", "/assets/%2e%2e/%2e%2e/secret.txt", "/link.txt", "//etc/passwd", "/%00", "/%zz", "/..\\secret.txt", "/constructor/x", "/__proto__/x"]) {
+    const { status, body } = await ask(path);
+    assert.is(status, 404, path);
+    assert.not.match(body, /secret/);
+  }
+  assert.is((await ask("/", { host: "evil.example" })).status, 403);
+  assert.is((await ask("/", { host: "localhost:1234" })).status, 200);
+});
+
+test.run();
