@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { attackCommand } from "./attack.ts";
+import { benchCommand } from "./bench.ts";
 import { addGlobalOptions } from "./context.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -19,6 +20,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
   return program;
 }

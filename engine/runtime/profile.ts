@@ -9,6 +9,8 @@ export interface ProfileRow {
   readonly kernel: string;
   /** Module path of the op. */
   readonly name: string;
+  /** When it began, in milliseconds after the run's first dispatch did. */
+  readonly start: number;
   readonly milliseconds: number;
   readonly flops: number;
   readonly bytes: number;
@@ -67,14 +69,23 @@ export class Profile {
     return this.dispatches.map((d, i) => {
       const cost = d.node === previous ? { flops: 0, bytes: 0 } : costOf(d.node);
       previous = d.node;
-      return { kernel: d.compiled.label, name: d.node.name, milliseconds: Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6, ...cost };
+      return { kernel: d.compiled.label, name: d.node.name, start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds: Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6, ...cost };
     });
   }
 }
 
+/** All dispatches of one shader together. */
+export interface ProfiledKernel {
+  readonly kernel: string;
+  readonly count: number;
+  readonly milliseconds: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
 /** Rows summed by kernel, slowest first. */
-export function profileByKernel(rows: readonly ProfileRow[]): { kernel: string; count: number; milliseconds: number; flops: number; bytes: number }[] {
-  const table = new Map<string, { kernel: string; count: number; milliseconds: number; flops: number; bytes: number }>();
+export function profileByKernel(rows: readonly ProfileRow[]): ProfiledKernel[] {
+  const table = new Map<string, { -readonly [K in keyof ProfiledKernel]: ProfiledKernel[K] }>();
   for (const r of rows) {
     const row = table.get(r.kernel) ?? { kernel: r.kernel, count: 0, milliseconds: 0, flops: 0, bytes: 0 };
     row.count++;

@@ -10,7 +10,7 @@ export interface ProfiledProgram {
   readonly runs: number;
   /** Mean over the runs. */
   readonly milliseconds: number;
-  /** A row per dispatch, in running order; times are means over the runs. */
+  /** A row per dispatch, in running order; times and beginnings are means over the runs. */
   readonly rows: readonly ProfileRow[];
 }
 
@@ -34,7 +34,8 @@ export class Profiler {
     const programs: ProfiledProgram[] = [];
     for (const [program, profiles] of this.profiles) {
       const runs = await Promise.all(profiles.map((p) => p.rows()));
-      const rows = runs[0]!.map((row, i) => ({ ...row, milliseconds: runs.reduce((sum, run) => sum + (run[i]?.milliseconds ?? 0), 0) / runs.length }));
+      const mean = (i: number, of: (row: ProfileRow) => number): number => runs.reduce((sum, run) => sum + (run[i] ? of(run[i]) : 0), 0) / runs.length;
+      const rows = runs[0]!.map((row, i) => ({ ...row, start: mean(i, (r) => r.start), milliseconds: mean(i, (r) => r.milliseconds) }));
       programs.push({ program, runs: runs.length, milliseconds: rows.reduce((sum, r) => sum + r.milliseconds, 0), rows });
     }
     this.profiles.clear();

@@ -1,0 +1,30 @@
+import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { lookup } from "../../engine/models/parameters.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
+import { type Prepared, prepareProgram } from "../task.ts";
+
+/** A model under the name that its rows carry. */
+export interface BenchModel {
+  readonly name: string;
+  readonly model: StableDiffusion;
+}
+
+/**
+ * Records a program of a model and uploads the weights it needs, in one step; makes the program in a second, whose time is
+ * planning and compiling alone.
+ */
+export async function recorded(model: StableDiffusion, label: string, record: (g: Graph) => ProgramOptions, inputs: Readonly<Record<string, HostArray>> = {}): Promise<() => Promise<Prepared>> {
+  const { textEncoder, unet, vae } = model.parts;
+  const all = [textEncoder.parameters, unet.parameters, vae.parameters];
+  const graph = new Graph();
+  const options = record(graph);
+  for (const p of all) await p.load();
+  await model.device.settle();
+  return () => prepareProgram(model.device, graph, { label, parameters: lookup(...all), ...options }, inputs);
+}
+
+/** Fresh numbers, uniform with variance 1. */
+export function noise(count: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: count }, () => (2 * Math.random() - 1) * Math.sqrt(3));
+}

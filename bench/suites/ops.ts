@@ -1,0 +1,120 @@
+import { type TensorType, type Value } from "../../kernels/kernel.ts";
+import { packHalves } from "../../engine/models/parameters.ts";
+import { gradients } from "../../engine/runtime/autodiff.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { errorMessage } from "../../engine/runtime/errors.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import type { HostArray, Program } from "../../engine/runtime/program.ts";
+import { relativeError } from "../../engine/verify/self-test/op-check.ts";
+import { type OpCase } from "../ops/cases.ts";
+import { type OpData, opData, opInputs, outputShape, recordOp, wantedGradients } from "../ops/record.ts";
+import { measureInterleaved } from "../measure.ts";
+import type { Peer, PeerRun } from "../peers/peer.ts";
+import { basisMs, rates } from "../rates.ts";
+import type { Direction } from "../results.ts";
+import { type Bench, type Prepared, type RowName, Task, measureTask, prepareProgram } from "../task.ts";
+
+/** Results of another engine may differ from ours by this much (relative L2) before they count as another computation. */
+const SAME = 1e-3;
+
+const DIRECTIONS: readonly Direction[] = ["forward", "forward+gradient"];
+
+/** A case on our engine: a program whose outputs are the result and, with gradient, the gradients of the activations. */
+export async function prepareOp(device: Device, { name, shape }: OpCase, direction: Direction, data: OpData, weights: "f32" | "f16" = "f32"): Promise<Prepared & { readonly program: Program }> {
+  const graph = new Graph();
+  const host: Record<string, HostArray> = {};
+  const values: Record<string, Value> = {};
+  for (const [input, spec] of Object.entries(opInputs(shape))) {
+    // As the models store them: matrices and kernels only, and only where rows are whole vec4s.
+    const half = weights === "f16" && input === "weight" && spec.shape.slice(-2).every((d) => d % 4 === 0);
+    const type: TensorType = { shape: spec.shape, dtype: half ? "f16" : "f32" };
+    values[input] = graph.input(input, type);
+    host[input] = half ? packHalves(data.inputs[input]!) : data.inputs[input]!;
+  }
+  const result = recordOp(graph, shape, values);
+  const outputs: Record<string, Value> = { result };
+  if (direction === "forward+gradient") {
+    const wanted = wantedGradients(shape);
+    const cotangent = graph.input("cotangent", { shape: outputShape(shape), dtype: "f32" });
+    gradients(graph, result, wanted.map((n) => values[n]!), cotangent).forEach((g, i) => {
+      if (!g) throw new Error(`${name}: no gradient of ${wanted[i]}`);
+      outputs[`gradient of ${wanted[i]}`] = g;
+    });
+    host["cotangent"] = data.cotangent;
+  }
+  return prepareProgram(device, graph, { outputs, label: `${name} ${direction}` }, host);
+}
+
+/** Name of the output that is compared with other engines'. */
+export function comparedOutput(shape: OpCase["shape"], direction: Direction): string {
+  return direction === "forward" ? "result" : `gradient of ${wantedGradients(shape)[0]}`;
+}
+
+/** Every case, forward and with gradient, on our engine and the peers, a sample of each in turn. */
+export async function runOps(bench: Bench, cases: readonly OpCase[], peers: readonly Peer[], weights: "f32" | "f16"): Promise<void> {
+  for (const one of cases) {
+    for (const direction of DIRECTIONS) {
+      const row: RowName = { suite: "ops", model: one.model, name: one.name, direction };
+      if (!bench.wants(row.name)) continue;
+      const data = opData(one.shape);
+      if (peers.length === 0) await measureTask(bench, row, () => prepareOp(bench.device, one, direction, data, weights));
+      else await runWithPeers(bench, row, one, data, peers, weights);
+    }
+  }
+}
+
+async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpData, peers: readonly Peer[], weights: "f32" | "f16"): Promise<void> {
+  const { device } = bench;
+  bench.begin(`${row.name} ${row.direction === "forward" ? "" : "with gradient"}`.trim());
+  let program: Program | undefined;
+  const task = await Task.prepare(bench, row, async () => {
+    const prepared = await prepareOp(device, one, row.direction, data, weights);
+    program = prepared.program;
+    return prepared;
+  });
+  const { work } = task.prepared;
+  const runs: PeerRun[] = [];
+  const refused = (engine: string, error: string): void => bench.add({ ...row, engine, ...work, error });
+  try {
+    await task.run(1);
+    const expected = await program!.readFloats(comparedOutput(one.shape, row.direction));
+    for (const peer of peers) {
+      if (row.direction === "forward+gradient" && !peer.gradients) continue;
+      try {
+        const made = await peer.prepare(one.shape, row.direction, data);
+        if (typeof made === "string") refused(peer.name, made);
+        else for (const run of made) runs.push(...(await checked(run, expected, refused)));
+      } catch (error) {
+        refused(peer.name, errorMessage(error));
+      }
+    }
+    const [ours, ...theirs] = await measureInterleaved([task, ...runs], bench.measure);
+    device.check();
+    bench.add(task.finish(ours!));
+    theirs.forEach((measured, i) => {
+      const { name: engine, note } = runs[i]!;
+      if (measured instanceof Error) return refused(engine, measured.message);
+      const { firstRunMs, batch, wall, cpu } = measured;
+      bench.add({ ...row, engine, ...work, ...(note !== undefined && { note }), wall, cpu, batch, firstRunMs, rates: rates(work, basisMs(measured, bench.basis), bench.peak) });
+    });
+    await task.profile();
+  } finally {
+    for (const run of runs) await run.destroy();
+    task.prepared.destroy?.();
+  }
+}
+
+/** The run as a list of one; of none, with a row that says so, if it computes something else than we do. */
+async function checked(run: PeerRun, expected: Float32Array, refused: (engine: string, error: string) => void): Promise<readonly PeerRun[]> {
+  try {
+    await run.run(1);
+    const actual = await run.read();
+    const error = actual.length === expected.length ? relativeError(actual, expected) : Infinity;
+    if (error <= SAME) return [run];
+    refused(run.name, `computes something else: ${actual.length} numbers, relative error ${error.toExponential(1)}, first ${actual.slice(0, 3).join(", ")} for ${expected.slice(0, 3).join(", ")}`);
+  } catch (error) {
+    refused(run.name, errorMessage(error));
+  }
+  await run.destroy();
+  return [];
+}
