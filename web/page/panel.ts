@@ -1,6 +1,9 @@
-import { find } from "./dom.ts";
+import { el, find } from "./dom.ts";
 import type { Running } from "./engine.ts";
 import { isCancelled, problemBox } from "./problems.ts";
+
+/** Screen readers are told of progress at most this often; what ends a piece of work they are told at once. */
+const SPOKEN_MILLISECONDS = 10_000;
 
 /** What every tab has: a line of status, a bar, a place for problems, and one piece of work at a time. */
 export class Panel {
@@ -10,12 +13,16 @@ export class Panel {
   private readonly cancelButton: HTMLButtonElement;
   private running: Running<unknown> | undefined;
   private frame = 0;
+  private readonly spoken = el("p", { class: "sr", role: "status" });
+  private spokenAt = -Infinity;
+  private speaking: ReturnType<typeof setTimeout> | undefined;
   private pending: { text?: string; done?: number | undefined } = {};
 
   constructor(readonly root: HTMLElement) {
     this.statusLine = find(root, "[data-status]");
     this.bar = find<HTMLProgressElement>(root, "[data-progress]");
     this.problem = find(root, "[data-problem]");
+    this.statusLine.after(this.spoken);
     this.cancelButton = find<HTMLButtonElement>(root, "[data-cancel]");
     this.cancelButton.onclick = () => {
       this.running?.cancel();
@@ -40,6 +47,12 @@ export class Panel {
     if (done !== undefined) this.bar.value = done;
     else this.bar.removeAttribute("value");
     this.bar.hidden = !this.busy;
+    clearTimeout(this.speaking);
+    const wait = this.busy ? this.spokenAt + SPOKEN_MILLISECONDS - performance.now() : 0;
+    this.speaking = setTimeout(() => {
+      this.spoken.textContent = text;
+      this.spokenAt = performance.now();
+    }, Math.max(0, wait));
   }
 
   fail(error: unknown): void {

@@ -1,11 +1,7 @@
 /** What the Kernels tab runs: is this device right, and how fast is it. */
 import type { Value } from "../../kernels/kernel.ts";
-import { attention } from "../../kernels/attention.ts";
-import { activation } from "../../kernels/activation.ts";
-import { conv2d } from "../../kernels/conv2d.ts";
-import { groupNorm } from "../../kernels/group-norm.ts";
-import { layerNorm } from "../../kernels/layer-norm.ts";
-import { matmul } from "../../kernels/matmul.ts";
+import { EMOJI_CASES, type OpCase, sd14Cases } from "../../bench/ops/cases.ts";
+import { opInputs, recordOp } from "../../bench/ops/record.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { Program } from "../../engine/runtime/program.ts";
 import { costOf, makeSchedule } from "../../engine/runtime/schedule.ts";
@@ -33,31 +29,16 @@ export async function verifyBundled(session: Session, library: Library, job: Job
   });
 }
 
-interface BenchCase {
-  readonly name: string;
-  readonly build: (g: Graph) => Value;
-}
-
-const input = (g: Graph, name: string, ...shape: number[]): Value => g.input(name, { shape, dtype: "f32" });
-
-/** Layers of Stable Diffusion 1.x at 256x256 pixels, small enough for any device. */
-const CASES: readonly BenchCase[] = [
-  { name: "matmul 512 x 512 x 512", build: (g) => matmul(g, input(g, "a", 512, 512), input(g, "b", 512, 512)) },
-  { name: "matmul 1024 x 320 x 1280", build: (g) => matmul(g, input(g, "a", 1024, 320), input(g, "b", 320, 1280)) },
-  { name: "conv2d 3x3, 64 to 64, 64x64", build: (g) => conv2d(g, input(g, "x", 1, 64, 64, 64), input(g, "w", 3, 3, 64, 64), { padding: 1 }) },
-  { name: "attention, 256 tokens, 8 heads of 40", build: (g) => attention(g, input(g, "q", 1, 256, 320), input(g, "k", 1, 256, 320), input(g, "v", 1, 256, 320), { heads: 8 }) },
-  { name: "group norm, 32x32x320", build: (g) => groupNorm(g, input(g, "x", 1, 32, 32, 320), input(g, "scale", 320), input(g, "shift", 320), { groups: 32, epsilon: 1e-5 }) },
-  { name: "layer norm, 1024 x 320", build: (g) => layerNorm(g, input(g, "x", 1024, 320), input(g, "scale", 320), input(g, "shift", 320), { epsilon: 1e-5 }) },
-  { name: "silu, 4 million", build: (g) => activation(g, input(g, "x", 4, 1024, 1024), "silu") },
-];
-
 /** Runs are repeated for about this long. */
-const BENCH_MILLISECONDS = 400;
+const BENCH_MILLISECONDS = 300;
 
-/** Times a few kernels from queueing to the device's word that it is done; the best of several batches. */
+/**
+ * Times the layers of a UNet (the bundled model's on a software adapter, Stable Diffusion 1.4's on a GPU), named as the command line's bench names them:
+ * from queueing to the device's word that it is done, the best of several batches.
+ */
 export async function bench(device: Device, job: Job<"bench">): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
-  for (const one of CASES) {
+  for (const one of device.info.software ? EMOJI_CASES : sd14Cases(64)) {
     job.signal.throwIfAborted();
     const row = await benchCase(device, one);
     rows.push(row);
@@ -66,9 +47,11 @@ export async function bench(device: Device, job: Job<"bench">): Promise<BenchRow
   return rows;
 }
 
-async function benchCase(device: Device, { name, build }: BenchCase): Promise<BenchRow> {
+async function benchCase(device: Device, { name, shape }: OpCase): Promise<BenchRow> {
   const graph = new Graph();
-  const output = build(graph);
+  const values: Record<string, Value> = {};
+  for (const [input, { shape: size }] of Object.entries(opInputs(shape))) values[input] = graph.input(input, { shape: size, dtype: "f32" });
+  const output = recordOp(graph, shape, values);
   const { steps } = makeSchedule(graph, [output], device.capabilities);
   const cost = steps.map((s) => costOf(s.node)).reduce((a, b) => ({ flops: a.flops + b.flops, bytes: a.bytes + b.bytes }));
   const kernels = [...new Set(steps.flatMap((s) => s.plan.dispatches.map((d) => d.shader.name)))].join(", ");
