@@ -4,6 +4,7 @@ import { assetsFolder, modelSource, resolvePath } from "../engine/platform/model
 import { type Row, type VerifyResult, verify } from "../engine/verify/index.ts";
 import { createClipTokenizer } from "../tokenizer/index.ts";
 import { PATHS_NOTE } from "./model.ts";
+import { resolveModel } from "./model-source.ts";
 import { action } from "./context.ts";
 import { EXIT } from "./errors.ts";
 import { formatTable } from "./table.ts";
@@ -17,14 +18,14 @@ export function verifyCommand(program: Command): void {
   program
     .command("verify")
     .description("recompute reference outputs on this device: one row per check with its relative L2 error; exit 1 if any is over its tolerance")
-    .option("--model <model>", "the model that the references were made with: emoji (bundled) or a folder in diffusers layout; ops, tokenizer, schedulers and random numbers need none")
+    .option("--model <model>", "the model that the references were made with: emoji (bundled), a folder in diffusers layout, a checkpoint, or synthetic:sd14; ops, tokenizer, schedulers and random numbers need none")
     .requiredOption("--golden <path>", "a reference's .json file, or a folder of them")
     .addHelpText("after", PATHS_NOTE)
     .action(
       action<VerifyCommandOptions>(async (options, context) => {
         const started = performance.now();
         const golden = resolvePath(options.golden).replace(/[/\\]+$/, "");
-        const source = modelSource(options.model ?? "emoji");
+        const source = options.model === undefined ? modelSource("emoji") : await resolveModel(options.model, context);
         const result = await context.withProgress("verify", (progress) =>
           verify({
             files: source.files,
@@ -32,6 +33,7 @@ export function verifyCommand(program: Command): void {
             device: () => context.device(),
             model: options.model === undefined ? undefined : source.folder,
             clipTokenizer: async () => createClipTokenizer(await readBytes(`${assetsFolder()}/clip/bpe_simple_vocab_16e6.txt.gz`)),
+            weights: context.options.weights,
             onFile: (file, i, count) => progress.update(i / count, file),
           }),
         );

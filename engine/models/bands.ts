@@ -1,3 +1,4 @@
+import { activation } from "../../kernels/activation.ts";
 import { concat } from "../../kernels/concat.ts";
 import { conv2d } from "../../kernels/conv2d.ts";
 import { groupNormParts } from "../../kernels/group-norm-parts.ts";
@@ -23,8 +24,13 @@ export class BandedLayers {
   /** @param maxBytes the largest tensor to make */
   constructor(readonly layers: Layers, private readonly maxBytes: number) {}
 
-  at<T>(name: string, body: () => T): T {
-    return this.layers.at(name, body);
+  /** Records `body` below the module path `name` and captures the picture it returns under that path, several bands as `name.[0]` and so on. */
+  at(name: string, body: () => Bands): Bands {
+    return this.layers.at(name, () => {
+      const y = body();
+      y.forEach((band, i) => this.layers.g.capture(y.length === 1 ? "" : `[${i}]`, band));
+      return y;
+    });
   }
 
   /** As `Layers.conv`; padding top, bottom, left, right. */
@@ -57,8 +63,11 @@ export class BandedLayers {
 
   groupNorm(name: string, x: Bands, options: NormOptions): Bands {
     if (x.length === 1) return [this.layers.groupNorm(name, x[0], options)];
+    const { g, fused } = this.layers;
+    const { silu = false, ...norm } = options;
     const channels = x[0].type.shape[3]!;
-    return this.at(name, () => groupNormParts(this.layers.g, x, this.layers.weight("weight", [channels]), this.layers.weight("bias", [channels]), options) as [Value, ...Value[]]);
+    const y = this.at(name, () => bands(groupNormParts(g, x, this.layers.weight("weight", [channels]), this.layers.weight("bias", [channels]), { ...norm, silu: silu && fused })));
+    return silu && !fused ? bands(y.map((band) => activation(g, band, "silu"))) : y;
   }
 
   /** Nearest neighbour, doubled. */
@@ -98,10 +107,14 @@ export class BandedLayers {
     // Half of what fits, since a band is read together with a few rows of its neighbours.
     const count = bytes <= this.maxBytes ? 1 : Math.ceil(bytes / (this.maxBytes / 2));
     const perBand = Math.max(1, Math.ceil(height / count));
-    const bands: Value[] = [];
-    for (let start = 0; start < height; start += perBand) bands.push(make(start, Math.min(height, start + perBand)));
-    return bands as [Value, ...Value[]];
+    const made: Value[] = [];
+    for (let start = 0; start < height; start += perBand) made.push(make(start, Math.min(height, start + perBand)));
+    return bands(made);
   }
+}
+
+function bands(list: readonly Value[]): Bands {
+  return list as [Value, ...Value[]];
 }
 
 function bytesOf(x: Bands): number {

@@ -11,6 +11,7 @@ import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "./config.ts";
 import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.ts";
+import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightPrecision, type WeightSource } from "./parameters.ts";
@@ -25,7 +26,7 @@ export { weightSource };
 /** A model somewhere: a folder in diffusers layout, or a single-file checkpoint. */
 export interface ModelSource {
   readonly files: FileSystem;
-  /** Path of the folder or of the file. */
+  /** Path of the folder or of the file; or `synthetic:sd14`, real shapes with made-up weights. */
   readonly folder: string;
   /** Bytes of CLIP's own merge list, `bpe_simple_vocab_16e6.txt.gz`, for checkpoints that bring no tokenizer. */
   readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
@@ -69,8 +70,11 @@ export interface LoadOptions {
  */
 export async function loadStableDiffusion(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
   const { files, folder } = source;
-  const single = (await files.kind(folder)) === "file";
-  const model = single
+  const synthetic = isSynthetic(folder);
+  const single = !synthetic && (await files.kind(folder)) === "file";
+  const model = synthetic
+    ? await openSynthetic(folder, source.clipMerges)
+    : single
     ? await openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
     : await openFolder(files, folder, options.partial === true);
   if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);

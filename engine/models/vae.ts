@@ -57,10 +57,10 @@ export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTe
   const moments = layers.at("encoder", () => {
     let h = banded.conv("conv_in", [image], config.blockOutChannels[0]!);
     for (let level = 0; level < levels; level++) {
-      h = captured(layers, `down_blocks.${level}`, () => {
+      h = banded.at(`down_blocks.${level}`, () => {
         for (let i = 0; i < config.layersPerBlock; i++) h = vaeResnet(banded, config, `resnets.${i}`, h, config.blockOutChannels[level]!);
         if (level === levels - 1) return h;
-        return layers.at("downsamplers.0", () => banded.conv("conv", h, config.blockOutChannels[level]!, { stride: 2, padding: [0, 1, 0, 1] }));
+        return banded.at("downsamplers.0", () => banded.conv("conv", h, config.blockOutChannels[level]!, { stride: 2, padding: [0, 1, 0, 1] }));
       });
     }
     h = midBlock(banded, config, h);
@@ -87,9 +87,9 @@ export function vaeDecode(layers: Layers, config: VaeConfig, latents: Value, max
     h = midBlock(banded, config, h);
     for (let block = 0; block < levels; block++) {
       const channels = config.blockOutChannels[levels - 1 - block]!;
-      h = captured(layers, `up_blocks.${block}`, () => {
+      h = banded.at(`up_blocks.${block}`, () => {
         for (let i = 0; i <= config.layersPerBlock; i++) h = vaeResnet(banded, config, `resnets.${i}`, h, channels);
-        return block < levels - 1 ? layers.at("upsamplers.0", () => banded.conv("conv", banded.double(h), channels)) : h;
+        return block < levels - 1 ? banded.at("upsamplers.0", () => banded.conv("conv", banded.double(h), channels)) : h;
       });
     }
     h = banded.groupNorm("conv_norm_out", h, { groups: config.groups, epsilon: EPSILON, silu: true });
@@ -97,19 +97,10 @@ export function vaeDecode(layers: Layers, config: VaeConfig, latents: Value, max
   });
 }
 
-/** Records a block below its module path, and captures its output where that is one tensor. */
-function captured(layers: Layers, name: string, body: () => Bands): Bands {
-  return layers.at(name, () => {
-    const y = body();
-    if (y.length === 1) layers.g.capture("", y[0]);
-    return y;
-  });
-}
-
 /** ResnetBlock2D without a time embedding: norm1, SiLU, conv1, norm2, SiLU, conv2, plus the input. */
 function vaeResnet(banded: BandedLayers, config: VaeConfig, name: string, x: Bands, out: number): Bands {
   const norm = { groups: config.groups, epsilon: EPSILON, silu: true };
-  return captured(banded.layers, name, () => {
+  return banded.at(name, () => {
     const h = banded.conv("conv1", banded.groupNorm("norm1", x, norm), out);
     const residual = x[0].type.shape[3] === out ? x : banded.conv("conv_shortcut", x, out, { kernel: 1 });
     return banded.conv("conv2", banded.groupNorm("norm2", h, norm), out, { residual });
@@ -119,7 +110,7 @@ function vaeResnet(banded: BandedLayers, config: VaeConfig, name: string, x: Ban
 /** Resnet, self attention with one head over all channels, resnet. */
 function midBlock(banded: BandedLayers, config: VaeConfig, x: Bands): Bands {
   const channels = x[0].type.shape[3]!;
-  return captured(banded.layers, "mid_block", () => {
+  return banded.at("mid_block", () => {
     const h = banded.join(vaeResnet(banded, config, "resnets.0", x, channels));
     const attended = banded.layers.at("attentions.0", () => vaeAttention(banded.layers, config, h));
     return vaeResnet(banded, config, "resnets.1", [attended], channels);

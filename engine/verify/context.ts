@@ -6,6 +6,7 @@ import { type HostArray, Program } from "../runtime/program.ts";
 import type { FileSystem } from "../formats/file-system.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { type LoadOptions, loadStableDiffusion } from "../models/load.ts";
+import type { WeightPrecision } from "../models/parameters.ts";
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import type { Golden } from "./golden.ts";
 import type { Rows } from "./rows.ts";
@@ -18,6 +19,8 @@ export interface VerifySources {
   readonly model?: string | undefined;
   /** CLIP's own tokenizer, for references made with it. */
   readonly clipTokenizer?: (() => Promise<Tokenizer>) | undefined;
+  /** How the model's weights are stored on the device. Default "f32". */
+  readonly weights?: WeightPrecision | undefined;
 }
 
 /** What the forms share: the device, the model and variants of it, each opened once. */
@@ -45,7 +48,7 @@ export class VerifyContext {
     let loaded = this.models.get(variant);
     if (!loaded) {
       const { files, modelFolder: folder } = this;
-      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, ...options }));
+      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }));
       this.models.set(variant, loaded);
     }
     return loaded;
