@@ -18,15 +18,26 @@ import type { AttackSettings } from "./settings.ts";
 import type { SavedState } from "./state-file.ts";
 import { type Target, fitTarget, readTarget } from "./target.ts";
 
+/** How a run's parts are opened: anew for one attack, shared between the attacks of an evaluation. */
+export interface Opening {
+  readonly model: (context: Context, settings: AttackSettings) => Promise<StableDiffusion>;
+  readonly judge: (context: Context, model: StableDiffusion, settings: AttackSettings) => Promise<OpenJudge>;
+  readonly files: typeof recordFiles;
+  /** What a run will take has been said before. */
+  readonly quiet: boolean;
+}
+
+const ANEW: Opening = { model: openModel, judge: (context, model, settings) => openJudge(context, model.device, settings), files: recordFiles, quiet: false };
+
 /**
  * Opens and checks all that a run needs, before anything is written.
  * @throws FormatError, InputError, UsageError, ... for whatever could not be used; NoAdapterError
  */
-export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState): Promise<PreparedRun> {
+export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState, opening = ANEW): Promise<PreparedRun> {
   await requireWritableFolder(out);
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
-  const model = await openModel(context, settings);
-  const judge = await openJudge(context, model.device, settings);
+  const model = await opening.model(context, settings);
+  const judge = await opening.judge(context, model, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
   checkSettings(model, attackOptions(settings, { judge, target }));
@@ -34,9 +45,9 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: settings.attacker === "text-grad" })));
+  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: settings.attacker === "text-grad" })));
   await checkJudge(context, judge, settings, target);
-  const files = await recordFiles([
+  const files = await opening.files([
     { role: "model", path: (await resolveModel(settings.model, context)).folder },
     ...(await overlayFiles(settings, context)),
     { role: "judge", path: judge.folder },
