@@ -9,7 +9,7 @@ export interface Ratio {
   readonly ratio: number;
   /** The same by the clock. */
   readonly wallRatio: number;
-  /** Time of each engine that has numbers for this op divided by ours. */
+  /** Time of each engine that has numbers for this op, and the right ones, divided by ours. */
   readonly all: Readonly<Record<string, number>>;
 }
 
@@ -25,11 +25,11 @@ export function ratiosToPeers(result: BenchResult): readonly Ratio[] {
   const same = (a: BenchRow, b: BenchRow): boolean => a.suite === b.suite && a.model === b.model && a.name === b.name && a.direction === b.direction;
   return result.rows.filter((r) => r.engine === "lethe" && ms(r) !== undefined).flatMap((row) => {
     const others = result.rows.filter((r) => r.engine !== "lethe" && same(r, row) && ms(r) !== undefined);
-    const bars = others.filter((r) => webgpu.has(peerName(r.engine)));
+    const bars = others.filter((r) => webgpu.has(peerName(r.engine)) && r.wrong === undefined);
     if (bars.length === 0) return [];
     const best = bars.reduce((a, b) => (ms(b)! < ms(a)! ? b : a));
     const ours = ms(row)!;
-    return [{ row, best, ratio: ms(best)! / ours, wallRatio: best.wall!.median / row.wall!.median, all: Object.fromEntries(others.map((r) => [r.engine, ms(r)! / ours])) }];
+    return [{ row, best, ratio: ms(best)! / ours, wallRatio: best.wall!.median / row.wall!.median, all: Object.fromEntries(others.filter((r) => r.wrong === undefined).map((r) => [r.engine, ms(r)! / ours])) }];
   });
 }
 

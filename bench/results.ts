@@ -52,6 +52,8 @@ export interface BenchRow {
   /** Why there are no numbers, or undefined. */
   readonly error?: string;
   readonly note?: string;
+  /** The engine's result differs from ours by this much (relative L2), so it did other work and its time is no bar to beat. */
+  readonly wrong?: number;
   readonly flops: number;
   readonly bytes: number;
   readonly wall?: Timing;

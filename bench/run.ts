@@ -77,21 +77,22 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
   const basis = basisOf(software);
   const measure: MeasureOptions = { samples: settings.samples, sampleMs: settings.quick ? 2 : 20, budgetMs: settings.seconds * 1000, signal };
   const header = await stamp(device, environment.versions, { ...plain(settings), ...environment.facts }, environment.root);
-  const cases = settings.suites.includes("ops") ? opCases(settings, software) : [];
+  const filter = settings.filter?.toLowerCase();
+  const wants = (name: string): boolean => filter === undefined || name.toLowerCase().includes(filter);
+  const cases = settings.suites.includes("ops") ? opCases(settings, software).filter((c) => wants(c.name)) : [];
   const total = Math.max(1, countRows(settings, cases.length));
   let begun = 0;
   environment.onBegin("the adapter's peaks", 0);
   device.profiler = undefined; // runs are profiled apart from those that are measured
   const peak = await measurePeak(device, basis, { ...measure, samples: Math.max(3, measure.samples) });
   const rows: BenchRow[] = [];
-  const filter = settings.filter?.toLowerCase();
   const bench: Bench = {
     device,
     basis,
     peak,
     measure,
     profiler,
-    wants: (name) => filter === undefined || name.toLowerCase().includes(filter),
+    wants,
     begin: (name) => environment.onBegin(name, Math.min(1, begun++ / total)),
     add(row) {
       rows.push(row);

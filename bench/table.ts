@@ -31,7 +31,9 @@ export function resultText(result: BenchResult): string {
   const parts = [`${stamp.adapter.description}\n${peakText}${basisText}`];
   for (const [title, rows] of groups) parts.push(`${title}\n${formatTable(COLUMNS, rows.map(rowCells))}`);
   const failed = result.rows.filter((r) => r.error !== undefined);
+  const wrong = result.rows.filter((r) => r.wrong !== undefined);
   if (failed.length > 0) parts.push(`no numbers for\n${failed.map((r) => `  ${r.engine}: ${r.name} ${r.direction}: ${r.error}`).join("\n")}`);
+  if (wrong.length > 0) parts.push(`no bar, because the result differs from ours (ours is the tested one)\n${wrong.map((r) => `  ${r.engine}: ${r.name} ${r.direction}: relative error ${r.wrong!.toExponential(1)}, ${figures(rowMs(r, result.basis) ?? Number.NaN)} ms`).join("\n")}`);
   if (result.peers.length > 0) parts.push(ratioText(result));
   return parts.join("\n\n");
 }

@@ -11,6 +11,7 @@ import { type ImageClassifier, loadClassifier } from "../engine/models/image-cla
 import { assetsFolder, modelSource } from "../engine/platform/model-source-node.ts";
 import { readText, writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Device } from "../engine/runtime/device.ts";
+import { UsageError } from "../engine/runtime/errors.ts";
 import { type Context, action } from "./context.ts";
 import { EXIT } from "./errors.ts";
 import { openModel } from "./model.ts";
@@ -87,7 +88,7 @@ function suitesOf(given: readonly string[]): readonly Suite[] {
   if (wanted.length === 0) return ["ops", "unet"];
   return wanted.map((name) => {
     const suite = SUITES.find((s) => s === name);
-    if (!suite) throw new InvalidArgumentError(`no suite "${name}"; there are ${SUITES.join(", ")}`);
+    if (!suite) throw new UsageError(`no suite "${name}"; there are ${SUITES.join(", ")}`);
     return suite;
   });
 }
@@ -140,9 +141,10 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   return result.rows.some((r) => r.engine === "lethe" && r.error !== undefined) ? EXIT.failed : EXIT.done;
 }
 
-function line({ name, direction, engine, error, wall, rates, flops }: BenchRow): string {
+function line({ name, direction, engine, error, wrong, wall, rates, flops }: BenchRow): string {
   const what = `${engine === "lethe" ? "" : `${engine}: `}${name}${direction === "forward" ? "" : " +grad"}`;
   if (error !== undefined || !wall) return `${what}: ${error ?? "no time"}`;
+  if (wrong !== undefined) return `${what}: ${figures(wall.median)} ms, but its result differs from ours by ${wrong.toExponential(1)}`;
   return `${what}: ${figures(wall.median)} ms${rates && flops > 0 ? `, ${figures(rates.gflops)} GFLOP/s` : ""}`;
 }
 

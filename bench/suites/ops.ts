@@ -73,7 +73,7 @@ async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpDat
     return prepared;
   });
   const { work } = task.prepared;
-  const runs: PeerRun[] = [];
+  const runs: { readonly run: PeerRun; readonly wrong: number | undefined }[] = [];
   const refused = (engine: string, error: string): void => bench.add({ ...row, engine, ...work, error });
   try {
     await task.run(1);
@@ -88,33 +88,34 @@ async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpDat
         refused(peer.name, errorMessage(error));
       }
     }
-    const [ours, ...theirs] = await measureInterleaved([task, ...runs], bench.measure);
+    const [ours, ...theirs] = await measureInterleaved([task, ...runs.map((r) => r.run)], bench.measure);
     device.check();
     bench.add(task.finish(ours!));
     theirs.forEach((measured, i) => {
-      const { name: engine, note } = runs[i]!;
+      const { run: { name: engine, note }, wrong } = runs[i]!;
       if (measured instanceof Error) return refused(engine, measured.message);
       const { firstRunMs, batch, wall, cpu } = measured;
-      bench.add({ ...row, engine, ...work, ...(note !== undefined && { note }), wall, cpu, batch, firstRunMs, rates: rates(work, basisMs(measured, bench.basis), bench.peak) });
+      bench.add({ ...row, engine, ...work, ...(note !== undefined && { note }), ...(wrong !== undefined && { wrong }), wall, cpu, batch, firstRunMs, rates: rates(work, basisMs(measured, bench.basis), bench.peak) });
     });
     await task.profile();
   } finally {
-    for (const run of runs) await run.destroy();
+    for (const { run } of runs) await run.destroy();
     task.prepared.destroy?.();
   }
 }
 
-/** The run as a list of one; of none, with a row that says so, if it computes something else than we do. */
-async function checked(run: PeerRun, expected: Float32Array, refused: (engine: string, error: string) => void): Promise<readonly PeerRun[]> {
+/** The run as a list of one, with its error if it computes something else than we do; of none, with a row that says why, if it does not run. */
+async function checked(run: PeerRun, expected: Float32Array, refused: (engine: string, error: string) => void): Promise<readonly { readonly run: PeerRun; readonly wrong: number | undefined }[]> {
   try {
     await run.run(1);
     const actual = await run.read();
-    const error = actual.length === expected.length ? relativeError(actual, expected) : Infinity;
-    if (error <= SAME) return [run];
-    refused(run.name, `computes something else: ${actual.length} numbers, relative error ${error.toExponential(1)}, first ${actual.slice(0, 3).join(", ")} for ${expected.slice(0, 3).join(", ")}`);
+    if (actual.length !== expected.length) throw new Error(`gives ${actual.length} numbers, not ${expected.length}`);
+    const error = relativeError(actual, expected);
+    if (!Number.isFinite(error)) throw new Error("gives numbers that are not finite");
+    return [{ run, wrong: error <= SAME ? undefined : error }];
   } catch (error) {
     refused(run.name, errorMessage(error));
+    await run.destroy();
+    return [];
   }
-  await run.destroy();
-  return [];
 }

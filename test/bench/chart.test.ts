@@ -34,6 +34,7 @@ const peers = result(
     row("matmul", [30], { engine: "ort-webgpu (composed)" }),
     row("matmul", [20], { engine: "ort-webgpu (MultiHeadAttention)" }),
     row("matmul", [1], { engine: "ort-cpu" }),
+    row("matmul", [2], { engine: "jax-js", wrong: 0.5 }),
     row("softmax", [10]),
     row("softmax", [5], { engine: "tfjs" }),
     failedRow("softmax", "computes something else", { engine: "ort-webgpu" }),
@@ -81,6 +82,7 @@ test("the text shows ratios, absent peers and what has no numbers", () => {
   assert.match(text, /ort-webgpu: softmax forward: computes something else/);
   assert.match(text, /2\.00x ort-webgpu \(MultiHeadAttention\)/);
   assert.match(text, /slower on softmax/);
+  assert.match(text, /jax-js: matmul forward: relative error 5\.0e-1/);
 });
 
 test("a trace lays programs one after the other, spans in microseconds", () => {
