@@ -14,30 +14,6 @@ struct Params {
   height: u32, width: u32, rowWidth: u32,
   kernelWidth: u32, stride: u32, padTop: u32, padLeft: u32,
 }
-#if ${VEC4}
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-#if ${B_F16}
-@group(0) @binding(1) var<storage, read> b: array<vec2u>;
-#else
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
-#endif
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
-#else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-#if ${B_F16}
-@group(0) @binding(1) var<storage, read> b: array<u32>;
-#else
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-#endif
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> batchBias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
-#endif
-@group(0) @binding(6) var<uniform> params: Params;
 
 // height and width are those of a; rowWidth is the width of the picture whose pixels are the rows.
 fn rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress {

@@ -9,30 +9,6 @@ struct Params {
   hasBias: u32, hasBatchBias: u32, hasResidual: u32,
   scale: f32,
 }
-#if ${VEC4}
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-#if ${B_F16}
-@group(0) @binding(1) var<storage, read> b: array<vec2u>;
-#else
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
-#endif
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
-#else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-#if ${B_F16}
-@group(0) @binding(1) var<storage, read> b: array<u32>;
-#else
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-#endif
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> batchBias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
-#endif
-@group(0) @binding(6) var<uniform> params: Params;
 
 fn rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress {
   return RowAddress((batch * params.rows + row) * params.k, true);

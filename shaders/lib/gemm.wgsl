@@ -1,6 +1,7 @@
 // The core shared by matmul and conv2d: a tile of C = A * B with A's rows found by the including shader.
 //
-// The includer declares: a (left operand), b (right operand), c (result), bias, batchBias, residual, params with
+// Bindings: a (left operand), b (right operand), bias [n], batchBias [images, n], residual and c (result) [batches, rows, n].
+// The includer declares struct Params with
 //   k, n           inner length per tap and number of columns
 //   rows           rows of one batch; batches
 //   taps           how many times the inner loop runs, each with another address of A and another slice of B
@@ -16,6 +17,31 @@
 // SUBGROUPS: a subgroup of LANES lanes owns ROWS rows x 4*LANES columns; lane i loads the rows i, i+LANES.. and broadcasts them, so
 // nothing goes through workgroup memory (measured 4x faster than a workgroup-memory tile on software adapters).
 // Otherwise a thread owns 4 rows x 4 columns.
+#if ${VEC4}
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+#if ${B_F16}
+@group(0) @binding(1) var<storage, read> b: array<vec2u>;
+#else
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+#endif
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
+#else
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+#if ${B_F16}
+@group(0) @binding(1) var<storage, read> b: array<u32>;
+#else
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+#endif
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> batchBias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+#endif
+@group(0) @binding(6) var<uniform> params: Params;
+
 struct RowAddress { start: u32, valid: bool }
 
 #if ${VEC4}
