@@ -33,7 +33,8 @@ interface Tile {
   readonly columns: number;
   /** Tiles computed by one workgroup. */
   readonly perWorkgroup: number;
-  readonly subgroups: boolean;
+  /** Lanes of the subgroup that owns a tile; 0: a workgroup owns it. */
+  readonly lanes: number;
 }
 
 /**
@@ -41,10 +42,11 @@ interface Tile {
  * it is 2 to 4 times faster than anything else; a register tile of 4 x 4 per thread elsewhere.
  */
 function chooseTile(capabilities: Capabilities): Tile {
-  const lanes = capabilities.subgroupSize;
-  if (lanes === 8) return { rows: 8, columns: 32, perWorkgroup: 4, subgroups: true };
-  if (lanes === 4) return { rows: 16, columns: 16, perWorkgroup: 8, subgroups: true };
-  return { rows: 32, columns: 32, perWorkgroup: 1, subgroups: false };
+  // On other devices how lanes map to invocations is not ours to assume before it is probed.
+  const lanes = capabilities.software ? capabilities.subgroupSize : 0;
+  if (lanes === 8) return { rows: 8, columns: 32, perWorkgroup: 4, lanes };
+  if (lanes === 4) return { rows: 16, columns: 16, perWorkgroup: 8, lanes };
+  return { rows: 32, columns: 32, perWorkgroup: 1, lanes: 0 };
 }
 
 /** The dispatch of a matrix product: inputs are bound in the order a, b, bias, batchBias, residual. */
@@ -69,12 +71,12 @@ export function gemmDispatch(
       TRANSPOSE_B: transposeB,
       PANELS: b.panels === true,
       B_F16: b.dtype === "f16",
-      SUBGROUPS: tile.subgroups,
-      LANES: capabilities.subgroupSize,
-      LANES4: capabilities.subgroupSize === 4,
+      SUBGROUPS: tile.lanes > 0,
+      LANES: tile.lanes,
+      LANES4: tile.lanes === 4,
       ROWS: tile.rows,
       ACTIVATE: ACTIVATE[epilogue.activation],
-      SUBGROUPS_ENABLE: tile.subgroups ? "enable subgroups;" : "",
+      SUBGROUPS_ENABLE: tile.lanes > 0 ? "enable subgroups;" : "",
       GEMM: gemmWgsl,
       ACTIVATIONS: epilogue.activation === "none" ? "" : activationsWgsl,
       ...extra.defines,

@@ -41,6 +41,8 @@ export class Program {
   private readonly outputs: ReadonlyMap<string, GraphValue>;
   private readonly buffers = new Map<GraphValue, GPUBuffer>();
   private slotBuffers: GPUBuffer[] = [];
+  /** By step. */
+  private scratchBuffers: GPUBuffer[][] = [];
   private dispatches: BoundDispatch[] = [];
   /** Bytes this program allocated: shared intermediates, inputs, constants and uniforms; weights and state not included. */
   allocatedBytes = 0;
@@ -97,8 +99,6 @@ export class Program {
     this.schedule.intermediates.forEach((v, i) => this.buffers.set(v, this.slotBuffers[plan.slotOf[i]!]!));
     this.scratchBuffers = this.schedule.scratchInterval.map((list) => list.map((i) => this.slotBuffers[plan.slotOf[i]!]!));
   }
-
-  private scratchBuffers: GPUBuffer[][] = [];
 
   private bindLeaf(node: GraphNode): void {
     const value = node.outputs[0]!;
