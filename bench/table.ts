@@ -87,14 +87,18 @@ export function ratioText(result: BenchResult): string {
 export function comparisonText({ comparisons, warnings, meanRatio }: ComparisonReport): string {
   const moved = comparisons.filter((c) => c.verdict !== "same");
   const same = comparisons.length - moved.length;
-  const order: readonly Comparison["verdict"][] = ["broken", "slower", "faster", "mended", "only in A", "only in B"];
-  const rows = moved.toSorted((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || (b.ratio ?? 0) - (a.ratio ?? 0));
+  const order: readonly Comparison["verdict"][] = ["broken", "slower", "faster", "mended"];
+  const rows = moved.filter((c) => order.includes(c.verdict)).toSorted((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || (b.ratio ?? 0) - (a.ratio ?? 0));
   const table = formatTable(
     [{ title: "verdict" }, { title: "what" }, { title: "A, ms", right: true }, { title: "B, ms", right: true }, { title: "time B/A", right: true }, { title: "noise", right: true }],
     rows.map((c) => [c.verdict, c.key, figures(c.a?.wall?.median ?? Number.NaN), figures(c.b?.wall?.median ?? Number.NaN), c.ratio === undefined ? "-" : figures(c.ratio), c.noise === undefined ? "-" : percent(c.noise)]),
   );
   const lines = warnings.map((w) => `warning: ${w}`);
-  if (moved.length > 0) lines.push(table, "");
+  if (rows.length > 0) lines.push(table, "");
+  for (const verdict of ["only in A", "only in B"] as const) {
+    const count = comparisons.filter((c) => c.verdict === verdict).length;
+    if (count > 0) lines.push(`${count} ${count === 1 ? "row is" : "rows are"} ${verdict} (--json lists them)`);
+  }
   lines.push(`${same} of ${comparisons.length} rows did not move beyond noise${meanRatio === undefined ? "" : `; our rows together take ${figures(meanRatio)} times what they took in A (geometric mean)`}`);
   return lines.join("\n");
 }
