@@ -1,5 +1,5 @@
 import { attack } from "../../engine/attack/run.ts";
-import type { AttackEvent, AttackOptions, AttackResult } from "../../engine/attack/types.ts";
+import { type AttackEvent, type AttackOptions, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import type { GenerateSettings } from "../../engine/models/generate.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
@@ -23,6 +23,8 @@ export interface PreparedRun {
   readonly model: StableDiffusion;
   readonly judge: OpenJudge;
   readonly target: Target | undefined;
+  /** p4d: the model before unlearning. */
+  readonly original?: StableDiffusion | undefined;
   readonly folder: RunFolder;
   readonly record: RunRecord;
   readonly saved: SavedState | undefined;
@@ -84,12 +86,13 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(s: AttackSettings, { judge, target }: Pick<PreparedRun, "judge" | "target">): AttackOptions {
+export function attackOptions(s: AttackSettings, { judge, target, original }: Pick<PreparedRun, "judge" | "target" | "original">): AttackOptions {
   const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance } = s;
   return {
     attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
     judge: judge.judge,
     ...(target && { target: target.array }),
+    ...(original && { original }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
   };
@@ -144,7 +147,7 @@ class RunWriter {
     const last = this.evaluations.at(-1);
     if (unchanged && last) return last.image;
     const number = String(this.evaluations.length).padStart(3, "0");
-    const step = this.run.record.settings.attacker === "text-grad" ? `t${timestep}` : `try${timestep}`;
+    const step = usesGradient(this.run.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
     return `images/${number}-${timestep < 0 ? "original" : step}.png`;
   }
 

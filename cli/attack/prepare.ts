@@ -1,11 +1,13 @@
 import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
+import { usesGradient } from "../../engine/attack/types.ts";
 import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
 import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles } from "../model.ts";
+import type { ModelOptions } from "../model-flags.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import type { ReportExtras } from "../report/report.ts";
@@ -40,22 +42,29 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const judge = await opening.judge(context, model, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
-  checkSettings(model, attackOptions(settings, { judge, target }));
+  const original = settings.attacker === "p4d" ? await openModel(context, originalFlags(settings)) : undefined;
+  checkSettings(model, attackOptions(settings, { judge, target, original }));
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: settings.attacker === "text-grad" })));
+  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: usesGradient(settings.attacker) })));
   await checkJudge(context, judge, settings, target);
   const files = await opening.files([
     { role: "model", path: (await resolveModel(settings.model, context)).folder },
     ...(await overlayFiles(settings, context)),
+    ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context)).folder }]),
     { role: "judge", path: judge.folder },
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
-  return { model, judge, target, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+  return { model, judge, target, original, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+}
+
+/** The model before unlearning. */
+function originalFlags({ original, model, ema, predictionType, config }: AttackSettings): ModelOptions {
+  return original === null ? { model, ema, predictionType, config } : { model: original };
 }
 
 /** Runs the judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
@@ -68,7 +77,7 @@ async function checkJudge(context: Context, { judge }: OpenJudge, { label }: Att
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
   const resolved = resolveOptions(model, options);
   const { attacker, insert, tokens, promptIds, scheduler, steps } = resolved;
-  if (attacker === "text-grad" || attacker === "random") slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
+  if (usesGradient(attacker) || attacker === "random") slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
   const json = model.parts.scheduler;
   createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
 }

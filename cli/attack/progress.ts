@@ -1,4 +1,4 @@
-import type { AttackEvent } from "../../engine/attack/types.ts";
+import { type AttackEvent, usesGradient } from "../../engine/attack/types.ts";
 import type { Progress } from "../progress.ts";
 import { quoted } from "../table.ts";
 import type { AttackSettings } from "./settings.ts";
@@ -53,7 +53,7 @@ export class AttackProgress {
   }
 
   private show(): void {
-    const perEvaluation = this.settings.attacker === "text-grad" ? this.settings.iterations : 1;
+    const perEvaluation = usesGradient(this.settings.attacker) ? this.settings.iterations : 1;
     const left = Math.max(0, this.total - this.done);
     const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;

@@ -14,6 +14,8 @@ export interface AttackSettings {
   readonly config: string | null;
   readonly prompt: string;
   readonly target: string | null;
+  /** p4d: the model before unlearning; null: `model` without what is laid over it. */
+  readonly original: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
   readonly label: string | null;
@@ -44,6 +46,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   predictionType: null,
   config: null,
   target: null,
+  original: null,
   classifier: null,
   judge: null,
   label: null,

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { ATTACKERS, INSERTIONS } from "../../engine/attack/types.ts";
+import { ATTACKERS, INSERTIONS, usesGradient } from "../../engine/attack/types.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
@@ -17,6 +17,7 @@ export function addAttackOptions(command: Command): Command {
   return addModelOptions(command, false)
     .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
+    .option("--original <model>", "p4d: the model before unlearning (default: --model without what is laid over it)")
     .option("--classifier <dir>", "image classifier that judges the pictures (ResNetForImageClassification folder)")
     .addOption(new Option("--judge <name>", "a bundled judge instead").choices(JUDGE_NAMES))
     .option("--label <label>", "the judge's label for the concept", someText)
@@ -53,7 +54,12 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   const { classifier, judge, label, attacker, target } = settings;
   if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
   if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
-  if (attacker === "text-grad" && target === null) throw new UsageError("required option '--target <image.png>' not specified: --attacker text-grad needs a picture of the concept");
+  if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
+  const { original, unet, textEncoder, lora } = settings;
+  if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
+    throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
+  }
+  if (original !== null && attacker !== "p4d") throw new UsageError(`--original is of --attacker p4d only, not of ${attacker}`);
   return settings;
 }
 

@@ -1,3 +1,4 @@
+import { usesGradient } from "../../engine/attack/types.ts";
 import { escape, visible } from "./html.ts";
 import type { ReportData } from "./report.ts";
 
@@ -27,7 +28,7 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
     return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };
   }
   const asked = before ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.` : "";
-  const work = `${result.iterations} ${settings.attacker === "text-grad" ? "gradient iterations" : "tries"}`;
+  const work = `${result.iterations} ${usesGradient(settings.attacker) ? "gradient iterations" : "tries"}`;
   if (result.success) {
     const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}`;
     return {

@@ -12,11 +12,19 @@ import { gatherRows, scatterIds } from "../../kernels/slots.ts";
 import { type NDArray, expectShape, toChannelsLast } from "../models/array.ts";
 import { Layers } from "../models/layers.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
-import { timesTokenTable, tokenTable } from "../models/text-encoder.ts";
+import { type TextEncoderConfig, timesTokenTable, tokenTable } from "../models/text-encoder.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
+import { InverseNorms, nearestTokens } from "./nearest.ts";
+import { likeliestTokens } from "./simplex.ts";
+
+/**
+ * What is searched for each slot: "simplex", probabilities of all tokens [vocabulary], from which a token is drawn (UnlearnDiffAtk); or "nearest",
+ * a continuous embedding [hidden], of which the nearest token is taken (hard prompts, arXiv 2302.03668).
+ */
+export type RowKind = "simplex" | "nearest";
 
 export interface ObjectiveShape {
   /** Adversarial tokens. */
@@ -27,6 +35,9 @@ export interface ObjectiveShape {
   readonly height: number;
   readonly width: number;
   readonly loss: LossKind;
+  /** Default "simplex". */
+  readonly rows?: RowKind;
+  /** Onto the simplex; other rows are not projected. */
   readonly projection: Projection;
   /**
    * What the prediction is compared with: "noise" (default), for a v-prediction model the velocity; or "given", what another program puts into the `target`
@@ -37,7 +48,7 @@ export interface ObjectiveShape {
   readonly replay?: boolean;
 }
 
-/** What the search owns: simplex rows and Adam's moments, f32 [tokens, vocabulary] each. */
+/** What the search owns: its rows and Adam's moments, f32 [tokens, vocabulary] each, of nearest tokens [tokens, hidden]. */
 export interface SearchState {
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
@@ -58,8 +69,8 @@ export interface ObjectiveStep {
   readonly timestep: number;
   /** Unit-normal noise of the latents' shape, NCHW. */
   readonly noise: Float32Array;
-  /** One number in [0, 1) for each slot, by which its token is drawn; in a replay the tokens themselves, u32. */
-  readonly draws: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+  /** Of simplex rows, one number in [0, 1) for each slot, by which its token is drawn; in a replay the tokens themselves, u32. */
+  readonly draws?: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
   /** From `adamHyperparameters`. */
   readonly hyperparameters: Float32Array<ArrayBuffer>;
 }
@@ -72,6 +83,7 @@ export const KEPT_LOSSES = 64;
  * a token is drawn for each slot from its simplex row; the prompt so made goes through the text encoder and the UNet; the loss against the known noise
  * is differentiated back to the token embeddings; for the one-hot rows the gradient is hardtanh(d embedding x token table^T), straight through
  * the draw; Adam moves the rows, and each is projected onto the simplex. Nothing comes back to the host but, on demand, the losses.
+ * With rows "nearest" (hard_prompt_.py) the prompt has the token nearest to each continuous row, and the gradient there moves that row; nothing is projected.
  */
 export class Objective {
   private constructor(
@@ -88,7 +100,8 @@ export class Objective {
   static async for(model: StableDiffusion, shape: ObjectiveShape): Promise<Objective> {
     const key = `attack ${JSON.stringify(shape)}`;
     const state = model.keep(key, () => new ObjectiveTensors(model, shape));
-    const program = await model.program(key, (g) => record(g, model, shape, state));
+    const norms = shape.rows === "nearest" ? await InverseNorms.for(model, shape.tokens) : undefined;
+    const program = await model.program(key, (g) => record(g, model, shape, state, norms));
     return new Objective(model, shape, state, program);
   }
 
@@ -119,7 +132,7 @@ export class Objective {
     const [signal, sigma] = [Math.sqrt(cumulative), Math.sqrt(1 - cumulative)];
     const data = noise as Float32Array<ArrayBuffer>;
     this.program.run({
-      draws,
+      ...(draws && { draws }),
       noise: toChannelsLast(expectShape("attack noise", { data, shape: [1, inChannels, height, width] }, [1, inChannels, height, width])),
       noising: Float32Array.of(signal, sigma),
       ...(usesVelocity(this.model, this.shape) && { velocity: Float32Array.of(-sigma, signal) }),
@@ -135,12 +148,30 @@ export class Objective {
     return kept.slice(KEPT_LOSSES - count);
   }
 
-  /** Simplex rows and moments after all that is queued. */
+  /** The tokens that the rows stand for, after all that is queued: of a simplex row the likeliest, else the nearest. */
+  async tokens(): Promise<number[]> {
+    const { model, shape, state } = this;
+    const { config, parameters } = model.parts.textEncoder;
+    if (shape.rows !== "nearest") return likeliestTokens((await state.simplex.read()) as Float32Array, config.vocabularySize);
+    const norms = await InverseNorms.for(model, shape.tokens);
+    const program = await model.program(`nearest tokens ${JSON.stringify(shape)}`, (g) => ({
+      outputs: { tokens: nearestTokens(g, g.tensor(state.simplex), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
+    }));
+    program.run();
+    return [...(await program.read("tokens"))["tokens"]!];
+  }
+
+  /** The rows and moments after all that is queued. */
   async readState(): Promise<SearchState> {
     const { simplex, firstMoment, secondMoment } = this.state;
     const [a, b, c] = await Promise.all([simplex, firstMoment, secondMoment].map((t) => t.read() as Promise<Float32Array<ArrayBuffer>>));
     return { simplex: a!, firstMoment: b!, secondMoment: c! };
   }
+}
+
+/** Numbers of one row. */
+export function rowWidth({ vocabularySize, hiddenSize }: TextEncoderConfig, kind: RowKind = "simplex"): number {
+  return kind === "simplex" ? vocabularySize : hiddenSize;
 }
 
 function usesVelocity(model: StableDiffusion, shape: ObjectiveShape): boolean {
@@ -157,8 +188,8 @@ class ObjectiveTensors {
   readonly losses: Tensor;
   readonly target: Tensor | undefined;
 
-  constructor({ device, parts }: StableDiffusion, { tokens, length, height, width, target }: ObjectiveShape) {
-    const rows = f32([tokens, parts.textEncoder.config.vocabularySize]);
+  constructor({ device, parts }: StableDiffusion, { tokens, length, height, width, target, rows: kind }: ObjectiveShape) {
+    const rows = f32([tokens, rowWidth(parts.textEncoder.config, kind)]);
     this.ids = new Tensor(device, "attack.ids", { shape: [1, length], dtype: "u32" });
     this.slots = new Tensor(device, "attack.slots", { shape: [tokens], dtype: "u32" });
     this.latents = new Tensor(device, "attack.latents", f32([1, height, width, parts.unet.config.inChannels]));
@@ -174,12 +205,13 @@ class ObjectiveTensors {
   }
 }
 
-function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: ObjectiveTensors): ProgramOptions {
+function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: ObjectiveTensors, norms: Tensor | undefined): ProgramOptions {
   const { config, parameters } = model.parts.textEncoder;
   const simplex = g.tensor(state.simplex);
   const slots = g.tensor(state.slots);
-  const choice = shape.replay ? g.input("draws", { shape: [shape.tokens], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([shape.tokens])));
   const table = tokenTable(new Layers(g, parameters), config);
+  const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [shape.tokens], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([shape.tokens]))));
+  const choice = norms ? nearestTokens(g, simplex, table, g.tensor(norms)) : drawn();
   const embeddings = embedding(g, table, scatterIds(g, g.tensor(state.ids), choice, slots));
 
   const clean = g.tensor(state.latents);
@@ -192,13 +224,14 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
   const loss = (shape.loss === "mse" ? mseLoss : l1Loss)(g, prediction, target);
 
   const embeddingGradient = gradients(g, loss, [embeddings])[0]!;
-  const gradient = clamp(g, timesTokenTable(g, gatherRows(g, embeddingGradient, slots), table));
+  const slotGradient = gatherRows(g, embeddingGradient, slots);
+  const gradient = norms ? slotGradient : clamp(g, timesTokenTable(g, slotGradient, table));
   const hyperparameters = g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS]));
   const moved = adam(g, { parameter: simplex, m: g.tensor(state.firstMoment), v: g.tensor(state.secondMoment) }, gradient, hyperparameters);
-  const projected = simplexProjection(g, moved.parameter, shape.projection);
+  const projected = norms ? moved.parameter : simplexProjection(g, moved.parameter, shape.projection);
   const losses = concat(g, slice(g, g.tensor(state.losses), 1, KEPT_LOSSES - 1), loss);
 
-  const outputs: Record<string, Value> = shape.replay ? { loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : { choice };
+  const outputs: Record<string, Value> = shape.replay ? { ...(norms && { choice }), loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : { choice };
   return {
     outputs,
     assigns: [

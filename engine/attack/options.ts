@@ -1,7 +1,7 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { slotLayout } from "./layout.ts";
-import { ATTACKERS, type AttackOptions, INSERTIONS } from "./types.ts";
+import { ATTACKERS, type AttackOptions, INSERTIONS, usesGradient } from "./types.ts";
 
 /** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
 export interface ResolvedOptions extends AttackOptions {
@@ -68,13 +68,14 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const promptIds = model.tokenizer.tokenize(options.prompt);
   if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
   const { maxLength, vocabularySize } = model.tokenizer;
-  const inserts = attacker === "text-grad" || attacker === "random";
+  const inserts = usesGradient(attacker) || attacker === "random";
   if (inserts && promptIds.length > maxLength - 2) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${maxLength - 2}: use a shorter prompt`);
-  if (attacker === "text-grad") {
-    if (!options.target) throw new UsageError(`attacker "text-grad" needs a target: a picture of the concept`);
+  if (usesGradient(attacker)) {
+    if (!options.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
     const { vocabularySize: rows } = model.parts.textEncoder.config;
     if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
   }
+  if (attacker === "p4d") checkOriginal(model, options.original);
   const tokens = whole("tokens", options.tokens ?? 3, 1);
   const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
   if (inserts) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
@@ -96,6 +97,14 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     promptIds,
     latentSize: targetLatentSize(model, options.target),
   };
+}
+
+/** @throws UsageError unless the original can be compared with the model prediction by prediction */
+function checkOriginal(model: StableDiffusion, original: StableDiffusion | undefined): void {
+  if (!original) throw new UsageError(`attacker "p4d" needs the original model, with whose predictions the unlearned one's are compared`);
+  if (original.device !== model.device) throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
+  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string => `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
+  if (facts(original) !== facts(model)) throw new UsageError(`attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`);
 }
 
 function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {

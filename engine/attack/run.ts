@@ -1,14 +1,17 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { resolveOptions } from "./options.ts";
+import { hardPrompt, p4d } from "./hard-prompt.ts";
 import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
 import { type EventHandler, Session } from "./session.ts";
 import { textGrad } from "./text-grad.ts";
-import type { AttackOptions, AttackResult, AttackerName } from "./types.ts";
+import { type AttackOptions, type AttackResult, type AttackerName, usesGradient } from "./types.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
 const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<void>) | undefined>> = {
   "text-grad": textGrad,
+  "hard-prompt": hardPrompt,
+  p4d,
   random: randomTokens,
   "seed-search": seedSearch,
   "no-attack": undefined,
@@ -25,7 +28,7 @@ export async function attack(model: StableDiffusion, options: AttackOptions, onE
   const resolved = resolveOptions(model, options);
   const session = new Session(model, resolved, onEvent);
   const { attacker, schedule, iterations, tries, prompt, seed } = resolved;
-  const totalIterations = { "text-grad": schedule.length * iterations, random: tries, "seed-search": tries, "no-attack": 0 }[attacker];
+  const totalIterations = usesGradient(attacker) ? schedule.length * iterations : attacker === "no-attack" ? 0 : tries;
   await onEvent({ type: "start", totalIterations });
   if (session.evaluations.length === 0) await session.evaluate({ prompt, timestep: -1, seed, loss: null });
   if (!session.succeeded) await SEARCHES[attacker]?.(session);

@@ -1,11 +1,16 @@
 import type { RgbImage } from "../formats/image.ts";
 import type { NDArray } from "../models/array.ts";
 import type { SchedulerName } from "../models/schedulers/index.ts";
-import type { LossKind } from "../models/stable-diffusion.ts";
+import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
 
 /** How the prompt is searched. */
-export const ATTACKERS = ["text-grad", "random", "seed-search", "no-attack"] as const;
+export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "random", "seed-search", "no-attack"] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
+
+/** Whether an attacker follows a gradient at each timestep: it needs a picture of the concept. */
+export function usesGradient(attacker: AttackerName): boolean {
+  return attacker === "text-grad" || attacker === "hard-prompt" || attacker === "p4d";
+}
 
 /** Where the adversarial tokens go: the reference's prefix_k, suffix_k, mid_k, insert_k and per_k_words. */
 export const INSERTIONS = ["prefix", "suffix", "middle", "interleave", "every-k"] as const;
@@ -42,8 +47,10 @@ export interface SamplingOptions {
 export interface AttackOptions extends SamplingOptions {
   readonly attacker: AttackerName;
   readonly prompt: string;
-  /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by text-grad only. Its size is the size drawn. */
+  /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by the attackers with a gradient. Its size is the size drawn. */
   readonly target?: NDArray;
+  /** The model before unlearning, on the same device; needed by p4d only. */
+  readonly original?: StableDiffusion;
   readonly judge: Judge;
   /** Seed of the pictures' noise. */
   readonly seed: number;
@@ -110,7 +117,7 @@ export interface AttackState {
   /** Timesteps (or tries) finished, and iterations done. */
   readonly finished: number;
   readonly iteration: number;
-  /** Simplex rows and Adam's moments, [tokens, vocabulary] each. */
+  /** The rows and Adam's moments, [tokens, vocabulary] each; of hard-prompt and p4d, [tokens, hidden]. */
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
   readonly secondMoment: Float32Array<ArrayBuffer>;

@@ -30,6 +30,17 @@ export class Tensor {
     return viewOf(this.type, bytes!);
   }
 
+  /** Queues a copy of all elements. @throws Error unless the other is of the same type and device */
+  copyTo(other: Tensor): void {
+    const bytes = byteLength(this.type);
+    if (other.device !== this.device || other.type.dtype !== this.type.dtype || byteLength(other.type) !== bytes) {
+      throw new Error(`copy of "${this.name}", ${formatType(this.type)}, to "${other.name}": that is ${formatType(other.type)}${other.device === this.device ? "" : " on another device"}`);
+    }
+    const encoder = this.device.gpu.createCommandEncoder({ label: `copy ${this.name}` });
+    encoder.copyBufferToBuffer(this.buffer, 0, other.buffer, 0, bytes);
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
   destroy(): void {
     this.device.destroyBuffer(this.buffer);
   }

@@ -1,14 +1,15 @@
 import { adam, adamHyperparameters } from "../../kernels/adam.ts";
 import { simplexProjection } from "../../kernels/simplex-projection.ts";
 import { Objective } from "../attack/objective.ts";
+import { OriginalPrediction } from "../attack/original-prediction.ts";
 import { likeliestTokens } from "../attack/simplex.ts";
+import type { NDArray } from "../models/array.ts";
 import { createSamplerPlan, noiseScheduleOnly } from "../models/schedulers/index.ts";
 import type { Form, VerifyContext } from "./context.ts";
 import { part } from "./layout.ts";
-import { lossAndGradients } from "./loss-grad.ts";
 import { asPicture, sampleLatents } from "./pictures.ts";
 import { type Rows, TOLERANCES, largestDifference, mismatches, relativeL2 } from "./rows.ts";
-import { type Trace, decimalIds, decimalText, framedWith, lossTarget, openTrace } from "./trace.ts";
+import { type Trace, decimalIds, decimalText, framedWith, openTrace } from "./trace.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
 
 /** Absolute: the reference's bisection stops at 1e-5 in the shift. */
@@ -55,7 +56,7 @@ class Worst {
 
 /** Loss, gradients, and the rows after Adam and after the projection, each iteration from the recorded state before it. */
 async function textGrad(trace: Trace, rows: Rows): Promise<void> {
-  const { golden, layout, loss, model } = trace;
+  const { golden, layout, loss, comparesModels } = trace;
   const [x0, noises] = [await golden.array("x0"), await golden.array("noise")];
   const [timesteps, choice] = [await golden.ints("t"), await golden.ints("choice")];
   const expected = { loss: await golden.floats("loss"), gradient: await golden.array("grad"), embeddingGradient: await golden.array("d_input_embeddings"), moved: await golden.array("adam"), projected: await golden.array("proj") };
@@ -65,28 +66,28 @@ async function textGrad(trace: Trace, rows: Rows): Promise<void> {
   const moments = adamMoments(trace, expected.gradient.data, (i) => (i === 0 ? init.data : part(expected.projected, i - 1).data), size);
   const worst = new Worst();
   const [, , height, width] = x0.shape as [number, number, number, number];
-  const objective = trace.comparesModels ? undefined : await Objective.for(model, { tokens: k, length: trace.frame.length, height, width, loss, projection: "reference", replay: true });
+  const objective = await Objective.for(trace.target, { tokens: k, length: trace.frame.length, height, width, loss, projection: "reference", target: comparesModels ? "given" : "noise", replay: true });
+  const setTarget = await originalPrediction(trace, objective, x0);
   for (const [i, timestep] of timesteps.entries()) {
     const drawn = Uint32Array.from(choice.subarray(i * k, (i + 1) * k));
     const before = i === 0 ? init.data : part(expected.projected, i - 1).data;
-    const results = objective
-      ? await replay(objective, trace, { x0, noise: part(noises, i), timestep, drawn, before, moments: moments[i]!, step: i + 1 })
-      : await compared(trace, { x0, noise: part(noises, i), timestep, drawn });
+    const results = await replay(objective, trace, { x0, noise: part(noises, i), timestep, drawn, before, moments: moments[i]!, step: i + 1 }, setTarget);
     worst.add("loss", relativeL2(results["loss"]!, [expected.loss[i]!]));
     worst.add("d_input_embeddings", relativeL2(results["embeddingGradient"]!, part(expected.embeddingGradient, i).data));
     worst.add("grad", relativeL2(results["gradient"]!, part(expected.gradient, i).data));
-    if (results["moved"]) worst.add("adam from own gradient", relativeL2(results["moved"], part(expected.moved, i).data));
-    if (results["projected"]) worst.add("proj from own gradient", relativeL2(results["projected"], part(expected.projected, i).data));
+    worst.add("adam from own gradient", relativeL2(results["moved"]!, part(expected.moved, i).data));
+    worst.add("proj from own gradient", relativeL2(results["projected"]!, part(expected.projected, i).data));
   }
   worst.report(rows, trace.name, (tensor) => (tensor === "loss" ? TOLERANCES.model : TOLERANCES.embeddingGradient));
   await argmaxRows(trace, rows, expected.projected.data);
 }
 
 interface Iteration {
-  readonly x0: Parameters<typeof lossTarget>[1];
-  readonly noise: Parameters<typeof lossTarget>[2];
+  readonly x0: NDArray;
+  readonly noise: NDArray;
   readonly timestep: number;
-  readonly drawn: Uint32Array<ArrayBuffer>;
+  /** Absent where the rows alone decide the tokens. */
+  readonly drawn?: Uint32Array<ArrayBuffer>;
 }
 
 /** The prompt with room made for its slots; the program puts the drawn tokens there. */
@@ -94,23 +95,23 @@ function startIds(trace: Trace): Uint32Array<ArrayBuffer> {
   return framedWith(trace, new Uint32Array(trace.layout.slots.length));
 }
 
+type SetTarget = ((timestep: number, noise: Float32Array) => void) | undefined;
+
+/** In a trace of P4D, what puts the unchanged model's prediction into the objective's target. */
+async function originalPrediction(trace: Trace, objective: Objective, latents: NDArray): Promise<SetTarget> {
+  if (!trace.comparesModels) return undefined;
+  const prediction = await OriginalPrediction.of(trace.model, { ids: trace.framedPrompt, latents, destination: objective.target });
+  return (timestep, noise) => prediction.step(timestep, noise);
+}
+
 type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
 
 /** One iteration by the attack's own program. */
-async function replay(objective: Objective, trace: Trace, it: Iteration & { before: Float32Array<ArrayBuffer>; moments: Moments; step: number }): Promise<Record<string, Float32Array>> {
+async function replay(objective: Objective, trace: Trace, it: Iteration & { before: Float32Array<ArrayBuffer>; moments: Moments; step: number }, setTarget: SetTarget): Promise<Record<string, Float32Array>> {
   objective.start({ ids: startIds(trace), slots: trace.layout.slots, latents: it.x0, simplex: it.before, firstMoment: it.moments.m, secondMoment: it.moments.v });
-  objective.step({ timestep: it.timestep, noise: it.noise.data, draws: it.drawn, hyperparameters: adamHyperparameters(adamOptions(trace), it.step) });
+  setTarget?.(it.timestep, it.noise.data);
+  objective.step({ timestep: it.timestep, noise: it.noise.data, ...(it.drawn && { draws: it.drawn }), hyperparameters: adamHyperparameters(adamOptions(trace), it.step) });
   return (await objective.program.read()) as Record<string, Float32Array>;
-}
-
-/** The same of a trace whose loss compares two models, for which the attack has no program. */
-async function compared(trace: Trace, it: Iteration): Promise<Record<string, Float32Array>> {
-  const { noised, target } = await lossTarget(trace, it.x0, it.noise, it.timestep);
-  const results = await lossAndGradients(trace.target, { ids: framedWith(trace, it.drawn), noised, target, timestep: it.timestep, loss: trace.loss });
-  const onehot = results["d_onehot"]!;
-  const vocabulary = onehot.length / trace.frame.length;
-  const gradient = trace.layout.slots.flatMap((p) => [...onehot.subarray(p * vocabulary, (p + 1) * vocabulary)].map((d) => Math.max(-1, Math.min(1, d))));
-  return { loss: results["loss"]!, embeddingGradient: results["d_embeds"]!, gradient: Float32Array.from(gradient) };
 }
 
 function adamOptions({ golden }: Trace): { lr: number; weightDecay: number } {
@@ -174,26 +175,30 @@ async function argmaxRows(trace: Trace, rows: Rows, projected: Float32Array): Pr
   rows.compare(trace.name, "argmax_margin", own, margins, CLEAR_MARGIN, "absolute");
 }
 
-/** The hard-prompt attack: nearest token rows, loss and gradient there, the gradient put on the continuous rows. */
+/** The hard-prompt attack, each iteration from the recorded rows: the nearest tokens, loss and gradient there, and the continuous rows after Adam. */
 async function hardPrompt(trace: Trace, rows: Rows, context: VerifyContext): Promise<void> {
-  const { golden, layout } = trace;
+  const { golden, layout, loss, comparesModels } = trace;
   const [x0, noises] = [await golden.array("x0"), await golden.array("noise")];
-  const [timesteps, tokens] = [await golden.ints("t"), await golden.ints("proj_ids")];
+  const [timesteps, init, moved] = [await golden.ints("t"), await golden.array("init"), await golden.array("adam")];
   const [losses, grads, all] = [await golden.floats("loss"), await golden.array("grad"), await golden.array("d_input_embeddings")];
   const k = layout.slots.length;
-  const hidden = grads.shape.at(-1)!;
+  const before = (i: number): Float32Array<ArrayBuffer> => (i === 0 ? init.data : part(moved, i - 1).data);
+  const moments = adamMoments(trace, grads.data, before, k * grads.shape.at(-1)!);
   const worst = new Worst();
+  const chosen: number[] = [];
+  const [, , height, width] = x0.shape as [number, number, number, number];
+  const objective = await Objective.for(trace.target, { tokens: k, length: trace.frame.length, height, width, loss, projection: "exact", rows: "nearest", target: comparesModels ? "given" : "noise", replay: true });
+  const setTarget = await originalPrediction(trace, objective, x0);
   for (const [i, timestep] of timesteps.entries()) {
-    const { noised, target } = await lossTarget(trace, x0, part(noises, i), timestep);
-    const ids = framedWith(trace, tokens.subarray(i * k, (i + 1) * k));
-    const results = await lossAndGradients(trace.target, { ids, noised, target, timestep, loss: trace.loss });
-    const gradient = layout.slots.flatMap((p) => [...results["d_embeds"]!.subarray(p * hidden, (p + 1) * hidden)]);
+    const results = await replay(objective, trace, { x0, noise: part(noises, i), timestep, before: before(i), moments: moments[i]!, step: i + 1 }, setTarget);
+    chosen.push(...results["choice"]!);
     worst.add("loss", relativeL2(results["loss"]!, [losses[i]!]));
-    worst.add("d_input_embeddings", relativeL2(results["d_embeds"]!, part(all, i).data));
-    worst.add("grad", relativeL2(gradient, part(grads, i).data));
+    worst.add("d_input_embeddings", relativeL2(results["embeddingGradient"]!, part(all, i).data));
+    worst.add("grad", relativeL2(results["gradient"]!, part(grads, i).data));
+    worst.add("adam from own gradient", relativeL2(results["moved"]!, part(moved, i).data));
   }
   worst.report(rows, trace.name, (tensor) => (tensor === "loss" ? TOLERANCES.model : TOLERANCES.embeddingGradient));
-  await nearestTokens(trace, rows, context.files);
+  await nearestTokens(trace, rows, context.files, chosen);
 }
 
 /** The ids of every evaluated prompt: the original, then the tokens that stood highest after each timestep (or, at random, each draw). */

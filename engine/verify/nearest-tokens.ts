@@ -8,9 +8,10 @@ const CLEAR_COSINE = 1e-5;
 
 /**
  * The token nearest by cosine to every continuous row of a hard-prompt trace (bos and eos count), wherever it is ahead of the second by more than
- * rounding: used in each iteration's forward pass, and after the last one of each timestep.
+ * rounding: used in each iteration's forward pass, and after the last one of each timestep. Worked out on the host in float64.
+ * @param chosen those that the attack's own program took in each iteration's forward pass
  */
-export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<typeof openWeights>[0]): Promise<void> {
+export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<typeof openWeights>[0], chosen: readonly number[]): Promise<void> {
   const { golden, layout, iterations, model } = trace;
   const { vocabularySize, hiddenSize } = model.parts.textEncoder.config;
   const file = await openWeights(files, joinPath(model.parts.name, "text_encoder"));
@@ -37,7 +38,10 @@ export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<
     rows.error(trace.name, tensor, wrong, 0, "mismatches", `${clear.length} of ${expected.length} clear of a tie`);
   };
   const before = Float32Array.from([...init, ...moved.subarray(0, moved.length - size)]);
-  compare("proj_ids", nearest(before), await golden.ints("proj_ids"));
+  const nearestBefore = nearest(before);
+  const projected = await golden.ints("proj_ids");
+  compare("proj_ids", nearestBefore, projected);
+  compare("proj_ids of the attack's program", chosen.map((id, i) => ({ id, margin: nearestBefore[i]?.margin ?? 0 })), projected);
   compare("init_ids", nearest(init), await golden.ints("init_ids"));
   const last = Array.from({ length: moved.length / size / iterations }, (_, j) => [...moved.subarray(((j + 1) * iterations - 1) * size, (j + 1) * iterations * size)]);
   compare("final_ids", nearest(Float32Array.from(last.flat())), await golden.ints("final_ids"));

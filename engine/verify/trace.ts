@@ -1,6 +1,5 @@
 import { insertTokens, type SlotLayout, slotLayout } from "../attack/layout.ts";
 import { FormatError } from "../formats/errors.ts";
-import type { NDArray } from "../models/array.ts";
 import type { WeightSource } from "../models/parameters.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
 import type { VerifyContext } from "./context.ts";
@@ -104,12 +103,4 @@ export function decimalIds(file: string, text: string, f: Frame): Uint32Array<Ar
     return Number(word);
   });
   return frame(f, ids.slice(0, f.length - 2));
-}
-
-/** Target of the loss at one iteration: the noise or velocity, or what the unchanged model predicts for the plain prompt. */
-export async function lossTarget(trace: Trace, x0: NDArray, noise: NDArray, timestep: number): Promise<{ noised: NDArray; target: NDArray }> {
-  const made = trace.model.addNoise(x0, noise, timestep);
-  if (!trace.comparesModels) return made;
-  const context = await trace.model.encodeText(trace.framedPrompt);
-  return { noised: made.noised, target: await trace.model.predictNoise(made.noised, timestep, context) };
 }

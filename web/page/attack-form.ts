@@ -1,4 +1,4 @@
-import { ATTACKERS, INSERTIONS } from "../../engine/attack/types.ts";
+import { ATTACKERS, INSERTIONS, usesGradient } from "../../engine/attack/types.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { DEFAULTS, type AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { AttackRequest } from "../protocol.ts";
@@ -6,6 +6,9 @@ import type { Catalog, ChoiceFields } from "./catalog.ts";
 import { el, field, find, numberOf, setOptions } from "./dom.ts";
 import { acceptDrops } from "./drop.ts";
 import type { Engine } from "./engine.ts";
+
+/** All but the attacker that needs a second model. */
+const OFFERED = ATTACKERS.filter((a) => a !== "p4d");
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
@@ -21,7 +24,7 @@ export class AttackForm {
     const same = (names: readonly string[]): [string, string][] => names.map((n) => [n, n]);
     this.picture = find(form, "[data-target]");
     this.judge = select("judge");
-    setOptions(select("attacker"), same(ATTACKERS));
+    setOptions(select("attacker"), same(OFFERED));
     setOptions(select("insert"), same(INSERTIONS));
     setOptions(select("scheduler"), same(SCHEDULER_NAMES), "ddim");
     catalog.onChange(() => setOptions(this.judge, catalog.options("classifier")));
@@ -69,7 +72,7 @@ export class AttackForm {
     const { form, choice, target } = this;
     const text = (name: string): string => field<HTMLInputElement | HTMLSelectElement>(form, name).value;
     const names = choice.names;
-    const attacker = ATTACKERS.find((a) => a === text("attacker")) ?? "text-grad";
+    const attacker = OFFERED.find((a) => a === text("attacker")) ?? "text-grad";
     const judge = this.catalog.find(this.judge.value);
     const settings: AttackSettings = {
       model: names.model,
@@ -77,7 +80,7 @@ export class AttackForm {
       ...DEFAULTS,
       unet: names.part === "unet" ? names.overlay : null,
       textEncoder: names.part === "textEncoder" ? names.overlay : null,
-      target: attacker === "text-grad" ? (target?.name ?? null) : null,
+      target: usesGradient(attacker) ? (target?.name ?? null) : null,
       judge: judge?.origin === "bundled" ? judge.name : null,
       classifier: judge?.origin === "bundled" ? null : (judge?.name ?? null),
       label: text("label"),

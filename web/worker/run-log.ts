@@ -4,7 +4,7 @@ import { logLine } from "../../cli/attack/log-line.ts";
 import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
 import { pngTexts } from "../../cli/parameters-text.ts";
-import type { AttackEvent, AttackResult } from "../../engine/attack/types.ts";
+import { type AttackEvent, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
 import { readAll, blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
@@ -101,7 +101,7 @@ export class RunLog {
   private imageName(timestep: number, unchanged: boolean, number: number): string {
     const last = this.evaluations[number - 1];
     if (unchanged && last) return last.image;
-    const step = this.head.record.settings.attacker === "text-grad" ? `t${timestep}` : `try${timestep}`;
+    const step = usesGradient(this.head.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
     return `images/${String(number).padStart(3, "0")}-${timestep < 0 ? "original" : step}.png`;
   }
 

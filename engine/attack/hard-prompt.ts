@@ -1,0 +1,37 @@
+import { UsageError } from "../runtime/errors.ts";
+import { type GradientAttacker, gradientSearch } from "./gradient-search.ts";
+import { tokenRows } from "./nearest.ts";
+import { OriginalPrediction } from "./original-prediction.ts";
+import type { Session } from "./session.ts";
+
+const HARD_PROMPT: GradientAttacker = {
+  rows: "nearest",
+  initialRows: ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]),
+};
+
+const P4D: GradientAttacker = {
+  ...HARD_PROMPT,
+  target: async ({ model, options }, objective, latents) => {
+    if (!options.original) throw new UsageError(`attacker "p4d" needs the original model`);
+    const prediction = await OriginalPrediction.of(options.original, { ids: model.tokenizer.frame(options.promptIds), latents, destination: objective.target });
+    return (timestep, noise) => prediction.step(timestep, noise);
+  },
+};
+
+/**
+ * Hard prompts made easy (arXiv 2302.03668; Diffusion-MU-Attack, hard_prompt_.py): a continuous embedding for each slot, begun as a random token's, of which
+ * the nearest token stands in the prompt; the gradient there moves the continuous one.
+ * @throws as `gradientSearch`
+ */
+export function hardPrompt(session: Session): Promise<void> {
+  return gradientSearch(session, HARD_PROMPT);
+}
+
+/**
+ * Prompting4Debugging (arXiv 2309.06135; Diffusion-MU-Attack, tasks/P4D_.py): the same search, for the prompt at which the unlearned model predicts what the
+ * original one does for the plain prompt.
+ * @throws as `gradientSearch`
+ */
+export function p4d(session: Session): Promise<void> {
+  return gradientSearch(session, P4D);
+}
