@@ -44,7 +44,7 @@ export function chartSvg(result: BenchResult): string {
   const { stamp } = result;
   const title = ratios.length > 0 ? "Speed of each op, relative to the best WebGPU peer on the same adapter" : "Share of what the adapter's measured peaks allow (roofline)";
   const means = summarizeRatios(ratios).map((s) => `${s.direction} ${figures(s.geometricMean)}x`);
-  const subtitle = `${stamp.adapter.description}; ${stamp.date.slice(0, 10)}; f32${means.length > 0 ? `; geometric mean: ${means.join(", ")}` : ""}`;
+  const subtitle = `${stamp.adapter.description}; ${stamp.date.slice(0, 10)}; ${String(stamp.options["weights"] ?? "f32")} weights${means.length > 0 ? `; geometric mean: ${means.join(", ")}` : ""}`;
   return draw(groups, title, subtitle, footnote(result), ratios.length > 0);
 }
 
