@@ -1,11 +1,14 @@
 import { Command } from "commander";
 import { attackCommand } from "./attack.ts";
 import { benchCommand } from "./bench.ts";
+import { classifyCommand } from "./classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
+import { evaluateCommand } from "./evaluate.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
+import { mergeCommand } from "./merge.ts";
 import { tokenizeCommand } from "./tokenize.ts";
 import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
@@ -20,6 +23,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [demoCommand, generateCommand, attackCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
   return program;
 }

@@ -1,0 +1,120 @@
+import { existsSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
+import { ATTACKERS, type AttackerName, INSERTIONS } from "../../engine/attack/types.ts";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { parseJson } from "../../engine/formats/file-system.ts";
+import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/models/schedulers/index.ts";
+import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
+import { readJson, readText } from "../../engine/platform/node-files.ts";
+import { JUDGE_NAMES } from "../attack/judge.ts";
+import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
+import { type ModelOptions, parseLora } from "../model-flags.ts";
+import { type Schema, schemaProblems } from "./schema.ts";
+
+export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
+  readonly name: string;
+  /** Names of the concepts it was made to forget; absent: all. */
+  readonly concepts?: readonly string[];
+}
+
+export interface ConceptEntry {
+  readonly name: string;
+  readonly prompts: string;
+  readonly targets?: string;
+  readonly judge?: string;
+  readonly classifier?: string;
+  readonly label: string;
+  readonly limit?: number;
+}
+
+/** An attacker's settings are those of AttackSettings that say how the prompt is searched. */
+export interface AttackerEntry extends Partial<AttackSettings> {
+  readonly name: string;
+  readonly attacker: AttackerName;
+}
+
+/** An evaluation as its file has it, with paths that hold from the working directory. */
+export interface EvaluationConfig {
+  readonly name?: string;
+  readonly model: string;
+  readonly sampling?: { readonly steps?: number; readonly scheduler?: SchedulerName; readonly guidance?: number };
+  readonly checkpoints: readonly CheckpointEntry[];
+  readonly concepts: readonly ConceptEntry[];
+  readonly attackers: readonly AttackerEntry[];
+}
+
+/** Settings that other parts of the file decide. */
+const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", "classifier", "judge", "label", "seed", "steps", "scheduler", "guidance"]);
+
+/** Problems told at once; a file of the wrong kind has very many. */
+const MOST_PROBLEMS = 5;
+
+/**
+ * Reads and checks an evaluation's file. The shipped schema is the one source of its form, except for the names of attackers, places, samplers and judges, which the code knows.
+ * @returns the file as it is (for its hash) and with its paths resolved
+ * @throws FormatError naming every place that is wrong
+ */
+export async function readConfig(name: string): Promise<{ readonly source: object; readonly config: EvaluationConfig }> {
+  const file = resolvePath(name);
+  const value = parseJson(file, (await readText(file)).replace(/^\ufeff/, ""));
+  const problems = schemaProblems(value, await evaluationSchema());
+  if (problems.length > 0) refuse(file, problems);
+  const { $schema: _, ...config } = value as EvaluationConfig & { readonly $schema?: string };
+  const meaning = [...nameProblems(config), ...config.concepts.flatMap(conceptProblems), ...config.attackers.flatMap(attackerProblems)];
+  if (meaning.length > 0) refuse(file, meaning);
+  return { source: config, config: withPaths(config, dirname(file)) };
+}
+
+function refuse(file: string, problems: readonly string[]): never {
+  const more = problems.length > MOST_PROBLEMS ? [`and ${problems.length - MOST_PROBLEMS} more`] : [];
+  throw new FormatError(file, [...problems.slice(0, MOST_PROBLEMS), ...more].join("; "));
+}
+
+/** The shipped schema with the names that this version knows. */
+async function evaluationSchema(): Promise<Schema> {
+  const schema = (await readJson(join(assetsFolder(), "evaluation.schema.json"))) as Schema;
+  const known = { attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES };
+  return { ...schema, $defs: { ...schema.$defs, ...Object.fromEntries(Object.entries(known).map(([def, names]) => [def, { enum: names }])) } };
+}
+
+function nameProblems({ checkpoints, concepts, attackers }: EvaluationConfig): string[] {
+  const doubled = Object.entries({ checkpoints, concepts, attackers }).flatMap(([list, entries]) => {
+    const names = entries.map((e) => e.name.toLowerCase()); // they name folders, and some systems ignore case
+    return entries.filter((_, i) => names.indexOf(names[i]!) < i).map((e) => `${list} has more than one "${e.name}"`);
+  });
+  const known = new Set(concepts.map((c) => c.name));
+  const strange = checkpoints.flatMap((c) => (c.concepts ?? []).filter((n) => !known.has(n)).map((n) => `checkpoint "${c.name}" names a concept "${n}", which concepts does not have`));
+  return [...doubled, ...strange];
+}
+
+function conceptProblems({ name, judge, classifier }: ConceptEntry): string[] {
+  return (judge === undefined) === (classifier === undefined) ? [`concept "${name}" needs either a judge or a classifier`] : [];
+}
+
+function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
+  const samples = DEFAULTS as Readonly<Record<string, unknown>>;
+  return Object.entries(settings).flatMap(([key, value]) => {
+    if (!Object.hasOwn(samples, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
+    if (NOT_OF_ATTACKERS.has(key)) return [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
+    const sample = samples[key];
+    return sample === null || typeof sample === typeof value ? [] : [`attacker "${name}": ${key} must be a ${typeof sample}`];
+  });
+}
+
+function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
+  const place = (path: string): string => {
+    const beside = join(folder, path);
+    return isAbsolute(path) || /^emoji([/\\]|$)/.test(path) || !existsSync(beside) ? path : beside;
+  };
+  const lora = (text: string): string => parseLora(text).map(({ file, strength }) => `${place(file)}${strength === 1 ? "" : `:${strength}`}`).join(",");
+  const each = <T extends object>(entry: T, keys: readonly string[]): T => {
+    const fields = Object.entries(entry).map(([k, v]): [string, unknown] => [k, keys.includes(k) && typeof v === "string" ? (k === "lora" ? lora(v) : place(v)) : v]);
+    return Object.fromEntries(fields) as T;
+  };
+  return {
+    ...config,
+    model: place(config.model),
+    checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
+    concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier"])),
+  };
+}

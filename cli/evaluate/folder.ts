@@ -1,0 +1,128 @@
+import { join } from "node:path";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
+import type { FileRecord } from "../attack/files.ts";
+import { type RunRecord, readRecord } from "../attack/record.ts";
+import { exists } from "../output.ts";
+import { type AttemptLine, attemptFolder, readAttempts } from "./attempt-line.ts";
+import type { Shard } from "./shard.ts";
+
+/** A cell as evaluation.json lists it. */
+export interface CellEntry {
+  readonly id: string;
+  readonly checkpoint: string;
+  readonly attacker: string;
+  readonly concept: string;
+  readonly label: string;
+  /** Ids of its attempts, in the grid's order. */
+  readonly attempts: readonly string[];
+}
+
+/** What evaluation.json holds: which evaluation a folder is of, and its whole grid, so that tables and merges need nothing else. */
+export interface Manifest {
+  readonly form: "lethe evaluation 1";
+  readonly name: string;
+  /** Of the configuration and its prompts. */
+  readonly sha256: string;
+  /** The part of the grid that is here; null: all of it. */
+  readonly shard: Shard | null;
+  readonly lethe: string;
+  /** The configuration, by its name and as it was. */
+  readonly file: string;
+  readonly config: object;
+  readonly cells: readonly CellEntry[];
+}
+
+/** A cell's run.json: what its attempts had in common. */
+export interface CellRecord extends Omit<CellEntry, "attempts"> {
+  readonly form: "lethe evaluation cell 1";
+  /** Makes the cell again. */
+  readonly command: string;
+  readonly evaluation: string;
+  /** Less the prompt, its seed and its target. */
+  readonly settings: Partial<RunRecord["settings"]>;
+  readonly device: RunRecord["device"];
+  readonly versions: RunRecord["versions"];
+  readonly files: readonly FileRecord[];
+  readonly attempts: number;
+  readonly finished: number;
+}
+
+/** The files of an evaluation, or of one shard of it. An attempt counts once its line is in attempts.jsonl. */
+export class EvaluationFolder {
+  constructor(readonly path: string) {}
+
+  private get manifestFile(): string {
+    return join(this.path, "evaluation.json");
+  }
+
+  get attemptsFile(): string {
+    return join(this.path, "attempts.jsonl");
+  }
+
+  /** @throws FormatError if there is a file but not of this form */
+  async manifest(): Promise<Manifest | undefined> {
+    if (!(await exists(this.manifestFile))) return undefined;
+    const value = (await readJson(this.manifestFile)) as Partial<Manifest> | null;
+    if (value?.form !== "lethe evaluation 1" || typeof value.sha256 !== "string" || !Array.isArray(value.cells)) throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
+    return value as Manifest;
+  }
+
+  /** Makes the folder this evaluation's. @throws UsageError if it is another's */
+  async claim(manifest: Manifest): Promise<void> {
+    const before = await this.manifest();
+    if (before && before.sha256 !== manifest.sha256) throw new UsageError(`${this.path} holds an evaluation with another configuration or other prompts: give another folder`);
+    if (before && JSON.stringify(before.shard) !== JSON.stringify(manifest.shard)) throw new UsageError(`${this.path} holds ${describeShard(before.shard)} of this evaluation, not ${describeShard(manifest.shard)}: give another folder`);
+    await makeFolder(this.path);
+    if (!before) await this.write("evaluation.json", `${JSON.stringify(manifest, null, 1)}\n`);
+  }
+
+  /** Finished attempts in the order of their lines. @throws FormatError */
+  attempts(): Promise<AttemptLine[]> {
+    return readAttempts(this.attemptsFile);
+  }
+
+  /** Opens attempts.jsonl for more lines; what a crash left of a torn line is cut off. @throws FormatError */
+  openLog(): LineWriter {
+    return openLineWriter(this.attemptsFile, { append: true });
+  }
+
+  /** Writes a file below the folder unless it has this content already. @throws FormatError */
+  async write(name: string, content: string): Promise<void> {
+    const file = join(this.path, ...name.split("/"));
+    if ((await exists(file)) && (await readText(file)) === content) return;
+    await writeFileAtomic(file, content);
+  }
+
+  /** attempts.jsonl with these lines and no others. @throws FormatError */
+  async writeAttempts(lines: readonly AttemptLine[]): Promise<void> {
+    await this.write("attempts.jsonl", lines.map(formatJsonLine).join(""));
+  }
+
+  /** The run.json of an attempt's own attack. @throws FormatError */
+  attemptRecord(id: string): Promise<RunRecord> {
+    return readRecord(join(this.path, attemptFolder(id), "run.json"));
+  }
+
+  /** Writes run.json of every cell that has finished attempts, from what these attempts noted down. @param command of a cell @throws FormatError */
+  async writeCells(manifest: Manifest, lines: readonly AttemptLine[], command: (cell: string) => string): Promise<void> {
+    const done = new Set(lines.map((line) => line.id));
+    for (const { attempts, ...cell } of manifest.cells) {
+      const finished = attempts.filter((id) => done.has(id));
+      const [first] = finished;
+      if (first === undefined) continue;
+      const files = new Map<string, FileRecord>();
+      for (const id of finished) for (const f of (await this.attemptRecord(id)).files) files.set(`${f.role} ${f.path}`, f);
+      const { settings, device, versions } = await this.attemptRecord(first);
+      const { prompt: _prompt, seed: _seed, target: _target, ...shared } = settings;
+      const record: CellRecord = { form: "lethe evaluation cell 1", ...cell, command: command(cell.id), evaluation: manifest.sha256, settings: shared, device, versions, files: [...files.values()], attempts: attempts.length, finished: finished.length };
+      await this.write(`cells/${cell.id}/run.json`, `${JSON.stringify(record, null, 1)}\n`);
+    }
+  }
+}
+
+function describeShard(shard: Shard | null): string {
+  return shard ? `shard ${shard.index}/${shard.count}` : "the whole";
+}

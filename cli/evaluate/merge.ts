@@ -1,0 +1,107 @@
+import { cp, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { readJson } from "../../engine/platform/node-files.ts";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { exists } from "../output.ts";
+import { type AttemptLine, attemptFolder } from "./attempt-line.ts";
+import { type CellRecord, EvaluationFolder, type Manifest } from "./folder.ts";
+
+export interface Merged {
+  readonly folder: EvaluationFolder;
+  readonly manifest: Manifest;
+  readonly lines: readonly AttemptLine[];
+  /** Attempts of the grid that no folder had. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * Puts the parts of one evaluation together: every finished attempt once, in the grid's order, with its folder. Merging again, or with more parts, adds only what is not there.
+ * @param names folders of evaluations or shards, or folders that hold such folders
+ * @throws UsageError or FormatError for parts of different evaluations, or that contradict each other
+ */
+export async function mergeFolders(names: readonly string[], out: string): Promise<Merged> {
+  const parts = await partsOf(names);
+  const [first] = parts;
+  const manifest: Manifest = { ...first!.manifest, shard: null };
+  for (const { folder, manifest: other } of parts) {
+    if (other.sha256 !== manifest.sha256) throw new UsageError(`${folder.path} is of another evaluation than ${first!.folder.path}: their configurations or prompts differ`);
+  }
+  const found = new Map<string, { readonly line: AttemptLine; readonly folder: EvaluationFolder }>();
+  for (const { folder } of parts) {
+    for (const line of await folder.attempts()) {
+      const before = found.get(line.id);
+      if (before && result(before.line) !== result(line)) throw new FormatError(folder.attemptsFile, `attempt ${line.id} has another result than in ${before.folder.path}: were they made on different adapters or with different files? Merge one of the two`);
+      if (!before) found.set(line.id, { line, folder });
+    }
+  }
+  const target = new EvaluationFolder(out);
+  await target.claim(manifest);
+  const kept = new Map((await target.attempts()).map((line) => [line.id, line]));
+  const ids = manifest.cells.flatMap((cell) => cell.attempts);
+  const lines: AttemptLine[] = [];
+  for (const id of ids) {
+    const { line, folder } = found.get(id) ?? {};
+    const there = kept.get(id);
+    if (there) lines.push(there);
+    else if (line && folder) {
+      await copyFolder(join(folder.path, attemptFolder(id)), join(out, attemptFolder(id)));
+      lines.push(line);
+    }
+  }
+  await target.writeAttempts(lines);
+  const commands = await cellCommands(parts.map((p) => p.folder), manifest);
+  await target.writeCells(manifest, lines, (cell) => commands.get(cell) ?? "");
+  const have = new Set(lines.map((line) => line.id));
+  return { folder: target, manifest, lines, missing: ids.filter((id) => !have.has(id)) };
+}
+
+interface Part {
+  readonly folder: EvaluationFolder;
+  readonly manifest: Manifest;
+}
+
+/** The evaluations in the folders named, or one level below them. */
+async function partsOf(names: readonly string[]): Promise<Part[]> {
+  const parts: Part[] = [];
+  for (const name of names) {
+    const before = parts.length;
+    const below = await readdir(name, { withFileTypes: true }).catch((error: unknown) => {
+      throw new FormatError(name, `cannot be listed: ${errorMessage(error)}`, { cause: error });
+    });
+    for (const path of [name, ...below.filter((e) => e.isDirectory()).map((e) => join(name, e.name)).toSorted()]) {
+      const folder = new EvaluationFolder(path);
+      const manifest = await folder.manifest();
+      if (manifest) parts.push({ folder, manifest });
+    }
+    if (parts.length === before) throw new UsageError(`${name} holds no evaluation: there is no evaluation.json in it or in a folder in it`);
+  }
+  return parts;
+}
+
+/** What must agree: all but the times. */
+function result(line: AttemptLine): string {
+  return JSON.stringify({ ...line, ms: null });
+}
+
+/** An attempt's folder, whole. What an interrupted merge left is taken away first. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  if (from === to) return;
+  try {
+    await rm(to, { recursive: true, force: true });
+    await cp(from, to, { recursive: true });
+  } catch (error) {
+    throw new FormatError(to, `cannot be written: ${errorMessage(error)}`, { cause: error });
+  }
+}
+
+async function cellCommands(folders: readonly EvaluationFolder[], manifest: Manifest): Promise<Map<string, string>> {
+  const commands = new Map<string, string>();
+  for (const { id } of manifest.cells) {
+    for (const { path } of folders) {
+      const file = join(path, "cells", id, "run.json");
+      if (!commands.has(id) && (await exists(file))) commands.set(id, String(((await readJson(file)) as Partial<CellRecord>).command ?? ""));
+    }
+  }
+  return commands;
+}
