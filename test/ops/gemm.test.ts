@@ -2,6 +2,7 @@ import { test } from "uvu";
 import { conv2d } from "../../kernels/conv2d.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { checkOp } from "../support/op-test.ts";
+import { plannedForGpu } from "../support/planning.ts";
 import { finish } from "../support/device.ts";
 import { activation64, conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 
@@ -83,6 +84,25 @@ for (const n of [8, 6]) {
       },
       gradients: ["x", "w", "bias", "batchBias", "residual"],
     }));
+}
+
+for (const [k, n] of [[20, 24], [7, 5]] as const) {
+  test(`matmul and conv2d as a GPU without subgroups runs them, ${k} to ${n}`, async () => {
+    await checkOp({
+      name: "matmul",
+      inputs: { a: { shape: [2, 37, k] }, b: { shape: [k, n] }, bias: { shape: [n] }, residual: { shape: [2, 37, n] } },
+      build: (g, v) => matmul(plannedForGpu(g), v.a!, v.b!, { bias: v.bias, activation: "silu", residual: v.residual }),
+      reference: ({ a, b, bias, residual }) => zip64(zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!), (x, i) => activation64("silu", x) + residual!.data[i]!),
+      gradients: ["a", "residual"],
+    });
+    await checkOp({
+      name: "conv2d",
+      inputs: { x: { shape: [2, 9, 7, k] }, w: { shape: [3, 3, k, n] }, bias: { shape: [n] } },
+      build: (g, v) => conv2d(plannedForGpu(g), v.x!, v.w!, { bias: v.bias, stride: 2, padding: 1 }),
+      reference: (v) => conv2d64(v.x!, v.w!, v.bias!, 2, [1, 1, 1, 1]),
+      gradients: ["x"],
+    });
+  });
 }
 
 finish();

@@ -4,8 +4,9 @@ import { groupNorm, groupNormKernel } from "../../kernels/group-norm.ts";
 import { layerNorm, layerNormKernel } from "../../kernels/layer-norm.ts";
 import { softmax } from "../../kernels/softmax.ts";
 import { argmax } from "../../kernels/argmax.ts";
-import { type Attributes, type Capabilities, type Kernel, type Recorder, type Value, f32 } from "../../kernels/kernel.ts";
+import { f32 } from "../../kernels/kernel.ts";
 import { checkOp } from "../support/op-test.ts";
+import { plannedForGpu } from "../support/planning.ts";
 import { finish } from "../support/device.ts";
 import { groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
 
@@ -112,27 +113,13 @@ for (const shape of [[3, 20], [2, 5, 33], [1], [7], [2, 4099], [1, 50000], [70, 
   });
 }
 
-/** A recorder whose ops, and the ops of their gradients, are planned for other capabilities than the device's. */
-function planningFor(g: Recorder, other: Partial<Capabilities>): Recorder {
-  const replan = <A extends Attributes>(kernel: Kernel<A>): Kernel<A> => ({
-    ...kernel,
-    plan: (context) => kernel.plan!({ ...context, capabilities: { ...context.capabilities, ...other } }),
-    gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: planningFor(context.g, other) }),
-  });
-  return { apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) => g.apply(replan(kernel), inputs, attributes) };
-}
-
-function plain(g: Recorder): Recorder {
-  return planningFor(g, { subgroupSize: 0, software: false });
-}
-
 test("without subgroups, and planned as for a GPU", async () => {
   for (const [shape, groups] of [[[2, 7, 5, 20], 4], [[3, 11, 15], 5], [[1, 37, 41, 12], 3], [[1, 33, 67, 6], 3]] as const) {
     const channels = shape.at(-1)!;
     await checkOp({
       name: `groupNorm [${shape.join(",")}] without subgroups`,
       inputs: { x: { shape }, gamma: { shape: [channels] }, beta: { shape: [channels] } },
-      build: (g, v) => groupNorm(plain(g), v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-6, silu: true }),
+      build: (g, v) => groupNorm(plannedForGpu(g), v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-6, silu: true }),
       reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { groups, epsilon: 1e-6, silu: true }),
       gradients: ["x"],
     });
@@ -141,16 +128,16 @@ test("without subgroups, and planned as for a GPU", async () => {
     await checkOp({
       name: `layerNorm [${shape.join(",")}] without subgroups`,
       inputs: { x: { shape }, gamma: { shape: [shape.at(-1)!] }, beta: { shape: [shape.at(-1)!] } },
-      build: (g, v) => layerNorm(plain(g), v.x!, v.gamma!, v.beta!, { epsilon: 1e-5 }),
+      build: (g, v) => layerNorm(plannedForGpu(g), v.x!, v.gamma!, v.beta!, { epsilon: 1e-5 }),
       reference: ({ x, gamma, beta }) => layerNorm64(x!, gamma!, beta!, 1e-5),
       gradients: ["x"],
     });
-    await checkOp({ name: `softmax [${shape.join(",")}] without subgroups`, inputs: { x: { shape } }, build: (g, v) => softmax(plain(g), v.x!), reference: ({ x }) => softmax64(x!), gradients: ["x"] });
+    await checkOp({ name: `softmax [${shape.join(",")}] without subgroups`, inputs: { x: { shape } }, build: (g, v) => softmax(plannedForGpu(g), v.x!), reference: ({ x }) => softmax64(x!), gradients: ["x"] });
   }
   await checkOp({
     name: "argmax without subgroups",
     inputs: { x: { shape: [3, 5], data: [-5, -1, -3, -1, -2, 4, 4, 4, 4, 4, 0, 1, 2, 3, 4] } },
-    build: (g, v) => argmax(plain(g), v.x!),
+    build: (g, v) => argmax(plannedForGpu(g), v.x!),
     reference: () => ({ shape: [3], data: Float64Array.of(1, 0, 4) }),
   });
 });
