@@ -23,6 +23,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, classifyCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
   return program;
 }
