@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { attackCommand } from "./attack.ts";
 import { benchCommand } from "./bench.ts";
+import { classifyCommand } from "./classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -22,5 +23,6 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
+  for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, classifyCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
   return program;
 }
