@@ -23,13 +23,15 @@ import { type Target, fitTarget, readTarget } from "./target.ts";
 /** How a run's parts are opened: anew for one attack, shared between the attacks of an evaluation. */
 export interface Opening {
   readonly model: (context: Context, settings: AttackSettings) => Promise<StableDiffusion>;
+  /** p4d: the model before unlearning. */
+  readonly original: (context: Context, options: ModelOptions) => Promise<StableDiffusion>;
   readonly judge: (context: Context, model: StableDiffusion, settings: AttackSettings) => Promise<OpenJudge>;
   readonly files: typeof recordFiles;
   /** What a run will take has been said before. */
   readonly quiet: boolean;
 }
 
-const ANEW: Opening = { model: openModel, judge: (context, model, settings) => openJudge(context, model.device, settings), files: recordFiles, quiet: false };
+const ANEW: Opening = { model: openModel, original: openModel, judge: (context, model, settings) => openJudge(context, model.device, settings), files: recordFiles, quiet: false };
 
 /**
  * Opens and checks all that a run needs, before anything is written.
@@ -42,7 +44,7 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const judge = await opening.judge(context, model, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
-  const original = settings.attacker === "p4d" ? await openModel(context, originalFlags(settings)) : undefined;
+  const original = settings.attacker === "p4d" ? await opening.original(context, originalFlags(settings)) : undefined;
   checkSettings(model, attackOptions(settings, { judge, target, original }));
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;

@@ -116,5 +116,6 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     model: place(config.model),
     checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier"])),
+    attackers: config.attackers.map((a) => each(a, ["original"])),
   };
 }

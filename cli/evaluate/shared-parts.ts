@@ -5,24 +5,36 @@ import type { Opening } from "../attack/prepare.ts";
 import type { AttackSettings } from "../attack/run-settings.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
-import { givenModelFlags } from "../model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
 
-/** What the attempts of an evaluation share: the model under attack (one at a time is on the device), the judges, and the hashes of files. */
+/** What the attempts of an evaluation share: the model under attack and for p4d the one before unlearning (no others are on the device), the judges, and the hashes of files. */
 export class SharedParts implements Opening {
-  private current: { readonly key: string; readonly model: StableDiffusion } | undefined;
+  private readonly models = new Map<"attacked" | "original", { readonly key: string; readonly model: StableDiffusion }>();
   private readonly judges = new Map<string, OpenJudge>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
   readonly model = async (context: Context, settings: AttackSettings): Promise<StableDiffusion> => {
-    const key = JSON.stringify([settings.model, givenModelFlags(settings)]);
-    if (this.current?.key !== key) {
-      await this.current?.model.destroy();
-      this.current = undefined;
-      this.current = { key, model: await openModel(context, settings) };
-    }
-    return this.current.model;
+    if (settings.attacker !== "p4d") await this.drop("original");
+    return this.open("attacked", context, settings);
   };
+
+  readonly original = (context: Context, options: ModelOptions): Promise<StableDiffusion> => this.open("original", context, options);
+
+  private async open(slot: "attacked" | "original", context: Context, options: ModelOptions): Promise<StableDiffusion> {
+    const key = JSON.stringify([options.model, givenModelFlags(options)]);
+    const there = this.models.get(slot);
+    if (there?.key === key) return there.model;
+    await this.drop(slot);
+    const model = await openModel(context, options);
+    this.models.set(slot, { key, model });
+    return model;
+  }
+
+  private async drop(slot: "attacked" | "original"): Promise<void> {
+    await this.models.get(slot)?.model.destroy();
+    this.models.delete(slot);
+  }
 
   readonly judge = async (context: Context, { device }: StableDiffusion, { classifier, judge, label }: AttackSettings): Promise<OpenJudge> => {
     const key = JSON.stringify([classifier, judge, label]);
