@@ -1,6 +1,7 @@
 import { type Value, byteLength, f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
+import { pooledBytes } from "../runtime/buffer-pool.ts";
 import { estimateProgram, formatBytes } from "../runtime/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -33,11 +34,13 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
   const { unet, vae, textEncoder } = model.parts;
   const tokens = textEncoder.config.maxLength;
   const weights = new Map<string, number>();
-  let workingBytes = 0;
+  let ownBytes = 0;
+  const slots: (readonly number[])[] = [];
   const add = (record: (g: Graph) => readonly Value[]): void => {
     const g = new Graph();
     const estimate = estimateProgram(g, record(g), model.device.capabilities, model.device.bufferSharing);
-    workingBytes += estimate.intermediateBytes + estimate.leafBytes;
+    ownBytes += estimate.ownBytes;
+    slots.push(estimate.slots);
     for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
   };
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
@@ -61,7 +64,8 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
       return [mean, logvar];
     });
   }
-  return { weightBytes: [...weights.values()].reduce((a, b) => a + b, 0), workingBytes };
+  const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+  return { weightBytes: sum([...weights.values()]), workingBytes: ownBytes + (model.device.bufferSharing ? pooledBytes(slots) : sum(slots.flat())) };
 }
 
 /** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`. */

@@ -2,6 +2,7 @@ import { findAdapter, freeMemory } from "#platform";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import { nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 
@@ -69,6 +70,8 @@ export class Device {
   readonly lost: Promise<DeviceLostError>;
   /** Pipelines made on this device. */
   readonly pipelines: PipelineCache;
+  /** Memory of intermediate tensors, shared by all programs. */
+  readonly pool: BufferPool;
   /** 16 zero bytes, bound where an optional tensor is absent. */
   readonly nothing: GPUBuffer;
   /** Whether programs share memory between intermediate tensors. */
@@ -111,6 +114,7 @@ export class Device {
       });
     });
     this.pipelines = new PipelineCache(this);
+    this.pool = new BufferPool((bytes, usage, label) => this.createBuffer(bytes, usage, label), (buffer) => this.destroyBuffer(buffer));
     this.nothing = this.createBuffer(16, 0x80 /* STORAGE */, "nothing");
   }
 

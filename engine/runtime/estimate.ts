@@ -7,10 +7,10 @@ import { costOf, makeSchedule } from "./schedule.ts";
 export interface Estimate {
   /** Weights it reads, once each. */
   readonly weightBytes: number;
-  /** Intermediate tensors, shared as planned. */
-  readonly intermediateBytes: number;
-  /** Inputs, constants and state. */
-  readonly leafBytes: number;
+  /** Buffers of intermediate tensors as planned; programs of one device share them. */
+  readonly slots: readonly number[];
+  /** Inputs, constants, state and outputs. */
+  readonly ownBytes: number;
   readonly flops: number;
   readonly dispatches: number;
 }
@@ -22,8 +22,8 @@ export function estimateProgram(graph: Graph, outputs: readonly Value[], capabil
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
   return {
     weightBytes: sum(true),
-    intermediateBytes: planMemory(schedule.intervals, share).totalBytes,
-    leafBytes: sum(false),
+    slots: planMemory(schedule.intervals, share).slots,
+    ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
     flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),
     dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
   };

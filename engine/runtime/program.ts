@@ -44,7 +44,7 @@ export class Program {
   /** By step. */
   private scratchBuffers: GPUBuffer[][] = [];
   private dispatches: BoundDispatch[] = [];
-  /** Bytes this program allocated: shared intermediates, inputs, constants and uniforms; weights and state not included. */
+  /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
   allocatedBytes = 0;
 
   private constructor(readonly device: Device, private readonly schedule: Schedule, private readonly options: ProgramOptions) {
@@ -90,12 +90,14 @@ export class Program {
 
   private allocate(): void {
     for (const node of this.schedule.leaves) this.bindLeaf(node);
-    const plan = planMemory(this.schedule.intervals, this.device.bufferSharing);
     const limit = this.device.capabilities.maxStorageBufferBindingSize;
-    this.schedule.intermediates.forEach((v) => {
+    for (const v of [...this.schedule.kept, ...this.schedule.intermediates]) {
       if (byteLength(v.type) > limit) throw new Error(`"${v.name}" is ${formatType(v.type)}, ${byteLength(v.type)} bytes; this device binds at most ${limit}`);
-    });
-    this.slotBuffers = plan.slots.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    }
+    for (const v of this.schedule.kept) this.buffers.set(v, this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name));
+    const plan = planMemory(this.schedule.intervals, this.device.bufferSharing);
+    this.slotBuffers = this.device.bufferSharing ? this.device.pool.acquire(plan.slots) : plan.slots.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes;
     this.schedule.intermediates.forEach((v, i) => this.buffers.set(v, this.slotBuffers[plan.slotOf[i]!]!));
     this.scratchBuffers = this.schedule.scratchInterval.map((list) => list.map((i) => this.slotBuffers[plan.slotOf[i]!]!));
   }
@@ -239,13 +241,14 @@ export class Program {
   }
 
   private poison(): void {
-    for (const buffer of this.slotBuffers) {
+    for (const buffer of [...this.slotBuffers, ...this.schedule.kept.map((v) => this.bufferOf(v))]) {
       this.device.gpu.queue.writeBuffer(buffer, 0, new Uint8Array(buffer.size).fill(0xff));
     }
   }
 
   /** Frees its buffers; weights and state stay. */
   destroy(): void {
+    if (this.device.bufferSharing) this.device.pool.release(this.slotBuffers.splice(0));
     for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
   }
 }

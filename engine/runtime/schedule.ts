@@ -14,14 +14,16 @@ export interface Schedule {
   readonly leaves: readonly GraphNode[];
   /** The value whose memory holds this one: itself, unless it is a view. */
   storage(value: GraphValue): GraphValue;
-  /** Intermediate values with memory, and the interval of each (same index). */
+  /** What holds the outputs, which outlive the run: memory of their own. */
+  readonly kept: readonly GraphValue[];
+  /** Other values with memory, and the interval of each (same index). */
   readonly intermediates: readonly GraphValue[];
   readonly intervals: readonly Interval[];
   /** For scratch j of step i: index into `intervals`. */
   readonly scratchInterval: readonly (readonly number[])[];
 }
 
-/** Keeps what `outputs` need, plans each op for the device and derives lifetimes. Outputs live to the end. */
+/** Keeps what `outputs` need, plans each op for the device and derives lifetimes. */
 export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
   const live = new Set<number>();
   const stack = outputs.map((v) => asGraphValue(v).node);
@@ -49,26 +51,28 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
       }),
     }));
 
+  const outlives = new Set(outputs.map((v) => storage(asGraphValue(v))));
   const intermediates: GraphValue[] = [];
+  const kept: GraphValue[] = [];
   const first = new Map<GraphValue, number>();
   const last = new Map<GraphValue, number>();
   steps.forEach(({ node }, i) => {
     for (const v of node.outputs) {
+      if (outlives.has(v)) {
+        kept.push(v);
+        continue;
+      }
       intermediates.push(v);
       first.set(v, i);
       last.set(v, i);
     }
     for (const v of node.inputs) if (v && first.has(storage(v))) last.set(storage(v), i);
   });
-  for (const v of outputs) {
-    const s = storage(asGraphValue(v));
-    if (first.has(s)) last.set(s, steps.length);
-  }
   const intervals: Interval[] = intermediates.map((v) => ({ bytes: byteLength(v.type), first: first.get(v)!, last: last.get(v)! }));
   const scratchInterval = steps.map(({ plan }, i) =>
     (plan.scratch ?? []).map((bytes) => intervals.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), first: i, last: i }) - 1),
   );
-  return { steps, leaves: nodes.filter((n) => n.leaf), storage, intermediates, intervals, scratchInterval };
+  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept, intermediates, intervals, scratchInterval };
 }
 
 /** FLOPs and bytes of a node by its kernel's own count. */
