@@ -9,11 +9,11 @@ import type { LoggedEvaluation } from "../cli/attack/folder.ts";
 import type { AttackSettings } from "../cli/attack/run-settings.ts";
 import type { RunStatus } from "../cli/attack/record.ts";
 
-/** A picture for a canvas: R G B A bytes. */
-export interface Pixels {
+/** A picture as a file that the browser decodes beside its main thread. */
+export interface Picture {
   readonly width: number;
   readonly height: number;
-  readonly data: Uint8ClampedArray<ArrayBuffer>;
+  readonly file: Blob;
 }
 
 /** "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier": a judge. */
@@ -76,7 +76,7 @@ export interface DrawRequest {
 }
 
 export interface Drawn {
-  readonly picture: Pixels;
+  readonly picture: Picture;
   readonly png: Blob;
   readonly seconds: number;
   readonly peakBytes: number;
@@ -99,8 +99,8 @@ export type AttackNews =
   | { readonly type: "start"; readonly totalIterations: number; readonly iteration: number; readonly label: string; readonly resumed: boolean; readonly settings: AttackSettings }
   | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number }
-  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Pixels }
-  | { readonly type: "target"; readonly picture: Pixels; readonly fitted: string }
+  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture }
+  | { readonly type: "target"; readonly picture: Picture; readonly fitted: string }
   | { readonly type: "slots"; readonly slots: readonly Slot[] }
   | { readonly type: "files"; readonly status: RunStatus; readonly report: Blob; readonly log: Blob; readonly record: Blob };
 
@@ -139,7 +139,7 @@ export interface Calls {
   storage: { readonly args: null; readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean }; readonly news: never };
   need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
   labels: { readonly args: { readonly judge: string }; readonly result: readonly string[]; readonly news: Progress };
-  draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Pixels } | ({ readonly type: "progress" } & Progress) };
+  draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
   resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };

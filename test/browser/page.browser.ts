@@ -1,5 +1,6 @@
 /** The page in a real browser, from the first look to a lost GPU. One page for most of it, as a visitor would go through it. */
 import { readFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import type { Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -44,7 +45,7 @@ test("the page opens a device and says what the bundled model takes", async () =
 test("a picture of a fixed seed is Node's picture, and its file tells how it was made", async () => {
   await fill("generate", PICTURE);
   await page.click("#generate [type=submit]");
-  await page.waitForFunction(() => document.querySelector("#generate canvas")?.getAttribute("aria-label")?.startsWith("Unfinished"), null, { timeout: 120_000 });
+  await page.waitForFunction(() => document.querySelector("#generate [data-picture] img")?.getAttribute("alt")?.startsWith("Unfinished"), null, { timeout: 120_000 });
   await status("generate", /^Drawn in/);
   const bytes = await linkBytes(page, "#generate [data-download]");
   const image = await decodePng("downloaded.png", bytes);
@@ -59,7 +60,13 @@ test("a picture of a fixed seed is Node's picture, and its file tells how it was
   const difference = own!.image.data.reduce((sum, value, i) => sum + Math.abs(value - image.data[i]!), 0) / image.data.length;
   console.log(`mean absolute difference to Node: ${difference.toFixed(4)} of 255`);
   assert.ok(difference < 2, `${difference}`);
-  const shown = await page.$eval("#generate canvas", (canvas) => [...(canvas as HTMLCanvasElement).getContext("2d")!.getImageData(0, 0, 64, 64).data]);
+  await page.waitForSelector('#generate img[alt^="Picture drawn"]');
+  const shown = await page.$eval('#generate img[alt^="Picture drawn"]', (img) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    const context = canvas.getContext("2d")!;
+    context.drawImage(img as HTMLImageElement, 0, 0);
+    return [...context.getImageData(0, 0, 64, 64).data];
+  });
   assert.equal(shown.filter((_, i) => i % 4 !== 3), [...image.data]);
 });
 
@@ -78,16 +85,24 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
   await page.waitForSelector("#attack [data-target] img");
   await page.waitForFunction(() => document.querySelectorAll("#labels option").length === 48);
   await fill("attack", SHORT_ATTACK);
+  await browser.preferPage();
   await page.evaluate(() => {
     const tasks: number[] = [];
     Object.assign(window, { longTasks: tasks });
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "longtask" });
   });
-  await page.click("#attack [type=submit]");
-  await status("attack", /^Done in/);
-  const tasks = await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks);
-  assert.equal(tasks.filter((ms) => ms > 50), [], "tasks of the main thread over 50 ms");
+  const traced = await browser.traceTasks(page, async () => {
+    await page.click("#attack [type=submit]");
+    await status("attack", /^Done in/);
+  });
   judged = await logIds();
+  const observed = (await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks)).filter((ms) => ms > 50);
+  const longestCpu = traced.reduce((most, t) => Math.max(most, t.cpu), 0);
+  console.log(`${traced.length} tasks of the main thread, at most ${longestCpu.toFixed(1)} ms of its own work; the long-task observer saw ${observed.length === 0 ? "none over 50 ms" : `${observed.join(", ")} ms`}`);
+  assert.ok(traced.length > 100);
+  // On a crowded machine the thread waits for a core in the midst of a task, and the observer sees that; a task that computes for long is the page's own.
+  assert.ok(longestCpu <= 50, `a task of the main thread computes for ${longestCpu} ms`);
+  if (loadavg()[0]! < availableParallelism()) assert.equal(observed, [], "tasks of the main thread over 50 ms");
   assert.ok(judged.length >= 2, "the original prompt and at least one more");
   assert.is(await page.locator("#attack .cards li").count(), judged.length);
   assert.is(await page.locator("#attack .slots li").count(), SHORT_ATTACK.tokens);
@@ -95,7 +110,7 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
   assert.match(await textOf(page, "#attack [data-verdict]"), /church/);
   const report = await linkText(page, "#attack [data-report]");
   assert.match(report, /church<\/strong> was not brought back|did not forget <strong>church/);
-  assert.match(report, /npx lethe attack --model emoji --unet emoji\/unlearned\/esd-x-church\/ESDx-church-UNet\.pt/);
+  assert.match(report, /npx lethe attack --model emoji --prompt .* --unet emoji\/unlearned\/esd-x-church\/ESDx-church-UNet\.pt/);
   assert.match(report, /[0-9a-f]{64}/);
   const record = JSON.parse(await linkText(page, "#attack [data-record]")) as { status: string; result: { iterations: number } };
   assert.is(record.status, "finished");

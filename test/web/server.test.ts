@@ -1,7 +1,9 @@
 /** The page's server: types, ranges, headers, and that nothing outside its folders can be had. */
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { type IncomingHttpHeaders, request } from "node:http";
 import type { AddressInfo } from "node:net";
+import { networkInterfaces } from "node:os";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createPageServer } from "../../cli/web/server.ts";
@@ -74,6 +76,35 @@ test("nothing outside the folders, and nothing for another host's name", async (
   }
   assert.is((await ask("/", { host: "evil.example" })).status, 403);
   assert.is((await ask("/", { host: "localhost:1234" })).status, 200);
+});
+
+test("lethe web serves the built page until it is stopped, on the loopback address only", async () => {
+  execFileSync(process.execPath, ["scripts/build.mjs"], { stdio: "ignore" });
+  const child = spawn(process.execPath, ["dist/cli.js", "web", "--port", "0", "--json", "--quiet"], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const line = await new Promise<string>((resolve) => child.stdout.once("data", (d) => resolve(String(d))));
+  const { url } = JSON.parse(line) as { url: string };
+  const page = await fetch(url);
+  assert.match(await page.text(), /<title>Lethe<\/title>/);
+  for (const path of ["page.js", "worker.js", "style.css", "assets.json", "assets/emoji/model_index.json"]) assert.is((await fetch(url + path, { method: "HEAD" })).status, 200, path);
+  const other = Object.values(networkInterfaces()).flat().find((a) => a && !a.internal && a.family === "IPv4");
+  if (other) await assertRefused(`http://${other.address}:${new URL(url).port}/`);
+  child.kill("SIGINT");
+  await exited;
+  await assertRefused(url);
+});
+
+async function assertRefused(url: string): Promise<void> {
+  const answer = await fetch(url).then((r) => r.status, () => "refused");
+  assert.is(answer, "refused", url);
+}
+
+test("lethe web --out writes a page that is complete", () => {
+  const out = `${root}/site`;
+  execFileSync(process.execPath, ["dist/cli.js", "web", "--out", out, "--quiet"], { encoding: "utf8" });
+  const list = JSON.parse(readFileSync(`${out}/assets.json`, "utf8")) as Record<string, { bytes: number }>;
+  for (const [path, { bytes }] of Object.entries(list)) assert.is(statSync(`${out}/assets/${path}`).size, bytes, path);
+  assert.ok(statSync(`${out}/index.html`).size > 0 && statSync(`${out}/worker.js`).size > 100_000);
 });
 
 test.run();

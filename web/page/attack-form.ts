@@ -7,8 +7,8 @@ import { el, field, find, numberOf, setOptions } from "./dom.ts";
 import { acceptDrops } from "./drop.ts";
 import type { Engine } from "./engine.ts";
 
-/** All but the attacker that needs a second model. */
-const OFFERED = ATTACKERS.filter((a) => a !== "p4d");
+/** All but the attackers that need a second model or leave a file besides prompts. */
+const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce");
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";

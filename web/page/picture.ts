@@ -1,18 +1,21 @@
-import type { Pixels } from "../protocol.ts";
+import type { Picture } from "../protocol.ts";
 import { el } from "./dom.ts";
 
 /** Shows a picture in a frame; a veiled one is blurred until its button is pressed, and again after another press. */
-export function showPicture(frame: HTMLElement, { data, width, height }: Pixels, alt: string, blurred: boolean): void {
-  frame.classList.remove("empty");
-  let canvas = frame.querySelector("canvas");
-  if (!canvas) {
-    canvas = el("canvas", { role: "img" });
-    frame.replaceChildren(canvas);
-  }
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  canvas.setAttribute("aria-label", alt);
-  canvas.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
-  setVeil(frame, blurred);
+export function showPicture(frame: HTMLElement, { file, width, height }: Picture, alt: string, blurred: boolean): void {
+  const image = el("img", { alt, width: String(width), height: String(height) });
+  image.src = URL.createObjectURL(file);
+  frame.dataset["latest"] = image.src;
+  // The one before stays until this one can be shown; one that is late gives way to a later.
+  void image.decode().catch(() => undefined).then(() => {
+    URL.revokeObjectURL(image.src);
+    if (frame.dataset["latest"] !== image.src) return;
+    frame.classList.remove("empty");
+    const before = frame.querySelector("img");
+    if (before) before.replaceWith(image);
+    else frame.replaceChildren(image);
+    setVeil(frame, blurred);
+  });
 }
 
 /** Puts the veil on a frame that has none, or takes it away; one that was lifted stays lifted. */

@@ -10,7 +10,7 @@ import { resizeShortestEdge } from "../../engine/formats/resize.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { AttackRequest, Choice, Slot } from "../protocol.ts";
-import { pixels } from "./draw.ts";
+import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
 import type { Library } from "./library.ts";
 import { readPictureFile } from "./picture-file.ts";
@@ -70,7 +70,7 @@ async function run({ session }: RunPlace, model: StableDiffusion, log: RunLog, j
         job.news(event);
         break;
       case "evaluation":
-        job.news({ type: "evaluation", evaluation: logged!, picture: pixels(event.image) });
+        job.news({ type: "evaluation", evaluation: logged!, picture: bitmapOf(event.image) });
         break;
       case "state":
         job.news({ type: "slots", slots: slotsOf(model, event.state) });
@@ -92,11 +92,11 @@ async function run({ session }: RunPlace, model: StableDiffusion, log: RunLog, j
 function tellStart(log: RunLog, totalIterations: number, job: AttackJob): void {
   const { record } = log.head;
   job.news({ type: "start", totalIterations, iteration: log.saved?.state.iteration ?? 0, label: record.settings.label ?? "", resumed: log.saved !== undefined, settings: record.settings });
-  if (log.target) job.news({ type: "target", picture: pixels(log.target), fitted: record.targetFitted });
+  if (log.target) job.news({ type: "target", picture: bitmapOf(log.target), fitted: record.targetFitted });
   if (!log.saved) return;
   const { losses, timesteps } = log.curve;
   losses.forEach((loss, i) => job.news({ type: "losses", timestep: timesteps[i]!, losses: [loss] }));
-  for (const evaluation of log.evaluations) job.news({ type: "evaluation", evaluation, picture: pixels(log.picture(evaluation.image)) });
+  for (const evaluation of log.evaluations) job.news({ type: "evaluation", evaluation, picture: bitmapOf(log.picture(evaluation.image)) });
 }
 
 function engineOptions(settings: RunRecord["settings"]): Omit<AttackOptions, "judge"> {

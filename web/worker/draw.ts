@@ -1,18 +1,15 @@
 import { encodePng } from "../../engine/formats/png.ts";
-import { type RgbImage, rgbaPixels, tensorToImages } from "../../engine/formats/image.ts";
+import { tensorToImages } from "../../engine/formats/image.ts";
 import { generate, generateSettings } from "../../engine/models/generate.ts";
 import { pngTexts } from "../../cli/parameters-text.ts";
 import { VERSION } from "../../cli/version.ts";
-import type { DrawRequest, Drawn, Pixels } from "../protocol.ts";
+import type { DrawRequest, Drawn } from "../protocol.ts";
+import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
 
 /** A preview may take this share of the time that a step takes. */
 const PREVIEW_SHARE = 0.5;
-
-export function pixels(image: RgbImage): Pixels {
-  return { width: image.width, height: image.height, data: rgbaPixels(image) };
-}
 
 /** Draws a picture, telling of each step and showing what it looks like so far. @throws what `generate` throws */
 export async function draw(session: Session, request: DrawRequest, job: Job<"draw">): Promise<Drawn> {
@@ -32,7 +29,7 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
       if (!preview || done === total || --skip > 0) return;
       const before = performance.now();
       const { data, shape } = await model.decodeLatents(await latents());
-      job.news({ type: "preview", picture: pixels(tensorToImages(data, shape)[0]!) });
+      job.news({ type: "preview", picture: bitmapOf(tensorToImages(data, shape)[0]!) });
       const now = performance.now();
       // The first one includes making the decoder's program.
       if (done > 1) skip = Math.round((now - before) / Math.max(1, before - stepSince) / PREVIEW_SHARE);
@@ -42,5 +39,5 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
   const { description: adapter, usage } = model.device;
   const texts = pngTexts(settings, request.seed, { model: choice.model, ...(choice.overlay !== null && { overlay: choice.overlay }), weights: choice.weights, adapter, version: VERSION });
   const { image } = drawn!;
-  return { picture: pixels(image), png: new Blob([encodePng(image, { ...texts })], { type: "image/png" }), seconds: (performance.now() - started) / 1000, peakBytes: usage.peakBytes, scheduler: settings.scheduler };
+  return { picture: bitmapOf(image), png: new Blob([encodePng(image, { ...texts })], { type: "image/png" }), seconds: (performance.now() - started) / 1000, peakBytes: usage.peakBytes, scheduler: settings.scheduler };
 }
