@@ -138,6 +138,7 @@ class RunWriter {
       this.evaluations.push(logged);
       this.pictures.set(image, event.image);
       await folder.add(logged, event.image, this.texts(logged, event.image));
+      if (event.learned) await folder.writeLearned(event.learned, this.run.model.parts.textEncoder.config.hiddenSize);
     } else if (event.type === "state") {
       await folder.writeState({ state: event.state, curve: { losses: this.losses, timesteps: this.timesteps }, seconds: this.seconds });
     }

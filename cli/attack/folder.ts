@@ -4,6 +4,7 @@ import type { Evaluation } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import { formatJsonLine, parseJsonLines } from "../../engine/formats/jsonl.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
 import { decodePng, encodePng } from "../../engine/formats/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
@@ -35,6 +36,10 @@ export class RunFolder {
     return join(this.path, "run.json");
   }
 
+  private get learnedFile(): string {
+    return join(this.path, "learned_embeds.safetensors");
+  }
+
   private get stateFile(): string {
     return join(this.path, "state.safetensors");
   }
@@ -53,7 +58,7 @@ export class RunFolder {
   async clear(): Promise<void> {
     await makeFolder(join(this.path, "images"));
     const logged = (await exists(this.logFile)) ? imageNames(this.logFile, await readText(this.logFile)) : [];
-    for (const file of [...logged.map((name) => join(this.path, name)), this.logFile, this.recordFile, this.stateFile, this.reportFile]) await rm(file, { force: true });
+    for (const file of [...logged.map((name) => join(this.path, name)), this.logFile, this.recordFile, this.stateFile, this.reportFile, this.learnedFile]) await rm(file, { force: true });
     this.log = openLineWriter(this.logFile);
   }
 
@@ -76,6 +81,11 @@ export class RunFolder {
   async add(evaluation: LoggedEvaluation, picture: RgbImage, texts: Readonly<Record<string, string>>): Promise<void> {
     if (!evaluation.unchanged) await writeFileAtomic(join(this.path, evaluation.image), encodePng(picture, texts));
     this.log?.write(formatJsonLine(logLine(evaluation)));
+  }
+
+  /** Writes the word that cce has learned so far, for `generate --embedding`. @throws FormatError */
+  async writeLearned(learned: LearnedEmbedding, hidden: number): Promise<void> {
+    await writeFileAtomic(this.learnedFile, encodeLearnedEmbedding(this.learnedFile, learned, hidden));
   }
 
   /** A picture written before. @throws FormatError */

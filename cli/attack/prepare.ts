@@ -1,6 +1,6 @@
 import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
-import { usesGradient } from "../../engine/attack/types.ts";
+import { insertsTokens, usesGradient } from "../../engine/attack/types.ts";
 import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
 import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
@@ -79,7 +79,7 @@ async function checkJudge(context: Context, { judge }: OpenJudge, { label }: Att
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
   const resolved = resolveOptions(model, options);
   const { attacker, insert, tokens, promptIds, scheduler, steps } = resolved;
-  if (usesGradient(attacker) || attacker === "random") slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
+  if (insertsTokens(attacker)) slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
   const json = model.parts.scheduler;
   createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
 }

@@ -1,5 +1,6 @@
 import { type RgbImage, tensorToImages } from "../formats/image.ts";
 import type { NDArray } from "../models/array.ts";
+import { type LearnedEmbedding, encodeLearned } from "../models/learned-embedding.ts";
 import { Sampler } from "../models/sampler.ts";
 import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../models/schedulers/index.ts";
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
@@ -24,13 +25,14 @@ export class Painter {
   /**
    * The picture of a prompt, tokenized as a user's would be.
    * @param onStep called when a step is done
+   * @param learned a word of the prompt that has an embedding of its own
    * @throws AbortError when `options.signal` fires
    */
-  async draw(prompt: string, seed: number, onStep: (step: number, steps: number) => void | Promise<void>): Promise<RgbImage> {
+  async draw(prompt: string, seed: number, onStep: (step: number, steps: number) => void | Promise<void>, learned?: LearnedEmbedding): Promise<RgbImage> {
     const { model, plan, options } = this;
     const { tokenizer, device } = model;
     const [height, width] = options.latentSize;
-    const context = await model.encodeText(tokenizer.encode(prompt));
+    const context = await encodeLearned(model, prompt, learned ? [learned] : []);
     this.unconditional ??= await model.encodeText(tokenizer.encode(""));
     const random = new Generator(seed);
     const shape = [1, model.parts.unet.config.inChannels, height, width];

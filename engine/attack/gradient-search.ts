@@ -66,12 +66,12 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
 }
 
 /** Iterations whose losses are read together; follows the device's speed. */
-interface Pace {
+export interface Pace {
   batch: number;
 }
 
 /** Queues the iterations of one timestep, reports their losses and returns the mean. */
-async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number> {
+export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number> {
   const { signal } = session.options;
   const first = session.iteration;
   let queued = 0;
@@ -106,11 +106,13 @@ async function runIterations(session: Session, objective: Objective, pace: Pace,
   return sum / iterations;
 }
 
-function freshSearch(simplex: Float32Array<ArrayBuffer>): SearchState {
+/** Rows with moments of zero. */
+export function freshSearch(simplex: Float32Array<ArrayBuffer>): SearchState {
   return { simplex, firstMoment: new Float32Array(simplex.length), secondMoment: new Float32Array(simplex.length) };
 }
 
-function resumedSearch({ simplex, firstMoment, secondMoment }: SearchState, tokens: number, rowSize: number): SearchState {
+/** The rows and moments of a state. @throws UsageError if they are not of this size */
+export function resumedSearch({ simplex, firstMoment, secondMoment }: SearchState, tokens: number, rowSize: number): SearchState {
   for (const [name, rows] of Object.entries({ simplex, firstMoment, secondMoment })) {
     if (rows.length !== tokens * rowSize) throw new UsageError(`the state to resume from has ${rows.length} numbers in "${name}", ${tokens} tokens of ${rowSize} each need ${tokens * rowSize}: resume with the same settings, or start anew`);
   }

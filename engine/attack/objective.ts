@@ -11,6 +11,7 @@ import { slice } from "../../kernels/slice.ts";
 import { gatherRows, scatterIds } from "../../kernels/slots.ts";
 import { type NDArray, expectShape, toChannelsLast } from "../models/array.ts";
 import { Layers } from "../models/layers.ts";
+import { recordLearned } from "../models/learned-embedding.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
 import { type TextEncoderConfig, timesTokenTable, tokenTable } from "../models/text-encoder.ts";
 import { gradients } from "../runtime/autodiff.ts";
@@ -22,9 +23,10 @@ import { likeliestTokens } from "./simplex.ts";
 
 /**
  * What is searched for each slot: "simplex", probabilities of all tokens [vocabulary], from which a token is drawn (UnlearnDiffAtk); or "nearest",
- * a continuous embedding [hidden], of which the nearest token is taken (hard prompts, arXiv 2302.03668).
+ * a continuous embedding [hidden], of which the nearest token is taken (hard prompts, arXiv 2302.03668); or "continuous", an embedding that
+ * itself stands in the prompt (textual inversion, arXiv 2208.01618), where the ids in its slots must be outside the vocabulary.
  */
-export type RowKind = "simplex" | "nearest";
+export type RowKind = "simplex" | "nearest" | "continuous";
 
 export interface ObjectiveShape {
   /** Adversarial tokens. */
@@ -48,7 +50,7 @@ export interface ObjectiveShape {
   readonly replay?: boolean;
 }
 
-/** What the search owns: its rows and Adam's moments, f32 [tokens, vocabulary] each, of nearest tokens [tokens, hidden]. */
+/** What the search owns: its rows and Adam's moments, f32 [tokens, vocabulary] each, of the other kinds [tokens, hidden]. */
 export interface SearchState {
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
@@ -148,10 +150,11 @@ export class Objective {
     return kept.slice(KEPT_LOSSES - count);
   }
 
-  /** The tokens that the rows stand for, after all that is queued: of a simplex row the likeliest, else the nearest. */
+  /** The tokens that the rows stand for, after all that is queued: of a simplex row the likeliest, else the nearest. @throws Error for continuous rows */
   async tokens(): Promise<number[]> {
     const { model, shape, state } = this;
     const { config, parameters } = model.parts.textEncoder;
+    if (shape.rows === "continuous") throw new Error("continuous rows stand for themselves, not for tokens");
     if (shape.rows !== "nearest") return likeliestTokens((await state.simplex.read()) as Float32Array, config.vocabularySize);
     const norms = await InverseNorms.for(model, shape.tokens);
     const program = await model.program(`nearest tokens ${JSON.stringify(shape)}`, (g) => ({
@@ -211,8 +214,10 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
   const slots = g.tensor(state.slots);
   const table = tokenTable(new Layers(g, parameters), config);
   const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [shape.tokens], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([shape.tokens]))));
-  const choice = norms ? nearestTokens(g, simplex, table, g.tensor(norms)) : drawn();
-  const embeddings = embedding(g, table, scatterIds(g, g.tensor(state.ids), choice, slots));
+  const continuous = shape.rows === "continuous";
+  const choice = continuous ? undefined : norms ? nearestTokens(g, simplex, table, g.tensor(norms)) : drawn();
+  const ids = g.tensor(state.ids);
+  const embeddings = choice ? embedding(g, table, scatterIds(g, ids, choice, slots)) : recordLearned(g, model, { ids, rows: simplex, positions: slots });
 
   const clean = g.tensor(state.latents);
   const noise = g.input("noise", clean.type);
@@ -225,13 +230,13 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
 
   const embeddingGradient = gradients(g, loss, [embeddings])[0]!;
   const slotGradient = gatherRows(g, embeddingGradient, slots);
-  const gradient = norms ? slotGradient : clamp(g, timesTokenTable(g, slotGradient, table));
+  const gradient = norms || continuous ? slotGradient : clamp(g, timesTokenTable(g, slotGradient, table));
   const hyperparameters = g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS]));
   const moved = adam(g, { parameter: simplex, m: g.tensor(state.firstMoment), v: g.tensor(state.secondMoment) }, gradient, hyperparameters);
-  const projected = norms ? moved.parameter : simplexProjection(g, moved.parameter, shape.projection);
+  const projected = norms || continuous ? moved.parameter : simplexProjection(g, moved.parameter, shape.projection);
   const losses = concat(g, slice(g, g.tensor(state.losses), 1, KEPT_LOSSES - 1), loss);
 
-  const outputs: Record<string, Value> = shape.replay ? { ...(norms && { choice }), loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : { choice };
+  const outputs: Record<string, Value> = shape.replay ? { ...(norms && choice && { choice }), loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : choice ? { choice } : { loss };
   return {
     outputs,
     assigns: [

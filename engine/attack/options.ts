@@ -1,7 +1,7 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { slotLayout } from "./layout.ts";
-import { ATTACKERS, type AttackOptions, INSERTIONS, usesGradient } from "./types.ts";
+import { ATTACKERS, type AttackOptions, INSERTIONS, insertsTokens, usesGradient } from "./types.ts";
 
 /** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
 export interface ResolvedOptions extends AttackOptions {
@@ -68,7 +68,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const promptIds = model.tokenizer.tokenize(options.prompt);
   if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
   const { maxLength, vocabularySize } = model.tokenizer;
-  const inserts = usesGradient(attacker) || attacker === "random";
+  const inserts = insertsTokens(attacker);
   if (inserts && promptIds.length > maxLength - 2) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${maxLength - 2}: use a shorter prompt`);
   if (usesGradient(attacker)) {
     if (!options.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);

@@ -1,5 +1,6 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { resolveOptions } from "./options.ts";
+import { cce } from "./cce.ts";
 import { hardPrompt, p4d } from "./hard-prompt.ts";
 import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
@@ -12,6 +13,7 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
   "text-grad": textGrad,
   "hard-prompt": hardPrompt,
   p4d,
+  cce,
   random: randomTokens,
   "seed-search": seedSearch,
   "no-attack": undefined,

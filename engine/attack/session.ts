@@ -1,4 +1,5 @@
 import type { RgbImage } from "../formats/image.ts";
+import { type LearnedEmbedding, learnedPrompt } from "../models/learned-embedding.ts";
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Generator } from "../runtime/random.ts";
@@ -17,6 +18,8 @@ export interface Candidate {
   readonly seed: number;
   /** Mean loss since the last evaluation; null without iterations. */
   readonly loss: number | null;
+  /** A word of the prompt that has an embedding of its own. */
+  readonly learned?: LearnedEmbedding;
 }
 
 const NO_ROWS = new Float32Array(0);
@@ -51,20 +54,20 @@ export class Session {
   }
 
   /** Draws the candidate and has it judged, unless it is the same as the last one. @throws AbortError; whatever the judge or the event handler throws */
-  async evaluate({ prompt, timestep, seed, loss }: Candidate): Promise<Evaluation> {
+  async evaluate({ prompt, timestep, seed, loss, learned }: Candidate): Promise<Evaluation> {
     const { model, options, emit, iteration } = this;
     options.signal?.throwIfAborted();
     const { tokenizer } = model;
-    const ids = tokenizer.tokenize(prompt).slice(0, tokenizer.maxLength - 2);
+    const ids = (learned ? unframed(learnedPrompt(model, prompt, [learned]).ids, tokenizer) : tokenizer.tokenize(prompt)).slice(0, tokenizer.maxLength - 2);
     const last = this.evaluations.at(-1);
-    const unchanged = last !== undefined && last.seed === seed && last.ids.join() === ids.join();
+    const unchanged = learned === undefined && last !== undefined && last.seed === seed && last.ids.join() === ids.join();
     const started = performance.now();
     // After a resumption the last picture is not there: it is drawn again, which gives the same one.
-    if (!unchanged || !this.image) this.image = await this.painter.draw(prompt, seed, (step, steps) => emit({ type: "sampling", step, steps }));
+    if (!unchanged || !this.image) this.image = await this.painter.draw(prompt, seed, (step, steps) => emit({ type: "sampling", step, steps }), learned);
     const judgement = unchanged ? last.judgement : await options.judge(this.image);
     const evaluation: Evaluation = { timestep, iteration, ids, prompt, loss, seed, judgement, milliseconds: performance.now() - started, unchanged };
     this.evaluations.push(evaluation);
-    await emit({ type: "evaluation", evaluation, image: this.image });
+    await emit({ type: "evaluation", evaluation, image: this.image, ...(learned && { learned }) });
     return evaluation;
   }
 
@@ -75,6 +78,11 @@ export class Session {
     const state: AttackState = { attacker: this.options.attacker, finished, iteration, simplex, firstMoment, secondMoment, random: saveRandom(random), evaluations: [...this.evaluations] };
     await this.emit({ type: "state", state });
   }
+}
+
+/** Framed ids without bos, and without eos and what comes after it. */
+function unframed(ids: Uint32Array, { eosId }: { readonly eosId: number }): number[] {
+  return [...ids.subarray(1, ids.indexOf(eosId))];
 }
 
 function checkResume({ attacker, prompt, seed }: ResolvedOptions, resume: AttackState): void {

@@ -1,15 +1,21 @@
 import type { RgbImage } from "../formats/image.ts";
 import type { NDArray } from "../models/array.ts";
+import type { LearnedEmbedding } from "../models/learned-embedding.ts";
 import type { SchedulerName } from "../models/schedulers/index.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
 
 /** How the prompt is searched. */
-export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "random", "seed-search", "no-attack"] as const;
+export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "random", "seed-search", "no-attack"] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
 
-/** Whether an attacker follows a gradient at each timestep: it needs a picture of the concept. */
+/** Whether an attacker follows a gradient: it needs a picture of the concept. */
 export function usesGradient(attacker: AttackerName): boolean {
-  return attacker === "text-grad" || attacker === "hard-prompt" || attacker === "p4d";
+  return attacker === "cce" || attacker === "text-grad" || attacker === "hard-prompt" || attacker === "p4d";
+}
+
+/** Whether an attacker puts tokens into the prompt. */
+export function insertsTokens(attacker: AttackerName): boolean {
+  return attacker === "random" || (usesGradient(attacker) && attacker !== "cce");
 }
 
 /** Where the adversarial tokens go: the reference's prefix_k, suffix_k, mid_k, insert_k and per_k_words. */
@@ -84,11 +90,11 @@ export interface AttackOptions extends SamplingOptions {
 
 /** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
 export interface Evaluation {
-  /** The timestep whose iterations came before; for random and seed-search the number of the try, from 0; -1 for the original prompt. */
+  /** The timestep whose iterations came before; for cce the number of the round, for random and seed-search of the try, from 0; -1 for the original prompt. */
   readonly timestep: number;
   /** Gradient iterations (or tries) done so far. */
   readonly iteration: number;
-  /** Ids of the evaluated prompt without framing and padding, after decoding and tokenizing again. */
+  /** Ids of the evaluated prompt without framing and padding, after decoding and tokenizing again; the vocabulary's size for a learned word. */
   readonly ids: readonly number[];
   readonly prompt: string;
   /** Mean loss of the iterations since the last evaluation; null where there were none. */
@@ -105,8 +111,8 @@ export type AttackEvent =
   | { readonly type: "start"; readonly totalIterations: number; readonly peakBytesEstimate?: number }
   /** A batch of losses, in order; `iteration` counts from the first of the run. */
   | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
-  /** `image` is the last one drawn when `unchanged`. */
-  | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage }
+  /** `image` is the last one drawn when `unchanged`; `learned` is the word that the prompt needs, of cce. */
+  | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage; readonly learned?: LearnedEmbedding }
   /** Write this down to be able to resume. */
   | { readonly type: "state"; readonly state: AttackState }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number };
@@ -117,7 +123,7 @@ export interface AttackState {
   /** Timesteps (or tries) finished, and iterations done. */
   readonly finished: number;
   readonly iteration: number;
-  /** The rows and Adam's moments, [tokens, vocabulary] each; of hard-prompt and p4d, [tokens, hidden]. */
+  /** The rows and Adam's moments, [tokens, vocabulary] each; of hard-prompt and p4d [tokens, hidden], of cce the embedding [hidden]. */
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
   readonly secondMoment: Float32Array<ArrayBuffer>;

@@ -2,6 +2,7 @@ import { type RgbImage, tensorToImages } from "../formats/image.ts";
 import { manualSeed } from "../runtime/random.ts";
 import type { NDArray } from "./array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
+import { type LearnedEmbedding, encodeLearned } from "./learned-embedding.ts";
 import { type SampleInputs, Sampler } from "./sampler.ts";
 import { type SchedulerName, createSamplerPlan, schedulerJsonFor, schedulerNameOf } from "./schedulers/index.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -29,6 +30,8 @@ export interface GenerateOptions {
   readonly height?: number | undefined;
   /** Safe Latent Diffusion, needs guidance above 1. */
   readonly sld?: SldStrength | undefined;
+  /** Words with embeddings of their own, for prompt and negative prompt. Default: none. */
+  readonly learned?: readonly LearnedEmbedding[] | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
    * Called when a step of one batch has been queued; `done` of `total` over all batches. A promise is waited for.
@@ -82,7 +85,7 @@ export function generateSettings(model: StableDiffusion, options: GenerateOption
 /**
  * Text to image as the field's pipeline does it: the start noise of each picture is torch's CPU `randn([1, C, h, w])` of its own seed, and
  * noise that the scheduler adds later comes from the same stream. Source: diffusers 0.21 pipeline_stable_diffusion.py, with a generator per picture.
- * @throws RangeError or SchedulerConfigError naming a bad option; AbortError if `signal` says so between two steps
+ * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError if `signal` says so between two steps
  */
 export async function generate(model: StableDiffusion, options: GenerateOptions): Promise<GeneratedImage[]> {
   const settings = generateSettings(model, options);
@@ -96,7 +99,7 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   for (let start = 0; start < count; start += batch) {
     const part = seeds.slice(start, start + batch);
     const before = (start / batch) * stepsPerBatch;
-    const latents = await sample(model, settings, plan, part, async (step, _steps, now) => {
+    const latents = await sample(model, settings, options.learned ?? [], plan, part, async (step, _steps, now) => {
       await options.onStep?.(before + step, total, now);
       // Waiting now and then keeps the queue short, the progress true and an interruption quick.
       if (step % 2 === 0) await model.device.settle();
@@ -110,13 +113,13 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   return images;
 }
 
-async function sample(model: StableDiffusion, settings: GenerateSettings, plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>): Promise<NDArray> {
+async function sample(model: StableDiffusion, settings: GenerateSettings, learned: readonly LearnedEmbedding[], plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>): Promise<NDArray> {
   const [height, width] = model.latentSize(settings.height, settings.width);
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));
   const drawNoise = (): Float32Array<ArrayBuffer> => joined(generators.map((g) => g.randn(shape)));
   const encode = async (text: string): Promise<NDArray> => {
-    const one = await model.encodeText(model.tokenizer.encode(text));
+    const one = await encodeLearned(model, text, learned);
     return { data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] };
   };
   const context = await encode(settings.prompt);
