@@ -96,7 +96,7 @@ async function tryCase(context: Context, { prompt, seed, target }: Case, out: st
   const prepared = await prepareRun(context, settings, out, extras);
   const { json } = await executeRun(context, { ...prepared, finished: (result) => void rest.push(attemptOf(result, seed)) });
   attempts.push(attemptOf(json, seed));
-  await prepared.judge.classifier.destroy();
+  await prepared.judge.destroy();
   await prepared.model.destroy();
   await writeFileAtomic(join(out, "original-model.png"), encodePng(originalModel.image));
   return json;
@@ -109,13 +109,13 @@ function attemptOf(json: Pick<AttackJson, "prompt" | "success" | "preSuccess" | 
 
 async function drawOriginal(context: Context, settings: AttackSettings): Promise<NonNullable<ReportExtras["originalModel"]>> {
   const model = await openModel(context, { model: settings.model });
-  const { judge, classifier } = await openJudge(context, model.device, settings);
+  const { judge, destroy } = await openJudge(context, model.device, settings);
   const { prompt, seed, steps, scheduler, guidance } = settings;
   const [picture] = await context.withProgress("original model", (progress) =>
     generate(model, { prompt, seed, steps, scheduler, guidance, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),
   );
   const judgement = await judge(picture!.image);
-  await classifier.destroy();
+  await destroy();
   await model.destroy();
   context.say(`  original model: drew what the judge calls ${judgement.label} (${CONCEPT} ${judgement.score.toFixed(4)})\n  unlearned model:`);
   return { name: settings.model, image: picture!.image, judgement };

@@ -14,7 +14,7 @@ import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { RunFolder } from "./folder.ts";
-import { type OpenJudge, openJudge } from "./judge.ts";
+import { DIFFUSION_JUDGE, type OpenJudge, openDiffusionJudge, openJudge } from "./judge.ts";
 import { type RunRecord, newRecord } from "./record.ts";
 import type { AttackSettings } from "./settings.ts";
 import type { SavedState } from "./state-file.ts";
@@ -31,7 +31,11 @@ export interface Opening {
   readonly quiet: boolean;
 }
 
-const ANEW: Opening = { model: openModel, original: openModel, judge: (context, model, settings) => openJudge(context, model.device, settings), files: recordFiles, quiet: false };
+async function openAnyJudge(context: Context, { device }: StableDiffusion, settings: AttackSettings): Promise<OpenJudge> {
+  return settings.judge === DIFFUSION_JUDGE ? openDiffusionJudge(await openModel(context, originalFlags(settings)), settings) : openJudge(context, device, settings);
+}
+
+const ANEW: Opening = { model: openModel, original: openModel, judge: openAnyJudge, files: recordFiles, quiet: false };
 
 /**
  * Opens and checks all that a run needs, before anything is written.

@@ -14,10 +14,12 @@ export interface AttackSettings {
   readonly config: string | null;
   readonly prompt: string;
   readonly target: string | null;
-  /** p4d: the model before unlearning; null: `model` without what is laid over it. */
+  /** p4d and judge "diffusion": the model before unlearning; null: `model` without what is laid over it. */
   readonly original: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
+  /** Judge "diffusion": the file of its prompts. */
+  readonly judgePrompts: string | null;
   readonly label: string | null;
   readonly attacker: AttackerName;
   readonly tokens: number;
@@ -49,6 +51,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   original: null,
   classifier: null,
   judge: null,
+  judgePrompts: null,
   label: null,
   attacker: "text-grad",
   tokens: 3,

@@ -4,7 +4,7 @@ import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
-import { JUDGE_NAMES } from "./judge.ts";
+import { DIFFUSION_JUDGE, JUDGE_NAMES } from "./judge.ts";
 import { type AttackSettings, DEFAULTS, flagName } from "./run-settings.ts";
 
 export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "./run-settings.ts";
@@ -17,9 +17,10 @@ export function addAttackOptions(command: Command): Command {
   return addModelOptions(command, false)
     .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
-    .option("--original <model>", "p4d: the model before unlearning (default: --model without what is laid over it)")
+    .option("--original <model>", "p4d and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
     .option("--classifier <dir>", "image classifier that judges the pictures (ResNetForImageClassification folder)")
-    .addOption(new Option("--judge <name>", "a bundled judge instead").choices(JUDGE_NAMES))
+    .addOption(new Option("--judge <name>", "a bundled judge instead; diffusion: the model before unlearning as a zero-shot classifier").choices([...JUDGE_NAMES, DIFFUSION_JUDGE]))
+    .option("--judge-prompts <file>", "--judge diffusion: text file, one prompt a line: the classes, of which --label is one")
     .option("--label <label>", "the judge's label for the concept", someText)
     .addOption(new Option("--attacker <name>", "how the prompt is searched (default: text-grad)").choices(ATTACKERS))
     .option("--tokens <k>", "adversarial tokens (default: 3)", wholeNumber(1, 1000))
@@ -55,11 +56,12 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
   if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
   if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
-  const { original, unet, textEncoder, lora } = settings;
+  const { original, judgePrompts, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
   }
-  if (original !== null && attacker !== "p4d") throw new UsageError(`--original is of --attacker p4d only, not of ${attacker}`);
+  if ((judge === DIFFUSION_JUDGE) !== (judgePrompts !== null)) throw new UsageError("--judge diffusion and --judge-prompts FILE go together");
+  if (original !== null && attacker !== "p4d" && judge !== DIFFUSION_JUDGE) throw new UsageError(`--original is of --attacker p4d and --judge diffusion only, not of ${attacker}`);
   return settings;
 }
 

@@ -44,7 +44,7 @@ export interface EvaluationConfig {
 }
 
 /** Settings that other parts of the file decide. */
-const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", "classifier", "judge", "label", "seed", "steps", "scheduler", "guidance"]);
+const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", "classifier", "judge", "judgePrompts", "label", "seed", "steps", "scheduler", "guidance"]);
 
 /** Problems told at once; a file of the wrong kind has very many. */
 const MOST_PROBLEMS = 5;
