@@ -1,5 +1,6 @@
 import { attack } from "../../engine/attack/run.ts";
 import { type AttackEvent, type AttackOptions, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
+import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import type { GenerateSettings } from "../../engine/models/generate.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
@@ -25,6 +26,8 @@ export interface PreparedRun {
   readonly target: Target | undefined;
   /** p4d: the model before unlearning. */
   readonly original?: StableDiffusion | undefined;
+  /** transfer: what is tried. */
+  readonly candidates?: readonly TransferCandidate[] | undefined;
   readonly folder: RunFolder;
   readonly record: RunRecord;
   readonly saved: SavedState | undefined;
@@ -86,13 +89,14 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(s: AttackSettings, { judge, target, original }: Pick<PreparedRun, "judge" | "target" | "original">): AttackOptions {
+export function attackOptions(s: AttackSettings, { judge, target, original, candidates }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates">): AttackOptions {
   const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance } = s;
   return {
     attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
     judge: judge.judge,
     ...(target && { target: target.array }),
     ...(original && { original }),
+    ...(candidates && { candidates }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
   };

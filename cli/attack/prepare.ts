@@ -13,6 +13,7 @@ import { requireWritableFolder } from "../output.ts";
 import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
+import { readCandidates } from "./candidates.ts";
 import { RunFolder } from "./folder.ts";
 import { DIFFUSION_JUDGE, type OpenJudge, openDiffusionJudge, openJudge } from "./judge.ts";
 import { type RunRecord, newRecord } from "./record.ts";
@@ -44,12 +45,14 @@ const ANEW: Opening = { model: openModel, original: openModel, judge: openAnyJud
 export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState, opening = ANEW): Promise<PreparedRun> {
   await requireWritableFolder(out);
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
+  const found = settings.from === null ? undefined : await readCandidates(settings.from);
   const model = await opening.model(context, settings);
   const judge = await opening.judge(context, model, settings);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
   const original = settings.attacker === "p4d" ? await opening.original(context, originalFlags(settings)) : undefined;
-  checkSettings(model, attackOptions(settings, { judge, target, original }));
+  const candidates = found?.candidates;
+  checkSettings(model, attackOptions(settings, { judge, target, original, candidates }));
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
@@ -61,11 +64,12 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
     ...(await overlayFiles(settings, context)),
     ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context)).folder }]),
     { role: "judge", path: judge.folder },
+    ...(found ? [{ role: "prompts", path: found.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
-  return { model, judge, target, original, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+  return { model, judge, target, original, candidates, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
 }
 
 /** The model before unlearning. */

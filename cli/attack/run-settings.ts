@@ -16,6 +16,8 @@ export interface AttackSettings {
   readonly target: string | null;
   /** p4d and judge "diffusion": the model before unlearning; null: `model` without what is laid over it. */
   readonly original: string | null;
+  /** transfer: the log of the run whose prompts are tried. */
+  readonly from: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
   /** Judge "diffusion": the file of its prompts. */
@@ -49,6 +51,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   config: null,
   target: null,
   original: null,
+  from: null,
   classifier: null,
   judge: null,
   judgePrompts: null,

@@ -18,6 +18,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
     .option("--original <model>", "p4d and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
+    .option("--from <attack.jsonl>", "transfer: the log of a run on another model; the prompts that succeeded there are tried")
     .option("--classifier <dir>", "image classifier that judges the pictures (ResNetForImageClassification folder)")
     .addOption(new Option("--judge <name>", "a bundled judge instead; diffusion: the model before unlearning as a zero-shot classifier").choices([...JUDGE_NAMES, DIFFUSION_JUDGE]))
     .option("--judge-prompts <file>", "--judge diffusion: text file, one prompt a line: the classes, of which --label is one")
@@ -26,7 +27,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--tokens <k>", "adversarial tokens (default: 3)", wholeNumber(1, 1000))
     .option("--iterations <n>", "gradient steps at each timestep (default: 40)", wholeNumber(1))
     .option("--timesteps <n>", "timesteps the schedule is divided into, taken from the least noisy (default: 50)", wholeNumber(1))
-    .option("--max-timesteps <n>", "stop after this many of them; for random and seed-search: tries (default: all)", wholeNumber(1))
+    .option("--max-timesteps <n>", "stop after this many of them; for random, seed-search and transfer: tries (default: all)", wholeNumber(1))
     .addOption(new Option("--insert <place>", "where the tokens go (default: prefix)").choices(INSERTIONS))
     .option("--seed <n>", "seed of the pictures' noise, as torch's CPU generator (default: 0)", seedNumber)
     .option("--attack-seed <n>", "seed of the search (default: 0; random: goes on after the first picture's noise)", seedNumber)
@@ -56,6 +57,7 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
   if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
   if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
+  if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
   const { original, judgePrompts, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");

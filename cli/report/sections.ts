@@ -62,9 +62,10 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
     const loss = e.loss === null ? "" : decimal(e.loss);
     return [small, `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>`, verdict, decimal(e.judgement.score), escape(where), String(e.iteration), loss, `<span class="scores">${others}</span>`];
   });
-  const when = usesGradient(record.settings.attacker) ? "timestep" : "try";
+  const cce = record.settings.attacker === "cce";
+  const when = cce ? "round" : usesGradient(record.settings.attacker) ? "timestep" : "try";
   const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "most probable labels"];
-  return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. A prompt is what a user could type: the tokens were decoded to text and tokenized again.</p>${table("Tokens over time", header, rows)}</section>`;
+  return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ${cce ? "The word &lt;cce&gt; stands for the embedding learned so far." : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."}</p>${table("Tokens over time", header, rows)}</section>`;
 }
 
 function code(text: string): string {

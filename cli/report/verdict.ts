@@ -30,7 +30,8 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
   const asked = before ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.` : "";
   const work = `${result.iterations} ${usesGradient(settings.attacker) ? "gradient iterations" : "tries"}`;
   if (result.success) {
-    const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}`;
+    const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
+    const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
     return {
       kind: "found",
       short: `${label} was not forgotten`,

@@ -75,6 +75,8 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     const { vocabularySize: rows } = model.parts.textEncoder.config;
     if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
   }
+  const candidates = options.candidates?.length ?? 0;
+  if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
   if (attacker === "p4d") checkOriginal(model, options.original);
   const tokens = whole("tokens", options.tokens ?? 3, 1);
   const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
@@ -93,7 +95,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     scheduler: options.scheduler ?? "lms",
     guidance: number("guidance", options.guidance ?? 7.5, 0),
     schedule: timesteps.slice(0, options.maxTimesteps),
-    tries: options.maxTimesteps ?? iterations,
+    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? iterations),
     promptIds,
     latentSize: targetLatentSize(model, options.target),
   };

@@ -6,6 +6,7 @@ import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
 import { type EventHandler, Session } from "./session.ts";
 import { textGrad } from "./text-grad.ts";
+import { transfer } from "./transfer.ts";
 import { type AttackOptions, type AttackResult, type AttackerName, usesGradient } from "./types.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
@@ -16,6 +17,7 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
   cce,
   random: randomTokens,
   "seed-search": seedSearch,
+  transfer,
   "no-attack": undefined,
 };
 

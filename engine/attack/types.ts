@@ -3,9 +3,10 @@ import type { NDArray } from "../models/array.ts";
 import type { LearnedEmbedding } from "../models/learned-embedding.ts";
 import type { SchedulerName } from "../models/schedulers/index.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
+import type { TransferCandidate } from "./transfer.ts";
 
 /** How the prompt is searched. */
-export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "random", "seed-search", "no-attack"] as const;
+export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "random", "seed-search", "transfer", "no-attack"] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
 
 /** Whether an attacker follows a gradient: it needs a picture of the concept. */
@@ -55,6 +56,8 @@ export interface AttackOptions extends SamplingOptions {
   readonly prompt: string;
   /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by the attackers with a gradient. Its size is the size drawn. */
   readonly target?: NDArray;
+  /** Prompts found elsewhere, in the order they are tried; needed by transfer only. */
+  readonly candidates?: readonly TransferCandidate[];
   /** The model before unlearning, on the same device; needed by p4d only. */
   readonly original?: StableDiffusion;
   readonly judge: Judge;
@@ -70,7 +73,7 @@ export interface AttackOptions extends SamplingOptions {
   readonly iterations?: number;
   /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */
   readonly timesteps?: number;
-  /** Stop after this many of them. Default: all. For random and seed-search: how many tries; default: `iterations`, as the reference. */
+  /** Stop after this many of them. Default: all. For random, seed-search and transfer: how many tries; default: `iterations`, as the reference, of transfer all candidates. */
   readonly maxTimesteps?: number;
   /** Default 0.01. */
   readonly learningRate?: number;
@@ -90,7 +93,7 @@ export interface AttackOptions extends SamplingOptions {
 
 /** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
 export interface Evaluation {
-  /** The timestep whose iterations came before; for cce the number of the round, for random and seed-search of the try, from 0; -1 for the original prompt. */
+  /** The timestep whose iterations came before; for cce the number of the round, for random, seed-search and transfer of the try, from 0; -1 for the original prompt. */
   readonly timestep: number;
   /** Gradient iterations (or tries) done so far. */
   readonly iteration: number;

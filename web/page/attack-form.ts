@@ -7,8 +7,8 @@ import { el, field, find, numberOf, setOptions } from "./dom.ts";
 import { acceptDrops } from "./drop.ts";
 import type { Engine } from "./engine.ts";
 
-/** All but the attackers that need a second model or leave a file besides prompts. */
-const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce");
+/** All but the attackers that need another model or another run's prompts, or leave a file besides prompts. */
+const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce" && a !== "transfer");
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";

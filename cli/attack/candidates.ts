@@ -1,0 +1,32 @@
+import { LEARNED_WORD } from "../../engine/attack/cce.ts";
+import type { TransferCandidate } from "../../engine/attack/transfer.ts";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { parseJsonLines } from "../../engine/formats/jsonl.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { readText } from "../../engine/platform/node-files.ts";
+
+/** The fields of a line of attack.jsonl that matter here. */
+interface Line {
+  readonly prompt?: unknown;
+  readonly seed?: unknown;
+  readonly success?: unknown;
+  readonly timestep?: unknown;
+}
+
+/**
+ * The prompts of an attack.jsonl (or several of them joined) that drew the concept on the model they were found on; the original prompts, and prompts
+ * with a learned word, which is no text, do not count. Each prompt and seed once.
+ * @throws FormatError if there is none
+ */
+export async function readCandidates(name: string): Promise<{ readonly file: string; readonly candidates: readonly TransferCandidate[] }> {
+  const file = resolvePath(name);
+  const { records } = parseJsonLines(file, await readText(file));
+  const found = new Map<string, TransferCandidate>();
+  for (const record of records) {
+    const { prompt, seed, success, timestep } = (record ?? {}) as Line;
+    if (success !== true || timestep === -1 || typeof prompt !== "string" || typeof seed !== "number" || prompt.includes(LEARNED_WORD)) continue;
+    found.set(JSON.stringify([prompt, seed]), { prompt, seed });
+  }
+  if (found.size === 0) throw new FormatError(file, "holds no prompt that an attack found; give the attack.jsonl of a run that succeeded");
+  return { file, candidates: [...found.values()] };
+}
