@@ -26,6 +26,10 @@ export { manualSeed, type Generator, type GeneratorState } from "./runtime/rando
 
 export { attack } from "./attack/run.ts";
 export { classifierJudge } from "./attack/judge.ts";
+export { diffusionJudge } from "./attack/diffusion-judge.ts";
+export type { TransferCandidate } from "./attack/transfer.ts";
+export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./models/diffusion-classifier.ts";
+export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./models/learned-embedding.ts";
 export { ATTACKERS, INSERTIONS } from "./attack/types.ts";
 export type { AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, Insertion, Judge, Judgement, SamplingOptions } from "./attack/types.ts";
 
