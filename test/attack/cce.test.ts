@@ -1,4 +1,7 @@
 // Learned words in prompts against embeddings put in by hand; the inversion's steps against the model's own noise loss; the search as a whole and its file.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { LEARNED_WORD } from "../../engine/attack/cce.ts";
@@ -12,11 +15,13 @@ import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import type { NDArray } from "../../engine/models/array.ts";
 import { generate } from "../../engine/models/generate.ts";
 import { type LearnedEmbedding, encodeLearned, encodeLearnedEmbedding, learnedPrompt, readLearnedEmbeddings } from "../../engine/models/learned-embedding.ts";
+import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import { finish } from "../support/device.ts";
 import { churchTarget, emojiModel } from "../support/emoji.ts";
 import { normals, relativeError } from "../support/op-test.ts";
+import { torchFile } from "../support/torch-file.ts";
 
 const HIDDEN = 128;
 const learn = (name: string, vectors = 1): LearnedEmbedding => ({ name, rows: normals(vectors * HIDDEN) });
@@ -64,6 +69,18 @@ test("files: written and read back; a matrix of vectors; anything else is refuse
   assert.is((await readLearnedEmbeddings(files, "two.safetensors"))[0]!.rows.length, 2 * HIDDEN);
   await throws(() => readLearnedEmbeddings(files, "unet.safetensors"), FormatError, /"conv" has shape \[1, 2, 1, 1\]; a learned embedding is/);
   await throws(() => readLearnedEmbeddings(files, "none.safetensors"), FormatError, /no learned embedding/);
+});
+
+test("a learned_embeds.bin as torch.save writes it, and a word of another file beside it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "lethe-embeds-"));
+  try {
+    const word = learn("<church-toy>");
+    const path = join(folder, "learned_embeds.bin");
+    writeFileSync(path, torchFile({ "<church-toy>": { dtype: "F32", shape: [HIDDEN], read: () => new Uint8Array(word.rows.buffer) } }));
+    assert.equal(await readLearnedEmbeddings(nodeFiles, path), [word]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test("steps of the inversion: the loss and the gradient at the word are the model's own, and Adam moves the word", async () => {
