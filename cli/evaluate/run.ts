@@ -1,5 +1,6 @@
-import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { formatJsonLine } from "../../engine/formats/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import type { Context } from "../context.ts";
@@ -30,6 +31,7 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
       context.signal.throwIfAborted();
       const out = join(folder.path, attemptFolder(attempt.id));
       context.say(`attempt ${i + 1} of ${planned.length}: ${attempt.id}, ${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`);
+      await rm(out, { recursive: true, force: true }); // what a killed process left of it
       const prepared = await prepareRun(context, attempt.settings, out, { showImages }, undefined, undefined, parts);
       const { result } = await executeRun(context, prepared);
       const line = await finishedLine(cell, attempt, result, out);
