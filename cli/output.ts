@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { access, mkdir, open, rm, stat } from "node:fs/promises";
+import { access, open, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { FormatError } from "../engine/formats/errors.ts";
+import { makeFolder } from "../engine/platform/node-files.ts";
 import { errorMessage, UsageError } from "../engine/runtime/errors.ts";
 
 /**
@@ -11,7 +12,7 @@ import { errorMessage, UsageError } from "../engine/runtime/errors.ts";
 export async function requireWritableFolder(folder: string): Promise<void> {
   let made: string | undefined;
   try {
-    made = await mkdir(folder, { recursive: true });
+    made = await makeFolder(folder);
     const probe = join(folder, `.lethe-${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
     const handle = await open(probe, "wx");
     await handle.close();

@@ -14,11 +14,11 @@ export function fnv1a32(text: string): number {
   return h;
 }
 
-/** `count` float32 numbers of the stream named `name`. */
-export function hashNumbers(name: string, count: number, mean: number, std: number): Float32Array<ArrayBuffer> {
+/** `count` float32 numbers of the stream named `name`, from its number `start` on. */
+export function hashNumbers(name: string, count: number, mean: number, std: number, start = 0): Float32Array<ArrayBuffer> {
   const out = new Float32Array(count);
   const amplitude = Math.sqrt(3) * std;
-  let v = fnv1a32(name);
+  let v = (fnv1a32(name) + Math.imul(start, 2654435761)) | 0;
   for (let i = 0; i < count; i++) {
     const state = (Math.imul(v, 747796405) + 2891336453) | 0;
     const word = Math.imul((state >>> ((state >>> 28) + 4)) ^ state, 277803737);
@@ -30,7 +30,7 @@ export function hashNumbers(name: string, count: number, mean: number, std: numb
 }
 
 /** A parameter's mean and standard deviation by its name: the first rule that fits. */
-function distribution(name: string, shape: Shape): { mean: number; std: number } {
+export function distribution(name: string, shape: Shape): { mean: number; std: number } {
   if (name.endsWith(".bias")) return { mean: 0, std: 0.02 };
   if (name.includes("norm")) return { mean: 1, std: 0.1 };
   if (name.endsWith("embedding.weight")) return { mean: 0, std: 0.02 };

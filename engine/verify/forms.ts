@@ -2,6 +2,7 @@ import { isObject } from "../formats/file-system.ts";
 import { attack } from "./attack.ts";
 import type { Form } from "./context.ts";
 import type { Golden } from "./golden.ts";
+import { fullWeights, listsWeights } from "./full-weights.ts";
 import { fullTextUNet, fullVae } from "./full.ts";
 import { insertionLayouts } from "./insertion-layouts.ts";
 import { lossGrad } from "./loss-grad.ts";
@@ -30,6 +31,7 @@ const some = (g: Golden, pattern: RegExp): boolean => g.names().some((n) => patt
 /** Every form there is a check for. */
 const FORMS: readonly KnownForm[] = [
   { name: "full_text_unet", check: fullTextUNet, fits: tensors("ids", "text.last_hidden_state") },
+  { name: "full_weights", check: fullWeights, fits: (g) => listsWeights(g.json) },
   { name: "full_vae", check: fullVae, fits: (g) => some(g, /\.act\.decoder\..*\.stats$/) },
   { name: "golden_text_encoder", check: textEncoder, fits: tensors("ids", "last_hidden_state") },
   { name: "golden_weight_grad", check: weightGrad, fits: (g) => some(g, /^grad\.(unet|text_encoder)\./) },
