@@ -95,11 +95,14 @@ test("killed at random points, twenty times: the cache is never damaged, and wha
       let complaint = "";
       child.stderr!.on("data", (piece) => (complaint += String(piece)));
       const asked = hub.requests.length;
-      const wait = kills < KILLS ? 5 + 250 * Math.random() : Infinity;
+      // Every other kill is timed from the large file's request, so that some surely fall into its transfer.
+      const large = (): number => hub.gets(/^\/large.*unet/).length;
+      const [aimed, largeAsked] = [kills % 2 === 1, large()];
+      const wait = kills < KILLS ? 5 + (aimed ? 30 : 250) * Math.random() : Infinity;
       const from = performance.now();
       for (let first = 0; performance.now() - (first || from) < (first ? wait : 20_000) && child.exitCode === null; ) {
         await new Promise((later) => setTimeout(later, 2));
-        if (!first && hub.requests.length > asked) first = performance.now(); // Node's own start is not the point
+        if (!first && (aimed ? large() > largeAsked : hub.requests.length > asked)) first = performance.now(); // Node's own start is not the point
       }
       if (child.exitCode === null) {
         child.kill("SIGKILL");
