@@ -2,25 +2,23 @@ import { randomBytes } from "node:crypto";
 import { access, open, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { FormatError } from "../engine/formats/errors.ts";
-import { makeFolder } from "../engine/platform/node-files.ts";
 import { errorMessage, UsageError } from "../engine/runtime/errors.ts";
 
 /**
- * Finds out by trying, before long work begins, whether a folder can be made and written to. Leaves nothing behind.
+ * Finds out by trying, before long work begins, whether a folder can be made and written to: writes to the nearest one above it that exists.
+ * Makes no folder, so that processes which begin at one time with folders beside each other cannot take away each other's.
  * @throws FormatError naming the folder.
  */
 export async function requireWritableFolder(folder: string): Promise<void> {
-  let made: string | undefined;
   try {
-    made = await makeFolder(folder);
-    const probe = join(folder, `.lethe-${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+    let existing = resolve(folder);
+    while (!(await exists(existing)) && dirname(existing) !== existing) existing = dirname(existing);
+    const probe = join(existing, `.lethe-${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
     const handle = await open(probe, "wx");
     await handle.close();
     await rm(probe);
   } catch (error) {
     throw new FormatError(folder, `cannot be written to: ${errorMessage(error)}`, { cause: error });
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
   }
 }
 

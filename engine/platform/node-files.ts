@@ -91,20 +91,18 @@ export async function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> 
   }
 }
 
-/** Makes a folder and those above it; one that is there already is fine. Returns the uppermost that it made, if any. @throws FormatError */
-export async function makeFolder(path: string): Promise<string | undefined> {
+/** Makes a folder and those above it; one that is there already is fine. @throws FormatError */
+export async function makeFolder(path: string): Promise<void> {
   // Not mkdir's own recursion, which never ends below /proc.
   try {
     await mkdir(path);
-    return path;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && (await nodeFiles.kind(path)) === "folder") return undefined;
+    if (code === "EEXIST" && (await nodeFiles.kind(path)) === "folder") return;
     const parent = dirname(path);
     if (code !== "ENOENT" || parent === path || (await nodeFiles.kind(parent)) === "folder") throw failure(path, "cannot be made a folder", error);
-    const above = await makeFolder(parent);
+    await makeFolder(parent);
     await makeFolder(path);
-    return above ?? path;
   }
 }
 
