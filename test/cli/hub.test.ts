@@ -52,7 +52,7 @@ test("what a name stands for", async () => {
   assert.is((await resolveModel("synthetic:sd14", context)).folder, "synthetic:sd14");
   assert.is(hub.requests.length, 0, "nothing that is here is asked for");
   await refused("no-such-model", /^"no-such-model" is no model: it is not "emoji", there is no file or folder ".*no-such-model", and it is no name of a hub model \(ORG\/NAME/);
-  for (const path of ["./a/b", "../a/b", "/tmp/none/b", "a/b/c", "a/b/c/d", "~/a", "C:\\a\\b", "models/sd14/unet/weights", ""]) await refused(path, /is no model/);
+  for (const path of ["./a/b", "../a/b", "/none/such/b", "a/b/c", "a/b/c/d", "~/a", "C:\\a\\b", "models/sd14/unet/weights", ""]) await refused(path, /is no model/);
   assert.is(hub.requests.length, 0, "a mistyped path is not sent anywhere");
   await refused("tester/none", /^tester\/none: there is no such model, or it is private.*\(and there is no file or folder ".*none"\)$/);
   assert.equal(parseHubReference("CompVis/stable-diffusion-v1-4@fp16"), { id: "CompVis/stable-diffusion-v1-4", revision: "fp16", file: undefined });
