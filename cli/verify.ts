@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import { readBytes } from "../engine/platform/node-files.ts";
 import { assetsFolder, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
-import { type Row, type VerifyResult, verify } from "../engine/verify/index.ts";
+import { type FileWork, type Row, type VerifyResult, verify } from "../engine/verify/index.ts";
 import { createClipTokenizer } from "../tokenizer/index.ts";
 import { PATHS_NOTE } from "./model.ts";
 import { resolveModel } from "./model-source.ts";
 import { action } from "./context.ts";
 import { EXIT } from "./errors.ts";
-import { formatTable } from "./table.ts";
+import { formatBytes, formatTable } from "./table.ts";
 
 interface VerifyCommandOptions {
   readonly model?: string;
@@ -39,7 +39,7 @@ export function verifyCommand(program: Command): void {
         );
         const adapter = result.rows.length > 0 ? await context.openedDescription() : undefined;
         const summary = summarise(result, (performance.now() - started) / 1000, adapter);
-        context.result({ ok: result.ok, rows: result.rows }, `${table(result.rows)}\n\n${summary}`);
+        context.result({ ...result }, `${table(result.rows)}\n\n${workTable(result.files)}\n\n${summary}`);
         if (context.options.json) context.say(summary);
         return result.ok ? EXIT.done : EXIT.failed;
       }),
@@ -49,6 +49,11 @@ export function verifyCommand(program: Command): void {
 function table(rows: readonly Row[]): string {
   const columns = [{ title: "file" }, { title: "case" }, { title: "tensor" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "measure" }, { title: "ok" }, { title: "" }];
   return formatTable(columns, rows.map((r) => [r.file, r.case, r.tensor, r.error === null ? "-" : number(r.error, r.measure), number(r.tolerance, r.measure), r.measure, r.ok ? "ok" : "FAILED", r.note ?? ""]));
+}
+
+function workTable(files: readonly FileWork[]): string {
+  const columns = [{ title: "file" }, ...["seconds", "peak memory", "GFLOP", "GFLOP/s"].map((title) => ({ title, right: true }))];
+  return formatTable(columns, files.map(({ file, seconds, peakBytes, flops }) => [file, seconds.toFixed(1), peakBytes > 0 ? formatBytes(peakBytes) : "-", ...(flops > 0 ? [(flops / 1e9).toPrecision(3), (flops / 1e9 / seconds).toPrecision(3)] : ["-", "-"])]));
 }
 
 function number(value: number, measure: Row["measure"]): string {

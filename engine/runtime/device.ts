@@ -34,11 +34,13 @@ export interface DeviceInfo {
   readonly software: boolean;
 }
 
-export interface MemoryUsage {
+export interface DeviceUsage {
   /** Bytes in buffers created by `createBuffer` and not destroyed. */
   readonly allocatedBytes: number;
   /** The most that `allocatedBytes` has been since the device was opened or `resetPeak` was called. */
   readonly peakBytes: number;
+  /** Floating-point operations of all program runs so far, by the kernels' own counts. */
+  readonly flops: number;
 }
 
 /** The limits a compute program can run into; all of them are numbers that larger is better for. */
@@ -85,6 +87,7 @@ export class Device {
   readonly #uncaptured: string[] = [];
   #allocated = 0;
   #peak = 0;
+  #flops = 0;
   #loss: DeviceLostError | undefined;
   #destroyed = false;
 
@@ -122,8 +125,13 @@ export class Device {
     return this.gpu.limits;
   }
 
-  get usage(): MemoryUsage {
-    return { allocatedBytes: this.#allocated, peakBytes: this.#peak };
+  get usage(): DeviceUsage {
+    return { allocatedBytes: this.#allocated, peakBytes: this.#peak, flops: this.#flops };
+  }
+
+  /** Adds to `usage.flops`. */
+  countFlops(flops: number): void {
+    this.#flops += flops;
   }
 
   resetPeak(): void {

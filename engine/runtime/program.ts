@@ -4,7 +4,7 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
 import { planMemory } from "./memory-plan.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
 import type { Profile } from "./profile.ts";
-import { type Schedule, type Step, makeSchedule } from "./schedule.ts";
+import { type Schedule, type Step, costOf, makeSchedule } from "./schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage, type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
 
@@ -46,9 +46,12 @@ export class Program {
   private dispatches: BoundDispatch[] = [];
   /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
   allocatedBytes = 0;
+  /** Floating-point operations of one run, by the kernels' own counts. */
+  readonly flops: number;
 
   private constructor(readonly device: Device, private readonly schedule: Schedule, private readonly options: ProgramOptions) {
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
+    this.flops = schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0);
   }
 
   /**
@@ -219,6 +222,7 @@ export class Program {
       encoder.copyBufferToBuffer(this.bufferOf(asGraphValue(value)), 0, tensor.buffer, 0, byteLength(tensor.type));
     }
     this.device.gpu.queue.submit([encoder.finish()]);
+    this.device.countFlops(this.flops);
   }
 
   /** Outputs of the last run, read back together. @throws Error for an unknown name. */

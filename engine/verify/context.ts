@@ -1,6 +1,6 @@
 import type { Value } from "../../kernels/kernel.ts";
 import { InputError } from "../runtime/errors.ts";
-import type { Device } from "../runtime/device.ts";
+import type { Device, DeviceUsage } from "../runtime/device.ts";
 import { Graph } from "../runtime/graph.ts";
 import { type HostArray, Program } from "../runtime/program.ts";
 import type { FileSystem } from "../formats/file-system.ts";
@@ -26,6 +26,7 @@ export interface VerifySources {
 /** What the forms share: the device, the model and variants of it, each opened once. */
 export class VerifyContext {
   private readonly programs = new Map<string, Program>();
+  private opened: Device | undefined;
   private readonly models = new Map<string, Promise<StableDiffusion>>();
 
   constructor(readonly sources: VerifySources) {}
@@ -34,8 +35,17 @@ export class VerifyContext {
     return this.sources.files;
   }
 
-  device(): Promise<Device> {
-    return this.sources.device();
+  async device(): Promise<Device> {
+    return (this.opened ??= await this.sources.device());
+  }
+
+  /** What the device has been used for, once there is one. */
+  get usage(): DeviceUsage | undefined {
+    return this.opened?.usage;
+  }
+
+  resetPeak(): void {
+    this.opened?.resetPeak();
   }
 
   get modelFolder(): string {

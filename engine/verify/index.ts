@@ -7,10 +7,22 @@ import { type Row, Rows, endsRun } from "./rows.ts";
 export type { Measure, Row } from "./rows.ts";
 export type { VerifySources } from "./context.ts";
 
+/** What one reference file took. */
+export interface FileWork {
+  readonly file: string;
+  /** Wall-clock time, loading of the model included where this file was the first to need it. */
+  readonly seconds: number;
+  /** The most device memory held meanwhile; 0 where no device was needed. */
+  readonly peakBytes: number;
+  /** Floating-point operations of all programs that were run, by the kernels' own counts. */
+  readonly flops: number;
+}
+
 export interface VerifyResult {
   /** Every row is within its tolerance, and there is at least one. */
   readonly ok: boolean;
   readonly rows: readonly Row[];
+  readonly files: readonly FileWork[];
 }
 
 export interface VerifyOptions extends VerifySources {
@@ -31,18 +43,23 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const paths = await findGoldens(options.files, path);
   const context = new VerifyContext(options);
   const all: Row[] = [];
+  const work: FileWork[] = [];
   try {
     for (const [i, file] of paths.entries()) {
       const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file.slice(file.lastIndexOf("/") + 1);
       onFile?.(shown, i, paths.length);
       const rows = new Rows(shown, onRow);
+      const started = performance.now();
+      const flopsBefore = context.usage?.flops ?? 0;
+      context.resetPeak();
       await checkFile(file, rows, context, paths.length === 1);
       all.push(...rows.list);
+      work.push({ file: shown, seconds: (performance.now() - started) / 1000, peakBytes: context.usage?.peakBytes ?? 0, flops: (context.usage?.flops ?? 0) - flopsBefore });
     }
   } finally {
     await context.destroy();
   }
-  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all };
+  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work };
 }
 
 async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {

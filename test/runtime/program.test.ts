@@ -55,6 +55,19 @@ async function runDeep(device: Awaited<ReturnType<typeof testDevice>>, recompute
   return { loss: read["loss"]![0]!, gradient: read["gradient"] as Float32Array, bytes };
 }
 
+test("operations are counted run by run", async () => {
+  const device = await testDevice();
+  const g = new Graph();
+  const y = matmul(g, g.input("a", f32([5, 12])), g.input("b", f32([12, 8])));
+  const program = await Program.create(device, g, { outputs: { y } });
+  assert.is(program.flops, 2 * 5 * 12 * 8);
+  const before = device.usage.flops;
+  for (let i = 0; i < 3; i++) program.run({ a: normals(5 * 12), b: normals(12 * 8) });
+  assert.is(device.usage.flops - before, 3 * program.flops);
+  await program.read();
+  program.destroy();
+});
+
 test("sharing memory changes no bit and saves memory", async () => {
   const shared = await runDeep(await testDevice(), false);
   const apart = await openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), bufferSharing: false });

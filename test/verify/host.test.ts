@@ -19,6 +19,12 @@ test("schedulers", async () => allWithin(await onHost("test/fixtures/schedulers"
 test("tokenizer", async () => allWithin(await onHost("test/fixtures/tokenizer/tokenizer.json"), 1300));
 test("insertion layouts", async () => allWithin(await onHost("test/fixtures/attack/insertion_layouts.json"), 100));
 
+test("work is told by file", async () => {
+  const { files } = await onHost("test/fixtures/torch-rng.json");
+  assert.equal(files.map(({ file, peakBytes, flops }) => ({ file, peakBytes, flops })), [{ file: "torch-rng.json", peakBytes: 0, flops: 0 }]);
+  assert.ok(files[0]!.seconds > 0);
+});
+
 test("a wrong number is a failed row, the others stay", async () => {
   const rng = readJson<{ uniform: { values: number[] } }>("torch-rng.json");
   rng.uniform.values[3] = 0.5;
