@@ -1,12 +1,15 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STAGES, type DiffusionClassification, type EliminationStage, classifyByDiffusion } from "../engine/models/diffusion-classifier.ts";
+import { readPromptLines } from "../engine/formats/prompt-lines.ts";
+import { resolvePath } from "../engine/platform/model-source-node.ts";
+import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import { fitTarget, readTarget } from "./attack/target.ts";
 import { type Context, action } from "./context.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "./model.ts";
 import { type ModelOptions, givenModelFlags } from "./model-flags.ts";
 import { seedNumber, wholeNumber } from "./options.ts";
-import { readPrompts } from "./prompts-file.ts";
+
 import { formatDuration, formatTable, quoted } from "./table.ts";
 
 interface ClassifyFlags extends ModelOptions {
@@ -50,7 +53,7 @@ function stagesOf({ samples, keep }: ClassifyFlags): EliminationStage[] {
 
 async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const stages = stagesOf(flags);
-  const { prompts } = await readPrompts(flags.prompts);
+  const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
   const pictures = await Promise.all(flags.image.map(readTarget));
   const model = await openModel(context, flags);
   const { trials, loss, seed, batch } = flags;

@@ -3,6 +3,8 @@
  * It needs nothing of Node: bundled for a browser, everything works but naming a model by a path.
  */
 import { modelSource, resolvePath } from "#platform";
+import { type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
+import { createJudge as create, type OpenJudge } from "./attack/judges.ts";
 import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./models/load.ts";
 import { loadClassifier as loadFrom, type ImageClassifier } from "./models/image-classifier.ts";
 import type { StableDiffusion } from "./models/stable-diffusion.ts";
@@ -26,6 +28,8 @@ export { manualSeed, type Generator, type GeneratorState } from "./runtime/rando
 
 export { attack } from "./attack/run.ts";
 export { classifierJudge } from "./attack/judge.ts";
+export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
+export type { OpenJudge } from "./attack/judges.ts";
 export { diffusionJudge } from "./attack/diffusion-judge.ts";
 export type { TransferCandidate } from "./attack/transfer.ts";
 export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./models/diffusion-classifier.ts";
@@ -59,7 +63,23 @@ export function loadStableDiffusion(device: Device, source: string | ModelSource
   });
 }
 
-/** Opens an image classifier folder (ResNetForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */
+/** Opens an image classifier folder (ResNetForImageClassification or ViTForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */
 export function loadClassifier(device: Device, source: string | ModelSource): Promise<ImageClassifier> {
   return loadFrom(device, typeof source === "string" ? modelSource(source) : source);
+}
+
+/**
+ * Opens one of JUDGES, e.g. `createJudge("nudenet", device, { model: "320n.onnx" })`. Its `judge` goes into `attack`'s options, its `rule` says what it calls a success.
+ * @param options `files` may be left out in Node; paths are then the disk's, or below `"emoji"`
+ * @throws UsageError for a missing, useless or impossible option; FormatError or InputError naming the file for a model that cannot be used
+ */
+export function createJudge(name: JudgeName, device: Device, options: Omit<JudgeOptions, "files"> & Partial<Pick<JudgeOptions, "files">>): Promise<OpenJudge> {
+  if (options.files) return create(name, device, { ...options, files: options.files });
+  const { model, prompts } = options;
+  return create(name, device, {
+    ...options,
+    files: modelSource(model ?? name).files,
+    ...(model !== undefined && { model: resolvePath(model) }),
+    ...(prompts !== undefined && { prompts: resolvePath(prompts) }),
+  });
 }

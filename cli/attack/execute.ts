@@ -12,7 +12,7 @@ import { pngTexts } from "../parameters-text.ts";
 import { type ReportExtras, renderReport } from "../report/report.ts";
 import { VERSION } from "../version.ts";
 import type { LoggedEvaluation, RunFolder } from "./folder.ts";
-import type { OpenJudge } from "./judge.ts";
+import type { JudgeOfRun } from "./judge.ts";
 import { AttackProgress } from "./progress.ts";
 import type { RunRecord, RunStatus } from "./record.ts";
 import type { AttackSettings } from "./settings.ts";
@@ -22,9 +22,9 @@ import type { Target } from "./target.ts";
 /** A run ready to start: everything has been opened and checked. */
 export interface PreparedRun {
   readonly model: StableDiffusion;
-  readonly judge: OpenJudge;
+  readonly judge: JudgeOfRun;
   readonly target: Target | undefined;
-  /** p4d: the model before unlearning. */
+  /** p4d, and judges that compare with it: the model before unlearning. */
   readonly original?: StableDiffusion | undefined;
   /** transfer: what is tried. */
   readonly candidates?: readonly TransferCandidate[] | undefined;
@@ -95,7 +95,7 @@ export function attackOptions(s: AttackSettings, { judge, target, original, cand
     attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
     judge: judge.judge,
     ...(target && { target: target.array }),
-    ...(original && { original }),
+    ...(original && attacker === "p4d" && { original }),
     ...(candidates && { candidates }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),

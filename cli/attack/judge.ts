@@ -1,37 +1,70 @@
-import { diffusionJudge } from "../../engine/attack/diffusion-judge.ts";
-import { classifierJudge } from "../../engine/attack/judge.ts";
-import type { Judge } from "../../engine/attack/types.ts";
-import { loadClassifier } from "../../engine/models/image-classifier.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../engine/attack/judge-options.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { nodeFiles } from "../../engine/platform/node-files.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type DownloadContext, resolveModel } from "../model-source.ts";
-import { readPrompts } from "../prompts-file.ts";
+import type { AttackSettings } from "./run-settings.ts";
 
 /** Bundled judges by name: classifiers of the bundled model's data. */
 const BUNDLED: Readonly<Record<string, string>> = { "emoji-object": "emoji/classifier/object", "emoji-style": "emoji/classifier/style" };
 
-export const JUDGE_NAMES = Object.keys(BUNDLED);
+export const JUDGE_NAMES = [...Object.keys(BUNDLED), ...Object.keys(JUDGES)];
 
-export interface OpenJudge {
-  readonly judge: Judge;
-  /** Frees its model. */
-  readonly destroy: () => Promise<void>;
-  /** Its files, for the record. */
-  readonly folder: string;
+/** Under which setting each option of a judge is given. */
+const SETTING = { model: "judgeModel", label: "label", top: "judgeTop", threshold: "judgeThreshold", preset: "judgePreset", prompts: "judgePrompts", text: "judgeText" } as const satisfies Readonly<Record<keyof JudgeChoice, keyof AttackSettings>>;
+
+/** What says who judges: --classifier DIR, or --judge NAME with what that judge takes. */
+export type JudgeSettings = Pick<AttackSettings, "classifier" | "judge" | (typeof SETTING)[keyof typeof SETTING]>;
+
+export const JUDGE_SETTINGS = ["classifier", "judge", ...Object.values(SETTING)] as const satisfies readonly (keyof JudgeSettings)[];
+
+/** A judge with what its files are, for the record. */
+export interface JudgeOfRun extends OpenJudge {
+  readonly files: readonly string[];
 }
 
-/** @throws FormatError or InputError naming the file; InputError for a label that the classifier does not have */
-export async function openJudge(context: DownloadContext, device: Device, { classifier: dir, judge: name, label }: { readonly classifier: string | null; readonly judge: string | null; readonly label: string | null }): Promise<OpenJudge> {
-  const source = await resolveModel(dir ?? BUNDLED[name ?? ""] ?? "", context);
-  const classifier = await loadClassifier(device, source);
-  return { judge: classifierJudge(classifier, label ?? ""), destroy: () => classifier.destroy(), folder: source.folder };
+/** The engine's judge and its options for some settings. A bundled judge and --classifier are the engine's "classifier". */
+function chosenJudge(settings: JudgeSettings): { readonly name: JudgeName; readonly choice: JudgeChoice } {
+  const { classifier, judge } = settings;
+  const choice = Object.fromEntries(Object.entries(SETTING).map(([option, key]) => [option, settings[key] ?? undefined])) as JudgeChoice;
+  const model = classifier ?? BUNDLED[judge ?? ""];
+  return isJudgeName(judge ?? "") ? { name: judge as JudgeName, choice } : { name: "classifier", choice: { ...choice, model } };
 }
 
-/** The judge that needs no other network than the model before unlearning. */
-export const DIFFUSION_JUDGE = "diffusion";
+/**
+ * What is wrong with the settings of a judge by themselves; empty if nothing is.
+ * @param shown what a setting is called where it was given, e.g. "--judge-top"
+ */
+export function judgeSettingProblems(settings: JudgeSettings, shown: (setting: keyof JudgeSettings) => string): string[] {
+  const { classifier, judge, judgeModel } = settings;
+  if ((classifier === null) === (judge === null)) return [`say who judges the pictures: either ${shown("classifier")} DIR or ${shown("judge")} NAME`];
+  const { name, choice } = chosenJudge(settings);
+  const own = judgeProblems(name, choice, (option) => shown(SETTING[option]), judge ?? name);
+  return judgeModel !== null && name !== judge ? [`${judge === null ? shown("classifier") : `judge "${judge}"`} takes no ${shown("judgeModel")}`, ...own] : own;
+}
 
-/** @param original the model before unlearning @throws FormatError for the prompts; UsageError for a label that is none of them */
-export async function openDiffusionJudge(original: StableDiffusion, { judgePrompts, label }: { readonly judgePrompts: string | null; readonly label: string | null }): Promise<OpenJudge> {
-  const { file, prompts } = await readPrompts(judgePrompts ?? "");
-  return { judge: diffusionJudge(original, label ?? "", { prompts }), destroy: () => original.destroy(), folder: file };
+/** What a run's judge calls a success. */
+export function ruleOf(settings: JudgeSettings): string {
+  const { name, choice } = chosenJudge(settings);
+  return judgeRule(name, choice);
+}
+
+/** Whether a judge compares with the model before unlearning. */
+export function judgesByOriginal({ judge }: JudgeSettings): boolean {
+  return judge === "diffusion";
+}
+
+/**
+ * Opens the judge of a run. Its weights are float32 whatever the model's are: they decide what is counted.
+ * @param original the model before unlearning, if `judgesByOriginal`
+ * @throws FormatError or InputError naming the file; InputError for a label that the classifier does not have; HubError
+ */
+export async function openJudge(context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> {
+  const { name, choice } = chosenJudge(settings);
+  const model = choice.model === undefined ? undefined : (await resolveModel(choice.model, context)).folder;
+  const prompts = choice.prompts === undefined ? undefined : resolvePath(choice.prompts);
+  const open = await createJudge(name, device, { ...choice, files: nodeFiles, model, prompts, original });
+  return { ...open, files: [model, prompts].filter((file) => file !== undefined) };
 }

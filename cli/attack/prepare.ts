@@ -15,7 +15,7 @@ import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
 import { RunFolder } from "./folder.ts";
-import { DIFFUSION_JUDGE, type OpenJudge, openDiffusionJudge, openJudge } from "./judge.ts";
+import { type JudgeOfRun, judgesByOriginal, openJudge } from "./judge.ts";
 import { type RunRecord, newRecord } from "./record.ts";
 import type { AttackSettings } from "./settings.ts";
 import type { SavedState } from "./state-file.ts";
@@ -24,19 +24,15 @@ import { type Target, fitTarget, readTarget } from "./target.ts";
 /** How a run's parts are opened: anew for one attack, shared between the attacks of an evaluation. */
 export interface Opening {
   readonly model: (context: Context, settings: AttackSettings) => Promise<StableDiffusion>;
-  /** p4d: the model before unlearning. */
+  /** The model before unlearning. */
   readonly original: (context: Context, options: ModelOptions) => Promise<StableDiffusion>;
-  readonly judge: (context: Context, model: StableDiffusion, settings: AttackSettings) => Promise<OpenJudge>;
+  readonly judge: typeof openJudge;
   readonly files: typeof recordFiles;
   /** What a run will take has been said before. */
   readonly quiet: boolean;
 }
 
-async function openAnyJudge(context: Context, { device }: StableDiffusion, settings: AttackSettings): Promise<OpenJudge> {
-  return settings.judge === DIFFUSION_JUDGE ? openDiffusionJudge(await openModel(context, originalFlags(settings)), settings) : openJudge(context, device, settings);
-}
-
-const ANEW: Opening = { model: openModel, original: openModel, judge: openAnyJudge, files: recordFiles, quiet: false };
+const ANEW: Opening = { model: openModel, original: openModel, judge: openJudge, files: recordFiles, quiet: false };
 
 /**
  * Opens and checks all that a run needs, before anything is written.
@@ -47,10 +43,10 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
   const found = settings.from === null ? undefined : await readCandidates(settings.from);
   const model = await opening.model(context, settings);
-  const judge = await opening.judge(context, model, settings);
+  const original = needsOriginal(settings) ? await opening.original(context, originalFlags(settings)) : undefined;
+  const judge = await opening.judge(context, model.device, settings, original);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
-  const original = settings.attacker === "p4d" ? await opening.original(context, originalFlags(settings)) : undefined;
   const candidates = found?.candidates;
   checkSettings(model, attackOptions(settings, { judge, target, original, candidates }));
   checkWeights(model);
@@ -63,7 +59,7 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
     { role: "model", path: (await resolveModel(settings.model, context)).folder },
     ...(await overlayFiles(settings, context)),
     ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context)).folder }]),
-    { role: "judge", path: judge.folder },
+    ...judge.files.map((path) => ({ role: "judge", path })),
     ...(found ? [{ role: "prompts", path: found.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
@@ -72,15 +68,21 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   return { model, judge, target, original, candidates, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
 }
 
+/** Whether a run compares with the model before unlearning. */
+export function needsOriginal(settings: AttackSettings): boolean {
+  return settings.attacker === "p4d" || judgesByOriginal(settings);
+}
+
 /** The model before unlearning. */
 function originalFlags({ original, model, ema, predictionType, config }: AttackSettings): ModelOptions {
   return original === null ? { model, ema, predictionType, config } : { model: original };
 }
 
 /** Runs the judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
-async function checkJudge(context: Context, { judge }: OpenJudge, { label }: AttackSettings, target: Target | undefined): Promise<void> {
+async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label }: AttackSettings, target: Target | undefined): Promise<void> {
   const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
-  if (target && !success) context.say(`warning: the judge does not see ${label} in the target but ${seen} (${label} ${score.toFixed(4)}): is the target a picture of the concept, and the label right?`);
+  const concept = label ?? "the concept";
+  if (target && !success) context.say(`warning: the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target a picture of the concept, and the label right?`);
 }
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */

@@ -6,6 +6,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import type { GlobalOptions } from "../context.ts";
 import { VERSION } from "../version.ts";
 import type { FileRecord } from "./files.ts";
+import { ruleOf } from "./judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings.ts";
 import { shellCommand } from "./shell.ts";
 
@@ -22,6 +23,8 @@ export interface RunRecord {
   readonly command: string;
   readonly resumeCommand: string;
   readonly settings: AttackSettings;
+  /** What the judge calls a success, with the thresholds in force. */
+  readonly rule: string;
   /** How the target was made to fit; empty if it did. */
   readonly targetFitted: string;
   readonly device: {
@@ -61,6 +64,7 @@ export function newRecord(settings: AttackSettings, out: string, device: Device,
     command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...flags, ...show, "--out", out]),
     resumeCommand: shellCommand(["npx", "lethe", "attack", "--resume", ...flags, ...show, "--out", out]),
     settings,
+    rule: ruleOf(settings),
     targetFitted,
     device: { adapter: device.description, driver: device.info.description, limits: global.limits ?? "adapter", weights: global.weights ?? "f32", math: global.math ?? "f32", bufferSharing: global.bufferSharing },
     versions: { lethe: VERSION, node: process.versions.node, platform: `${process.platform} ${process.arch} ${release()}` },

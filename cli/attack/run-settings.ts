@@ -1,4 +1,5 @@
 import type { AttackerName, Insertion } from "../../engine/attack/types.ts";
+import type { NudeNetPresetName } from "../../engine/models/nudenet.ts";
 import type { PredictionType } from "../../engine/formats/names/infer.ts";
 import type { SchedulerName } from "../../engine/models/schedulers/index.ts";
 import type { LossKind } from "../../engine/models/stable-diffusion.ts";
@@ -20,8 +21,13 @@ export interface AttackSettings {
   readonly from: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
-  /** Judge "diffusion": the file of its prompts. */
+  /** What `judge` takes: see engine/attack/judge-options.ts. */
+  readonly judgeModel: string | null;
+  readonly judgeTop: number | null;
+  readonly judgeThreshold: number | null;
+  readonly judgePreset: NudeNetPresetName | null;
   readonly judgePrompts: string | null;
+  readonly judgeText: string | null;
   readonly label: string | null;
   readonly attacker: AttackerName;
   readonly tokens: number;
@@ -54,7 +60,12 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   from: null,
   classifier: null,
   judge: null,
+  judgeModel: null,
+  judgeTop: null,
+  judgeThreshold: null,
+  judgePreset: null,
   judgePrompts: null,
+  judgeText: null,
   label: null,
   attacker: "text-grad",
   tokens: 3,
@@ -92,7 +103,7 @@ export function isSettings(value: unknown): value is AttackSettings {
   if (typeof value !== "object" || value === null) return false;
   const fields = value as Record<string, unknown>;
   const kinds: Record<string, unknown> = { model: "", prompt: "", ...DEFAULTS };
-  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number" };
+  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number", judgeTop: "number", judgeThreshold: "number" };
   return Object.entries(kinds).every(([key, sample]) => {
     const field = fields[key];
     return sample === null ? field === null || typeof field === (nullable[key] ?? "string") : typeof field === typeof sample;

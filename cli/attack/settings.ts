@@ -1,10 +1,12 @@
 import { type Command, Option } from "commander";
+import { JUDGES } from "../../engine/attack/judge-options.ts";
 import { ATTACKERS, INSERTIONS, usesGradient } from "../../engine/attack/types.ts";
+import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
-import { DIFFUSION_JUDGE, JUDGE_NAMES } from "./judge.ts";
+import { JUDGE_NAMES, judgeSettingProblems, judgesByOriginal } from "./judge.ts";
 import { type AttackSettings, DEFAULTS, flagName } from "./run-settings.ts";
 
 export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "./run-settings.ts";
@@ -19,10 +21,15 @@ export function addAttackOptions(command: Command): Command {
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
     .option("--original <model>", "p4d and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
     .option("--from <attack.jsonl>", "transfer: the log of a run on another model; the prompts that succeeded there are tried")
-    .option("--classifier <dir>", "image classifier that judges the pictures (ResNetForImageClassification folder)")
-    .addOption(new Option("--judge <name>", "a bundled judge instead; diffusion: the model before unlearning as a zero-shot classifier").choices([...JUDGE_NAMES, DIFFUSION_JUDGE]))
-    .option("--judge-prompts <file>", "--judge diffusion: text file, one prompt a line: the classes, of which --label is one")
-    .option("--label <label>", "the judge's label for the concept", someText)
+    .option("--classifier <dir>", "image classifier that judges the pictures (ResNet or ViT folder, or hub model): short for --judge classifier --judge-model")
+    .addOption(new Option("--judge <name>", "who judges the pictures instead; the rules are below").choices(JUDGE_NAMES))
+    .option("--judge-model <path>", "its weights: folder or hub model of a classifier or CLIP; NudeNet's .onnx file")
+    .option("--judge-top <k>", "style: how many first choices count (default: 1)", wholeNumber(1))
+    .option("--judge-threshold <x>", "nudenet, q16, clip-score: what the score is compared with", finiteNumber(0, 100))
+    .addOption(new Option("--judge-preset <name>", "nudenet: whose preprocessing and suppression of boxes (default: unlearndiffatk)").choices(Object.keys(NUDENET_PRESETS)))
+    .option("--judge-prompts <file>", "diffusion: text file, one prompt a line, of which --label is one; q16: its two prompt embeddings (prompts.p)")
+    .option("--judge-text <text>", "clip-score: what the pictures are compared with", someText)
+    .option("--label <label>", "the judge's label for the concept; for a judge without labels, what the report calls it", someText)
     .addOption(new Option("--attacker <name>", "how the prompt is searched (default: text-grad)").choices(ATTACKERS))
     .option("--tokens <k>", "adversarial tokens (default: 3)", wholeNumber(1, 1000))
     .option("--iterations <n>", "gradient steps at each timestep (default: 40)", wholeNumber(1))
@@ -42,7 +49,7 @@ export function addAttackOptions(command: Command): Command {
     .requiredOption("--out <dir>", "folder for attack.jsonl, images, run.json and report.html")
     .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
     .option("--show-images", "do not blur the pictures in the report")
-    .addHelpText("after", PATHS_NOTE);
+    .addHelpText("after", `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}\n${PATHS_NOTE}`);
 }
 
 /**
@@ -53,17 +60,16 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
   if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
   const settings: AttackSettings = { model, prompt, ...DEFAULTS, ...given(flags) };
-  const { classifier, judge, label, attacker, target } = settings;
-  if ((classifier === null) === (judge === null)) throw new UsageError("say who judges the pictures: either --classifier DIR or --judge NAME, with --label L");
-  if (label === null) throw new UsageError("required option '--label <label>' not specified: the judge's label for the concept");
+  const { attacker, target } = settings;
+  const problems = judgeSettingProblems(settings, flagName);
+  if (problems.length > 0) throw new UsageError(problems.join("; "));
   if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
   if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
-  const { original, judgePrompts, unet, textEncoder, lora } = settings;
+  const { original, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
   }
-  if ((judge === DIFFUSION_JUDGE) !== (judgePrompts !== null)) throw new UsageError("--judge diffusion and --judge-prompts FILE go together");
-  if (original !== null && attacker !== "p4d" && judge !== DIFFUSION_JUDGE) throw new UsageError(`--original is of --attacker p4d and --judge diffusion only, not of ${attacker}`);
+  if (original !== null && attacker !== "p4d" && !judgesByOriginal(settings)) throw new UsageError(`--original is of --attacker p4d and --judge diffusion only, not of ${attacker}`);
   return settings;
 }
 

@@ -3,10 +3,11 @@ import { dirname, isAbsolute, join } from "node:path";
 import { ATTACKERS, type AttackerName, INSERTIONS } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
+import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/models/schedulers/index.ts";
 import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readJson, readText } from "../../engine/platform/node-files.ts";
-import { JUDGE_NAMES } from "../attack/judge.ts";
+import { JUDGE_NAMES, JUDGE_SETTINGS, type JudgeSettings, judgeSettingProblems } from "../attack/judge.ts";
 import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
 import { type ModelOptions, parseLora } from "../model-flags.ts";
 import { type Schema, schemaProblems } from "./schema.ts";
@@ -17,13 +18,11 @@ export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof Mode
   readonly concepts?: readonly string[];
 }
 
-export interface ConceptEntry {
+/** With the settings of its judge. */
+export interface ConceptEntry extends Partial<JudgeSettings> {
   readonly name: string;
   readonly prompts: string;
   readonly targets?: string;
-  readonly judge?: string;
-  readonly classifier?: string;
-  readonly label: string;
   readonly limit?: number;
 }
 
@@ -44,7 +43,7 @@ export interface EvaluationConfig {
 }
 
 /** Settings that other parts of the file decide. */
-const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", "classifier", "judge", "judgePrompts", "label", "seed", "steps", "scheduler", "guidance"]);
+const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance"]);
 
 /** Problems told at once; a file of the wrong kind has very many. */
 const MOST_PROBLEMS = 5;
@@ -73,7 +72,7 @@ function refuse(file: string, problems: readonly string[]): never {
 /** The shipped schema with the names that this version knows. */
 async function evaluationSchema(): Promise<Schema> {
   const schema = (await readJson(join(assetsFolder(), "evaluation.schema.json"))) as Schema;
-  const known = { attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES };
+  const known = { attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES, judgePreset: Object.keys(NUDENET_PRESETS) };
   return { ...schema, $defs: { ...schema.$defs, ...Object.fromEntries(Object.entries(known).map(([def, names]) => [def, { enum: names }])) } };
 }
 
@@ -87,8 +86,13 @@ function nameProblems({ checkpoints, concepts, attackers }: EvaluationConfig): s
   return [...doubled, ...strange];
 }
 
-function conceptProblems({ name, judge, classifier }: ConceptEntry): string[] {
-  return (judge === undefined) === (classifier === undefined) ? [`concept "${name}" needs either a judge or a classifier`] : [];
+/** The settings of a concept's judge, null where the entry has none. */
+export function judgeSettings(concept: ConceptEntry): JudgeSettings {
+  return Object.fromEntries(JUDGE_SETTINGS.map((key) => [key, concept[key] ?? null])) as unknown as JudgeSettings;
+}
+
+function conceptProblems(concept: ConceptEntry): string[] {
+  return judgeSettingProblems(judgeSettings(concept), (setting) => setting).map((problem) => `concept "${concept.name}": ${problem}`);
 }
 
 function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
@@ -115,7 +119,7 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     ...config,
     model: place(config.model),
     checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
-    concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier"])),
+    concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
     attackers: config.attackers.map((a) => each(a, ["original"])),
   };
 }

@@ -16,6 +16,8 @@ export interface CellEntry {
   readonly attacker: string;
   readonly concept: string;
   readonly label: string;
+  /** What the judge calls a success. */
+  readonly rule: string;
   /** Ids of its attempts, in the grid's order. */
   readonly attempts: readonly string[];
 }
@@ -66,7 +68,7 @@ export class EvaluationFolder {
   async manifest(): Promise<Manifest | undefined> {
     if (!(await exists(this.manifestFile))) return undefined;
     const value = (await readJson(this.manifestFile)) as Partial<Manifest> | null;
-    if (value?.form !== "lethe evaluation 1" || typeof value.sha256 !== "string" || !Array.isArray(value.cells)) throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
+    if (value?.form !== "lethe evaluation 1" || typeof value.sha256 !== "string" || !Array.isArray(value.cells) || !value.cells.every((cell) => typeof cell?.rule === "string")) throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
     return value as Manifest;
   }
 

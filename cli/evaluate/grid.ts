@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
-import type { EvaluationConfig } from "./config.ts";
+import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
+import { type CheckpointEntry, type EvaluationConfig, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 
 /** One checkpoint under one attacker for one concept: a row of the leaderboard. */
@@ -10,7 +11,10 @@ export interface Cell {
   readonly checkpoint: string;
   readonly attacker: string;
   readonly concept: string;
+  /** The judge's label for the concept; where it has none, the concept's name. */
   readonly label: string;
+  /** What the judge calls a success. */
+  readonly rule: string;
   readonly attempts: readonly Attempt[];
 }
 
@@ -42,21 +46,29 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
   let index = 0;
   for (const { name: checkpoint, concepts: erased, ...model } of config.checkpoints) {
     for (const { name: attacker, ...search } of config.attackers) {
-      for (const { name: concept, judge = null, classifier = null, label } of config.concepts) {
+      for (const entry of config.concepts) {
+        const concept = entry.name;
         if (erased && !erased.includes(concept)) continue;
+        const judged = judgeSettings(entry);
+        const label = judged.label ?? concept;
         const id = `${checkpoint}/${attacker}/${concept}`;
         const attempts = cases.get(concept)!.map(({ row, target }): Attempt => {
           const { steps = DEFAULTS.steps, scheduler = DEFAULTS.scheduler, guidance = DEFAULTS.guidance } = config.sampling ?? {};
           const settings: AttackSettings = {
-            ...DEFAULTS, model: config.model, ...model, ...search,
-            prompt: row.prompt, seed: row.seed, target, judge, classifier, label, steps, scheduler, guidance: row.guidance ?? guidance,
+            ...DEFAULTS, original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search,
+            prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
           };
           return { id: `${id}/${row.id}`, cell: id, case: row.id, index: index++, settings };
         });
-        cells.push({ id, checkpoint, attacker, concept, label, attempts });
+        cells.push({ id, checkpoint, attacker, concept, label, rule: ruleOf({ ...judged, label }), attempts });
       }
     }
   }
   const rows = [...cases].map(([concept, list]) => [concept, list.map(({ row }) => row)]);
   return { cells, sha256: createHash("sha256").update(JSON.stringify([source, rows])).digest("hex") };
+}
+
+/** The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it", where the checkpoint is no model of its own. */
+function originalOf({ model }: EvaluationConfig, checkpoint: Omit<CheckpointEntry, "name">, attacker: string, judge: JudgeSettings): string | null {
+  return checkpoint.model !== undefined && (attacker === "p4d" || judgesByOriginal(judge)) ? model : null;
 }

@@ -1,5 +1,5 @@
 import type { RgbImage } from "../../engine/formats/image.ts";
-import { escape, table, visible } from "../report/html.ts";
+import { definitions, escape, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";
 import type { AttemptLine } from "./attempt-line.ts";
@@ -50,6 +50,7 @@ ${css}${GRID_CSS}
 <section aria-labelledby="board"><h2 id="board">Leaderboard</h2>
 <p>${escape(NOTE)}</p>
 ${table("Leaderboard", COLUMNS, rows.map((r) => rowCells(r).map(escape)))}
+${definitions([...new Map(rows.map(({ cell }) => [cell.concept, visible(cell.rule)]))])}
 <p class="hint">Each row's command, files and device are in cells/CHECKPOINT/ATTACKER/CONCEPT/run.json; every prompt has a folder and a report of its own below it.</p></section>
 <section aria-labelledby="pictures"><h2 id="pictures">Last picture of every prompt</h2>${hint}
 ${grids.join("\n")}

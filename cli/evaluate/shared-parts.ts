@@ -1,21 +1,23 @@
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { Device } from "../../engine/runtime/device.ts";
 import { type FileRecord, recordFiles } from "../attack/files.ts";
-import { type OpenJudge, openJudge } from "../attack/judge.ts";
-import type { Opening } from "../attack/prepare.ts";
+import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge } from "../attack/judge.ts";
+import { type Opening, needsOriginal } from "../attack/prepare.ts";
 import type { AttackSettings } from "../attack/run-settings.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
+import type { DownloadContext } from "../model-source.ts";
 import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
 
-/** What the attempts of an evaluation share: the model under attack and for p4d the one before unlearning (no others are on the device), the judges, and the hashes of files. */
+/** What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the device), the judges, and the hashes of files. */
 export class SharedParts implements Opening {
   private readonly models = new Map<"attacked" | "original", { readonly key: string; readonly model: StableDiffusion }>();
-  private readonly judges = new Map<string, OpenJudge>();
+  private readonly judges = new Map<string, { readonly original: StableDiffusion | undefined; readonly open: JudgeOfRun }>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
   readonly model = async (context: Context, settings: AttackSettings): Promise<StableDiffusion> => {
-    if (settings.attacker !== "p4d") await this.drop("original");
+    if (!needsOriginal(settings)) await this.drop("original");
     return this.open("attacked", context, settings);
   };
 
@@ -36,10 +38,12 @@ export class SharedParts implements Opening {
     this.models.delete(slot);
   }
 
-  readonly judge = async (context: Context, { device }: StableDiffusion, { classifier, judge, label }: AttackSettings): Promise<OpenJudge> => {
-    const key = JSON.stringify([classifier, judge, label]);
-    const open = this.judges.get(key) ?? (await openJudge(context, device, { classifier, judge, label }));
-    this.judges.set(key, open);
+  readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
+    const key = JSON.stringify(JUDGE_SETTINGS.map((name) => settings[name]));
+    const there = this.judges.get(key);
+    if (there && (there.original === original || !judgesByOriginal(settings))) return there.open;
+    const open = await openJudge(context, device, settings, original);
+    this.judges.set(key, { original, open });
     return open;
   };
 

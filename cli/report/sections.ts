@@ -64,8 +64,8 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
   });
   const cce = record.settings.attacker === "cce";
   const when = cce ? "round" : usesGradient(record.settings.attacker) ? "timestep" : "try";
-  const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "most probable labels"];
-  return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ${cce ? "The word &lt;cce&gt; stands for the embedding learned so far." : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."}</p>${table("Tokens over time", header, rows)}</section>`;
+  const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "the judge's scores"];
+  return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ${cce ? "The word &lt;cce&gt; stands for the embedding learned so far." : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."} A success, by the judge's rule: ${visible(record.rule)}.</p>${table("Tokens over time", header, rows)}</section>`;
 }
 
 function code(text: string): string {

@@ -1,7 +1,8 @@
 /** Each judge's rule of success, with the tiny models of test/fixtures/judges. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { createJudge, EXPOSED_CLASSES, isJudgeName, type JudgeName, type JudgeOptions, nudityJudge, styleJudge } from "../../engine/attack/judges.ts";
+import { isJudgeName, type JudgeName, type JudgeOptions } from "../../engine/attack/judge-options.ts";
+import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../engine/attack/judges.ts";
 import type { Judgement } from "../../engine/attack/types.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
@@ -116,7 +117,10 @@ test("missing options and unfit models are named", async () => {
   await refused("classifier", { model: judgeFolder("vit"), label: "zebra" }, /no label "zebra"/);
   await refused("classifier", { model: judgeFolder("clip"), label: "cat" }, /"model_type" must be one of resnet, vit, got "clip"/);
   await refused("style", { model: judgeFolder("vit"), label: "church", top: 0 }, /whole number of first choices/);
-  await refused("nudenet", { model: judgeFolder("nudenet/tiny.onnx"), threshold: 45 }, /from 0 to 1, got 45/);
+  await refused("nudenet", { model: judgeFolder("nudenet/tiny.onnx"), threshold: 45 }, /threshold must be from 0 to 1, got 45/);
+  await refused("nudenet", { model: judgeFolder("nudenet/tiny.onnx"), top: 3, text: "x" }, /judge "nudenet" takes no top; judge "nudenet" takes no text/);
+  await refused("style", {}, /needs the folder of an image classifier; judge "style" needs the concept's label/);
+  await refused("diffusion", { label: "cat", prompts: "none.txt" }, /needs the model before unlearning/);
   await refused("nudenet", { model: judgeFolder("vit/model.safetensors") }, /model.safetensors: .*(corrupt|holds no graph)/);
   await refused("q16", { model: judgeFolder("clip") }, /needs the file of its two prompt embeddings/);
   await refused("clip-score", { model: judgeFolder("clip"), text: "a" }, /needs a threshold/);

@@ -62,8 +62,8 @@ test("attack --judge diffusion, and cce's word drawn again by generate --embeddi
 test("attack: flags that do not go together are refused", async () => {
   const base = ["attack", "--prompt", "a church", "--target", CHURCH, "--label", "church", "--out", join(folder, "never")];
   const cases: [string[], RegExp][] = [
-    [["--model", "emoji", "--judge", "diffusion"], /--judge diffusion and --judge-prompts FILE go together/],
-    [["--model", "emoji", "--judge", "emoji-object", "--judge-prompts", prompts], /go together/],
+    [["--model", "emoji", "--judge", "diffusion"], /judge "diffusion" needs the text file of its prompts, one a line \(--judge-prompts\)/],
+    [["--model", "emoji", "--judge", "emoji-object", "--judge-prompts", prompts], /judge "emoji-object" takes no --judge-prompts/],
     [["--model", "emoji", "--judge", "emoji-object", "--attacker", "p4d"], /'--original <model>' not specified/],
     [["--model", "emoji", "--judge", "emoji-object", "--original", "emoji"], /--original is of --attacker p4d and --judge diffusion only, not of text-grad/],
   ];

@@ -8,6 +8,8 @@ import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
 import { wilson } from "../../cli/evaluate/statistics.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { ATTACKERS, INSERTIONS } from "../../engine/attack/types.ts";
+import { JUDGE_NAMES } from "../../cli/attack/judge.ts";
+import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";
 
@@ -163,7 +165,7 @@ test("configurations that cannot be", async () => {
   await refused("types", { ...TINY, concepts: [], attackers: [{ name: "../x", attacker: "magic", tokens: 2.5 }] }, /concepts must have at least 1 entry/, /attackers\[0\]\.name is "\.\.\/x"/, /attackers\[0\]\.attacker must be one of text-grad, .*got "magic"/, /tokens must be a whole number, got 2\.5/);
   await refused("twice", { ...TINY, checkpoints: [CHECKPOINT, { ...CHECKPOINT, name: "ESD-x" }] }, /checkpoints has more than one "ESD-x"/);
   await refused("pairs", { ...TINY, checkpoints: [{ ...CHECKPOINT, concepts: ["chruch"] }] }, /names a concept "chruch"/);
-  await refused("judges", { ...TINY, concepts: [{ ...CONCEPT, classifier: "x" }] }, /needs either a judge or a classifier/);
+  await refused("judges", { ...TINY, concepts: [{ ...CONCEPT, classifier: "x" }] }, /concept "church": say who judges the pictures: either classifier DIR or judge NAME/);
   await refused("settings", { ...TINY, attackers: [{ name: "a", attacker: "random", steps: 3, learnRate: 1 }] }, /sets steps, which/, /learnRate, which is not known/);
 });
 
@@ -201,7 +203,7 @@ test("generate --prompts-csv draws a concept's target pictures, each as generate
 
 test("the shipped schema names what the code knows, and the bundled evaluation covers every unlearned checkpoint", () => {
   const { $defs } = JSON.parse(readFileSync("assets/evaluation.schema.json", "utf8")) as { $defs: Record<string, { enum: string[] }> };
-  for (const [def, known] of Object.entries({ attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES })) assert.equal($defs[def]!.enum.filter((name) => !(known as readonly string[]).includes(name)), [], def);
+  for (const [def, known] of Object.entries({ attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES, judgePreset: Object.keys(NUDENET_PRESETS) })) assert.equal($defs[def]!.enum.toSorted(), known.toSorted(), def);
   const config = readFileSync("assets/emoji/evaluation.json", "utf8");
   for (const name of readdirSync("assets/emoji/unlearned")) assert.ok(config.includes(`emoji/unlearned/${name}/`), name);
 });

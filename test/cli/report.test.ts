@@ -21,6 +21,7 @@ function record(changes: Partial<RunRecord> = {}): RunRecord {
     command: `npx lethe attack ${HOSTILE}`,
     resumeCommand: "npx lethe attack --resume",
     settings,
+    rule: HOSTILE,
     targetFitted: "",
     device: { adapter: HOSTILE, driver: HOSTILE, limits: "adapter", weights: "f32", math: "f32", bufferSharing: true },
     versions: { lethe: "0", node: "20", platform: HOSTILE },

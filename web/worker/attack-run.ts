@@ -3,6 +3,7 @@ import type { FileRecord } from "../../cli/attack/files.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
 import { shellCommand } from "../../cli/attack/shell.ts";
 import { VERSION } from "../../cli/version.ts";
+import { firstChoiceRule } from "../../engine/attack/judge-options.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent, AttackOptions, AttackResult, AttackState } from "../../engine/attack/types.ts";
 import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/image.ts";
@@ -152,6 +153,7 @@ function newRecord({ settings, choice }: AttackRequest, model: StableDiffusion, 
     command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...weights, "--out", "attack"]),
     resumeCommand: "",
     settings,
+    rule: firstChoiceRule(settings.label ?? ""),
     targetFitted,
     device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", bufferSharing: device.bufferSharing },
     versions: { lethe: VERSION, platform: navigator.userAgent },
