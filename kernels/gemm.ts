@@ -1,4 +1,5 @@
 import { type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
+import { defaultStructure, gemmClass, gemmTile } from "./gemm-variants.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 
@@ -28,27 +29,6 @@ export interface GemmEpilogue {
   readonly hasResidual: boolean;
 }
 
-interface Tile {
-  readonly rows: number;
-  readonly columns: number;
-  /** Tiles computed by one workgroup. */
-  readonly perWorkgroup: number;
-  /** Lanes of the subgroup that owns a tile; 0: a workgroup owns it. */
-  readonly lanes: number;
-}
-
-/**
- * The tile a device computes best. Subgroup broadcast on software adapters (8 lanes: lavapipe, 4 lanes: SwiftShader), where
- * it is 2 to 4 times faster than anything else; a register tile of 4 x 4 per thread elsewhere.
- */
-function chooseTile(capabilities: Capabilities): Tile {
-  // On other devices how lanes map to invocations is not ours to assume before it is probed.
-  const lanes = capabilities.software ? capabilities.subgroupSize : 0;
-  if (lanes === 8) return { rows: 8, columns: 32, perWorkgroup: 4, lanes };
-  if (lanes === 4) return { rows: 16, columns: 16, perWorkgroup: 8, lanes };
-  return { rows: 32, columns: 32, perWorkgroup: 1, lanes: 0 };
-}
-
 /** The dispatch of a matrix product: inputs are bound in the order a, b, bias, batchBias, residual. */
 export function gemmDispatch(
   shader: ShaderSource,
@@ -59,10 +39,11 @@ export function gemmDispatch(
   capabilities: Capabilities,
   extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines } = {},
 ): Dispatch {
-  const tile = chooseTile(capabilities);
+  const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
+  const variant = capabilities.gemm?.[gemmClass(shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  const tile = gemmTile(variant, capabilities, vec4 && transposeB);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
-  const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
   return {
     shader,
@@ -71,13 +52,9 @@ export function gemmDispatch(
       TRANSPOSE_B: transposeB,
       PANELS: b.panels === true,
       B_F16: b.dtype === "f16",
-      SUBGROUPS: tile.lanes > 0,
-      LANES: tile.lanes,
-      LANES4: tile.lanes === 4,
-      ROWS: tile.rows,
       ACTIVATE: ACTIVATE[epilogue.activation],
-      SUBGROUPS_ENABLE: tile.lanes > 0 ? "enable subgroups;" : "",
       GEMM: gemmWgsl,
+      ...tile.defines,
       ACTIVATIONS: epilogue.activation === "none" ? "" : activationsWgsl,
       ...extra.defines,
     },

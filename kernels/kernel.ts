@@ -3,6 +3,8 @@
  * Nothing here knows a GPUDevice, so every rule can be tested without one.
  */
 
+import type { GemmTable } from "./gemm-variants.ts";
+
 /** Dimensions, slowest first, row-major. */
 export type Shape = readonly number[];
 
@@ -46,6 +48,8 @@ export interface Capabilities {
   readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxStorageBufferBindingSize: number;
+  /** The variant of matrix product for each class, as measured on the device or asked for. Absent: one for all, by the kind of device. */
+  readonly gemm?: GemmTable;
 }
 
 /** Values for `${NAME}` and `#if ${NAME}` in a shader. A string may itself hold placeholders (a shared snippet). */

@@ -75,10 +75,7 @@ export class Parameters {
       throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
     }
     const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
-    // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
-    const half = this.precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
-    const panels = layout !== "plain" && shape.at(-1)! % PANEL === 0 && shape.at(-2)! % 4 === 0;
-    const type: TensorType = { shape, dtype: (half ? "f16" : "f32") satisfies DType, ...(panels && { panels }) };
+    const type = weightType(shape, layout, this.precision);
     const name = `${this.component}:${tensor}`;
     this.requested.set(name, { tensor, layout, type });
     return g.parameter(name, type);
@@ -187,6 +184,14 @@ function checkpointOrder(data: Float32Array<ArrayBuffer>, stored: Shape): Float3
     for (let i = 0; i < inner; i++) for (let o = 0; o < out; o++) result[(o * inner + i) * taps + tap] = data[(tap * inner + i) * out + o]!;
   }
   return result;
+}
+
+/** How a weight of this shape [.., in, out] is stored on the device. */
+export function weightType(shape: Shape, layout: WeightLayout, precision: WeightPrecision): TensorType {
+  // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
+  const half = precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
+  const panels = layout !== "plain" && shape.at(-1)! % PANEL === 0 && shape.at(-2)! % 4 === 0;
+  return { shape, dtype: (half ? "f16" : "f32") satisfies DType, ...(panels && { panels }) };
 }
 
 /**

@@ -14,9 +14,8 @@
 //
 // B is [tap][k][n], or with TRANSPOSE_B [tap][n][k]. PANELS: the second of its two dimensions is cut into panels of 32, each stored whole
 // ([tap][n/32][k][32]), so that a tile walks through memory in one run and not with the stride of a row (1280 columns: 1.4x on lavapipe). VEC4: k and n are multiples of 4, all loads are vec4. B_F16: B holds packed halves.
-// SUBGROUPS: a subgroup of LANES lanes owns ROWS rows x 4*LANES columns; lane i loads the rows i, i+LANES.. and broadcasts them, so
-// nothing goes through workgroup memory (measured 4x faster than a workgroup-memory tile on software adapters).
-// Otherwise a thread owns 4 rows x 4 columns.
+// HALF: operands are rounded to f16 as they are loaded; products and sums are f32 all the same.
+// How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register or gemm-workgroup.wgsl.
 #if ${VEC4}
 @group(0) @binding(0) var<storage, read> a: array<vec4f>;
 #if ${B_F16}
@@ -44,27 +43,34 @@
 
 struct RowAddress { start: u32, valid: bool }
 
+// What products are made of.
+#if ${HALF}
+alias Operand = vec4<f16>;
+#else
+alias Operand = vec4f;
+#endif
+
 #if ${VEC4}
-fn loadA(address: RowAddress, k: u32) -> vec4f {
-  return select(vec4f(), a[(address.start + k) >> 2u], address.valid);
+fn loadA(address: RowAddress, k: u32) -> Operand {
+  return Operand(select(vec4f(), a[(address.start + k) >> 2u], address.valid));
 }
 #else
-fn loadA(address: RowAddress, k: u32) -> vec4f {
+fn loadA(address: RowAddress, k: u32) -> Operand {
   let last = params.k - 1u;
   let x = vec4f(a[address.start + k], a[address.start + min(k + 1u, last)], a[address.start + min(k + 2u, last)], a[address.start + min(k + 3u, last)]);
-  return select(vec4f(), x, (vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k)) & vec4<bool>(address.valid));
+  return Operand(select(vec4f(), x, (vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k)) & vec4<bool>(address.valid)));
 }
 #endif
 
 // Four consecutive elements of B from `index`; with VEC4 the index is a multiple of 4.
 #if ${VEC4}
 #if ${B_F16}
-fn loadB4(index: u32) -> vec4f {
+fn loadB4(index: u32) -> Operand {
   let words = b[index >> 2u];
-  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+  return Operand(vec4f(unpack2x16float(words.x), unpack2x16float(words.y)));
 }
 #else
-fn loadB4(index: u32) -> vec4f { return b[index >> 2u]; }
+fn loadB4(index: u32) -> Operand { return Operand(b[index >> 2u]); }
 #endif
 #else
 fn loadB1(index: u32) -> f32 {
@@ -78,7 +84,7 @@ fn loadB1(index: u32) -> f32 {
 #endif
 
 // Rows k..k+3 of B at the columns column..column+3, both clamped to B (A is zero beyond k, and columns beyond n are not stored).
-struct Four { x: vec4f, y: vec4f, z: vec4f, w: vec4f }
+struct Four { x: Operand, y: Operand, z: Operand, w: Operand }
 
 fn loadBlock(base: u32, k: u32, column: u32) -> Four {
 #if ${VEC4}
@@ -94,7 +100,7 @@ fn loadBlock(base: u32, k: u32, column: u32) -> Four {
   let q = loadB4(at + row);
   let r = loadB4(at + 2u * row);
   let s = loadB4(at + 3u * row);
-  return Four(vec4f(p.x, q.x, r.x, s.x), vec4f(p.y, q.y, r.y, s.y), vec4f(p.z, q.z, r.z, s.z), vec4f(p.w, q.w, r.w, s.w));
+  return Four(Operand(p.x, q.x, r.x, s.x), Operand(p.y, q.y, r.y, s.y), Operand(p.z, q.z, r.z, s.z), Operand(p.w, q.w, r.w, s.w));
 #else
 #if ${PANELS}
   let at = base + (column & ~31u) * params.k + k * 32u + (column & 31u);
@@ -111,16 +117,24 @@ fn loadBlock(base: u32, k: u32, column: u32) -> Four {
 #endif
 }
 
+// Row k of B at the columns column..column+3.
 #if ${VEC4}
+fn loadRow(base: u32, k: u32, column: u32) -> Operand {
+#if ${PANELS}
+  return loadB4(base + (column & ~31u) * params.k + k * 32u + (column & 31u));
 #else
-fn loadRow(base: u32, k: u32, column: u32) -> vec4f {
+  return loadB4(base + k * params.n + column);
+#endif
+}
+#else
+fn loadRow(base: u32, k: u32, column: u32) -> Operand {
   let last = params.n - 1u;
 #if ${TRANSPOSE_B}
-  return vec4f(loadB1(base + column * params.k + k), loadB1(base + min(column + 1u, last) * params.k + k),
-    loadB1(base + min(column + 2u, last) * params.k + k), loadB1(base + min(column + 3u, last) * params.k + k));
+  return Operand(vec4f(loadB1(base + column * params.k + k), loadB1(base + min(column + 1u, last) * params.k + k),
+    loadB1(base + min(column + 2u, last) * params.k + k), loadB1(base + min(column + 3u, last) * params.k + k)));
 #else
   let at = base + k * params.n;
-  return vec4f(loadB1(at + column), loadB1(at + min(column + 1u, last)), loadB1(at + min(column + 2u, last)), loadB1(at + min(column + 3u, last)));
+  return Operand(vec4f(loadB1(at + column), loadB1(at + min(column + 1u, last)), loadB1(at + min(column + 2u, last)), loadB1(at + min(column + 3u, last))));
 #endif
 }
 #endif
@@ -170,128 +184,9 @@ fn tilePosition(tile: u32) -> vec2u {
 
 fn identity4(x: vec4f) -> vec4f { return x; }
 
-fn rank4(sum: vec4f, x: vec4f, f: Four) -> vec4f {
-  return fma(vec4f(x.w), f.w, fma(vec4f(x.z), f.z, fma(vec4f(x.y), f.y, fma(vec4f(x.x), f.x, sum))));
+fn rank4(sum: vec4f, x: Operand, f: Four) -> vec4f {
+  let a = vec4f(x);
+  return fma(vec4f(a.w), vec4f(f.w), fma(vec4f(a.z), vec4f(f.z), fma(vec4f(a.y), vec4f(f.y), fma(vec4f(a.x), vec4f(f.x), sum))));
 }
 
-#if ${SUBGROUPS}
-@compute @workgroup_size(32)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = (group.x + group.y * groups.x) * (32u / ${LANES}u) + local / ${LANES}u;
-  let at = tilePosition(tile);
-  let columnTile = at.x;
-  let rowTile = at.y;
-  let batch = tile / (params.columnTiles * params.rowTiles);
-  // A surplus subgroup computes the last batch's tile again and stores nothing.
-  let readBatch = min(batch, params.batches - 1u);
-  let row0 = rowTile * ${ROWS}u;
-  let column = (columnTile * ${LANES}u + lane) * 4u;
-  let readColumn = min(column, (params.n - 1u) & ~3u);
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
-  var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
-#if ${LANES4}
-  var c8 = vec4f(); var c9 = vec4f(); var c10 = vec4f(); var c11 = vec4f();
-  var c12 = vec4f(); var c13 = vec4f(); var c14 = vec4f(); var c15 = vec4f();
-#endif
-  let last = params.rows - 1u;
-  for (var tap = 0u; tap < params.taps; tap++) {
-    let base = readBatch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-    let p0 = rowAddress(readBatch, min(row0 + lane, last), tap);
-#if ${LANES4}
-    let p1 = rowAddress(readBatch, min(row0 + lane + 4u, last), tap);
-    let p2 = rowAddress(readBatch, min(row0 + lane + 8u, last), tap);
-    let p3 = rowAddress(readBatch, min(row0 + lane + 12u, last), tap);
-#endif
-    for (var k = 0u; k < params.k; k += 4u) {
-      let a0 = loadA(p0, k);
-      let f = loadBlock(base, k, readColumn);
-#if ${LANES4}
-      let a1 = loadA(p1, k);
-      let a2 = loadA(p2, k);
-      let a3 = loadA(p3, k);
-      c0 = rank4(c0, subgroupBroadcast(a0, 0u), f);
-      c1 = rank4(c1, subgroupBroadcast(a0, 1u), f);
-      c2 = rank4(c2, subgroupBroadcast(a0, 2u), f);
-      c3 = rank4(c3, subgroupBroadcast(a0, 3u), f);
-      c4 = rank4(c4, subgroupBroadcast(a1, 0u), f);
-      c5 = rank4(c5, subgroupBroadcast(a1, 1u), f);
-      c6 = rank4(c6, subgroupBroadcast(a1, 2u), f);
-      c7 = rank4(c7, subgroupBroadcast(a1, 3u), f);
-      c8 = rank4(c8, subgroupBroadcast(a2, 0u), f);
-      c9 = rank4(c9, subgroupBroadcast(a2, 1u), f);
-      c10 = rank4(c10, subgroupBroadcast(a2, 2u), f);
-      c11 = rank4(c11, subgroupBroadcast(a2, 3u), f);
-      c12 = rank4(c12, subgroupBroadcast(a3, 0u), f);
-      c13 = rank4(c13, subgroupBroadcast(a3, 1u), f);
-      c14 = rank4(c14, subgroupBroadcast(a3, 2u), f);
-      c15 = rank4(c15, subgroupBroadcast(a3, 3u), f);
-#else
-      c0 = rank4(c0, subgroupBroadcast(a0, 0u), f);
-      c1 = rank4(c1, subgroupBroadcast(a0, 1u), f);
-      c2 = rank4(c2, subgroupBroadcast(a0, 2u), f);
-      c3 = rank4(c3, subgroupBroadcast(a0, 3u), f);
-      c4 = rank4(c4, subgroupBroadcast(a0, 4u), f);
-      c5 = rank4(c5, subgroupBroadcast(a0, 5u), f);
-      c6 = rank4(c6, subgroupBroadcast(a0, 6u), f);
-      c7 = rank4(c7, subgroupBroadcast(a0, 7u), f);
-#endif
-    }
-  }
-  if (batch >= params.batches) { return; }
-  var biasHere = vec4f();
-  if (params.hasBias != 0u) { biasHere = loadBias(readColumn); }
-  store(batch, row0, column, c0, biasHere);
-  store(batch, row0 + 1u, column, c1, biasHere);
-  store(batch, row0 + 2u, column, c2, biasHere);
-  store(batch, row0 + 3u, column, c3, biasHere);
-  store(batch, row0 + 4u, column, c4, biasHere);
-  store(batch, row0 + 5u, column, c5, biasHere);
-  store(batch, row0 + 6u, column, c6, biasHere);
-  store(batch, row0 + 7u, column, c7, biasHere);
-#if ${LANES4}
-  store(batch, row0 + 8u, column, c8, biasHere);
-  store(batch, row0 + 9u, column, c9, biasHere);
-  store(batch, row0 + 10u, column, c10, biasHere);
-  store(batch, row0 + 11u, column, c11, biasHere);
-  store(batch, row0 + 12u, column, c12, biasHere);
-  store(batch, row0 + 13u, column, c13, biasHere);
-  store(batch, row0 + 14u, column, c14, biasHere);
-  store(batch, row0 + 15u, column, c15, biasHere);
-#endif
-}
-#else
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let tile = group.x + group.y * groups.x;
-  let at = tilePosition(tile);
-  let columnTile = at.x;
-  let rowTile = at.y;
-  let batch = tile / (params.columnTiles * params.rowTiles);
-  let row0 = rowTile * 32u + (local / 8u) * 4u;
-  let column = (columnTile * 8u + local % 8u) * 4u;
-  if (batch >= params.batches || row0 >= params.rows || column >= params.n) { return; }
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
-  let last = params.rows - 1u;
-  for (var tap = 0u; tap < params.taps; tap++) {
-    let base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-    let p0 = rowAddress(batch, row0, tap);
-    let p1 = rowAddress(batch, min(row0 + 1u, last), tap);
-    let p2 = rowAddress(batch, min(row0 + 2u, last), tap);
-    let p3 = rowAddress(batch, min(row0 + 3u, last), tap);
-    for (var k = 0u; k < params.k; k += 4u) {
-      let f = loadBlock(base, k, column);
-      c0 = rank4(c0, loadA(p0, k), f);
-      c1 = rank4(c1, loadA(p1, k), f);
-      c2 = rank4(c2, loadA(p2, k), f);
-      c3 = rank4(c3, loadA(p3, k), f);
-    }
-  }
-  var biasHere = vec4f();
-  if (params.hasBias != 0u) { biasHere = loadBias(column); }
-  store(batch, row0, column, c0, biasHere);
-  store(batch, row0 + 1u, column, c1, biasHere);
-  store(batch, row0 + 2u, column, c2, biasHere);
-  store(batch, row0 + 3u, column, c3, biasHere);
-}
-#endif
+${TILE}

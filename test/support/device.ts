@@ -3,6 +3,7 @@ import { exitWhenFlushed } from "../../engine/platform/exit.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
 
 let opened: Promise<Device> | undefined;
+let half: Promise<Device | undefined> | undefined;
 
 /**
  * The one device of this test file, opened at the first call: the adapter named by LETHE_ADAPTER (default: the best
@@ -17,6 +18,17 @@ export function testDevice(): Promise<Device> {
   return opened;
 }
 
+/** The same adapter with half precision allowed; undefined, saying so, where it has no shader-f16. */
+export function halfDevice(): Promise<Device | undefined> {
+  half ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), math: "auto" }).then((device) => {
+    if (device.capabilities.shaderF16) return device;
+    console.log(`no shader-f16 on ${device.description}: its variants are not run`);
+    device.destroy();
+    return undefined;
+  });
+  return half;
+}
+
 /**
  * Last line of a test file whose tests are made with uvu's own `test`: runs them, fails if the device reported errors nobody asked for, destroys the device
  * and ends the process, which Dawn could otherwise keep alive.
@@ -28,8 +40,11 @@ export function finish(): void {
     if (run < 2) throw new Error('no other test ran: make them with `import { test } from "uvu"`, not with suite()');
     const device = await opened;
     await device?.settle();
+    await (await half)?.settle();
   });
-  test.after(async () => (await opened?.catch(() => undefined))?.destroy());
+  test.after(async () => {
+    for (const device of [opened, half]) (await device?.catch(() => undefined))?.destroy();
+  });
   test.run();
   // uvu sets the exit code as the last thing it does, after writing its totals.
   const timer = setInterval(() => {

@@ -1,4 +1,6 @@
-import { type OpSpec, runOpSpec } from "../../engine/verify/self-test/op-check.ts";
+import type { GemmTable } from "../../kernels/gemm-variants.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { type OpResult, type OpSpec, runOpSpec } from "../../engine/verify/self-test/op-check.ts";
 import { testDevice } from "./device.ts";
 
 export type { Array64 } from "../../engine/verify/self-test/array64.ts";
@@ -10,7 +12,15 @@ export { type OpInput, type OpSpec, normals, relativeError } from "../../engine/
  * @throws Error saying which tensor, the error and the tolerance.
  */
 export async function checkOp(spec: OpSpec): Promise<void> {
-  const { comparisons } = await runOpSpec(await testDevice(), spec);
+  complain(spec, await runOpSpec(await testDevice(), spec));
+}
+
+/** As `checkOp`, with matrix products computed as the table says. */
+export async function checkVariant(device: Device, spec: OpSpec, gemm: GemmTable): Promise<void> {
+  complain(spec, await runOpSpec(device, spec, { ...device.capabilities, gemm }));
+}
+
+function complain(spec: OpSpec, { comparisons }: OpResult): void {
   const bad = comparisons.find((c) => !(c.error <= c.tolerance));
   if (bad) throw new Error(`${spec.name}: ${bad.tensor} is off by ${bad.error.toExponential(2)} (tolerance ${bad.tolerance}); ${bad.worst}`);
 }

@@ -1,8 +1,10 @@
-import { type DType, type Recorder, type Shape, type Value, elementCount } from "../../../kernels/kernel.ts";
+import { type Capabilities, type DType, type Recorder, type Shape, type TensorType, type Value, elementCount } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
+import { type WeightPrecision, packHalves, relayout, weightType } from "../../models/parameters.ts";
+import { float16ToFloat32, float32ToFloat16 } from "../../formats/half.ts";
 import type { Array64 } from "./array64.ts";
 
 export interface OpInput {
@@ -11,6 +13,8 @@ export interface OpInput {
   /** Without it: fresh normal numbers times `scale`. */
   readonly data?: ArrayLike<number>;
   readonly scale?: number;
+  /** A linear [in, out] or convolution [kh, kw, in, out] weight, laid out on the device as models store it in this precision (panels where they fit). Has no gradient. */
+  readonly stored?: WeightPrecision;
 }
 
 /** An op, what it is given, and what it should give. */
@@ -68,14 +72,25 @@ function asList<T>(x: T | readonly T[]): readonly T[] {
   return Array.isArray(x) ? (x as readonly T[]) : [x as T];
 }
 
+/** Random numbers as a weight: what the device gets, and the same numbers row by row, as far as the precision keeps them. */
+function storedWeight(shape: Shape, data: Float32Array<ArrayBuffer>, precision: WeightPrecision): { type: TensorType; data: HostArray; rounded: Float32Array } {
+  const layout = shape.length === 2 ? "linear" : "conv";
+  const type = weightType(shape, layout, precision);
+  const checkpoint = [shape.at(-1)!, shape.at(-2)!, ...shape.slice(0, -2)];
+  const given = type.dtype === "f16" ? float16ToFloat32(float32ToFloat16(data)) : data;
+  const onDevice = relayout(given, checkpoint, layout, type.panels);
+  return { type, data: type.dtype === "f16" ? packHalves(onDevice) : onDevice, rounded: relayout(given, checkpoint, layout) };
+}
+
 const MAX_DIFFERENCES = 192; // elements differenced per input; a fresh choice each time when there are more
 
 /**
  * Runs an op on the device with poisoned memory and compares its outputs with the reference
  * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4).
+ * @param capabilities what to plan the op for, where it is not the device's own
  * @throws Error for a spec that contradicts itself; whatever the device reports
  */
-export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
+export async function runOpSpec(device: Device, spec: OpSpec, capabilities: Capabilities = device.capabilities): Promise<OpResult> {
   const host: Record<string, HostArray> = {};
   const exact: Record<string, Array64> = {};
   const graph = new Graph();
@@ -85,9 +100,16 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
     const count = elementCount(input.shape);
     const data = dtype === "u32" ? Uint32Array.from(input.data ?? Array.from({ length: count }, () => 0)) : input.data ? Float32Array.from(input.data) : normals(count, input.scale);
     if (data.length !== count) throw new Error(`${spec.name}: input ${name} has ${data.length} numbers for [${input.shape.join(",")}]`);
-    host[name] = data;
     exact[name] = { shape: input.shape, data: Float64Array.from(data) };
-    values[name] = graph.input(name, { shape: input.shape, dtype });
+    if (input.stored === undefined || !(data instanceof Float32Array)) {
+      host[name] = data;
+      values[name] = graph.input(name, { shape: input.shape, dtype });
+      continue;
+    }
+    const stored = storedWeight(input.shape, data, input.stored);
+    host[name] = stored.data;
+    exact[name] = { shape: input.shape, data: Float64Array.from(stored.rounded) };
+    values[name] = graph.input(name, stored.type);
   }
   const outputs = asList(spec.build(graph, values));
   const wanted = spec.gradients ?? [];
@@ -103,7 +125,7 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
       program[`gradient of ${wanted[i]}`] = v;
     });
   }
-  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name });
+  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name, capabilities });
   let results: Record<string, HostArray>;
   let milliseconds: number;
   const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));

@@ -22,7 +22,7 @@ export function matmul64(a: Array64, b: Array64, transposeB: boolean): Array64 {
 }
 
 /** x [B, H, W, C] convolved with w [kh, kw, C, N] plus bias, padding top, bottom, left, right, in float64. */
-export function conv2d64(x: Array64, w: Array64, bias: Array64, stride: number, [top, bottom, left, right]: readonly number[]): Array64 {
+export function conv2d64(x: Array64, w: Array64, bias: Array64 | undefined, stride: number, [top, bottom, left, right]: readonly number[]): Array64 {
   const [batch, height, width, c] = x.shape as [number, number, number, number];
   const [kh, kw, , n] = w.shape as [number, number, number, number];
   const oh = Math.floor((height + top! + bottom! - kh) / stride) + 1;
@@ -32,7 +32,7 @@ export function conv2d64(x: Array64, w: Array64, bias: Array64, stride: number, 
     for (let oy = 0; oy < oh; oy++) {
       for (let ox = 0; ox < ow; ox++) {
         for (let o = 0; o < n; o++) {
-          let sum = bias.data[o]!;
+          let sum = bias ? bias.data[o]! : 0;
           for (let ky = 0; ky < kh; ky++) {
             for (let kx = 0; kx < kw; kx++) {
               const [y, z] = [oy * stride + ky - top!, ox * stride + kx - left!];

@@ -1,0 +1,85 @@
+import type { Capabilities, Defines } from "./kernel.ts";
+import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
+import registerWgsl from "../shaders/lib/gemm-register.wgsl";
+import workgroupWgsl from "../shaders/lib/gemm-workgroup.wgsl";
+
+/** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
+export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-64", "workgroup-128"] as const;
+export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
+
+/** A structure, with operands as they are or rounded to f16. */
+export type GemmVariant = GemmStructure | `${GemmStructure}-f16`;
+
+/** Products that are alike enough for one variant to be the best for all of them. */
+export const GEMM_CLASSES = [
+  "matmul small", "matmul large", "matmul-transposed small", "matmul-transposed large",
+  "conv2d small", "conv2d large", "conv2d-gradient small", "conv2d-gradient large",
+] as const;
+export type GemmClass = (typeof GEMM_CLASSES)[number];
+
+/** The variant for each class of product. */
+export type GemmTable = Readonly<Record<GemmClass, GemmVariant>>;
+
+/** Results of fewer elements are "small": 32 tiles of 64 x 64 leave most of a GPU idle. */
+const SMALL = 2 ** 17;
+
+/** @param outputs elements of the result, all batches */
+export function gemmClass(op: string, transposeB: boolean, outputs: number): GemmClass {
+  return `${op}${op === "matmul" && transposeB ? "-transposed" : ""} ${outputs < SMALL ? "small" : "large"}` as GemmClass;
+}
+
+export function structureOf(variant: GemmVariant): GemmStructure {
+  return variant.replace(/-f16$/, "") as GemmStructure;
+}
+
+export function isHalf(variant: GemmVariant): boolean {
+  return variant.endsWith("-f16");
+}
+
+/** A structure with the precision that `half` asks for. */
+export function variantOf(structure: GemmStructure, half: boolean): GemmVariant {
+  return half ? `${structure}-f16` : structure;
+}
+
+/** One variant for every class. */
+export function uniformTable(variant: GemmVariant): GemmTable {
+  return Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])) as GemmTable;
+}
+
+/**
+ * The structure for a device that nothing was measured on. Subgroup broadcast on software adapters (8 lanes: lavapipe, 4 lanes: SwiftShader), where
+ * it was measured 2 to 4 times faster than anything else; elsewhere the one that takes nothing for granted.
+ */
+export function defaultStructure(capabilities: Capabilities): GemmStructure {
+  return capabilities.software && whyNot("broadcast", capabilities) === undefined ? "broadcast" : "register";
+}
+
+/** Why a device cannot run a variant, in words; undefined if it can. */
+export function whyNot(variant: GemmVariant, { subgroupSize, shaderF16 }: Capabilities): string | undefined {
+  if (isHalf(variant) && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
+  if (structureOf(variant) === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
+  return undefined;
+}
+
+/** A variant as the shader's defines, and the part of the result that a workgroup computes. */
+export interface GemmTile {
+  readonly rows: number;
+  readonly columns: number;
+  /** Tiles computed by one workgroup. */
+  readonly perWorkgroup: number;
+  readonly defines: Defines;
+}
+
+/** @param blocks B is transposed and read in vec4s. */
+export function gemmTile(variant: GemmVariant, { subgroupSize: lanes }: Capabilities, blocks: boolean): GemmTile {
+  const structure = structureOf(variant);
+  const enable = [...(structure === "broadcast" ? ["enable subgroups;"] : []), ...(isHalf(variant) ? ["enable f16;"] : [])].join("\n");
+  const common = { HALF: isHalf(variant), ENABLE: enable };
+  if (structure === "broadcast") {
+    const rows = lanes === 4 ? 16 : 8;
+    return { rows, columns: 4 * lanes, perWorkgroup: 32 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4, ROWS: rows } };
+  }
+  if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl } };
+  const rows = structure === "workgroup-64" ? 64 : 128;
+  return { rows, columns: 64, perWorkgroup: 1, defines: { ...common, TILE: workgroupWgsl, THREAD_ROWS: rows / 8, BLOCKS: blocks } };
+}
