@@ -9,6 +9,8 @@ interface Jx {
   readonly ref: Jx;
   dispose(): void;
   data(): Promise<Float32Array>;
+  /** Submits what is still to be computed for it, without waiting. Consumes it. */
+  gpuBufferSync(): unknown;
   add(other: Jx | number): Jx;
   mul(other: Jx | number): Jx;
   reshape(shape: readonly number[]): Jx;
@@ -97,6 +99,8 @@ function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): Peer
         for (const x of last) x.dispose();
         const out = compiled(...given.map((x) => x.ref));
         last = Array.isArray(out) ? out : [out];
+        // It is lazy: what is disposed before it was submitted is never computed.
+        for (const x of last) x.ref.gpuBufferSync();
       }
       await jax.blockUntilReady(last);
     },
