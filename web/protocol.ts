@@ -16,8 +16,8 @@ export interface Picture {
   readonly file: Blob;
 }
 
-/** "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier": a judge. */
-export type EntryKind = "model" | "overlay" | "classifier";
+/** "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier": a judge; "unfinished": a download that was cut off. */
+export type EntryKind = "model" | "overlay" | "classifier" | "unfinished";
 
 /** Something that can be loaded. */
 export interface Entry {
@@ -35,6 +35,8 @@ export interface Entry {
   /** Bytes of it that this browser keeps. */
   readonly keptBytes: number;
   readonly files: number;
+  /** Of an unfinished download: what it is gone on with. */
+  readonly download?: { readonly url: string; readonly sha256: string };
 }
 
 /** Which weights to compute with. */

@@ -52,7 +52,8 @@ async function answer(roots: Roots, request: IncomingMessage, response: ServerRe
   const etag = `"${size.toString(36)}-${Math.trunc(mtimeMs).toString(36)}"`;
   const headers = { ...HEADERS, "content-type": TYPES[extname(file).toLowerCase()] ?? "application/octet-stream", etag };
   if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
-  const range = rangeOf(request.headers.range, size);
+  const condition = request.headers["if-range"];
+  const range = condition === undefined || condition === etag ? rangeOf(request.headers.range, size) : undefined;
   if (range === "bad") return refuse(response, 416, { "content-range": `bytes */${size}` });
   const [start, end] = range ?? [0, size - 1];
   response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1, ...(range && { "content-range": `bytes ${start}-${end}/${size}` }) });

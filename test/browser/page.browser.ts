@@ -1,12 +1,11 @@
 /** The page in a real browser, from the first look to a lost GPU. One page for most of it, as a visitor would go through it. */
-import { readFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import type { Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decodePng, readPngTexts } from "../../engine/formats/png.ts";
 import { loadStableDiffusion, openDevice } from "../../engine/index.ts";
-import { TestBrowser, type Visit, dropFile, linkBytes, linkText, textOf, waitForText } from "./support.ts";
+import { TestBrowser, type Visit, linkBytes, linkText, textOf, waitForText } from "./support.ts";
 
 const PICTURE = { prompt: "a picture of a church", steps: 4, seed: 7, guidance: 7.5 } as const;
 const SHORT_ATTACK = { tokens: 2, iterations: 3, maxTimesteps: 3, steps: 2 } as const;
@@ -149,41 +148,6 @@ test("a lost GPU is said, and the attack goes on from its log", async () => {
   await page.click("#attack [data-resume]");
   await status("attack", /^Done in/);
   assert.equal(await logIds(), judged);
-});
-
-test("dropped files: a damaged one is refused by name, a good one can be chosen, kept and deleted", async () => {
-  await page.click("#tab-models");
-  await waitForText(page, "#models [data-storage]", /keeps/);
-  const good = readFileSync("assets/emoji/unlearned/uce-like-church/unet.safetensors");
-  await dropFile(page, "#models [data-drop]", "broken.safetensors", good.subarray(0, 5000));
-  assert.match(await waitForText(page, "#models [data-problem]", /broken/), /A file cannot be used.*broken\.safetensors.*(truncated|corrupt)/s);
-  await dropFile(page, "#models [data-drop]", "notes.txt", new TextEncoder().encode("hello"));
-  await waitForText(page, "#models [data-problem]", /notes\.txt: holds nothing that can be loaded/);
-  await dropFile(page, "#models [data-drop]", "erased.safetensors", good);
-  await status("models", /erased\.safetensors: a UNet/);
-  assert.ok((await page.$$eval("#generate [name=overlay] option", (all) => all.map((o) => o.textContent))).includes("erased.safetensors (dropped)"));
-  await page.click('[aria-label="Keep erased.safetensors"]');
-  await status("models", /is kept in this browser/);
-  await page.click('[aria-label="Check erased.safetensors"]');
-  await status("models", /1 file is unchanged/);
-  await page.click('[aria-label="Delete erased.safetensors"]');
-  await status("models", /gone/);
-});
-
-test("a model by its address: a wrong checksum is refused, a folder is fetched whole, listed after a reload, and checked", async () => {
-  const file = `${browser.origin}/assets/emoji/unlearned/uce-like-fish/unet.safetensors`;
-  await page.fill("#models [name=url]", file);
-  await page.fill("#models [name=sha256]", "0".repeat(64));
-  await page.click("#download-form [type=submit]");
-  await waitForText(page, "#models [data-problem]", /expected 0{64}: the file is damaged or another one, and was not kept/);
-  await page.fill("#models [name=url]", `${browser.origin}/assets/emoji`);
-  await page.fill("#models [name=sha256]", "");
-  await page.click("#download-form [type=submit]");
-  await status("models", /emoji is here: folder in diffusers layout/);
-  await page.reload();
-  await waitForText(page, "#models [data-list]", /kept in this browser/);
-  await page.click('#models tr:has-text("kept in this browser") [aria-label="Check emoji"]');
-  await status("models", /1[0-9] files are unchanged/);
 });
 
 test("verify: every reference output of the bundled model is within tolerance", async () => {

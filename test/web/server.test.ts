@@ -65,6 +65,7 @@ test("byte ranges, HEAD, and unchanged files", async () => {
   const head = await ask(file, {}, "HEAD");
   assert.equal([head.status, head.body, head.headers["content-length"]], [200, "", "10"]);
   assert.is((await ask(file, { "if-none-match": head.headers.etag! })).status, 304);
+  assert.equal([await ask(file, { range: "bytes=2-4", "if-range": head.headers.etag! }), await ask(file, { range: "bytes=2-4", "if-range": '"another"' })].map((r) => [r.status, r.body]), [[206, "234"], [200, "0123456789"]]);
   assert.is((await ask(file, {}, "POST")).status, 405);
 });
 

@@ -6,7 +6,7 @@ import type { Engine } from "./engine.ts";
 import { formatBytes } from "./format.ts";
 import { Panel } from "./panel.ts";
 
-const KINDS: Readonly<Record<Entry["kind"], string>> = { model: "model", overlay: "weights", classifier: "judge" };
+const KINDS: Readonly<Record<Entry["kind"], string>> = { model: "model", overlay: "weights", classifier: "judge", unfinished: "unfinished" };
 
 /** The Models tab: what can be loaded, what is kept, and how more comes in. */
 export class ModelsTab {
@@ -24,7 +24,7 @@ export class ModelsTab {
     const form = find<HTMLFormElement>(root, "form");
     form.onsubmit = (event) => {
       event.preventDefault();
-      if (!this.panel.busy) void this.download(form);
+      if (!this.panel.busy) void this.download({ url: field(form, "url").value.trim(), sha256: field(form, "sha256").value.trim() });
     };
     catalog.onChange(() => this.list());
   }
@@ -46,11 +46,10 @@ export class ModelsTab {
     this.panel.status(`${entries.map((e) => `${e.name}: ${e.detail}`).join("; ")}. Choose it under Generate or Attack.`);
   }
 
-  private async download(form: HTMLFormElement): Promise<void> {
+  private async download(args: { readonly url: string; readonly sha256: string }): Promise<void> {
     await navigator.storage?.persist?.(); // asks the browser not to throw away what took so long to fetch
-    const args = { url: field(form, "url").value, sha256: field(form, "sha256").value };
     this.panel.status("asking the server ...");
-    const entry = await this.panel.run(this.engine.start("download", args, ({ text, done }) => this.panel.status(text, done)), "Cancelled; nothing of it was kept.");
+    const entry = await this.panel.run(this.engine.start("download", args, ({ text, done }) => this.panel.status(text, done)), "Cancelled; what has come is kept and can be gone on with.");
     await this.afterChange(entry && `${entry.name} is here: ${entry.detail}`);
   }
 
@@ -64,7 +63,8 @@ export class ModelsTab {
     const made = table("Models", ["name", "kind", "size", "where", ""], new Set([2]));
     for (const entry of this.catalog.entries) {
       const where = { bundled: entry.keptBytes > 0 ? `bundled; ${formatBytes(entry.keptBytes)} kept here` : "bundled", stored: "kept in this browser", dropped: "dropped, until the page is closed" }[entry.origin];
-      made.add([el("span", {}, entry.name, el("small", {}, entry.detail)), KINDS[entry.kind], formatBytes(entry.bytes), where, this.buttons(entry)]);
+      const size = entry.download ? `${formatBytes(entry.keptBytes)}${entry.bytes > 0 ? ` of ${formatBytes(entry.bytes)}` : ""}` : formatBytes(entry.bytes);
+      made.add([el("span", {}, entry.name, el("small", {}, entry.detail)), KINDS[entry.kind], size, where, this.buttons(entry)]);
     }
     find(this.root, "[data-list]").replaceChildren(made.element);
   }
@@ -78,8 +78,9 @@ export class ModelsTab {
       return made;
     };
     const kept = entry.origin === "stored" || entry.keptBytes > 0;
+    const { download } = entry;
     return el("span", { class: "actions" },
-      button("Check", async () => {
+      download ? button("Go on", () => this.download(download)) : button("Check", async () => {
         const text = await this.panel.run(this.engine.start("check", { id: entry.id }, (p) => this.panel.status(p.text, p.done)));
         await this.afterChange(text && `${entry.name}: ${text}`);
       }),

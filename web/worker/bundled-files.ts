@@ -91,12 +91,19 @@ export class BundledFiles implements FileSystem {
     return blob;
   }
 
-  private async load(path: string): Promise<Blob> {
+  /** One tab of the page fetches a file, the others wait for it. */
+  private load(path: string): Promise<Blob> {
+    const work = (): Promise<Blob> => this.fetch(path);
+    return navigator.locks ? navigator.locks.request(`lethe-bundled ${path}`, work) : work();
+  }
+
+  private async fetch(path: string): Promise<Blob> {
     const expected = this.require(path);
     const kept = await this.store.read(path);
     if (kept?.size === expected.bytes && (await sha256Blob(kept)) === expected.sha256) return kept;
-    this.onProgress({ text: `fetching ${path}` });
-    await download(`assets/${path.split("/").map(encodeURIComponent).join("/")}`, this.store, path, { expected, onBytes: (done) => this.onProgress({ text: `fetching ${path}`, done: done / expected.bytes }) });
+    const onNote = (text: string): void => this.onProgress({ text: `${path}: ${text}` });
+    onNote("fetching");
+    await download(`assets/${path.split("/").map(encodeURIComponent).join("/")}`, this.store, path, { expected, onNote, onBytes: (done) => this.onProgress({ text: `fetching ${path}`, done: done / expected.bytes }) });
     return (await this.store.read(path))!;
   }
 

@@ -1,13 +1,13 @@
 /** What can be loaded: what comes with the page, what this browser keeps, and what was dropped on the page. */
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.ts";
-import type { Entry, Progress } from "../protocol.ts";
+import type { Entry } from "../protocol.ts";
 import { BundledFiles } from "./bundled-files.ts";
-import { download, receive } from "./download.ts";
+import { copyInto } from "./download.ts";
 import { type Found, findEntries } from "./recognise.ts";
-import { planRemote } from "./remote-model.ts";
 import { sha256Blob } from "./sha256.ts";
 import { type Store, openStore } from "./store.ts";
+import { type Unfinished, type Work, downloadModel, forget, removeFolder, unfinishedDownloads } from "./unfinished.ts";
 
 /** The record of something kept, beside its files. */
 interface Manifest {
@@ -15,11 +15,6 @@ interface Manifest {
   readonly entry: Found;
   readonly source: string;
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
-}
-
-export interface Work {
-  readonly signal: AbortSignal;
-  readonly news: (progress: Progress) => void;
 }
 
 const RECORD = "manifest.json";
@@ -67,7 +62,7 @@ export class Library {
 
   async entries(): Promise<Entry[]> {
     const bundled = await Promise.all(this.bundled.entries.map(async (found) => this.entryOf(found, "bundled", this.bundled.paths(found.id), await this.bundled.keptBytes(found.id))));
-    return [...bundled, ...this.entriesById.values()];
+    return [...bundled, ...this.entriesById.values(), ...(await unfinishedDownloads(this.store)).map(unfinishedEntry)];
   }
 
   /** @throws FormatError for an id that is not there (any more) */
@@ -97,25 +92,18 @@ export class Library {
     }
   }
 
-  /** Fetches a model and keeps it: a file, or a folder in diffusers layout. @param sha256 of a single file, or empty */
-  async download(url: string, sha256: string, { signal, news }: Work): Promise<Entry> {
-    const { name, files } = await planRemote(url, signal);
-    const id = await this.freshId(name);
-    const total = files.reduce((sum, f) => sum + (f.bytes ?? 0), 0);
-    let before = 0;
-    const hashes: Record<string, { bytes: number; sha256: string }> = {};
+  /**
+   * Fetches a model and keeps it: a file, or a folder in diffusers layout. What came of one that is cut off is kept, and gone on with.
+   * @param sha256 of a single file, or empty
+   */
+  async download(url: string, sha256: string, work: Work): Promise<Entry> {
+    const { id, files } = await downloadModel(this.store, url, sha256, (name) => this.freshId(name), work);
     try {
-      for (const file of files) {
-        hashes[file.path] = await download(file.url, this.store, `${id}/${file.path}`, {
-          signal,
-          expected: { bytes: file.bytes, ...(files.length === 1 && sha256 !== "" && { sha256 }) },
-          onBytes: (done) => news({ text: `${file.path}: ${megabytes(done)}${file.bytes ? ` of ${megabytes(file.bytes)}` : ""}`, ...(total > 0 && { done: (before + done) / total }) }),
-        });
-        before += file.bytes ?? 0;
-      }
-      return await this.keepFiles(id, url, hashes);
+      const entry = await this.keepFiles(id, url, files);
+      await forget(this.store, id);
+      return entry;
     } catch (error) {
-      for (const path of Object.keys(hashes)) await this.store.remove(`${id}/${path}`);
+      await this.remove(`stored/${id}`); // complete, and nothing that can be loaded
       throw error;
     }
   }
@@ -127,11 +115,16 @@ export class Library {
     const fresh = await this.freshId(entry.name);
     const hashes: Record<string, { bytes: number; sha256: string }> = {};
     let before = 0;
-    for (const path of paths) {
-      const blob = this.blobs.get(path)!;
-      const name = path === id ? path.slice(path.lastIndexOf("/") + 1) : path.slice(id.length + 1);
-      hashes[name] = await receive(name, blob.stream(), this.store, `${fresh}/${name}`, { signal, expected: { bytes: blob.size }, onBytes: (done) => news({ text: `keeping ${name}`, done: (before + done) / entry.bytes }) });
-      before += blob.size;
+    try {
+      for (const path of paths) {
+        const blob = this.blobs.get(path)!;
+        const name = path === id ? path.slice(path.lastIndexOf("/") + 1) : path.slice(id.length + 1);
+        hashes[name] = await copyInto(this.store, `${fresh}/${name}`, blob.stream(), { signal, onBytes: (done) => news({ text: `keeping ${name}`, done: (before + done) / entry.bytes }) });
+        before += blob.size;
+      }
+    } catch (error) {
+      await removeFolder(this.store, fresh);
+      throw error;
     }
     const kept = await this.keepFiles(fresh, `dropped ${entry.name}`, hashes);
     await this.remove(id);
@@ -192,7 +185,7 @@ export class Library {
     for (const { path } of this.filesOf(id)) this.blobs.delete(path);
     this.entriesById.delete(id);
     const [origin, folder] = id.split("/");
-    if (origin === "stored") for (const name of await this.store.names()) if (name.startsWith(`${folder}/`)) await this.store.remove(name);
+    if (origin === "stored") await removeFolder(this.store, folder!);
   }
 
   /** Size and SHA-256 of a file, computed where it is not known. */
@@ -218,6 +211,7 @@ export class Library {
   }
 }
 
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+/** A download that was cut off, as an entry that can be gone on with or deleted. */
+function unfinishedEntry({ id, url, sha256, keptBytes, bytes, files }: Unfinished): Entry {
+  return { id: `stored/${id}`, name: id, kind: "unfinished", part: "unet", detail: `from ${url}`, origin: "stored", bytes, keptBytes, files, download: { url, sha256 } };
 }

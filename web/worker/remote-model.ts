@@ -2,12 +2,13 @@ import { findWeights, readDiffusersFolder } from "../../engine/formats/diffusers
 import { FormatError } from "../../engine/formats/errors.ts";
 import { asObject, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
 import { httpFiles } from "../../engine/formats/http-files.ts";
+import { type Version, versionOf } from "./download.ts";
 
 export interface RemoteFile {
   readonly path: string;
   readonly url: string;
-  /** As the server says; undefined where it does not. */
-  readonly bytes: number | undefined;
+  /** As far as the server says. */
+  readonly version: Version;
 }
 
 const NEEDED = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
@@ -22,7 +23,7 @@ export async function planRemote(url: string, signal: AbortSignal): Promise<{ na
   if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
   const segments = parsed.pathname.split("/").filter(Boolean);
   const last = decodeURIComponent(segments.at(-1) ?? "");
-  if (/\.(safetensors|ckpt|pt|pth|bin)$/i.test(last)) return { name: last, files: [{ path: last, url: parsed.href, bytes: await sizeOf(parsed.href, signal) }] };
+  if (/\.(safetensors|ckpt|pt|pth|bin)$/i.test(last)) return { name: last, files: [{ path: last, url: parsed.href, version: await askVersion(parsed.href, signal) }] };
   const base = parsed.href.replace(/\/?(model_index\.json)?$/, "/");
   const files = httpFiles(base);
   const index = await readDiffusersFolder(files, "");
@@ -37,19 +38,18 @@ export async function planRemote(url: string, signal: AbortSignal): Promise<{ na
     const shards = asObject(weights, asObject(weights, parseJson(weights, await readTextFile(files, weights)))["weight_map"]);
     paths.push(...new Set(Object.values(shards).map((shard) => `${component}/${String(shard)}`)));
   }
-  const found = await Promise.all(paths.map(async (path) => ({ path, url: base + path, bytes: await sizeOf(base + path, signal) })));
+  const found = await Promise.all(paths.map(async (path) => ({ path, url: base + path, version: await askVersion(base + path, signal) })));
   // A hub's address ends in .../org/name/resolve/main/
   const name = segments.filter((s) => !["resolve", "main", "model_index.json"].includes(s)).at(-1) ?? parsed.hostname;
   return { name: decodeURIComponent(name), files: found };
 }
 
-async function sizeOf(url: string, signal: AbortSignal): Promise<number | undefined> {
+async function askVersion(url: string, signal: AbortSignal): Promise<Version> {
   try {
-    const response = await fetch(url, { method: "HEAD", signal, credentials: "omit", referrerPolicy: "no-referrer" });
-    const length = response.headers.get("content-encoding") === null ? Number(response.headers.get("content-length") ?? NaN) : NaN;
-    return response.ok && Number.isSafeInteger(length) ? length : undefined;
+    const response = await fetch(url, { method: "HEAD", signal, credentials: "omit", referrerPolicy: "no-referrer", cache: "no-store" });
+    return response.ok ? versionOf(response) : {};
   } catch (error) {
     if (signal.aborted) throw error;
-    return undefined; // the request for the file itself will say what is wrong
+    return {}; // the request for the file itself will say what is wrong
   }
 }

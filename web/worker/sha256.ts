@@ -69,14 +69,20 @@ export class Sha256 {
   }
 }
 
-/** SHA-256 of a blob, read in pieces. @param onBytes told how many have been read */
-export async function sha256Blob(blob: Blob, onBytes: (done: number) => void = () => undefined, signal?: AbortSignal): Promise<string> {
+/** SHA-256 of a blob, read in pieces. @param onBytes told how many have been read @throws AbortError */
+export async function sha256Blob(blob: Blob, onBytes?: (done: number) => void, signal?: AbortSignal): Promise<string> {
   const hash = new Sha256();
+  await hashBlob(hash, blob, onBytes, signal);
+  return hash.digest();
+}
+
+/** Adds a blob to a hash, piece by piece. @throws AbortError */
+export async function hashBlob(hash: Sha256, blob: Blob, onBytes: (done: number) => void = () => undefined, signal?: AbortSignal): Promise<void> {
   const reader = blob.stream().getReader();
   for (let done = 0; ; ) {
     signal?.throwIfAborted();
     const piece = await reader.read();
-    if (piece.done) return hash.digest();
+    if (piece.done) return;
     hash.update(piece.value);
     onBytes((done += piece.value.length));
   }

@@ -1,5 +1,7 @@
 /** What the page keeps in this browser: files in the origin's private file system (OPFS), or in memory where a browser offers none. */
 
+import { FormatError } from "../../engine/formats/errors.ts";
+
 /** A flat folder of named files. */
 export interface Store {
   /** Whether files outlive the page. */
@@ -8,16 +10,21 @@ export interface Store {
   read(name: string): Promise<Blob | undefined>;
   /** Writes a file whole or not at all. @throws what the browser throws, e.g. QuotaExceededError */
   write(name: string, content: Uint8Array<ArrayBuffer> | string): Promise<void>;
-  /** A file written piece by piece; it is there after `close` and not before. */
-  writer(name: string): Promise<StoreWriter>;
+  /** A file to be written at its end, piece by piece; what has been written stays, whatever happens after. @throws FormatError if another tab writes it */
+  append(name: string): Promise<Appender>;
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
 }
 
-export interface StoreWriter {
+/** A file open for writing at its end. */
+export interface Appender {
+  /** Bytes that are there. */
+  readonly size: number;
+  /** @throws QuotaExceededError if there is no room; what fitted has been written */
   write(piece: Uint8Array<ArrayBuffer>): Promise<void>;
-  close(): Promise<void>;
-  abort(): Promise<void>;
+  /** Empties the file. */
+  restart(): void;
+  close(): void;
 }
 
 /** A folder of the page's by name. Names of files may be any text. */
@@ -44,19 +51,20 @@ function opfsStore(folder: FileSystemDirectoryHandle): Store {
       }
     },
     async write(name, content) {
-      const writer = await store.writer(name);
+      const handle = await folder.getFileHandle(encodeURIComponent(name), { create: true });
+      const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+      if (!("createWritable" in FileSystemFileHandle.prototype)) return writeInPlace(name, handle, bytes); // Safari before 26
+      // Writes beside the file and takes its place at the end.
+      const stream = await handle.createWritable();
       try {
-        await writer.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
-        await writer.close();
+        await stream.write(bytes);
+        await stream.close();
       } catch (error) {
-        await writer.abort();
+        await stream.abort().catch(() => undefined);
         throw error;
       }
     },
-    async writer(name) {
-      const handle = await folder.getFileHandle(encodeURIComponent(name), { create: true });
-      return "createWritable" in FileSystemFileHandle.prototype ? streamWriter(handle) : syncWriter(folder, handle as SyncHandle);
-    },
+    append: async (name) => appender(name, await folder.getFileHandle(encodeURIComponent(name), { create: true })),
     async remove(name) {
       await folder.removeEntry(encodeURIComponent(name)).catch((error: unknown) => {
         if (!isNotFound(error)) throw error;
@@ -71,52 +79,64 @@ function opfsStore(folder: FileSystemDirectoryHandle): Store {
   return store;
 }
 
-/** Writes beside the file and takes its place at the end. */
-async function streamWriter(handle: FileSystemFileHandle): Promise<StoreWriter> {
-  const stream = await handle.createWritable();
-  return { write: (piece) => stream.write(piece), close: () => stream.close(), abort: () => stream.abort().catch(() => undefined) };
-}
-
 /** A file as Workers alone see it; TypeScript's types are the page's. */
 interface SyncHandle extends FileSystemFileHandle {
-  createSyncAccessHandle(): Promise<{ truncate(size: number): void; write(data: Uint8Array, options: { readonly at: number }): number; flush(): void; close(): void }>;
+  createSyncAccessHandle(): Promise<{ getSize(): number; truncate(size: number): void; write(data: Uint8Array, options: { readonly at: number }): number; flush(): void; close(): void }>;
 }
 
-/** For browsers without the above (Safari before 26): a Worker may write in place. */
-async function syncWriter(folder: FileSystemDirectoryHandle, handle: SyncHandle): Promise<StoreWriter> {
-  const access = await handle.createSyncAccessHandle();
-  access.truncate(0);
-  let at = 0;
-  const close = (): Promise<void> => {
-    access.flush();
-    access.close();
-    return Promise.resolve();
-  };
+/** Writes in place, which Workers may: a checkpoint of gigabytes would be copied at every opening by the other way of writing. */
+async function appender(name: string, handle: FileSystemFileHandle): Promise<Appender> {
+  const access = await (handle as SyncHandle).createSyncAccessHandle().catch((error: unknown) => {
+    if (error instanceof DOMException && error.name === "NoModificationAllowedError") throw new FormatError(name, "is being written by another tab of this page: wait for it, or cancel it there", { cause: error });
+    throw error;
+  });
+  let size = access.getSize();
   return {
-    write(piece) {
-      at += access.write(piece, { at });
-      return Promise.resolve();
+    get size() {
+      return size;
     },
-    close,
-    async abort() {
+    write(piece) {
+      const written = access.write(piece, { at: size });
+      size += written;
+      return written === piece.length ? Promise.resolve() : Promise.reject(new DOMException(`${name}: ${written} of ${piece.length} bytes found room`, "QuotaExceededError"));
+    },
+    restart() {
+      access.truncate((size = 0));
+    },
+    close() {
+      access.flush();
       access.close();
-      await folder.removeEntry(handle.name).catch(() => undefined); // an unfinished file is of no use to anybody
     },
   };
 }
 
-function memoryStore(): Store {
+async function writeInPlace(name: string, handle: FileSystemFileHandle, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  const file = await appender(name, handle);
+  try {
+    file.restart();
+    await file.write(bytes);
+  } finally {
+    file.close();
+  }
+}
+
+/** Files in memory. */
+export function memoryStore(): Store {
   const files = new Map<string, Blob>();
   return {
     lasting: false,
     read: (name) => Promise.resolve(files.get(name)),
     write: (name, content) => Promise.resolve(void files.set(name, new Blob([content]))),
-    writer(name) {
-      const pieces: Uint8Array<ArrayBuffer>[] = [];
+    append(name) {
+      let file = files.get(name) ?? new Blob([]);
+      const set = (blob: Blob): void => void files.set(name, (file = blob));
       return Promise.resolve({
-        write: (piece: Uint8Array<ArrayBuffer>) => Promise.resolve(void pieces.push(piece)),
-        close: () => Promise.resolve(void files.set(name, new Blob(pieces))),
-        abort: () => Promise.resolve(),
+        get size() {
+          return file.size;
+        },
+        write: (piece: Uint8Array<ArrayBuffer>) => Promise.resolve(set(new Blob([file, piece]))),
+        restart: () => set(new Blob([])),
+        close: () => undefined,
       });
     },
     remove: (name) => Promise.resolve(void files.delete(name)),
