@@ -47,13 +47,16 @@ export class TestBrowser {
     return new TestBrowser(browser, server, `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
   }
 
-  /** A page with storage of its own. @param workerPrefix script that its Worker runs first */
+  /**
+   * A page with storage of its own.
+   * @param workerPrefix script that its Worker runs first; with one, Chromium takes the Worker for one from another network and lets it reach no other local server
+   */
   async visit(path: string, workerPrefix = CATCH_DEVICE): Promise<Visit> {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
     const requests: string[] = [];
     const errors: string[] = [];
     context.on("request", (request) => void requests.push(request.url()));
-    await this.patchWorker(context, workerPrefix);
+    if (workerPrefix !== "") await this.patchWorker(context, workerPrefix);
     const page = await context.newPage();
     page.setDefaultTimeout(120_000);
     page.on("pageerror", (error) => void errors.push(String(error)));
