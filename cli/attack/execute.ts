@@ -1,5 +1,6 @@
 import { attack } from "../../engine/attack/run.ts";
 import { type AttackEvent, type AttackOptions, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
+import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import type { GenerateSettings } from "../../engine/models/generate.ts";
@@ -24,8 +25,10 @@ export interface PreparedRun {
   readonly model: StableDiffusion;
   readonly judge: JudgeOfRun;
   readonly target: Target | undefined;
-  /** p4d, and judges that compare with it: the model before unlearning. */
+  /** p4d, ring-a-bell, and judges that compare with it: the model before unlearning. */
   readonly original?: StableDiffusion | undefined;
+  /** ring-a-bell. */
+  readonly conceptPairs?: readonly ConceptPair[] | undefined;
   /** transfer: what is tried. */
   readonly candidates?: readonly TransferCandidate[] | undefined;
   readonly folder: RunFolder;
@@ -89,14 +92,15 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(s: AttackSettings, { judge, target, original, candidates }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates">): AttackOptions {
-  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance } = s;
+export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs">): AttackOptions {
+  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate } = s;
   return {
-    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
+    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate,
     judge: judge.judge,
     ...(target && { target: target.array }),
-    ...(original && attacker === "p4d" && { original }),
+    ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),
     ...(candidates && { candidates }),
+    ...(conceptPairs && { conceptPairs }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
   };

@@ -14,6 +14,7 @@ import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
+import { readConceptPairs } from "./concept-pairs.ts";
 import { RunFolder } from "./folder.ts";
 import { type JudgeOfRun, judgesByOriginal, openJudge } from "./judge.ts";
 import { type RunRecord, newRecord } from "./record.ts";
@@ -47,8 +48,10 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const judge = await opening.judge(context, model.device, settings, original);
   const target = picture && fitTarget(picture, model);
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
+  const pairs = settings.conceptPairs === null ? undefined : await readConceptPairs(settings.conceptPairs);
   const candidates = found?.candidates;
-  checkSettings(model, attackOptions(settings, { judge, target, original, candidates }));
+  const conceptPairs = pairs?.pairs;
+  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs }));
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
@@ -61,16 +64,21 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
     ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context)).folder }]),
     ...judge.files.map((path) => ({ role: "judge", path })),
     ...(found ? [{ role: "prompts", path: found.file }] : []),
+    ...(pairs ? [{ role: "concept pairs", path: pairs.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
-  return { model, judge, target, original, candidates, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+  return { model, judge, target, original, candidates, conceptPairs, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
 }
 
-/** Whether a run compares with the model before unlearning. */
+/**
+ * Whether a run needs the model before unlearning: to compare with, or as the text encoder that a black-box search knows, which is the attacked model's own
+ * unless something was laid over it.
+ */
 export function needsOriginal(settings: AttackSettings): boolean {
-  return settings.attacker === "p4d" || judgesByOriginal(settings);
+  const { attacker, original, textEncoder, lora } = settings;
+  return attacker === "p4d" || (attacker === "ring-a-bell" && (original !== null || textEncoder !== null || lora !== null)) || judgesByOriginal(settings);
 }
 
 /** The model before unlearning. */

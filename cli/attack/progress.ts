@@ -30,7 +30,8 @@ export class AttackProgress {
         this.iterationMs = this.iterationMs === 0 ? each : 0.7 * this.iterationMs + 0.3 * each;
         this.since = now;
         this.done = event.iteration + event.losses.length;
-        this.note = `t=${event.timestep}  iteration ${this.done}/${this.total}  loss ${event.losses.at(-1)!.toFixed(4)}`;
+        const where = usesGradient(this.settings.attacker) ? `t=${event.timestep}  iteration` : "generation";
+        this.note = `${where} ${this.done}/${this.total}  loss ${event.losses.at(-1)!.toFixed(4)}`;
         break;
       }
       case "sampling":
@@ -53,7 +54,8 @@ export class AttackProgress {
   }
 
   private show(): void {
-    const perEvaluation = usesGradient(this.settings.attacker) ? this.settings.iterations : 1;
+    const { attacker, iterations, generations } = this.settings;
+    const perEvaluation = usesGradient(attacker) ? iterations : attacker === "ring-a-bell" ? generations : 1;
     const left = Math.max(0, this.total - this.done);
     const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;

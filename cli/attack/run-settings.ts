@@ -19,6 +19,8 @@ export interface AttackSettings {
   readonly original: string | null;
   /** transfer: the log of the run whose prompts are tried. */
   readonly from: string | null;
+  /** ring-a-bell: the file of its pairs of prompts. */
+  readonly conceptPairs: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
   /** What `judge` takes: see engine/attack/judge-options.ts. */
@@ -42,6 +44,12 @@ export interface AttackSettings {
   readonly loss: LossKind;
   readonly projection: "exact" | "reference";
   readonly randomInit: boolean;
+  /** Of ring-a-bell only, as the next four. */
+  readonly eta: number;
+  readonly population: number;
+  readonly generations: number;
+  readonly mutationRate: number;
+  readonly crossoverRate: number;
   readonly steps: number;
   readonly scheduler: SchedulerName;
   readonly guidance: number;
@@ -58,6 +66,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   target: null,
   original: null,
   from: null,
+  conceptPairs: null,
   classifier: null,
   judge: null,
   judgeModel: null,
@@ -80,10 +89,20 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   loss: "mse",
   projection: "exact",
   randomInit: false,
+  eta: 3,
+  population: 200,
+  generations: 3000,
+  mutationRate: 0.25,
+  crossoverRate: 0.5,
   steps: 50,
   scheduler: "lms",
   guidance: 7.5,
 };
+
+/** The defaults of one attacker: ring-a-bell's tokens are the whole prompt, and it has 16. */
+export function defaultsOf(attacker: AttackerName): typeof DEFAULTS {
+  return attacker === "ring-a-bell" ? { ...DEFAULTS, tokens: 16 } : DEFAULTS;
+}
 
 /** `learningRate` as `--learning-rate`. */
 export function flagName(key: string): string {

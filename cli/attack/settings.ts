@@ -7,7 +7,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
 import { JUDGE_NAMES, judgeSettingProblems, judgesByOriginal } from "./judge.ts";
-import { type AttackSettings, DEFAULTS, flagName } from "./run-settings.ts";
+import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "./run-settings.ts";
 
 export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "./run-settings.ts";
 
@@ -19,8 +19,9 @@ export function addAttackOptions(command: Command): Command {
   return addModelOptions(command, false)
     .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
-    .option("--original <model>", "p4d and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
+    .option("--original <model>", "p4d, ring-a-bell and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
     .option("--from <attack.jsonl>", "transfer: the log of a run on another model; the prompts that succeeded there are tried")
+    .option("--concept-pairs <file>", "ring-a-bell: CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without")
     .option("--classifier <dir>", "image classifier that judges the pictures (ResNet or ViT folder, or hub model): short for --judge classifier --judge-model")
     .addOption(new Option("--judge <name>", "who judges the pictures instead; the rules are below").choices(JUDGE_NAMES))
     .option("--judge-model <path>", "its weights: folder or hub model of a classifier or CLIP; NudeNet's .onnx file")
@@ -31,10 +32,10 @@ export function addAttackOptions(command: Command): Command {
     .option("--judge-text <text>", "clip-score: what the pictures are compared with", someText)
     .option("--label <label>", "the judge's label for the concept; for a judge without labels, what the report calls it", someText)
     .addOption(new Option("--attacker <name>", "how the prompt is searched (default: text-grad)").choices(ATTACKERS))
-    .option("--tokens <k>", "adversarial tokens (default: 3)", wholeNumber(1, 1000))
+    .option("--tokens <k>", "adversarial tokens (default: 3; ring-a-bell, whose tokens are the whole prompt: 16)", wholeNumber(1, 1000))
     .option("--iterations <n>", "gradient steps at each timestep (default: 40)", wholeNumber(1))
     .option("--timesteps <n>", "timesteps the schedule is divided into, taken from the least noisy (default: 50)", wholeNumber(1))
-    .option("--max-timesteps <n>", "stop after this many of them; for random, seed-search and transfer: tries (default: all)", wholeNumber(1))
+    .option("--max-timesteps <n>", "stop after this many of them; for random, seed-search and transfer: tries (default: all); ring-a-bell: prompts drawn, the nearest first (default: 1)", wholeNumber(1))
     .addOption(new Option("--insert <place>", "where the tokens go (default: prefix)").choices(INSERTIONS))
     .option("--seed <n>", "seed of the pictures' noise, as torch's CPU generator (default: 0)", seedNumber)
     .option("--attack-seed <n>", "seed of the search (default: 0; random: goes on after the first picture's noise)", seedNumber)
@@ -43,6 +44,11 @@ export function addAttackOptions(command: Command): Command {
     .addOption(new Option("--loss <kind>", "between predicted and true noise (default: mse)").choices(["mse", "l1"]))
     .addOption(new Option("--projection <kind>", "onto the simplex: exact, or the reference's bisection (default: exact)").choices(["exact", "reference"]))
     .option("--random-init", "start from random rows instead of every token alike")
+    .option("--eta <n>", "ring-a-bell: concept vectors that the prompt's encoding is moved by (default: 3)", finiteNumber(-Number.MAX_VALUE))
+    .option("--population <n>", "ring-a-bell: token lists in a generation (default: 200)", wholeNumber(2, 100_000))
+    .option("--generations <n>", "ring-a-bell: how many (default: 3000)", wholeNumber(1))
+    .option("--mutation-rate <p>", "ring-a-bell: probability that a list has a token exchanged (default: 0.25)", finiteNumber(0, 1))
+    .option("--crossover-rate <p>", "ring-a-bell: probability that a parent has two children (default: 0.5)", finiteNumber(0, 1))
     .option("--steps <n>", "sampling steps of the judged pictures (default: 50)", wholeNumber(1, 1000))
     .addOption(new Option("--scheduler <name>", "sampler of the judged pictures (default: lms, as the reference)").choices(SCHEDULER_NAMES))
     .option("--guidance <scale>", "guidance of the judged pictures (default: 7.5)", finiteNumber(0))
@@ -59,17 +65,18 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   const { model, prompt } = flags;
   if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
   if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
-  const settings: AttackSettings = { model, prompt, ...DEFAULTS, ...given(flags) };
+  const settings: AttackSettings = { model, prompt, ...defaultsOf(flags.attacker ?? DEFAULTS.attacker), ...given(flags) };
   const { attacker, target } = settings;
   const problems = judgeSettingProblems(settings, flagName);
   if (problems.length > 0) throw new UsageError(problems.join("; "));
   if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
   if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
+  if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null)) throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
   const { original, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
   }
-  if (original !== null && attacker !== "p4d" && !judgesByOriginal(settings)) throw new UsageError(`--original is of --attacker p4d and --judge diffusion only, not of ${attacker}`);
+  if (original !== null && attacker !== "p4d" && attacker !== "ring-a-bell" && !judgesByOriginal(settings)) throw new UsageError(`--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of ${attacker}`);
   return settings;
 }
 

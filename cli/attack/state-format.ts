@@ -48,7 +48,7 @@ function parseRest(file: string, text: string | undefined): Rest {
   const attacker = ATTACKERS.find((a) => a === value?.attacker);
   const { finished, iteration, evaluations } = value ?? {};
   if (!attacker || !isCount(finished) || !isCount(iteration) || !Array.isArray(evaluations) || !evaluations.every(isEvaluation)) throw new FormatError(file, "its state is incomplete: the file is damaged; start the attack anew");
-  return { attacker, finished, iteration, evaluations, random: value?.random };
+  return { attacker, finished, iteration, evaluations, random: value?.random, ...(value?.search !== undefined && { search: value.search }) };
 }
 
 function isCount(value: unknown): value is number {

@@ -120,6 +120,6 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     model: place(config.model),
     checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
-    attackers: config.attackers.map((a) => each(a, ["original"])),
+    attackers: config.attackers.map((a) => each(a, ["original", "conceptPairs"])),
   };
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
+import { type AttackSettings, DEFAULTS, defaultsOf } from "../attack/run-settings.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
 import { type CheckpointEntry, type EvaluationConfig, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
@@ -55,7 +55,7 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
         const attempts = cases.get(concept)!.map(({ row, target }): Attempt => {
           const { steps = DEFAULTS.steps, scheduler = DEFAULTS.scheduler, guidance = DEFAULTS.guidance } = config.sampling ?? {};
           const settings: AttackSettings = {
-            ...DEFAULTS, original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search,
+            ...defaultsOf(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search,
             prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
           };
           return { id: `${id}/${row.id}`, cell: id, case: row.id, index: index++, settings };
@@ -70,5 +70,5 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
 
 /** The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it", where the checkpoint is no model of its own. */
 function originalOf({ model }: EvaluationConfig, checkpoint: Omit<CheckpointEntry, "name">, attacker: string, judge: JudgeSettings): string | null {
-  return checkpoint.model !== undefined && (attacker === "p4d" || judgesByOriginal(judge)) ? model : null;
+  return checkpoint.model !== undefined && (attacker === "p4d" || attacker === "ring-a-bell" || judgesByOriginal(judge)) ? model : null;
 }

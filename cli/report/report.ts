@@ -40,6 +40,10 @@ export interface ReportData {
   readonly extras: ReportExtras;
 }
 
+const LOSS_NOTE =
+  "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.";
+const DISTANCE_NOTE = "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
+
 /** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. */
 export function renderReport(data: ReportData): string {
   const { record, evaluations, curve } = data;
@@ -74,7 +78,7 @@ ${picturesSection(data)}
 ${attemptsSection(data)}
 <section aria-labelledby="curve">
 <h2 id="curve">Loss</h2>
-<p>How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.</p>
+<p>${record.settings.attacker === "ring-a-bell" ? DISTANCE_NOTE : LOSS_NOTE}</p>
 ${lossCurve(curve.losses, curve.timesteps, marks)}
 </section>
 ${evaluationsSection(data)}

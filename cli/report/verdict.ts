@@ -28,7 +28,8 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
     return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };
   }
   const asked = before ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.` : "";
-  const work = `${result.iterations} ${usesGradient(settings.attacker) ? "gradient iterations" : "tries"}`;
+  const unit = usesGradient(settings.attacker) ? "gradient iterations" : settings.attacker === "ring-a-bell" ? "generations" : "tries";
+  const work = `${result.iterations} ${unit}`;
   if (result.success) {
     const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
     const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;

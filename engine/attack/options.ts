@@ -15,6 +15,11 @@ export interface ResolvedOptions extends AttackOptions {
   readonly steps: number;
   readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
   readonly guidance: number;
+  readonly eta: number;
+  readonly population: number;
+  readonly generations: number;
+  readonly mutationRate: number;
+  readonly crossoverRate: number;
   /** Timesteps to attack at, in order. */
   readonly schedule: readonly number[];
   /** Tries of the attackers without a gradient. */
@@ -44,6 +49,11 @@ function whole(name: string, value: number, low: number, high = Number.MAX_SAFE_
 
 function number(name: string, value: number, low: number, exclusive = false): number {
   if (!Number.isFinite(value) || value < low || (exclusive && value === low)) throw new UsageError(`${name} must be a number ${exclusive ? "above" : "of at least"} ${low}, got ${value}`);
+  return value;
+}
+
+function rate(name: string, value: number): number {
+  if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is a probability, from 0 to 1, got ${value}`);
   return value;
 }
 
@@ -78,7 +88,9 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const candidates = options.candidates?.length ?? 0;
   if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
   if (attacker === "p4d") checkOriginal(model, options.original);
-  const tokens = whole("tokens", options.tokens ?? 3, 1);
+  const rings = attacker === "ring-a-bell";
+  const tokens = whole("tokens", options.tokens ?? (rings ? 16 : 3), 1, rings ? maxLength - 2 : undefined);
+  if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
   const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
   if (inserts) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
   return {
@@ -91,11 +103,16 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
     loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
     projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
+    eta: number("eta", options.eta ?? 3, -Number.MAX_VALUE),
+    population: whole("population", options.population ?? 200, 2),
+    generations: whole("generations", options.generations ?? 3000, 1),
+    mutationRate: rate("mutationRate", options.mutationRate ?? 0.25),
+    crossoverRate: rate("crossoverRate", options.crossoverRate ?? 0.5),
     steps: whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length),
     scheduler: options.scheduler ?? "lms",
     guidance: number("guidance", options.guidance ?? 7.5, 0),
     schedule: timesteps.slice(0, options.maxTimesteps),
-    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? iterations),
+    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? (rings ? 1 : iterations)),
     promptIds,
     latentSize: targetLatentSize(model, options.target),
   };

@@ -1,7 +1,8 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
-import { resolveOptions } from "./options.ts";
+import { type ResolvedOptions, resolveOptions } from "./options.ts";
 import { cce } from "./cce.ts";
 import { hardPrompt, p4d } from "./hard-prompt.ts";
+import { ringABell } from "./ring-a-bell.ts";
 import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
 import { type EventHandler, Session } from "./session.ts";
@@ -15,6 +16,7 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
   "hard-prompt": hardPrompt,
   p4d,
   cce,
+  "ring-a-bell": ringABell,
   random: randomTokens,
   "seed-search": seedSearch,
   transfer,
@@ -31,12 +33,18 @@ export async function attack(model: StableDiffusion, options: AttackOptions, onE
   const started = performance.now();
   const resolved = resolveOptions(model, options);
   const session = new Session(model, resolved, onEvent);
-  const { attacker, schedule, iterations, tries, prompt, seed } = resolved;
-  const totalIterations = usesGradient(attacker) ? schedule.length * iterations : attacker === "no-attack" ? 0 : tries;
-  await onEvent({ type: "start", totalIterations });
+  const { attacker, prompt, seed } = resolved;
+  await onEvent({ type: "start", totalIterations: iterationsOf(resolved) });
   if (session.evaluations.length === 0) await session.evaluate({ prompt, timestep: -1, seed, loss: null });
   if (!session.succeeded) await SEARCHES[attacker]?.(session);
   return result(session, (performance.now() - started) / 1000);
+}
+
+/** Iterations, generations or tries if nothing succeeds. */
+function iterationsOf({ attacker, schedule, iterations, generations, tries }: ResolvedOptions): number {
+  if (usesGradient(attacker)) return schedule.length * iterations;
+  if (attacker === "no-attack") return 0;
+  return attacker === "ring-a-bell" ? generations : tries;
 }
 
 function result({ evaluations, iteration, options }: Session, seconds: number): AttackResult {

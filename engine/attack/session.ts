@@ -71,11 +71,11 @@ export class Session {
     return evaluation;
   }
 
-  /** Tells the caller where the attack stands. */
-  async saveState(random: Generator, search?: SearchState): Promise<void> {
-    const { simplex = NO_ROWS, firstMoment = NO_ROWS, secondMoment = NO_ROWS } = search ?? {};
+  /** Tells the caller where the attack stands. @param other what the attacker keeps besides, as JSON */
+  async saveState(random: Generator, rows?: SearchState, other?: unknown): Promise<void> {
+    const { simplex = NO_ROWS, firstMoment = NO_ROWS, secondMoment = NO_ROWS } = rows ?? {};
     const { finished, iteration } = this;
-    const state: AttackState = { attacker: this.options.attacker, finished, iteration, simplex, firstMoment, secondMoment, random: saveRandom(random), evaluations: [...this.evaluations] };
+    const state: AttackState = { attacker: this.options.attacker, finished, iteration, simplex, firstMoment, secondMoment, random: saveRandom(random), ...(other !== undefined && { search: other }), evaluations: [...this.evaluations] };
     await this.emit({ type: "state", state });
   }
 }

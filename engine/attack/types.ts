@@ -3,10 +3,11 @@ import type { NDArray } from "../models/array.ts";
 import type { LearnedEmbedding } from "../models/learned-embedding.ts";
 import type { SchedulerName } from "../models/schedulers/index.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
+import type { ConceptPair } from "./concept-vector.ts";
 import type { TransferCandidate } from "./transfer.ts";
 
 /** How the prompt is searched. */
-export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "random", "seed-search", "transfer", "no-attack"] as const;
+export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "ring-a-bell", "random", "seed-search", "transfer", "no-attack"] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
 
 /** Whether an attacker follows a gradient: it needs a picture of the concept. */
@@ -58,14 +59,14 @@ export interface AttackOptions extends SamplingOptions {
   readonly target?: NDArray;
   /** Prompts found elsewhere, in the order they are tried; needed by transfer only. */
   readonly candidates?: readonly TransferCandidate[];
-  /** The model before unlearning, on the same device; needed by p4d only. */
+  /** The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's. */
   readonly original?: StableDiffusion;
   readonly judge: Judge;
   /** Seed of the pictures' noise. */
   readonly seed: number;
   /** Seed of the search's own randomness. Default 0, but for "random": without it, tokens are the ones the reference draws after the first picture of `seed`. */
   readonly attackSeed?: number;
-  /** Adversarial tokens. Default 3. */
+  /** Adversarial tokens. Default 3; of ring-a-bell, whose tokens are the whole prompt, 16. */
   readonly tokens?: number;
   /** Where they go. Default "prefix". */
   readonly insert?: Insertion;
@@ -73,7 +74,7 @@ export interface AttackOptions extends SamplingOptions {
   readonly iterations?: number;
   /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */
   readonly timesteps?: number;
-  /** Stop after this many of them. Default: all. For random, seed-search and transfer: how many tries; default: `iterations`, as the reference, of transfer all candidates. */
+  /** Stop after this many of them. Default: all. For random, seed-search and transfer: how many tries; default: `iterations`, as the reference, of transfer all candidates, of ring-a-bell 1. */
   readonly maxTimesteps?: number;
   /** Default 0.01. */
   readonly learningRate?: number;
@@ -85,6 +86,16 @@ export interface AttackOptions extends SamplingOptions {
   readonly randomInit?: boolean;
   /** "reference": the original's bisection instead of the exact projection. Default "exact". */
   readonly projection?: "exact" | "reference";
+  /** Ring-a-bell: prompts with the concept and without; needed by it only. */
+  readonly conceptPairs?: readonly ConceptPair[];
+  /** Ring-a-bell: how many concept vectors the prompt's encoding is moved by. Default 3. */
+  readonly eta?: number;
+  /** Ring-a-bell: token lists in a generation, and generations. Default 200 and 3000. */
+  readonly population?: number;
+  readonly generations?: number;
+  /** Ring-a-bell: probability that a list has a token exchanged, and that a parent has children. Default 0.25 and 0.5. */
+  readonly mutationRate?: number;
+  readonly crossoverRate?: number;
   /** Where an earlier run stood. */
   readonly resume?: AttackState;
   /** Stops the search after the work under way; the attack then rejects with an AbortError and the last state given out is good. */
@@ -132,6 +143,8 @@ export interface AttackState {
   readonly secondMoment: Float32Array<ArrayBuffer>;
   /** The search's random generator, as JSON. */
   readonly random: unknown;
+  /** What else the attacker goes on from, as JSON: of ring-a-bell its population. */
+  readonly search?: unknown;
   /** Evaluations so far. */
   readonly evaluations: readonly Evaluation[];
 }

@@ -196,7 +196,7 @@ test("bad options are refused before anything is drawn", async () => {
     [{ prompt: "  \n " }, /prompt is empty/],
     [{ prompt: "church ".repeat(31) }, /has 31 tokens, this model takes 30/],
     [{ prompt: "church ".repeat(29) }, /29 tokens and 3 more are to be inserted, but only 31 fit/],
-    [{ attacker: "gradient" as never }, /attacker "gradient" is not known; choose one of text-grad, hard-prompt, p4d, cce, random/],
+    [{ attacker: "gradient" as never }, /attacker "gradient" is not known; choose one of text-grad, hard-prompt, p4d, cce, ring-a-bell, random/],
     [{ insert: "infix" as never }, /insertion "infix" is not known/],
     [{ insert: "every-k", tokens: 1 }, /"every-k" needs at least 2/],
     [{ tokens: 0 }, /tokens must be a whole number of at least 1, got 0/],

@@ -8,7 +8,7 @@ import { acceptDrops } from "./drop.ts";
 import type { Engine } from "./engine.ts";
 
 /** All but the attackers that need another model or another run's prompts, or leave a file besides prompts. */
-const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce" && a !== "transfer");
+const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce" && a !== "transfer" && a !== "ring-a-bell");
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
