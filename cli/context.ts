@@ -29,7 +29,7 @@ export function addGlobalOptions(program: Command): void {
   program
     .option("--adapter <name>", "use the adapter whose description contains NAME")
     .addOption(new Option("--limits <which>", "create the device with WebGPU's default limits only").choices(["default"]))
-    .addOption(new Option("--weights <precision>", "how weights are stored on the device (default: f32)").choices(["f32", "f16"]))
+    .addOption(new Option("--weights <precision>", "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32)").choices(["f32", "f16"]))
     .addOption(new Option("--math <precision>", "arithmetic: f16 and auto allow half precision where the adapter has it (default: f32)").choices(["f32", "f16", "auto"]))
     .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")

@@ -1,11 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { variantFor } from "../engine/formats/diffusers.ts";
 import type { PredictionType } from "../engine/formats/names/infer.ts";
 import { loadStableDiffusion } from "../engine/models/load.ts";
 import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
 import type { Context } from "./context.ts";
 import { type ModelOptions, parseLora } from "./model-flags.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
-import { type DownloadContext, MODEL_NAMES, resolveModel, resolveWeights } from "./model-source.ts";
+import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
 
 const PREDICTION_TYPES = ["epsilon", "v_prediction"] as const satisfies readonly PredictionType[];
 
@@ -38,6 +39,11 @@ export async function overlayFiles(options: ModelOptions, context: DownloadConte
   return Promise.all(named.map(async ([role, name]) => ({ role, path: await resolveWeights(name, context) })));
 }
 
+/** Which of a model's weight files suit --weights, for `resolveModel`. */
+export function suitedTo({ options }: Context): Wanted {
+  return { variant: variantFor(options.weights) };
+}
+
 /** Shown below the options of commands that take paths. */
 export const PATHS_NOTE = '\nA path that begins with "emoji/" and is not found here is looked up in the bundled model, e.g. emoji/unlearned/esd-x-church/ESDx-church-UNet.pt.';
 
@@ -45,7 +51,7 @@ export const PATHS_NOTE = '\nA path that begins with "emoji/" and is not found h
 export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusion> {
   const device = await context.device(); // first: without an adapter there is no use for gigabytes of weights
   const weights = async (name: string | null | undefined): Promise<string | undefined> => (typeof name === "string" ? resolveWeights(name, context) : undefined);
-  const source = await resolveModel(options.model, context);
+  const source = await resolveModel(options.model, context, suitedTo(context));
   const { lora, ema, predictionType, config } = options;
   return loadStableDiffusion(device, source, {
     unet: await weights(options.unet),
@@ -55,5 +61,6 @@ export async function openModel(context: Context, options: ModelOptions): Promis
     predictionType: predictionType ?? undefined,
     config: typeof config === "string" ? resolvePath(config) : undefined,
     weights: context.options.weights,
+    onNote: (note) => context.say(note),
   });
 }

@@ -3,7 +3,7 @@ import { readBytes } from "../engine/platform/node-files.ts";
 import { assetsFolder, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { type FileWork, type Row, type VerifyResult, verify } from "../engine/verify/index.ts";
 import { createClipTokenizer } from "../tokenizer/index.ts";
-import { PATHS_NOTE } from "./model.ts";
+import { PATHS_NOTE, suitedTo } from "./model.ts";
 import { resolveModel } from "./model-source.ts";
 import { action } from "./context.ts";
 import { EXIT } from "./errors.ts";
@@ -25,7 +25,7 @@ export function verifyCommand(program: Command): void {
       action<VerifyCommandOptions>(async (options, context) => {
         const started = performance.now();
         const golden = resolvePath(options.golden).replace(/[/\\]+$/, "");
-        const source = options.model === undefined ? modelSource("emoji") : await resolveModel(options.model, context);
+        const source = options.model === undefined ? modelSource("emoji") : await resolveModel(options.model, context, suitedTo(context));
         const result = await context.withProgress("verify", (progress) =>
           verify({
             files: source.files,

@@ -16,26 +16,34 @@ export interface FileRecord {
 const COMPONENTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
 const SETTINGS = ["config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.json", "merges.txt"];
 
+/** A folder or file that a run depends on. */
+export interface RecordedPart {
+  readonly role: string;
+  readonly path: string;
+  /** Which of a folder's weights were read: as for `findWeights`. */
+  readonly variant?: string | undefined;
+}
+
 /** Size and SHA-256 of every file of a model folder, a classifier folder, and single files. @throws FormatError */
-export async function recordFiles(parts: readonly { readonly role: string; readonly path: string }[]): Promise<FileRecord[]> {
+export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileRecord[]> {
   const files: { role: string; path: string }[] = [];
-  for (const { role, path } of parts) {
+  for (const { role, path, variant } of parts) {
     if ((await nodeFiles.kind(path)) !== "folder") files.push({ role, path });
     else if (await isDiffusersFolder(nodeFiles, path)) {
       const { components } = await readDiffusersFolder(nodeFiles, path);
-      for (const name of COMPONENTS) if (components.has(name)) files.push(...(await componentFiles(name, components.get(name)!.folder)));
-    } else files.push(...(await componentFiles(role, path)));
+      for (const name of COMPONENTS) if (components.has(name)) files.push(...(await componentFiles(name, components.get(name)!.folder, variant)));
+    } else files.push(...(await componentFiles(role, path, variant)));
   }
   const records: FileRecord[] = [];
   for (const { role, path } of files) records.push({ role, path, bytes: (await stat(path)).size, sha256: await sha256File(path) });
   return records;
 }
 
-async function componentFiles(role: string, folder: string): Promise<{ role: string; path: string }[]> {
+async function componentFiles(role: string, folder: string, variant: string | undefined): Promise<{ role: string; path: string }[]> {
   const names = new Set(await nodeFiles.list(folder));
   const settings = SETTINGS.filter((n) => names.has(n)).map((n) => ({ role, path: joinPath(folder, n) }));
   if (![...names].some((n) => /\.(safetensors|bin)(\.index(\.\w+)?\.json)?$/.test(n))) return settings;
-  const weights = await findWeights(nodeFiles, folder);
+  const weights = await findWeights(nodeFiles, folder, variant);
   const shards = weights.endsWith(".json") ? await shardsOf(weights, folder) : [];
   return [...settings, ...[weights, ...shards].map((path) => ({ role, path }))];
 }

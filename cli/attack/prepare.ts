@@ -6,7 +6,7 @@ import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../en
 import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Context } from "../context.ts";
-import { openModel, overlayFiles } from "../model.ts";
+import { openModel, overlayFiles, suitedTo } from "../model.ts";
 import type { ModelOptions } from "../model-flags.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
@@ -58,10 +58,11 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
   if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: usesGradient(settings.attacker) })));
   await checkJudge(context, judge, settings, target);
+  const wanted = suitedTo(context);
   const files = await opening.files([
-    { role: "model", path: (await resolveModel(settings.model, context)).folder },
+    { role: "model", path: (await resolveModel(settings.model, context, wanted)).folder, ...wanted },
     ...(await overlayFiles(settings, context)),
-    ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context)).folder }]),
+    ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context, wanted)).folder, ...wanted }]),
     ...judge.files.map((path) => ({ role: "judge", path })),
     ...(found ? [{ role: "prompts", path: found.file }] : []),
     ...(pairs ? [{ role: "concept pairs", path: pairs.file }] : []),

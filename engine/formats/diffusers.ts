@@ -77,16 +77,15 @@ export async function readOptionalConfig(files: FileSystem, folder: string, name
 }
 
 /**
- * Path of a model folder's weights: safetensors before PyTorch's, a single file before a sharded index, the plain name before a variant
- * unless the variant is asked for. @throws FormatError listing the folder if it has none.
+ * Path of a model folder's weights. The preferred variant goes first, then the plain name, then any other variant; among those
+ * safetensors before PyTorch's, a single file before a sharded index. @throws FormatError listing the folder if it has none.
  */
-export async function findWeights(files: FileSystem, folder: string, variant?: string): Promise<string> {
+export async function findWeights(files: FileSystem, folder: string, preferred?: string): Promise<string> {
   if ((await files.kind(folder)) !== "folder") throw new FormatError(folder, "no such folder");
   const names = new Set(await files.list(folder));
-  const order = variant ? [variant] : [undefined, ...VARIANTS];
-  for (const base of WEIGHTS) {
-    const dot = base.lastIndexOf(".");
-    for (const tag of order) {
+  for (const tag of new Set([preferred, undefined, ...VARIANTS])) {
+    for (const base of WEIGHTS) {
+      const dot = base.lastIndexOf(".");
       const name = tag ? `${base.slice(0, dot)}.${tag}${base.slice(dot)}` : base;
       // diffusers writes model.safetensors.index.fp16.json, newer releases model.fp16.safetensors.index.json
       const indices = [`${name}.index.json`, ...(tag ? [`${base}.index.${tag}.json`] : [])];
@@ -94,12 +93,23 @@ export async function findWeights(files: FileSystem, folder: string, variant?: s
       if (hit) return joinPath(folder, hit);
     }
   }
-  throw new FormatError(folder, `has no weights${variant ? ` of variant ${quote(variant)}` : ""}: wanted one of ${WEIGHTS.join(", ")}; ${await found(files, folder)}`);
+  throw new FormatError(folder, `has no weights: wanted one of ${WEIGHTS.join(", ")}; ${await found(files, folder)}`);
 }
 
-/** Opens a model folder's weights, sharded or not. @throws FormatError */
-export async function openWeights(files: FileSystem, folder: string, variant?: string): Promise<TensorFile> {
-  return openTensorPath(files, await findWeights(files, folder, variant));
+/** The variant that a weight file's name says it is; undefined for a plain name. */
+export function variantOf(path: string): string | undefined {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return VARIANTS.find((tag) => name.includes(`.${tag}.`));
+}
+
+/** The variant of weight files that suits how weights are stored on the device: half as much to fetch and read where they are halves anyway. */
+export function variantFor(weights: "f32" | "f16" | undefined): string | undefined {
+  return weights === "f16" ? "fp16" : undefined;
+}
+
+/** Opens a model folder's weights, sharded or not. @param preferred as for `findWeights` @throws FormatError */
+export async function openWeights(files: FileSystem, folder: string, preferred?: string): Promise<TensorFile> {
+  return openTensorPath(files, await findWeights(files, folder, preferred));
 }
 
 /** "id2label" of a classifier's config as a list by index. @throws FormatError unless its keys are 0 to n-1. */

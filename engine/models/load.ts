@@ -1,5 +1,5 @@
 import { type Tokenizer, createTokenizer } from "../../tokenizer/index.ts";
-import { readConfig, readDiffusersFolder, readOptionalConfig, requireComponent, openWeights } from "../formats/diffusers.ts";
+import { readConfig, readDiffusersFolder, readOptionalConfig, requireComponent, openWeights, variantFor, variantOf } from "../formats/diffusers.ts";
 import { type FileSystem, joinPath, readJsonFile, readTextFile } from "../formats/file-system.ts";
 import { groupTensors } from "../formats/names/groups.ts";
 import { identify } from "../formats/names/identify.ts";
@@ -7,6 +7,7 @@ import type { PredictionType } from "../formats/names/infer.ts";
 import type { Component } from "../formats/names/locate.ts";
 import { componentFile } from "../formats/names/view.ts";
 import { openTensorPath } from "../formats/open.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "./config.ts";
@@ -55,8 +56,10 @@ export interface LoadOptions {
   readonly predictionType?: PredictionType | undefined;
   /** For a single-file checkpoint: a folder in diffusers layout whose configurations, scheduler and tokenizer to use instead of what its shapes tell. */
   readonly config?: string | undefined;
-  /** How big matrices are stored on the device. Default "f32". */
+  /** How big matrices are stored on the device. Default "f32". Of a folder's files with and without "fp16" in their names those that suit are read. */
   readonly weights?: WeightPrecision | undefined;
+  /** Told of files that do not suit but are all there is. */
+  readonly onNote?: ((note: string) => void) | undefined;
   /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
   readonly partial?: boolean | undefined;
   /** Stands between the UNet's file and the device, e.g. to scale some tensors. */
@@ -76,7 +79,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     ? await openSynthetic(folder, source.clipMerges)
     : single
     ? await openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
-    : await openFolder(files, folder, options.partial === true);
+    : await openFolder(files, folder, options);
   if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
@@ -112,12 +115,14 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
 }
 
 /** A folder in diffusers layout. @throws FormatError or InputError */
-async function openFolder(files: FileSystem, folder: string, partial: boolean): Promise<OpenModel> {
+async function openFolder(files: FileSystem, folder: string, { partial = false, weights, onNote }: LoadOptions): Promise<OpenModel> {
   const index = await readDiffusersFolder(files, folder);
   const open = async (name: Component): Promise<OpenComponent> => {
     const component = requireComponent(index, name);
     const config = Config.of(joinPath(component.folder, "config.json"), await readConfig(files, component.folder));
-    const file = await openWeights(files, component.folder);
+    const file = await openWeights(files, component.folder, variantFor(weights));
+    const unsuited = unsuitedWeights(file, weights);
+    if (unsuited) onNote?.(`${component.folder}: ${unsuited}`);
     const group = groupTensors(file).components.get(name);
     return { config, weights: weightSource(group ? componentFile(file, group) : file) }; // names of older releases become today's
   };
@@ -131,6 +136,13 @@ async function openFolder(files: FileSystem, folder: string, partial: boolean): 
     scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
     tokenizer: absent("tokenizer") ? undefined : await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textEncoderConfig(textEncoder.config).maxLength),
   };
+}
+
+/** What to say of weights that are not of the precision asked for; undefined if they are. */
+function unsuitedWeights({ name, entries }: TensorFile, weights: WeightPrecision = "f32"): string | undefined {
+  const variant = variantOf(name);
+  if (weights === "f32") return variant === "fp16" || variant === "bf16" ? `has ${variant} files only; they are read as they are` : undefined;
+  return [...entries.values()].some(({ dtype }) => dtype === "F32") ? "has no fp16 files; the full ones are read and rounded" : undefined;
 }
 
 /** `plain` with getters that are called when a property is asked for. */

@@ -18,12 +18,12 @@ export interface WantedFiles {
   readonly indexes: readonly string[];
 }
 
-/** No weights at all, or the plain ones, or a variant such as "fp16" where there is one. */
+/** No weights at all, or those that `findWeights` chooses with or without a preferred variant such as "fp16". */
 export type WeightChoice = "none" | { readonly variant: string | undefined };
 
 /**
  * What a pipeline's components need; or, without components, the whole repository as one model (a classifier).
- * Weights are chosen as `findWeights` chooses when the model is loaded; a component without the wanted variant has its plain file taken.
+ * Weights are chosen as `findWeights` chooses when the model is loaded.
  * @param names all files of the repository.
  * @throws HubError naming the component and what it lacks.
  */
@@ -55,8 +55,7 @@ function requiredFiles(component: string): readonly string[] {
 
 async function choose(listing: FileSystem, folder: string, variant: string | undefined): Promise<string> {
   try {
-    if (variant !== undefined) return await findWeights(listing, folder, variant).catch(() => findWeights(listing, folder));
-    return await findWeights(listing, folder);
+    return await findWeights(listing, folder, variant);
   } catch (error) {
     if (error instanceof FormatError) throw new HubError("not-found", error.message, { cause: error });
     throw error;

@@ -6,7 +6,12 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DownloadContext, parseHubReference, resolveModel, resolveWeights } from "../../cli/model-source.ts";
+import type { RunRecord } from "../../cli/attack/record.ts";
+import { float16ToFloat32 } from "../../engine/formats/half.ts";
+import { decodePng } from "../../engine/formats/png.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
+import { type Tensors, emojiTensors, safetensors, zeroed } from "../support/checkpoints.ts";
+import { DEVICE_FLAGS } from "./support.ts";
 import { HubServer } from "../support/hub-server.ts";
 
 const ID = "tester/emoji";
@@ -82,6 +87,46 @@ test("the command line: a tokenizer from the hub without weights, offline, and t
   const missing = await lethe(["tokenize", "--model", "tester/none", "--prompt", "x"]);
   assert.equal([missing.code, missing.out], [2, ""]);
   assert.match(missing.err, /^error: tester\/none: there is no such model/m);
+});
+
+/** The same numbers as float32. */
+function widened(tensors: Tensors): Tensors {
+  return Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { dtype: "F32" as const, shape, data: new Uint8Array(float16ToFloat32(new Uint16Array(data.slice().buffer)).buffer) }]));
+}
+
+test("--weights f16 takes a component's fp16 files where it has them, f32 its full ones; what does not suit is told", async () => {
+  const [unet, text, vae] = await Promise.all((["unet", "text_encoder", "vae"] as const).map(emojiTensors));
+  const contents = new Map([...hub.repositories.get(ID)!.files].filter(([name]) => !/^classifier|\.safetensors$/.test(name)));
+  const weights = {
+    "unet/diffusion_pytorch_model.fp16.safetensors": unet!,
+    "unet/diffusion_pytorch_model.safetensors": widened(zeroed(unet!)), // so that pictures tell which was read
+    "text_encoder/model.safetensors": widened(text!),
+    "vae/diffusion_pytorch_model.fp16.safetensors": vae!,
+  };
+  for (const [name, tensors] of Object.entries(weights)) contents.set(name, Buffer.from(safetensors(tensors)));
+  hub.repositories.set("tester/halves", { commit: "a".repeat(40), files: contents });
+  const place = join(home, "halves");
+  const draw = async (model: string, precision: string): Promise<{ pixels: Uint8Array; err: string }> => {
+    const out = join(home, `${model.replace("/", "-")}-${precision}.png`);
+    const { code, err } = await lethe(["generate", "--model", model, "--weights", precision, "--prompt", "a church", "--steps", "2", "--seed", "3", "--out", out, ...DEVICE_FLAGS], { HF_HOME: place });
+    assert.is(code, 0, err);
+    return { pixels: (await decodePng(out, readFileSync(out))).data, err };
+  };
+  const fetched = (): string[] => (readdirSync(place, { recursive: true }) as string[]).filter((name) => /snapshots.*\.safetensors$/.test(name)).map((name) => name.split(/[/\\]/).slice(-2).join("/")).toSorted();
+  const half = await draw("tester/halves", "f16");
+  assert.equal(fetched(), ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors"]);
+  assert.equal(half.pixels, (await draw("emoji", "f16")).pixels);
+  assert.equal(half.err.match(/^.*fp16 files.*$/gm)?.map((line) => line.replace(/^.*[/\\]/, "")), ["text_encoder: has no fp16 files; the full ones are read and rounded"]);
+  const full = await draw("tester/halves", "f32");
+  assert.equal(fetched(), ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors"]);
+  assert.equal(full.err.match(/^.*fp16 files.*$/gm)?.map((line) => line.replace(/^.*[/\\]/, "")), ["vae: has fp16 files only; they are read as they are"]);
+  assert.not.equal(full.pixels, half.pixels);
+  // now that both are there, each is still taken for its precision; the record of a run names the file that was read
+  assert.equal((await draw("tester/halves", "f16")).pixels, half.pixels);
+  const run = await lethe(["attack", "--model", "tester/halves", "--weights", "f16", "--prompt", "a church", "--attacker", "no-attack", "--judge", "emoji-object", "--label", "church", "--steps", "1", "--scheduler", "ddim", "--out", join(home, "run"), ...DEVICE_FLAGS], { HF_HOME: place });
+  assert.is(run.code, 0, run.err);
+  const { files: recorded } = JSON.parse(readFileSync(join(home, "run/run.json"), "utf8")) as RunRecord;
+  assert.equal(recorded.filter((f) => f.role === "unet").map((f) => f.path.split("/").at(-1)), ["config.json", "diffusion_pytorch_model.fp16.safetensors"]);
 });
 
 test.run();

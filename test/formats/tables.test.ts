@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseCsv } from "../../engine/formats/csv.ts";
-import { findWeights, isDiffusersFolder, openWeights, readConfig, readDiffusersFolder, readLabels, readOptionalConfig, requireComponent } from "../../engine/formats/diffusers.ts";
+import { findWeights, isDiffusersFolder, openWeights, readConfig, readDiffusersFolder, readLabels, readOptionalConfig, requireComponent, variantOf } from "../../engine/formats/diffusers.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import { nodeFiles, readText } from "../../engine/platform/node-files.ts";
@@ -61,7 +61,8 @@ test("which weights are taken", async () => {
   const plain = "diffusion_pytorch_model.safetensors", half = "diffusion_pytorch_model.fp16.safetensors", bin = "diffusion_pytorch_model.bin";
   const cases: [string[], string | undefined, string][] = [
     [[bin, plain, half], undefined, plain],
-    [[bin, half], undefined, half],
+    [[bin, half], undefined, bin],
+    [[half, "diffusion_pytorch_model.fp16.bin"], undefined, half],
     [[bin], undefined, bin],
     [["pytorch_model.bin", "model.safetensors"], undefined, "model.safetensors"],
     [["model.safetensors.index.json", "model-00001-of-00002.safetensors"], undefined, "model.safetensors.index.json"],
@@ -69,9 +70,12 @@ test("which weights are taken", async () => {
     [["diffusion_pytorch_model.safetensors.index.fp16.json"], "fp16", "diffusion_pytorch_model.safetensors.index.fp16.json"],
     [["pytorch_model.bin.index.json"], undefined, "pytorch_model.bin.index.json"],
     [[plain, half], "fp16", half],
+    [[plain, "diffusion_pytorch_model.fp16.bin"], "fp16", "diffusion_pytorch_model.fp16.bin"],
+    [[plain, "diffusion_pytorch_model.bf16.safetensors"], "fp16", plain],
+    [["model.bf16.safetensors", "model.non_ema.safetensors"], "fp16", "model.bf16.safetensors"],
   ];
   for (const [names, variant, want] of cases) assert.is(await choose(names, variant), `m/${want}`);
-  await rejects(() => choose([plain], "fp16"), /has no weights of variant "fp16": wanted one of .*it holds diffusion_pytorch_model.safetensors/, "m");
+  assert.equal(["a.fp16/model.safetensors", "m/model.fp16.safetensors", "m/model.safetensors.index.fp16.json", "model.bf16.bin"].map(variantOf), [undefined, "fp16", "fp16", "bf16"]);
   await rejects(() => choose(["config.json", "flax_model.msgpack"]), /has no weights: wanted one of .*it holds config.json, flax_model.msgpack/, "m");
 });
 
