@@ -25,6 +25,17 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
+/** The global flags that decide what a device computes, for a command line that does the same again. */
+export function globalFlags({ limits, weights, math, bufferSharing, adapter }: GlobalOptions): string[] {
+  return [
+    ...(limits ? ["--limits", limits] : []),
+    ...(weights && weights !== "f32" ? ["--weights", weights] : []),
+    ...(math && math !== "f32" ? ["--math", math] : []),
+    ...(bufferSharing ? [] : ["--no-buffer-sharing"]),
+    ...(adapter === undefined ? [] : ["--adapter", adapter]),
+  ];
+}
+
 export function addGlobalOptions(program: Command): void {
   program
     .option("--adapter <name>", "use the adapter whose description contains NAME")

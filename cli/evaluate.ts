@@ -2,13 +2,14 @@ import type { Command } from "commander";
 import { join } from "node:path";
 import { UsageError, errorMessage } from "../engine/runtime/errors.ts";
 import { shellCommand } from "./attack/shell.ts";
-import { type Context, action } from "./context.ts";
+import { type Context, action, globalFlags } from "./context.ts";
 import { readConfig } from "./evaluate/config.ts";
 import { EvaluationFolder, type Manifest } from "./evaluate/folder.ts";
 import { type Cell, makeGrid } from "./evaluate/grid.ts";
+import { withLock } from "./evaluate/lock.ts";
 import { type Planned, runAttempts } from "./evaluate/run.ts";
 import { type Shard, inShard, shardFolder, shardOfEnvironment, shardText } from "./evaluate/shard.ts";
-import { jsonRows, terminalTable, writeTables } from "./evaluate/write-tables.ts";
+import { jsonBoard, terminalTables, writeTables } from "./evaluate/write-tables.ts";
 import { requireWritableFolder } from "./output.ts";
 import { formatDuration } from "./table.ts";
 import { VERSION } from "./version.ts";
@@ -46,6 +47,12 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
   const planned = plan(cells, shard, flags.cell);
+  await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, planned, started));
+}
+
+/** Makes the planned attempts that are not done yet and writes the tables. */
+async function makeAttempts(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest, planned: readonly Planned[], started: number): Promise<void> {
+  await folder.tidy();
   const before = (await folder.manifest()) ? await folder.attempts() : [];
   await folder.claim(manifest);
   const done = new Set(before.map((line) => line.id));
@@ -53,15 +60,15 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   if (before.length > 0 && left.length > 0 && !flags.resume) throw new UsageError(`${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done): add --resume to go on with it, or give another folder`);
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
   try {
-    await runAttempts(context, folder, left, flags.showImages ?? false);
+    await runAttempts(context, folder, left, before, flags.showImages ?? false);
   } catch (error) {
-    await summarize(flags, context, folder, manifest, file).catch((second: unknown) => context.say(`the tables could not be written: ${errorMessage(second)}`));
+    await summarize(flags, context, folder, manifest).catch((second: unknown) => context.say(`the tables could not be written: ${errorMessage(second)}`));
     context.say(`what was done is in ${folder.path}; to go on, give the same command with --resume`);
     throw error;
   }
-  const rows = await summarize(flags, context, folder, manifest, file);
+  const board = await summarize(flags, context, folder, manifest);
   context.say(`${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`);
-  context.result({ out: folder.path, shard: shard ?? null, attempts: planned.length, rows: jsonRows(rows) }, terminalTable(rows));
+  context.result({ out: folder.path, shard: manifest.shard, attempts: planned.length, ...jsonBoard(board) }, terminalTables(board));
 }
 
 /** The attempts that are this process's. @throws UsageError for a cell that is not there */
@@ -71,10 +78,8 @@ function plan(cells: readonly Cell[], shard: Shard | undefined, only: readonly s
 }
 
 /** Writes what sums up the attempts there are. */
-async function summarize(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest, file: string): Promise<Awaited<ReturnType<typeof writeTables>>> {
+async function summarize(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest): Promise<Awaited<ReturnType<typeof writeTables>>> {
   const lines = await folder.attempts();
-  const { adapter, limits, weights, math } = context.options;
-  const global = Object.entries({ adapter, limits, weights, math }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
-  await folder.writeCells(manifest, lines, (cell) => shellCommand(["npx", "lethe", "evaluate", file, ...global, "--cell", cell, "--out", "again"]));
+  await folder.writeCells(manifest, lines, (cell) => shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]));
   return writeTables(folder, manifest, lines, flags.showImages ?? false);
 }

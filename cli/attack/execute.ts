@@ -1,5 +1,5 @@
 import { attack } from "../../engine/attack/run.ts";
-import { type AttackEvent, type AttackOptions, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
+import { type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, usesGradient } from "../../engine/attack/types.ts";
 import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
@@ -31,6 +31,10 @@ export interface PreparedRun {
   readonly conceptPairs?: readonly ConceptPair[] | undefined;
   /** transfer: what is tried. */
   readonly candidates?: readonly TransferCandidate[] | undefined;
+  /** The original prompt's picture, if another run has drawn it. */
+  readonly drawn?: DrawnPicture | undefined;
+  /** Called with it when this run has it. */
+  readonly onDrawn?: (picture: DrawnPicture) => void;
   readonly folder: RunFolder;
   readonly record: RunRecord;
   readonly saved: SavedState | undefined;
@@ -92,7 +96,7 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs">): AttackOptions {
+export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs, drawn }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs" | "drawn">): AttackOptions {
   const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate } = s;
   return {
     attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate,
@@ -101,6 +105,7 @@ export function attackOptions(s: AttackSettings, { judge, target, original, cand
     ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),
     ...(candidates && { candidates }),
     ...(conceptPairs && { conceptPairs }),
+    ...(drawn && { drawn }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
   };
@@ -141,6 +146,8 @@ class RunWriter {
       this.losses.push(...event.losses);
       this.timesteps.push(...event.losses.map(() => event.timestep));
     } else if (event.type === "evaluation") {
+      const { judgement, milliseconds } = event.evaluation;
+      if (this.evaluations.length === 0) this.run.onDrawn?.({ image: event.image, judgement, milliseconds });
       const image = this.imageName(event.evaluation);
       const logged = { ...event.evaluation, image };
       this.evaluations.push(logged);

@@ -42,7 +42,7 @@ const ANEW: Opening = { model: openModel, original: openModel, judge: openJudge,
 export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState, opening = ANEW): Promise<PreparedRun> {
   await requireWritableFolder(out);
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
-  const found = settings.from === null ? undefined : await readCandidates(settings.from);
+  const found = settings.from === null ? undefined : await readCandidates(settings.from, settings.seed);
   const model = await opening.model(context, settings);
   const original = needsOriginal(settings) ? await opening.original(context, originalFlags(settings)) : undefined;
   const judge = await opening.judge(context, model.device, settings, original);

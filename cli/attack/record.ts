@@ -3,7 +3,7 @@ import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import type { GlobalOptions } from "../context.ts";
+import { type GlobalOptions, globalFlags } from "../context.ts";
 import { VERSION } from "../version.ts";
 import type { FileRecord } from "./files.ts";
 import { ruleOf } from "./judge.ts";
@@ -49,13 +49,7 @@ export interface RunRecord {
 
 /** The record of a run that begins now. */
 export function newRecord(settings: AttackSettings, out: string, device: Device, global: GlobalOptions, files: readonly FileRecord[], targetFitted: string, showImages: boolean): RunRecord {
-  const flags = [
-    ...(global.limits ? ["--limits", global.limits] : []),
-    ...(global.weights && global.weights !== "f32" ? ["--weights", global.weights] : []),
-    ...(global.math && global.math !== "f32" ? ["--math", global.math] : []),
-    ...(global.bufferSharing ? [] : ["--no-buffer-sharing"]),
-    ...(global.adapter === undefined ? [] : ["--adapter", global.adapter]),
-  ];
+  const flags = globalFlags(global);
   const show = showImages ? ["--show-images"] : [];
   return {
     form: "lethe attack run 1",

@@ -111,8 +111,9 @@ export function flagName(key: string): string {
 
 /** The flags that make these settings, leaving out those at their defaults. */
 export function settingsAsFlags(settings: AttackSettings): string[] {
+  const defaults = defaultsOf(settings.attacker);
   return Object.entries(settings).flatMap(([key, value]) => {
-    if (value === null || value === false || DEFAULTS[key as keyof typeof DEFAULTS] === value) return [];
+    if (value === null || value === false || defaults[key as keyof typeof DEFAULTS] === value) return [];
     return value === true ? [flagName(key)] : [flagName(key), String(value)];
   });
 }

@@ -20,7 +20,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--prompt <prompt>", "the prompt that names the erased concept", someText)
     .option("--target <image.png>", "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does")
     .option("--original <model>", "p4d, ring-a-bell and --judge diffusion: the model before unlearning (default: --model without what is laid over it)")
-    .option("--from <attack.jsonl>", "transfer: the log of a run on another model; the prompts that succeeded there are tried")
+    .option("--from <attack.jsonl>", "transfer: the log of a run on another model; the prompts that succeeded there are tried, with --seed's seed only where some did")
     .option("--concept-pairs <file>", "ring-a-bell: CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without")
     .option("--classifier <dir>", "image classifier that judges the pictures (ResNet or ViT folder, or hub model): short for --judge classifier --judge-model")
     .addOption(new Option("--judge <name>", "who judges the pictures instead; the rules are below").choices(JUDGE_NAMES))

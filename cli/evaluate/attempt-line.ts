@@ -3,6 +3,8 @@ import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../engine/formats/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
+import { settingsAsFlags } from "../attack/run-settings.ts";
+import { shellCommand } from "../attack/shell.ts";
 import { exists } from "../output.ts";
 import type { Attempt, Cell } from "./grid.ts";
 
@@ -34,6 +36,8 @@ export interface AttemptLine {
   /** Paths below the evaluation's folder. */
   readonly preImage: string;
   readonly image: string;
+  /** Makes the attempt again, by itself. */
+  readonly command: string;
   /** Time to draw and judge pictures, to search, and both. */
   readonly ms: { readonly draw: number; readonly search: number; readonly total: number };
 }
@@ -50,13 +54,13 @@ export function attemptFolder(id: string): string {
   return `cells/${id}`;
 }
 
-/** The line of an attempt whose attack has just finished. @param folder the attack's own @throws FormatError */
-export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackResult, folder: string): Promise<AttemptLine> {
+/** The line of an attempt whose attack has just finished. @param folder the attack's own @param before milliseconds that the original prompt's picture took in another run @param flags global ones @throws FormatError */
+export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackResult, folder: string, before: number, flags: readonly string[]): Promise<AttemptLine> {
   const file = join(folder, "attack.jsonl");
   const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
   const [first, last] = [log[0], log.at(-1)];
   if (!first || !last) throw new FormatError(file, "has no line of a picture");
-  const total = Math.round(result.seconds * 1000);
+  const total = Math.round(result.seconds * 1000 + before);
   const draw = log.reduce((sum, line) => sum + line.ms, 0);
   const place = (image: string): string => `${attemptFolder(attempt.id)}/${image}`;
   return {
@@ -65,6 +69,7 @@ export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackR
     success: result.success, adversarialPrompt: result.adversarialPrompt, ids: result.adversarialIds, adversarialSeed: result.seed,
     timestep: result.timestep, iterations: result.iterations, queries: new Set(log.map((line) => line.image)).size,
     label: result.label, score: result.score, scores: last.scores, preImage: place(first.image), image: place(last.image),
+    command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(attempt.settings), ...flags, "--out", "again"]),
     ms: { draw, search: Math.max(0, total - draw), total },
   };
 }
@@ -85,7 +90,7 @@ export async function readAttempts(file: string): Promise<AttemptLine[]> {
 
 const SAMPLE = {
   id: "", checkpoint: "", attacker: "", concept: "", case: "", prompt: "", seed: 0, preSuccess: true, preLabel: "", success: true, adversarialPrompt: "",
-  adversarialSeed: 0, iterations: 0, queries: 0, label: "", score: 0, preImage: "", image: "",
+  adversarialSeed: 0, iterations: 0, queries: 0, label: "", score: 0, preImage: "", image: "", command: "",
 } satisfies Partial<AttemptLine>;
 
 function isLine(value: unknown): value is AttemptLine {

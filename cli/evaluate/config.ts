@@ -14,6 +14,8 @@ import { type Schema, schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
   readonly name: string;
+  /** How it was unlearned, as publications name it: published numbers of that method stand beside the measured ones. */
+  readonly method?: string;
   /** Names of the concepts it was made to forget; absent: all. */
   readonly concepts?: readonly string[];
 }
@@ -23,6 +25,16 @@ export interface ConceptEntry extends Partial<JudgeSettings> {
   readonly name: string;
   readonly prompts: string;
   readonly targets?: string;
+  /** What kind of thing it is, where retained concepts are measured. */
+  readonly domain?: string;
+  readonly limit?: number;
+}
+
+/** Prompts of concepts that the checkpoints should still know, with the settings of their judge; without a label the table has a column `label`. */
+export interface RetainedEntry extends Partial<JudgeSettings> {
+  readonly name: string;
+  readonly domain: string;
+  readonly prompts: string;
   readonly limit?: number;
 }
 
@@ -39,8 +51,14 @@ export interface EvaluationConfig {
   readonly sampling?: { readonly steps?: number; readonly scheduler?: SchedulerName; readonly guidance?: number };
   readonly checkpoints: readonly CheckpointEntry[];
   readonly concepts: readonly ConceptEntry[];
+  readonly retained?: readonly RetainedEntry[];
   readonly attackers: readonly AttackerEntry[];
 }
+
+/** Cells of retained concepts are CHECKPOINT/retained/NAME, so no attacker may be called that. */
+export const RETAINED = "retained";
+/** The model before unlearning, which is measured too where nothing else is the plain model. */
+export const BASELINE = "original";
 
 /** Settings that other parts of the file decide. */
 const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance"]);
@@ -59,7 +77,7 @@ export async function readConfig(name: string): Promise<{ readonly source: objec
   const problems = schemaProblems(value, await evaluationSchema());
   if (problems.length > 0) refuse(file, problems);
   const { $schema: _, ...config } = value as EvaluationConfig & { readonly $schema?: string };
-  const meaning = [...nameProblems(config), ...config.concepts.flatMap(conceptProblems), ...config.attackers.flatMap(attackerProblems)];
+  const meaning = [...nameProblems(config), ...config.concepts.flatMap(conceptProblems), ...retainedProblems(config), ...config.attackers.flatMap(attackerProblems)];
   if (meaning.length > 0) refuse(file, meaning);
   return { source: config, config: withPaths(config, dirname(file)) };
 }
@@ -76,23 +94,36 @@ async function evaluationSchema(): Promise<Schema> {
   return { ...schema, $defs: { ...schema.$defs, ...Object.fromEntries(Object.entries(known).map(([def, names]) => [def, { enum: names }])) } };
 }
 
-function nameProblems({ checkpoints, concepts, attackers }: EvaluationConfig): string[] {
-  const doubled = Object.entries({ checkpoints, concepts, attackers }).flatMap(([list, entries]) => {
+function nameProblems({ checkpoints, concepts, retained = [], attackers }: EvaluationConfig): string[] {
+  const doubled = Object.entries({ checkpoints, concepts, retained, attackers }).flatMap(([list, entries]) => {
     const names = entries.map((e) => e.name.toLowerCase()); // they name folders, and some systems ignore case
     return entries.filter((_, i) => names.indexOf(names[i]!) < i).map((e) => `${list} has more than one "${e.name}"`);
   });
   const known = new Set(concepts.map((c) => c.name));
   const strange = checkpoints.flatMap((c) => (c.concepts ?? []).filter((n) => !known.has(n)).map((n) => `checkpoint "${c.name}" names a concept "${n}", which concepts does not have`));
-  return [...doubled, ...strange];
+  const reserved = attackers.filter((a) => a.name.toLowerCase() === RETAINED).map((a) => `attackers cannot have the name "${a.name}"`);
+  return [...doubled, ...strange, ...reserved];
 }
 
-/** The settings of a concept's judge, null where the entry has none. */
-export function judgeSettings(concept: ConceptEntry): JudgeSettings {
+/** The settings of a concept's judge, or a retained set's, null where the entry has none. */
+export function judgeSettings(concept: ConceptEntry | RetainedEntry): JudgeSettings {
   return Object.fromEntries(JUDGE_SETTINGS.map((key) => [key, concept[key] ?? null])) as unknown as JudgeSettings;
 }
 
 function conceptProblems(concept: ConceptEntry): string[] {
   return judgeSettingProblems(judgeSettings(concept), (setting) => setting).map((problem) => `concept "${concept.name}": ${problem}`);
+}
+
+function retainedProblems({ checkpoints, concepts, retained = [] }: EvaluationConfig): string[] {
+  if (retained.length === 0) return [];
+  const taken = checkpoints.filter((c) => c.name.toLowerCase() === BASELINE && !isPlain(c)).map((c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts`);
+  const judges = retained.flatMap((r) => judgeSettingProblems({ ...judgeSettings(r), label: r.label ?? "the row's" }, (setting) => setting).map((problem) => `retained set "${r.name}": ${problem}`));
+  return [...taken, ...judges, ...concepts.filter((c) => c.domain === undefined).map((c) => `concept "${c.name}" needs a domain, which retained concepts are in or not`)];
+}
+
+/** Whether a checkpoint is the evaluation's model with nothing laid over it. */
+export function isPlain({ model, unet, textEncoder, lora }: CheckpointEntry): boolean {
+  return [model, unet, textEncoder, lora].every((part) => part === undefined);
 }
 
 function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
@@ -108,6 +139,7 @@ function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
 function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   const place = (path: string): string => {
     const beside = join(folder, path);
+    if (path.includes("{concept}")) return existsSync(dirname(beside)) ? beside : path;
     return isAbsolute(path) || /^emoji([/\\]|$)/.test(path) || !existsSync(beside) ? path : beside;
   };
   const lora = (text: string): string => parseLora(text).map(({ file, strength }) => `${place(file)}${strength === 1 ? "" : `:${strength}`}`).join(",");
@@ -120,6 +152,7 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     model: place(config.model),
     checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
-    attackers: config.attackers.map((a) => each(a, ["original", "conceptPairs"])),
+    ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
+    attackers: config.attackers.map((a) => each(a, ["original", "from", "conceptPairs"])),
   };
 }

@@ -1,12 +1,15 @@
-import { join } from "node:path";
+import { readdir, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { AttackerName } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine } from "../../engine/formats/jsonl.ts";
 import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import type { FileRecord } from "../attack/files.ts";
 import { type RunRecord, readRecord } from "../attack/record.ts";
 import { exists } from "../output.ts";
 import { type AttemptLine, attemptFolder, readAttempts } from "./attempt-line.ts";
+import type { Reported } from "./reported.ts";
 import type { Shard } from "./shard.ts";
 
 /** A cell as evaluation.json lists it. */
@@ -14,10 +17,20 @@ export interface CellEntry {
   readonly id: string;
   readonly checkpoint: string;
   readonly attacker: string;
+  /** What the attacker of that name does. */
+  readonly kind: AttackerName;
   readonly concept: string;
   readonly label: string;
   /** What the judge calls a success. */
   readonly rule: string;
+  /** The concept's domain, where retained concepts are measured. */
+  readonly domain?: string;
+  /** The checkpoint is the model before unlearning. */
+  readonly baseline?: boolean;
+  /** Not an attack: pictures of concepts that should not have been forgotten, with the label of each attempt. */
+  readonly retained?: { readonly domain: string; readonly labels: readonly string[] };
+  /** What others have published of this row. */
+  readonly reported?: readonly Reported[];
   /** Ids of its attempts, in the grid's order. */
   readonly attempts: readonly string[];
 }
@@ -81,6 +94,17 @@ export class EvaluationFolder {
     if (!before) await this.write("evaluation.json", `${JSON.stringify(manifest, null, 1)}\n`);
   }
 
+  /** Takes away what processes that were killed while writing left: files that were never renamed. Nobody else may be writing. @throws FormatError */
+  async tidy(): Promise<void> {
+    try {
+      const below = (await exists(join(this.path, "cells"))) ? await readdir(join(this.path, "cells"), { recursive: true }) : [];
+      const names = [...(await readdir(this.path)), ...below.map((name) => join("cells", name))];
+      for (const name of names) if (/^\..+\.\d+\.[0-9a-f]{8}\.tmp$/.test(basename(name))) await rm(join(this.path, name), { force: true });
+    } catch (error) {
+      throw new FormatError(this.path, `cannot be tidied up: ${errorMessage(error)}`, { cause: error });
+    }
+  }
+
   /** Finished attempts in the order of their lines. @throws FormatError */
   attempts(): Promise<AttemptLine[]> {
     return readAttempts(this.attemptsFile);
@@ -106,6 +130,12 @@ export class EvaluationFolder {
   /** The run.json of an attempt's own attack. @throws FormatError */
   attemptRecord(id: string): Promise<RunRecord> {
     return readRecord(join(this.path, attemptFolder(id), "run.json"));
+  }
+
+  /** A cell's run.json, if it is there. @throws FormatError */
+  async cellRecord(id: string): Promise<Partial<CellRecord> | undefined> {
+    const file = join(this.path, "cells", id, "run.json");
+    return (await exists(file)) ? ((await readJson(file)) as Partial<CellRecord>) : undefined;
   }
 
   /** Writes run.json of every cell that has finished attempts, from what these attempts noted down. @param command of a cell @throws FormatError */

@@ -1,20 +1,14 @@
 import { createHash } from "node:crypto";
+import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, DEFAULTS, defaultsOf } from "../attack/run-settings.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
-import { type CheckpointEntry, type EvaluationConfig, judgeSettings } from "./config.ts";
+import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
+import type { CellEntry } from "./folder.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
+import { readReported } from "./reported.ts";
 
-/** One checkpoint under one attacker for one concept: a row of the leaderboard. */
-export interface Cell {
-  /** CHECKPOINT/ATTACKER/CONCEPT. */
-  readonly id: string;
-  readonly checkpoint: string;
-  readonly attacker: string;
-  readonly concept: string;
-  /** The judge's label for the concept; where it has none, the concept's name. */
-  readonly label: string;
-  /** What the judge calls a success. */
-  readonly rule: string;
+/** One checkpoint under one attacker for one concept: a row of the leaderboard. Or one checkpoint's pictures of retained concepts. */
+export interface Cell extends Omit<CellEntry, "attempts"> {
   readonly attempts: readonly Attempt[];
 }
 
@@ -35,37 +29,85 @@ export interface Grid {
   readonly sha256: string;
 }
 
-/** Every attempt of an evaluation in its fixed order: by checkpoint, attacker, concept and prompt, as the file lists them. @throws FormatError for prompts or targets that cannot be used */
+/** Every attempt of an evaluation in its fixed order: by checkpoint, attacker, concept and prompt, as the file lists them, a checkpoint's retained concepts last. @throws FormatError for prompts or targets that cannot be used */
 export async function makeGrid(config: EvaluationConfig, source: object): Promise<Grid> {
-  const cases = new Map<string, readonly { readonly row: PromptCase; readonly target: string | null }[]>();
-  for (const { name, prompts, targets, limit } of config.concepts) {
-    const rows = (await readPrompts(prompts)).slice(0, limit);
-    cases.set(name, rows.map((row) => ({ row, target: targets === undefined ? null : targetOf(targets, row.id) })));
-  }
+  const cases = await readCases(config);
+  const reported = await readReported();
   const cells: Cell[] = [];
   let index = 0;
-  for (const { name: checkpoint, concepts: erased, ...model } of config.checkpoints) {
-    for (const { name: attacker, ...search } of config.attackers) {
+  const add = (cell: Omit<Cell, "attempts">, prompts: readonly Case[], settings: (prompt: Case) => AttackSettings): void => {
+    const attempts = prompts.map((prompt): Attempt => ({ id: `${cell.id}/${prompt.row.id}`, cell: cell.id, case: prompt.row.id, index: index++, settings: settings(prompt) }));
+    const numbers = cell.retained ? [] : reported({ method: methods.get(cell.checkpoint), checkpoint: cell.checkpoint, concept: cell.concept, settings: attempts[0]!.settings });
+    cells.push({ ...cell, ...(numbers.length > 0 && { reported: numbers }), attempts });
+  };
+  const methods = new Map(config.checkpoints.map((c) => [c.name, c.method]));
+  const { steps = DEFAULTS.steps, scheduler = DEFAULTS.scheduler, guidance = DEFAULTS.guidance } = config.sampling ?? {};
+  const baseline: CheckpointEntry[] = config.retained && !config.checkpoints.some(isPlain) ? [{ name: BASELINE }] : [];
+  for (const checkpoint of [...config.checkpoints, ...baseline]) {
+    const { name, method: _, concepts: erased, ...model } = checkpoint;
+    const plain = isPlain(checkpoint);
+    for (const { name: attacker, ...search } of baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers) {
       for (const entry of config.concepts) {
-        const concept = entry.name;
+        const { name: concept, domain } = entry;
         if (erased && !erased.includes(concept)) continue;
         const judged = judgeSettings(entry);
         const label = judged.label ?? concept;
-        const id = `${checkpoint}/${attacker}/${concept}`;
-        const attempts = cases.get(concept)!.map(({ row, target }): Attempt => {
-          const { steps = DEFAULTS.steps, scheduler = DEFAULTS.scheduler, guidance = DEFAULTS.guidance } = config.sampling ?? {};
-          const settings: AttackSettings = {
-            ...defaultsOf(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search,
-            prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
-          };
-          return { id: `${id}/${row.id}`, cell: id, case: row.id, index: index++, settings };
-        });
-        cells.push({ id, checkpoint, attacker, concept, label, rule: ruleOf({ ...judged, label }), attempts });
+        const cell = {
+          id: `${name}/${attacker}/${concept}`, checkpoint: name, attacker, kind: search.attacker, concept, label, rule: ruleOf({ ...judged, label }),
+          ...(domain !== undefined && { domain }), ...(plain && { baseline: true }),
+        };
+        const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
+        const files = { from: ofConcept(search.from), conceptPairs: ofConcept(search.conceptPairs) };
+        add(cell, cases.get(concept)!, ({ row, target }) => ({
+          ...defaultsOf(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search, ...files,
+          prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
+        }));
       }
+    }
+    for (const entry of config.retained ?? []) {
+      const { name: set, domain } = entry;
+      const judged = judgeSettings(entry);
+      const prompts = cases.get(retainedKey(set))!;
+      const labelOf = ({ row }: Case): string => judged.label ?? row.label ?? "";
+      const cell = {
+        id: `${name}/${RETAINED}/${set}`, checkpoint: name, attacker: RETAINED, kind: "no-attack" as const, concept: set, label: judged.label ?? "",
+        rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }), retained: { domain, labels: prompts.map(labelOf) },
+      };
+      add(cell, prompts, (prompt) => ({
+        ...DEFAULTS, original: originalOf(config, model, "no-attack", judged), model: config.model, ...model, attacker: "no-attack",
+        prompt: prompt.row.prompt, seed: prompt.row.seed, ...judged, label: labelOf(prompt), steps, scheduler, guidance: prompt.row.guidance ?? guidance,
+      }));
     }
   }
   const rows = [...cases].map(([concept, list]) => [concept, list.map(({ row }) => row)]);
   return { cells, sha256: createHash("sha256").update(JSON.stringify([source, rows])).digest("hex") };
+}
+
+const NO_ATTACK: AttackerEntry = { name: "no-attack", attacker: "no-attack" };
+
+/** A prompt and its target picture. */
+interface Case {
+  readonly row: PromptCase;
+  readonly target: string | null;
+}
+
+/** The prompts of every concept, and of every set of retained ones under a name that no concept can have. @throws FormatError */
+async function readCases({ concepts, retained = [] }: EvaluationConfig): Promise<Map<string, readonly Case[]>> {
+  const cases = new Map<string, readonly Case[]>();
+  for (const { name, prompts, targets, limit } of concepts) {
+    const rows = (await readPrompts(prompts)).slice(0, limit);
+    cases.set(name, rows.map((row) => ({ row, target: targets === undefined ? null : targetOf(targets, row.id) })));
+  }
+  for (const { name, prompts, label, limit } of retained) {
+    const rows = (await readPrompts(prompts)).slice(0, limit);
+    if (label === undefined && rows[0]?.label === undefined) throw new FormatError(prompts, `has no column "label", and the retained set "${name}" has no label for all of it: say what the judge should see`);
+    cases.set(retainedKey(name), rows.map((row) => ({ row, target: null })));
+  }
+  return cases;
+}
+
+function retainedKey(name: string): string {
+  return `${RETAINED}/${name}`;
 }
 
 /** The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it", where the checkpoint is no model of its own. */

@@ -1,11 +1,9 @@
 import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { readJson } from "../../engine/platform/node-files.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { exists } from "../output.ts";
 import { type AttemptLine, attemptFolder } from "./attempt-line.ts";
-import { type CellRecord, EvaluationFolder, type Manifest } from "./folder.ts";
+import { EvaluationFolder, type Manifest } from "./folder.ts";
 
 export interface Merged {
   readonly folder: EvaluationFolder;
@@ -98,9 +96,9 @@ async function copyFolder(from: string, to: string): Promise<void> {
 async function cellCommands(folders: readonly EvaluationFolder[], manifest: Manifest): Promise<Map<string, string>> {
   const commands = new Map<string, string>();
   for (const { id } of manifest.cells) {
-    for (const { path } of folders) {
-      const file = join(path, "cells", id, "run.json");
-      if (!commands.has(id) && (await exists(file))) commands.set(id, String(((await readJson(file)) as Partial<CellRecord>).command ?? ""));
+    for (const folder of folders) if (!commands.has(id)) {
+      const record = await folder.cellRecord(id);
+      if (record) commands.set(id, record.command ?? "");
     }
   }
   return commands;

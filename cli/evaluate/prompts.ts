@@ -13,6 +13,8 @@ export interface PromptCase {
   readonly seed: number;
   /** Of this row; undefined where the table has none. */
   readonly guidance: number | undefined;
+  /** What the judge should see; undefined where the table has no such column. */
+  readonly label: string | undefined;
 }
 
 /** The columns as the reference's prompt tables name them, and as i2p does. */
@@ -20,7 +22,7 @@ const SEED_COLUMNS = ["evaluation_seed", "sd_seed"];
 const GUIDANCE_COLUMNS = ["evaluation_guidance", "sd_guidance_scale"];
 
 /**
- * Reads a prompts CSV: `prompt`, a seed, and if it has them `case_number` and a guidance scale.
+ * Reads a prompts CSV: `prompt`, a seed, and if it has them `case_number`, a guidance scale and a `label`.
  * Source of the columns: Diffusion-MU-Attack's prompts/*.csv (case_number, prompt, evaluation_seed, evaluation_guidance) and i2p's table.
  * @param name a path; "emoji/..." is the bundled model's
  * @throws FormatError naming the row for a missing column or a value that cannot be
@@ -44,7 +46,9 @@ export async function readPrompts(name: string): Promise<PromptCase[]> {
     if (!Number.isSafeInteger(seed) || seed < -(2 ** 31)) throw bad(seedColumn, "a whole number");
     const guidance = guidanceColumn === undefined || row[guidanceColumn]!.trim() === "" ? undefined : numberOf(row[guidanceColumn]!);
     if (guidance !== undefined && !(guidance >= 0 && guidance < Infinity)) throw bad(guidanceColumn!, "a number of at least 0");
-    return { id, prompt, seed, guidance };
+    const label = columns.includes("label") ? row["label"]! : undefined;
+    if (label === "") throw bad("label", "a label of the judge");
+    return { id, prompt, seed, guidance, label };
   });
 }
 

@@ -1,10 +1,11 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { DrawnPicture } from "../../engine/attack/types.ts";
 import { formatJsonLine } from "../../engine/formats/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";
-import type { Context } from "../context.ts";
-import { quoted } from "../table.ts";
+import { type Context, globalFlags } from "../context.ts";
+import { formatDuration, quoted } from "../table.ts";
 import { type AttemptLine, attemptFolder, finishedLine } from "./attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Attempt, Cell } from "./grid.ts";
@@ -19,27 +20,44 @@ export interface Planned {
 /**
  * Makes the attempts in order. Each runs in a folder of its own; its line is written when all else of it is on the disk, so a process that dies loses
  * the attempt under way and nothing more. One that was cut off is begun anew.
+ * @param before lines of attempts made earlier, by which the time left is estimated
  * @throws what an attempt throws, with its name said before; AbortError
  */
-export async function runAttempts(context: Context, folder: EvaluationFolder, planned: readonly Planned[], showImages: boolean): Promise<AttemptLine[]> {
-  const lines: AttemptLine[] = [];
-  if (planned.length === 0) return lines;
+export async function runAttempts(context: Context, folder: EvaluationFolder, planned: readonly Planned[], before: readonly AttemptLine[], showImages: boolean): Promise<void> {
+  if (planned.length === 0) return;
+  const lines = [...before];
   const parts = new SharedParts();
+  const originals = new Map<string, DrawnPicture>();
   const log = folder.openLog();
   try {
     for (const [i, { cell, attempt }] of planned.entries()) {
       context.signal.throwIfAborted();
       const out = join(folder.path, attemptFolder(attempt.id));
-      context.say(`attempt ${i + 1} of ${planned.length}: ${attempt.id}, ${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`);
+      const left = remaining(planned.slice(i), lines);
+      context.say(`attempt ${i + 1} of ${planned.length}${left === undefined ? "" : ` (about ${formatDuration(left)} left)`}: ${attempt.id}, ${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`);
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
       const prepared = await prepareRun(context, attempt.settings, out, { showImages }, undefined, undefined, parts);
-      const { result } = await executeRun(context, prepared);
-      const line = await finishedLine(cell, attempt, result, out);
+      // Every attacker starts from the same picture: the first that needs it draws it for all.
+      if (planned[i - 1]?.cell.checkpoint !== cell.checkpoint) originals.clear();
+      const original = `${cell.concept}/${attempt.case}`;
+      const drawn = originals.get(original);
+      const { result } = await executeRun(context, { ...prepared, drawn, onDrawn: (picture) => originals.set(original, picture) });
+      const line = await finishedLine(cell, attempt, result, out, drawn?.milliseconds ?? 0, globalFlags(context.options));
       log.write(formatJsonLine(line));
       lines.push(line);
     }
   } finally {
     log.close();
   }
-  return lines;
+}
+
+/** Seconds that attempts will take, by the mean of those with the same attacker, where there is none by the mean of all; undefined before the first. */
+function remaining(planned: readonly Planned[], done: readonly AttemptLine[]): number | undefined {
+  if (done.length === 0) return undefined;
+  const mean = (lines: readonly AttemptLine[]): number => lines.reduce((sum, line) => sum + line.ms.total, 0) / lines.length / 1000;
+  const all = mean(done);
+  return planned.reduce((sum, { cell }) => {
+    const same = done.filter((line) => line.attacker === cell.attacker);
+    return sum + (same.length > 0 ? mean(same) : all);
+  }, 0);
 }

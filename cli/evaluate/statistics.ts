@@ -42,10 +42,11 @@ export function wilson(count: number, of: number): Rate {
   return { count, of, rate: p, low: count === 0 ? 0 : (middle - spread) / scale, high: count === of ? 1 : (middle + spread) / scale };
 }
 
-/** The leaderboard: a row for each cell that has finished attempts, in the grid's order; lines in the grid's order too. */
+/** The leaderboard: a row for each attacked cell that has finished attempts, in the grid's order; lines in the grid's order too. */
 export function cellStatistics(cells: readonly CellEntry[], lines: readonly AttemptLine[]): CellStatistics[] {
   const byId = new Map(lines.map((line) => [line.id, line]));
   return cells.flatMap((cell) => {
+    if (cell.retained) return [];
     const own = cell.attempts.flatMap((id) => byId.get(id) ?? []);
     if (own.length === 0) return [];
     const broken = own.filter((l) => l.success && !l.preSuccess);

@@ -6,35 +6,42 @@ import { formatTable } from "../table.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { EvaluationFolder, Manifest } from "./folder.ts";
 import { evaluationPage } from "./page.ts";
-import { type CellStatistics, cellStatistics } from "./statistics.ts";
-import { COLUMNS, leaderboardCsv, leaderboardMarkdown, leaderboardTex, rowCells, timesCsv } from "./tables.ts";
+import { type SideEffects, sideEffects } from "./side-effects.ts";
+import { cellStatistics } from "./statistics.ts";
+import { type Board, type TextTable, effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, leaderboardTex, sideEffectsCsv, timesCsv } from "./tables.ts";
 
-/** Writes report.html, leaderboard.csv, .md and .tex, and times.csv; files that would not change are left alone. @throws FormatError */
-export async function writeTables(folder: EvaluationFolder, manifest: Manifest, lines: readonly AttemptLine[], showImages: boolean): Promise<CellStatistics[]> {
-  const rows = cellStatistics(manifest.cells, lines);
-  await folder.write("leaderboard.csv", leaderboardCsv(rows));
-  await folder.write("leaderboard.md", leaderboardMarkdown(manifest.name, rows));
-  await folder.write("leaderboard.tex", leaderboardTex(manifest.name, rows));
-  await folder.write("times.csv", timesCsv(rows));
+/** Writes report.html, leaderboard.csv, .md and .tex, side_effects.csv if retained concepts were measured, and times.csv; files that would not change are left alone. @throws FormatError */
+export async function writeTables(folder: EvaluationFolder, manifest: Manifest, lines: readonly AttemptLine[], showImages: boolean): Promise<Board> {
+  const board: Board = { title: manifest.name, rows: cellStatistics(manifest.cells, lines), effects: sideEffects(manifest.cells, lines) };
+  await folder.write("leaderboard.csv", leaderboardCsv(board));
+  await folder.write("leaderboard.md", leaderboardMarkdown(board));
+  await folder.write("leaderboard.tex", leaderboardTex(board));
+  if (board.effects.length > 0) await folder.write("side_effects.csv", sideEffectsCsv(board));
+  await folder.write("times.csv", timesCsv(board));
   const image = async (path: string): Promise<Awaited<ReturnType<typeof decodePng>> | undefined> => {
     const file = join(folder.path, path);
     return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
   };
-  await folder.write("report.html", await evaluationPage({ manifest, rows, showImages, image }));
-  return rows;
+  const command = async (cell: string): Promise<string> => (await folder.cellRecord(cell))?.command ?? "";
+  await folder.write("report.html", await evaluationPage({ manifest, board, lines, showImages, image, command }));
+  return board;
 }
 
-/** The leaderboard for a terminal. */
-export function terminalTable(rows: readonly CellStatistics[]): string {
-  return formatTable(COLUMNS.map((title, i) => ({ title, right: i >= 3 })), rows.map(rowCells));
+/** The tables for a terminal. */
+export function terminalTables(board: Board): string {
+  const plain = ({ header, rows, names }: TextTable): string => formatTable(header.map((title, i) => ({ title, right: i >= names })), rows);
+  return board.effects.length === 0 ? plain(leaderboard(board)) : `${plain(leaderboard(board))}\n\n${plain(effectsTable(board))}`;
 }
 
-/** The leaderboard for programs. */
-export function jsonRows(rows: readonly CellStatistics[]): object[] {
-  return rows.map(({ cell, lines, pre, asr, iterations, queries, secondsToSuccess }) => ({
-    checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, prompts: lines.length, missing: cell.attempts.length - lines.length,
-    pre, asr, iterations: orNull(iterations), queries: orNull(queries), secondsToSuccess: orNull(secondsToSuccess),
-  }));
+/** The tables for programs. */
+export function jsonBoard({ rows, effects }: Board): { readonly rows: object[]; readonly sideEffects: readonly SideEffects[] } {
+  return {
+    rows: rows.map(({ cell, lines, pre, asr, iterations, queries, secondsToSuccess }) => ({
+      checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, prompts: lines.length, missing: cell.attempts.length - lines.length,
+      pre, asr, iterations: orNull(iterations), queries: orNull(queries), secondsToSuccess: orNull(secondsToSuccess), reported: cell.reported ?? [],
+    })),
+    sideEffects: effects,
+  };
 }
 
 function orNull(value: number): number | null {

@@ -62,10 +62,13 @@ export class Session {
     const last = this.evaluations.at(-1);
     const unchanged = learned === undefined && last !== undefined && last.seed === seed && last.ids.join() === ids.join();
     const started = performance.now();
+    const drawn = last === undefined ? options.drawn : undefined;
+    if (drawn) this.image = drawn.image;
     // After a resumption the last picture is not there: it is drawn again, which gives the same one.
-    if (!unchanged || !this.image) this.image = await this.painter.draw(prompt, seed, (step, steps) => emit({ type: "sampling", step, steps }), learned);
-    const judgement = unchanged ? last.judgement : await options.judge(this.image);
-    const evaluation: Evaluation = { timestep, iteration, ids, prompt, loss, seed, judgement, milliseconds: performance.now() - started, unchanged };
+    else if (!unchanged || !this.image) this.image = await this.painter.draw(prompt, seed, (step, steps) => emit({ type: "sampling", step, steps }), learned);
+    const judgement = drawn?.judgement ?? (unchanged ? last.judgement : await options.judge(this.image));
+    const milliseconds = drawn?.milliseconds ?? performance.now() - started;
+    const evaluation: Evaluation = { timestep, iteration, ids, prompt, loss, seed, judgement, milliseconds, unchanged };
     this.evaluations.push(evaluation);
     await emit({ type: "evaluation", evaluation, image: this.image, ...(learned && { learned }) });
     return evaluation;

@@ -36,6 +36,14 @@ export interface Judgement {
   readonly scores: Readonly<Record<string, number>>;
 }
 
+/** A picture that was drawn and judged before. */
+export interface DrawnPicture {
+  readonly image: RgbImage;
+  readonly judgement: Judgement;
+  /** What that took. */
+  readonly milliseconds: number;
+}
+
 /** Says whether the concept was drawn. */
 export type Judge = (image: RgbImage) => Promise<Judgement>;
 
@@ -96,6 +104,8 @@ export interface AttackOptions extends SamplingOptions {
   /** Ring-a-bell: probability that a list has a token exchanged, and that a parent has children. Default 0.25 and 0.5. */
   readonly mutationRate?: number;
   readonly crossoverRate?: number;
+  /** The original prompt's picture, where an attack on the same model with the same seed, sampling and judge has drawn it: it is not drawn again. */
+  readonly drawn?: DrawnPicture;
   /** Where an earlier run stood. */
   readonly resume?: AttackState;
   /** Stops the search after the work under way; the attack then rejects with an AbortError and the last state given out is good. */

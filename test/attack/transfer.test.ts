@@ -54,10 +54,11 @@ test("of a log the prompts that an attack found count, each once", async () => {
   try {
     const file = join(folder, "attack.jsonl");
     writeFileSync(file, line("a church", 1, -1, true) + line("x a church", 1, 50, false) + line("y a church", 1, 150, true) + line("y a church", 1, 150, true) + line("y a church", 2, 0, true) + line("a picture of <cce>", 1, 0, true));
-    assert.equal((await readCandidates(file)).candidates, [{ prompt: "y a church", seed: 1 }, { prompt: "y a church", seed: 2 }]);
+    assert.equal((await readCandidates(file, 0)).candidates, [{ prompt: "y a church", seed: 1 }, { prompt: "y a church", seed: 2 }]);
+    assert.equal((await readCandidates(file, 2)).candidates, [{ prompt: "y a church", seed: 2 }]);
     writeFileSync(file, line("a church", 1, -1, true));
     try {
-      await readCandidates(file);
+      await readCandidates(file, 0);
       assert.unreachable();
     } catch (error) {
       assert.instance(error, FormatError);

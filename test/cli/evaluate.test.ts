@@ -161,7 +161,7 @@ async function refused(name: string, config: string | object, ...patterns: reado
 test("configurations that cannot be", async () => {
   await refused("no-json", "{", /no-json\.json: .*JSON/);
   await refused("empty", {}, /model is missing; checkpoints is missing; concepts is missing; attackers is missing/);
-  await refused("typo", { ...TINY, checkpoints: [{ ...CHECKPOINT, unett: "x" }] }, /checkpoints\[0\]\.unett is not known; known are name, model, unet/);
+  await refused("typo", { ...TINY, checkpoints: [{ ...CHECKPOINT, unett: "x" }] }, /checkpoints\[0\]\.unett is not known; known are name, method, model, unet/);
   await refused("types", { ...TINY, concepts: [], attackers: [{ name: "../x", attacker: "magic", tokens: 2.5 }] }, /concepts must have at least 1 entry/, /attackers\[0\]\.name is "\.\.\/x"/, /attackers\[0\]\.attacker must be one of text-grad, .*got "magic"/, /tokens must be a whole number, got 2\.5/);
   await refused("twice", { ...TINY, checkpoints: [CHECKPOINT, { ...CHECKPOINT, name: "ESD-x" }] }, /checkpoints has more than one "ESD-x"/);
   await refused("pairs", { ...TINY, checkpoints: [{ ...CHECKPOINT, concepts: ["chruch"] }] }, /names a concept "chruch"/);
