@@ -8,7 +8,9 @@ import type { TensorFile } from "../engine/formats/tensor-file.ts";
 import { type Inspection, inspectTensorFile } from "../engine/models/inspect.ts";
 import { nodeFiles, readBytes } from "../engine/platform/node-files.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
-import { action } from "./context.ts";
+import { type Context, action } from "./context.ts";
+import { suitedTo } from "./model.ts";
+import { parseHubReference, resolveModel } from "./model-source.ts";
 import { formatBytes, formatCount, formatTable, quoted } from "./table.ts";
 
 /** What one file holds. */
@@ -31,16 +33,23 @@ export function inspectCommand(program: Command): void {
   program
     .command("inspect")
     .description("look inside a checkpoint, a model folder or a generated picture")
-    .argument("<file>", "safetensors, PyTorch checkpoint, shard index, diffusers folder, or PNG")
+    .argument("<file>", "safetensors, PyTorch checkpoint, shard index, diffusers folder, PNG, or hub model ORG/NAME[@REVISION][/FILE], which is fetched")
     .action(
       action(async (_options, context, file) => {
-        const path = resolvePath(file!);
+        const path = await placeOf(file!, context);
         const kind = await nodeFiles.kind(path);
         if (kind === undefined) throw new FormatError(path, "no such file or folder");
         const { json, text } = kind === "folder" ? await inspectFolder(path) : (await isPicture(path)) ? await inspectPicture(path) : await inspectTensors(path);
         context.result(json, text);
       }),
     );
+}
+
+/** The path that a name stands for; a hub model is downloaded as loading it would. @throws HubError */
+async function placeOf(name: string, context: Context): Promise<string> {
+  const path = resolvePath(name);
+  if ((await nodeFiles.kind(path)) !== undefined || !parseHubReference(name)) return path;
+  return (await resolveModel(name, context, suitedTo(context))).folder;
 }
 
 interface Inspected {

@@ -2,6 +2,8 @@ import type { Command } from "commander";
 import { readConfig, readDiffusersFolder, requireComponent } from "../engine/formats/diffusers.ts";
 import { joinPath } from "../engine/formats/file-system.ts";
 import { Config } from "../engine/models/config.ts";
+import { openFileTokenizer } from "../engine/models/load-file.ts";
+import { isSynthetic, openSynthetic } from "../engine/models/load-synthetic.ts";
 import { loadTokenizer } from "../engine/models/load.ts";
 import { textEncoderConfig } from "../engine/models/text-encoder.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
@@ -37,9 +39,14 @@ export function tokenizeCommand(program: Command): void {
     );
 }
 
-/** The tokenizer of a model folder, cut to the length its text encoder takes. @throws FormatError, InputError, TokenizerError */
+/** The tokenizer of a model folder, cut to the length its text encoder takes; of a checkpoint file CLIP's own, as loading takes it. @throws FormatError, InputError, TokenizerError */
 async function openTokenizer(model: string, context: Context): Promise<Tokenizer> {
-  const { files, folder } = await resolveModel(model, context, { components: ["text_encoder", "tokenizer"], weights: false });
+  const { files, folder, clipMerges } = await resolveModel(model, context, { components: ["text_encoder", "tokenizer"], weights: false });
+  if (isSynthetic(folder)) {
+    const { tokenizer } = await openSynthetic(folder, clipMerges);
+    return tokenizer!; // the merge list is there
+  }
+  if ((await files.kind(folder)) === "file") return openFileTokenizer(files, folder, clipMerges);
   const index = await readDiffusersFolder(files, folder);
   const text = requireComponent(index, "text_encoder").folder;
   const { maxLength } = textEncoderConfig(Config.of(joinPath(text, "config.json"), await readConfig(files, text)));

@@ -15,7 +15,7 @@ import { Config } from "./config.ts";
 import { expectedTensors, withoutUnitKernel } from "./expected.ts";
 import { chooseEma, noAveraged } from "./overlay.ts";
 import type { WeightSource } from "./parameters.ts";
-import { textEncoderConfig } from "./text-encoder.ts";
+import { type TextEncoderConfig, textEncoderConfig } from "./text-encoder.ts";
 import { unetConfig } from "./unet.ts";
 import { vaeConfig } from "./vae.ts";
 import { weightSource } from "./weight-source.ts";
@@ -105,8 +105,26 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   const schedulerFolder = await folderOf("scheduler");
   const scheduler = schedulerFolder === undefined ? schedulerConfig(prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!)))) : await readConfig(files, schedulerFolder);
   const tokenizerFolder = await folderOf("tokenizer");
-  const tokenizer = tokenizerFolder === undefined ? await builtInTokenizer(path, text, options) : await options.readTokenizer(tokenizerFolder, text.maxLength);
+  const builtIn = async (): Promise<Tokenizer | undefined> => (options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges));
+  const tokenizer = tokenizerFolder === undefined ? await builtIn() : await options.readTokenizer(tokenizerFolder, text.maxLength);
   return { name: path, unet, textEncoder, vae, tokenizer, scheduler };
+}
+
+/**
+ * The tokenizer of a file that holds a text encoder, which tells how long a prompt may be; nothing else need be in it.
+ * @throws FormatError or InputError saying what the file looks like if it holds none, or if CLIP's vocabulary cannot stand in
+ */
+export async function openFileTokenizer(files: FileSystem, path: string, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
+  const file = await openTensorPath(files, path);
+  try {
+    const groups = groupTensors(file);
+    const group = groups.components.get("text_encoder");
+    if (!group) throw new InputError(`${path}: holds no ${componentName("text_encoder")}, so there is nothing to tokenize for; it looks like ${identify(file, groups).description}`);
+    const config = Config.of(`${path} (${componentName("text_encoder")} by its shapes)`, await inferTextConfig(componentFile(file, group)));
+    return await builtInTokenizer(path, textEncoderConfig(config), clipMerges);
+  } finally {
+    await file.close();
+  }
 }
 
 /** @throws InputError naming the first missing tensors, or one of another shape. */
@@ -120,11 +138,14 @@ function requireWhole(tensors: TensorFile, component: Component, config: Config)
   if (missing.length > 0) throw new InputError(`${tensors.name}: its ${componentName(component)} lacks ${missing.length} tensors, e.g. ${missing.slice(0, 3).join(", ")}; the file is not a whole model`);
 }
 
-/** CLIP's own tokenizer; Stable Diffusion 2 pads with id 0. */
-async function builtInTokenizer(path: string, text: { readonly vocabularySize: number; readonly maxLength: number; readonly hiddenSize: number }, options: SingleFileOptions): Promise<Tokenizer | undefined> {
-  const { clipMerges } = options;
-  if (text.vocabularySize === CLIP_VOCABULARY && clipMerges) return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
-  if (options.partial === true) return undefined;
+/** Whether CLIP's own tokenizer can be a text encoder's. */
+function standsIn({ vocabularySize }: Pick<TextEncoderConfig, "vocabularySize">, clipMerges: SingleFileOptions["clipMerges"]): clipMerges is NonNullable<typeof clipMerges> {
+  return vocabularySize === CLIP_VOCABULARY && clipMerges !== undefined;
+}
+
+/** CLIP's own tokenizer; Stable Diffusion 2 pads with id 0. @throws FormatError if it cannot stand in */
+async function builtInTokenizer(path: string, text: Pick<TextEncoderConfig, "vocabularySize" | "maxLength" | "hiddenSize">, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
+  if (standsIn(text, clipMerges)) return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
   const why = clipMerges ? `its vocabulary has ${text.vocabularySize} tokens, not CLIP's ${CLIP_VOCABULARY}` : "CLIP's merge list (bpe_simple_vocab_16e6.txt.gz) was not given";
   throw new FormatError(path, `has no tokenizer, and CLIP's own cannot stand in: ${why}; give a folder with the model's tokenizer and configurations`);
 }

@@ -55,7 +55,7 @@ export function timesTokenTable(g: Graph, x: Value, table: readonly [Value, ...V
 
 /**
  * CLIP's text transformer: token embeddings [B, T, hidden] to the last hidden state [B, T, hidden], after the final layer norm.
- * Causal mask only; padding is attended to. Captures `hidden_states.i` (0: with positions, i: after layer i).
+ * Causal mask only; padding is attended to. Captures `text_model.hidden_states.i` (0: with positions, i: after layer i).
  * Follows transformers' CLIPTextTransformer.
  * @throws ShapeError if T is more than the model has positions.
  */
@@ -67,8 +67,8 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   }
   const positions = layers.weight(`${PREFIX}.position_embedding.weight`, [config.maxLength, config.hiddenSize]);
   let x = broadcastAdd(g, embeddings, length === config.maxLength ? positions : slice(g, positions, 0, length, 0));
-  g.capture("hidden_states.0", x);
   return layers.at("text_model", () => {
+    g.capture("hidden_states.0", x);
     for (let i = 0; i < config.layers; i++) {
       x = layers.at(`encoder.layers.${i}`, () => g.recompute(() => encoderLayer(layers, config, x)));
       g.capture(`hidden_states.${i + 1}`, x);

@@ -53,8 +53,7 @@ async function checkText(golden: Golden, rows: Rows, model: StableDiffusion, ids
     const hidden = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, ids.length], dtype: "u32" })));
     const outputs: Record<string, Value> = { hidden };
     for (const name of wanted) {
-      const layer = `hidden_states.${name.split(".")[2]}`;
-      const value = g.captured.get(layer) ?? g.captured.get(`text_model.${layer}`);
+      const value = g.captured.get(`text_model.hidden_states.${name.split(".")[2]}`);
       if (value) outputs[name] = value;
     }
     return { outputs };

@@ -17,7 +17,7 @@ export const textEncoder: Form = async (golden, rows, context) => {
       const last = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [batch, length], dtype: "u32" })));
       const outputs: Record<string, Value> = { last };
       for (const [path, value] of g.captured) {
-        const layer = /(?:^|\.)(hidden_states\.\d+)$/.exec(path)?.[1];
+        const layer = /^text_model\.(hidden_states\.\d+)$/.exec(path)?.[1];
         if (layer !== undefined) outputs[layer] = value;
       }
       return { outputs };

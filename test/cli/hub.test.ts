@@ -84,6 +84,11 @@ test("the command line: a tokenizer from the hub without weights, offline, and t
   assert.equal([there.code, there.out], [0, here.out], there.err);
   assert.not.ok((readdirSync(place, { recursive: true }) as string[]).some((name) => name.endsWith(".safetensors")));
   assert.is((await lethe(["tokenize", "--model", ID, "--prompt", "a church", "--json"], { HF_HOME: place, HF_HUB_OFFLINE: "1", HF_ENDPOINT: "http://127.0.0.1:9" })).out, here.out);
+  const [mine, hubs] = [await lethe(["inspect", "emoji", "--json"]), await lethe(["inspect", ID, "--json"])].map(({ out }) => JSON.parse(out) as { components: { name: string; tensorCount?: number; parameters?: number }[] });
+  assert.equal(hubs!.components.map((c) => [c.name, c.tensorCount, c.parameters]), mine!.components.map((c) => [c.name, c.tensorCount, c.parameters]));
+  const one = await lethe(["inspect", `${ID}/classifier/object/model.safetensors`]);
+  assert.match(one.out, /^looks like: .*ResNet/m);
+  assert.match((await lethe(["inspect", "tester/none"])).err, /^error: tester\/none: there is no such model/m);
   const missing = await lethe(["tokenize", "--model", "tester/none", "--prompt", "x"]);
   assert.equal([missing.code, missing.out], [2, ""]);
   assert.match(missing.err, /^error: tester\/none: there is no such model/m);

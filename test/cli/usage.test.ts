@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
@@ -6,7 +7,9 @@ import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
 import { formatBytes, formatDuration, formatTable, quoted } from "../../cli/table.ts";
-import { lethe } from "./support.ts";
+import { safetensors, torch } from "../support/checkpoints.ts";
+import { readJson } from "../support/fixtures.ts";
+import { folder, lethe } from "./support.ts";
 
 const COMMANDS = ["demo", "generate", "attack", "verify", "inspect", "tokenize", "doctor"];
 
@@ -58,6 +61,39 @@ test("tokenize: ids, pieces and truncation", async () => {
   assert.is(long.code, 0);
   assert.match(long.stderr, /40 tokens, 30 fit; the last 10 are cut off/);
   assert.match(long.stdout, /40 of 30 tokens/);
+});
+
+/** A text encoder of one layer with random weights, of CLIP's vocabulary or another, in the original code's names. */
+function textEncoderFile(name: string, vocabulary: number, width = 64): string {
+  const layer = "text_model.encoder.layers.0";
+  const shapes: Record<string, number[]> = {
+    "text_model.embeddings.token_embedding.weight": [vocabulary, width], "text_model.embeddings.position_embedding.weight": [77, width],
+    ...Object.fromEntries(["q_proj", "k_proj", "v_proj", "out_proj"].flatMap((p) => [[`${layer}.self_attn.${p}.weight`, [width, width]], [`${layer}.self_attn.${p}.bias`, [width]]])),
+    [`${layer}.mlp.fc1.weight`]: [width * 4, width], [`${layer}.mlp.fc1.bias`]: [width * 4], [`${layer}.mlp.fc2.weight`]: [width, width * 4], [`${layer}.mlp.fc2.bias`]: [width],
+    ...Object.fromEntries([`${layer}.layer_norm1`, `${layer}.layer_norm2`, "text_model.final_layer_norm"].flatMap((n) => [[`${n}.weight`, [width]], [`${n}.bias`, [width]]])),
+  };
+  const tensors = Object.fromEntries(Object.entries(shapes).map(([key, shape]) => [`cond_stage_model.transformer.${key}`, { dtype: "F16" as const, shape, data: new Uint8Array(2 * shape.reduce((a, b) => a * b, 1)) }]));
+  writeFileSync(join(folder, `${name}.safetensors`), safetensors(tensors));
+  writeFileSync(join(folder, `${name}.ckpt`), torch(tensors));
+  return name;
+}
+
+test("tokenize: a checkpoint file has CLIP's own vocabulary, as loading gives it", async () => {
+  const name = textEncoderFile("text", 49408);
+  const { cases } = readJson<{ cases: { tokenizer: string; text: string; ids: number[] }[] }>("tokenizer/models.json");
+  const { text: prompt, ids } = cases.find((c) => c.tokenizer === "sd1")!;
+  for (const model of [`${name}.safetensors`, `${name}.ckpt`, "synthetic:sd14"]) {
+    const { code, stdout, stderr } = await lethe("tokenize", "--model", model, "--prompt", prompt, "--json");
+    assert.is(code, 0, stderr);
+    assert.equal((JSON.parse(stdout) as { ids: number[] }).ids, ids, model);
+  }
+  const refused = async (model: string, pattern: RegExp): Promise<void> => {
+    const { code, stderr } = await lethe("tokenize", "--model", model, "--prompt", "x");
+    assert.is(code, 2);
+    assert.match(stderr, pattern);
+  };
+  await refused(`${textEncoderFile("other", 300)}.safetensors`, /other\.safetensors: has no tokenizer, and CLIP's own cannot stand in: its vocabulary has 300 tokens/);
+  await refused("emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", /holds no text encoder, so there is nothing to tokenize for; it looks like a UNet/);
 });
 
 test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {

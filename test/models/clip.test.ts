@@ -4,6 +4,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { type Clip, cosine, loadClip } from "../../engine/models/clip.ts";
+import { Config } from "../../engine/models/config.ts";
+import { Layers } from "../../engine/models/layers.ts";
+import { textEncoder, textEncoderConfig } from "../../engine/models/text-encoder.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import type { Value } from "../../kernels/kernel.ts";
 import { Q16, readQ16Prompts } from "../../engine/models/q16.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { finish, testDevice } from "../support/device.ts";
@@ -32,6 +37,15 @@ test("text embedding at the end of text", async () => {
   const model = await clip();
   close("embedding of ids", await model.embedIds(golden.get("clip.ids")!.data as Int32Array), "clip.text_embedding");
   close("embedding of a text", await model.embedText("A cat dog"), "clip.text_embedding");
+});
+
+test("the text encoder's states before and after every layer are captured by their path", () => {
+  const config = textEncoderConfig(Config.of("config", { vocab_size: 10, hidden_size: 8, intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 6, hidden_act: "quick_gelu" }));
+  const g = new Graph();
+  const leaf = (_: Graph, name: string, layout: string, shape: readonly number[]): Value => g.parameter(name, { shape: layout === "linear" ? shape.toReversed() : shape, dtype: "f32" });
+  const layers = new Layers(g, { maxTensorBytes: Infinity, has: () => true, storedShape: () => [], value: leaf, table: (on, name, shape) => [leaf(on, name, "plain", shape)] });
+  textEncoder(layers, config, g.input("embeddings", { shape: [1, 6, 8], dtype: "f32" }));
+  assert.equal([...g.captured.keys()].filter((name) => name.includes("hidden_states")), [0, 1, 2].map((i) => `text_model.hidden_states.${i}`));
 });
 
 test("CLIP score", async () => {
