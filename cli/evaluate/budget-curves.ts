@@ -22,7 +22,7 @@ export const TIME_BUDGET: Budget = { title: "seconds", spent: (l) => l.ms.total 
 
 const WIDTH = 420;
 const HEIGHT = 236;
-const BOX = { left: 44, right: 12, top: 14, bottom: 40 };
+const BOX = { left: 44, right: 12, top: 14, bottom: 46 };
 /** Lines that lie on each other are drawn this far apart, in pixels. */
 const APART = 1.6;
 
@@ -48,7 +48,7 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
   const x = (value: number): number => BOX.left + ((WIDTH - BOX.left - BOX.right) * value) / most;
   const y = (share: number): number => HEIGHT - BOX.bottom - (HEIGHT - BOX.top - BOX.bottom) * share;
   const grid = [0, 0.25, 0.5, 0.75, 1].map((v) => `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${n(y(v))}" y2="${n(y(v))}"/><text class="tick" x="${BOX.left - 6}" y="${n(y(v) + 4)}" text-anchor="end">${100 * v}%</text>`);
-  const ticks = roundTicks(most).map((v) => `<text class="tick" x="${n(x(v))}" y="${HEIGHT - BOX.bottom + 16}" text-anchor="middle">${v}</text>`);
+  const ticks = roundTicks(most).map((v) => `<text class="tick" x="${n(x(v))}" y="${HEIGHT - BOX.bottom + 22}" text-anchor="middle">${v}</text>`);
   const lines = shown.map(({ cell, lines: own, pre, asr }, i) => {
     const shift = (i - (shown.length - 1) / 2) * APART;
     const at = (share: number): string => n(y(share) - shift);

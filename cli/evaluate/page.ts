@@ -81,17 +81,22 @@ function boardTable(board: Board): string {
     const first = board.rows[i - 1]?.cell.checkpoint !== cell.checkpoint;
     const tds = cells.map((text, k) => {
       if (k === 1) return `<td><a href="#${escape(cell.id)}">${escape(text)}</a></td>`;
-      if (header[k] === "ASR") return `<td class="number bar" style="--share:${(100 * asr.rate).toFixed(1)}%">${escape(text)}</td>`;
-      return `<td${k >= names ? ' class="number"' : ""}>${escape(text)}</td>`;
+      if (header[k] === "ASR") return `<td class="number bar" style="--share:${(100 * asr.rate).toFixed(1)}%">${quietBrackets(text)}</td>`;
+      return `<td${k >= names ? ' class="number"' : ""}>${quietBrackets(text)}</td>`;
     });
     return `<tr${first ? ' class="first"' : ""}>${tds.join("")}</tr>`;
   });
   return scrolling("Leaderboard", { header, rows: [], names }, body);
 }
 
-function scrolling(caption: string, { header, rows, names }: TextTable, body: readonly string[] = rows.map((cells) => `<tr>${cells.map((c, k) => `<td${k >= names ? ' class="number"' : ""}>${escape(c)}</td>`).join("")}</tr>`)): string {
+function scrolling(caption: string, { header, rows, names }: TextTable, body: readonly string[] = rows.map((cells) => `<tr>${cells.map((c, k) => `<td${k >= names ? ' class="number"' : ""}>${quietBrackets(c)}</td>`).join("")}</tr>`)): string {
   const head = header.map((h, k) => `<th scope="col"${k >= names ? ' class="number"' : ""}>${escape(h)}</th>`).join("");
   return `<div class="scroll board" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body.join("\n")}\n</tbody></table></div>`;
+}
+
+/** Intervals and footnotes a little smaller. */
+function quietBrackets(text: string): string {
+  return escape(text).replace(/\[[^\]]*\]/g, (part) => `<small>${part}</small>`);
 }
 
 function effectsSection(board: Board): string {
