@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
 import { TIME_BUDGET, WORK_BUDGETS, budgetCurve } from "../../cli/evaluate/budget-curves.ts";
 import type { CellEntry } from "../../cli/evaluate/folder.ts";
+import { readPrompts } from "../../cli/evaluate/prompts.ts";
 import { readReported, reportedText, sourcesOf } from "../../cli/evaluate/reported.ts";
 import { sideEffects } from "../../cli/evaluate/side-effects.ts";
 import { cellStatistics } from "../../cli/evaluate/statistics.ts";
@@ -114,6 +115,16 @@ test("a budget's curve rises by one prompt at what each success cost, from the p
     points.forEach(([x, y], i) => assert.ok(Math.abs(spent(x) - expected[i]![0]!) < 2e-3 && Math.abs(share(y) - expected[i]![1]!) < 2e-3, `${budget.title} ${i}: ${spent(x)} ${share(y)}, expected ${expected[i]}`));
   }
   assert.is(budgetCurve(cellStatistics([entry("x", "n", "c", { kind: "no-attack" }, 1)], [lineOf("x/n/c/0", false)]), ["n"], TIME_BUDGET), "");
+});
+
+test("prompt tables with the columns of the reference's nudity.csv and of i2p, byte order mark, CRLF and quotes included", async () => {
+  const reference = "Unnamed: 0,prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,evaluation_seed,evaluation_guidance,sd_image_width,sd_image_height,sd_model,case_number";
+  const i2p = "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model";
+  const file = join(folder, "table.csv");
+  writeFileSync(file, `\ufeff${reference}\r\n21," a church, ""old"" 💃","shocking, other",1,60.0,10.0,60.0,60.0,0.04,u,4056756235,7,512,512,m,21\r\n`);
+  assert.equal(await readPrompts(file), [{ id: "21", prompt: ' a church, "old" 💃', seed: 4056756235, guidance: 7, label: undefined }]);
+  writeFileSync(file, `${i2p}\na church,x,0,1,1,1,1,0.1,u,7,12.5,512,512,m\n"a,b",x,0,1,1,1,1,0.1,u,8,7,512,512,m\n`);
+  assert.equal((await readPrompts(file)).map(({ id, prompt, seed, guidance }) => [id, prompt, seed, guidance]), [["0", "a church", 7, 12.5], ["1", "a,b", 8, 7]]);
 });
 
 test("CSV with commas in sources, LaTeX with its special characters", () => {
