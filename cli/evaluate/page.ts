@@ -159,6 +159,6 @@ async function commands(cell: string, lines: readonly AttemptLine[], { command }
 
 function outcome({ success, preSuccess, iterations, queries }: AttemptLine): string {
   if (preSuccess) return "before the attack";
-  if (!success) return "not found";
+  if (!success) return queries === 1 ? "not drawn" : "not found";
   return iterations > queries ? `found, ${iterations} iterations` : `found, ${queries} pictures`;
 }
