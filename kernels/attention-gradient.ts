@@ -1,7 +1,7 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
-import { type AttentionAttributes, HeadPadding, attentionSizes, flashDefines, flashParams, flashWorkgroups } from "./attention-plan.ts";
+import { type AttentionAttributes, HeadPadding, attentionSizes, attentionTakesColumns, flashDefines, flashParams, flashWorkgroups, rowPlace } from "./attention-plan.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, f32, formatType, need, sameShape, spread } from "./kernel.ts";
 
 export type AttentionGradientAttributes = AttentionAttributes & {
@@ -18,6 +18,8 @@ export type AttentionGradientAttributes = AttentionAttributes & {
  */
 export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
   name: "attention-gradient",
+  readsColumns: [0, 1, 2],
+  writesColumns: ([q], { heads }) => attentionTakesColumns(q!.shape[2]! / heads),
   infer(inputs, { heads, query, keyValue }) {
     const { batch, queries } = attentionSizes("attention-gradient", inputs, heads);
     const [q, k, v] = inputs;
@@ -29,7 +31,7 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     if (!sameShape(logSumExp.shape, [batch, heads, queries])) throw new ShapeError("attention-gradient", `logSumExp must be [${batch},${heads},${queries}], got ${formatType(logSumExp)}`);
     return [...(query ? [f32(q!.shape)] : []), ...(keyValue ? [f32(k!.shape), f32(v!.shape)] : [])];
   },
-  plan({ inputs, attributes, capabilities }) {
+  plan({ inputs, outputs, attributes, capabilities }) {
     const sizes = attentionSizes("attention-gradient", inputs, attributes.heads);
     const { batch, heads, queries, keys, head } = sizes;
     const { query, keyValue } = attributes;
@@ -45,7 +47,8 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     const dV = keyValue ? padding.output(vType!, { output: first + 1 }) : undefined;
     const rows = batch * heads * queries;
     const delta: Binding = { scratch: padding.scratch.push(Math.ceil(rows / 4) * 16) - 1 };
-    const params = flashParams(sizes, headVec4, attributes);
+    const params = flashParams(sizes, headVec4, attributes, inputs);
+    const place = (name: string, output: number): Record<string, number> => rowPlace(name, outputs[output]!, heads, headVec4);
     const operands = { q, k, v, dO, logSumExp: { input: 4 }, delta };
     const main: Dispatch[] = [
       {
@@ -57,10 +60,12 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
       },
     ];
     if (dQ) {
-      main.push({ shader: { name: "attention-gradient-query", text: queryWgsl }, defines, bindings: { ...operands, dQ }, params, workgroups: flashWorkgroups(sizes, queries, workgroup) });
+      main.push({ shader: { name: "attention-gradient-query", text: queryWgsl }, defines, bindings: { ...operands, dQ }, params: { ...params, ...place("DQ", 0) }, workgroups: flashWorkgroups(sizes, queries, workgroup) });
     }
     if (dK && dV) {
-      main.push({ shader: { name: "attention-gradient-key-value", text: keyValueWgsl }, defines, bindings: { ...operands, dK, dV }, params, workgroups: flashWorkgroups(sizes, keys, workgroup) });
+      const [kPlace, vPlace] = [outputs[first]!.columns, outputs[first + 1]!.columns];
+      const joint = kPlace !== undefined && kPlace.whole === vPlace?.whole;
+      main.push({ shader: { name: "attention-gradient-key-value", text: keyValueWgsl }, defines: { ...defines, JOINT: joint }, bindings: { ...operands, dK, ...(!joint && { dV }) }, params: { ...params, ...place("DK", first), ...place("DV", first + 1) }, workgroups: flashWorkgroups(sizes, keys, workgroup) });
     }
     return { dispatches: [...padding.before, ...main, ...padding.after], scratch: padding.scratch };
   },

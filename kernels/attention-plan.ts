@@ -31,6 +31,9 @@ export function attentionSizes(op: string, inputs: readonly (TensorType | undefi
   if (k.shape[0] !== batch || k.shape[2] !== channels) throw new ShapeError(op, `q ${formatType(q)} and k ${formatType(k)} must have the same batch and channels`);
   if (v.shape.some((d, i) => d !== k.shape[i])) throw new ShapeError(op, `k ${formatType(k)} and v ${formatType(v)} must have the same shape`);
   if (!Number.isInteger(heads) || heads < 1 || channels % heads !== 0) throw new ShapeError(op, `${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
+  for (const x of [q, k, v]) {
+    if (x.columns && (!attentionTakesColumns(channels / heads) || x.columns.stride % 4 !== 0 || x.columns.offset % 4 !== 0)) throw new ShapeError(op, `columns of a wider tensor must start at whole vec4s and have heads of a multiple of 4 up to ${MAX_FLASH_HEAD} channels, got ${formatType(x)} with ${heads} heads`);
+  }
   return { batch, heads, queries, keys, head: channels / heads };
 }
 
@@ -54,18 +57,21 @@ export function flashDefines(headVec4: number, { subgroupSize, software }: Capab
   };
 }
 
-/** `struct Params` of the three flash shaders for q, k and v in tensors of their own. */
-export function flashParams({ batch, heads, queries, keys }: AttentionSizes, headVec4: number, { causal, scale }: AttentionAttributes): Record<string, number> {
-  const rowStride = heads * headVec4;
-  return {
-    batch, heads, queries, keys, headVec4,
-    rowStrideQ: rowStride, offsetQ: 0,
-    rowStrideK: rowStride, offsetK: 0,
-    rowStrideV: rowStride, offsetV: 0,
-    rowStrideO: rowStride,
-    causal: causal ? 1 : 0,
-    scale,
-  };
+/** Whether q, k, v and their gradients may be columns of wider tensors: the flash shaders take them by row stride, which padded heads do not have. */
+export function attentionTakesColumns(head: number): boolean {
+  return head % 4 === 0 && head <= MAX_FLASH_HEAD;
+}
+
+/** `rowStride<name>` and `offset<name>` of a flash shader, in vec4s, for a tensor of heads that may be columns of a wider one. */
+export function rowPlace(name: string, { columns }: TensorType, heads: number, headVec4: number): Record<string, number> {
+  return { [`rowStride${name}`]: columns ? columns.stride / 4 : heads * headVec4, [`offset${name}`]: columns ? columns.offset / 4 : 0 };
+}
+
+/** What `struct Params` of the three flash shaders has in common. @param inputs q, k and v first */
+export function flashParams({ batch, heads, queries, keys }: AttentionSizes, headVec4: number, { causal, scale }: AttentionAttributes, inputs: readonly (TensorType | undefined)[]): Record<string, number> {
+  const [q, k, v] = inputs as readonly [TensorType, TensorType, TensorType];
+  const place = (name: string, type: TensorType): Record<string, number> => rowPlace(name, type, heads, headVec4);
+  return { batch, heads, queries, keys, headVec4, ...place("Q", q), ...place("K", k), ...place("V", v), rowStrideO: heads * headVec4, causal: causal ? 1 : 0, scale };
 }
 
 /** Workgroups for `rows` rows of every head of every batch, `perWorkgroup` rows each. */

@@ -17,6 +17,7 @@ const TWO_ROWS_FROM = 5e7;
  */
 export const attentionKernel: Kernel<AttentionAttributes> = {
   name: "attention",
+  readsColumns: [0, 1, 2],
   infer(inputs, { heads }) {
     const { batch, queries, head } = attentionSizes("attention", inputs, heads);
     if (head > MAX_FLASH_HEAD) throw new ShapeError("attention", `heads of q ${formatType(inputs[0])} have ${head} channels, at most ${MAX_FLASH_HEAD} fit: use attention(), which composes larger ones`);
@@ -38,7 +39,7 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
       shader: { name: "attention", text: attentionWgsl },
       defines: { ...defines, TWO_ROWS: twoRows },
       bindings,
-      params: flashParams(sizes, padding.headVec4, attributes),
+      params: flashParams(sizes, padding.headVec4, attributes, inputs),
       workgroups: flashWorkgroups(sizes, sizes.queries, twoRows ? 2 * workgroup : workgroup),
     };
     return { dispatches: [...padding.before, main, ...padding.after], scratch: padding.scratch };

@@ -22,12 +22,15 @@ function outputSize(x: TensorType, w: TensorType, { stride, padding }: Conv2dAtt
   return [height, width];
 }
 
+const BATCH_BIAS = 3;
+
 /**
  * Inputs: x [B, H, W, C]; weight [kh, kw, C, N]; bias [N]; batchBias [B, N]; residual of the output's shape.
  * Output [B, H', W', N] = (activation(conv + bias + batchBias) + residual) * scale. Cross-correlation, as the field's Conv2d.
  */
 export const conv2dKernel: Kernel<Conv2dAttributes> = {
   name: "conv2d",
+  readsColumns: [BATCH_BIAS],
   infer(inputs, attributes) {
     const x = need("conv2d", inputs, 0, "x", 4);
     const w = need("conv2d", inputs, 1, "weight", 4, ["f32", "f16"], true);
@@ -37,7 +40,10 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const out = f32([x.shape[0]!, height, width, n]);
     const [, , bias, batchBias, residual] = inputs;
     if (bias && !sameShape(bias.shape, [n])) throw new ShapeError("conv2d", `bias must be [${n}], got ${formatType(bias)}`);
-    if (batchBias && !sameShape(batchBias.shape, [x.shape[0]!, n])) throw new ShapeError("conv2d", `batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
+    const { stride, offset } = batchBias?.columns ?? { stride: n, offset: 0 };
+    // Read as vec4s where the product is.
+    const aligned = n % 4 !== 0 || x.shape[3]! % 4 !== 0 || (stride % 4 === 0 && offset % 4 === 0);
+    if (batchBias && (!sameShape(batchBias.shape, [x.shape[0]!, n]) || !aligned)) throw new ShapeError("conv2d", `batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
     if (residual && !sameShape(residual.shape, out.shape)) throw new ShapeError("conv2d", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
     return [out];
   },
@@ -47,7 +53,7 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const [kernelHeight, kernelWidth, k] = w!.shape as [number, number, number, number];
     const pixels = outHeight * outWidth;
     const size = { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 };
-    const epilogue = { ...attributes, hasBias: bias !== undefined, hasBatchBias: batchBias !== undefined, hasResidual: residual !== undefined };
+    const epilogue = { ...attributes, hasBias: bias !== undefined, batchBias: batchBias && (batchBias.columns ?? { stride: n, offset: 0 }), hasResidual: residual !== undefined };
     const extra = { defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
     return { dispatches: [gemmDispatch({ name: "conv2d", text: conv2dWgsl }, size, epilogue, w!, false, capabilities, extra)] };
   },
@@ -85,7 +91,7 @@ export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly nu
     const [images, height, width, n] = outputs[0]!.shape as [number, number, number, number];
     const [kernelHeight, kernelWidth, , k] = w!.shape as [number, number, number, number];
     const size = { rows: images * height * width, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: height * width, bBatchStride: 0 };
-    const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasBatchBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
+    const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
     const extra = { defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
     return { dispatches: [gemmDispatch({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra)] };
   },

@@ -25,7 +25,8 @@ export interface GemmEpilogue {
   readonly activation: FusedActivation;
   readonly scale: number;
   readonly hasBias: boolean;
-  readonly hasBatchBias: boolean;
+  /** Where its rows lie, in elements; undefined if there is none. */
+  readonly batchBias?: { readonly stride: number; readonly offset: number } | undefined;
   readonly hasResidual: boolean;
 }
 
@@ -62,7 +63,7 @@ export function gemmDispatch(
       a: { input: 0 },
       b: { input: 1 },
       bias: epilogue.hasBias ? { input: 2 } : "nothing",
-      batchBias: epilogue.hasBatchBias ? { input: 3 } : "nothing",
+      batchBias: epilogue.batchBias ? { input: 3 } : "nothing",
       residual: epilogue.hasResidual ? { input: 4 } : "nothing",
       c: { output: 0 },
     },
@@ -73,7 +74,9 @@ export function gemmDispatch(
       // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16: 1.6x on lavapipe).
       rowsFirst: Number(size.taps * size.n > size.rows),
       hasBias: Number(epilogue.hasBias),
-      hasBatchBias: Number(epilogue.hasBatchBias),
+      hasBatchBias: Number(epilogue.batchBias !== undefined),
+      batchBiasStride: epilogue.batchBias?.stride ?? 0,
+      batchBiasOffset: epilogue.batchBias?.offset ?? 0,
       hasResidual: Number(epilogue.hasResidual),
       scale: epilogue.scale,
       ...extra.params,

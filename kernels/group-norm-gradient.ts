@@ -1,11 +1,15 @@
-import { type Dispatch, type Kernel, ShapeError, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, formatType, need, sameShape } from "./kernel.ts";
 import { type GroupNormAttributes, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
+import { wholeGroupNormGradient } from "./group-norm-whole.ts";
 import { ACTIVATION_DEFINES } from "./rows.ts";
 import applyWgsl from "../shaders/group-norm-gradient.wgsl";
 import partialsWgsl from "../shaders/group-norm-gradient-partials.wgsl";
 import sumsWgsl from "../shaders/group-norm-gradient-sums.wgsl";
 
-/** Inputs: dy, x, gamma, beta and the statistics [batch, groups, 2] of the forward pass; gives dx. SiLU's derivative is recomputed from x. */
+/** Place of a tensor of dx's shape to add to it. */
+const RESIDUAL = 5;
+
+/** Inputs: dy, x, gamma, beta, the statistics [batch, groups, 2] of the forward pass, a residual; gives dx, plus the residual. SiLU's derivative is recomputed from x. */
 export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
   name: "group-norm-gradient",
   infer(inputs, { groups }) {
@@ -15,11 +19,17 @@ export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
     const statistics = need(op, inputs, 4, "statistics", 3);
     if (!sameShape(dy.shape, inputs[1]!.shape)) throw new ShapeError(op, `dy ${formatType(dy)} and x ${formatType(inputs[1])} must have one shape`);
     if (!sameShape(statistics.shape, [batch, groups, 2])) throw new ShapeError(op, `statistics must be [${batch},${groups},2], got ${formatType(statistics)}`);
+    const residual = inputs[RESIDUAL];
+    if (residual && !sameShape(residual.shape, dy.shape)) throw new ShapeError(op, `the residual ${formatType(residual)} must have the shape of x ${formatType(inputs[1])}`);
     return [inputs[1]!];
   },
+  addend: () => RESIDUAL,
   plan({ inputs, attributes, capabilities }) {
     const { silu } = attributes;
     const layout = needGroupNorm("group-norm-gradient", inputs, 1, attributes.groups);
+    const hasResidual = inputs[RESIDUAL] !== undefined;
+    const whole = wholeGroupNormGradient(layout, silu, hasResidual, capabilities);
+    if (whole) return { dispatches: [whole] };
     const perChunk = reductionChunk(layout, capabilities);
     const dispatches: Dispatch[] = [];
     const scratch = [layout.batch * layout.groups * 16];
@@ -40,8 +50,10 @@ export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
       const bytes = layout.batch * chunks * layout.channels * 4;
       scratch.push(bytes, bytes);
     }
-    const bindings = { dy: { input: 0 }, x: { input: 1 }, gamma, ...beta, statistics: moments, dx: { output: 0 } };
-    dispatches.push(columnDispatch({ name: "group-norm-gradient", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true));
+    const residual: Binding = hasResidual ? { input: RESIDUAL } : "nothing";
+    const bindings = { dy: { input: 0 }, x: { input: 1 }, gamma, ...beta, statistics: moments, residual, dx: { output: 0 } };
+    const apply = columnDispatch({ name: "group-norm-gradient", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true);
+    dispatches.push({ ...apply, params: { ...apply.params, hasResidual: Number(hasResidual) } });
     return { dispatches, scratch };
   },
   cost: ([dy], _outputs, { silu }) => ({ flops: elementCount(dy!.shape) * (silu ? 50 : 16) }),

@@ -3,6 +3,7 @@ import { activationGradient } from "./activation.ts";
 import { normParameterGradients } from "./norm-parameters.ts";
 import { type GroupNormAttributes, type GroupNormLayout, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
 import { groupNormGradientKernel } from "./group-norm-gradient.ts";
+import { wholeGroupNorm } from "./group-norm-whole.ts";
 import applyWgsl from "../shaders/group-norm.wgsl";
 import partialsWgsl from "../shaders/group-norm-partials.wgsl";
 import statisticsWgsl from "../shaders/group-norm-statistics.wgsl";
@@ -42,6 +43,8 @@ export const groupNormKernel: Kernel<GroupNormAttributes> = {
   },
   plan({ inputs, attributes, capabilities }) {
     const layout = needGroupNorm("group-norm", inputs, 0, attributes.groups);
+    const whole = wholeGroupNorm(layout, attributes.silu, attributes.epsilon, capabilities);
+    if (whole) return { dispatches: [whole] };
     const { dispatches, scratch } = statisticsPlan(layout, attributes.epsilon, capabilities, { output: 1 });
     return { dispatches: [...dispatches, applyDispatch(layout, attributes.silu, capabilities, { output: 1 })], scratch };
   },

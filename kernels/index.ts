@@ -8,6 +8,7 @@ import { averagePoolKernel, averagePoolGradientKernel } from "./average-pool.ts"
 import { broadcastAddKernel, broadcastToKernel, sumRowsKernel } from "./broadcast.ts";
 import { categoricalKernel } from "./categorical.ts";
 import { clampKernel, clampGradientKernel } from "./clamp.ts";
+import { joinColumnsKernel, splitColumnsKernel } from "./columns.ts";
 import { concatKernel } from "./concat.ts";
 import { conv2dWeightGradientKernel } from "./conv2d-weight-gradient.ts";
 import { conv2dKernel, conv2dGradientKernel } from "./conv2d.ts";
@@ -51,6 +52,8 @@ export const KERNELS: readonly Kernel<never>[] = [
   categoricalKernel,
   clampKernel,
   clampGradientKernel,
+  joinColumnsKernel,
+  splitColumnsKernel,
   concatKernel,
   conv2dWeightGradientKernel,
   conv2dKernel,

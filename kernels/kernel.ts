@@ -16,6 +16,8 @@ export interface TensorType {
   readonly dtype: DType;
   /** A weight [.., k, n] stored as panels of PANEL columns, [.., n/PANEL, k, PANEL]: for matmul and conv2d only. */
   readonly panels?: boolean;
+  /** Columns of a wider tensor, in whose memory they lie: each row of the last dimension starts `stride` elements after the one before, the first at `offset`. */
+  readonly columns?: { readonly stride: number; readonly offset: number; /** The same for what lies in one tensor, given for outputs: one dispatch may bind a tensor for writing but once. */ readonly whole?: number };
 }
 
 /** Columns of a panel of a stored weight. */
@@ -114,8 +116,14 @@ export interface Kernel<A extends Attributes = Attributes> {
    * a sum with another tensor can then be had without an op of its own.
    */
   addend?(attributes: A): number | undefined;
-  /** A view has no dispatches: output 0 is input 0's memory under another shape. */
+  /** A view has no dispatches: its outputs are input 0's memory under other shapes. */
   readonly view?: boolean;
+  /** Places of the inputs that may be columns of a wider tensor (`TensorType.columns`); others must be tensors of their own. */
+  readonly readsColumns?: readonly number[];
+  /** Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is given. */
+  writesColumns?(inputs: readonly (TensorType | undefined)[], attributes: A): boolean;
+  /** Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees `columns` of that input's type. */
+  readonly joins?: boolean;
   /** The dispatches; never called for a view. */
   plan?(context: PlanContext<A>): Plan;
   /** FLOPs; bytes are counted from the types unless given. */
@@ -153,7 +161,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** `f32[2,3]`, as errors and tables print it. */
 export function formatType(type: TensorType | undefined): string {
-  return type === undefined ? "absent" : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}`;
+  return type === undefined ? "absent" : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}${type.columns ? ` in rows of ${type.columns.stride} from ${type.columns.offset}` : ""}`;
 }
 
 export function f32(shape: Shape): TensorType {

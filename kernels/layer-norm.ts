@@ -44,7 +44,10 @@ export const layerNormKernel: Kernel<{ epsilon: number }> = {
   },
 };
 
-/** Inputs: dy, x, gamma and the statistics [rows, 2] of the forward pass; gives dx. */
+/** Place of a tensor of dx's shape to add to it. */
+const RESIDUAL = 4;
+
+/** Inputs: dy, x, gamma, the statistics [rows, 2] of the forward pass, a residual; gives dx, plus the residual. */
 export const layerNormGradientKernel: Kernel<Record<string, never>> = {
   name: "layer-norm-gradient",
   infer(inputs) {
@@ -53,8 +56,11 @@ export const layerNormGradientKernel: Kernel<Record<string, never>> = {
     needRow("layer-norm-gradient", inputs, 2, "gamma", x);
     need("layer-norm-gradient", inputs, 3, "statistics", 2);
     if (!sameShape(dy.shape, x.shape)) throw new ShapeError("layer-norm-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    const residual = inputs[RESIDUAL];
+    if (residual && !sameShape(residual.shape, x.shape)) throw new ShapeError("layer-norm-gradient", `the residual ${formatType(residual)} must have the shape of x ${formatType(x)}`);
     return [x];
   },
+  addend: () => RESIDUAL,
   plan({ inputs, capabilities }) {
     const width = inputs[1]!.shape.at(-1)!;
     const rows = inputs[3]!.shape[0]!;
@@ -64,8 +70,8 @@ export const layerNormGradientKernel: Kernel<Record<string, never>> = {
         {
           shader: { name: "layer-norm-gradient", text: layerNormGradientWgsl },
           defines: { ...defines, ...packDefines(width) },
-          bindings: { dy: { input: 0 }, x: { input: 1 }, gamma: { input: 2 }, statistics: { input: 3 }, dx: { output: 0 } },
-          params: { rows, width: packCount(width) },
+          bindings: { dy: { input: 0 }, x: { input: 1 }, gamma: { input: 2 }, statistics: { input: 3 }, residual: inputs[RESIDUAL] ? { input: RESIDUAL } : "nothing", dx: { output: 0 } },
+          params: { rows, width: packCount(width), hasResidual: Number(inputs[RESIDUAL] !== undefined) },
           workgroups,
         },
       ],

@@ -56,7 +56,7 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
   plan({ inputs, attributes, capabilities }) {
     const { rows, k, n, batches, oneB } = sizes(inputs[0]!, inputs[1]!, attributes.transposeB);
     const size = { rows, k, n, batches, taps: 1, rowsPerImage: rows, bBatchStride: oneB ? 0 : k * n };
-    const epilogue = { ...attributes, hasBias: inputs[2] !== undefined, hasBatchBias: false, hasResidual: inputs[4] !== undefined };
+    const epilogue = { ...attributes, hasBias: inputs[2] !== undefined, hasResidual: inputs[4] !== undefined };
     return { dispatches: [gemmDispatch({ name: "matmul", text: matmulWgsl }, size, epilogue, inputs[1]!, attributes.transposeB, capabilities)] };
   },
   addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),

@@ -1,9 +1,10 @@
 // dK and dV of attention: one pass over the queries per key row, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns one key row.
-// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, q, k, v by row stride and offset;
-// dO, dK and dV have rowStrideO. logSumExp, delta [batch, heads, queries].
+// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
+// offset. logSumExp, delta [batch, heads, queries].
 // Defines: TILE the text of lib/attention-tile.wgsl, whose defines are SUBGROUPS, SPLIT, ROW_MASK, SECOND; HEAD_VEC4 vec4s kept per
-// lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
+// lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes;
+// JOINT: dK and dV lie in one tensor, bound as dK.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -21,6 +22,10 @@ struct Params {
   rowStrideV: u32,
   offsetV: u32,
   rowStrideO: u32,
+  rowStrideDK: u32,
+  offsetDK: u32,
+  rowStrideDV: u32,
+  offsetDV: u32,
   causal: u32,
   scale: f32,
 }
@@ -33,7 +38,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dK: array<vec4f>;
+#if ${JOINT}
+#else
 @group(0) @binding(8) var<storage, read_write> dV: array<vec4f>;
+#endif
 
 const WORKGROUP = ${WORKGROUP}u;
 
@@ -171,10 +179,15 @@ fn main(
   }
 
   if (row < params.keys) {
-    let start = safeRow * params.rowStrideO + headStart;
+    let startDK = params.offsetDK + safeRow * params.rowStrideDK + headStart;
+    let startDV = params.offsetDV + safeRow * params.rowStrideDV + headStart;
     for (var i = 0u; i < width; i++) {
-      dK[start + i] = dKey[i] * params.scale;
-      dV[start + i] = dValue[i];
+      dK[startDK + i] = dKey[i] * params.scale;
+#if ${JOINT}
+      dK[startDV + i] = dValue[i];
+#else
+      dV[startDV + i] = dValue[i];
+#endif
     }
   }
 }

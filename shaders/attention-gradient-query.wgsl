@@ -1,7 +1,7 @@
 // dQ of attention: one pass over the keys per query row, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns one query row.
-// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, q, k, v by row stride and offset;
-// dO and dQ have rowStrideO. logSumExp, delta [batch, heads, queries].
+// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
+// offset. logSumExp, delta [batch, heads, queries].
 // Defines: TILE the text of lib/attention-tile.wgsl, whose defines are SUBGROUPS, SPLIT, ROW_MASK, SECOND; HEAD_VEC4 vec4s kept per
 // lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
 #if ${SUBGROUPS}
@@ -21,6 +21,8 @@ struct Params {
   rowStrideV: u32,
   offsetV: u32,
   rowStrideO: u32,
+  rowStrideDQ: u32,
+  offsetDQ: u32,
   causal: u32,
   scale: f32,
 }
@@ -143,6 +145,7 @@ fn main(
   }
 
   if (row < params.queries) {
-    for (var i = 0u; i < width; i++) { dQ[startO + i] = dQuery[i] * params.scale; }
+    let startDQ = params.offsetDQ + (batch * params.queries + row) * params.rowStrideDQ + headStart;
+    for (var i = 0u; i < width; i++) { dQ[startDQ + i] = dQuery[i] * params.scale; }
   }
 }

@@ -1,13 +1,13 @@
 // Input gradient of group norm (with SiLU if it was fused): with h = (x - mean) * r and d = gamma * dz, dz the cotangent before SiLU,
-// dx = r * (d - mean(d) - h * mean(d * h)), the means by group. One thread per Pack of channels and chunk of positions.
-// Bindings: dy, x, dx: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels];
+// dx = r * (d - mean(d) - h * mean(d * h)) + residual, the means by group. One thread per Pack of channels and chunk of positions.
+// Bindings: dy, x, residual, dx: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels];
 // statistics: (mean, r, mean of d, mean of d * h), [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of 4.
 ${ACTIVATIONS}
 ${PACKS}
 
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
-struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32 }
+struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32, hasResidual: u32 }
 
 @group(0) @binding(0) var<storage, read> dy: array<Pack>;
 @group(0) @binding(1) var<storage, read> x: array<Pack>;
@@ -16,8 +16,9 @@ struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk:
 @group(0) @binding(3) var<storage, read> beta: array<Pack>;
 #endif
 @group(0) @binding(4) var<storage, read> statistics: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> dx: array<Pack>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> residual: array<Pack>;
+@group(0) @binding(6) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -56,7 +57,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 #if ${SILU}
     d *= packOf(siluDerivative4(vec4f(h * scale + shift)));
 #endif
-    dx[at] = r * (d - meanD - h * meanDH);
+    var result = r * (d - meanD - h * meanDH);
+    if (params.hasResidual != 0u) { result += residual[at]; }
+    dx[at] = result;
     at += params.columns;
   }
 }

@@ -1,5 +1,6 @@
-// Input gradient of layer norm: with h = (x - mean) * r and d = dy * gamma, dx = r * (d - mean(d) - h * mean(d * h)) over each row.
-// Bindings: dy, x, dx: Packs; gamma: one row; statistics: mean and r = 1 / sqrt(variance + epsilon) of each row.
+// Input gradient of layer norm: with h = (x - mean) * r and d = dy * gamma, dx = r * (d - mean(d) - h * mean(d * h)) + residual
+// over each row.
+// Bindings: dy, x, residual, dx: Packs; gamma: one row; statistics: mean and r = 1 / sqrt(variance + epsilon) of each row.
 // Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
@@ -8,14 +9,15 @@ ${PACKS}
 ${ROW}
 
 // width: Packs in a row
-struct Params { rows: u32, width: u32 }
+struct Params { rows: u32, width: u32, hasResidual: u32 }
 
 @group(0) @binding(0) var<storage, read> dy: array<Pack>;
 @group(0) @binding(1) var<storage, read> x: array<Pack>;
 @group(0) @binding(2) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> dx: array<Pack>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> residual: array<Pack>;
+@group(0) @binding(5) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -40,7 +42,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     for (var i = lane; i < params.width; i += LANES) {
       let d = dy[base + i] * gamma[i];
       let h = (x[base + i] - mean) * r;
-      dx[base + i] = r * (d - meanD - h * meanDH);
+      var result = r * (d - meanD - h * meanDH);
+      if (params.hasResidual != 0u) { result += residual[base + i]; }
+      dx[base + i] = result;
     }
   }
 }

@@ -1,5 +1,7 @@
+import { attentionTakesColumns } from "../../kernels/attention-plan.ts";
 import { attention } from "../../kernels/attention.ts";
 import { add } from "../../kernels/elementwise.ts";
+import type { FusedActivation } from "../../kernels/gemm.ts";
 import { geglu } from "../../kernels/geglu.ts";
 import { concat } from "../../kernels/concat.ts";
 import { type Value, byteLength, elementCount } from "../../kernels/kernel.ts";
@@ -11,12 +13,12 @@ import type { Layers } from "./layers.ts";
 /**
  * ResnetBlock2D of diffusers: norm1, SiLU, conv1 (+ time embedding), norm2, SiLU, conv2, plus the input (through a 1x1 convolution when channels change).
  * @param x [B, H, W, C]
- * @param time SiLU of the time embedding [B, T], absent in the VAE
+ * @param time by the block's module path, what the time embedding adds to its channels, [B, out]; nothing if it is not there
  */
-export function resnetBlock(layers: Layers, name: string, x: Value, out: number, time: Value | undefined, norm: { groups: number; epsilon: number }): Value {
+export function resnetBlock(layers: Layers, name: string, x: Value, out: number, time: ReadonlyMap<string, Value>, norm: { groups: number; epsilon: number }): Value {
   return layers.at(name, () =>
     layers.g.recompute(() => {
-      const batchBias = time && layers.linear("time_emb_proj", time, out);
+      const batchBias = time.get(layers.path(""));
       const h = layers.conv("conv1", layers.groupNorm("norm1", x, { ...norm, silu: true }), out, { batchBias });
       const shortcut = x.type.shape[3] === out ? x : layers.conv("conv_shortcut", x, out, { kernel: 1 });
       return layers.conv("conv2", layers.groupNorm("norm2", h, { ...norm, silu: true }), out, { residual: shortcut });
@@ -32,26 +34,29 @@ export interface TransformerOptions {
   readonly linearProjection: boolean;
 }
 
-/** Transformer2DModel of diffusers: group norm (epsilon 1e-6), projection, transformer blocks with cross attention, projection, residual. x [B, H, W, C], context [B, T, D]. */
-export function transformer2d(layers: Layers, name: string, x: Value, context: Value, options: TransformerOptions): Value {
+/** Transformer2DModel of diffusers: group norm (epsilon 1e-6), projection, transformer blocks with cross attention, projection, residual. x [B, H, W, C]; text: see `transformerBlock`. */
+export function transformer2d(layers: Layers, name: string, x: Value, text: ReadonlyMap<string, Value>, options: TransformerOptions): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
   return layers.at(name, () => {
     const normed = layers.groupNorm("norm", x, { groups: options.groups, epsilon: 1e-6 });
     let h = reshape(layers.g, layers.linear("proj_in", normed, channels), [batch, height * width, channels]);
     for (let i = 0; i < options.layers; i++) {
-      h = layers.at(`transformer_blocks.${i}`, () => layers.g.recompute(() => transformerBlock(layers, h, context, options.heads)));
+      h = layers.at(`transformer_blocks.${i}`, () => layers.g.recompute(() => transformerBlock(layers, h, text, options.heads)));
     }
     return layers.linear("proj_out", reshape(layers.g, h, x.type.shape), channels, { residual: x });
   });
 }
 
-/** BasicTransformerBlock of diffusers, x [B, T, C], context [B, T', D]: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual. */
-export function transformerBlock(layers: Layers, x: Value, context: Value, heads: number): Value {
+/**
+ * BasicTransformerBlock of diffusers, x [B, T, C]: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual.
+ * @param text the cross attention's keys and values [B, T', C], by the module paths of to_k and to_v
+ */
+export function transformerBlock(layers: Layers, x: Value, text: ReadonlyMap<string, Value>, heads: number): Value {
   const epsilon = 1e-5;
   const norm1 = layers.layerNorm("norm1", x, epsilon);
-  const selfAttended = withResidual(layers, x, "attn1", (residual) => crossAttention(layers, norm1, norm1, heads, residual));
+  const selfAttended = withResidual(layers, x, "attn1", (residual) => selfAttention(layers, norm1, heads, residual));
   const norm2 = layers.layerNorm("norm2", selfAttended, epsilon);
-  const attended = withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, context, heads, residual));
+  const attended = withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, text, heads, residual));
   const norm3 = layers.layerNorm("norm3", attended, epsilon);
   return withResidual(layers, attended, "ff", (residual) => feedForward(layers, norm3, residual));
 }
@@ -80,12 +85,26 @@ function withResidual(layers: Layers, x: Value, name: string, body: (residual: V
   return layers.fused ? y : add(layers.g, y, x);
 }
 
-/** Attention of diffusers, plus the residual if there is one: q from x [B, T, C], k and v from `context` [B, T', D], no bias but on the output. */
-export function crossAttention(layers: Layers, x: Value, context: Value, heads: number, residual?: Value): Value {
+/** Attention of diffusers with queries, keys and values of x [B, T, C], plus the residual if there is one; no bias but on the output. */
+export function selfAttention(layers: Layers, x: Value, heads: number, residual?: Value): Value {
+  const channels = x.type.shape.at(-1)!;
+  const [q, k, v] = queriesKeysValues(layers, x, ["to_q", "to_k", "to_v"], heads, false);
+  return layers.linear("to_out.0", attention(layers.g, q, k, v, { heads }), channels, { residual });
+}
+
+/** The three inputs of a self attention, of x [B, T, C], in one product where attention reads columns of it. */
+export function queriesKeysValues(layers: Layers, x: Value, names: readonly [string, string, string], heads: number, bias: boolean): [Value, Value, Value] {
+  const channels = x.type.shape.at(-1)!;
+  const modules = names.map((name) => ({ name, in: channels, out: channels }));
+  const values = attentionTakesColumns(channels / heads) ? layers.linears(x, modules, { bias }) : names.map((name) => layers.linear(name, x, channels, { bias }));
+  return values as [Value, Value, Value];
+}
+
+/** The same with queries of x [B, T, C] and the keys and values of `text` (see `transformerBlock`). */
+export function crossAttention(layers: Layers, x: Value, text: ReadonlyMap<string, Value>, heads: number, residual?: Value): Value {
   const channels = x.type.shape.at(-1)!;
   const q = layers.linear("to_q", x, channels, { bias: false });
-  const k = layers.linear("to_k", context, channels, { bias: false });
-  const v = layers.linear("to_v", context, channels, { bias: false });
+  const [k, v] = [text.get(layers.path("to_k"))!, text.get(layers.path("to_v"))!];
   return layers.linear("to_out.0", attention(layers.g, q, k, v, { heads }), channels, { residual });
 }
 
@@ -99,7 +118,7 @@ export function upsample(layers: Layers, name: string, x: Value, size?: readonly
   return layers.at(name, () => layers.conv("conv", upsampleNearest(layers.g, x, size), x.type.shape[3]!));
 }
 
-/** The time embedding: features [B, F] through two linear layers with SiLU between. */
-export function timeEmbedding(layers: Layers, features: Value, width: number): Value {
-  return layers.at("time_embedding", () => layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width));
+/** The time embedding: features [B, F] through two linear layers with SiLU between, and `activation` after them. */
+export function timeEmbedding(layers: Layers, features: Value, width: number, activation: FusedActivation = "none"): Value {
+  return layers.at("time_embedding", () => layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width, { activation }));
 }

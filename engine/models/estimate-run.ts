@@ -1,4 +1,4 @@
-import { type Value, byteLength, f32 } from "../../kernels/kernel.ts";
+import { type TensorType, type Value, byteLength, f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
@@ -50,7 +50,14 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
     return { embeddings, context: model.recordTextEncoder(g, embeddings) };
   };
   add((g) => [text(g).context]);
-  add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), g.input("context", f32([work.rows, tokens, unet.config.crossAttentionDim])))]);
+  // The sampler keeps what the UNet takes of the text, as an output of one program and state of the next.
+  const products: TensorType[] = [];
+  add((g) => {
+    const made = model.recordTextProducts(g, g.input("context", f32([work.rows, tokens, unet.config.crossAttentionDim])));
+    products.push(...made.map((v) => v.type));
+    return made;
+  });
+  add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))]);
   add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
   if (work.attack) {
     add((g) => {

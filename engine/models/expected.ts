@@ -27,6 +27,10 @@ class Noting implements WeightLeaves {
     return g.parameter(tensor, { shape, dtype: "f32" });
   }
 
+  joined(): Value {
+    throw new Error("layers that are not fused ask for their weights one by one");
+  }
+
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value] {
     return [this.value(g, tensor, "plain", expected)];
   }
@@ -40,7 +44,7 @@ class Noting implements WeightLeaves {
 export function expectedTensors(component: Component, config: Config): ReadonlyMap<string, Shape> {
   const noting = new Noting();
   const g = new Graph();
-  const layers = new Layers(g, noting);
+  const layers = new Layers(g, noting, false); // every layer by itself
   const input = (name: string, shape: Shape): Value => g.input(name, { shape, dtype: "f32" });
   if (component === "text_encoder") {
     const c = textEncoderConfig(config);

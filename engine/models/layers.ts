@@ -1,10 +1,11 @@
 import { activation as activate } from "../../kernels/activation.ts";
 import { broadcastAdd } from "../../kernels/broadcast.ts";
+import { splitColumns } from "../../kernels/columns.ts";
 import { conv2d } from "../../kernels/conv2d.ts";
 import { add, scale as scaled } from "../../kernels/elementwise.ts";
 import type { FusedActivation } from "../../kernels/gemm.ts";
 import { groupNorm } from "../../kernels/group-norm.ts";
-import type { Shape, Value } from "../../kernels/kernel.ts";
+import { type Shape, type Value, elementCount } from "../../kernels/kernel.ts";
 import { layerNorm } from "../../kernels/layer-norm.ts";
 import { linear } from "../../kernels/matmul.ts";
 import type { Graph } from "../runtime/graph.ts";
@@ -18,8 +19,22 @@ export interface WeightLeaves {
   /** Shape as the checkpoint stores it. */
   storedShape(tensor: string): Shape;
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value;
+  /** Several linear weights or ("plain") biases as one, their outputs side by side. */
+  joined(g: Graph, parts: readonly (readonly [tensor: string, expected: Shape])[], layout: "linear" | "plain"): Value;
   /** A table of rows, in blocks where it is larger than one binding. */
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]];
+}
+
+/** A linear layer by its module path and sizes. */
+export interface LinearModule {
+  readonly name: string;
+  readonly in: number;
+  readonly out: number;
+}
+
+/** The layers' own outputs in that of their group. */
+export function splitGroup(g: Graph, product: Value, modules: readonly LinearModule[]): Value[] {
+  return modules.length === 1 ? [product] : splitColumns(g, product, modules.map((m) => m.out));
 }
 
 /** What the fused kernels do to a product: (activation(x w + bias + batchBias) + residual) * scale. */
@@ -42,7 +57,8 @@ export class Layers {
     return this.g.scope(name, body);
   }
 
-  private path(name: string): string {
+  /** The module path of `name` below what is being recorded. */
+  path(name: string): string {
     return name === "" ? this.g.modulePath : [this.g.modulePath, name].filter(Boolean).join(".");
   }
 
@@ -60,6 +76,40 @@ export class Layers {
     return this.epilogue(epilogue, (fused) =>
       this.at(name, () => linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), { bias: bias ? this.weight("bias", [out]) : undefined, ...fused })),
     );
+  }
+
+  /**
+   * These linear layers of one input in groups, each of which one product computes: as many together as a device binds their weights and their outputs
+   * for `rows` rows of x. Without fusion each by itself.
+   */
+  groups(modules: readonly LinearModule[], rows: number): LinearModule[][] {
+    const groups: LinearModule[][] = [];
+    let left = 0;
+    for (const module of modules) {
+      const bytes = module.out * Math.max(module.in, rows) * 4;
+      if (!this.fused || bytes > left) {
+        groups.push([]);
+        left = this.parameters.maxTensorBytes;
+      }
+      groups.at(-1)!.push(module);
+      left -= bytes;
+    }
+    return groups;
+  }
+
+  /** A group's layers as one product: x [..., in] to [..., sum of their outputs]. */
+  group(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value {
+    const [first, ...rest] = modules as readonly [LinearModule, ...LinearModule[]];
+    if (rest.length === 0) return this.linear(first.name, x, first.out, options);
+    const weight = this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.weight`, [m.out, m.in]]), "linear");
+    const bias = options.bias ? this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.bias`, [m.out]]), "plain") : undefined;
+    return this.at(first.name, () => linear(this.g, x, weight, { bias }));
+  }
+
+  /** Linear layers of one input x [..., in] in as few products as can be: [..., out] each, which may be columns of a wider tensor (`TensorType.columns`). */
+  linears(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value[] {
+    const rows = elementCount(x.type.shape.slice(0, -1));
+    return this.groups(modules, rows).flatMap((group) => splitGroup(this.g, this.group(x, group, options), group));
   }
 
   /** x [B, H, W, in] convolved with `name.weight` [out, in, k, k]; padding defaults to what keeps the size. */

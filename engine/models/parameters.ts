@@ -26,6 +26,16 @@ export interface WeightSource {
  */
 export type WeightLayout = "plain" | "linear" | "conv";
 
+/** What a leaf is made of. */
+interface Leaf {
+  /** One tensor, or several stacked along their first stored dimension: outputs side by side. */
+  readonly tensors: readonly string[];
+  readonly layout: WeightLayout;
+  readonly type: TensorType;
+  /** Of a table in blocks: where this one begins. */
+  readonly firstRow?: number;
+}
+
 const MAX_PENDING_BYTES = 256 * 2 ** 20;
 
 export type WeightPrecision = "f32" | "f16";
@@ -35,7 +45,7 @@ export type WeightPrecision = "f32" | "f16";
  * when the first program that needs it is made.
  */
 export class Parameters {
-  private readonly requested = new Map<string, { tensor: string; layout: WeightLayout; type: TensorType; firstRow?: number }>();
+  private readonly requested = new Map<string, Leaf>();
   private readonly tensors = new Map<string, Tensor>();
 
   /** @param component prefix of the leaf names, so that several models can share one graph */
@@ -69,16 +79,38 @@ export class Parameters {
    * @throws InputError if the tensor is missing or the configuration disagrees with it.
    */
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
+    this.check(tensor, layout, expected);
+    return this.leaf(g, tensor, { tensors: [tensor], layout, type: this.typeOf(layout, expected) });
+  }
+
+  /**
+   * The leaf of several linear weights [out, in] as one, their outputs side by side, or ("plain") of their biases [out].
+   * @throws InputError as `value`
+   */
+  joined(g: Graph, parts: readonly (readonly [tensor: string, expected: Shape])[], layout: "linear" | "plain"): Value {
+    for (const [tensor, expected] of parts) this.check(tensor, layout, expected);
+    const whole = [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)];
+    const tensors = parts.map(([tensor]) => tensor);
+    return this.leaf(g, tensors.length === 1 ? tensors[0]! : `${tensors[0]} to ${tensors.at(-1)} (${tensors.length})`, { tensors, layout, type: this.typeOf(layout, whole) });
+  }
+
+  private check(tensor: string, layout: WeightLayout, expected: Shape): void {
     const stored = this.storedShape(tensor, expected);
     const plain = (shape: Shape): string => (layout === "linear" && shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape).join(",");
     if (plain(stored) !== plain(expected)) {
       throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
     }
+  }
+
+  private typeOf(layout: WeightLayout, expected: Shape): TensorType {
     const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
-    const type = weightType(shape, layout, this.precision);
-    const name = `${this.component}:${tensor}`;
-    this.requested.set(name, { tensor, layout, type });
-    return g.parameter(name, type);
+    return weightType(shape, layout, this.precision);
+  }
+
+  private leaf(g: Graph, called: string, leaf: Leaf): Value {
+    const name = `${this.component}:${called}`;
+    this.requested.set(name, leaf);
+    return g.parameter(name, leaf.type);
   }
 
   /**
@@ -89,14 +121,11 @@ export class Parameters {
     const [rows, columns] = expected;
     const rowsPerBlock = Math.floor(this.maxTensorBytes / (columns * 4));
     if (rows <= rowsPerBlock) return [this.value(g, tensor, "plain", expected)];
-    this.value(g, tensor, "plain", expected); // for its checks
-    this.requested.delete(`${this.component}:${tensor}`);
+    this.check(tensor, "plain", expected);
     const blocks: Value[] = [];
     for (let firstRow = 0; firstRow < rows; firstRow += rowsPerBlock) {
       const type: TensorType = { shape: [Math.min(rowsPerBlock, rows - firstRow), columns], dtype: "f32" };
-      const name = `${this.component}:${tensor}[${firstRow}]`;
-      this.requested.set(name, { tensor, layout: "plain", type, firstRow });
-      blocks.push(g.parameter(name, type));
+      blocks.push(this.leaf(g, `${tensor}[${firstRow}]`, { tensors: [tensor], layout: "plain", type, firstRow }));
     }
     return blocks as [Value, ...Value[]];
   }
@@ -121,9 +150,8 @@ export class Parameters {
     for (const name of leaves) {
       const asked = this.requested.get(name);
       if (!asked || this.tensors.has(name)) continue;
-      const { tensor, layout, type, firstRow } = asked;
-      const stored = this.storedShape(tensor);
-      let data = relayout(await this.source.readFloat32(tensor), stored, layout, type.panels);
+      const { type, firstRow } = asked;
+      let data = relayout(await this.read(asked), this.stored(asked), asked.layout, type.panels);
       if (firstRow !== undefined) data = data.subarray(firstRow * type.shape[1]!, (firstRow + type.shape[0]!) * type.shape[1]!);
       const onDevice = new Tensor(this.device, name, type);
       this.tensors.set(name, onDevice);
@@ -138,6 +166,24 @@ export class Parameters {
     this.device.check();
   }
 
+  /** Shape of a leaf as a checkpoint would store it as one tensor. */
+  private stored({ tensors }: Leaf): Shape {
+    const [first, ...rest] = tensors.map((t) => this.storedShape(t)) as [Shape, ...Shape[]];
+    return [rest.reduce((n, shape) => n + shape[0]!, first[0]!), ...first.slice(1)];
+  }
+
+  private async read(leaf: Leaf): Promise<Float32Array<ArrayBuffer>> {
+    if (leaf.tensors.length === 1) return this.source.readFloat32(leaf.tensors[0]!);
+    const data = new Float32Array(elementCount(this.stored(leaf)));
+    let at = 0;
+    for (const tensor of leaf.tensors) {
+      const part = await this.source.readFloat32(tensor);
+      data.set(part, at);
+      at += part.length;
+    }
+    return data;
+  }
+
   /** The device tensor of a leaf. @throws Error if it was not loaded. */
   tensor(name: string, type: TensorType): Tensor {
     const tensor = this.tensors.get(name);
@@ -145,14 +191,26 @@ export class Parameters {
     return tensor;
   }
 
+  /** The checkpoint's tensors that a leaf is made of. @throws Error for a leaf that was never asked for */
+  tensorsOf(name: string): readonly string[] {
+    return this.asked(name).tensors;
+  }
+
+  private asked(name: string): Leaf {
+    const leaf = this.requested.get(name);
+    if (!leaf) throw new Error(`parameter "${name}" was never asked for`);
+    return leaf;
+  }
+
   /**
-   * A leaf's gradient (of its shape, without panels) in the order of the checkpoint: linear [out, in], convolution OIHW.
+   * A leaf's gradient (of its shape, without panels) by the checkpoint's tensors and in their order: linear [out, in], convolution OIHW.
    * @throws Error for a leaf that was never asked for.
    */
-  inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-    const asked = this.requested.get(name);
-    if (!asked) throw new Error(`parameter "${name}" was never asked for`);
-    return asked.layout === "plain" ? data : checkpointOrder(data, this.storedShape(asked.tensor));
+  inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {
+    const asked = this.asked(name);
+    const ordered = asked.layout === "plain" ? data : checkpointOrder(data, this.stored(asked));
+    let at = 0;
+    return new Map(asked.tensors.map((tensor) => [tensor, ordered.subarray(at, (at += elementCount(this.storedShape(tensor))))]));
   }
 
   owns(name: string): boolean {

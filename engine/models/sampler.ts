@@ -1,8 +1,8 @@
 import { concat } from "../../kernels/concat.ts";
 import { guidance, safeGuidance } from "../../kernels/guidance.ts";
-import type { Value } from "../../kernels/kernel.ts";
+import { type Value, f32 } from "../../kernels/kernel.ts";
 import { linearCombination } from "../../kernels/linear-combination.ts";
-import type { Graph } from "../runtime/graph.ts";
+import { Graph } from "../runtime/graph.ts";
 import type { HostArray, Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "./array.ts";
@@ -51,7 +51,9 @@ export class Sampler {
   private readonly output: Tensor;
   private readonly momentum: Tensor;
   private readonly slots: Tensor[];
-  private readonly context: Tensor;
+  /** What the UNet takes of the text: the same for all steps. */
+  private readonly text: readonly Tensor[];
+  private readonly contextShape: readonly [number, number, number];
   private readonly latentShape: readonly [number, number, number, number];
 
   private constructor(private readonly model: StableDiffusion, private readonly shape: SamplerShape, private readonly key: string) {
@@ -63,7 +65,8 @@ export class Sampler {
     this.output = state("output");
     this.momentum = state("momentum");
     this.slots = Array.from({ length: MAX_HISTORY }, (_, i) => state(`history ${i}`));
-    this.context = new Tensor(device, "context", { shape: [batch * this.rows, length, parts.unet.config.crossAttentionDim], dtype: "f32" });
+    this.contextShape = [batch * this.rows, length, parts.unet.config.crossAttentionDim];
+    this.text = this.recordText(new Graph()).map(({ type }, i) => new Tensor(device, `text ${i}`, type));
   }
 
   /** The sampler of a shape; made once per model. */
@@ -82,12 +85,13 @@ export class Sampler {
     const { batch, height, width, length } = this.shape;
     const { plan, drawNoise, onStep } = inputs;
     const channels = this.latentShape[3];
-    const contextDim = this.context.type.shape[2];
+    const contextDim = this.contextShape[2];
     if (plan.historySlots > MAX_HISTORY) throw new Error(`a sampler plan with ${plan.historySlots} history slots; at most ${MAX_HISTORY} are kept`);
     const contexts = this.shape.sld ? [inputs.unconditional, inputs.context, inputs.safety!] : this.rows === 2 ? [inputs.unconditional, inputs.context] : [inputs.context];
-    const rows = new Float32Array(this.context.type.shape.reduce((a, b) => a * b, 1));
+    const rows = new Float32Array(this.contextShape.reduce((a, b) => a * b, 1));
     contexts.forEach((c, i) => rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length));
-    this.context.write(rows);
+    const text = await this.model.program(`${this.key} text`, (g) => ({ outputs: {}, assigns: this.recordText(g).map((product, i) => [this.text[i]!, product]) }));
+    text.run({ context: rows });
     expectShape("sampler noise", inputs.noise, [batch, channels, height, width]);
     this.sample.write(toChannelsLast(inputs.noise).map((x) => x * plan.initNoiseSigma));
     const zeros = new Float32Array(this.latentShape.reduce((a, b) => a * b, 1));
@@ -112,13 +116,17 @@ export class Sampler {
     return fromChannelsLast((await this.sample.read()) as Float32Array<ArrayBuffer>, this.latentShape);
   }
 
+  private recordText(g: Graph): Value[] {
+    return this.model.recordTextProducts(g, g.input("context", f32(this.contextShape)));
+  }
+
   private recordPrediction(g: Graph): ProgramOptions {
     const { sld, guidance: scale, batch } = this.shape;
     const scaled = linearCombination(g, g.input("inputScale", { shape: [1], dtype: "f32" }), [g.tensor(this.sample)]);
     let rows: Value = scaled;
     for (let i = 1; i < this.rows; i++) rows = concat(g, rows, scaled, 0);
     const features = g.input("features", { shape: [batch * this.rows, this.model.featureWidth], dtype: "f32" });
-    const eps = this.model.recordUNet(g, rows, features, g.tensor(this.context));
+    const eps = this.model.recordUNet(g, rows, features, this.text.map((t) => g.tensor(t)));
     if (!sld) return { outputs: {}, assigns: [[this.output, this.rows === 2 ? guidance(g, eps, scale) : eps]] };
     const enabled = g.input("enabled", { shape: [1], dtype: "f32" });
     const safe = safeGuidance(g, eps, g.tensor(this.momentum), enabled, sld, scale);
@@ -161,7 +169,7 @@ export class Sampler {
   }
 
   destroy(): void {
-    for (const tensor of [this.sample, this.output, this.momentum, this.context, ...this.slots]) tensor.destroy();
+    for (const tensor of [this.sample, this.output, this.momentum, ...this.text, ...this.slots]) tensor.destroy();
   }
 }
 

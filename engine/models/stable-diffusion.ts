@@ -13,6 +13,7 @@ import { ProgramCache } from "./program-cache.ts";
 import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
 import { type UNetConfig, timestepFeatures, unet } from "./unet.ts";
+import { textProducts } from "./unet-conditions.ts";
 import { type VaeConfig, vaeDecode, vaeEncode } from "./vae.ts";
 
 export type LossKind = "mse" | "l1";
@@ -93,8 +94,14 @@ export class StableDiffusion {
     return textEncoder(new Layers(g, parameters), config, embeddings);
   }
 
-  /** The UNet on a graph, channels-last. @param fused see Layers */
-  recordUNet(g: Graph, sample: Value, features: Value, context: Value, fused = true): Value {
+  /** What the UNet takes of a text encoding [B, T, D], the same for all steps: see `textProducts`. */
+  recordTextProducts(g: Graph, context: Value): Value[] {
+    const { config, parameters } = this.parts.unet;
+    return textProducts(new Layers(g, parameters), config, context);
+  }
+
+  /** The UNet on a graph, channels-last. @param context text encoding or its products @param fused see Layers */
+  recordUNet(g: Graph, sample: Value, features: Value, context: Value | readonly Value[], fused = true): Value {
     const { config, parameters } = this.parts.unet;
     return unet(new Layers(g, parameters, fused), config, sample, features, context);
   }

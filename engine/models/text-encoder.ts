@@ -6,6 +6,7 @@ import { type Value, ShapeError, formatType } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { slice } from "../../kernels/slice.ts";
 import type { Graph } from "../runtime/graph.ts";
+import { queriesKeysValues } from "./blocks.ts";
 import type { Config } from "./config.ts";
 import type { Layers } from "./layers.ts";
 
@@ -83,7 +84,7 @@ export function encoderLayer(layers: Layers, config: Pick<TextEncoderConfig, "hi
   const hidden = config.hiddenSize;
   const normed = layers.layerNorm("layer_norm1", x, config.epsilon);
   const attended = layers.at("self_attn", () => {
-    const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => layers.linear(name, normed, hidden)) as [Value, Value, Value];
+    const [q, k, v] = queriesKeysValues(layers, normed, ["q_proj", "k_proj", "v_proj"], config.heads, true);
     return layers.linear("out_proj", attention(g, q, k, v, { heads: config.heads, causal }), hidden, { residual: x });
   });
   const normed2 = layers.layerNorm("layer_norm2", attended, config.epsilon);

@@ -108,6 +108,9 @@ export class Graph implements Recorder {
     const values = inputs.map((v) => (v === undefined ? undefined : asGraphValue(v)));
     let types: TensorType[];
     try {
+      values.forEach((v, i) => {
+        if (v?.type.columns && !kernel.readsColumns?.includes(i)) throw new ShapeError(kernel.name, `input ${i} must be a tensor of its own, got ${formatType(v.type)}`);
+      });
       types = kernel.infer(values.map((v) => v?.type), attributes);
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;

@@ -1,4 +1,4 @@
-import { type Capabilities, type Dispatch, type Plan, type Value, byteLength } from "../../kernels/kernel.ts";
+import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
 import type { Interval } from "./memory-plan.ts";
 
@@ -25,6 +25,7 @@ export interface Schedule {
 
 /** Keeps what `outputs` need, plans each op for the device and derives lifetimes. */
 export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
+  for (const v of outputs) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);
   const live = new Set<number>();
   const stack = outputs.map((v) => asGraphValue(v).node);
   while (stack.length > 0) {
@@ -34,18 +35,20 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     for (const v of node.inputs) if (v) stack.push(v.node);
   }
   const nodes = graph.nodes.filter((n) => live.has(n.id));
+  const placed = placements(nodes, new Set(outputs.map(asGraphValue)));
   const storage = (value: GraphValue): GraphValue => {
     let v = value;
     while (v.node.kernel?.view) v = v.node.inputs[0]!;
-    return v;
+    return placed.get(v)?.whole ?? v;
   };
+  const typeOf = (v: GraphValue): TensorType => placed.get(v)?.type ?? v.type;
   const steps: Step[] = nodes
     .filter((n) => n.kernel && !n.kernel.view)
     .map((node) => ({
       node,
       plan: node.kernel!.plan!({
-        inputs: node.inputs.map((v) => v?.type),
-        outputs: node.outputs.map((v) => v.type),
+        inputs: node.inputs.map((v) => v && typeOf(v)),
+        outputs: node.outputs.map(typeOf),
         attributes: node.attributes,
         capabilities,
       }),
@@ -57,13 +60,15 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
   const first = new Map<GraphValue, number>();
   const last = new Map<GraphValue, number>();
   steps.forEach(({ node }, i) => {
-    for (const v of node.outputs) {
+    for (const v of node.outputs.map(storage)) {
       if (outlives.has(v)) {
-        kept.push(v);
+        if (!kept.includes(v)) kept.push(v);
         continue;
       }
-      intermediates.push(v);
-      first.set(v, i);
+      if (!first.has(v)) {
+        intermediates.push(v);
+        first.set(v, i);
+      }
       last.set(v, i);
     }
     for (const v of node.inputs) if (v && first.has(storage(v))) last.set(storage(v), i);
@@ -73,6 +78,31 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     (plan.scratch ?? []).map((bytes) => intervals.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), first: i, last: i }) - 1),
   );
   return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept, intermediates, intervals, scratchInterval };
+}
+
+/**
+ * What is written to its place in a join's output at once: the outputs of kernels that write columns, if nothing but the join reads them
+ * and they start at whole vec4s.
+ */
+function placements(nodes: readonly GraphNode[], outputs: ReadonlySet<GraphValue>): Map<GraphValue, { whole: GraphValue; type: TensorType }> {
+  const uses = new Map<GraphValue, number>();
+  for (const node of nodes) for (const v of node.inputs) if (v) uses.set(v, (uses.get(v) ?? 0) + 1);
+  const placed = new Map<GraphValue, { whole: GraphValue; type: TensorType }>();
+  for (const join of nodes.filter((n) => n.kernel?.joins)) {
+    const whole = join.outputs[0]!;
+    const stride = whole.type.shape.at(-1)!;
+    let offset = 0;
+    for (const part of join.inputs as readonly GraphValue[]) {
+      const { kernel, inputs, attributes } = part.node;
+      const width = part.type.shape.at(-1)!;
+      const aligned = [stride, offset, width].every((n) => n % 4 === 0);
+      if (aligned && uses.get(part) === 1 && !outputs.has(part) && kernel?.writesColumns?.(inputs.map((v) => v?.type), attributes)) {
+        placed.set(part, { whole, type: { ...part.type, columns: { stride, offset, whole: join.id } } });
+      }
+      offset += width;
+    }
+  }
+  return placed;
 }
 
 /** FLOPs and bytes of a node by its kernel's own count. */

@@ -10,7 +10,7 @@ import { l1Loss, mseLoss } from "../../kernels/loss.ts";
 import { linear } from "../../kernels/matmul.ts";
 import { softmax } from "../../kernels/softmax.ts";
 import { upsampleNearest } from "../../kernels/upsample.ts";
-import { crossAttention, downsample, feedForward, resnetBlock, timeEmbedding, transformer2d, transformerBlock, upsample } from "../models/blocks.ts";
+import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../models/blocks.ts";
 import type { Layers } from "../models/layers.ts";
 import type { WeightLayout } from "../models/parameters.ts";
 import { encoderLayer } from "../models/text-encoder.ts";
@@ -66,6 +66,12 @@ function blockCount(c: OpCase): number {
   return new Set(numbers).size;
 }
 
+/** Keys and values of the cross attentions at these module paths, for the case's text. */
+function text(c: OpCase, paths: readonly string[]): Map<string, Value> {
+  const names = paths.flatMap((path) => [`${path}.to_k`, `${path}.to_v`]);
+  return new Map(names.map((name) => [name, c.layers.linear(name, c.input("ctx"), c.shape(`p.${name.slice("m.".length)}.weight`)[0]!, { bias: false })]));
+}
+
 /** How each op and module of the references is recorded, by the `op` of its case. */
 export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
   conv2d: {
@@ -101,16 +107,16 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
   Attention: {
     inputs: ["x", "ctx"],
     prefix: "m",
-    build: (c) => c.layers.at("m", () => crossAttention(c.layers, c.input("x"), c.golden.has(`${c.case.name}/ctx`) ? c.input("ctx") : c.input("x"), c.golden.number("heads", c.case))),
+    build: (c) => c.layers.at("m", () => (c.golden.has(`${c.case.name}/ctx`) ? crossAttention(c.layers, c.input("x"), text(c, ["m"]), c.golden.number("heads", c.case)) : selfAttention(c.layers, c.input("x"), c.golden.number("heads", c.case)))),
   },
   "Attention (VAE mid block)": { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => vaeAttention(c.layers, { groups: c.golden.number("groups", c.case) }, c.input("x"))) },
   FeedForward: { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => feedForward(c.layers, c.input("x"))) },
-  BasicTransformerBlock: { inputs: ["x", "ctx"], prefix: "m", build: (c) => c.layers.at("m", () => transformerBlock(c.layers, c.input("x"), c.input("ctx"), c.golden.number("heads", c.case))) },
+  BasicTransformerBlock: { inputs: ["x", "ctx"], prefix: "m", build: (c) => c.layers.at("m", () => transformerBlock(c.layers, c.input("x"), text(c, ["m.attn2"]), c.golden.number("heads", c.case))) },
   Transformer2DModel: {
     inputs: ["x", "ctx"],
     prefix: "m",
     build: (c) =>
-      transformer2d(c.layers, "m", c.input("x"), c.input("ctx"), {
+      transformer2d(c.layers, "m", c.input("x"), text(c, Array.from({ length: blockCount(c) }, (_, i) => `m.transformer_blocks.${i}.attn2`)), {
         heads: c.golden.number("heads", c.case),
         layers: blockCount(c),
         groups: c.golden.number("groups", c.case),
@@ -121,8 +127,10 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
     inputs: ["x", "temb"],
     prefix: "m",
     build(c) {
-      const time = c.golden.has(`${c.case.name}/temb`) ? silu(c.layers.g, c.input("temb")) : undefined;
-      return resnetBlock(c.layers, "m", c.input("x"), c.shape("p.conv1.weight")[0]!, time, { groups: c.golden.number("groups", c.case), epsilon: 1e-5 });
+      const out = c.shape("p.conv1.weight")[0]!;
+      const time = new Map<string, Value>();
+      if (c.golden.has(`${c.case.name}/temb`)) time.set("m", c.layers.linear("m.time_emb_proj", silu(c.layers.g, c.input("temb")), out));
+      return resnetBlock(c.layers, "m", c.input("x"), out, time, { groups: c.golden.number("groups", c.case), epsilon: 1e-5 });
     },
   },
   CLIPEncoderLayer: {

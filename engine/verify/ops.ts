@@ -65,22 +65,20 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     shape: (name) => golden.shape(own(name)),
   });
   const outputs: Record<string, Value> = { y };
-  const leaves = new Map<string, Value>([...inputs].map(([name, v]) => [`g${name}`, v]));
-  const weightLeaves = new Map<string, string>(); // gradient's name to leaf's name
+  const gradientOf = (tensor: string): string => `g${stored(tensor).slice(c.name.length + 1)}`;
+  // Every leaf with the names of its gradients: a weight's leaf may be made of several tensors.
+  const leaves = [...inputs].map(([name, value]) => ({ name: `g${name}`, value, gradients: [`g${name}`] }));
   for (const { leaf, name, outputs: [value] } of graph.nodes) {
-    if (leaf?.kind !== "parameter") continue;
-    const gradient = `g${stored(name.slice("weights:".length)).slice(c.name.length + 1)}`;
-    leaves.set(gradient, value!);
-    weightLeaves.set(gradient, name);
+    if (leaf?.kind === "parameter") leaves.push({ name, value: value!, gradients: weights.tensorsOf(name).map(gradientOf) });
   }
-  const wanted = [...leaves].filter(([name]) => golden.has(own(name)));
+  const wanted = leaves.filter((l) => l.gradients.some((name) => golden.has(own(name))));
   if (wanted.length > 0) {
     const gy = toDevice(await golden.array(own("gy")));
     const seed = graph.input("gy", { shape: gy.shape, dtype: "f32" });
     host["gy"] = gy.data;
-    gradients(graph, y, wanted.map(([, v]) => v), seed).forEach((g, i) => {
-      if (!g) throw new Error(`${wanted[i]![0]}: the output does not depend on it`);
-      outputs[wanted[i]![0]] = g;
+    gradients(graph, y, wanted.map((l) => l.value), seed).forEach((g, i) => {
+      if (!g) throw new Error(`${wanted[i]!.name}: the output does not depend on it`);
+      outputs[wanted[i]!.name] = g;
     });
   }
   await weights.load();
@@ -88,10 +86,12 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
   try {
     program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
     const results = await program.read();
-    for (const [name, value] of Object.entries(outputs)) {
+    const computed = Object.entries(outputs).flatMap(([name, { type: { shape } }]) => {
       const data = results[name] as Float32Array<ArrayBuffer>;
-      const leaf = weightLeaves.get(name);
-      const actual = leaf !== undefined ? weights.inCheckpointOrder(leaf, data) : first(golden.shape(own(name))) ? channelsFirst({ data, shape: value.type.shape }).data : data;
+      if (weights.owns(name)) return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(tensor), part] as const);
+      return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
+    });
+    for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
       const expected = await golden.floats(own(name));
       if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, TOLERANCES.zero, "absolute");
       else rows.compare(c.name, name, actual, expected, name === "y" ? TOLERANCES.opForward : gradientTolerance(golden, c, name), "relative L2");

@@ -5,7 +5,7 @@
 //   k, n           inner length per tap and number of columns
 //   rows           rows of one batch; batches
 //   taps           how many times the inner loop runs, each with another address of A and another slice of B
-//   rowsPerImage   rows that share one row of batchBias
+//   rowsPerImage   rows that share one row of batchBias; batchBiasStride from one such row to the next, the first at batchBiasOffset
 //   bBatchStride   elements of B between batches (0: one B for all)
 //   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0 or 1)
 // and the functions
@@ -154,7 +154,7 @@ fn loadBias(column: u32) -> vec4f {
 fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
   if (row >= params.rows || column >= params.n) { return; }
   let at = (batch * params.rows + row) * params.n + column;
-  let image = (row / params.rowsPerImage) * params.n + column;
+  let image = params.batchBiasOffset + (row / params.rowsPerImage) * params.batchBiasStride + column;
 #if ${VEC4}
   var y = sum + biasHere;
   if (params.hasBatchBias != 0u) { y += batchBias[image >> 2u]; }

@@ -3,11 +3,13 @@ import * as assert from "uvu/assert";
 import { groupNorm, groupNormKernel } from "../../kernels/group-norm.ts";
 import { layerNorm, layerNormKernel } from "../../kernels/layer-norm.ts";
 import { softmax } from "../../kernels/softmax.ts";
+import { add } from "../../kernels/elementwise.ts";
 import { argmax } from "../../kernels/argmax.ts";
 import { f32 } from "../../kernels/kernel.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
 import { finish } from "../support/device.ts";
+import { zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 import { groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 // One pixel per batch entry, 1, 3, 5, 10 channels a group, odd channel counts, groups above and below the size that takes two steps.
@@ -43,6 +45,24 @@ for (const { shape, groups, silu, mean = 0 } of groupNormCases) {
       build: (g, v) => groupNorm(g, v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-5, silu }),
       reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { groups, epsilon: 1e-5, silu }),
       gradients: large && shape.length === 3 ? [] : ["x", "gamma", "beta"],
+    });
+  });
+}
+
+// What reaches x past the norm is added by the norm's own gradient: in one dispatch, in several, and by rows.
+for (const [shape, groups, planned] of [[[2, 7, 5, 20], 2, false], [[2, 9, 7, 15], 5, false], [[1, 97, 89, 16], 4, true], [[3, 11, 64], 0, false]] as const) {
+  test(`gradient of a norm of [${shape.join(",")}] in ${groups} groups, with a residual`, async () => {
+    const channels = shape.at(-1)!;
+    const options = { groups, epsilon: 1e-5, silu: true };
+    await checkOp({
+      name: "norm with a residual",
+      inputs: { x: { shape }, gamma: { shape: [channels] }, beta: { shape: [channels] } },
+      build(g, v) {
+        const r = planned ? plannedForGpu(g) : g;
+        return add(r, groups === 0 ? layerNorm(r, v.x!, v.gamma!, v.beta!, options) : groupNorm(r, v.x!, v.gamma!, v.beta!, options), v.x!);
+      },
+      reference: ({ x, gamma, beta }) => zip64(groups === 0 ? layerNorm64(x!, gamma!, beta!, 1e-5) : groupNorm64(x!, gamma!, beta!, options), (v, i) => v + x!.data[i]!),
+      gradients: shape[1] === 97 ? [] : ["x"],
     });
   });
 }

@@ -1,9 +1,11 @@
 import { attention } from "../../../kernels/attention.ts";
 import { averagePool } from "../../../kernels/average-pool.ts";
+import { splitColumns } from "../../../kernels/columns.ts";
 import { concat } from "../../../kernels/concat.ts";
 import { conv2d } from "../../../kernels/conv2d.ts";
 import { groupNorm } from "../../../kernels/group-norm.ts";
 import { groupNormParts } from "../../../kernels/group-norm-parts.ts";
+import type { Value } from "../../../kernels/kernel.ts";
 import { layerNorm } from "../../../kernels/layer-norm.ts";
 import { nchwToNhwc, nhwcToNchw } from "../../../kernels/layout.ts";
 import { matmul } from "../../../kernels/matmul.ts";
@@ -64,6 +66,16 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     reference: ({ q, k, v }) => attentionReference(q!, k!, v!, { heads, causal })[0],
     gradients: ["q", "k", "v"],
   })),
+  {
+    name: "attention, of columns",
+    inputs: { x: { shape: [2, 19, 48] } },
+    build(g, { x }) {
+      const [q, k, v] = splitColumns(g, x!, [16, 16, 16]) as [Value, Value, Value];
+      return attention(g, q, k, v, { heads: 2 });
+    },
+    reference: ({ x }) => attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
+    gradients: ["x"],
+  },
   {
     name: "group norm",
     inputs: { x: { shape: [2, 7, 5, 20] }, gamma: { shape: [20] }, beta: { shape: [20] } },

@@ -1,0 +1,60 @@
+import spanWgsl from "../shaders/lib/span.wgsl";
+import gradientWgsl from "../shaders/group-norm-gradient-whole.wgsl";
+import normWgsl from "../shaders/group-norm-whole.wgsl";
+import type { GroupNormLayout } from "./group-norm-plan.ts";
+import { type Binding, type Capabilities, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
+import { ACTIVATION_DEFINES } from "./rows.ts";
+
+/** Up to here a GPU's workgroup takes a span by itself; larger ones are for many workgroups. Not measured. */
+const GPU_SPAN_ELEMENTS = 32768;
+
+/**
+ * From here on (bytes of a picture) a software adapter's caches lose a span's cache lines between the passes over it,
+ * unless the span is a whole line wide.
+ */
+const CACHED_BYTES = 4 * 2 ** 20;
+const CACHE_LINE = 64;
+
+/** How a workgroup takes whole groups of channels, see shaders/lib/span.wgsl. */
+interface Span {
+  readonly workgroup: number;
+  /** vec4s of a position. */
+  readonly width: number;
+  readonly groups: number;
+}
+
+function spanOf({ positions, channels, perGroup }: GroupNormLayout, { software }: Capabilities): Span | undefined {
+  if (channels % 4 !== 0) return undefined;
+  const groups = perGroup % 4 === 0 ? 1 : perGroup % 2 === 0 ? 2 : 4;
+  const span: Span = { workgroup: software ? 64 : 256, width: (groups * perGroup) / 4, groups };
+  if (span.width > span.workgroup) return undefined;
+  const fits = software ? span.width * 16 >= CACHE_LINE || positions * channels * 4 <= CACHED_BYTES : positions * span.width * 4 <= GPU_SPAN_ELEMENTS;
+  return fits ? span : undefined;
+}
+
+function dispatch(shader: ShaderSource, layout: GroupNormLayout, silu: boolean, capabilities: Capabilities, bindings: Readonly<Record<string, Binding>>, params: Readonly<Record<string, number>>): Dispatch | undefined {
+  const span = spanOf(layout, capabilities);
+  if (!span) return undefined;
+  const { batch, positions, channels, groups, perGroup } = layout;
+  const spansPerImage = groups / span.groups;
+  return {
+    shader,
+    defines: { ...ACTIVATION_DEFINES, SPAN: spanWgsl, WORKGROUP: span.workgroup, SILU: silu },
+    bindings,
+    params: { spans: batch * spansPerImage, spansPerImage, positions, columns: channels / 4, width: span.width, groupsPerSpan: span.groups, perGroup, ...params },
+    workgroups: spread(batch * spansPerImage),
+  };
+}
+
+/** A whole group norm of inputs x, gamma, beta, with its outputs y and statistics, in one dispatch; undefined where it takes several. */
+export function wholeGroupNorm(layout: GroupNormLayout, silu: boolean, epsilon: number, capabilities: Capabilities): Dispatch | undefined {
+  const bindings = { x: { input: 0 }, gamma: { input: 1 }, beta: { input: 2 }, y: { output: 0 }, statistics: { output: 1 } };
+  return dispatch({ name: "group-norm-whole", text: normWgsl }, layout, silu, capabilities, bindings, { epsilon });
+}
+
+/** The same for the gradient, of inputs dy, x, gamma, beta, statistics and a residual. */
+export function wholeGroupNormGradient(layout: GroupNormLayout, silu: boolean, hasResidual: boolean, capabilities: Capabilities): Dispatch | undefined {
+  const residual: Binding = hasResidual ? { input: 5 } : "nothing";
+  const bindings = { dy: { input: 0 }, x: { input: 1 }, gamma: { input: 2 }, ...(silu && { beta: { input: 3 } }), statistics: { input: 4 }, residual, dx: { output: 0 } };
+  return dispatch({ name: "group-norm-gradient-whole", text: gradientWgsl }, layout, silu, capabilities, bindings, { hasResidual: Number(hasResidual) });
+}

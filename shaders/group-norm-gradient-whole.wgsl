@@ -1,0 +1,91 @@
+// Input gradient of group norm (with SiLU if it was fused) in one dispatch, a workgroup for a span of channels: with h = (x - mean) * r and
+// d = gamma * dz, dz the cotangent before SiLU, dx = r * (d - mean(d) - h * mean(d * h)) + residual, the means by group.
+// Bindings: dy, x, residual, dx: [batch, positions, channels] as vec4s; gamma, beta (with SILU): [channels]; statistics: mean and r, [batch, groups].
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
+${ACTIVATIONS}
+
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
+
+@group(0) @binding(0) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> gamma: array<vec4f>;
+#if ${SILU}
+@group(0) @binding(3) var<storage, read> beta: array<vec4f>;
+#endif
+@group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+${SPAN}
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.spans) { return; }
+  let batch = index / params.spansPerImage;
+  let column = local % params.width;
+  let row = local / params.width;
+  let spanColumn = (index % params.spansPerImage) * params.width + column;
+  let step = spanRows() * params.columns;
+  let count = rowCount(row);
+  let first = (batch * params.positions + row) * params.columns + spanColumn;
+
+  if (local < params.groupsPerSpan) { spanGroups[local] = statistics[index * params.groupsPerSpan + local]; }
+  workgroupBarrier();
+  let of = groupsOf(column);
+  let mean = of.first;
+  let r = of.second;
+  let scale = gamma[spanColumn];
+#if ${SILU}
+  let shift = beta[spanColumn];
+#endif
+  var sum = vec4f();
+  var sumH = vec4f();
+  var at = first;
+  for (var i = 0u; i < count; i++) {
+    let h = (x[at] - mean) * r;
+    var d = scale * dy[at];
+#if ${SILU}
+    d *= siluDerivative4(h * scale + shift);
+#endif
+    sum += d;
+    sumH += d * h;
+    at += step;
+  }
+  spanFirst[local] = sum;
+  spanSecond[local] = sumH;
+  workgroupBarrier();
+
+  if (local < params.width) {
+    for (var other = local + params.width; other < spanRows() * params.width; other += params.width) {
+      sum += spanFirst[other];
+      sumH += spanSecond[other];
+    }
+    spanFirst[local] = sum;
+    spanSecond[local] = sumH;
+  }
+  workgroupBarrier();
+  if (local < params.groupsPerSpan) {
+    var total = vec2f();
+    for (var c = local * params.perGroup; c < (local + 1u) * params.perGroup; c++) {
+      total += vec2f(ofChannel(spanFirst[c >> 2u], c), ofChannel(spanSecond[c >> 2u], c));
+    }
+    spanGroups[local] = total / (f32(params.positions) * f32(params.perGroup));
+  }
+  workgroupBarrier();
+
+  let moments = groupsOf(column);
+  at = first;
+  for (var i = 0u; i < count; i++) {
+    let h = (x[at] - mean) * r;
+    var d = scale * dy[at];
+#if ${SILU}
+    d *= siluDerivative4(h * scale + shift);
+#endif
+    var result = r * (d - moments.first - h * moments.second);
+    if (params.hasResidual != 0u) { result += residual[at]; }
+    dx[at] = result;
+    at += step;
+  }
+}

@@ -1,0 +1,107 @@
+// y = (x - mean) * r * gamma + beta, then SiLU if wanted, mean and r = 1 / sqrt(variance + epsilon) by group of channels, in one dispatch:
+// a workgroup takes the statistics of a span of channels and applies them. Deviations are taken from each lane's first value on, which keeps
+// the squares small where the mean is large, and are combined exactly (Chan et al.).
+// Bindings: x, y: [batch, positions, channels] as vec4s; gamma, beta: [channels]; statistics: mean and r, [batch, groups].
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
+${ACTIVATIONS}
+
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> gamma: array<vec4f>;
+@group(0) @binding(2) var<storage, read> beta: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+${SPAN}
+
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.spans) { return; }
+  let batch = index / params.spansPerImage;
+  let rows = spanRows();
+  let column = local % params.width;
+  let row = local / params.width;
+  let spanColumn = (index % params.spansPerImage) * params.width + column;
+  let start = batch * params.positions * params.columns + spanColumn;
+  let step = rows * params.columns;
+  let count = rowCount(row);
+  let first = start + row * params.columns;
+
+  var sum = vec4f();
+  var square = vec4f();
+  var origin = vec4f();
+  if (count > 0u) {
+    origin = x[first];
+    var at = first;
+    for (var i = 1u; i < count; i++) {
+      at += step;
+      let d = x[at] - origin;
+      sum += d;
+      square += d * d;
+    }
+    let shift = sum / f32(count);
+    spanFirst[local] = origin + shift;
+    spanSecond[local] = max(square - sum * shift, vec4f());
+  }
+  workgroupBarrier();
+
+  // By channel: mean, and sum of squared deviations.
+  let n = f32(params.positions);
+  if (local < params.width) {
+    let taken = min(rows, params.positions);
+    var total = vec4f();
+    for (var r = 0u; r < taken; r++) { total += f32(rowCount(r)) * spanFirst[r * params.width + local]; }
+    let mean = total / n;
+    var rest = vec4f(); // what rounding left out of the mean
+    var squares = vec4f();
+    for (var r = 0u; r < taken; r++) {
+      let d = spanFirst[r * params.width + local] - mean;
+      let weight = f32(rowCount(r));
+      rest += weight * d;
+      squares += spanSecond[r * params.width + local] + weight * d * d;
+    }
+    spanFirst[local] = mean + rest / n;
+    spanSecond[local] = squares;
+  }
+  workgroupBarrier();
+
+  // By group.
+  if (local < params.groupsPerSpan) {
+    let begin = local * params.perGroup;
+    let channels = f32(params.perGroup);
+    var total = 0.0;
+    for (var c = begin; c < begin + params.perGroup; c++) { total += ofChannel(spanFirst[c >> 2u], c); }
+    let mean = total / channels;
+    var rest = 0.0;
+    var squares = 0.0;
+    for (var c = begin; c < begin + params.perGroup; c++) {
+      let d = ofChannel(spanFirst[c >> 2u], c) - mean;
+      rest += d;
+      squares += ofChannel(spanSecond[c >> 2u], c) + n * d * d;
+    }
+    let correction = rest / channels;
+    let variance = max(squares / (n * channels) - correction * correction, 0.0);
+    let result = vec2f(mean + correction, 1.0 / sqrt(variance + params.epsilon));
+    spanGroups[local] = result;
+    statistics[index * params.groupsPerSpan + local] = result;
+  }
+  workgroupBarrier();
+
+  if (count == 0u) { return; }
+  let of = groupsOf(column);
+  let scale = of.second * gamma[spanColumn];
+  let shift = beta[spanColumn];
+  var at = first;
+  for (var i = 0u; i < count; i++) {
+    let z = (x[at] - of.first) * scale + shift;
+#if ${SILU}
+    y[at] = silu4(z);
+#else
+    y[at] = z;
+#endif
+    at += step;
+  }
+}

@@ -1,0 +1,28 @@
+// A workgroup that takes a span of channels of one batch entry: the fewest whole groups that are whole vec4s, `width` columns (vec4s) wide.
+// Lanes are laid over the columns and over `rows` positions at a time; a lane keeps its column. Lanes left over take nothing.
+// Bindings and struct Params are the includer's; of Params it reads spans (of all batch entries), spansPerImage, positions, columns (vec4s per
+// position), width, groupsPerSpan, perGroup (channels). Defines: WORKGROUP.
+var<workgroup> spanFirst: array<vec4f, ${WORKGROUP}>;
+var<workgroup> spanSecond: array<vec4f, ${WORKGROUP}>;
+var<workgroup> spanGroups: array<vec2f, 4>; // a span holds up to four groups
+
+// Positions that are taken at once, and how many the lanes of `row` take in all.
+fn spanRows() -> u32 { return ${WORKGROUP}u / params.width; }
+fn rowCount(row: u32) -> u32 {
+  let rows = spanRows();
+  return select(0u, (params.positions - row + rows - 1u) / rows, row < min(rows, params.positions));
+}
+
+// Channel `channel` of the span.
+fn ofChannel(v: vec4f, channel: u32) -> f32 { return v[channel & 3u]; }
+
+// A pair of numbers kept by group, for the four channels of a column.
+struct ByChannel { first: vec4f, second: vec4f }
+fn groupsOf(column: u32) -> ByChannel {
+  let group = (4u * column + vec4u(0u, 1u, 2u, 3u)) / params.perGroup;
+  let a = spanGroups[group.x];
+  let b = spanGroups[group.y];
+  let c = spanGroups[group.z];
+  let d = spanGroups[group.w];
+  return ByChannel(vec4f(a.x, b.x, c.x, d.x), vec4f(a.y, b.y, c.y, d.y));
+}

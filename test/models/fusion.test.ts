@@ -1,0 +1,43 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Capabilities, type Value, f32 } from "../../kernels/kernel.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import { dispatchesOf, makeSchedule } from "../../engine/runtime/schedule.ts";
+import { expandShader } from "../../engine/runtime/shader.ts";
+import { Layers } from "../../engine/models/layers.ts";
+import { loadStableDiffusion } from "../../engine/models/load.ts";
+import { nodeFiles } from "../../engine/platform/node-files.ts";
+
+const LAVAPIPE: Capabilities = { subgroupSize: 8, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 128 * 2 ** 20 };
+const GPU: Capabilities = { ...LAVAPIPE, subgroupSize: 0, software: false };
+
+for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
+  test(`a UNet pass of SD 1.4 takes less than 400 dispatches of less than 60 pipelines, and binds nothing too large (${name})`, async () => {
+    const device = { capabilities, bufferSharing: true } as unknown as Device;
+    const model = await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true });
+    for (const rows of [1, 2]) {
+      const g = new Graph();
+      const input = (of: string, shape: number[]): Value => g.input(of, f32(shape));
+      const prediction = model.recordUNet(g, input("sample", [rows, 64, 64, 4]), input("features", [rows, 320]), input("context", [rows, 77, 768]));
+      const schedule = makeSchedule(g, [prediction], capabilities);
+      const dispatches = dispatchesOf(schedule);
+      assert.ok(dispatches.length < 400, `${dispatches.length} dispatches`);
+      assert.ok(new Set(dispatches.map((d) => expandShader(d.shader, d.defines))).size < 60);
+      for (const { type, name: of } of [...schedule.intermediates, ...schedule.leaves.map((n) => n.outputs[0]!)]) {
+        assert.ok(type.shape.reduce((a, b) => a * b, 4) <= capabilities.maxStorageBufferBindingSize, `${of} is too large`);
+      }
+    }
+  });
+}
+
+test("products are joined as far as a device binds their weights and their outputs", () => {
+  const parameters = { maxTensorBytes: 4000, has: () => true, storedShape: () => [], value: undefined as never, joined: undefined as never, table: undefined as never };
+  const modules = ["a", "b", "c", "d"].map((name) => ({ name, in: 10, out: 40 }));
+  const sizes = (rows: number, fused = true): number[] => new Layers(new Graph(), parameters, fused).groups(modules, rows).map((group) => group.length);
+  assert.equal(sizes(1), [2, 2]); // weights of 1600 bytes each
+  assert.equal(sizes(20), [1, 1, 1, 1]); // outputs of 3200 bytes each
+  assert.equal(sizes(1, false), [1, 1, 1, 1]);
+});
+
+test.run();
