@@ -28,6 +28,8 @@ export interface GemmEpilogue {
   /** Where its rows lie, in elements; undefined if there is none. */
   readonly batchBias?: { readonly stride: number; readonly offset: number } | undefined;
   readonly hasResidual: boolean;
+  /** GEGLU of columns that alternate two values and their two gates, instead of all of the above but the bias; with `keep` output 1 gets the biased sums. */
+  readonly gated?: { readonly keep: boolean };
 }
 
 /** The dispatch of a matrix product: inputs are bound in the order a, b, bias, batchBias, residual. */
@@ -41,7 +43,7 @@ export function gemmDispatch(
   extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines } = {},
 ): Dispatch {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
-  const variant = capabilities.gemm?.[gemmClass(shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  const variant = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
   const tile = gemmTile(variant, capabilities, vec4 && transposeB);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
@@ -53,10 +55,12 @@ export function gemmDispatch(
       TRANSPOSE_B: transposeB,
       PANELS: b.panels === true,
       B_F16: b.dtype === "f16",
+      GATED: epilogue.gated !== undefined,
+      KEEP: epilogue.gated?.keep === true,
       ACTIVATE: ACTIVATE[epilogue.activation],
       GEMM: gemmWgsl,
       ...tile.defines,
-      ACTIVATIONS: epilogue.activation === "none" ? "" : activationsWgsl,
+      ACTIVATIONS: epilogue.activation === "none" && !epilogue.gated ? "" : activationsWgsl,
       ...extra.defines,
     },
     bindings: {
@@ -66,6 +70,7 @@ export function gemmDispatch(
       batchBias: epilogue.batchBias ? { input: 3 } : "nothing",
       residual: epilogue.hasResidual ? { input: 4 } : "nothing",
       c: { output: 0 },
+      ...(epilogue.gated?.keep && { sums: { output: 1 } }),
     },
     params: {
       ...size,

@@ -25,6 +25,7 @@ import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
 import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
 import { linearCombinationKernel, linearCombinationGradientKernel } from "./linear-combination.ts";
 import { mseLossKernel, l1LossKernel, lossGradientKernel } from "./loss.ts";
+import { matmulGegluGradientKernel, matmulGegluKernel } from "./matmul-geglu.ts";
 import { matmulKernel } from "./matmul.ts";
 import { maxPoolKernel, maxPoolGradientKernel } from "./max-pool.ts";
 import { sumKernel } from "./reduce.ts";
@@ -85,6 +86,8 @@ export const KERNELS: readonly Kernel<never>[] = [
   l1LossKernel,
   lossGradientKernel,
   matmulKernel,
+  matmulGegluKernel,
+  matmulGegluGradientKernel,
   maxPoolKernel,
   maxPoolGradientKernel,
   sumKernel,

@@ -79,6 +79,8 @@ export interface Dispatch {
 export interface PlanContext<A extends Attributes> {
   readonly inputs: readonly (TensorType | undefined)[];
   readonly outputs: readonly TensorType[];
+  /** Which outputs anything reads. */
+  readonly read: readonly boolean[];
   readonly attributes: A;
   readonly capabilities: Capabilities;
 }
@@ -122,6 +124,8 @@ export interface Kernel<A extends Attributes = Attributes> {
   readonly readsColumns?: readonly number[];
   /** Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is given. */
   writesColumns?(inputs: readonly (TensorType | undefined)[], attributes: A): boolean;
+  /** `plan` leaves out outputs that nothing reads; they get no memory. */
+  readonly sparesOutputs?: boolean;
   /** Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees `columns` of that input's type. */
   readonly joins?: boolean;
   /** The dispatches; never called for a view. */

@@ -76,7 +76,7 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
 };
 
 /** dB of C = A B: A^T dC, or dC^T A for a transposed B. One B shared by all batches takes all rows at once. */
-function rightGradient(g: Recorder, a: Value, b: Value, dSum: Value, transposeB: boolean): Value {
+export function rightGradient(g: Recorder, a: Value, b: Value, dSum: Value, transposeB: boolean): Value {
   const flat = (x: Value): Value => (b.type.shape.length === 2 ? reshape(g, x, [elementCount(x.type.shape.slice(0, -1)), x.type.shape.at(-1)!]) : x);
   const [left, right] = transposeB ? [flat(dSum), flat(a)] : [flat(a), flat(dSum)];
   return matmul(g, transpose(g, left), right);

@@ -3,7 +3,7 @@
 // a [images, height, width, k] channels-last; b [kernelHeight, kernelWidth, in, out]; bias [n]; batchBias [images, n]; residual and c [images, outHeight, outWidth, n].
 // GRADIENT: the gradient for the input. a is then the cotangent of the output, c that of the input, k the forward's output channels,
 // and B is read transposed (TRANSPOSE_B).
-// Defines: GRADIENT, VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, ACTIVATE, those of TILE, and the snippets ENABLE, GEMM, TILE, ACTIVATIONS.
+// Defines: GRADIENT, VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED and KEEP (false), ACTIVATE, those of TILE, and the snippets ENABLE, GEMM, TILE, ACTIVATIONS.
 ${ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,

@@ -33,9 +33,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
   if (local < params.groupsPerSpan) { spanGroups[local] = statistics[index * params.groupsPerSpan + local]; }
   workgroupBarrier();
-  let of = groupsOf(column);
-  let mean = of.first;
-  let r = of.second;
+  let norm = groupsOf(column);
+  let mean = norm.first;
+  let r = norm.second;
   let scale = gamma[spanColumn];
 #if ${SILU}
   let shift = beta[spanColumn];

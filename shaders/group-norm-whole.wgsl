@@ -91,12 +91,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   workgroupBarrier();
 
   if (count == 0u) { return; }
-  let of = groupsOf(column);
-  let scale = of.second * gamma[spanColumn];
+  let norm = groupsOf(column);
+  let scale = norm.second * gamma[spanColumn];
   let shift = beta[spanColumn];
   var at = first;
   for (var i = 0u; i < count; i++) {
-    let z = (x[at] - of.first) * scale + shift;
+    let z = (x[at] - norm.first) * scale + shift;
 #if ${SILU}
     y[at] = silu4(z);
 #else

@@ -2,7 +2,6 @@ import { attentionTakesColumns } from "../../kernels/attention-plan.ts";
 import { attention } from "../../kernels/attention.ts";
 import { add } from "../../kernels/elementwise.ts";
 import type { FusedActivation } from "../../kernels/gemm.ts";
-import { geglu } from "../../kernels/geglu.ts";
 import { concat } from "../../kernels/concat.ts";
 import { type Value, byteLength, elementCount } from "../../kernels/kernel.ts";
 import { reshape } from "../../kernels/reshape.ts";
@@ -64,7 +63,7 @@ export function transformerBlock(layers: Layers, x: Value, text: ReadonlyMap<str
 /** FeedForward of diffusers, plus the residual if there is one: GEGLU four times as wide, then back. x [B, T, C]. */
 export function feedForward(layers: Layers, x: Value, residual?: Value): Value {
   const channels = x.type.shape.at(-1)!;
-  const inner = (rows: Value): Value => geglu(layers.g, layers.linear("net.0.proj", rows, channels * 8));
+  const inner = (rows: Value): Value => layers.geglu("net.0.proj", rows, channels * 4);
   const parts = Math.ceil((byteLength(x.type) * 8) / layers.parameters.maxTensorBytes);
   if (parts <= 1) return layers.linear("net.2", inner(x), channels, { residual });
   // Row by row the same, so what would be too large for one tensor (1024 x 1024 pictures) is done a part at a time.

@@ -31,6 +31,10 @@ class Noting implements WeightLeaves {
     throw new Error("layers that are not fused ask for their weights one by one");
   }
 
+  gated(): Value {
+    throw new Error("layers that are not fused ask for their weights as they are");
+  }
+
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value] {
     return [this.value(g, tensor, "plain", expected)];
   }

@@ -4,9 +4,11 @@ import { splitColumns } from "../../kernels/columns.ts";
 import { conv2d } from "../../kernels/conv2d.ts";
 import { add, scale as scaled } from "../../kernels/elementwise.ts";
 import type { FusedActivation } from "../../kernels/gemm.ts";
+import { geglu } from "../../kernels/geglu.ts";
 import { groupNorm } from "../../kernels/group-norm.ts";
 import { type Shape, type Value, elementCount } from "../../kernels/kernel.ts";
 import { layerNorm } from "../../kernels/layer-norm.ts";
+import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import { linear } from "../../kernels/matmul.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { WeightLayout } from "./parameters.ts";
@@ -21,6 +23,8 @@ export interface WeightLeaves {
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value;
   /** Several linear weights or ("plain") biases as one, their outputs side by side. */
   joined(g: Graph, parts: readonly (readonly [tensor: string, expected: Shape])[], layout: "linear" | "plain"): Value;
+  /** A linear weight or ("plain") bias of values and their gates, in the order of matmulGeglu. */
+  gated(g: Graph, tensor: string, layout: "linear" | "plain", expected: Shape): Value;
   /** A table of rows, in blocks where it is larger than one binding. */
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]];
 }
@@ -76,6 +80,14 @@ export class Layers {
     return this.epilogue(epilogue, (fused) =>
       this.at(name, () => linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), { bias: bias ? this.weight("bias", [out]) : undefined, ...fused })),
     );
+  }
+
+  /** GEGLU: x [.., in] through the linear layer `name` to n values and n gates, and value * gelu(gate) -> [.., n]. */
+  geglu(name: string, x: Value, n: number): Value {
+    const width = x.type.shape.at(-1)!;
+    if (!this.fused || width % 4 !== 0 || n % 2 !== 0) return geglu(this.g, this.linear(name, x, 2 * n));
+    const part = (tensor: string, layout: "linear" | "plain", shape: Shape): Value => this.parameters.gated(this.g, this.path(tensor), layout, shape);
+    return this.at(name, () => matmulGeglu(this.g, x, part("weight", "linear", [2 * n, width]), part("bias", "plain", [2 * n])));
   }
 
   /**

@@ -32,6 +32,8 @@ interface Leaf {
   readonly tensors: readonly string[];
   readonly layout: WeightLayout;
   readonly type: TensorType;
+  /** The rows are put in fours: two of the first half, two of the second, as matmulGeglu takes values and gates. */
+  readonly gated?: boolean;
   /** Of a table in blocks: where this one begins. */
   readonly firstRow?: number;
 }
@@ -92,6 +94,12 @@ export class Parameters {
     const whole = [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)];
     const tensors = parts.map(([tensor]) => tensor);
     return this.leaf(g, tensors.length === 1 ? tensors[0]! : `${tensors[0]} to ${tensors.at(-1)} (${tensors.length})`, { tensors, layout, type: this.typeOf(layout, whole) });
+  }
+
+  /** The leaf of a linear weight [2 n, in] or ("plain") its bias [2 n], n values and then their n gates, in the order that matmulGeglu takes. @throws InputError as `value` */
+  gated(g: Graph, tensor: string, layout: "linear" | "plain", expected: Shape): Value {
+    this.check(tensor, layout, expected);
+    return this.leaf(g, `${tensor} (gated)`, { tensors: [tensor], layout, type: this.typeOf(layout, expected), gated: true });
   }
 
   private check(tensor: string, layout: WeightLayout, expected: Shape): void {
@@ -173,7 +181,10 @@ export class Parameters {
   }
 
   private async read(leaf: Leaf): Promise<Float32Array<ArrayBuffer>> {
-    if (leaf.tensors.length === 1) return this.source.readFloat32(leaf.tensors[0]!);
+    if (leaf.tensors.length === 1) {
+      const data = await this.source.readFloat32(leaf.tensors[0]!);
+      return leaf.gated ? inFours(data, this.stored(leaf)[0]!) : data;
+    }
     const data = new Float32Array(elementCount(this.stored(leaf)));
     let at = 0;
     for (const tensor of leaf.tensors) {
@@ -209,6 +220,7 @@ export class Parameters {
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {
     const asked = this.asked(name);
     const ordered = asked.layout === "plain" ? data : checkpointOrder(data, this.stored(asked));
+    if (asked.gated) return new Map([[asked.tensors[0]!, inFours(ordered, this.stored(asked)[0]!, true)]]);
     let at = 0;
     return new Map(asked.tensors.map((tensor) => [tensor, ordered.subarray(at, (at += elementCount(this.storedShape(tensor))))]));
   }
@@ -231,6 +243,18 @@ export function lookup(...components: readonly Parameters[]): (name: string, typ
     if (!owner) throw new Error(`parameter "${name}" belongs to none of ${components.map((p) => p.component).join(", ")}`);
     return owner.tensor(name, type);
   };
+}
+
+/** The rows of a matrix, two of its first half and two of its second in turn; or back from there. */
+function inFours(data: Float32Array<ArrayBuffer>, rows: number, back = false): Float32Array<ArrayBuffer> {
+  const width = data.length / rows;
+  const result = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) {
+    const plain = (i & 2) / 2 * (rows / 2) + 2 * (i >> 2) + (i & 1);
+    const [from, to] = back ? [i, plain] : [plain, i];
+    result.set(data.subarray(from * width, (from + 1) * width), to * width);
+  }
+  return result;
 }
 
 /** [taps, in, out] as the checkpoint stores it: [out, in, taps]. */

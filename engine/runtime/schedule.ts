@@ -41,6 +41,8 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     while (v.node.kernel?.view) v = v.node.inputs[0]!;
     return placed.get(v)?.whole ?? v;
   };
+  const reads = new Set([...nodes.flatMap((n) => n.inputs), ...outputs.map(asGraphValue)]);
+  const isRead = (v: GraphValue): boolean => reads.has(v);
   const typeOf = (v: GraphValue): TensorType => placed.get(v)?.type ?? v.type;
   const steps: Step[] = nodes
     .filter((n) => n.kernel && !n.kernel.view)
@@ -49,6 +51,7 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
       plan: node.kernel!.plan!({
         inputs: node.inputs.map((v) => v && typeOf(v)),
         outputs: node.outputs.map(typeOf),
+        read: node.outputs.map(isRead),
         attributes: node.attributes,
         capabilities,
       }),
@@ -60,7 +63,7 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
   const first = new Map<GraphValue, number>();
   const last = new Map<GraphValue, number>();
   steps.forEach(({ node }, i) => {
-    for (const v of node.outputs.map(storage)) {
+    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs).map(storage)) {
       if (outlives.has(v)) {
         if (!kept.includes(v)) kept.push(v);
         continue;

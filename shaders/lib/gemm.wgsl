@@ -14,6 +14,8 @@
 //
 // B is [tap][k][n], or with TRANSPOSE_B [tap][n][k]. PANELS: the second of its two dimensions is cut into panels of 32, each stored whole
 // ([tap][n/32][k][32]), so that a tile walks through memory in one run and not with the stride of a row (1280 columns: 1.4x on lavapipe). VEC4: k and n are multiples of 4, all loads are vec4. B_F16: B holds packed halves.
+// GATED (with VEC4): of four columns two are values and two their gates, and c holds value * gelu(gate), half as wide; with KEEP the biased
+// sums are kept too, in `sums`.
 // HALF: operands are rounded to f16 as they are loaded; products and sums are f32 all the same.
 // How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register or gemm-workgroup.wgsl.
 #if ${VEC4}
@@ -26,7 +28,14 @@
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+#if ${GATED}
+@group(0) @binding(5) var<storage, read_write> c: array<vec2f>;
+#if ${KEEP}
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
+#endif
+#else
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
+#endif
 #else
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 #if ${B_F16}
@@ -155,7 +164,13 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
   if (row >= params.rows || column >= params.n) { return; }
   let at = (batch * params.rows + row) * params.n + column;
   let image = params.batchBiasOffset + (row / params.rowsPerImage) * params.batchBiasStride + column;
-#if ${VEC4}
+#if ${GATED}
+  let gated = sum + biasHere;
+#if ${KEEP}
+  sums[at >> 2u] = gated;
+#endif
+  c[at >> 2u] = gated.xy * gelu4(gated).zw;
+#elif ${VEC4}
   var y = sum + biasHere;
   if (params.hasBatchBias != 0u) { y += batchBias[image >> 2u]; }
   y = ${ACTIVATE}(y);

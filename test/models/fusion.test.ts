@@ -32,7 +32,7 @@ for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
 }
 
 test("products are joined as far as a device binds their weights and their outputs", () => {
-  const parameters = { maxTensorBytes: 4000, has: () => true, storedShape: () => [], value: undefined as never, joined: undefined as never, table: undefined as never };
+  const parameters = { maxTensorBytes: 4000, has: () => true, storedShape: () => [], value: undefined as never, joined: undefined as never, gated: undefined as never, table: undefined as never };
   const modules = ["a", "b", "c", "d"].map((name) => ({ name, in: 10, out: 40 }));
   const sizes = (rows: number, fused = true): number[] => new Layers(new Graph(), parameters, fused).groups(modules, rows).map((group) => group.length);
   assert.equal(sizes(1), [2, 2]); // weights of 1600 bytes each
