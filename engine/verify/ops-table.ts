@@ -107,11 +107,22 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
   Attention: {
     inputs: ["x", "ctx"],
     prefix: "m",
-    build: (c) => c.layers.at("m", () => (c.golden.has(`${c.case.name}/ctx`) ? crossAttention(c.layers, c.input("x"), text(c, ["m"]), c.golden.number("heads", c.case)) : selfAttention(c.layers, c.input("x"), c.golden.number("heads", c.case)))),
+    build(c) {
+      const heads = c.golden.number("heads", c.case);
+      const keysValues = c.golden.has(`${c.case.name}/ctx`) ? text(c, ["m"]) : undefined;
+      return c.layers.at("m", () => (keysValues ? crossAttention(c.layers, c.input("x"), keysValues, heads) : selfAttention(c.layers, c.input("x"), heads)));
+    },
   },
   "Attention (VAE mid block)": { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => vaeAttention(c.layers, { groups: c.golden.number("groups", c.case) }, c.input("x"))) },
   FeedForward: { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => feedForward(c.layers, c.input("x"))) },
-  BasicTransformerBlock: { inputs: ["x", "ctx"], prefix: "m", build: (c) => c.layers.at("m", () => transformerBlock(c.layers, c.input("x"), text(c, ["m.attn2"]), c.golden.number("heads", c.case))) },
+  BasicTransformerBlock: {
+    inputs: ["x", "ctx"],
+    prefix: "m",
+    build(c) {
+      const keysValues = text(c, ["m.attn2"]);
+      return c.layers.at("m", () => transformerBlock(c.layers, c.input("x"), keysValues, c.golden.number("heads", c.case)));
+    },
+  },
   Transformer2DModel: {
     inputs: ["x", "ctx"],
     prefix: "m",

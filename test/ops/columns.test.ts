@@ -61,13 +61,13 @@ for (const n of [8, 6]) {
     const bias = (t: Array64, start: number, y: Array64): Array64 => zip64(y, (v, i) => v + columns(t, start, n).data[Math.floor(i / (15 * n)) * n + (i % n)]!);
     await checkOp({
       name: "batch bias columns",
-      inputs: { x: { shape: [2, 3, 5, 4] }, w: { shape: [3, 3, 4, n], scale: 0.3 }, zero: { shape: [n], data: new Array<number>(n).fill(0) }, t: { shape: [2, 2 * n + 4] } },
-      build(g, { x, w, t }) {
+      inputs: { x: { shape: [2, 3, 5, 4] }, w: { shape: [3, 3, 4, n], scale: 0.3 }, b: { shape: [n] }, t: { shape: [2, 2 * n + 4] } },
+      build(g, { x, w, b: bias, t }) {
         const [, a, b] = splitColumns(g, t!, [4, n, n]) as [Value, Value, Value];
-        return [conv2d(g, x!, w!, { padding: 1, batchBias: a }), conv2d(g, x!, w!, { padding: 1, batchBias: b })];
+        return [conv2d(g, x!, w!, { padding: 1, bias, batchBias: a }), conv2d(g, x!, w!, { padding: 1, bias, batchBias: b })];
       },
-      reference({ x, w, zero, t }) {
-        const y = conv2d64(x!, w!, zero!, 1, [1, 1, 1, 1]);
+      reference({ x, w, b, t }) {
+        const y = conv2d64(x!, w!, b!, 1, [1, 1, 1, 1]);
         return [bias(t!, 4, y), bias(t!, 4 + n, y)];
       },
       gradients: n === 8 ? ["x", "t"] : ["t"],

@@ -8,13 +8,15 @@ import { groupNormParts } from "../../../kernels/group-norm-parts.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { layerNorm } from "../../../kernels/layer-norm.ts";
 import { nchwToNhwc, nhwcToNchw } from "../../../kernels/layout.ts";
+import { matmulGeglu } from "../../../kernels/matmul-geglu.ts";
 import { matmul } from "../../../kernels/matmul.ts";
 import { maxPool } from "../../../kernels/max-pool.ts";
 import { pad, rows, slice } from "../../../kernels/slice.ts";
 import { upsampleNearest } from "../../../kernels/upsample.ts";
+import type { Array64 } from "./array64.ts";
 import type { OpSpec } from "./op-check.ts";
 import { attentionReference } from "./reference/attention.ts";
-import { conv2d64, matmul64 } from "./reference/gemm.ts";
+import { activation64, conv2d64, matmul64 } from "./reference/gemm.ts";
 import { groupNorm64, layerNorm64 } from "./reference/norm.ts";
 import { averagePoolReference, concatReference, layoutReference, maxPoolReference, upsampleReference, windowReference } from "./reference/spatial.ts";
 
@@ -22,6 +24,14 @@ import { averagePoolReference, concatReference, layoutReference, maxPoolReferenc
 function distinct(count: number): number[] {
   const order = Array.from({ length: count }, (_, i) => [Math.random(), i] as const).toSorted((a, b) => a[0] - b[0]);
   return order.map(([, i]) => (i - count / 2) / 10);
+}
+
+/** value * gelu(gate) of rows of two values, their two gates, two values... plus `bias`. */
+function geglu64InFours({ shape, data }: Array64, bias: Array64): Array64 {
+  const n = shape.at(-1)!;
+  const sum = (i: number): number => data[i]! + bias.data[i % n]!;
+  const at = (i: number): number => Math.floor(i / 2) * 4 + (i % 2);
+  return { shape: [...shape.slice(0, -1), n / 2], data: Float64Array.from({ length: data.length / 2 }, (_, i) => sum(at(i)) * activation64("gelu", sum(at(i) + 2))) };
 }
 
 const GROUPS = { groups: 4, epsilon: 1e-5 } as const;
@@ -41,6 +51,13 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     build: (g, { a, b }) => matmul(g, a!, b!, { transposeB: true }),
     reference: ({ a, b }) => matmul64(a!, b!, true),
     gradients: ["a", "b"],
+  },
+  {
+    name: "matmul with GEGLU",
+    inputs: { a: { shape: [2, 13, 20] }, b: { shape: [20, 36], scale: 0.3 }, bias: { shape: [36] } },
+    build: (g, { a, b, bias }) => matmulGeglu(g, a!, b!, bias!),
+    reference: ({ a, b, bias }) => geglu64InFours(matmul64(a!, b!, false), bias!),
+    gradients: ["a", "b", "bias"],
   },
   {
     name: "conv2d 3x3",
