@@ -1,5 +1,5 @@
 import type { ImageClassifier } from "../engine/models/image-classifier.ts";
-import type { WeightPrecision } from "../engine/models/parameters.ts";
+import type { WeightPrecision } from "../engine/models/weight-layout.ts";
 import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";

@@ -3,7 +3,7 @@ import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Device, openDevice } from "../engine/runtime/device.ts";
 import { NoAdapterError } from "../engine/runtime/errors.ts";
 import { Profiler } from "../engine/runtime/profiler.ts";
-import type { WeightPrecision } from "../engine/models/parameters.ts";
+import type { WeightPrecision } from "../engine/models/weight-layout.ts";
 import { traceEvents } from "../engine/runtime/trace.ts";
 import { EXIT } from "./errors.ts";
 import { finiteNumber } from "./options.ts";

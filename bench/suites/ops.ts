@@ -1,5 +1,5 @@
 import { type TensorType, type Value } from "../../kernels/kernel.ts";
-import { packHalves } from "../../engine/models/parameters.ts";
+import { packHalves } from "../../engine/models/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";

@@ -11,7 +11,8 @@ import { type ClipVisionConfig, clipImageEmbedding, clipVisionConfig } from "./c
 import { Config } from "./config.ts";
 import { Layers } from "./layers.ts";
 import { type ModelSource, loadTokenizer, weightSource } from "./load.ts";
-import { Parameters, type WeightPrecision } from "./parameters.ts";
+import { Parameters } from "./parameters.ts";
+import type { WeightPrecision } from "./weight-layout.ts";
 import { type Preprocessor, preprocessor } from "./preprocess.ts";
 import { ProgramCache } from "./program-cache.ts";
 import { type TextEncoderConfig, textEncoder, textEncoderConfig, tokenEmbeddings } from "./text-encoder.ts";

@@ -3,7 +3,7 @@ import { Graph } from "../runtime/graph.ts";
 import type { Component } from "../formats/names/locate.ts";
 import type { Config } from "./config.ts";
 import { Layers, type WeightLeaves } from "./layers.ts";
-import type { WeightLayout } from "./parameters.ts";
+import type { WeightLayout } from "./weight-layout.ts";
 import { textEncoder, textEncoderConfig, tokenEmbeddings } from "./text-encoder.ts";
 import { unet, unetConfig } from "./unet.ts";
 import { vaeConfig, vaeDecode, vaeEncode } from "./vae.ts";

@@ -11,7 +11,7 @@ import { layerNorm } from "../../kernels/layer-norm.ts";
 import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import { linear } from "../../kernels/matmul.ts";
 import type { Graph } from "../runtime/graph.ts";
-import type { WeightLayout } from "./parameters.ts";
+import type { WeightLayout } from "./weight-layout.ts";
 
 /** Where layers get the leaves of their weights: a component's Parameters, or something that only notes what is asked for. */
 export interface WeightLeaves {

@@ -15,7 +15,8 @@ import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.
 import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import { overlayWeights } from "./overlay.ts";
-import { Parameters, type WeightPrecision, type WeightSource } from "./parameters.ts";
+import { Parameters, type WeightSource } from "./parameters.ts";
+import type { WeightPrecision } from "./weight-layout.ts";
 import { StableDiffusion } from "./stable-diffusion.ts";
 import { textEncoderConfig } from "./text-encoder.ts";
 import { unetConfig } from "./unet.ts";

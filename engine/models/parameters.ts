@@ -1,9 +1,9 @@
-import { type DType, PANEL, type Shape, type TensorType, type Value, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
-import { float32ToFloat16 } from "../formats/half.ts";
+import { type Shape, type TensorType, type Value, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { Tensor } from "../runtime/tensor.ts";
+import { type WeightLayout, type WeightPrecision, checkpointOrder, inFours, packHalves, relayout, weightType } from "./weight-layout.ts";
 
 /** Where a component's weights come from: names and shapes at once, numbers on demand. */
 export interface WeightSource {
@@ -20,12 +20,6 @@ export interface WeightSource {
   close?(): Promise<void>;
 }
 
-/**
- * How a weight is laid out on the device:
- * "plain" as stored, "linear" [out, in] transposed to [in, out], "conv" OIHW turned to [kernelHeight, kernelWidth, in, out].
- */
-export type WeightLayout = "plain" | "linear" | "conv";
-
 /** What a leaf is made of. */
 interface Leaf {
   /** One tensor, or several stacked along their first stored dimension: outputs side by side. */
@@ -39,8 +33,6 @@ interface Leaf {
 }
 
 const MAX_PENDING_BYTES = 256 * 2 ** 20;
-
-export type WeightPrecision = "f32" | "f16";
 
 /**
  * The weights of one component (text encoder, UNet...) on a device: each is uploaded once, in the layout its op reads,
@@ -243,67 +235,4 @@ export function lookup(...components: readonly Parameters[]): (name: string, typ
     if (!owner) throw new Error(`parameter "${name}" belongs to none of ${components.map((p) => p.component).join(", ")}`);
     return owner.tensor(name, type);
   };
-}
-
-/** The rows of a matrix, two of its first half and two of its second in turn; or back from there. */
-function inFours(data: Float32Array<ArrayBuffer>, rows: number, back = false): Float32Array<ArrayBuffer> {
-  const width = data.length / rows;
-  const result = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) {
-    const plain = (i & 2) / 2 * (rows / 2) + 2 * (i >> 2) + (i & 1);
-    const [from, to] = back ? [i, plain] : [plain, i];
-    result.set(data.subarray(from * width, (from + 1) * width), to * width);
-  }
-  return result;
-}
-
-/** [taps, in, out] as the checkpoint stores it: [out, in, taps]. */
-function checkpointOrder(data: Float32Array<ArrayBuffer>, stored: Shape): Float32Array<ArrayBuffer> {
-  const [out, inner] = stored as [number, number];
-  const taps = elementCount(stored.slice(2));
-  const result = new Float32Array(data.length);
-  for (let tap = 0; tap < taps; tap++) {
-    for (let i = 0; i < inner; i++) for (let o = 0; o < out; o++) result[(o * inner + i) * taps + tap] = data[(tap * inner + i) * out + o]!;
-  }
-  return result;
-}
-
-/** How a weight of this shape [.., in, out] is stored on the device. */
-export function weightType(shape: Shape, layout: WeightLayout, precision: WeightPrecision): TensorType {
-  // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
-  const half = precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
-  const panels = layout !== "plain" && shape.at(-1)! % PANEL === 0 && shape.at(-2)! % 4 === 0;
-  return { shape, dtype: (half ? "f16" : "f32") satisfies DType, ...(panels && { panels }) };
-}
-
-/**
- * A stored weight in the order that matmul and conv2d read: [taps, in, out], with `panels` [taps, out / PANEL, in, PANEL].
- * @param stored [out, in] or [out, in, kernelHeight, kernelWidth]
- */
-export function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout, panels = false): Float32Array<ArrayBuffer> {
-  if (layout === "plain") return data;
-  const [out, inner] = stored as [number, number];
-  const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
-  const width = panels ? PANEL : out;
-  const result = new Float32Array(data.length);
-  // A few outputs at a time, so that what is read and what is written stay in the cache: the loading of a large model is mostly this.
-  for (let first = 0; first < out; first += PANEL) {
-    const end = Math.min(out, first + PANEL);
-    for (let i = 0; i < inner; i++) {
-      for (let o = first; o < end; o++) {
-        const column = o % width;
-        const source = (o * inner + i) * taps;
-        const target = (o - column) * inner + i * width + column; // o - column: start of its panel within a tap
-        for (let tap = 0; tap < taps; tap++) result[tap * inner * out + target] = data[source + tap]!;
-      }
-    }
-  }
-  return result;
-}
-
-/** Pairs of floats rounded to halves in one word, as `unpack2x16float` reads them. */
-export function packHalves(data: Float32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(Math.ceil(data.length / 2));
-  new Uint16Array(words.buffer).set(float32ToFloat16(data));
-  return words;
 }

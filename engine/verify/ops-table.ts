@@ -12,7 +12,7 @@ import { softmax } from "../../kernels/softmax.ts";
 import { upsampleNearest } from "../../kernels/upsample.ts";
 import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../models/blocks.ts";
 import type { Layers } from "../models/layers.ts";
-import type { WeightLayout } from "../models/parameters.ts";
+import type { WeightLayout } from "../models/weight-layout.ts";
 import { encoderLayer } from "../models/text-encoder.ts";
 import { vaeAttention } from "../models/vae.ts";
 import type { Golden, Json } from "./golden.ts";

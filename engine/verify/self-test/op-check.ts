@@ -3,7 +3,7 @@ import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
-import { type WeightPrecision, packHalves, relayout, weightType } from "../../models/parameters.ts";
+import { type WeightPrecision, packHalves, relayout, weightType } from "../../models/weight-layout.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../formats/half.ts";
 import type { Array64 } from "./array64.ts";
 
