@@ -43,7 +43,15 @@ test("the text encoder's states before and after every layer are captured by the
   const config = textEncoderConfig(Config.of("config", { vocab_size: 10, hidden_size: 8, intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 6, hidden_act: "quick_gelu" }));
   const g = new Graph();
   const leaf = (_: Graph, name: string, layout: string, shape: readonly number[]): Value => g.parameter(name, { shape: layout === "linear" ? shape.toReversed() : shape, dtype: "f32" });
-  const layers = new Layers(g, { maxTensorBytes: Infinity, has: () => true, storedShape: () => [], value: leaf, table: (on, name, shape) => [leaf(on, name, "plain", shape)] });
+  const layers = new Layers(g, {
+    maxTensorBytes: Infinity,
+    has: () => true,
+    storedShape: () => [],
+    value: leaf,
+    joined: (on, parts, layout) => leaf(on, parts.map(([name]) => name).join(), layout, [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)]),
+    gated: leaf,
+    table: (on, name, shape) => [leaf(on, name, "plain", shape)],
+  });
   textEncoder(layers, config, g.input("embeddings", { shape: [1, 6, 8], dtype: "f32" }));
   assert.equal([...g.captured.keys()].filter((name) => name.includes("hidden_states")), [0, 1, 2].map((i) => `text_model.hidden_states.${i}`));
 });
