@@ -1,5 +1,5 @@
-import { type TensorType, type Value } from "../../kernels/kernel.ts";
-import { packHalves } from "../../engine/models/weight-layout.ts";
+import { type TensorType, type Value, f32 } from "../../kernels/kernel.ts";
+import { packHalves, relayout, weightType } from "../../engine/models/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
@@ -9,6 +9,7 @@ import { relativeError } from "../../engine/verify/self-test/op-check.ts";
 import { type OpCase } from "../ops/cases.ts";
 import { type OpData, opData, opInputs, outputShape, recordOp, wantedGradients } from "../ops/record.ts";
 import { measureInterleaved } from "../measure.ts";
+import { toOihw } from "../peers/jax.ts";
 import type { Peer, PeerRun } from "../peers/peer.ts";
 import { basisMs, rates } from "../rates.ts";
 import type { Direction } from "../results.ts";
@@ -19,17 +20,22 @@ const SAME = 1e-3;
 
 const DIRECTIONS: readonly Direction[] = ["forward", "forward+gradient"];
 
+/** A weight [in, out] or [kernelHeight, kernelWidth, in, out] as the models keep it on the device. */
+function inPanels(weight: Float32Array, shape: readonly number[]): Float32Array<ArrayBuffer> {
+  const [height, width, inner, out] = shape.length === 4 ? shape : [1, 1, ...shape];
+  return relayout(toOihw(weight, [height!, width!, inner!, out!]), [out!, inner!, height!, width!], "conv", true);
+}
+
 /** A case on our engine: a program whose outputs are the result and, with gradient, the gradients of the activations. */
 export async function prepareOp(device: Device, { name, shape }: OpCase, direction: Direction, data: OpData, weights: "f32" | "f16" = "f32"): Promise<Prepared & { readonly program: Program }> {
   const graph = new Graph();
   const host: Record<string, HostArray> = {};
   const values: Record<string, Value> = {};
   for (const [input, spec] of Object.entries(opInputs(shape))) {
-    // As the models store them: matrices and kernels only, and only where rows are whole vec4s.
-    const half = weights === "f16" && input === "weight" && spec.shape.slice(-2).every((d) => d % 4 === 0);
-    const type: TensorType = { shape: spec.shape, dtype: half ? "f16" : "f32" };
+    const type: TensorType = input === "weight" ? weightType(spec.shape, "linear", weights) : f32(spec.shape);
     values[input] = graph.input(input, type);
-    host[input] = half ? packHalves(data.inputs[input]!) : data.inputs[input]!;
+    const numbers = type.panels ? inPanels(data.inputs[input]!, spec.shape) : data.inputs[input]!;
+    host[input] = type.dtype === "f16" ? packHalves(numbers) : numbers;
   }
   const result = recordOp(graph, shape, values);
   const outputs: Record<string, Value> = { result };
