@@ -41,6 +41,22 @@ export interface PeerStatus {
 
 export type Direction = "forward" | "forward+gradient";
 
+/** Where a row stands on a curve of growing cost. */
+export interface Growth {
+  /** What is measured, the same all along the curve. */
+  readonly curve: string;
+  readonly by: "latent size" | "batch" | "tokens k" | "vocabulary";
+  readonly at: number;
+  /** Milliseconds that the adapter's measured peaks allow for the kernels' own counts of operations and bytes, summed over ops; absent from an estimate. */
+  readonly arithmeticMs?: number;
+  /** The most device memory held besides weights. */
+  readonly bytes: number;
+  /** The most that the ops' shapes need at once however well it is packed: inputs, state, results, and what lives between two ops. */
+  readonly arithmeticBytes: number;
+  /** From the graph alone: nothing was allocated or run, and there is no time. */
+  readonly estimated: boolean;
+}
+
 /** One thing measured, by one engine. */
 export interface BenchRow {
   readonly suite: string;
@@ -69,6 +85,7 @@ export interface BenchRow {
   readonly dispatches?: number;
   /** Most device memory held for this row, weights and inputs included. */
   readonly peakBytes?: number;
+  readonly growth?: Growth;
 }
 
 /** What makes two rows of two files the same measurement. */
@@ -113,6 +130,11 @@ export function resultProblem(json: unknown): string | undefined {
     if (!isObject(row)) return `${where} is no object`;
     for (const key of ["suite", "model", "name", "direction", "engine"]) if (typeof row[key] !== "string") return `${where}: "${key}" is no text`;
     if (typeof row["error"] === "string") continue;
+    const growth = row["growth"];
+    if (growth !== undefined) {
+      if (!isObject(growth) || typeof growth["curve"] !== "string" || typeof growth["by"] !== "string" || !positive(growth["at"]) || !positive(growth["bytes"]) || !positive(growth["arithmeticBytes"])) return `${where} (${String(row["name"])}): "growth" is no point of a curve`;
+      if (growth["estimated"] === true) continue;
+    }
     for (const key of ["wall", "cpu"]) {
       const t = row[key];
       if (!isObject(t) || !(key === "wall" ? positive : notNegative)(t["median"]) || !notNegative(t["min"]) || typeof t["spread"] !== "number" || !Array.isArray(t["samples"]) || t["samples"].length === 0) return `${where} (${String(row["name"])}): "${key}" is no timing`;

@@ -12,12 +12,13 @@ import { basisOf } from "./rates.ts";
 import type { BenchResult, BenchRow, Stamp } from "./results.ts";
 import { stamp } from "./stamp.ts";
 import { runAttack } from "./suites/attack.ts";
+import { GROWTH_POINTS, runGrowth } from "./suites/growth.ts";
 import { runOps } from "./suites/ops.ts";
 import { runUNet } from "./suites/unet.ts";
 import { runVae } from "./suites/vae.ts";
 import type { Bench } from "./task.ts";
 
-export const SUITES = ["ops", "unet", "vae", "attack"] as const;
+export const SUITES = ["ops", "unet", "vae", "attack", "growth"] as const;
 export type Suite = (typeof SUITES)[number];
 
 export interface BenchSettings {
@@ -114,6 +115,7 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
         if (suite === "unet") await runUNet(bench, { name, model }, sizes, settings.batches);
         if (suite === "vae") await runVae(bench, { name, model }, sizes);
         if (suite === "attack") await runAttack(bench, { name, model }, sizes, settings.tokens, judge);
+        if (suite === "growth") await runGrowth(bench, { name, model }, environment.openModel, settings.quick);
       }
     } finally {
       await judge?.destroy();
@@ -128,7 +130,8 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
 /** About how many measurements there will be, for the progress bar. */
 function countRows({ suites, models, sizes, batches }: BenchSettings, cases: number): number {
   const size = sizes?.length ?? 1;
-  const of: Readonly<Record<Suite, number>> = { ops: 0, unet: size * (batches.length + 1), vae: 2 * size, attack: 4 + 4 * size };
+  const growth = 4 * GROWTH_POINTS["latent size"].length + 4 * GROWTH_POINTS.batch.length + 3 * GROWTH_POINTS["tokens k"].length + 2 * GROWTH_POINTS.vocabulary.length;
+  const of: Readonly<Record<Suite, number>> = { ops: 0, unet: size * (batches.length + 1), vae: 2 * size, attack: 4 + 4 * size, growth };
   return 2 * cases + models.length * suites.reduce((n, s) => n + of[s], 0);
 }
 

@@ -31,3 +31,9 @@ export function geometricMean(values: readonly number[]): number | undefined {
   if (values.length === 0) return undefined;
   return Math.exp(values.reduce((sum, x) => sum + Math.log(x), 0) / values.length);
 }
+
+/** Three figures, without exponents. */
+export function figures(x: number): string {
+  if (!Number.isFinite(x)) return "-";
+  return Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : Math.abs(x) >= 1 ? x.toFixed(2) : x.toFixed(3);
+}

@@ -1,13 +1,9 @@
 import { type Column, formatBytes, formatTable } from "../cli/table.ts";
 import type { Comparison, ComparisonReport } from "./compare.ts";
+import { growthText } from "./growth-table.ts";
 import { type Ratio, peerName, ratiosToPeers, summarizeRatios } from "./ratios.ts";
 import { type BenchResult, type BenchRow, rowMs } from "./results.ts";
-
-/** Three figures, without exponents. */
-export function figures(x: number): string {
-  if (!Number.isFinite(x)) return "-";
-  return Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : Math.abs(x) >= 1 ? x.toFixed(2) : x.toFixed(3);
-}
+import { figures } from "./statistics.ts";
 
 const percent = (x: number): string => `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`;
 
@@ -19,7 +15,7 @@ const COLUMNS: readonly Column[] = [
 
 /** Our own rows as a table for each suite and model, what failed, and, if peers took part, the ratios. */
 export function resultText(result: BenchResult): string {
-  const own = result.rows.filter((r) => r.engine === "lethe");
+  const own = result.rows.filter((r) => r.engine === "lethe" && !r.growth);
   const groups = new Map<string, BenchRow[]>();
   for (const row of own) {
     const key = `${row.suite}, ${row.model}`;
@@ -30,6 +26,8 @@ export function resultText(result: BenchResult): string {
   const basisText = basis.kind === "cpu" ? `; rates are by CPU time over ${basis.cores} cores, since the adapter runs on the CPU; ms and min are by the clock` : "; all by the clock";
   const parts = [`${stamp.adapter.description}\n${peakText}${basisText}`];
   for (const [title, rows] of groups) parts.push(`${title}\n${formatTable(COLUMNS, rows.map(rowCells))}`);
+  const growth = growthText(result);
+  if (growth !== "") parts.push(growth);
   const failed = result.rows.filter((r) => r.error !== undefined);
   const wrong = result.rows.filter((r) => r.wrong !== undefined);
   if (failed.length > 0) parts.push(`no numbers for\n${failed.map((r) => `  ${r.engine}: ${r.name} ${r.direction}: ${r.error}`).join("\n")}`);

@@ -36,6 +36,8 @@ export interface Prepared {
   readonly work: Work;
   readonly dispatches: number;
   readonly pipelines: number;
+  /** Its ops in running order, where they are known. */
+  readonly nodes?: readonly GraphNode[];
   readonly destroy?: () => void;
 }
 
@@ -51,6 +53,11 @@ export function workOf(nodes: readonly GraphNode[]): Work {
   return { flops, bytes };
 }
 
+/** Milliseconds that the adapter's peaks allow for ops run one after the other: of each op's operations and bytes the one that takes longer. */
+export function rooflineMs(nodes: readonly GraphNode[], { gflops, gbps }: Peak): number {
+  return nodes.map(costOf).reduce((ms, { flops, bytes }) => ms + Math.max(flops / gflops, bytes / gbps) / 1e6, 0);
+}
+
 /** A graph made into a program and seen as a task. The first run writes nothing: inputs are zero unless `run` writes them. */
 export async function prepareProgram(device: Device, graph: Graph, options: ProgramOptions, inputs: Parameters<Program["run"]>[0] = {}): Promise<Prepared & { readonly program: Program }> {
   const program = await Program.create(device, graph, options);
@@ -58,10 +65,12 @@ export async function prepareProgram(device: Device, graph: Graph, options: Prog
   return { program, run: () => program.run(), ...countsOf(program), destroy: () => program.destroy() };
 }
 
-/** Work, dispatches and pipelines of programs that are run one after the other. */
-export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work" | "dispatches" | "pipelines"> {
+/** Work, dispatches, pipelines and ops of programs that are run one after the other. */
+export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work" | "dispatches" | "pipelines" | "nodes"> {
+  const nodes = programs.flatMap((p) => p.nodes);
   return {
-    work: workOf(programs.flatMap((p) => p.nodes)),
+    work: workOf(nodes),
+    nodes,
     dispatches: programs.reduce((n, p) => n + p.dispatchCount, 0),
     pipelines: new Set(programs.flatMap((p) => [...p.pipelines])).size,
   };

@@ -6,7 +6,8 @@ import { PEER_PACKAGES, loadPeers } from "../bench/peers/index.ts";
 import { ratiosToPeers, summarizeRatios } from "../bench/ratios.ts";
 import { type BenchResult, type BenchRow, parseResult } from "../bench/results.ts";
 import { type BenchSettings, SUITES, type Suite, runBench } from "../bench/run.ts";
-import { comparisonText, figures, resultText } from "../bench/table.ts";
+import { figures } from "../bench/statistics.ts";
+import { comparisonText, resultText } from "../bench/table.ts";
 import { type ImageClassifier, loadClassifier } from "../engine/models/image-classifier.ts";
 import { assetsFolder, modelSource } from "../engine/platform/model-source-node.ts";
 import { readText, writeFileAtomic } from "../engine/platform/node-files.ts";
@@ -17,6 +18,7 @@ import { EXIT } from "./errors.ts";
 import { openModel } from "./model.ts";
 import { finiteNumber, someText, wholeNumber } from "./options.ts";
 import { requireWritableFile } from "./output.ts";
+import { formatBytes } from "./table.ts";
 import { VERSION } from "./version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 
@@ -141,9 +143,10 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   return result.rows.some((r) => r.engine === "lethe" && r.error !== undefined) ? EXIT.failed : EXIT.done;
 }
 
-function line({ name, direction, engine, error, wrong, wall, rates, flops }: BenchRow): string {
+function line({ name, direction, engine, error, wrong, wall, rates, flops, growth }: BenchRow): string {
   const what = `${engine === "lethe" ? "" : `${engine}: `}${name}${direction === "forward" ? "" : " +grad"}`;
-  if (error !== undefined || !wall) return `${what}: ${error ?? "no time"}`;
+  if (error !== undefined) return `${what}: ${error}`;
+  if (!wall) return `${what}: ${growth ? formatBytes(growth.bytes) : "no time"}`;
   if (wrong !== undefined) return `${what}: ${figures(wall.median)} ms, but its result differs from ours by ${wrong.toExponential(1)}`;
   return `${what}: ${figures(wall.median)} ms${rates && flops > 0 ? `, ${figures(rates.gflops)} GFLOP/s` : ""}`;
 }

@@ -6,7 +6,7 @@ import { simplexProjection } from "../../kernels/simplex-projection.ts";
 import { gatherRows } from "../../kernels/slots.ts";
 import { sum } from "../../kernels/reduce.ts";
 import { multiply } from "../../kernels/elementwise.ts";
-import { Objective } from "../../engine/attack/objective.ts";
+import { Objective, type ObjectiveShape } from "../../engine/attack/objective.ts";
 import { initialSimplex } from "../../engine/attack/simplex.ts";
 import { Layers } from "../../engine/models/layers.ts";
 import type { ImageClassifier } from "../../engine/models/image-classifier.ts";
@@ -16,9 +16,9 @@ import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { timesTokenTable, tokenTable } from "../../engine/models/text-encoder.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
-import type { ProgramOptions } from "../../engine/runtime/program.ts";
+import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
 import { makeSchedule } from "../../engine/runtime/schedule.ts";
-import { type Bench, countsOf, measureTask, workOf } from "../task.ts";
+import { type Bench, type Prepared, countsOf, measureTask, workOf } from "../task.ts";
 import { type BenchModel, noise, recorded } from "./model.ts";
 import { recordUNet, unetInputs } from "./unet.ts";
 
@@ -36,19 +36,19 @@ export async function runAttack(bench: Bench, { name, model }: BenchModel, sizes
   const { device, tokenizer } = model;
   const length = tokenizer.maxLength;
   const row = (what: string, gradient = false) => ({ suite: "attack", model: name, name: what, direction: gradient ? ("forward+gradient" as const) : ("forward" as const) });
-  const ids = Uint32Array.from({ length }, (_, i) => (i * 131) % model.parts.textEncoder.config.vocabularySize);
+  const ids = tokenIds(model, length);
 
   const encode = `evaluation: text encoder ${length} tokens`;
   if (bench.wants(encode)) await measureTask(bench, row(encode), await recorded(model, encode, (g) => ({ outputs: { hidden: model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, length], dtype: "u32" }))) } }), { ids }));
   const text = `iteration: text encoder ${length} tokens`;
   if (bench.wants(text)) await measureTask(bench, row(text, true), await recorded(model, text, (g) => recordText(g, model)));
   const update = `iteration: search update k=${tokens}`;
-  if (bench.wants(update)) await measureTask(bench, row(update), await recorded(model, update, (g) => recordUpdate(g, model, tokens), { simplex: initialSimplex(tokens, model.parts.textEncoder.config.vocabularySize), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) }));
+  if (bench.wants(update)) await measureTask(bench, row(update), await recorded(model, update, (g) => recordUpdate(g, model, tokens), updateInputs(model, tokens)));
 
   for (const size of sizes) {
     const unet = `iteration: UNet @${size}`;
     if (bench.wants(unet)) await measureTask(bench, row(unet, true), await recorded(model, unet, (g) => recordUNet(g, model, size, 1, true), unetInputs(model, size, 1)));
-    await iteration(bench, model, row(`iteration @${size} k=${tokens}`, true), size, tokens, ids);
+    await measureTask(bench, row(`iteration @${size} k=${tokens}`, true), () => prepareIteration(model, { tokens, length, height: size, width: size, loss: "mse", projection: "exact" }));
     await sampling(bench, model, row(`evaluation: ${SAMPLED_STEPS} guided sampling steps @${size}`), size);
     const { latentChannels, factor } = model.parts.vae.config;
     const decode = `evaluation: decoder @${size} (${size * factor} px)`;
@@ -71,7 +71,7 @@ function recordText(g: Graph, model: StableDiffusion): ProgramOptions {
 }
 
 /** What an iteration does besides the model: a draw for each slot, the product with the token table, Adam, the projection (see Objective). */
-function recordUpdate(g: Graph, model: StableDiffusion, tokens: number): ProgramOptions {
+export function recordUpdate(g: Graph, model: StableDiffusion, tokens: number): ProgramOptions {
   const { config, parameters } = model.parts.textEncoder;
   const rows = f32([tokens, config.vocabularySize]);
   const simplex = g.input("simplex", rows);
@@ -84,25 +84,34 @@ function recordUpdate(g: Graph, model: StableDiffusion, tokens: number): Program
   return { outputs };
 }
 
-/** A whole iteration, as the attack queues it. */
-async function iteration(bench: Bench, model: StableDiffusion, row: Parameters<typeof measureTask>[1], size: number, tokens: number, ids: Uint32Array<ArrayBuffer>): Promise<void> {
+/** Inputs of `recordUpdate` that are not to be zero. */
+export function updateInputs(model: StableDiffusion, tokens: number): Record<string, HostArray> {
+  return { simplex: initialSimplex(tokens, model.parts.textEncoder.config.vocabularySize), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) };
+}
+
+/** A whole iteration, as the attack queues it. The model keeps its program. */
+export async function prepareIteration(model: StableDiffusion, shape: ObjectiveShape): Promise<Prepared> {
+  const { tokens, length, height, width } = shape;
   const { inChannels } = model.parts.unet.config;
   const vocabulary = model.parts.textEncoder.config.vocabularySize;
-  let count = 0;
-  await measureTask(bench, row, async () => {
-    const objective = await Objective.for(model, { tokens, length: ids.length, height: size, width: size, loss: "mse", projection: "exact" });
-    objective.start({
-      ids,
-      slots: Array.from({ length: tokens }, (_, i) => i + 1),
-      latents: { data: noise(size * size * inChannels), shape: [1, inChannels, size, size] },
-      simplex: initialSimplex(tokens, vocabulary),
-      firstMoment: new Float32Array(tokens * vocabulary),
-      secondMoment: new Float32Array(tokens * vocabulary),
-    });
-    const unit = noise(size * size * inChannels);
-    const draws = Float32Array.from({ length: tokens }, () => Math.random());
-    return { run: () => objective.step({ timestep: TIMESTEP, noise: unit, draws, hyperparameters: adamHyperparameters({ lr: 0.05 }, ++count) }), ...countsOf(objective.program) };
+  const objective = await Objective.for(model, shape);
+  objective.start({
+    ids: tokenIds(model, length),
+    slots: Array.from({ length: tokens }, (_, i) => i + 1),
+    latents: { data: noise(height * width * inChannels), shape: [1, inChannels, height, width] },
+    simplex: initialSimplex(tokens, vocabulary),
+    firstMoment: new Float32Array(tokens * vocabulary),
+    secondMoment: new Float32Array(tokens * vocabulary),
   });
+  const unit = noise(height * width * inChannels);
+  const draws = Float32Array.from({ length: tokens }, () => Math.random());
+  let count = 0;
+  return { run: () => objective.step({ timestep: TIMESTEP, noise: unit, draws, hyperparameters: adamHyperparameters({ lr: 0.05 }, ++count) }), ...countsOf(objective.program) };
+}
+
+/** Some ids of the vocabulary. */
+function tokenIds(model: StableDiffusion, length: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from({ length }, (_, i) => (i * 131) % model.parts.textEncoder.config.vocabularySize);
 }
 
 /** Sampling steps with guidance, from the noise to latents on the host. */

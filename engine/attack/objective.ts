@@ -15,7 +15,8 @@ import { recordLearned } from "../models/learned-embedding.ts";
 import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
 import { type TextEncoderConfig, timesTokenTable, tokenTable } from "../models/text-encoder.ts";
 import { gradients } from "../runtime/autodiff.ts";
-import type { Graph } from "../runtime/graph.ts";
+import { type Estimate, estimateProgram } from "../runtime/estimate.ts";
+import { Graph } from "../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
@@ -105,6 +106,19 @@ export class Objective {
     const norms = shape.rows === "nearest" ? await InverseNorms.for(model, shape.tokens) : undefined;
     const program = await model.program(key, (g) => record(g, model, shape, state, norms));
     return new Objective(model, shape, state, program);
+  }
+
+  /** What an iteration of that shape takes, known from its graph alone; rows "nearest" are not estimated. @throws ShapeError; Error for those rows */
+  static estimate(model: StableDiffusion, shape: ObjectiveShape): Estimate {
+    if (shape.rows === "nearest") throw new Error(`an iteration with rows "nearest" needs the token table's norms, which are computed: it cannot be estimated`);
+    const state = new ObjectiveTensors(model, shape);
+    try {
+      const g = new Graph();
+      const { outputs, assigns = [] } = record(g, model, shape, state, undefined);
+      return estimateProgram(g, [...Object.values(outputs), ...assigns.map(([, v]) => v)], model.device.capabilities, model.device.bufferSharing);
+    } finally {
+      state.destroy();
+    }
   }
 
   /** With `target: "given"`: f32 [1, h, w, C], channels-last. @throws Error without */

@@ -9,6 +9,8 @@ export interface Estimate {
   readonly weightBytes: number;
   /** Buffers of intermediate tensors as planned; programs of one device share them. */
   readonly slots: readonly number[];
+  /** The most that intermediate tensors hold at any one op: no plan can be below it. */
+  readonly liveBytes: number;
   /** Inputs, constants, state and outputs. */
   readonly ownBytes: number;
   readonly flops: number;
@@ -20,9 +22,11 @@ export function estimateProgram(graph: Graph, outputs: readonly Value[], capabil
   const schedule = makeSchedule(graph, outputs, capabilities);
   const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
+  const { slots, lowerBound } = planMemory(schedule.intervals, share);
   return {
     weightBytes: sum(true),
-    slots: planMemory(schedule.intervals, share).slots,
+    slots,
+    liveBytes: lowerBound,
     ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
     flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),
     dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
