@@ -1,129 +1,137 @@
 import { type Ratio, peerName, ratiosToPeers, summarizeRatios } from "./ratios.ts";
-import type { BenchResult, BenchRow } from "./results.ts";
-import { figures } from "./table.ts";
+import { type BenchResult, type BenchRow, rowMs } from "./results.ts";
+import { figures } from "./statistics.ts";
+import { bar, line, page, paragraph, text } from "./svg.ts";
 
-/** A chart of one result as SVG, for light and dark pages alike. */
+/** A chart of one result as SVG, for light and dark pages alike: each op beside the best peer, and models beside the adapter's own peaks. */
 
-interface Bar {
-  readonly label: string;
-  /** Class of its colour. */
-  readonly engine: string;
-  readonly value: number;
-  readonly text: string;
-}
-interface Group {
-  readonly label: string;
-  readonly bars: readonly Bar[];
-}
+const WIDTH = 860;
+const LEFT = 176;
+const MARGIN = 12;
+const ROW = 15;
+const BAR = 10;
+/** Between the two columns of bars; the values stand in it. */
+const GUTTER = 118;
+const GROUP_GAP = 7;
+/** Bars longer than this many times the peer's speed are cut, with their value beside them. */
+const LONGEST = 10;
 
-const WIDTH = 820;
-const LEFT = 230;
-const RIGHT = 74;
-const BAR = 9;
-const GAP = 9;
-const HEAD = 66;
-const FOOT = 40;
+const DIRECTIONS = ["forward", "forward+gradient"] as const;
+type Direction = (typeof DIRECTIONS)[number];
 
-/** Colour-blind safe (Okabe and Ito), ours first. */
-const COLOURS: Readonly<Record<string, string>> = { lethe: "#0072b2", "ort-webgpu": "#e69f00", "jax-js": "#009e73", tfjs: "#cc79a7", roof: "#0072b2" };
-const OTHER = "#8c8c8c";
-
-export function escapeXml(text: string): string {
-  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
+interface Panel {
+  readonly parts: readonly string[];
+  readonly height: number;
 }
 
 /**
- * Bars for each op. With peers: speed relative to the best WebGPU peer of that op, which is 1. Without: the share of the rate that the adapter's own measured
- * peaks allow. Says the adapter, the date and what was left out.
+ * With peers: a line per op, its speed relative to the best WebGPU peer of that op (which is 1), forward and with gradient. Models, and ops without peers: time, rate,
+ * and the share of what the adapter's own measured peaks allow. Says the adapter, the date, how time was taken and who took part.
  * @throws RangeError if the result has nothing to show
  */
 export function chartSvg(result: BenchResult): string {
   const ratios = ratiosToPeers(result);
-  const groups = ratios.length > 0 ? ratios.map(speedGroup) : rooflineGroups(result);
-  if (groups.length === 0) throw new RangeError("this result has no row with numbers to draw");
+  const own = result.rows.filter((r) => r.engine === "lethe" && r.rates && r.flops > 0 && !r.growth && (ratios.length === 0 || r.suite !== "ops"));
+  if (ratios.length === 0 && own.length === 0) throw new RangeError("this result has no row with numbers to draw");
+  const title = ratios.length > 0 ? "Speed against the best WebGPU engine for each op" : "Time, and share of what the adapter's measured peaks allow";
   const { stamp } = result;
-  const title = ratios.length > 0 ? "Speed of each op, relative to the best WebGPU peer on the same adapter" : "Share of what the adapter's measured peaks allow (roofline)";
-  const means = summarizeRatios(ratios).map((s) => `${s.direction} ${figures(s.geometricMean)}x`);
-  const subtitle = `${stamp.adapter.description}; ${stamp.date.slice(0, 10)}; ${String(stamp.options["weights"] ?? "f32")} weights${means.length > 0 ? `; geometric mean: ${means.join(", ")}` : ""}`;
-  return draw(groups, title, subtitle, footnote(result), ratios.length > 0);
+  const head = [text(MARGIN, 22, title, "title"), text(MARGIN, 39, `${stamp.adapter.description} · ${String(stamp.options["weights"] ?? "f32")} · ${stamp.date.slice(0, 10)}`, "note")];
+  let y = 62;
+  const parts = [...head];
+  for (const panel of [...(ratios.length > 0 ? [(at: number) => speedPanel(ratios, at)] : []), ...(own.length > 0 ? [(at: number) => modelPanel(result, own, at)] : [])]) {
+    const { parts: drawn, height } = panel(y);
+    parts.push(...drawn);
+    y += height + 22;
+  }
+  const foot = paragraph(MARGIN, y, footnote(result, ratios.length > 0), 150);
+  return page(WIDTH, y + foot.height, title, [...parts, ...foot.parts]);
 }
 
-function speedGroup({ row, best, all }: Ratio): Group {
-  const bestTime = all[best.engine]!;
-  const bar = (engine: string, time: number): Bar => ({ label: engine, engine: peerName(engine), value: bestTime / time, text: `${figures(bestTime / time)}x` });
-  // One bar for an engine: the best of its ways.
-  const engines = new Map<string, number>();
-  for (const [engine, time] of Object.entries(all)) if (peerName(engine) in COLOURS) engines.set(peerName(engine), Math.min(time, engines.get(peerName(engine)) ?? Infinity));
-  return { label: rowLabel(row), bars: [bar("lethe", 1), ...[...engines].map(([engine, time]) => bar(engine, time)).toSorted((a, b) => b.value - a.value)] };
-}
-
-function rooflineGroups(result: BenchResult): Group[] {
-  return result.rows.filter((r) => r.engine === "lethe" && r.rates && r.flops > 0).map((r) => {
-    const share = r.rates!.shareOfRoofline;
-    return { label: rowLabel(r), bars: [{ label: "lethe", engine: "lethe", value: share, text: `${(100 * share).toFixed(0)}%  ${figures(r.rates!.gflops)} GFLOP/s` }] };
-  });
-}
-
-function rowLabel(row: BenchRow): string {
-  return `${row.name}${row.direction === "forward" ? "" : " +grad"}`;
-}
-
-function footnote(result: BenchResult): string {
-  const time = result.basis.kind === "cpu" ? `CPU time over ${result.basis.cores} cores` : "wall-clock time";
-  const peers = result.peers.filter((p) => p.webgpu).map((p) => (p.absent === null ? `${p.name} ${p.version ?? ""}` : `${p.name} absent`));
-  return `Medians of ${time}, engines interleaved in one process. ${peers.length > 0 ? `${peers.join(", ")}; ` : ""}${result.stamp.machine.cpu}, ${result.stamp.machine.cores} cores; commit ${result.stamp.commit ?? "unknown"}`;
-}
-
-function draw(groups: readonly Group[], title: string, subtitle: string, foot: string, ratios: boolean): string {
-  const largest = Math.max(ratios ? 1 : 0, ...groups.flatMap((g) => g.bars.map((b) => b.value)));
-  const plot = WIDTH - LEFT - RIGHT - (ratios ? 0 : 60);
-  const x = (value: number): number => LEFT + (value / largest) * plot;
-  const engines = [...new Set(groups.flatMap((g) => g.bars.map((b) => b.engine)))];
+/** Ops down, forward left and gradient right. */
+function speedPanel(ratios: readonly Ratio[], top: number): Panel {
   const parts: string[] = [];
-  let y = HEAD;
-  for (const group of groups) {
-    const height = group.bars.length * BAR;
-    parts.push(`<text class="label" x="${LEFT - 8}" y="${round(y + height / 2 + 4)}" text-anchor="end">${escapeXml(group.label)}</text>`);
-    group.bars.forEach((bar, i) => {
-      const top = y + i * BAR;
-      const width = Math.max(1, x(bar.value) - LEFT);
-      parts.push(`<rect x="${LEFT}" y="${round(top)}" width="${round(width)}" height="${BAR - 1}" fill="${COLOURS[bar.engine] ?? OTHER}"><title>${escapeXml(`${group.label}: ${bar.label} ${bar.text}`)}</title></rect>`);
-      if (bar.engine === "lethe") parts.push(`<text class="value" x="${round(LEFT + width + 4)}" y="${round(top + BAR - 1)}">${escapeXml(bar.text)}</text>`);
-    });
-    y += height + GAP;
+  const width = (WIDTH - LEFT - 2 * GUTTER) / 2;
+  const longest = Math.min(LONGEST, Math.max(1.5, ...ratios.map((r) => r.ratio)));
+  const x0 = (d: Direction): number => LEFT + DIRECTIONS.indexOf(d) * (width + GUTTER);
+  const x = (d: Direction, value: number): number => x0(d) + (Math.min(value, longest) / longest) * width;
+  const means = summarizeRatios(ratios);
+  const names = new Map<string, Partial<Record<Direction, Ratio>>>();
+  for (const r of ratios) {
+    const key = `${r.row.model} | ${r.row.name}`;
+    names.set(key, { ...names.get(key), [r.row.direction]: r });
   }
-  const bottom = y;
-  const one = ratios ? `<line class="one" x1="${round(x(1))}" y1="${HEAD - 6}" x2="${round(x(1))}" y2="${bottom - GAP + 2}"/>` : "";
-  const legend = engines.map((e, i) => `<rect x="${LEFT + i * 110}" y="44" width="10" height="10" fill="${COLOURS[e] ?? OTHER}"/><text class="label" x="${LEFT + i * 110 + 15}" y="53">${escapeXml(e)}</text>`).join("");
-  const total = bottom + FOOT;
-  const style = "text{font:11px system-ui,sans-serif;fill:#24292f}.title{font-size:15px;font-weight:600}.note{font-size:10px;fill:#57606a}.value{font-size:10px}.one{stroke:#57606a;stroke-dasharray:3 3}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}.one{stroke:#9198a1}}";
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${round(total)}" width="${WIDTH}" height="${round(total)}" role="img" aria-label="${escapeXml(title)}">`,
-    `<style>${style}</style>`,
-    `<text class="title" x="8" y="18">${escapeXml(title)}</text>`,
-    `<text class="note" x="8" y="34">${escapeXml(subtitle)}</text>`,
-    ratios ? legend : "",
-    one,
-    ...parts,
-    ...wrap(foot, 150).map((line, i) => `<text class="note" x="8" y="${round(bottom + 14 + 12 * i)}">${escapeXml(line)}</text>`),
-    "</svg>",
-    "",
-  ].filter((line, i, all) => line !== "" || i === all.length - 1).join("\n");
+  const bodyTop = top + 30;
+  let y = bodyTop;
+  let group: string | undefined;
+  for (const both of names.values()) {
+    const { model, name } = (both.forward ?? both["forward+gradient"])!.row;
+    const kind = name.split(" ")[0]!;
+    if (group !== undefined && group !== `${model} ${kind}`) y += GROUP_GAP;
+    if (group?.split(" ")[0] !== model) {
+      if (group !== undefined) y += GROUP_GAP;
+      parts.push(text(LEFT - 8, y + 11, MODEL_NAMES[model] ?? model, "head", "end"));
+      y += ROW + 3;
+    }
+    group = `${model} ${kind}`;
+    parts.push(text(LEFT - 8, y + BAR, name, "label", "end"));
+    for (const direction of DIRECTIONS) {
+      const r = both[direction];
+      if (!r) continue;
+      const cut = r.ratio > longest ? " ›" : "";
+      parts.push(bar(x0(direction), y + 1, x(direction, r.ratio) - x0(direction), BAR, r.ratio < 1 ? "loss" : "f0", tip(r)));
+      parts.push(text(x(direction, r.ratio) + 5, y + BAR, `${cut}${times(r.ratio)}`, "value"));
+      parts.push(text(x0(direction) + width + GUTTER - 10, y + BAR, peerName(r.best.engine), "note", "end"));
+    }
+    y += ROW;
+  }
+  const marks = DIRECTIONS.flatMap((direction) => {
+    const mean = means.find((m) => m.direction === direction);
+    if (!mean) return [];
+    const heading = `${direction === "forward" ? "Forward" : "With gradient"}: ${times(mean.geometricMean)} (geometric mean of ${mean.count})`;
+    return [
+      text(x0(direction), top + 2, heading, "head"),
+      text(x(direction, 1), bodyTop - 8, "1×", "note", "middle"),
+      line(x(direction, 1), bodyTop - 4, x(direction, 1), y, "axis"),
+      ...(mean.geometricMean <= longest ? [line(x(direction, mean.geometricMean), bodyTop - 4, x(direction, mean.geometricMean), y, "mark")] : []),
+      text(x0(direction) + width + GUTTER - 10, bodyTop - 8, "best peer", "note", "end"),
+    ];
+  });
+  return { parts: [...marks, ...parts], height: y - top };
 }
 
-/** Lines of at most `width` characters, broken at blanks. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length + 1 > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
+const MODEL_NAMES: Readonly<Record<string, string>> = { sd14: "Stable Diffusion 1.4", emoji: "bundled model", "synthetic:sd14": "Stable Diffusion 1.4" };
+
+function times(ratio: number): string {
+  return `${ratio.toFixed(ratio < 9.95 ? 2 : 1)}×`;
 }
 
-function round(x: number): number {
-  return Math.round(x * 10) / 10;
+function tip({ row, all }: Ratio): string {
+  return `${row.name} ${row.direction}: ${Object.entries(all).map(([engine, time]) => `${engine} takes ${figures(time)} times as long`).join(", ")}`;
+}
+
+/** Models: time and rate in words, the share of the roofline as a bar. */
+function modelPanel(result: BenchResult, rows: readonly BenchRow[], top: number): Panel {
+  const left = 300;
+  const width = WIDTH - left - 190;
+  const parts = [text(MARGIN, top + 2, "Whole models and ops alone: share of the adapter's measured roofline", "head")];
+  let y = top + 16;
+  let group: string | undefined;
+  for (const row of rows) {
+    const key = `${row.suite} ${row.model}`;
+    if (group !== undefined && group !== key) y += GROUP_GAP;
+    group = key;
+    const share = Math.min(1, row.rates!.shareOfRoofline);
+    parts.push(text(left - 8, y + BAR, `${MODEL_NAMES[row.model] ?? row.model}, ${row.name}${row.direction === "forward" ? "" : " +grad"}`, "label", "end"));
+    parts.push(bar(left, y + 1, width, BAR, "track"), bar(left, y + 1, share * width, BAR, "f0", `${row.name} ${row.direction}`));
+    parts.push(text(left + width + 8, y + BAR, `${(100 * row.rates!.shareOfRoofline).toFixed(0)}% · ${figures(rowMs(row, result.basis)!)} ms · ${figures(row.rates!.gflops)} GFLOP/s`, "value"));
+    y += ROW;
+  }
+  return { parts, height: y - top };
+}
+
+function footnote(result: BenchResult, withPeers: boolean): string {
+  const time = result.basis.kind === "cpu" ? `CPU time over ${result.basis.cores} cores, since the adapter runs on the CPU` : "wall-clock time";
+  const peers = result.peers.filter((p) => p.webgpu).map((p) => (p.absent === null ? `${p.name} ${p.version ?? ""}` : `${p.name} absent`));
+  const { machine, commit, versions } = result.stamp;
+  return `Medians of ${time}${withPeers ? "; engines interleaved in one process on the same shapes and numbers, each result checked against ours" : ""}.${peers.length > 0 ? ` ${peers.join(", ")}.` : ""} Peaks: ${figures(result.peak.gflops)} GFLOP/s, ${figures(result.peak.gbps)} GB/s. ${machine.cpu}, ${machine.cores} cores; lethe ${versions.lethe}, commit ${commit ?? "unknown"}.`;
 }

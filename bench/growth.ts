@@ -7,7 +7,7 @@ export const TOLERATED_GROWTH = 1.25;
 
 /** How a quantity grew from a smaller row of its curve to this one. */
 export interface GrowthStep {
-  /** Where the smaller row stands: the one that had the least of the quantity for its arithmetic, so that nothing hides behind a slow small size. */
+  /** Where the smaller row stands: of all smaller ones the one that makes the ratio largest, so that nothing hides behind a slow small size. */
   readonly since: number;
   readonly grew: number;
   readonly arithmetic: number;
@@ -36,28 +36,36 @@ export function growthCurves(result: BenchResult): readonly (readonly GrowthLine
   }
   return [...curves.values()].map((rows) => {
     const sorted = rows.toSorted((a, b) => a.growth.at - b.growth.at);
-    const msOf = (row: BenchRow): number | undefined => leastRowMs(row, result.basis);
     return sorted.map((row, i) => ({
       row,
       growth: row.growth,
-      ms: msOf(row),
-      time: step(sorted.slice(0, i + 1), msOf, (g) => g.arithmeticMs),
-      memory: step(sorted.slice(0, i + 1), (r) => r.growth!.bytes, (g) => g.arithmeticBytes),
+      ms: leastRowMs(row, result.basis),
+      time: worstStep(sorted.slice(0, i), row, (r) => leastRowMs(r, result.basis), workGrowth),
+      memory: worstStep(sorted.slice(0, i), row, (r) => r.growth.bytes, (a, b) => b.growth.arithmeticBytes / a.growth.arithmeticBytes),
     }));
   });
 }
 
-/** Growth of the last of these rows since the cheapest, by its arithmetic, of those before it. */
-function step(rows: readonly (BenchRow & { readonly growth: Growth })[], quantity: (row: BenchRow) => number | undefined, arithmetic: (growth: Growth) => number | undefined): GrowthStep | undefined {
-  const points = rows.flatMap((row) => {
-    const [q, a] = [quantity(row), arithmetic(row.growth)];
-    return q !== undefined && a !== undefined && q > 0 && a > 0 ? [{ at: row.growth.at, q, a }] : [];
+type GrowthRow = BenchRow & { readonly growth: Growth };
+
+/**
+ * Growth of the kernels' own counts: of operations or of bytes, whichever grew more. Not of the roofline's time, which takes every operand from memory, while those of
+ * a small case stay in a cache.
+ */
+export function workGrowth(a: BenchRow, b: BenchRow): number {
+  return Math.max(b.flops / a.flops, b.bytes / a.bytes);
+}
+
+/** Growth to `row` since the one of the smaller rows that makes it look worst; undefined without numbers. */
+function worstStep(smaller: readonly GrowthRow[], row: GrowthRow, quantity: (row: GrowthRow) => number | undefined, arithmetic: (a: GrowthRow, b: GrowthRow) => number): GrowthStep | undefined {
+  const last = quantity(row);
+  const steps = smaller.flatMap((base) => {
+    const first = quantity(base);
+    if (first === undefined || last === undefined || !(first > 0)) return [];
+    const [grew, expected] = [last / first, arithmetic(base, row)];
+    return [{ since: base.growth.at, grew, arithmetic: expected, ratio: grew / expected, flagged: grew / expected > TOLERATED_GROWTH }];
   });
-  const last = points.at(-1);
-  if (points.length < 2 || !last || points.length < rows.length) return undefined;
-  const base = points.slice(0, -1).reduce((x, y) => (y.q / y.a < x.q / x.a ? y : x));
-  const [grew, expected] = [last.q / base.q, last.a / base.a];
-  return { since: base.at, grew, arithmetic: expected, ratio: grew / expected, flagged: grew / expected > TOLERATED_GROWTH };
+  return steps.length === 0 ? undefined : steps.reduce((a, b) => (b.ratio > a.ratio ? b : a));
 }
 
 /** The fastest sample of a row by its file's basis: a busy moment makes a median slower, hardly a minimum. */

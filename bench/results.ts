@@ -47,8 +47,6 @@ export interface Growth {
   readonly curve: string;
   readonly by: "latent size" | "batch" | "tokens k" | "vocabulary";
   readonly at: number;
-  /** Milliseconds that the adapter's measured peaks allow for the kernels' own counts of operations and bytes, summed over ops; absent from an estimate. */
-  readonly arithmeticMs?: number;
   /** The most device memory held besides weights. */
   readonly bytes: number;
   /** The most that the ops' shapes need at once however well it is packed: inputs, state, results, and what lives between two ops. */
@@ -110,6 +108,21 @@ export function parseResult(file: string, text: string): BenchResult {
   const problem = resultProblem(json);
   if (problem !== undefined) throw new InputError(`${file}: not a result of "lethe bench": ${problem}`);
   return json as BenchResult;
+}
+
+/**
+ * Rows of several results as one, under the first one's stamp and peers; of a row that several have, the last one's.
+ * @throws InputError for results of different adapters or kinds of time
+ */
+export function mergeResults(results: readonly BenchResult[], files: readonly string[]): BenchResult {
+  const [first, ...others] = results as [BenchResult, ...BenchResult[]];
+  others.forEach((other, i) => {
+    for (const [what, a, b] of [["adapter", first.stamp.adapter.description, other.stamp.adapter.description], ["kind of time", first.basis.kind, other.basis.kind]] as const) {
+      if (a !== b) throw new InputError(`${files[i + 1]}: its ${what} is "${b}", that of ${files[0]} is "${a}": they cannot be drawn together`);
+    }
+  });
+  const rows = new Map(results.flatMap((r) => r.rows).map((row) => [rowKey(row), row]));
+  return { ...first, peers: results.find((r) => r.peers.length > 0)?.peers ?? [], rows: [...rows.values()] };
 }
 
 /** What is wrong with a result, in words; undefined if nothing. */

@@ -36,8 +36,6 @@ export interface Prepared {
   readonly work: Work;
   readonly dispatches: number;
   readonly pipelines: number;
-  /** Its ops in running order, where they are known. */
-  readonly nodes?: readonly GraphNode[];
   readonly destroy?: () => void;
 }
 
@@ -53,11 +51,6 @@ export function workOf(nodes: readonly GraphNode[]): Work {
   return { flops, bytes };
 }
 
-/** Milliseconds that the adapter's peaks allow for ops run one after the other: of each op's operations and bytes the one that takes longer. */
-export function rooflineMs(nodes: readonly GraphNode[], { gflops, gbps }: Peak): number {
-  return nodes.map(costOf).reduce((ms, { flops, bytes }) => ms + Math.max(flops / gflops, bytes / gbps) / 1e6, 0);
-}
-
 /** A graph made into a program and seen as a task. The first run writes nothing: inputs are zero unless `run` writes them. */
 export async function prepareProgram(device: Device, graph: Graph, options: ProgramOptions, inputs: Parameters<Program["run"]>[0] = {}): Promise<Prepared & { readonly program: Program }> {
   const program = await Program.create(device, graph, options);
@@ -65,12 +58,10 @@ export async function prepareProgram(device: Device, graph: Graph, options: Prog
   return { program, run: () => program.run(), ...countsOf(program), destroy: () => program.destroy() };
 }
 
-/** Work, dispatches, pipelines and ops of programs that are run one after the other. */
-export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work" | "dispatches" | "pipelines" | "nodes"> {
-  const nodes = programs.flatMap((p) => p.nodes);
+/** Work, dispatches and pipelines of programs that are run one after the other. */
+export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work" | "dispatches" | "pipelines"> {
   return {
-    work: workOf(nodes),
-    nodes,
+    work: workOf(programs.flatMap((p) => p.nodes)),
     dispatches: programs.reduce((n, p) => n + p.dispatchCount, 0),
     pipelines: new Set(programs.flatMap((p) => [...p.pipelines])).size,
   };

@@ -2,9 +2,10 @@ import { type Command, InvalidArgumentError } from "commander";
 import { dirname, join } from "node:path";
 import { type ComparisonReport, compareResults } from "../bench/compare.ts";
 import { chartSvg } from "../bench/chart.ts";
+import { growthChartSvg } from "../bench/growth-chart.ts";
 import { PEER_PACKAGES, loadPeers } from "../bench/peers/index.ts";
 import { ratiosToPeers, summarizeRatios } from "../bench/ratios.ts";
-import { type BenchResult, type BenchRow, parseResult } from "../bench/results.ts";
+import { type BenchResult, type BenchRow, mergeResults, parseResult } from "../bench/results.ts";
 import { type BenchSettings, SUITES, type Suite, runBench } from "../bench/run.ts";
 import { figures } from "../bench/statistics.ts";
 import { comparisonText, resultText } from "../bench/table.ts";
@@ -69,10 +70,10 @@ export function benchCommand(program: Command): void {
     .action(action<{ strict?: boolean }>((flags, context, a, b) => compare(context, a!, b!, flags.strict ?? false)));
   bench
     .command("chart")
-    .description("draw a result as SVG: relative to the best WebGPU peer if peers took part, else to the adapter's peaks")
-    .argument("<file>", "a result file")
+    .description("draw results as SVG: ops relative to the best WebGPU peer if peers took part, models relative to the adapter's peaks; a result of the growth suite alone as curves")
+    .argument("<files...>", "result files of one adapter, drawn together")
     .requiredOption("--out <file.svg>", "where the chart goes")
-    .action(action<{ out: string }>((flags, context, file) => chart(context, file!, flags.out)));
+    .action(action<{ out: string }>((flags, context, files) => chart(context, files as unknown as readonly string[], flags.out)));
 }
 
 function names(text: string): readonly string[] {
@@ -170,8 +171,11 @@ async function compare(context: Context, a: string, b: string, strict: boolean):
   return strict && worse.length > 0 ? EXIT.failed : EXIT.done;
 }
 
-async function chart(context: Context, file: string, out: string): Promise<void> {
+async function chart(context: Context, files: readonly string[], out: string): Promise<void> {
   await requireWritableFile(out);
-  await writeFileAtomic(out, chartSvg(parseResult(file, await readText(file))));
-  context.result({ file, out }, out);
+  const results: BenchResult[] = [];
+  for (const file of files) results.push(parseResult(file, await readText(file)));
+  const result = mergeResults(results, files);
+  await writeFileAtomic(out, result.rows.every((r) => r.growth) ? growthChartSvg(result) : chartSvg(result));
+  context.result({ files, out }, out);
 }

@@ -6,7 +6,7 @@ import { type Estimate, estimateProgram } from "../../engine/runtime/estimate.ts
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { ProgramOptions } from "../../engine/runtime/program.ts";
 import type { Growth } from "../results.ts";
-import { type Bench, type Prepared, type RowName, measureTask, rooflineMs } from "../task.ts";
+import { type Bench, type Prepared, type RowName, measureTask } from "../task.ts";
 import { prepareIteration, recordUpdate, updateInputs } from "./attack.ts";
 import { type BenchModel, recorded } from "./model.ts";
 import { recordUNet, unetInputs } from "./unet.ts";
@@ -76,14 +76,11 @@ function estimateOf(model: StableDiffusion, record: (g: Graph) => ProgramOptions
  */
 async function measurePoint(bench: Bench, row: RowName, point: Point, estimate: Estimate, weightBytes: number, prepare: () => Promise<Prepared>): Promise<void> {
   let before = 0;
-  let arithmeticMs = 0;
   const add: Bench["add"] = (r) =>
-    bench.add(r.peakBytes === undefined ? r : { ...r, growth: { ...point, arithmeticMs, bytes: r.peakBytes - before - weightBytes, arithmeticBytes: heldBytes(estimate), estimated: false } });
-  await measureTask({ ...bench, add }, row, async () => {
+    bench.add(r.peakBytes === undefined ? r : { ...r, growth: { ...point, bytes: r.peakBytes - before - weightBytes, arithmeticBytes: heldBytes(estimate), estimated: false } });
+  await measureTask({ ...bench, add }, row, () => {
     before = bench.device.usage.allocatedBytes;
-    const prepared = await prepare();
-    arithmeticMs = rooflineMs(prepared.nodes ?? [], bench.peak);
-    return prepared;
+    return prepare();
   });
 }
 
