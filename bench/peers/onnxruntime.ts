@@ -57,8 +57,15 @@ function open(ort: Ort, provider: string, made: OnnxModel): Promise<Session> {
   return ort.InferenceSession.create(writeOnnx(made), {
     executionProviders: [provider],
     logSeverityLevel: 3,
-    // What the provider cannot do is to be an error, not a silent detour over the CPU.
-    ...(provider !== "cpu" && { extra: { session: { disable_cpu_ep_fallback: "1" } } }),
+    extra: {
+      session: {
+        // Its threads would go on spinning after a run, and their time would count as that of whoever runs next.
+        intra_op: { allow_spinning: "0" },
+        inter_op: { allow_spinning: "0" },
+        // What the provider cannot do is to be an error, not a silent detour over the CPU.
+        ...(provider !== "cpu" && { disable_cpu_ep_fallback: "1" }),
+      },
+    },
   });
 }
 

@@ -32,7 +32,7 @@ export async function prepareOp(device: Device, { name, shape }: OpCase, directi
   const host: Record<string, HostArray> = {};
   const values: Record<string, Value> = {};
   for (const [input, spec] of Object.entries(opInputs(shape))) {
-    const type: TensorType = input === "weight" ? weightType(spec.shape, "linear", weights) : f32(spec.shape);
+    const type: TensorType = input === "weight" ? weightType(spec.shape, spec.shape.length === 4 ? "conv" : "linear", weights) : f32(spec.shape);
     values[input] = graph.input(input, type);
     const numbers = type.panels ? inPanels(data.inputs[input]!, spec.shape) : data.inputs[input]!;
     host[input] = type.dtype === "f16" ? packHalves(numbers) : numbers;
