@@ -73,7 +73,7 @@ test("results of one adapter are drawn together, of two they are not", () => {
 
 const FEW = /^(UNet forward by (latent size|batch): \d+|attack iteration by latent size: 8|search update by vocabulary: 1024)$/;
 
-test("the suite holds hardly more memory than its ops' shapes need at once, and the UNet's grows as positions and batch do", async () => {
+test("the suite holds less than twice the memory that its ops' shapes need at once, and the UNet's grows as positions and batch do", async () => {
   const device = await testDevice();
   const rows: BenchRow[] = [];
   const open = (name: string): Promise<StableDiffusion> => loadStableDiffusion(device, modelSource(name));
@@ -90,7 +90,7 @@ test("the suite holds hardly more memory than its ops' shapes need at once, and 
   assert.equal(rows.filter((r) => r.error !== undefined), []);
   const [measured, estimated] = [rows.filter((r) => r.wall), rows.filter((r) => r.growth!.estimated)];
   assert.equal(measured.map((r) => r.growth!.at), [8, 16, 1, 2, 8, 1024]);
-  for (const { name, growth } of rows) assert.ok(growth!.bytes >= growth!.arithmeticBytes && growth!.bytes < 1.3 * growth!.arithmeticBytes + 2 ** 18, `${name}: ${growth!.bytes} bytes held, ${growth!.arithmeticBytes} needed at once`);
+  for (const { name, growth } of rows) assert.ok(growth!.bytes >= growth!.arithmeticBytes && growth!.bytes < 2 * growth!.arithmeticBytes + 2 ** 18, `${name}: ${growth!.bytes} bytes held, ${growth!.arithmeticBytes} needed at once`);
   const bytes = (by: string, at: number): number => estimated.find((r) => r.growth!.curve === "UNet forward" && r.growth!.by === by && r.growth!.at === at)!.growth!.bytes;
   assert.ok(bytes("latent size", 16) < 4.1 * bytes("latent size", 8), "four times the positions");
   assert.ok(bytes("batch", 2) < 2.1 * bytes("batch", 1), "twice the batch");
