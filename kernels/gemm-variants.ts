@@ -76,8 +76,7 @@ export function gemmTile(variant: GemmVariant, { subgroupSize: lanes }: Capabili
   const enable = [...(structure === "broadcast" ? ["enable subgroups;"] : []), ...(isHalf(variant) ? ["enable f16;"] : [])].join("\n");
   const common = { HALF: isHalf(variant), ENABLE: enable };
   if (structure === "broadcast") {
-    const rows = lanes === 4 ? 16 : 8;
-    return { rows, columns: 4 * lanes, perWorkgroup: 32 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4, ROWS: rows } };
+    return { rows: 16, columns: 4 * lanes, perWorkgroup: 16 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 } };
   }
   if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl } };
   const rows = structure === "workgroup-64" ? 64 : 128;
