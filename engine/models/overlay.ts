@@ -9,6 +9,7 @@ import { InputError } from "../runtime/errors.ts";
 import { withoutUnitKernel } from "./expected.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import type { WeightSource } from "./parameters.ts";
+import { weightSource } from "./weight-source.ts";
 
 export interface OverlayOptions {
   readonly component: "unet" | "text_encoder";
@@ -53,7 +54,8 @@ export function overlayWeights(base: WeightSource, file: TensorFile, options: Ov
     name: `${file.name} over ${base.name}`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
-    readFloat32: (tensor) => (renamed.entries.has(tensor) ? renamed.readFloat32(tensor) : base.readFloat32(tensor)),
+    readFloat32: (tensor) => (renamed.entries.has(tensor) ? renamed : base).readFloat32(tensor),
+    readFloat16: (tensor) => (renamed.entries.has(tensor) ? weightSource(renamed) : base).readFloat16?.(tensor),
     async close() {
       await Promise.all([file.close(), base.close?.()]);
     },

@@ -10,10 +10,30 @@ export type WeightLayout = "plain" | "linear" | "conv";
 /** How big matrices are stored on the device. */
 export type WeightPrecision = "f32" | "f16";
 
+/** A weight's numbers, or the bit patterns of its halves. */
+export type WeightNumbers = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+
+/** As many numbers of the same kind. */
+function alike<T extends WeightNumbers>(data: T, length = data.length): T {
+  return (data instanceof Uint16Array ? new Uint16Array(length) : new Float32Array(length)) as T;
+}
+
+/** Weights one after the other. */
+export function joined<T extends WeightNumbers>(parts: readonly [T, ...T[]]): T {
+  if (parts.length === 1) return parts[0];
+  const result = alike(parts[0], parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
+
 /** The rows of a matrix, two of its first half and two of its second in turn; or back from there. */
-export function inFours(data: Float32Array<ArrayBuffer>, rows: number, back = false): Float32Array<ArrayBuffer> {
+export function inFours<T extends WeightNumbers>(data: T, rows: number, back = false): T {
   const width = data.length / rows;
-  const result = new Float32Array(data.length);
+  const result = alike(data);
   for (let i = 0; i < rows; i++) {
     const plain = (i & 2) / 2 * (rows / 2) + 2 * (i >> 2) + (i & 1);
     const [from, to] = back ? [i, plain] : [plain, i];
@@ -45,12 +65,12 @@ export function weightType(shape: Shape, layout: WeightLayout, precision: Weight
  * A stored weight in the order that matmul and conv2d read: [taps, in, out], with `panels` [taps, out / PANEL, in, PANEL].
  * @param stored [out, in] or [out, in, kernelHeight, kernelWidth]
  */
-export function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout: WeightLayout, panels = false): Float32Array<ArrayBuffer> {
+export function relayout<T extends WeightNumbers>(data: T, stored: Shape, layout: WeightLayout, panels = false): T {
   if (layout === "plain") return data;
   const [out, inner] = stored as [number, number];
   const taps = layout === "conv" ? elementCount(stored.slice(2)) : 1;
   const width = panels ? PANEL : out;
-  const result = new Float32Array(data.length);
+  const result = alike(data);
   // A few outputs at a time, so that what is read and what is written stay in the cache: the loading of a large model is mostly this.
   for (let first = 0; first < out; first += PANEL) {
     const end = Math.min(out, first + PANEL);
@@ -68,7 +88,13 @@ export function relayout(data: Float32Array<ArrayBuffer>, stored: Shape, layout:
 
 /** Pairs of floats rounded to halves in one word, as `unpack2x16float` reads them. */
 export function packHalves(data: Float32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(Math.ceil(data.length / 2));
-  new Uint16Array(words.buffer).set(float32ToFloat16(data));
+  return halfWords(float32ToFloat16(data));
+}
+
+/** Bit patterns of halves two to a word, the last alone where their number is odd. */
+export function halfWords(halves: Uint16Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  if (halves.length % 2 === 0 && halves.byteOffset % 4 === 0) return new Uint32Array(halves.buffer, halves.byteOffset, halves.length / 2);
+  const words = new Uint32Array(Math.ceil(halves.length / 2));
+  new Uint16Array(words.buffer).set(halves);
   return words;
 }

@@ -8,6 +8,7 @@ export function weightSource(file: TensorFile): WeightSource {
     shape: (tensor) => file.entries.get(tensor)?.shape,
     names: () => file.entries.keys(),
     readFloat32: (tensor) => file.readFloat32(tensor),
+    readFloat16: (tensor) => (file.entries.get(tensor)?.dtype === "F16" ? file.readFloat16(tensor) : undefined),
     close: () => file.close(),
   };
 }
