@@ -9,6 +9,8 @@ export interface ProfileRow {
   readonly kernel: string;
   /** Module path of the op. */
   readonly name: string;
+  /** Workgroups in x, y and z: `12x4x1`. */
+  readonly workgroups: string;
   /** When it began, in milliseconds after the run's first dispatch did. */
   readonly start: number;
   readonly milliseconds: number;
@@ -69,7 +71,7 @@ export class Profile {
     return this.dispatches.map((d, i) => {
       const cost = d.node === previous ? { flops: 0, bytes: 0 } : costOf(d.node);
       previous = d.node;
-      return { kernel: d.compiled.label, name: d.node.name, start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds: Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6, ...cost };
+      return { kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds: Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6, ...cost };
     });
   }
 }

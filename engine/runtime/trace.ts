@@ -25,9 +25,9 @@ export function traceEvents(adapter: string, programs: readonly ProfiledProgram[
     const tid = i + 1;
     events.push({ name: "thread_name", ph: "M", pid: GPU, tid, args: { name: `${program} (mean of ${runs})` } });
     let end = 0;
-    for (const { kernel, name, start, milliseconds, flops, bytes } of rows) {
+    for (const { kernel, name, workgroups, start, milliseconds, flops, bytes } of rows) {
       const rate: Readonly<Record<string, number>> = milliseconds > 0 ? { "GFLOP/s": flops / 1e6 / milliseconds, "GB/s": bytes / 1e6 / milliseconds } : {};
-      events.push({ name: kernel, cat: "dispatch", ph: "X", pid: GPU, tid, ts: (origin + start) * 1000, dur: milliseconds * 1000, args: { op: name, flops, bytes, ...rate } });
+      events.push({ name: kernel, cat: "dispatch", ph: "X", pid: GPU, tid, ts: (origin + start) * 1000, dur: milliseconds * 1000, args: { op: name, workgroups, flops, bytes, ...rate } });
       end = Math.max(end, start + milliseconds);
     }
     origin += end;

@@ -68,12 +68,12 @@ test("the text shows ratios, absent peers and what has no numbers", () => {
 });
 
 test("a trace lays programs one after the other, spans in microseconds", () => {
-  const at = (start: number, milliseconds: number) => ({ kernel: "matmul", name: "block.matmul", start, milliseconds, flops: 2e9, bytes: 1e6 });
+  const at = (start: number, milliseconds: number) => ({ kernel: "matmul", name: "block.matmul", workgroups: "4x2x1", start, milliseconds, flops: 2e9, bytes: 1e6 });
   const program = { program: "p", runs: 3, milliseconds: 3, rows: [at(0, 1), at(1.5, 2)] };
   const events = traceEvents("gpu", [program, { ...program, program: "q" }]);
   const spans = events.filter((e) => e.ph === "X");
   assert.equal(spans.map((e) => [e.tid, e.ts, e.dur]), [[1, 0, 1000], [1, 1500, 2000], [2, 3500, 1000], [2, 5000, 2000]]);
-  assert.equal(spans[0]!.args, { op: "block.matmul", flops: 2e9, bytes: 1e6, "GFLOP/s": 2000, "GB/s": 1 });
+  assert.equal(spans[0]!.args, { op: "block.matmul", workgroups: "4x2x1", flops: 2e9, bytes: 1e6, "GFLOP/s": 2000, "GB/s": 1 });
   assert.equal(events.filter((e) => e.name === "thread_name").map((e) => e.args["name"]), ["p (mean of 3)", "q (mean of 3)"]);
 });
 
