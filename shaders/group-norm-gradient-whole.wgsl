@@ -4,7 +4,7 @@
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
 ${ACTIVATIONS}
 
-struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32, groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4f>;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -24,10 +24,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let index = workgroup.x + workgroup.y * workgroups.x;
   if (index >= params.spans) { return; }
   let batch = index / params.spansPerImage;
-  let column = local % params.width;
   let row = local / params.width;
-  let spanColumn = (index % params.spansPerImage) * params.width + column;
-  let step = spanRows() * params.columns;
+  let column = local - row * params.width;
+  let spanColumn = (index - batch * params.spansPerImage) * params.width + column;
+  let step = params.rows * params.columns;
   let count = rowCount(row);
   let first = (batch * params.positions + row) * params.columns + spanColumn;
 
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   workgroupBarrier();
 
   if (local < params.width) {
-    for (var other = local + params.width; other < spanRows() * params.width; other += params.width) {
+    for (var other = local + params.width; other < params.rows * params.width; other += params.width) {
       sum += spanFirst[other];
       sumH += spanSecond[other];
     }

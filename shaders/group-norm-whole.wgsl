@@ -5,7 +5,7 @@
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
 ${ACTIVATIONS}
 
-struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32, groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> gamma: array<vec4f>;
@@ -21,12 +21,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let index = workgroup.x + workgroup.y * workgroups.x;
   if (index >= params.spans) { return; }
   let batch = index / params.spansPerImage;
-  let rows = spanRows();
-  let column = local % params.width;
   let row = local / params.width;
-  let spanColumn = (index % params.spansPerImage) * params.width + column;
+  let column = local - row * params.width;
+  let spanColumn = (index - batch * params.spansPerImage) * params.width + column;
   let start = batch * params.positions * params.columns + spanColumn;
-  let step = rows * params.columns;
+  let step = params.rows * params.columns;
   let count = rowCount(row);
   let first = start + row * params.columns;
 
@@ -51,7 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   // By channel: mean, and sum of squared deviations.
   let n = f32(params.positions);
   if (local < params.width) {
-    let taken = min(rows, params.positions);
+    let taken = min(params.rows, params.positions);
     var total = vec4f();
     for (var r = 0u; r < taken; r++) { total += f32(rowCount(r)) * spanFirst[r * params.width + local]; }
     let mean = total / n;

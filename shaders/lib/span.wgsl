@@ -1,17 +1,14 @@
 // A workgroup that takes a span of channels of one batch entry: the fewest whole groups that are whole vec4s, `width` columns (vec4s) wide.
 // Lanes are laid over the columns and over `rows` positions at a time; a lane keeps its column. Lanes left over take nothing.
 // Bindings and struct Params are the includer's; of Params it reads spans (of all batch entries), spansPerImage, positions, columns (vec4s per
-// position), width, groupsPerSpan, perGroup (channels). Defines: WORKGROUP.
+// position), width, rows, each and extra (the lanes of a row take `each` positions, of the first `extra` rows one more), groupsPerSpan,
+// perGroup (channels). Numbers that would take a division come from the host: on a CPU's lanes one costs as much as a load. Defines: WORKGROUP.
 var<workgroup> spanFirst: array<vec4f, ${WORKGROUP}>;
 var<workgroup> spanSecond: array<vec4f, ${WORKGROUP}>;
 var<workgroup> spanGroups: array<vec2f, 4>; // a span holds up to four groups
 
-// Positions that are taken at once, and how many the lanes of `row` take in all.
-fn spanRows() -> u32 { return ${WORKGROUP}u / params.width; }
-fn rowCount(row: u32) -> u32 {
-  let rows = spanRows();
-  return select(0u, (params.positions - row + rows - 1u) / rows, row < min(rows, params.positions));
-}
+// Positions that a lane of `row` takes.
+fn rowCount(row: u32) -> u32 { return select(params.each + select(0u, 1u, row < params.extra), 0u, row >= params.rows); }
 
 // Channel `channel` of the span.
 fn ofChannel(v: vec4f, channel: u32) -> f32 { return v[channel & 3u]; }
