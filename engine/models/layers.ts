@@ -51,7 +51,7 @@ interface Epilogue {
 
 /**
  * The layers every model is made of, recorded on a graph with weights named by the module path of the checkpoint.
- * `fused: false` records epilogues as ops of their own, so that every module's own output can be captured and compared.
+ * `fused: false` records epilogues as ops of their own and layers one by one, so that every module's own output can be captured and compared.
  */
 export class Layers {
   constructor(readonly g: Graph, readonly parameters: WeightLeaves, readonly fused = true) {}
@@ -115,7 +115,7 @@ export class Layers {
     if (rest.length === 0) return this.linear(first.name, x, first.out, options);
     const weight = this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.weight`, [m.out, m.in]]), "linear");
     const bias = options.bias ? this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.bias`, [m.out]]), "plain") : undefined;
-    return this.at(first.name, () => linear(this.g, x, weight, { bias }));
+    return this.at(`${first.name} and ${rest.length} more`, () => linear(this.g, x, weight, { bias }));
   }
 
   /** Linear layers of one input x [..., in] in as few products as can be: [..., out] each, which may be columns of a wider tensor (`TensorType.columns`). */

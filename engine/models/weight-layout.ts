@@ -30,7 +30,7 @@ export function joined<T extends WeightNumbers>(parts: readonly [T, ...T[]]): T 
   return result;
 }
 
-/** The rows of a matrix, two of its first half and two of its second in turn; or back from there. */
+/** The rows of a matrix of as many `rows`, a multiple of 4: two of its first half and two of its second in turn; or back from there. */
 export function inFours<T extends WeightNumbers>(data: T, rows: number, back = false): T {
   const width = data.length / rows;
   const result = alike(data);
@@ -42,7 +42,7 @@ export function inFours<T extends WeightNumbers>(data: T, rows: number, back = f
   return result;
 }
 
-/** [taps, in, out] as the checkpoint stores it: [out, in, taps]. */
+/** [taps, in, out] as the checkpoint stores it: [out, in, taps]. @param stored that shape */
 export function checkpointOrder(data: Float32Array<ArrayBuffer>, stored: Shape): Float32Array<ArrayBuffer> {
   const [out, inner] = stored as [number, number];
   const taps = elementCount(stored.slice(2));
