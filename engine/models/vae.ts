@@ -4,7 +4,6 @@ import { reshape } from "../../kernels/reshape.ts";
 import { slice } from "../../kernels/slice.ts";
 import { InputError } from "../runtime/errors.ts";
 import { type Bands, BandedLayers } from "./bands.ts";
-import { queriesKeysValues } from "./blocks.ts";
 import type { Config } from "./config.ts";
 import type { Layers } from "./layers.ts";
 
@@ -122,7 +121,7 @@ function midBlock(banded: BandedLayers, config: VaeConfig, x: Bands): Bands {
 export function vaeAttention(layers: Layers, config: Pick<VaeConfig, "groups">, x: Value): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
   const normed = reshape(layers.g, layers.groupNorm("group_norm", x, { groups: config.groups, epsilon: EPSILON }), [batch, height * width, channels]);
-  const [q, k, v] = queriesKeysValues(layers, normed, ["to_q", "to_k", "to_v"], 1, true);
+  const [q, k, v] = ["to_q", "to_k", "to_v"].map((name) => layers.linear(name, normed, channels)) as [Value, Value, Value];
   const attended = attention(layers.g, q, k, v, { heads: 1 });
   const flat = reshape(layers.g, x, [batch, height * width, channels]);
   return reshape(layers.g, layers.linear("to_out.0", attended, channels, { residual: flat }), x.type.shape);
