@@ -2,17 +2,18 @@ import type { Command } from "commander";
 import { DeviceLostError, UsageError } from "../engine/runtime/errors.ts";
 import { type AttackJson, attackJson, executeRun } from "./attack/execute.ts";
 import { RunFolder } from "./attack/folder.ts";
-import { prepareRun } from "./attack/prepare.ts";
+import { type Opening, prepareRun } from "./attack/prepare.ts";
 import { type AttackFlags, addAttackOptions, newSettings, resumedSettings } from "./attack/settings.ts";
 import { type Context, action } from "./context.ts";
 import { formatBytes, formatDuration, quoted } from "./table.ts";
 
 export function attackCommand(program: Command): void {
   const command = program.command("attack").description("search for a prompt that makes the model draw an erased concept; writes a log, pictures and a report");
-  addAttackOptions(command).action(action<AttackFlags>((flags, context) => run(flags, context)));
+  addAttackOptions(command).action(action<AttackFlags>((flags, context) => runAttack(flags, context)));
 }
 
-async function run(flags: AttackFlags, context: Context): Promise<void> {
+/** What `lethe attack` does. @param opening how model and judge are opened @throws what stopped the attack, after saying how to go on */
+export async function runAttack(flags: AttackFlags, context: Context, opening?: Opening): Promise<void> {
   const folder = new RunFolder(flags.out);
   const earlier = await folder.earlier();
   if (earlier && flags.resume && earlier.status === "finished") {
@@ -24,7 +25,7 @@ async function run(flags: AttackFlags, context: Context): Promise<void> {
   const saved = earlier && earlier.status !== "finished" ? await folder.saved() : undefined;
   if (saved && !flags.resume) throw new UsageError(`${flags.out} holds an unfinished attack (${saved.state.iteration} iterations done): add --resume to go on with it, or give another folder`);
   const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(flags);
-  const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved);
+  const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
   context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);
   try {
     const { json } = await executeRun(context, prepared);

@@ -33,7 +33,8 @@ export interface Opening {
   readonly quiet: boolean;
 }
 
-const ANEW: Opening = { model: openModel, original: openModel, judge: openJudge, files: recordFiles, quiet: false };
+/** Everything from its files. */
+export const ANEW: Opening = { model: openModel, original: openModel, judge: openJudge, files: recordFiles, quiet: false };
 
 /**
  * Opens and checks all that a run needs, before anything is written.
