@@ -1,7 +1,7 @@
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type FileRecord, recordFiles } from "../attack/files.ts";
-import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge } from "../attack/judge.ts";
+import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
 import type { AttackSettings } from "../attack/run-settings.ts";
 import type { Context } from "../context.ts";
@@ -9,10 +9,15 @@ import { openModel } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
 import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
 
+interface SharedJudge {
+  readonly original: StableDiffusion | undefined;
+  readonly open: JudgeOfRun;
+}
+
 /** What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the device), the judges, and the hashes of files. */
 export class SharedParts implements Opening {
   private readonly models = new Map<"attacked" | "original", { readonly key: string; readonly model: StableDiffusion }>();
-  private readonly judges = new Map<string, { readonly original: StableDiffusion | undefined; readonly open: JudgeOfRun }>();
+  private readonly judges = new Map<string, SharedJudge>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
@@ -39,11 +44,15 @@ export class SharedParts implements Opening {
   }
 
   readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
-    const key = JSON.stringify(JUDGE_SETTINGS.map((name) => settings[name]));
-    const there = this.judges.get(key);
-    if (there && (there.original === original || !judgesByOriginal(settings))) return there.open;
-    const open = await openJudge(context, device, settings, original);
-    this.judges.set(key, { original, open });
+    const keyOf = (names: readonly (keyof JudgeSettings)[]): string => JSON.stringify(names.map((name) => settings[name]));
+    // A model's labels share the model: retained concepts have many.
+    const [exact, anyLabel] = [keyOf(JUDGE_SETTINGS), keyOf(JUDGE_SETTINGS.filter((name) => name !== "label"))];
+    const usable = (found: SharedJudge | undefined): found is SharedJudge => found !== undefined && (found.original === original || !judgesByOriginal(settings));
+    const there = this.judges.get(exact);
+    if (usable(there)) return there.open;
+    const other = this.judges.get(anyLabel);
+    const open = usable(other) && other.open.forLabel ? { ...other.open, judge: other.open.forLabel(settings.label ?? ""), rule: ruleOf(settings) } : await openJudge(context, device, settings, original);
+    for (const key of [exact, anyLabel]) this.judges.set(key, { original, open });
     return open;
   };
 

@@ -12,6 +12,8 @@ import type { Judge } from "./types.ts";
 
 export interface OpenJudge {
   readonly judge: Judge;
+  /** The same for another label of its model; absent where a judge has no labels. @throws InputError for a label that the model does not have */
+  readonly forLabel?: (label: string) => Judge;
   /** What it calls a success, with the thresholds in force: for the log. */
   readonly rule: string;
   /** Frees its model. */
@@ -42,8 +44,9 @@ function open(name: JudgeName, device: Device, options: JudgeOptions): Promise<O
 
 async function classifying(name: "classifier" | "style", device: Device, { files, model, label, top, weights }: JudgeOptions): Promise<Opened> {
   const classifier = await loadClassifier(device, { files, folder: model! }, weights ? { weights } : {});
-  const judge = await orDestroy(classifier, () => (name === "classifier" ? classifierJudge(classifier, label!) : styleJudge(classifier, label!, top)));
-  return { judge, destroy: () => classifier.destroy() };
+  const forLabel = (wanted: string): Judge => (name === "classifier" ? classifierJudge(classifier, wanted) : styleJudge(classifier, wanted, top));
+  const judge = await orDestroy(classifier, () => forLabel(label!));
+  return { judge, forLabel, destroy: () => classifier.destroy() };
 }
 
 /** How many of the most probable labels a style judgement lists: as many as the reference logs, so that any top-k rule up to it can be applied later. */

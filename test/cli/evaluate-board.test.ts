@@ -145,7 +145,7 @@ test("a row's command makes the attempt again; retained concepts, shared picture
     name: "Board", model: "emoji", sampling: { scheduler: "ddim", steps: 2 },
     checkpoints: [{ name: "esd-x", method: "ESD", unet: "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt" }],
     concepts: [{ name: "church", domain: "objects", prompts: "emoji/dataset/church/prompts.csv", targets: "emoji/dataset/church/imgs", judge: "emoji-object", label: "church", limit: 1 }],
-    retained: [{ name: "looks", domain: "styles", prompts: "emoji/retained/styles.csv", judge: "emoji-style", limit: 2 }],
+    retained: [{ name: "things", domain: "objects", prompts: "emoji/retained/objects.csv", judge: "emoji-object", limit: 2 }], // church and house
     attackers: [{ name: "grad", attacker: "text-grad", tokens: 2, iterations: 2, timesteps: 10, maxTimesteps: 1 }, { name: "moved", attacker: "transfer", from: "emoji/transfer/{concept}.jsonl", maxTimesteps: 1 }],
   };
   writeFileSync(join(folder, "board.json"), JSON.stringify(config));
@@ -153,13 +153,13 @@ test("a row's command makes the attempt again; retained concepts, shared picture
   assert.is(code, 0, stderr);
   const json = JSON.parse(stdout) as { rows: { checkpoint: string }[]; sideEffects: { checkpoint: string; ua: { of: number }; ira: { of: number }; cra: { of: number } }[] };
   assert.equal(json.rows.map((r) => r.checkpoint), ["esd-x", "esd-x", "original"]);
-  assert.equal(json.sideEffects.map(({ checkpoint, ua, ira, cra }) => [checkpoint, ua.of, ira.of, cra.of]), [["esd-x", 1, 0, 2], ["original", 1, 0, 2]]);
+  assert.equal(json.sideEffects.map(({ checkpoint, ua, ira, cra }) => [checkpoint, ua.of, ira.of, cra.of]), [["esd-x", 1, 1, 0], ["original", 1, 1, 0]]);
   const lines = readFileSync(join(folder, "board/attempts.jsonl"), "utf8").trim().split("\n").map((l) => JSON.parse(l) as AttemptLine);
-  assert.equal(lines.map((l) => l.id), ["esd-x/grad/church/0", "esd-x/moved/church/0", "esd-x/retained/looks/0", "esd-x/retained/looks/1", "original/no-attack/church/0", "original/retained/looks/0", "original/retained/looks/1"]);
+  assert.equal(lines.map((l) => l.id), ["esd-x/grad/church/0", "esd-x/moved/church/0", "esd-x/retained/things/0", "esd-x/retained/things/1", "original/no-attack/church/0", "original/retained/things/0", "original/retained/things/1"]);
   assert.equal(readFileSync(join(folder, "board", lines[1]!.preImage)), readFileSync(join(folder, "board", lines[0]!.preImage)));
   const page = readFileSync(join(folder, "board/report.html"), "utf8");
   assert.match(page, /Side effects[^]*How much it takes[^]*Commands that make this again[^]*How long it takes/);
-  for (const line of lines.slice(0, 2)) {
+  for (const line of [lines[0]!, lines[1]!, lines[3]!]) {
     const again = spawnSync("sh", ["-c", line.command.replace("npx lethe", `"${process.execPath}" "${resolve("dist/cli.js")}"`)], { cwd: folder, encoding: "utf8" });
     assert.is(again.status, 0, again.stderr);
     const run = JSON.parse(readFileSync(join(folder, "again/run.json"), "utf8")) as { result: { adversarialIds: number[]; score: number; label: string } };
