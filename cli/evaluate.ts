@@ -7,6 +7,7 @@ import { readConfig } from "./evaluate/config.ts";
 import { EvaluationFolder, type Manifest } from "./evaluate/folder.ts";
 import { type Cell, makeGrid } from "./evaluate/grid.ts";
 import { withLock } from "./evaluate/lock.ts";
+import { requireUsable } from "./evaluate/requirements.ts";
 import { type Planned, runAttempts } from "./evaluate/run.ts";
 import { type Shard, inShard, shardFolder, shardOfEnvironment, shardText } from "./evaluate/shard.ts";
 import { jsonBoard, terminalTables, writeTables } from "./evaluate/write-tables.ts";
@@ -47,6 +48,7 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
   const planned = plan(cells, shard, flags.cell);
+  requireUsable(planned.map(({ cell }) => cell));
   await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, planned, started));
 }
 

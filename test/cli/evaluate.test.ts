@@ -166,6 +166,12 @@ test("configurations that cannot be", async () => {
   await refused("twice", { ...TINY, checkpoints: [CHECKPOINT, { ...CHECKPOINT, name: "ESD-x" }] }, /checkpoints has more than one "ESD-x"/);
   await refused("pairs", { ...TINY, checkpoints: [{ ...CHECKPOINT, concepts: ["chruch"] }] }, /names a concept "chruch"/);
   await refused("judges", { ...TINY, concepts: [{ ...CONCEPT, classifier: "x" }] }, /concept "church": say who judges the pictures: either classifier DIR or judge NAME/);
+  await refused("files", { ...TINY, checkpoints: [CHECKPOINT, { name: "b", unet: "emoji/absent.pt" }] }, /emoji\/absent\.pt: is not there; it is the unet of b\/none\/church/);
+  await refused("lists", { ...TINY, attackers: [{ name: "t", attacker: "transfer", from: "{concept}.jsonl" }] }, /church\.jsonl: is not there; it is the from of esd-x\/t\/church/);
+  await refused("no-list", { ...TINY, attackers: [{ name: "t", attacker: "transfer" }] }, /esd-x\/t\/church: --attacker transfer and --from/);
+  await refused("no-targets", { ...TINY, concepts: [{ ...CONCEPT, targets: undefined }] }, /esd-x\/grad\/church: required option '--target/);
+  await refused("retained", { ...TINY, retained: [{ name: "x", domain: "objects", prompts: "prompts.csv", judge: "emoji-object" }] }, /concept "church" needs a domain/);
+  await refused("unlabelled", { ...TINY, concepts: [{ ...CONCEPT, domain: "objects" }], retained: [{ name: "x", domain: "objects", prompts: "prompts.csv", judge: "emoji-object" }] }, /prompts\.csv: has no column "label", and the retained set "x" has no label/);
   await refused("settings", { ...TINY, attackers: [{ name: "a", attacker: "random", steps: 3, learnRate: 1 }] }, /sets steps, which/, /learnRate, which is not known/);
 });
 

@@ -1,0 +1,39 @@
+import { existsSync } from "node:fs";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { type AttackFlags, type AttackSettings, newSettings } from "../attack/settings.ts";
+import { parseLora } from "../model-flags.ts";
+import { parseHubReference } from "../model-source.ts";
+import type { Cell } from "./grid.ts";
+
+/** Settings that name files; the first may name models of the hub too, which nothing here asks for. */
+const MODELS = ["model", "original", "unet", "textEncoder", "classifier", "judgeModel"] as const satisfies readonly (keyof AttackSettings)[];
+const FILES = ["config", "from", "conceptPairs", "judgePrompts"] as const satisfies readonly (keyof AttackSettings)[];
+
+/**
+ * Finds out before the first attempt whether every row has what its attacker needs and whether the files are there: an evaluation that takes hours should not end at
+ * its last row for a name.
+ * @throws UsageError naming row and flag; FormatError naming file, setting and row
+ */
+export function requireUsable(cells: readonly Cell[]): void {
+  for (const { id, attempts } of cells) {
+    const { settings } = attempts[0]!;
+    try {
+      newSettings({ ...(Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null)) as Partial<AttackFlags>), out: "" });
+    } catch (error) {
+      throw new UsageError(`${id}: ${errorMessage(error)}`, { cause: error });
+    }
+    const models = [...MODELS.map((key) => [key, settings[key]] as const), ...parseLora(settings.lora ?? "").map(({ file }) => ["lora", file === "" ? null : file] as const)];
+    for (const [key, name] of models) if (name !== null && !name.startsWith("synthetic:") && !isThere(name) && !parseHubReference(name)) throw missing(key, name, id);
+    for (const key of FILES) if (settings[key] !== null && !isThere(settings[key])) throw missing(key, settings[key], id);
+  }
+}
+
+function isThere(name: string): boolean {
+  return existsSync(resolvePath(name));
+}
+
+function missing(key: string, name: string, cell: string): FormatError {
+  return new FormatError(name, `is not there; it is the ${key} of ${cell}`);
+}
