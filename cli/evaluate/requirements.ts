@@ -25,13 +25,18 @@ export function requireUsable(cells: readonly Cell[]): void {
       throw new UsageError(`${id}: ${errorMessage(error)}`, { cause: error });
     }
     const models = [...MODELS.map((key) => [key, settings[key]] as const), ...parseLora(settings.lora ?? "").map(({ file }) => ["lora", file === "" ? null : file] as const)];
-    for (const [key, name] of models) if (name !== null && !name.startsWith("synthetic:") && !isThere(name) && !parseHubReference(name)) throw missing(key, name, id);
+    for (const [key, name] of models) if (name !== null && !isThere(name) && !isElsewhere(name)) throw missing(key, name, id);
     for (const key of FILES) if (settings[key] !== null && !isThere(settings[key])) throw missing(key, settings[key], id);
   }
 }
 
 function isThere(name: string): boolean {
   return existsSync(resolvePath(name));
+}
+
+/** Whether a model's name is none of a path here, as `resolveModel` sees it. */
+function isElsewhere(name: string): boolean {
+  return name.startsWith("synthetic:") || (resolvePath(name) === name && parseHubReference(name) !== undefined);
 }
 
 function missing(key: string, name: string, cell: string): FormatError {
