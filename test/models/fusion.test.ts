@@ -1,7 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Capabilities, type Value, f32 } from "../../kernels/kernel.ts";
+import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import type { Device } from "../../engine/runtime/device.ts";
+import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { dispatchesOf, makeSchedule } from "../../engine/runtime/schedule.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
@@ -38,6 +40,18 @@ test("products are joined as far as a device binds their weights and their outpu
   assert.equal(sizes(1), [2, 2]); // weights of 1600 bytes each
   assert.equal(sizes(20), [1, 1, 1, 1]); // outputs of 3200 bytes each
   assert.equal(sizes(1, false), [1, 1, 1, 1]);
+});
+
+test("the sums of a gated product are kept for a gradient only", () => {
+  const g = new Graph();
+  const [a, b, bias] = [g.input("a", f32([3, 8])), g.input("b", f32([8, 24])), g.input("bias", f32([24]))];
+  const y = matmulGeglu(g, a, b, bias);
+  const forward = makeSchedule(g, [y], LAVAPIPE);
+  assert.is(forward.intermediates.length, 0);
+  assert.is(forward.steps[0]!.plan.dispatches[0]!.bindings["sums"], undefined);
+  const both = makeSchedule(g, [y, gradients(g, y, [a], g.input("dy", y.type))[0]!], LAVAPIPE);
+  assert.equal(both.steps[0]!.plan.dispatches[0]!.bindings["sums"], { output: 1 });
+  assert.equal(both.intermediates.map((v) => v.type.shape), [[3, 24], [3, 24]]); // the sums and their cotangent
 });
 
 test.run();
