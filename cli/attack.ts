@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { DeviceLostError, UsageError } from "../engine/runtime/errors.ts";
 import { type AttackJson, attackJson, executeRun } from "./attack/execute.ts";
 import { RunFolder } from "./attack/folder.ts";
+import { withFirstCase } from "./attack/cases.ts";
 import { type Opening, prepareRun } from "./attack/prepare.ts";
 import { type AttackFlags, addAttackOptions, newSettings, resumedSettings } from "./attack/settings.ts";
 import { type Context, action } from "./context.ts";
@@ -24,7 +25,7 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
   }
   const saved = earlier && earlier.status !== "finished" ? await folder.saved() : undefined;
   if (saved && !flags.resume) throw new UsageError(`${flags.out} holds an unfinished attack (${saved.state.iteration} iterations done): add --resume to go on with it, or give another folder`);
-  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(flags);
+  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(await withFirstCase(flags));
   const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
   context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);
   try {

@@ -30,7 +30,7 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
   });
   const { width, height } = planned[0]!.settings;
   const guided = planned.some(({ settings }) => settings.guidance > 1);
-  context.say(describeEstimate(estimateRun(model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attack: false })));
+  context.say(describeEstimate(estimateRun(model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attackRows: 0 })));
   await makeFolder(join(flags.out, "imgs"));
   const started = performance.now();
   const adapter = model.device.description;

@@ -76,7 +76,7 @@ async function drawOne(flags: GenerateFlags & { readonly prompt: string }, conte
   const model = await openModel(context, flags);
   const settings = generateSettings(model, flags);
   const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
-  context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attack: false })));
+  context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));
   const started = performance.now();
   const images = await context.withProgress("drawing", async (progress) =>
     generate(model, { ...flags, learned, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),

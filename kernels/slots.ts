@@ -1,5 +1,5 @@
 import scatterIdsWgsl from "../shaders/scatter-ids.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need } from "./kernel.ts";
 import { perElement } from "./per-element.ts";
 
 export { gatherRows } from "./gather-rows.ts";
@@ -11,11 +11,11 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
     const ids = need("scatter-ids", inputs, 0, "ids", undefined, ["u32"]);
     const chosen = need("scatter-ids", inputs, 1, "chosen", 1, ["u32"]);
     const positions = need("scatter-ids", inputs, 2, "positions", 1, ["u32"]);
-    if (!sameShape(chosen.shape, positions.shape)) throw new ShapeError("scatter-ids", `chosen ${formatType(chosen)} and positions ${formatType(positions)} must have one length`);
+    if (positions.shape[0]! % chosen.shape[0]! !== 0) throw new ShapeError("scatter-ids", `the length of positions ${formatType(positions)} must be that of chosen ${formatType(chosen)} or a multiple of it`);
     return [ids];
   },
   plan({ inputs }) {
-    const params = { length: elementCount(inputs[0]!.shape), count: inputs[1]!.shape[0]! };
+    const params = { length: elementCount(inputs[0]!.shape), count: inputs[2]!.shape[0]!, chosenCount: inputs[1]!.shape[0]! };
     const bindings = { ids: { input: 0 }, chosen: { input: 1 }, positions: { input: 2 }, y: { output: 0 } };
     return { dispatches: [perElement({ name: "scatter-ids", text: scatterIdsWgsl }, params.length, {}, bindings, params)] };
   },
@@ -23,9 +23,9 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
 };
 
 /**
- * `ids` with `chosen[j]` at flat position `positions[j]`. ids u32 [..], chosen and positions u32 [k] -> u32 like ids.
+ * `ids` with `chosen[j]` at flat position `positions[j]`. ids u32 [..], chosen u32 [k], positions u32 [k] or [n * k], over which chosen is repeated -> u32 like ids.
  * Of equal positions the last wins; a position outside is ignored.
- * @throws ShapeError if chosen and positions differ in length, or a dtype is not u32.
+ * @throws ShapeError if the length of positions is no multiple of chosen's, or a dtype is not u32.
  */
 export function scatterIds(g: Recorder, ids: Value, chosen: Value, positions: Value): Value {
   return g.apply(scatterIdsKernel, [ids, chosen, positions], {})[0]!;

@@ -1,6 +1,6 @@
-// y = ids with y[positions[j]] = chosen[j]; of equal positions the last wins, positions at or above `length` are ignored.
-// ids, y: [length] u32; chosen, positions: [count] u32. Defines: none.
-struct Params { length: u32, count: u32 }
+// y = ids with y[positions[j]] = chosen[j % chosenCount]; of equal positions the last wins, positions at or above `length` are ignored.
+// ids, y: [length] u32; chosen: [chosenCount], positions: [count] u32. Defines: none.
+struct Params { length: u32, count: u32, chosenCount: u32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (index >= params.length) { return; }
   var id = ids[index];
   for (var j = 0u; j < params.count; j++) {
-    if (positions[j] == index) { id = chosen[j]; }
+    if (positions[j] == index) { id = chosen[j % params.chosenCount]; }
   }
   y[index] = id;
 }

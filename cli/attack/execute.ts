@@ -1,5 +1,6 @@
+import { previousOf } from "../../engine/attack/previous.ts";
 import { attack } from "../../engine/attack/run.ts";
-import { type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, usesGradient } from "../../engine/attack/types.ts";
+import { type AttackCase, type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, type Evaluation, usesGradient } from "../../engine/attack/types.ts";
 import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
@@ -27,6 +28,8 @@ export interface PreparedRun {
   readonly target: Target | undefined;
   /** p4d, ring-a-bell, and judges that compare with it: the model before unlearning. */
   readonly original?: StableDiffusion | undefined;
+  /** Universal: the prompts and their pictures. */
+  readonly cases?: readonly AttackCase[] | undefined;
   /** ring-a-bell. */
   readonly conceptPairs?: readonly ConceptPair[] | undefined;
   /** transfer: what is tried. */
@@ -58,6 +61,9 @@ export interface AttackJson {
   readonly adapter: string;
   readonly peakBytes: number;
   readonly out: string;
+  /** With --universal, and with --gate or --screening-steps: see AttackResult. */
+  readonly universal?: AttackResult["universal"];
+  readonly tried?: AttackResult["tried"];
 }
 
 /**
@@ -91,21 +97,24 @@ export async function executeRun(context: Context, run: PreparedRun): Promise<{ 
 
 /** The JSON of a finished run. */
 export function attackJson({ result, device, peakBytes }: RunRecord, out: string): AttackJson {
-  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds } = result!;
-  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out };
+  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, universal, tried } = result!;
+  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(universal && { universal }), ...(tried && { tried }) };
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs, drawn }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs" | "drawn">): AttackOptions {
-  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate } = s;
+export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs, cases, drawn }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs" | "cases" | "drawn">): AttackOptions {
+  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder } = s;
   return {
-    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate,
+    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder,
     judge: judge.judge,
     ...(target && { target: target.array }),
     ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),
     ...(candidates && { candidates }),
     ...(conceptPairs && { conceptPairs }),
     ...(drawn && { drawn }),
+    ...(cases && { cases }),
+    ...(s.gate !== null && { gate: { margin: s.gateMargin, samples: s.gateSamples } }),
+    ...(s.screeningSteps !== null && { screeningSteps: s.screeningSteps }),
     ...(s.maxTimesteps !== null && { maxTimesteps: s.maxTimesteps }),
     ...(s.attackSeed !== null && { attackSeed: s.attackSeed }),
   };
@@ -126,7 +135,7 @@ class RunWriter {
     const writer = new RunWriter(run);
     if (saved) {
       writer.evaluations.push(...(await folder.reopen(saved.state.evaluations)));
-      for (const e of writer.evaluations) if (!writer.pictures.has(e.image)) writer.pictures.set(e.image, await folder.picture(e.image));
+      for (const e of writer.evaluations) if (e.image !== null && !writer.pictures.has(e.image)) writer.pictures.set(e.image, await folder.picture(e.image));
       writer.losses.push(...saved.curve.losses);
       writer.timesteps.push(...saved.curve.timesteps);
       context.say(`going on after ${saved.state.iteration} iterations`);
@@ -154,21 +163,27 @@ class RunWriter {
       this.pictures.set(image, event.image);
       await folder.add(logged, event.image, this.texts(logged, event.image));
       if (event.learned) await folder.writeLearned(event.learned, this.run.model.parts.textEncoder.config.hiddenSize);
+    } else if (event.type === "skipped") {
+      const logged = { ...event.evaluation, image: null };
+      this.evaluations.push(logged);
+      await folder.add(logged);
     } else if (event.type === "state") {
       await folder.writeState({ state: event.state, curve: { losses: this.losses, timesteps: this.timesteps }, seconds: this.seconds });
     }
   }
 
-  private imageName({ timestep, unchanged }: LoggedEvaluation | Omit<LoggedEvaluation, "image">): string {
-    const last = this.evaluations.at(-1);
-    if (unchanged && last) return last.image;
+  private imageName(evaluation: Evaluation): string {
+    const { timestep, unchanged, screening } = evaluation;
+    const last = unchanged && previousOf(this.evaluations, evaluation)?.image;
+    if (last) return last;
     const number = String(this.evaluations.length).padStart(3, "0");
     const step = usesGradient(this.run.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
-    return `images/${number}-${timestep < 0 ? "original" : step}.png`;
+    return `images/${number}-${timestep < 0 ? "original" : step}${screening ? "-screening" : ""}.png`;
   }
 
-  private texts({ prompt, seed }: LoggedEvaluation, { width, height }: RgbImage): Readonly<Record<string, string>> {
-    const { model, steps, scheduler, guidance } = this.run.record.settings;
+  private texts({ prompt, seed, screening, case: number = 0 }: LoggedEvaluation, { width, height }: RgbImage): Readonly<Record<string, string>> {
+    const { model, scheduler, ...all } = this.run.record.settings;
+    const [steps, guidance] = [screening?.steps ?? all.steps, this.run.cases?.[number]?.guidance ?? all.guidance];
     const settings: GenerateSettings = { prompt, negativePrompt: "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
     return pngTexts(settings, seed, { model, ...givenModelFlags(this.run.record.settings), weights: this.run.record.device.weights, adapter: this.run.record.device.adapter, version: VERSION });
   }

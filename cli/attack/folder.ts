@@ -14,8 +14,8 @@ import { type SavedState, readState, writeState } from "./state-file.ts";
 
 /** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
 export interface LoggedEvaluation extends Evaluation {
-  /** Path below the run's folder, with "/". */
-  readonly image: string;
+  /** Path below the run's folder, with "/"; null if nothing was drawn. */
+  readonly image: string | null;
 }
 
 /** The files of one run. Every one but the log appears whole or not at all; the log is on the disk line by line. */
@@ -74,12 +74,12 @@ export class RunFolder {
     const kept = records.slice(0, evaluations.length) as Partial<LoggedEvaluation>[];
     if (records.length > kept.length) await writeFileAtomic(this.logFile, kept.map(formatJsonLine).join(""));
     this.log = openLineWriter(this.logFile, { append: true });
-    return evaluations.map((e, i) => ({ ...e, image: String(kept[i]!.image) }));
+    return evaluations.map((e, i) => ({ ...e, image: kept[i]!.image ?? null }));
   }
 
-  /** Writes an evaluation's picture and then its line. @param texts of the PNG @throws FormatError */
-  async add(evaluation: LoggedEvaluation, picture: RgbImage, texts: Readonly<Record<string, string>>): Promise<void> {
-    if (!evaluation.unchanged) await writeFileAtomic(join(this.path, evaluation.image), encodePng(picture, texts));
+  /** Writes an evaluation's picture, if a new one was drawn, and then its line. @param texts of the PNG @throws FormatError */
+  async add(evaluation: LoggedEvaluation, picture?: RgbImage, texts: Readonly<Record<string, string>> = {}): Promise<void> {
+    if (picture && evaluation.image !== null && !evaluation.unchanged) await writeFileAtomic(join(this.path, evaluation.image), encodePng(picture, texts));
     this.log?.write(formatJsonLine(logLine(evaluation)));
   }
 

@@ -1,6 +1,10 @@
 import type { LoggedEvaluation } from "./folder.ts";
 
-/** A line of attack.jsonl. */
-export function logLine({ timestep, iteration, ids, prompt, loss, seed, judgement, image, milliseconds }: LoggedEvaluation): object {
-  return { timestep, iteration, ids, prompt, loss, seed, scores: judgement.scores, success: judgement.success, image, ms: Math.round(milliseconds) };
+/** A line of attack.jsonl: what every line has, and then what only some runs' lines have (docs/attacks.md). */
+export function logLine({ timestep, iteration, ids, prompt, loss, seed, judgement, image, milliseconds, case: number, restart, gate, screening }: LoggedEvaluation): object {
+  return { timestep, iteration, ids, prompt, loss, seed, scores: judgement.scores, success: judgement.success, image, ms: Math.round(milliseconds), ...withoutUndefined({ case: number, restart, gate, screening }) };
+}
+
+function withoutUndefined(fields: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

@@ -1,6 +1,5 @@
-import { slotLayout } from "../../engine/attack/layout.ts";
 import { resolveOptions } from "../../engine/attack/options.ts";
-import { insertsTokens, usesGradient } from "../../engine/attack/types.ts";
+import { usesGradient } from "../../engine/attack/types.ts";
 import { checkWeights } from "../../engine/models/check.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
 import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
@@ -14,6 +13,7 @@ import type { ReportExtras } from "../report/report.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
+import { openCases } from "./cases.ts";
 import { readConceptPairs } from "./concept-pairs.ts";
 import { RunFolder } from "./folder.ts";
 import { type JudgeOfRun, judgesByOriginal, openJudge } from "./judge.ts";
@@ -52,12 +52,14 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const pairs = settings.conceptPairs === null ? undefined : await readConceptPairs(settings.conceptPairs);
   const candidates = found?.candidates;
   const conceptPairs = pairs?.pairs;
-  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs }));
+  const table = settings.prompts === null ? undefined : await openCases(settings, model);
+  const cases = table?.cases;
+  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases }));
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attack: usesGradient(settings.attacker) })));
+  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0 })));
   await checkJudge(context, judge, settings, target);
   const wanted = suitedTo(context);
   const files = await opening.files([
@@ -66,12 +68,13 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
     ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context, wanted)).folder, ...wanted }]),
     ...judge.files.map((path) => ({ role: "judge", path })),
     ...(found ? [{ role: "prompts", path: found.file }] : []),
+    ...(table?.files ?? []),
     ...(pairs ? [{ role: "concept pairs", path: pairs.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
-  return { model, judge, target, original, candidates, conceptPairs, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+  return { model, judge, target, original, candidates, conceptPairs, cases, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
 }
 
 /**
@@ -97,11 +100,9 @@ async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
-  const resolved = resolveOptions(model, options);
-  const { attacker, insert, tokens, promptIds, scheduler, steps } = resolved;
-  if (insertsTokens(attacker)) slotLayout(insert, tokens, promptIds.length, model.tokenizer.maxLength);
+  const { scheduler, steps, screeningSteps = steps } = resolveOptions(model, options);
   const json = model.parts.scheduler;
-  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
+  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps));
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {

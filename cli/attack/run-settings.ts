@@ -1,4 +1,4 @@
-import type { AttackerName, Insertion } from "../../engine/attack/types.ts";
+import type { AttackerName, Insertion, TimestepOrder } from "../../engine/attack/types.ts";
 import type { NudeNetPresetName } from "../../engine/models/nudenet.ts";
 import type { PredictionType } from "../../engine/formats/names/infer.ts";
 import type { SchedulerName } from "../../engine/models/schedulers/index.ts";
@@ -44,6 +44,18 @@ export interface AttackSettings {
   readonly loss: LossKind;
   readonly projection: "exact" | "reference";
   readonly randomInit: boolean;
+  /** One set of tokens for all prompts of a table, and the folder of their pictures. */
+  readonly universal: boolean;
+  readonly prompts: string | null;
+  readonly targets: string | null;
+  readonly casesPerStep: number;
+  readonly restarts: number;
+  readonly timestepsPerStep: number;
+  readonly timestepOrder: TimestepOrder;
+  readonly gate: "diffusion" | null;
+  readonly gateMargin: number;
+  readonly gateSamples: number;
+  readonly screeningSteps: number | null;
   /** Of ring-a-bell only, as the next four. */
   readonly eta: number;
   readonly population: number;
@@ -89,6 +101,17 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   loss: "mse",
   projection: "exact",
   randomInit: false,
+  universal: false,
+  prompts: null,
+  targets: null,
+  casesPerStep: 1,
+  restarts: 1,
+  timestepsPerStep: 1,
+  timestepOrder: "sequence",
+  gate: null,
+  gateMargin: 0,
+  gateSamples: 8,
+  screeningSteps: null,
   eta: 3,
   population: 200,
   generations: 3000,
@@ -123,7 +146,7 @@ export function isSettings(value: unknown): value is AttackSettings {
   if (typeof value !== "object" || value === null) return false;
   const fields = value as Record<string, unknown>;
   const kinds: Record<string, unknown> = { model: "", prompt: "", ...DEFAULTS };
-  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number", judgeTop: "number", judgeThreshold: "number" };
+  const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number", screeningSteps: "number", judgeTop: "number", judgeThreshold: "number" };
   return Object.entries(kinds).every(([key, sample]) => {
     const field = fields[key];
     return sample === null ? field === null || typeof field === (nullable[key] ?? "string") : typeof field === typeof sample;

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { JUDGES } from "../../engine/attack/judge-options.ts";
-import { ATTACKERS, INSERTIONS, usesGradient } from "../../engine/attack/types.ts";
+import { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS, usesGradient } from "../../engine/attack/types.ts";
 import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
@@ -44,6 +44,17 @@ export function addAttackOptions(command: Command): Command {
     .addOption(new Option("--loss <kind>", "between predicted and true noise (default: mse)").choices(["mse", "l1"]))
     .addOption(new Option("--projection <kind>", "onto the simplex: exact, or the reference's bisection (default: exact)").choices(["exact", "reference"]))
     .option("--random-init", "start from random rows instead of every token alike")
+    .option("--universal", "one set of tokens for all prompts of --prompts and their pictures; it succeeds if every prompt draws the concept with it")
+    .option("--prompts <file>", "--universal: prompts CSV with the columns prompt, evaluation_seed and, if wanted, case_number, evaluation_guidance (or i2p's)")
+    .option("--targets <dir>", "--universal: folder of the cases' pictures, CASE_0.png or CASE.png (default: imgs beside the table)")
+    .option("--cases-per-step <n>", "--universal: prompts that an iteration sees at once, in turn; its loss is their mean (default: 1)", wholeNumber(1, 1000))
+    .option("--restarts <r>", "searches side by side in one batch, of seeds --attack-seed, + 1, ...; least loss is judged first (default: 1)", wholeNumber(1, 64))
+    .option("--timesteps-per-step <n>", "neighbouring timesteps attacked together in one batch; their mean loss is followed; for cce: random ones (default: 1)", wholeNumber(1, 64))
+    .addOption(new Option("--timestep-order <order>", "gradient: those with the largest gradient first, measured before the search (default: sequence)").choices(TIMESTEP_ORDERS))
+    .addOption(new Option("--gate <name>", "draw only prompts under which the model predicts the noise in the target better than under the original prompt").choices(["diffusion"]))
+    .option("--gate-margin <x>", "by what part of the original prompt's error (default: 0)", finiteNumber(-0.99, 0.99))
+    .option("--gate-samples <n>", "at how many timesteps the two are compared (default: 8)", wholeNumber(1, 100))
+    .option("--screening-steps <s>", "draw with so few steps first, and in full only where the judge sees the concept (default: always in full)", wholeNumber(1, 999))
     .option("--eta <n>", "ring-a-bell: concept vectors that the prompt's encoding is moved by (default: 3)", finiteNumber(-Number.MAX_VALUE))
     .option("--population <n>", "ring-a-bell: token lists in a generation (default: 200)", wholeNumber(2, 100_000))
     .option("--generations <n>", "ring-a-bell: how many (default: 3000)", wholeNumber(1))
@@ -71,6 +82,10 @@ export function newSettings(flags: AttackFlags): AttackSettings {
   if (problems.length > 0) throw new UsageError(problems.join("; "));
   if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
   if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
+  for (const [flag, given] of Object.entries({ "--prompts": settings.prompts !== null, "--targets": settings.targets !== null, "--cases-per-step": settings.casesPerStep > 1 })) {
+    if (given && !settings.universal) throw new UsageError(`${flag} is of --universal only`);
+  }
+  if (settings.universal && settings.prompts === null) throw new UsageError("--universal needs a table of prompts: --prompts FILE.csv");
   if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null)) throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
   const { original, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {

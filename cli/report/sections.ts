@@ -26,11 +26,11 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
     figure(image, "Before unlearning", `The original model's picture for the prompt, judged ${judgement.label}`, [visible(settings.prompt), `model ${escape(name)}, seed ${settings.seed}`, judged({ judgement })]);
   }
   const first = evaluations[0];
-  if (first) figure(pictures.get(first.image)!, "Unlearned, original prompt", `The attacked model's picture for the original prompt, judged ${first.judgement.label}`, [visible(first.prompt), `seed ${first.seed}`, judged(first)]);
-  const shown = bestOf(evaluations.slice(1));
+  if (first) figure(pictures.get(first.image!)!, "Unlearned, original prompt", `The attacked model's picture for the original prompt, judged ${first.judgement.label}`, [visible(first.prompt), `seed ${first.seed}`, judged(first)]);
+  const shown = bestOf(evaluations.slice(1).filter((e) => e.image !== null));
   if (shown) {
     const title = shown.judgement.success ? "Unlearned, adversarial prompt" : "Unlearned, nearest attempt";
-    figure(pictures.get(shown.image)!, title, `The attacked model's picture for the adversarial prompt, judged ${shown.judgement.label}`, [visible(shown.prompt), `seed ${shown.seed}`, judged(shown)], shown.judgement.success ? "hit" : "");
+    figure(pictures.get(shown.image!)!, title, `The attacked model's picture for the adversarial prompt, judged ${shown.judgement.label}`, [visible(shown.prompt), `seed ${shown.seed}`, judged(shown)], shown.judgement.success ? "hit" : "");
   }
   if (target) figure(target, "Target", `The picture of ${concept} that the search aims at`, ["the picture the search aims at", ...(record.targetFitted ? [escape(`fitted ${record.targetFitted}`)] : [])]);
   const note = blurred ? `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>` : "";
@@ -53,19 +53,34 @@ export function attemptsSection({ extras }: ReportData): string {
 /** Every evaluated prompt: how the tokens changed over time. */
 export function evaluationsSection({ evaluations, pictures, extras, record }: ReportData): string {
   const seen = new Set<string>();
+  const thumbnailOf = ({ image, iteration, judgement }: LoggedEvaluation): string => {
+    if (image === null) return '<span class="same">not drawn</span>';
+    if (seen.has(image)) return '<span class="same">same picture</span>';
+    seen.add(image);
+    return picture(thumbnail(pictures.get(image)!, THUMBNAIL), { alt: `iteration ${iteration}, judged ${judgement.label}`, blurred: !extras.showImages, className: "small" });
+  };
   const rows = evaluations.map((e) => {
-    const small = seen.has(e.image) ? '<span class="same">same picture</span>' : picture(thumbnail(pictures.get(e.image)!, THUMBNAIL), { alt: `iteration ${e.iteration}, judged ${e.judgement.label}`, blurred: !extras.showImages, className: "small" });
-    seen.add(e.image);
+    const small = thumbnailOf(e);
     const where = e.timestep < 0 ? "original" : String(e.timestep);
     const others = Object.entries(e.judgement.scores).map(([label, score]) => `${escape(label)} ${decimal(score, 3)}`).join("<br>");
     const verdict = `<span class="${e.judgement.success ? "hit" : "miss"}">${escape(e.judgement.label)}</span>`;
     const loss = e.loss === null ? "" : decimal(e.loss);
-    return [small, `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>`, verdict, decimal(e.judgement.score), escape(where), String(e.iteration), loss, `<span class="scores">${others}</span>`];
+    return [small, `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>${checksOf(e)}`, verdict, decimal(e.judgement.score), escape(where), String(e.iteration), loss, `<span class="scores">${others}</span>`];
   });
   const cce = record.settings.attacker === "cce";
   const when = cce ? "round" : usesGradient(record.settings.attacker) ? "timestep" : "try";
   const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "the judge's scores"];
   return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ${cce ? "The word &lt;cce&gt; stands for the embedding learned so far." : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."} A success, by the judge's rule: ${visible(record.rule)}.</p>${table("Tokens over time", header, rows)}</section>`;
+}
+
+/** What kept a prompt from being drawn in full, or let it be. */
+function checksOf({ gate, screening, restart }: LoggedEvaluation): string {
+  const notes = [
+    ...(restart === undefined ? [] : [`search ${restart + 1}`]),
+    ...(gate ? [`gate: error ${decimal(gate.error)}, original prompt ${decimal(gate.baseline)}, ${gate.passed ? "passed" : "stopped"}`] : []),
+    ...(screening ? [`screening with ${screening.steps} steps: ${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`] : []),
+  ];
+  return notes.map((note) => `<span class="ids">${escape(note)}</span>`).join("");
 }
 
 function code(text: string): string {

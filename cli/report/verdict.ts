@@ -24,6 +24,16 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
     if (status === "interrupted") return { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [`${done} ${goOn}`] };
     return { kind: "unfinished", short: `${label}: failed`, headline: "The run failed before there was a result", paragraphs: [escape(error ?? ""), `${done} ${goOn}`] };
   }
+  if (result.universal) {
+    const { successes, preSuccesses, cases } = result.universal;
+    const all = successes === cases;
+    return {
+      kind: all ? "found" : "not-found",
+      short: `${label}: ${successes} of ${cases} prompts`,
+      headline: `${successes} of ${cases} prompts drew ${concept} with the same tokens`,
+      paragraphs: [`Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens found are those of ${visible(result.adversarialPrompt)}; all prompts that were judged are listed below.`],
+    };
+  }
   if (result.preSuccess) {
     return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };
   }

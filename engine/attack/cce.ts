@@ -1,7 +1,8 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import { type LearnedEmbedding, learnedPrompt } from "../models/learned-embedding.ts";
 import { Generator } from "../runtime/random.ts";
-import { type Pace, freshSearch, resumedSearch, runIterations } from "./gradient-search.ts";
+import { freshSearch, resumedSearch } from "./gradient-search.ts";
+import { type Pace, runIterations } from "./iterations.ts";
 import { tokenRows } from "./nearest.ts";
 import { Objective } from "./objective.ts";
 import type { Session } from "./session.ts";
@@ -13,12 +14,13 @@ const LEARNED_PROMPT = `a picture of ${LEARNED_WORD}`;
 /**
  * Circumventing concept erasure (arXiv 2308.01508): textual inversion of the target picture on the unlearned model. One embedding is learned, at a random
  * timestep each iteration, begun as the prompt's last token's; after every round of iterations the picture of "a picture of <cce>" is judged. It shows whether the
- * weights still know the concept; nobody could type it. Batch 1 and Adam without weight decay, where the published code has a batch of 4 and AdamW with 1e-2.
+ * weights still know the concept; nobody could type it. Adam without weight decay and batch 1 (`timestepsPerStep`), where the published code has AdamW with 1e-2 and a batch of 4.
  * @throws LetheError for a loss that is not a number; AbortError
  */
 export async function cce(session: Session): Promise<void> {
   const { model, options } = session;
-  const { iterations, learningRate, promptIds, loss, seed } = options;
+  const { iterations, learningRate, loss, timestepsPerStep: views } = options;
+  const { promptIds, seed, target } = options.cases[0]!;
   const [height, width] = options.latentSize;
   const { hiddenSize } = model.parts.textEncoder.config;
   const random = session.random(() => new Generator(options.attackSeed ?? 0));
@@ -26,24 +28,24 @@ export async function cce(session: Session): Promise<void> {
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 
   const { ids, positions } = learnedPrompt(model, LEARNED_PROMPT, [word()]);
-  const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: "continuous" });
-  objective.start({ ids, slots: positions, latents: await model.encodeImage(options.target!), ...search });
-  await session.saveState(random, search);
-  const noiseShape = [1, model.parts.unet.config.inChannels, height, width];
+  const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: "continuous", ...(views > 1 && { views }) });
+  objective.start({ ids, slots: positions, latents: await model.encodeImage(target!), ...search });
+  await session.saveState([random], search);
+  const noiseShape = [views, model.parts.unet.config.inChannels, height, width];
   const queue = (): void => {
     session.iteration++;
-    const timestep = random.randint(model.alphasCumprod.length, 1)[0]!;
-    objective.step({ timestep, noise: random.randn(noiseShape), hyperparameters: adamHyperparameters({ lr: learningRate }, session.iteration) });
+    const timesteps = random.randint(model.alphasCumprod.length, views);
+    objective.step({ timestep: [...timesteps], noise: random.randn(noiseShape), hyperparameters: adamHyperparameters({ lr: learningRate }, session.iteration) });
   };
 
   const pace: Pace = { batch: 1 };
   for (const round of options.schedule.keys()) {
     if (round < session.finished) continue;
-    const mean = await runIterations(session, objective, pace, round, iterations, queue);
+    const [mean] = await runIterations(session, objective, pace, round, iterations, queue);
     search = await objective.readState();
     session.finished++;
-    await session.evaluate({ prompt: LEARNED_PROMPT, timestep: round, seed, loss: mean, learned: word() });
-    await session.saveState(random, search);
+    await session.evaluate({ prompt: LEARNED_PROMPT, timestep: round, seed, loss: mean!, learned: word() });
+    await session.saveState([random], search);
     if (session.succeeded) return;
   }
 }

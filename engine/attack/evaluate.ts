@@ -28,7 +28,7 @@ export class Painter {
    * @param learned a word of the prompt that has an embedding of its own
    * @throws AbortError when `options.signal` fires
    */
-  async draw(prompt: string, seed: number, onStep: (step: number, steps: number) => void | Promise<void>, learned?: LearnedEmbedding): Promise<RgbImage> {
+  async draw(prompt: string, { seed, guidance }: { readonly seed: number; readonly guidance: number }, onStep: (step: number, steps: number) => void | Promise<void>, learned?: LearnedEmbedding): Promise<RgbImage> {
     const { model, plan, options } = this;
     const { tokenizer, device } = model;
     const [height, width] = options.latentSize;
@@ -37,7 +37,7 @@ export class Painter {
     const random = new Generator(seed);
     const shape = [1, model.parts.unet.config.inChannels, height, width];
     const randn = (): Float32Array<ArrayBuffer> => random.randn(shape) as Float32Array<ArrayBuffer>;
-    const sampler = Sampler.for(model, { batch: 1, height, width, length: tokenizer.maxLength, guidance: options.guidance });
+    const sampler = Sampler.for(model, { batch: 1, height, width, length: tokenizer.maxLength, guidance });
     const queued: { step: number; done: Promise<void> }[] = [];
     const waitForOne = async (): Promise<void> => {
       const { step, done } = queued.shift()!;

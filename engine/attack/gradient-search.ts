@@ -1,109 +1,114 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import type { NDArray } from "../models/array.ts";
-import { LetheError, UsageError } from "../runtime/errors.ts";
+import { UsageError } from "../runtime/errors.ts";
 import { Generator } from "../runtime/random.ts";
-import { framedIds, insertTokens, slotLayout } from "./layout.ts";
-import { KEPT_LOSSES, Objective, type RowKind, type SearchState, rowWidth } from "./objective.ts";
+import { caseLayouts, judgeTokens } from "./cases.ts";
+import { type Pace, runIterations } from "./iterations.ts";
+import { framedIds } from "./layout.ts";
+import { Objective, type ObjectiveView, type RowKind, type SearchState, rowWidth } from "./objective.ts";
 import type { Session } from "./session.ts";
-
-/** Losses are asked for about this often; up to two such batches are queued at once, so the device never waits for the host. */
-const BATCH_MILLISECONDS = 400;
+import { searchSchedule } from "./timestep-order.ts";
 
 /** What tells one attacker with a gradient from another. */
 export interface GradientAttacker {
   readonly rows: RowKind;
-  /** The rows to start from, f32 [tokens, width]. */
+  /** The rows that one search starts from, f32 [tokens, width]. */
   readonly initialRows: (session: Session, random: Generator) => Promise<Float32Array<ArrayBuffer>>;
-  /** What decides the tokens of one iteration, drawn before its noise. Absent if the rows alone decide. */
+  /** What decides the tokens of one iteration of one search, drawn before its noise. Absent if the rows alone decide. */
   readonly draws?: (session: Session, random: Generator) => Float32Array<ArrayBuffer>;
-  /** The prediction is compared with what this puts into the objective's target before each iteration; absent: with the noise. */
-  readonly target?: (session: Session, objective: Objective, latents: NDArray) => Promise<(timestep: number, noise: Float32Array) => void>;
+  /**
+   * The prediction is compared with what this puts into the objective's target before each iteration; absent: with the noise.
+   * @param pictures latents of each case
+   * @returns given each view's timestep, the noise, and which case each view shows
+   */
+  readonly target?: (session: Session, objective: Objective, pictures: readonly NDArray[], views: number) => Promise<(timesteps: readonly number[], noise: Float32Array, shown: readonly number[]) => void>;
 }
 
 /**
  * At each timestep in turn some iterations of the objective, then the tokens that the rows stand for are decoded to a prompt, which is drawn and judged.
  * Rows and moments go on from one timestep to the next. Source: Diffusion-MU-Attack, text_grad_.py and hard_prompt_.py with `sequential`.
+ * Beyond it, all in one batch: several searches (`restarts`), several timesteps (`timestepsPerStep`) and several prompts with their pictures (`cases`).
  * @throws UsageError if the tokens do not fit; LetheError for a loss that is not a number; AbortError
  */
 export async function gradientSearch(session: Session, attacker: GradientAttacker): Promise<void> {
   const { model, options } = session;
   const { tokenizer, parts } = model;
-  const { tokens, promptIds, schedule, iterations, seed } = options;
+  const { tokens, iterations, cases, restarts, timestepsPerStep, casesPerStep } = options;
   const [height, width] = options.latentSize;
+  const randoms = session.randoms(restarts);
   const rowSize = rowWidth(parts.textEncoder.config, attacker.rows);
-  const layout = slotLayout(options.insert, tokens, promptIds.length, tokenizer.maxLength);
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
-  let search = options.resume ? resumedSearch(options.resume, tokens, rowSize) : freshSearch(await attacker.initialRows(session, random));
+  let search = options.resume ? resumedSearch(options.resume, restarts * tokens, rowSize) : freshSearch(await firstRows(session, attacker, randoms));
 
   const target = attacker.target ? "given" : "noise";
-  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss: options.loss, projection: options.projection, rows: attacker.rows, target });
-  const noiseShape = [1, parts.unet.config.inChannels, height, width];
-  const latents = await model.encodeImage(options.target!);
-  objective.start({ ids: framedIds(layout, promptIds, layout.slots.map(() => tokenizer.eosId), tokenizer), slots: layout.slots, latents, ...search });
-  const setTarget = await attacker.target?.(session, objective, latents);
-  await session.saveState(random, search);
+  const views = timestepsPerStep * casesPerStep;
+  const batch = { ...(restarts > 1 && { restarts }), ...(views > 1 && { views }) };
+  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss: options.loss, projection: options.projection, rows: attacker.rows, target, ...batch });
+  const pictures: NDArray[] = [];
+  for (const one of cases) pictures.push(await model.encodeImage(one.target!));
+  const shownCases = caseLayouts(session).map((layout, i): ObjectiveView => {
+    const ids = framedIds(layout, cases[i]!.promptIds, layout.slots.map(() => tokenizer.eosId), tokenizer);
+    return { ids, slots: layout.slots, latents: pictures[i]! };
+  });
+  objective.start({ ...shownCases[0]!, ...search });
+  const setTarget = await attacker.target?.(session, objective, pictures, views);
+  const schedule = await searchSchedule(session, shownCases[0]!);
+  const kept = options.timestepOrder === "sequence" ? undefined : { schedule };
+  await session.saveState(randoms, search, kept);
 
-  const queue = (timestep: number): void => {
+  let shown = "";
+  /** Which case each view has in the iteration to come: they take turns; timesteps of one case lie together. */
+  const turn = (): number[] => Array.from({ length: views }, (_, n) => (session.iteration * casesPerStep + Math.floor(n / timestepsPerStep)) % cases.length);
+  const queue = (stage: readonly number[]): void => {
+    const casesNow = turn();
+    if (cases.length > 1 && casesNow.join() !== shown) objective.show(casesNow.map((i) => shownCases[i]!));
+    shown = casesNow.join();
     session.iteration++;
-    const draws = attacker.draws?.(session, random);
-    const noise = random.randn(noiseShape);
+    const timesteps = Array.from({ length: views }, (_, n) => stage[n % timestepsPerStep]!);
+    const { draws, noise } = drawAll(session, attacker, randoms, views);
     const hyperparameters = adamHyperparameters({ lr: options.learningRate, weightDecay: options.weightDecay }, session.iteration);
-    setTarget?.(timestep, noise);
-    objective.step({ timestep, noise, hyperparameters, ...(draws && { draws }) });
+    setTarget?.(timesteps, noise, casesNow);
+    objective.step({ timestep: timesteps, noise, hyperparameters, ...(draws && { draws }) });
   };
 
   const pace: Pace = { batch: 1 };
-  for (const timestep of schedule.slice(session.finished)) {
-    const loss = await runIterations(session, objective, pace, timestep, iterations, () => queue(timestep));
+  for (let done = session.finished * timestepsPerStep; done < schedule.length; done += timestepsPerStep) {
+    const stage = schedule.slice(done, done + timestepsPerStep);
+    const losses = await runIterations(session, objective, pace, stage[0]!, iterations, () => queue(stage));
     search = await objective.readState();
-    const ids = insertTokens(layout, promptIds, await objective.tokens()).filter((id) => id !== tokenizer.eosId);
+    const chosen = await objective.tokens();
     session.finished++;
-    const text = tokenizer.decode(ids);
-    await session.evaluate({ prompt: text, timestep, seed, loss });
-    await session.saveState(random, search);
+    for (const r of [...losses.keys()].toSorted((a, b) => losses[a]! - losses[b]!)) {
+      await judgeTokens(session, chosen.slice(r * tokens, (r + 1) * tokens), { timestep: stage[0]!, loss: losses[r]!, ...(restarts > 1 && { restart: r }) });
+      if (session.succeeded) break;
+    }
+    await session.saveState(randoms, search, kept);
     if (session.succeeded) return;
   }
 }
 
-/** Iterations whose losses are read together; follows the device's speed. */
-export interface Pace {
-  batch: number;
+async function firstRows(session: Session, { initialRows }: GradientAttacker, randoms: readonly Generator[]): Promise<Float32Array<ArrayBuffer>> {
+  const parts: Float32Array[] = [];
+  for (const random of randoms) parts.push(await initialRows(session, random));
+  return joined(parts);
 }
 
-/** Queues the iterations of one timestep, reports their losses and returns the mean. */
-export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number> {
-  const { signal } = session.options;
-  const first = session.iteration;
-  let queued = 0;
-  let reported = 0;
-  let sum = 0;
-  let waiting: Promise<Float32Array> | undefined;
-  let since = performance.now();
-  const report = async (pending: Promise<Float32Array>): Promise<void> => {
-    const losses = [...(await pending)];
-    const bad = losses.findIndex((x) => !Number.isFinite(x));
-    if (bad >= 0) {
-      throw new LetheError(`the loss of iteration ${first + reported + bad + 1} at timestep ${timestep} is ${losses[bad]}: a weight, the target or the arithmetic is at fault; run "verify" and try --weights f32 --math f32`);
-    }
-    await session.emit({ type: "losses", timestep, iteration: first + reported, losses });
-    reported += losses.length;
-    for (const x of losses) sum += x;
-    const now = performance.now();
-    pace.batch = Math.min(KEPT_LOSSES, Math.max(1, Math.round((losses.length * BATCH_MILLISECONDS) / (now - since))));
-    since = now;
-  };
-  while (queued < iterations) {
-    signal?.throwIfAborted();
-    const count = Math.min(pace.batch, iterations - queued);
-    for (let i = 0; i < count; i++) queue();
-    queued += count;
-    const next = objective.losses(count);
-    next.catch(() => undefined); // awaited in its turn, unless the batch before it fails
-    if (waiting) await report(waiting);
-    waiting = next;
+/** The randomness of one iteration: each search draws from its own generator, its tokens first and then the noise of each view. */
+function drawAll(session: Session, attacker: GradientAttacker, randoms: readonly Generator[], views: number): { draws: Float32Array<ArrayBuffer> | undefined; noise: Float32Array<ArrayBuffer> } {
+  const { model, options } = session;
+  const shape = [1, model.parts.unet.config.inChannels, ...options.latentSize];
+  const drawn = randoms.map((random) => ({ draws: attacker.draws?.(session, random), noises: Array.from({ length: views }, () => random.randn(shape)) }));
+  const draws = drawn.flatMap((d) => d.draws ?? []);
+  return { draws: draws.length > 0 ? joined(draws) : undefined, noise: joined(Array.from({ length: views }, (_, n) => drawn.map((d) => d.noises[n]!)).flat()) };
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
   }
-  if (waiting) await report(waiting);
-  return sum / iterations;
+  return all;
 }
 
 /** Rows with moments of zero. */

@@ -11,10 +11,11 @@ const HARD_PROMPT: GradientAttacker = {
 
 const P4D: GradientAttacker = {
   ...HARD_PROMPT,
-  target: async ({ model, options }, objective, latents) => {
+  target: async ({ model, options }, objective, pictures, views) => {
     if (!options.original) throw new UsageError(`attacker "p4d" needs the original model`);
-    const prediction = await OriginalPrediction.of(options.original, { ids: model.tokenizer.frame(options.promptIds), latents, destination: objective.target });
-    return (timestep, noise) => prediction.step(timestep, noise);
+    const cases = options.cases.map(({ promptIds }, i) => ({ ids: model.tokenizer.frame(promptIds), latents: pictures[i]! }));
+    const prediction = await OriginalPrediction.of(options.original, { cases, views, destination: objective.target });
+    return (timesteps, noise, shown) => prediction.step(timesteps, noise, shown);
   },
 };
 

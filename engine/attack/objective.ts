@@ -1,11 +1,13 @@
 import { ADAM_HYPERPARAMETERS, adam } from "../../kernels/adam.ts";
+import { broadcastTo, sumRows } from "../../kernels/broadcast.ts";
 import { categorical } from "../../kernels/categorical.ts";
 import { clamp } from "../../kernels/clamp.ts";
 import { concat } from "../../kernels/concat.ts";
+import { scale } from "../../kernels/elementwise.ts";
 import { embedding } from "../../kernels/embedding.ts";
-import { type Value, f32 } from "../../kernels/kernel.ts";
-import { linearCombination } from "../../kernels/linear-combination.ts";
+import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
 import { l1Loss, mseLoss } from "../../kernels/loss.ts";
+import { reshape } from "../../kernels/reshape.ts";
 import { type Projection, simplexProjection } from "../../kernels/simplex-projection.ts";
 import { slice } from "../../kernels/slice.ts";
 import { gatherRows, scatterIds } from "../../kernels/slots.ts";
@@ -21,6 +23,7 @@ import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
 import { likeliestTokens } from "./simplex.ts";
+import { combineViews, perRow, viewCoefficients } from "./views.ts";
 
 /**
  * What is searched for each slot: "simplex", probabilities of all tokens [vocabulary], from which a token is drawn (UnlearnDiffAtk); or "nearest",
@@ -47,18 +50,23 @@ export interface ObjectiveShape {
    * tensor before each step, such as the original model's prediction (P4D, arXiv 2309.06135).
    */
   readonly target?: "noise" | "given";
+  /** Searches side by side, each with rows and moments of its own: `tokens` rows each, search by search. Default 1. */
+  readonly restarts?: number;
+  /** Prompts, pictures and timesteps that each search sees in one iteration; its loss is their mean. Default 1. */
+  readonly views?: number;
   /** The token choices are given instead of drawn, and every intermediate result can be read: to follow a recorded run. */
   readonly replay?: boolean;
 }
 
-/** What the search owns: its rows and Adam's moments, f32 [tokens, vocabulary] each, of the other kinds [tokens, hidden]. */
+/** What the search owns: its rows and Adam's moments, f32 [restarts * tokens, vocabulary] each, of the other kinds [.., hidden]. */
 export interface SearchState {
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
   readonly secondMoment: Float32Array<ArrayBuffer>;
 }
 
-export interface ObjectiveStart extends SearchState {
+/** What a search looks at: a prompt with room for its tokens, and a picture. */
+export interface ObjectiveView {
   /** The framed prompt, u32 [length]; what stands in the slots does not matter. */
   readonly ids: Uint32Array<ArrayBuffer>;
   /** Positions of the adversarial tokens in `ids`. */
@@ -67,12 +75,14 @@ export interface ObjectiveStart extends SearchState {
   readonly latents: NDArray;
 }
 
+export interface ObjectiveStart extends SearchState, ObjectiveView {}
+
 export interface ObjectiveStep {
-  /** A whole timestep of the training schedule. */
-  readonly timestep: number;
-  /** Unit-normal noise of the latents' shape, NCHW. */
+  /** A whole timestep of the training schedule; of several views one for each. */
+  readonly timestep: number | readonly number[];
+  /** Unit-normal noise of the latents' shape, NCHW, for each view and in it for each search. */
   readonly noise: Float32Array;
-  /** Of simplex rows, one number in [0, 1) for each slot, by which its token is drawn; in a replay the tokens themselves, u32. */
+  /** Of simplex rows, one number in [0, 1) for each slot of each search, by which its token is drawn; in a replay the tokens themselves, u32. */
   readonly draws?: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
   /** From `adamHyperparameters`. */
   readonly hyperparameters: Float32Array<ArrayBuffer>;
@@ -103,7 +113,7 @@ export class Objective {
   static async for(model: StableDiffusion, shape: ObjectiveShape): Promise<Objective> {
     const key = `attack ${JSON.stringify(shape)}`;
     const state = model.keep(key, () => new ObjectiveTensors(model, shape));
-    const norms = shape.rows === "nearest" ? await InverseNorms.for(model, shape.tokens) : undefined;
+    const norms = shape.rows === "nearest" ? await InverseNorms.for(model, shape.tokens * restartsOf(shape)) : undefined;
     const program = await model.program(key, (g) => record(g, model, shape, state, norms));
     return new Objective(model, shape, state, program);
   }
@@ -127,50 +137,64 @@ export class Objective {
     return this.state.target;
   }
 
-  /** Sets everything that stays the same over the iterations, and the state they change. @throws ShapeError or Error on sizes that do not fit */
-  start({ ids, slots, latents, simplex, firstMoment, secondMoment }: ObjectiveStart): void {
+  /** Sets what the iterations look at, one view in place of all, and the state they change. @throws ShapeError or Error on sizes that do not fit */
+  start({ simplex, firstMoment, secondMoment, ...view }: ObjectiveStart): void {
     const { state, shape } = this;
-    const channels = this.model.parts.unet.config.inChannels;
-    state.ids.write(ids);
-    state.slots.write(Uint32Array.from(slots));
-    state.latents.write(toChannelsLast(expectShape("attack target latents", latents, [1, channels, shape.height, shape.width])));
+    this.show(new Array<ObjectiveView>(viewsOf(shape)).fill(view));
     state.simplex.write(simplex);
     state.firstMoment.write(firstMoment);
     state.secondMoment.write(secondMoment);
+  }
+
+  /** Sets what the iterations queued from now on look at. @throws ShapeError or Error on sizes that do not fit */
+  show(views: readonly ObjectiveView[]): void {
+    const { state, shape: { length, height, width, ...shape } } = this;
+    const channels = this.model.parts.unet.config.inChannels;
+    const rows = perRow(views, restartsOf(shape));
+    const joined = new Float32Array(rows.length * height * width * channels);
+    rows.forEach(({ latents }, b) => joined.set(toChannelsLast(expectShape("attack target latents", latents, [1, channels, height, width])), (b * joined.length) / rows.length));
+    state.ids.write(Uint32Array.from(rows.flatMap(({ ids }) => [...ids])));
+    state.slots.write(Uint32Array.from(rows.flatMap(({ slots }, b) => slots.map((position) => b * length + position))));
+    state.latents.write(joined);
   }
 
   /** Queues one iteration; does not wait. @throws DeviceLostError, or GpuError with what the device reported of earlier work */
   step({ timestep, noise, draws, hyperparameters }: ObjectiveStep): void {
     const { height, width } = this.shape;
     const { inChannels } = this.model.parts.unet.config;
-    const cumulative = this.model.alphasCumprod[timestep];
-    if (cumulative === undefined) throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${this.model.alphasCumprod.length - 1}`);
-    const [signal, sigma] = [Math.sqrt(cumulative), Math.sqrt(1 - cumulative)];
-    const data = noise as Float32Array<ArrayBuffer>;
+    const timesteps = typeof timestep === "number" ? new Array<number>(viewsOf(this.shape)).fill(timestep) : timestep;
+    const { noising, velocity } = viewCoefficients(this.model.alphasCumprod, timesteps);
+    const rows = perRow(timesteps, restartsOf(this.shape));
+    const shape = [rows.length, inChannels, height, width];
     this.program.run({
       ...(draws && { draws }),
-      noise: toChannelsLast(expectShape("attack noise", { data, shape: [1, inChannels, height, width] }, [1, inChannels, height, width])),
-      noising: Float32Array.of(signal, sigma),
-      ...(usesVelocity(this.model, this.shape) && { velocity: Float32Array.of(-sigma, signal) }),
-      features: this.model.timestepFeatures([timestep]),
+      noise: toChannelsLast(expectShape("attack noise", { data: noise as Float32Array<ArrayBuffer>, shape }, shape)),
+      noising,
+      ...(usesVelocity(this.model, this.shape) && { velocity }),
+      features: this.model.timestepFeatures(rows),
       hyperparameters,
     });
   }
 
-  /** Losses of the last `count` iterations queued, oldest first. Waits for them; may be called while more are queued. @throws RangeError above KEPT_LOSSES */
+  /** Losses of the last `count` iterations queued, oldest first, of the first search. @throws as `allLosses` */
   async losses(count: number): Promise<Float32Array> {
-    if (count > KEPT_LOSSES) throw new RangeError(`${count} losses asked for, the last ${KEPT_LOSSES} are kept`);
-    const kept = (await this.state.losses.read()) as Float32Array;
-    return kept.slice(KEPT_LOSSES - count);
+    return (await this.allLosses(count))[0]!;
   }
 
-  /** The tokens that the rows stand for, after all that is queued: of a simplex row the likeliest, else the nearest. @throws Error for continuous rows */
+  /** The same for each search. Waits for them; may be called while more are queued. @throws RangeError above KEPT_LOSSES */
+  async allLosses(count: number): Promise<Float32Array[]> {
+    if (count > KEPT_LOSSES) throw new RangeError(`${count} losses asked for, the last ${KEPT_LOSSES} are kept`);
+    const kept = (await this.state.losses.read()) as Float32Array;
+    return Array.from({ length: restartsOf(this.shape) }, (_, r) => kept.slice((r + 1) * KEPT_LOSSES - count, (r + 1) * KEPT_LOSSES));
+  }
+
+  /** The tokens that the rows stand for, search by search, after all that is queued: of a simplex row the likeliest, else the nearest. @throws Error for continuous rows */
   async tokens(): Promise<number[]> {
     const { model, shape, state } = this;
     const { config, parameters } = model.parts.textEncoder;
     if (shape.rows === "continuous") throw new Error("continuous rows stand for themselves, not for tokens");
     if (shape.rows !== "nearest") return likeliestTokens((await state.simplex.read()) as Float32Array, config.vocabularySize);
-    const norms = await InverseNorms.for(model, shape.tokens);
+    const norms = await InverseNorms.for(model, shape.tokens * restartsOf(shape));
     const program = await model.program(`nearest tokens ${JSON.stringify(shape)}`, (g) => ({
       outputs: { tokens: nearestTokens(g, g.tensor(state.simplex), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
     }));
@@ -184,6 +208,14 @@ export class Objective {
     const [a, b, c] = await Promise.all([simplex, firstMoment, secondMoment].map((t) => t.read() as Promise<Float32Array<ArrayBuffer>>));
     return { simplex: a!, firstMoment: b!, secondMoment: c! };
   }
+}
+
+function restartsOf({ restarts = 1 }: Pick<ObjectiveShape, "restarts">): number {
+  return restarts;
+}
+
+function viewsOf({ views = 1 }: Pick<ObjectiveShape, "views">): number {
+  return views;
 }
 
 /** Numbers of one row. */
@@ -205,16 +237,17 @@ class ObjectiveTensors {
   readonly losses: Tensor;
   readonly target: Tensor | undefined;
 
-  constructor({ device, parts }: StableDiffusion, { tokens, length, height, width, target, rows: kind }: ObjectiveShape) {
-    const rows = f32([tokens, rowWidth(parts.textEncoder.config, kind)]);
-    this.ids = new Tensor(device, "attack.ids", { shape: [1, length], dtype: "u32" });
-    this.slots = new Tensor(device, "attack.slots", { shape: [tokens], dtype: "u32" });
-    this.latents = new Tensor(device, "attack.latents", f32([1, height, width, parts.unet.config.inChannels]));
+  constructor({ device, parts }: StableDiffusion, { tokens, length, height, width, target, rows: kind, restarts = 1, views = 1 }: ObjectiveShape) {
+    const rows = f32([restarts * tokens, rowWidth(parts.textEncoder.config, kind)]);
+    const batch = restarts * views;
+    this.ids = new Tensor(device, "attack.ids", { shape: [batch, length], dtype: "u32" });
+    this.slots = new Tensor(device, "attack.slots", { shape: [batch * tokens], dtype: "u32" });
+    this.latents = new Tensor(device, "attack.latents", f32([batch, height, width, parts.unet.config.inChannels]));
     this.simplex = new Tensor(device, "attack.simplex", rows);
     this.firstMoment = new Tensor(device, "attack.firstMoment", rows);
     this.secondMoment = new Tensor(device, "attack.secondMoment", rows);
-    this.losses = new Tensor(device, "attack.losses", f32([KEPT_LOSSES]));
-    this.target = target === "given" ? new Tensor(device, "attack.target", f32([1, height, width, parts.unet.config.outChannels])) : undefined;
+    this.losses = new Tensor(device, "attack.losses", f32([restarts, KEPT_LOSSES]));
+    this.target = target === "given" ? new Tensor(device, "attack.target", f32([batch, height, width, parts.unet.config.outChannels])) : undefined;
   }
 
   destroy(): void {
@@ -227,28 +260,35 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
   const simplex = g.tensor(state.simplex);
   const slots = g.tensor(state.slots);
   const table = tokenTable(new Layers(g, parameters), config);
-  const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [shape.tokens], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([shape.tokens]))));
+  const [restarts, views] = [restartsOf(shape), viewsOf(shape)];
+  const rows = restarts * shape.tokens;
+  const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [rows], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([rows]))));
+  const inEachView = (x: Value): Value => (views === 1 ? x : reshape(g, broadcastTo(g, x, [views, ...x.type.shape]), [views * rows, ...x.type.shape.slice(1)]));
   const continuous = shape.rows === "continuous";
   const choice = continuous ? undefined : norms ? nearestTokens(g, simplex, table, g.tensor(norms)) : drawn();
   const ids = g.tensor(state.ids);
-  const embeddings = choice ? embedding(g, table, scatterIds(g, ids, choice, slots)) : recordLearned(g, model, { ids, rows: simplex, positions: slots });
+  const embeddings = choice ? embedding(g, table, scatterIds(g, ids, choice, slots)) : recordLearned(g, model, { ids, rows: inEachView(simplex), positions: slots });
 
   const clean = g.tensor(state.latents);
   const noise = g.input("noise", clean.type);
-  const noised = linearCombination(g, g.input("noising", f32([2])), [clean, noise]);
-  const known = usesVelocity(model, shape) ? linearCombination(g, g.input("velocity", f32([2])), [clean, noise]) : noise;
+  const noised = combineViews(g, "noising", views, clean, noise);
+  const known = usesVelocity(model, shape) ? combineViews(g, "velocity", views, clean, noise) : noise;
   const target = state.target ? g.tensor(state.target) : known;
-  const features = g.input("features", f32([1, model.featureWidth]));
+  const features = g.input("features", f32([restarts * views, model.featureWidth]));
   const prediction = model.recordUNet(g, noised, features, model.recordTextEncoder(g, embeddings));
-  const loss = (shape.loss === "mse" ? mseLoss : l1Loss)(g, prediction, target);
+  const measure = shape.loss === "mse" ? mseLoss : l1Loss;
+  const loss = measure(g, prediction, target);
 
   const embeddingGradient = gradients(g, loss, [embeddings])[0]!;
-  const slotGradient = gatherRows(g, embeddingGradient, slots);
+  const hidden = config.hiddenSize;
+  const everySlot = gatherRows(g, reshape(g, embeddingGradient, [1, restarts * views * shape.length, hidden]), slots);
+  const ofViews = views === 1 ? everySlot : sumRows(g, reshape(g, everySlot, [views, rows, hidden]), [rows, hidden]);
+  const slotGradient = restarts === 1 ? ofViews : scale(g, ofViews, restarts); // the loss is the mean of all searches', each follows its own
   const gradient = norms || continuous ? slotGradient : clamp(g, timesTokenTable(g, slotGradient, table));
   const hyperparameters = g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS]));
   const moved = adam(g, { parameter: simplex, m: g.tensor(state.firstMoment), v: g.tensor(state.secondMoment) }, gradient, hyperparameters);
   const projected = norms || continuous ? moved.parameter : simplexProjection(g, moved.parameter, shape.projection);
-  const losses = concat(g, slice(g, g.tensor(state.losses), 1, KEPT_LOSSES - 1), loss);
+  const losses = concat(g, slice(g, g.tensor(state.losses), 1, KEPT_LOSSES - 1), reshape(g, lossOfEach(g, restarts, views, measure, prediction, target, loss), [restarts, 1]));
 
   const outputs: Record<string, Value> = shape.replay ? { ...(norms && choice && { choice }), loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : choice ? { choice } : { loss };
   return {
@@ -260,4 +300,13 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
       [state.losses, losses],
     ],
   };
+}
+
+/** The mean loss over the views of each search, [restarts]. */
+function lossOfEach(g: Graph, restarts: number, views: number, measure: typeof mseLoss, prediction: Value, target: Value, ofAll: Value): Value {
+  if (restarts === 1) return ofAll;
+  const size = elementCount(prediction.type.shape) / (restarts * views);
+  const of = (x: Value, r: number): Value => slice(g, reshape(g, x, [views, restarts * size]), r * size, size);
+  const losses = Array.from({ length: restarts }, (_, r) => measure(g, of(prediction, r), of(target, r)));
+  return losses.reduce((joined, one) => concat(g, joined, one));
 }

@@ -1,7 +1,7 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { slotLayout } from "./layout.ts";
-import { ATTACKERS, type AttackOptions, INSERTIONS, insertsTokens, usesGradient } from "./types.ts";
+import { ATTACKERS, type AttackCase, type AttackOptions, type AttackerName, INSERTIONS, TIMESTEP_ORDERS, insertsTokens, usesGradient } from "./types.ts";
 
 /** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
 export interface ResolvedOptions extends AttackOptions {
@@ -24,10 +24,22 @@ export interface ResolvedOptions extends AttackOptions {
   readonly schedule: readonly number[];
   /** Tries of the attackers without a gradient. */
   readonly tries: number;
-  /** Ids of the prompt without frame and padding. */
-  readonly promptIds: readonly number[];
+  /** All timesteps that `schedule` is taken from. */
+  readonly timestepChoices: readonly number[];
+  /** What is attacked: the one prompt, or those of a universal attack. */
+  readonly cases: readonly ResolvedCase[];
+  readonly casesPerStep: number;
+  readonly restarts: number;
+  readonly timestepsPerStep: number;
+  readonly timestepOrder: NonNullable<AttackOptions["timestepOrder"]>;
   /** Latent height and width of the pictures drawn. */
   readonly latentSize: readonly [number, number];
+}
+
+export interface ResolvedCase extends AttackCase {
+  /** Ids of the prompt without frame and padding. */
+  readonly promptIds: readonly number[];
+  readonly guidance: number;
 }
 
 /**
@@ -72,16 +84,15 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const iterations = whole("iterations", options.iterations ?? 40, 1);
   const timesteps = attackTimesteps(model.alphasCumprod.length, options.timesteps ?? 50);
   if (options.maxTimesteps !== undefined) whole("maxTimesteps", options.maxTimesteps, 1);
-  whole("seed", options.seed, Number.MIN_SAFE_INTEGER);
   if (options.attackSeed !== undefined) whole("attackSeed", options.attackSeed, Number.MIN_SAFE_INTEGER);
 
-  const promptIds = model.tokenizer.tokenize(options.prompt);
-  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  const guidance = number("guidance", options.guidance ?? 7.5, 0);
+  const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
   const { maxLength, vocabularySize } = model.tokenizer;
   const inserts = insertsTokens(attacker);
-  if (inserts && promptIds.length > maxLength - 2) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${maxLength - 2}: use a shorter prompt`);
+  if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
+  if (options.cases && !inserts) throw new UsageError(`attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ${ATTACKERS.filter(insertsTokens).join(", ")}`);
   if (usesGradient(attacker)) {
-    if (!options.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
     const { vocabularySize: rows } = model.parts.textEncoder.config;
     if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
   }
@@ -92,7 +103,9 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const tokens = whole("tokens", options.tokens ?? (rings ? 16 : 3), 1, rings ? maxLength - 2 : undefined);
   if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
   const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
-  if (inserts) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
+  if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
+  const schedule = timesteps.slice(0, options.maxTimesteps);
+  const steps = whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length);
   return {
     ...options,
     attacker,
@@ -108,14 +121,62 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     generations: whole("generations", options.generations ?? 3000, 1),
     mutationRate: rate("mutationRate", options.mutationRate ?? 0.25),
     crossoverRate: rate("crossoverRate", options.crossoverRate ?? 0.5),
-    steps: whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length),
+    steps,
     scheduler: options.scheduler ?? "lms",
-    guidance: number("guidance", options.guidance ?? 7.5, 0),
-    schedule: timesteps.slice(0, options.maxTimesteps),
+    guidance,
+    schedule,
+    timestepChoices: timesteps,
+    ...batchOptions(attacker, options, schedule.length, cases.length),
+    ...checkOptions(attacker, options, cases, steps),
     tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? (rings ? 1 : iterations)),
-    promptIds,
-    latentSize: targetLatentSize(model, options.target),
+    cases,
+    latentSize: commonLatentSize(model, cases),
   };
+}
+
+/** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */
+function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
+  const promptIds = model.tokenizer.tokenize(one.prompt);
+  const room = model.tokenizer.maxLength - 2;
+  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  if (insertsTokens(attacker) && promptIds.length > room) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${room}: use a shorter prompt`);
+  if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
+  const { prompt, target, seed } = one;
+  return { prompt, seed: whole("seed", seed, Number.MIN_SAFE_INTEGER), promptIds, guidance: number("guidance", one.guidance ?? guidance, 0), ...(target && { target }) };
+}
+
+/** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
+function batchOptions(attacker: AttackerName, options: AttackOptions, stages: number, cases: number): Pick<ResolvedOptions, "casesPerStep" | "restarts" | "timestepsPerStep" | "timestepOrder"> {
+  const timestepOrder = oneOf("timestepOrder", options.timestepOrder ?? "sequence", TIMESTEP_ORDERS);
+  const restarts = whole("restarts", options.restarts ?? 1, 1, 64);
+  const timestepsPerStep = whole("timestepsPerStep", options.timestepsPerStep ?? 1, 1, 64);
+  const casesPerStep = whole("casesPerStep", options.casesPerStep ?? 1, 1, cases);
+  const searches = insertsTokens(attacker) && usesGradient(attacker);
+  for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
+    if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
+  }
+  if (timestepsPerStep > 1 && !usesGradient(attacker)) throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
+  if (searches && stages % timestepsPerStep !== 0) throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
+  return { timestepOrder, restarts, timestepsPerStep, casesPerStep };
+}
+
+/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
+function checkOptions(attacker: AttackerName, { gate, screeningSteps }: AttackOptions, cases: readonly ResolvedCase[], steps: number): Pick<AttackOptions, "gate" | "screeningSteps"> {
+  if (screeningSteps !== undefined) whole("screeningSteps", screeningSteps, 1, steps - 1);
+  if (!gate) return {};
+  if (cases.some((c) => !c.target)) throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
+  if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
+  const { margin = 0, samples = 8 } = gate;
+  if (!(margin > -1 && margin < 1)) throw new UsageError(`the gate's margin must be a number between -1 and 1, got ${margin}`);
+  return { gate: { margin, samples: whole("the gate's samples", samples, 1, 100) } };
+}
+
+/** @throws UsageError unless all pictures have one size that the model takes */
+function commonLatentSize(model: StableDiffusion, cases: readonly ResolvedCase[]): readonly [number, number] {
+  const sizes = cases.map(({ target }) => targetLatentSize(model, target));
+  const other = sizes.findIndex((size) => size.join() !== sizes[0]!.join());
+  if (other > 0) throw new UsageError(`the pictures of all cases must have one size: the first has latents of ${sizes[0]!.join("x")}, number ${other + 1} of ${sizes[other]!.join("x")}`);
+  return sizes[0]!;
 }
 
 /** @throws UsageError unless the original can be compared with the model prediction by prediction */

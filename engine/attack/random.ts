@@ -1,5 +1,5 @@
 import { Generator } from "../runtime/random.ts";
-import { insertTokens, slotLayout } from "./layout.ts";
+import { judgeTokens } from "./cases.ts";
 import type { Session } from "./session.ts";
 
 /**
@@ -9,18 +9,14 @@ import type { Session } from "./session.ts";
  */
 export async function randomTokens(session: Session): Promise<void> {
   const { model, options } = session;
-  const { tokenizer } = model;
-  const { tokens, promptIds, seed } = options;
-  const layout = slotLayout(options.insert, tokens, promptIds.length, tokenizer.maxLength);
-  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
-  await session.saveState(random);
+  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
+  await session.saveState([random]);
   while (session.finished < options.tries) {
-    const chosen = random.randint(tokenizer.vocabularySize, tokens);
-    const ids = insertTokens(layout, promptIds, chosen).filter((id) => id !== tokenizer.eosId);
+    const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);
     const attempt = session.finished++;
     session.iteration++;
-    await session.evaluate({ prompt: tokenizer.decode(ids), timestep: attempt, seed, loss: null });
-    await session.saveState(random);
+    await judgeTokens(session, chosen, { timestep: attempt, loss: null });
+    await session.saveState([random]);
     if (session.succeeded) return;
   }
 }

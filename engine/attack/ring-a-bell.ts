@@ -38,7 +38,7 @@ export async function ringABell(session: Session): Promise<void> {
   };
   const save = async (): Promise<void> => {
     await report();
-    await session.saveState(random, undefined, { generation, individuals });
+    await session.saveState([random], undefined, { generation, individuals });
   };
   await save();
 

@@ -8,7 +8,7 @@ import { seedSearch } from "./seed-search.ts";
 import { type EventHandler, Session } from "./session.ts";
 import { textGrad } from "./text-grad.ts";
 import { transfer } from "./transfer.ts";
-import { type AttackOptions, type AttackResult, type AttackerName, usesGradient } from "./types.ts";
+import { type AttackOptions, type AttackResult, type AttackerName, type Evaluation, type TriedCounts, usesGradient } from "./types.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
 const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<void>) | undefined>> = {
@@ -33,23 +33,27 @@ export async function attack(model: StableDiffusion, options: AttackOptions, onE
   const started = performance.now();
   const resolved = resolveOptions(model, options);
   const session = new Session(model, resolved, onEvent);
-  const { attacker, prompt, seed } = resolved;
   await onEvent({ type: "start", totalIterations: iterationsOf(resolved) });
-  if (session.evaluations.length === 0) await session.evaluate({ prompt, timestep: -1, seed, loss: null });
-  if (!session.succeeded) await SEARCHES[attacker]?.(session);
+  if (session.evaluations.length === 0) for (const [i, { prompt, seed }] of resolved.cases.entries()) await session.evaluate({ prompt, timestep: -1, seed, loss: null, case: i });
+  if (!session.succeeded) await SEARCHES[resolved.attacker]?.(session);
   return result(session, (performance.now() - started) / 1000);
 }
 
 /** Iterations, generations or tries if nothing succeeds. */
-function iterationsOf({ attacker, schedule, iterations, generations, tries }: ResolvedOptions): number {
-  if (usesGradient(attacker)) return schedule.length * iterations;
+function iterationsOf({ attacker, schedule, iterations, generations, tries, timestepsPerStep }: ResolvedOptions): number {
+  if (usesGradient(attacker)) return (attacker === "cce" ? schedule.length : schedule.length / timestepsPerStep) * iterations;
   if (attacker === "no-attack") return 0;
   return attacker === "ring-a-bell" ? generations : tries;
 }
 
-function result({ evaluations, iteration, options }: Session, seconds: number): AttackResult {
-  const last = evaluations.at(-1)!;
-  const { success, score, label } = last.judgement;
+function result(session: Session, seconds: number): AttackResult {
+  const { evaluations, iteration, options, succeeded: success } = session;
+  const groups = session.candidates();
+  const several = options.cases.length > 1;
+  const drew = (group: readonly Evaluation[]): number => group.filter((e) => e.judgement.success).length;
+  const best = several ? groups.reduce((a, b) => (drew(b) > drew(a) ? b : a)) : groups.at(-1)!;
+  const last = several ? best[0]! : best.at(-1)!;
+  const { score, label } = last.judgement;
   return {
     success,
     prompt: options.prompt,
@@ -57,10 +61,23 @@ function result({ evaluations, iteration, options }: Session, seconds: number): 
     adversarialIds: last.ids,
     iterations: iteration,
     timestep: success ? last.timestep : null,
-    preSuccess: evaluations[0]!.judgement.success,
+    preSuccess: drew(groups[0]!) === options.cases.length,
     score,
     label,
     seed: last.seed,
+    ...(several && { universal: { successes: drew(best), preSuccesses: drew(groups[0]!), cases: options.cases.length } }),
+    ...((options.gate || options.screeningSteps !== undefined) && { tried: countTried(evaluations) }),
     seconds,
   };
+}
+
+/** What became of the prompts that a gate or a screening saw: every one is stopped by one of them or drawn in full. */
+function countTried(evaluations: readonly Evaluation[]): TriedCounts {
+  const tried = evaluations.filter((e) => e.timestep >= 0);
+  const count = (test: (e: Evaluation) => boolean | undefined): number => tried.filter(test).length;
+  const gatedOut = count((e) => e.gate?.passed === false);
+  const screened = count((e) => e.screening !== undefined);
+  const screenedOut = count((e) => e.screening?.passed === false);
+  const drawn = tried.length - gatedOut - screened;
+  return { candidates: gatedOut + screenedOut + drawn, gatedOut, screened, screenedOut, drawn };
 }

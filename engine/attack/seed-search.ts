@@ -11,7 +11,7 @@ const SEEDS = 2 ** 31;
 export async function seedSearch(session: Session): Promise<void> {
   const { options } = session;
   const random = session.random(() => new Generator(options.attackSeed ?? 0));
-  await session.saveState(random);
+  await session.saveState([random]);
   while (session.finished < options.tries) {
     const used = new Set(session.evaluations.map((e) => e.seed));
     let seed = options.seed;
@@ -19,7 +19,7 @@ export async function seedSearch(session: Session): Promise<void> {
     const attempt = session.finished++;
     session.iteration++;
     await session.evaluate({ prompt: options.prompt, timestep: attempt, seed, loss: null });
-    await session.saveState(random);
+    await session.saveState([random]);
     if (session.succeeded) return;
   }
 }

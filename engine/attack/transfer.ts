@@ -14,12 +14,12 @@ export interface TransferCandidate {
 export async function transfer(session: Session): Promise<void> {
   const { candidates = [], tries } = session.options;
   const unused = new Generator(0);
-  await session.saveState(unused);
+  await session.saveState([unused]);
   for (const { prompt, seed } of candidates.slice(session.finished, tries)) {
     const attempt = session.finished++;
     session.iteration++;
     await session.evaluate({ prompt, timestep: attempt, seed, loss: null });
-    await session.saveState(unused);
+    await session.saveState([unused]);
     if (session.succeeded) return;
   }
 }

@@ -60,11 +60,59 @@ export interface SamplingOptions {
   readonly guidance?: number;
 }
 
+/** A prompt that names the concept, and what its pictures are drawn from. */
+export interface AttackCase {
+  readonly prompt: string;
+  /** As `AttackOptions.target`. */
+  readonly target?: NDArray;
+  readonly seed: number;
+  /** Default: that of the attack. */
+  readonly guidance?: number;
+}
+
+/** In which order timesteps are attacked. */
+export const TIMESTEP_ORDERS = ["sequence", "gradient"] as const;
+export type TimestepOrder = (typeof TIMESTEP_ORDERS)[number];
+
+/**
+ * A prompt is drawn only if under it the attacked model predicts the noise in the target better than under the original prompt: its error, as the diffusion
+ * classifier measures it (arXiv 2303.16203), is below (1 - margin) times the original prompt's.
+ */
+export interface GateOptions {
+  /** Default 0. */
+  readonly margin?: number;
+  /** Timesteps, evenly spread, each with one noise that is the same for all prompts. Default 8. */
+  readonly samples?: number;
+}
+
+/** How a gate judged a prompt: mean errors under it and under the original prompt. */
+export interface GateVerdict {
+  readonly error: number;
+  readonly baseline: number;
+  readonly passed: boolean;
+}
+
 export interface AttackOptions extends SamplingOptions {
   readonly attacker: AttackerName;
   readonly prompt: string;
   /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by the attackers with a gradient. Its size is the size drawn. */
   readonly target?: NDArray;
+  /**
+   * Universal: one set of tokens for all of these instead of the one `prompt`, `target` and `seed`, which are then only names in the result.
+   * The search sees them in turn, `casesPerStep` (default 1) in an iteration, whose loss is the mean; found tokens are judged on all, and succeed if all do.
+   */
+  readonly cases?: readonly AttackCase[];
+  readonly casesPerStep?: number;
+  /** Searches side by side in one batch, number r with the seed `attackSeed` + r; the one with the least loss is judged first. Default 1. */
+  readonly restarts?: number;
+  /** Neighbouring timesteps attacked together in one batch; the loss is their mean. Default 1. */
+  readonly timestepsPerStep?: number;
+  /** "gradient": the timesteps where the gradient is largest first, measured once before the search. Default "sequence". */
+  readonly timestepOrder?: TimestepOrder;
+  /** What a prompt must pass before it is drawn. Default: nothing. */
+  readonly gate?: GateOptions;
+  /** Prompts are first drawn with so few steps, and drawn in full only if the judge sees the concept there. Default: all are drawn in full. */
+  readonly screeningSteps?: number;
   /** Prompts found elsewhere, in the order they are tried; needed by transfer only. */
   readonly candidates?: readonly TransferCandidate[];
   /** The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's. */
@@ -127,6 +175,14 @@ export interface Evaluation {
   readonly judgement: Judgement;
   /** Time to draw and judge it. */
   readonly milliseconds: number;
+  /** Universal: which of the cases, from 0. */
+  readonly case?: number;
+  /** Which of several searches side by side, from 0. */
+  readonly restart?: number;
+  /** What the gate said. Not passed: nothing was drawn, and the judgement is empty. */
+  readonly gate?: GateVerdict;
+  /** The picture was drawn with this few steps. The judgement's `success` is false whatever the judge said, which is `passed`; if so, the full picture follows. */
+  readonly screening?: { readonly steps: number; readonly passed: boolean };
   /** True if the prompt was the same as at the last evaluation, so that it was not drawn again. */
   readonly unchanged: boolean;
 }
@@ -137,6 +193,8 @@ export type AttackEvent =
   | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
   /** `image` is the last one drawn when `unchanged`; `learned` is the word that the prompt needs, of cce. */
   | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage; readonly learned?: LearnedEmbedding }
+  /** The gate let nothing be drawn. */
+  | { readonly type: "skipped"; readonly evaluation: Evaluation }
   /** Write this down to be able to resume. */
   | { readonly type: "state"; readonly state: AttackState }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number };
@@ -147,16 +205,25 @@ export interface AttackState {
   /** Timesteps (or tries) finished, and iterations done. */
   readonly finished: number;
   readonly iteration: number;
-  /** The rows and Adam's moments, [tokens, vocabulary] each; of hard-prompt and p4d [tokens, hidden], of cce the embedding [hidden]. */
+  /** The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden]. */
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
   readonly secondMoment: Float32Array<ArrayBuffer>;
-  /** The search's random generator, as JSON. */
+  /** The search's random generator, as JSON; of several searches the list of theirs. */
   readonly random: unknown;
-  /** What else the attacker goes on from, as JSON: of ring-a-bell its population. */
+  /** What else the attacker goes on from, as JSON: of ring-a-bell its population, of timestep order "gradient" the timesteps. */
   readonly search?: unknown;
   /** Evaluations so far. */
   readonly evaluations: readonly Evaluation[];
+}
+
+/** Prompts tried, those the gate stopped, those drawn with few steps and of them those that went no further, and those drawn in full. */
+export interface TriedCounts {
+  readonly candidates: number;
+  readonly gatedOut: number;
+  readonly screened: number;
+  readonly screenedOut: number;
+  readonly drawn: number;
 }
 
 export interface AttackResult {
@@ -174,6 +241,10 @@ export interface AttackResult {
   readonly label: string;
   /** Seed with which the picture was drawn (seed-search changes it). */
   readonly seed: number;
+  /** Universal: prompts that drew the concept with the best tokens found, which are those of `adversarialPrompt`, and before any search. */
+  readonly universal?: { readonly successes: number; readonly preSuccesses: number; readonly cases: number };
+  /** With a gate or screening: what became of the prompts tried. `drawn` in full, the original prompts not counted; the rest was stopped by one or the other. */
+  readonly tried?: TriedCounts;
   /** Of this run; a resumed run counts from its own start. */
   readonly seconds: number;
 }

@@ -92,9 +92,8 @@ export async function classifyByDiffusion(model: StableDiffusion, image: NDArray
       const part = jobs.slice(first, first + batch);
       // The last batch is filled up with its last job, so that one program does for all.
       const rows = Array.from({ length: Math.min(batch, Math.max(jobs.length, part.length)) }, (_, i) => part[Math.min(i, part.length - 1)]!);
-      const made = rows.map(({ draw }) => model.addNoise(latents, noiseOf(draw), timesteps[draw]!));
-      const predicted = await model.predictNoise(stack(made.map((x) => x.noised)), rows.map(({ draw }) => timesteps[draw]!), stack(rows.map(({ prompt }) => contexts[prompt]!)));
-      part.forEach(({ prompt }, i) => errors[prompt]!.push(distance(predicted.data.subarray(i * size, (i + 1) * size), made[i]!.target.data, loss)));
+      const measured = await predictionErrors(model, latents, rows.map(({ draw, prompt }) => ({ timestep: timesteps[draw]!, noise: noiseOf(draw), context: contexts[prompt]! })), loss);
+      part.forEach(({ prompt }, i) => errors[prompt]!.push(measured[i]!));
       predictions += part.length;
       options.onProgress?.(predictions, total);
     }
@@ -103,6 +102,21 @@ export async function classifyByDiffusion(model: StableDiffusion, image: NDArray
   }
   const scores = prompts.map((prompt, i) => ({ prompt, error: mean(errors[i]!), errors: errors[i]!, stages: stagesOf[i]! }));
   return { index: remaining[0]!, scores, timesteps, predictions };
+}
+
+/** One prediction: a noise [1, C, h, w] at a timestep, under a prompt's encoding [1, length, D]. */
+export interface ErrorSample {
+  readonly timestep: number;
+  readonly noise: NDArray;
+  readonly context: NDArray;
+}
+
+/** How far the model's predictions, made as one batch, are from the noise (or velocity) in a picture's latents [1, C, h, w]: means over their elements, in float64. */
+export async function predictionErrors(model: StableDiffusion, latents: NDArray, samples: readonly ErrorSample[], loss: LossKind): Promise<number[]> {
+  const size = latents.data.length;
+  const made = samples.map(({ noise, timestep }) => model.addNoise(latents, noise, timestep));
+  const { data } = await model.predictNoise(stack(made.map((x) => x.noised)), samples.map((s) => s.timestep), stack(samples.map((s) => s.context)));
+  return made.map(({ target }, i) => distance(data.subarray(i * size, (i + 1) * size), target.data, loss));
 }
 
 /**

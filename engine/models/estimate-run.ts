@@ -14,8 +14,8 @@ export interface RunWork {
   readonly rows: number;
   /** Pictures decoded together. */
   readonly pictures: number;
-  /** Also the gradient of the noise loss for the token embeddings, and the encoding of a target picture: an attack. */
-  readonly attack: boolean;
+  /** Rows of an attack's iteration: also the gradient of the noise loss for their token embeddings, and the encoding of a target picture. 0: no attack. */
+  readonly attackRows: number;
 }
 
 export interface RunEstimate {
@@ -45,8 +45,8 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
   };
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
   const features = (g: Graph, rows: number): Value => g.input("features", f32([rows, model.featureWidth]));
-  const text = (g: Graph): { embeddings: Value; context: Value } => {
-    const embeddings = model.recordEmbeddings(g, g.input("ids", { shape: [1, tokens], dtype: "u32" }));
+  const text = (g: Graph, rows = 1): { embeddings: Value; context: Value } => {
+    const embeddings = model.recordEmbeddings(g, g.input("ids", { shape: [rows, tokens], dtype: "u32" }));
     return { embeddings, context: model.recordTextEncoder(g, embeddings) };
   };
   add((g) => [text(g).context]);
@@ -59,11 +59,11 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
   });
   add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))]);
   add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
-  if (work.attack) {
+  if (work.attackRows > 0) {
     add((g) => {
-      const { embeddings, context } = text(g);
-      const sample = noisy(g, 1);
-      const loss = mseLoss(g, model.recordUNet(g, sample, features(g, 1), context), g.input("target", sample.type));
+      const { embeddings, context } = text(g, work.attackRows);
+      const sample = noisy(g, work.attackRows);
+      const loss = mseLoss(g, model.recordUNet(g, sample, features(g, work.attackRows), context), g.input("target", sample.type));
       return [loss, gradients(g, loss, [embeddings])[0]!];
     });
     add((g) => {

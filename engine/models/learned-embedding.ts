@@ -1,6 +1,7 @@
 import { add } from "../../kernels/elementwise.ts";
 import { scatterRows } from "../../kernels/gather-rows.ts";
-import { type Value, f32 } from "../../kernels/kernel.ts";
+import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
+import { reshape } from "../../kernels/reshape.ts";
 import type { FileSystem } from "../formats/file-system.ts";
 import { FormatError } from "../formats/errors.ts";
 import { openTensorPath } from "../formats/open.ts";
@@ -87,9 +88,10 @@ function splitAt(text: string, words: readonly string[]): string[] {
   return wanted.length === 0 ? [text] : text.split(new RegExp(`(${wanted.join("|")})`)).filter((piece) => piece !== "");
 }
 
-/** Token embeddings [1, T, hidden] with learned rows [k, hidden] at positions u32 [k]; what stands there in `ids` must be outside the vocabulary. */
+/** Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be outside the vocabulary. */
 export function recordLearned(g: Graph, model: StableDiffusion, { ids, rows, positions }: { readonly ids: Value; readonly rows: Value; readonly positions: Value }): Value {
-  return add(g, model.recordEmbeddings(g, ids), scatterRows(g, rows, positions, ids.type.shape[1]!, true));
+  const embeddings = model.recordEmbeddings(g, ids);
+  return add(g, embeddings, reshape(g, scatterRows(g, rows, positions, elementCount(ids.type.shape), true), embeddings.type.shape));
 }
 
 /** Text encoding [1, T, hidden] of a prompt with learned words. @throws UsageError as `learnedPrompt` */

@@ -100,8 +100,8 @@ type SetTarget = ((timestep: number, noise: Float32Array) => void) | undefined;
 /** In a trace of P4D, what puts the unchanged model's prediction into the objective's target. */
 async function originalPrediction(trace: Trace, objective: Objective, latents: NDArray): Promise<SetTarget> {
   if (!trace.comparesModels) return undefined;
-  const prediction = await OriginalPrediction.of(trace.model, { ids: trace.framedPrompt, latents, destination: objective.target });
-  return (timestep, noise) => prediction.step(timestep, noise);
+  const prediction = await OriginalPrediction.of(trace.model, { cases: [{ ids: trace.framedPrompt, latents }], destination: objective.target });
+  return (timestep, noise) => prediction.step([timestep], noise);
 }
 
 type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };

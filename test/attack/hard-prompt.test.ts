@@ -58,12 +58,12 @@ async function follow(loss: LossKind, original: boolean): Promise<void> {
   const zeros = new Float32Array(rows.length);
   objective.start({ ids: framedIds(layout, prompt, [0, 0, 0], model.tokenizer), slots: layout.slots, latents, simplex: Float32Array.from(rows), firstMoment: zeros, secondMoment: zeros });
   const plain = model.tokenizer.frame(prompt);
-  const prediction = original ? await OriginalPrediction.of(await emojiModel(), { ids: plain, latents, destination: objective.target }) : undefined;
+  const prediction = original ? await OriginalPrediction.of(await emojiModel(), { cases: [{ ids: plain, latents }], destination: objective.target }) : undefined;
   for (let step = 1; step <= 3; step++) {
     const noise: NDArray = { data: normals(1024), shape: LATENT };
     const timestep = Math.floor(Math.random() * 1000);
     const wanted = Array.from({ length: TOKENS }, (_, j) => nearest(table, Float32Array.from(rows.subarray(j * HIDDEN, (j + 1) * HIDDEN))));
-    prediction?.step(timestep, noise.data);
+    prediction?.step([timestep], noise.data);
     objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters(ADAM, step) });
     const read = await objective.program.read();
     wanted.forEach(({ id, margin }, j) => assert.ok(margin < 1e-5 || read["choice"]![j] === id, `slot ${j} took ${read["choice"]![j]}, nearest is ${id} by ${margin}`));

@@ -40,7 +40,7 @@ function evaluation(timestep: number, success: boolean): LoggedEvaluation {
 }
 
 const evaluations = [evaluation(-1, false), evaluation(50, true)];
-const pictures = new Map(evaluations.map((e) => [e.image, image]));
+const pictures = new Map(evaluations.map((e) => [e.image!, image]));
 const curve = { losses: [0.5, 0.4], timesteps: [50, 50] };
 
 /** The report without its style sheet, whose braces are no text. */

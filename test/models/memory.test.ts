@@ -13,7 +13,7 @@ const adapter = process.env.LETHE_ADAPTER ? { adapter: process.env.LETHE_ADAPTER
 test("the estimate of a run is what it allocates", async () => {
   const device = await testDevice();
   const model = await loadStableDiffusion(device, source);
-  const estimate = estimateRun(model, { width: 64, height: 48, rows: 2, pictures: 1, attack: false });
+  const estimate = estimateRun(model, { width: 64, height: 48, rows: 2, pictures: 1, attackRows: 0 });
   const before = device.usage.allocatedBytes;
   device.resetPeak();
   await model.generate({ prompt: "a church", steps: 2, width: 64, height: 48 });
@@ -41,7 +41,7 @@ test("what does not fit the memory limit is refused before weights are read", as
 
 test("halves take half of the weights' memory", async () => {
   const device = await testDevice();
-  const work = { width: 64, height: 64, rows: 2, pictures: 1, attack: true };
+  const work = { width: 64, height: 64, rows: 2, pictures: 1, attackRows: 1 };
   const [full, half] = await Promise.all((["f32", "f16"] as const).map(async (weights) => {
     const model = await loadStableDiffusion(device, source, { weights });
     const { weightBytes } = estimateRun(model, work);

@@ -97,7 +97,7 @@ function tellStart(log: RunLog, totalIterations: number, job: AttackJob): void {
   if (!log.saved) return;
   const { losses, timesteps } = log.curve;
   losses.forEach((loss, i) => job.news({ type: "losses", timestep: timesteps[i]!, losses: [loss] }));
-  for (const evaluation of log.evaluations) job.news({ type: "evaluation", evaluation, picture: bitmapOf(log.picture(evaluation.image)) });
+  for (const evaluation of log.evaluations) job.news({ type: "evaluation", evaluation, picture: bitmapOf(log.picture(evaluation.image!)) }); // the page sets no gate: everything was drawn
 }
 
 function engineOptions(settings: RunRecord["settings"]): Omit<AttackOptions, "judge"> {

@@ -13,11 +13,11 @@ const TOKENS = 8;
 export function needOf(model: StableDiffusion): NeedReport {
   const { factor } = model.parts.vae.config;
   const [height, width] = model.defaultLatentSize.map((n) => n * factor) as [number, number];
-  const work: RunWork = { width, height, rows: 2, pictures: 1, attack: false };
+  const work: RunWork = { width, height, rows: 2, pictures: 1, attackRows: 0 };
   const imageSize = [width, height] as const;
   try {
     const draw = estimateRun(model, work);
-    const attack = estimateRun(model, { ...work, attack: true });
+    const attack = estimateRun(model, { ...work, attackRows: 1 });
     // Simplex rows, both moments, the gradient and what comes between, f32 [tokens, vocabulary] each.
     const search = 8 * TOKENS * model.parts.textEncoder.config.vocabularySize * 4;
     return { weightBytes: draw.weightBytes, drawBytes: draw.weightBytes + draw.workingBytes, attackBytes: attack.weightBytes + attack.workingBytes + search, refusal: "", imageSize };

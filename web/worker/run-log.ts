@@ -100,7 +100,7 @@ export class RunLog {
 
   private imageName(timestep: number, unchanged: boolean, number: number): string {
     const last = this.evaluations[number - 1];
-    if (unchanged && last) return last.image;
+    if (unchanged && last?.image) return last.image;
     const step = usesGradient(this.head.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
     return `images/${String(number).padStart(3, "0")}-${timestep < 0 ? "original" : step}.png`;
   }

@@ -1,0 +1,51 @@
+import { LetheError } from "../runtime/errors.ts";
+import { KEPT_LOSSES, type Objective } from "./objective.ts";
+import type { Session } from "./session.ts";
+
+/** Losses are asked for about this often; up to two such batches are queued at once, so the device never waits for the host. */
+const BATCH_MILLISECONDS = 400;
+
+/** Iterations whose losses are read together; follows the device's speed. */
+export interface Pace {
+  batch: number;
+}
+
+/**
+ * Queues the iterations of one timestep, reports their losses (of several searches the least) and returns the mean of each search.
+ * @throws LetheError for a loss that is not a number; AbortError
+ */
+export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number[]> {
+  const { signal } = session.options;
+  const first = session.iteration;
+  let queued = 0;
+  let reported = 0;
+  let sums: number[] = [];
+  let waiting: Promise<Float32Array[]> | undefined;
+  let since = performance.now();
+  const report = async (pending: Promise<Float32Array[]>): Promise<void> => {
+    const searches = await pending;
+    const losses = Array.from(searches[0]!, (_, i) => Math.min(...searches.map((s) => s[i]!)));
+    const bad = losses.findIndex((x) => !Number.isFinite(x)); // the least of numbers of which one is NaN is NaN
+    if (bad >= 0) {
+      throw new LetheError(`the loss of iteration ${first + reported + bad + 1} at timestep ${timestep} is ${losses[bad]}: a weight, the target or the arithmetic is at fault; run "verify" and try --weights f32 --math f32`);
+    }
+    await session.emit({ type: "losses", timestep, iteration: first + reported, losses });
+    reported += losses.length;
+    sums = searches.map((s, r) => s.reduce((sum, x) => sum + x, sums[r] ?? 0));
+    const now = performance.now();
+    pace.batch = Math.min(KEPT_LOSSES, Math.max(1, Math.round((losses.length * BATCH_MILLISECONDS) / (now - since))));
+    since = now;
+  };
+  while (queued < iterations) {
+    signal?.throwIfAborted();
+    const count = Math.min(pace.batch, iterations - queued);
+    for (let i = 0; i < count; i++) queue();
+    queued += count;
+    const next = objective.allLosses(count);
+    next.catch(() => undefined); // awaited in its turn, unless the batch before it fails
+    if (waiting) await report(waiting);
+    waiting = next;
+  }
+  if (waiting) await report(waiting);
+  return sums.map((sum) => sum / iterations);
+}
