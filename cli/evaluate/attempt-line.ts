@@ -45,7 +45,8 @@ export interface AttemptLine {
 /** What a line of attack.jsonl says, as far as it is wanted here. */
 interface LoggedLine {
   readonly scores: Readonly<Record<string, number>>;
-  readonly image: string;
+  /** Null where a gate let nothing be drawn. */
+  readonly image: string | null;
   readonly ms: number;
 }
 
@@ -58,7 +59,8 @@ export function attemptFolder(id: string): string {
 export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackResult, folder: string, before: number, flags: readonly string[]): Promise<AttemptLine> {
   const file = join(folder, "attack.jsonl");
   const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
-  const [first, last] = [log[0], log.at(-1)];
+  const drawn = log.filter((line): line is LoggedLine & { readonly image: string } => line.image !== null);
+  const [first, last] = [drawn[0], drawn.at(-1)];
   if (!first || !last) throw new FormatError(file, "has no line of a picture");
   const total = Math.round(result.seconds * 1000 + before);
   const draw = log.reduce((sum, line) => sum + line.ms, 0);
@@ -67,7 +69,7 @@ export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackR
     id: attempt.id, checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, case: attempt.case,
     prompt: result.prompt, seed: attempt.settings.seed, preSuccess: result.preSuccess, preLabel: topOf(first.scores), preScores: first.scores,
     success: result.success, adversarialPrompt: result.adversarialPrompt, ids: result.adversarialIds, adversarialSeed: result.seed,
-    timestep: result.timestep, iterations: result.iterations, queries: new Set(log.map((line) => line.image)).size,
+    timestep: result.timestep, iterations: result.iterations, queries: new Set(drawn.map((line) => line.image)).size,
     label: result.label, score: result.score, scores: last.scores, preImage: place(first.image), image: place(last.image),
     command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(attempt.settings), ...flags, "--out", "again"]),
     ms: { draw, search: Math.max(0, total - draw), total },

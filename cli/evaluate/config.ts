@@ -61,7 +61,7 @@ export const RETAINED = "retained";
 export const BASELINE = "original";
 
 /** Settings that other parts of the file decide. */
-const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance"]);
+const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance", "universal", "prompts", "targets", "casesPerStep"]);
 
 /** Problems told at once; a file of the wrong kind has very many. */
 const MOST_PROBLEMS = 5;
