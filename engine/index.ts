@@ -31,11 +31,12 @@ export { classifierJudge } from "./attack/judge.ts";
 export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
 export type { OpenJudge } from "./attack/judges.ts";
 export { diffusionJudge } from "./attack/diffusion-judge.ts";
+export type { ConceptPair } from "./attack/concept-vector.ts";
 export type { TransferCandidate } from "./attack/transfer.ts";
 export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./models/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./models/learned-embedding.ts";
-export { ATTACKERS, INSERTIONS } from "./attack/types.ts";
-export type { AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, Insertion, Judge, Judgement, SamplingOptions } from "./attack/types.ts";
+export { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS } from "./attack/types.ts";
+export type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, GateOptions, GateVerdict, Insertion, Judge, Judgement, SamplingOptions, TimestepOrder, TriedCounts } from "./attack/types.ts";
 
 export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
 export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";

@@ -81,9 +81,9 @@ export const NUMBER_SPECS: readonly OpSpec[] = [
   { name: "gather and scatter rows", inputs: { x: { shape: [1, 37, 20] }, positions: { shape: [4], dtype: "u32", data: [3, 36, 0, 3] } }, build: (g, { x, positions }) => gatherRows(g, x!, positions!), reference: ({ x, positions }) => gatherReference(x!, positions!, [4, 20]), gradients: ["x"] },
   {
     name: "scatter ids",
-    inputs: { ids: { shape: [1, 9], dtype: "u32", data: [1, 2, 3, 4, 5, 6, 7, 8, 9] }, chosen: { shape: [2], dtype: "u32", data: [50, 60] }, positions: { shape: [2], dtype: "u32", data: [1, 8] } },
+    inputs: { ids: { shape: [1, 9], dtype: "u32", data: [1, 2, 3, 4, 5, 6, 7, 8, 9] }, chosen: { shape: [2], dtype: "u32", data: [50, 60] }, positions: { shape: [4], dtype: "u32", data: [1, 8, 4, 2] } },
     build: (g, { ids, chosen, positions }) => scatterIds(g, ids!, chosen!, positions!),
-    reference: () => ({ shape: [1, 9], data: Float64Array.of(1, 50, 3, 4, 5, 6, 7, 8, 60) }),
+    reference: () => ({ shape: [1, 9], data: Float64Array.of(1, 50, 60, 4, 50, 6, 7, 8, 60) }),
   },
   { name: "argmax", inputs: { x: { shape: [3, 301] } }, build: (g, { x }) => argmax(g, x!), reference: ({ x }) => indices([0, 1, 2].map((r) => x!.data.subarray(r * 301, r * 301 + 301).reduce((best, v, i, row) => (v > row[best]! ? i : best), 0))) },
   {
