@@ -11,7 +11,7 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
     const ids = need("scatter-ids", inputs, 0, "ids", undefined, ["u32"]);
     const chosen = need("scatter-ids", inputs, 1, "chosen", 1, ["u32"]);
     const positions = need("scatter-ids", inputs, 2, "positions", 1, ["u32"]);
-    if (positions.shape[0]! % chosen.shape[0]! !== 0) throw new ShapeError("scatter-ids", `the length of positions ${formatType(positions)} must be that of chosen ${formatType(chosen)} or a multiple of it`);
+    if (positions.shape[0]! % chosen.shape[0]! !== 0) throw new ShapeError("scatter-ids", `chosen ${formatType(chosen)} must have the length of positions ${formatType(positions)} or go into it evenly`);
     return [ids];
   },
   plan({ inputs }) {

@@ -80,11 +80,13 @@ async function run(changed: Partial<AttackOptions> = {}): Promise<Run> {
 
 for (const attacker of ["text-grad", "hard-prompt"] as const) {
   test(`${attacker}: searches side by side find what each finds alone`, async () => {
-    const together = await run({ attacker, restarts: 3, timestepsPerStep: 2, maxTimesteps: 4, attackSeed: 5 });
-    assert.is(together.evaluations.length, 1 + 2 * 3);
+    // Adam's first steps are of one size for all tokens, so that the likeliest is a matter of rounding; after some more it is not.
+    const same: Partial<AttackOptions> = { attacker, timestepsPerStep: 2, maxTimesteps: 4, iterations: 8 };
+    const together = await run({ ...same, restarts: 2, attackSeed: 5 });
+    assert.is(together.evaluations.length, 1 + 2 * 2);
     const curves: (readonly number[])[] = [];
-    for (let r = 0; r < 3; r++) {
-      const alone = await run({ attacker, timestepsPerStep: 2, maxTimesteps: 4, attackSeed: 5 + r });
+    for (let r = 0; r < 2; r++) {
+      const alone = await run({ ...same, attackSeed: 5 + r });
       const mine = together.evaluations.filter((e) => e.restart === r);
       assert.equal(mine.map((e) => e.ids), alone.evaluations.slice(1).map((e) => e.ids), `tokens of search ${r}`);
       mine.forEach((e, i) => assert.ok(Math.abs(e.loss! / alone.evaluations[i + 1]!.loss! - 1) < 1e-4, `loss of search ${r}`));
@@ -93,7 +95,7 @@ for (const attacker of ["text-grad", "hard-prompt"] as const) {
     const least = curves[0]!.map((_, i) => Math.min(...curves.map((c) => c[i]!)));
     assert.is(together.losses.length, least.length);
     together.losses.forEach((loss, i) => assert.ok(Math.abs(loss / least[i]! - 1) < 1e-4, `iteration ${i + 1}`));
-    for (const stage of [together.evaluations.slice(1, 4), together.evaluations.slice(4)]) assert.equal(stage.map((e) => e.loss), stage.map((e) => e.loss).toSorted((a, b) => a! - b!));
+    for (const stage of [together.evaluations.slice(1, 3), together.evaluations.slice(3)]) assert.equal(stage.map((e) => e.loss), stage.map((e) => e.loss).toSorted((a, b) => a! - b!));
   });
 }
 
@@ -140,18 +142,22 @@ test("timesteps by gradient: all are measured, the largest go first", async () =
 });
 
 test("gate and screening: every prompt is stopped by one of them or drawn in full, and only full pictures succeed", async () => {
+  // A margin that lets half of the prompts through.
+  const open = await run({ attacker: "random", maxTimesteps: 8, gate: { margin: -0.99, samples: 3 }, screeningSteps: 1 });
+  const ratios = open.evaluations.slice(1).map((e) => e.gate!.error / e.gate!.baseline).toSorted((a, b) => a - b);
+  const margin = 1 - (ratios[3]! + ratios[4]!) / 2;
   let judged = 0;
   const judge: Judge = async () => ({ success: ++judged % 3 === 0, label: "church", score: 0.9, scores: {} });
-  const { result, evaluations } = await run({ attacker: "random", maxTimesteps: 8, gate: { margin: -0.02, samples: 3 }, screeningSteps: 1, judge });
+  const { result, evaluations } = await run({ attacker: "random", maxTimesteps: 8, gate: { margin, samples: 3 }, screeningSteps: 1, judge });
   const tried = evaluations.slice(1);
   const [gated, screened] = [tried.filter((e) => e.gate?.passed === false), tried.filter((e) => e.screening)];
-  for (const e of gated) assert.ok(e.gate!.error >= 1.02 * e.gate!.baseline && e.judgement.label === "not drawn" && !e.screening);
+  for (const e of gated) assert.ok(e.gate!.error >= (1 - margin) * e.gate!.baseline && e.judgement.label === "not drawn" && !e.screening);
   for (const e of screened) assert.ok(!e.judgement.success && e.screening!.steps === 1 && e.gate!.passed);
   const full = tried.filter((e) => e.judgement.label === "church" && !e.screening);
   assert.is(full.length, screened.filter((e) => e.screening!.passed).length);
   assert.equal(result.tried, { candidates: new Set(tried.map((e) => e.timestep)).size, gatedOut: gated.length, screened: screened.length, screenedOut: screened.length - full.length, drawn: full.length });
   assert.is(judged, 1 + screened.length + full.length);
-  assert.ok(gated.length > 0 && screened.length > 0, `${gated.length} gated, ${screened.length} screened: the margin should let some through`);
+  assert.ok(screened.length > 0 && gated.length > 0, `${screened.length} screened, ${gated.length} gated`);
   const none = await run({ attacker: "random", maxTimesteps: 2, gate: { margin: 0.9 }, judge });
   assert.equal([none.result.tried!.gatedOut, none.result.tried!.drawn, none.result.success], [2, 0, false]);
 });
