@@ -1,5 +1,5 @@
 import { type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
-import { defaultStructure, gemmClass, gemmTile } from "./gemm-variants.ts";
+import { NARROW, defaultStructure, gemmClass, gemmTile, narrowTile } from "./gemm-variants.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 
@@ -44,7 +44,7 @@ export function gemmDispatch(
 ): Dispatch {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   const variant = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
-  const tile = gemmTile(variant, capabilities, vec4 && transposeB);
+  const tile = size.n <= NARROW ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);

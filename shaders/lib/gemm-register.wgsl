@@ -1,5 +1,5 @@
-// A tile of gemm.wgsl in registers alone: a thread owns 4 rows x 4 columns, a workgroup 32 x 32. Needs no feature and no workgroup memory; the
-// plain variant that the others are compared with.
+// A tile of gemm.wgsl in registers alone: a thread owns 4 rows x 4 columns, a workgroup COLUMN_THREADS of them in a row: 32 x 32, or 256 rows x 4 columns.
+// Needs no feature and no workgroup memory; the plain variant that the others are compared with. Defines: COLUMN_THREADS (8 or 1).
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let tile = group.x + group.y * groups.x;
@@ -7,8 +7,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let columnTile = at.x;
   let rowTile = at.y;
   let batch = tile / (params.columnTiles * params.rowTiles);
-  let row0 = rowTile * 32u + (local / 8u) * 4u;
-  let column = (columnTile * 8u + local % 8u) * 4u;
+  let row0 = (rowTile * (64u / ${COLUMN_THREADS}u) + local / ${COLUMN_THREADS}u) * 4u;
+  let column = (columnTile * ${COLUMN_THREADS}u + local % ${COLUMN_THREADS}u) * 4u;
   if (batch >= params.batches || row0 >= params.rows || column >= params.n) { return; }
   var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
   let last = params.rows - 1u;

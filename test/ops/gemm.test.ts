@@ -13,6 +13,8 @@ const shapes = [
   { m: 5, k: 7, n: 3 },
   { m: 33, k: 130, n: 66 },
   { m: 9, k: 8, n: 1 },
+  { m: 300, k: 12, n: 4 },
+  { m: 270, k: 7, n: 3 },
 ];
 for (const { m, k, n } of shapes) {
   for (const transposeB of [false, true]) {
