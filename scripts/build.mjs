@@ -17,7 +17,7 @@ const common = {
   logLevel: "warning",
 };
 
-const node = {
+export const nodeOptions = {
   ...common,
   platform: "node",
   target: "node20",
@@ -40,9 +40,9 @@ const smallShaders = {
 const browser = { ...common, platform: "browser", target: ["chrome121", "firefox141", "safari18"], minify: true, plugins: [smallShaders] };
 
 export async function buildProduct() {
-  await build({ ...node, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + node.banner.js } });
+  await build({ ...nodeOptions, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + nodeOptions.banner.js } });
   chmodSync(join(root, "dist/cli.js"), 0o755);
-  await build({ ...node, entryPoints: { lethe: "engine/index.ts" }, outdir: "dist" });
+  await build({ ...nodeOptions, entryPoints: { lethe: "engine/index.ts" }, outdir: "dist" });
   await build({ ...browser, entryPoints: { "lethe.browser": "engine/index.ts" }, outdir: "dist" });
   await buildPage();
 }
@@ -87,7 +87,7 @@ export function testFiles() {
 /** Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. */
 export async function buildTests(files, outdir) {
   rmSync(join(root, outdir), { recursive: true, force: true });
-  await build({ ...node, external: [...node.external, "playwright-core"], entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
+  await build({ ...nodeOptions, external: [...nodeOptions.external, "playwright-core"], entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
 }
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
