@@ -54,7 +54,8 @@ test("buffers are counted, with their peak", async () => {
   const b = device.createBuffer(4096, USAGE.storage, "b");
   device.destroyBuffer(a);
   device.destroyBuffer(a);
-  assert.equal(device.usage, { allocatedBytes: before + 4096, peakBytes: before + 5120 });
+  const { allocatedBytes, peakBytes } = device.usage;
+  assert.equal({ allocatedBytes, peakBytes }, { allocatedBytes: before + 4096, peakBytes: before + 5120 });
   device.resetPeak();
   assert.is(device.usage.peakBytes, before + 4096);
   device.destroyBuffer(b);
