@@ -69,6 +69,7 @@ function warningsOf(a: BenchResult, b: BenchResult): string[] {
     "kind of time": r.basis.kind,
     "weights": r.stamp.options["weights"],
     "math": r.stamp.options["math"],
+    "kernels": r.stamp.options["kernels"] ?? "not recorded",
   });
   const [before, after] = [facts(a), facts(b)];
   const warnings = Object.keys(before).flatMap((name) => (before[name] === after[name] ? [] : [`${name} differs: ${String(before[name])} in A, ${String(after[name])} in B`]));

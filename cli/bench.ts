@@ -14,6 +14,7 @@ import { assetsFolder, modelSource } from "../engine/platform/model-source-node.
 import { readText, writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
+import { describeChoice } from "../engine/runtime/kernel-choice.ts";
 import { type Context, action } from "./context.ts";
 import { EXIT } from "./errors.ts";
 import { openModel } from "./model.ts";
@@ -126,7 +127,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
         peers,
         versions: { lethe: VERSION, webgpu: webgpuVersion() },
         root: dirname(assetsFolder()),
-        facts: { cold, math: context.options.math ?? "f32", limits: context.options.limits ?? "adapter", bufferSharing: context.options.bufferSharing },
+        facts: { cold, math: context.options.math ?? "f32", kernels: describeChoice(device.kernels), limits: context.options.limits ?? "adapter", bufferSharing: context.options.bufferSharing },
         openModel: (name) => openModel(context, { model: name }),
         openJudge: (name) => judgeOf(device, name),
         onBegin: (name, fraction) => progress.update(fraction, name),

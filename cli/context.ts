@@ -1,8 +1,10 @@
 import { type Command, Option } from "commander";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Device, openDevice } from "../engine/runtime/device.ts";
+import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/kernel-choice.ts";
 import { NoAdapterError } from "../engine/runtime/errors.ts";
 import { Profiler } from "../engine/runtime/profiler.ts";
+import type { MathMode } from "../kernels/gemm-variants.ts";
 import type { WeightPrecision } from "../engine/models/weight-layout.ts";
 import { traceEvents } from "../engine/runtime/trace.ts";
 import { EXIT } from "./errors.ts";
@@ -16,7 +18,8 @@ export interface GlobalOptions {
   readonly adapter?: string;
   readonly limits?: "default";
   readonly weights?: WeightPrecision;
-  readonly math?: "f32" | "f16" | "auto";
+  readonly math?: MathMode;
+  readonly kernels?: KernelOption;
   readonly profile?: string;
   readonly bufferSharing: boolean;
   /** GiB. */
@@ -26,11 +29,12 @@ export interface GlobalOptions {
 }
 
 /** The global flags that decide what a device computes, for a command line that does the same again. */
-export function globalFlags({ limits, weights, math, bufferSharing, adapter }: GlobalOptions): string[] {
+export function globalFlags({ limits, weights, math, kernels, bufferSharing, adapter }: GlobalOptions): string[] {
   return [
     ...(limits ? ["--limits", limits] : []),
     ...(weights && weights !== "f32" ? ["--weights", weights] : []),
     ...(math && math !== "f32" ? ["--math", math] : []),
+    ...(kernels && kernels !== "auto" && kernels !== "tune" ? ["--kernels", kernels] : []),
     ...(bufferSharing ? [] : ["--no-buffer-sharing"]),
     ...(adapter === undefined ? [] : ["--adapter", adapter]),
   ];
@@ -41,7 +45,8 @@ export function addGlobalOptions(program: Command): void {
     .option("--adapter <name>", "use the adapter whose description contains NAME")
     .addOption(new Option("--limits <which>", "create the device with WebGPU's default limits only").choices(["default"]))
     .addOption(new Option("--weights <precision>", "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32)").choices(["f32", "f16"]))
-    .addOption(new Option("--math <precision>", "arithmetic: f16 and auto allow half precision where the adapter has it (default: f32)").choices(["f32", "f16", "auto"]))
+    .addOption(new Option("--math <precision>", "operands of matrix products: f16 rounds them to half precision, auto does where that was measured faster (default: f32)").choices(["f32", "f16", "auto"]))
+    .addOption(new Option("--kernels <which>", "variant of matrix products: what was measured on this adapter (auto), measured now (tune), what is shipped (default), or one by name (default: auto)").choices(KERNEL_OPTIONS))
     .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
     .option("--memory-limit <GiB>", "refuse what would take more device memory (default: what the host has free on a software adapter)", finiteNumber(0))
@@ -94,9 +99,9 @@ export class Context {
   }
 
   private async openDevice(): Promise<Device> {
-    const { adapter, limits, math, bufferSharing, profile, memoryLimit } = this.options;
+    const { adapter, limits, math, kernels, bufferSharing, profile, memoryLimit } = this.options;
     if (profile !== undefined) await requireWritableFile(profile);
-    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }) });
+    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(kernels && { kernels }), say: (line) => this.say(line), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }) });
     if (profile !== undefined) {
       if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
       device.profiler = this.profiler = new Profiler(device);

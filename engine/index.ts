@@ -11,6 +11,7 @@ import type { StableDiffusion } from "./models/stable-diffusion.ts";
 import type { Device } from "./runtime/device.ts";
 
 export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type DeviceUsage } from "./runtime/device.ts";
+export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/kernel-choice.ts";
 export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "./runtime/errors.ts";
 export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";

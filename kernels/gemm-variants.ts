@@ -1,14 +1,21 @@
 import type { Capabilities, Defines } from "./kernel.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
+import matrixWgsl from "../shaders/lib/gemm-matrix.wgsl";
 import registerWgsl from "../shaders/lib/gemm-register.wgsl";
+import gemmWgsl from "../shaders/lib/gemm.wgsl";
 import workgroupWgsl from "../shaders/lib/gemm-workgroup.wgsl";
+import conv2dWgsl from "../shaders/conv2d.wgsl";
+import matmulWgsl from "../shaders/matmul.wgsl";
 
 /** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
-export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-64", "workgroup-128"] as const;
+export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-64", "workgroup-128", "matrix"] as const;
 export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
 
 /** A structure, with operands as they are or rounded to f16. */
 export type GemmVariant = GemmStructure | `${GemmStructure}-f16`;
+
+/** What `--math` says: f32 arithmetic, operands rounded to f16, or whichever was measured faster. */
+export type MathMode = "f32" | "f16" | "auto";
 
 /** Products that are alike enough for one variant to be the best for all of them. */
 export const GEMM_CLASSES = [
@@ -44,6 +51,12 @@ export function variantOf(structure: GemmStructure, half: boolean): GemmVariant 
   return half ? `${structure}-f16` : structure;
 }
 
+/** Every variant a device can run at this precision, the plain one first. */
+export function variantsFor(capabilities: Capabilities, math: MathMode): GemmVariant[] {
+  const halves = math === "auto" ? [false, true] : [math === "f16"];
+  return halves.flatMap((half) => GEMM_STRUCTURES.map((s) => variantOf(s, half))).filter((v) => whyNot(v, capabilities) === undefined);
+}
+
 /** One variant for every class. */
 export function uniformTable(variant: GemmVariant): GemmTable {
   return Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])) as GemmTable;
@@ -58,11 +71,16 @@ export function defaultStructure(capabilities: Capabilities): GemmStructure {
 }
 
 /** Why a device cannot run a variant, in words; undefined if it can. */
-export function whyNot(variant: GemmVariant, { subgroupSize, shaderF16 }: Capabilities): string | undefined {
+export function whyNot(variant: GemmVariant, { subgroupSize, shaderF16, matrixUnits }: Capabilities): string | undefined {
   if (isHalf(variant) && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
+  if (variant === "matrix") return "takes f16 operands only";
+  if (structureOf(variant) === "matrix" && !matrixUnits) return "needs matrix units for f16 operands and f32 sums of 16 x 16 x 16, and subgroups of 32 lanes";
   if (structureOf(variant) === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
   return undefined;
 }
+
+/** All that a measured choice depends on: with another text it is measured again. */
+export const GEMM_SOURCES: readonly string[] = [gemmWgsl, matmulWgsl, conv2dWgsl, registerWgsl, broadcastWgsl, workgroupWgsl, matrixWgsl];
 
 /** A variant as the shader's defines, and the part of the result that a workgroup computes. */
 export interface GemmTile {
@@ -84,12 +102,13 @@ export function narrowTile(): GemmTile {
 /** @param blocks B is transposed and read in vec4s. */
 export function gemmTile(variant: GemmVariant, { subgroupSize: lanes }: Capabilities, blocks: boolean): GemmTile {
   const structure = structureOf(variant);
-  const enable = [...(structure === "broadcast" ? ["enable subgroups;"] : []), ...(isHalf(variant) ? ["enable f16;"] : [])].join("\n");
+  const enable = [...(structure === "broadcast" || structure === "matrix" ? ["enable subgroups;"] : []), ...(isHalf(variant) ? ["enable f16;"] : []), ...(structure === "matrix" ? ["enable chromium_experimental_subgroup_matrix;"] : [])].join("\n");
   const common = { HALF: isHalf(variant), ENABLE: enable };
   if (structure === "broadcast") {
     return { rows: 16, columns: 4 * lanes, perWorkgroup: 16 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 } };
   }
   if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
+  if (structure === "matrix") return { rows: 128, columns: 128, perWorkgroup: 1, defines: { ...common, TILE: matrixWgsl, BLOCKS: blocks } };
   const rows = structure === "workgroup-64" ? 64 : 128;
   return { rows, columns: 64, perWorkgroup: 1, defines: { ...common, TILE: workgroupWgsl, THREAD_ROWS: rows / 8, BLOCKS: blocks } };
 }

@@ -47,11 +47,15 @@ export interface Capabilities {
   readonly software: boolean;
   /** The `shader-f16` feature was requested and is there. */
   readonly shaderF16: boolean;
+  /** Subgroups of 32 lanes that multiply matrices of 16 x 16 x 16 in f16 and add them up in f32; absent: no. */
+  readonly matrixUnits?: boolean;
   readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxStorageBufferBindingSize: number;
   /** The variant of matrix product for each class, as measured on the device or asked for. Absent: one for all, by the kind of device. */
   readonly gemm?: GemmTable;
+  /** False: sums over rows go through workgroup memory also where subgroups are there. */
+  readonly subgroupRows?: boolean;
 }
 
 /** Values for `${NAME}` and `#if ${NAME}` in a shader. A string may itself hold placeholders (a shared snippet). */

@@ -14,7 +14,7 @@ const WIDE_WORKGROUP = 256;
  */
 export function planRows(capabilities: Capabilities, rows: number, width: number): { defines: Defines; workgroups: [number, number, number] } {
   const wide = width >= WIDE_ROW;
-  const subgroups = capabilities.subgroupSize > 0 && !wide;
+  const subgroups = capabilities.subgroupSize > 0 && capabilities.subgroupRows !== false && !wide;
   const workgroup = Math.max(wide ? WIDE_WORKGROUP : WORKGROUP, subgroups ? capabilities.subgroupSize : 0);
   const lanes = subgroups ? capabilities.subgroupSize : workgroup;
   return {

@@ -53,6 +53,8 @@ export interface DeviceReport {
   readonly features: readonly string[];
   readonly limits: Readonly<Record<string, number>>;
   readonly subgroupSize: number;
+  /** Which variants it computes with, in words. */
+  readonly kernels: string;
 }
 
 export interface NeedReport {

@@ -5,7 +5,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, Program } from "../../engine/runtime/program.ts";
-import { relativeError } from "../../engine/verify/self-test/op-check.ts";
+import { relativeError } from "../../engine/runtime/relative-error.ts";
 import { type OpCase } from "../ops/cases.ts";
 import { type OpData, opData, opInputs, outputShape, recordOp, wantedGradients } from "../ops/record.ts";
 import { measureInterleaved } from "../measure.ts";

@@ -2,6 +2,7 @@ import { release } from "node:os";
 import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
+import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
 import { VERSION } from "../version.ts";
@@ -33,6 +34,8 @@ export interface RunRecord {
     readonly limits: "default" | "adapter";
     readonly weights: string;
     readonly math: string;
+    /** Variants of matrix products that were used, in words; absent in older records. */
+    readonly kernels?: string;
     readonly bufferSharing: boolean;
   };
   /** `node` is absent in a browser, whose name is the platform's. */
@@ -60,7 +63,7 @@ export function newRecord(settings: AttackSettings, out: string, device: Device,
     settings,
     rule: ruleOf(settings),
     targetFitted,
-    device: { adapter: device.description, driver: device.info.description, limits: global.limits ?? "adapter", weights: global.weights ?? "f32", math: global.math ?? "f32", bufferSharing: global.bufferSharing },
+    device: { adapter: device.description, driver: device.info.description, limits: global.limits ?? "adapter", weights: global.weights ?? "f32", math: global.math ?? "f32", kernels: describeChoice(device.kernels), bufferSharing: global.bufferSharing },
     versions: { lethe: VERSION, node: process.versions.node, platform: `${process.platform} ${process.arch} ${release()}` },
     files,
     started: new Date().toISOString(),

@@ -117,6 +117,7 @@ export function settingsSection({ record }: ReportData): string {
     ["driver", visible(device.driver)],
     ["limits", escape(device.limits === "default" ? "WebGPU's default limits" : "all the adapter offers")],
     ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)],
+    ["kernels", visible(device.kernels ?? "not recorded")],
     ["buffer sharing", device.bufferSharing ? "on" : "off"],
     ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
     ["time", escape(formatDuration(record.seconds))],

@@ -1,4 +1,4 @@
-import { LetheError } from "../runtime/errors.ts";
+import { notFinite } from "../models/finite.ts";
 import { KEPT_LOSSES, type Objective } from "./objective.ts";
 import type { Session } from "./session.ts";
 
@@ -27,7 +27,7 @@ export async function runIterations(session: Session, objective: Objective, pace
     const losses = Array.from(searches[0]!, (_, i) => Math.min(...searches.map((s) => s[i]!)));
     const bad = losses.findIndex((x) => !Number.isFinite(x)); // the least of numbers of which one is NaN is NaN
     if (bad >= 0) {
-      throw new LetheError(`the loss of iteration ${first + reported + bad + 1} at timestep ${timestep} is ${losses[bad]}: a weight, the target or the arithmetic is at fault; run "verify" and try --weights f32 --math f32`);
+      throw notFinite(session.model.device, `the loss of iteration ${first + reported + bad + 1} at timestep ${timestep}`, losses[bad]!);
     }
     await session.emit({ type: "losses", timestep, iteration: first + reported, losses });
     reported += losses.length;

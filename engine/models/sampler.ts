@@ -6,6 +6,7 @@ import { Graph } from "../runtime/graph.ts";
 import type { HostArray, Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "./array.ts";
+import { requireFinite } from "./finite.ts";
 import type { SldParameters } from "./guidance.ts";
 import type { LinearCombination, Operand, SamplerPlan, SamplerStep } from "./schedulers/index.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -113,7 +114,7 @@ export class Sampler {
   }
 
   private async latents(): Promise<NDArray> {
-    return fromChannelsLast((await this.sample.read()) as Float32Array<ArrayBuffer>, this.latentShape);
+    return fromChannelsLast(requireFinite(this.model.device, "an element of the latents", (await this.sample.read()) as Float32Array<ArrayBuffer>), this.latentShape);
   }
 
   private recordText(g: Graph): Value[] {

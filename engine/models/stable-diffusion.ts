@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "./array.ts";
+import { requireFinite } from "./finite.ts";
 import { type GenerateOptions, type GeneratedImage, generate } from "./generate.ts";
 import { Layers } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
@@ -148,7 +149,7 @@ export class StableDiffusion {
       return { outputs: { hidden: this.recordTextEncoder(g, this.recordEmbeddings(g, input)) } };
     });
     program.run({ ids: flat });
-    return { data: await program.readFloats("hidden"), shape: [batch, length, hiddenSize] };
+    return { data: requireFinite(this.device, "an element of the text encoding", await program.readFloats("hidden")), shape: [batch, length, hiddenSize] };
   }
 
   /**
@@ -169,7 +170,7 @@ export class StableDiffusion {
       return { outputs: { prediction: this.recordUNet(g, sample, features, ctx) } };
     });
     program.run({ sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data });
-    return fromChannelsLast(await program.readFloats("prediction"), [batch, height, width, outChannels]);
+    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", await program.readFloats("prediction")), [batch, height, width, outChannels]);
   }
 
   /** The mean of the VAE's latent distribution, scaled, [B, C, h, w], for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
@@ -191,6 +192,7 @@ export class StableDiffusion {
     });
     program.run({ image: toChannelsLast(image) });
     const read = (await program.read("mean", "logvar")) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
+    requireFinite(this.device, "an element of the encoded picture", read.mean);
     const nchw = (data: Float32Array<ArrayBuffer>): NDArray => fromChannelsLast(data, [batch, h, w, latentChannels]);
     return { mean: nchw(read.mean), logvar: nchw(read.logvar) };
   }
@@ -205,7 +207,7 @@ export class StableDiffusion {
       return { outputs: { image: this.recordDecoder(g, z) } };
     });
     program.run({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) });
-    return fromChannelsLast(await program.readFloats("image"), [batch, h * factor, w * factor, outChannels]);
+    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", await program.readFloats("image")), [batch, h * factor, w * factor, outChannels]);
   }
 
   /**
@@ -243,6 +245,7 @@ export class StableDiffusion {
       ...(options.ids ? { ids: Uint32Array.from(options.ids) } : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
     });
     const read = await program.read("loss", "prediction", "gradient");
+    for (const [name, data] of Object.entries(read)) requireFinite(this.device, `an element of the ${name}`, data);
     return {
       loss: read["loss"]![0]!,
       prediction: fromChannelsLast(read["prediction"] as Float32Array<ArrayBuffer>, [1, height, width, this.parts.unet.config.outChannels]),

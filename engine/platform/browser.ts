@@ -17,6 +17,20 @@ export function freeMemory(): number | undefined {
   return undefined;
 }
 
+const CACHE = "lethe";
+
+/** What was kept under a name; undefined if nothing was, or the page may keep nothing (no secure context). */
+export async function readCache(name: string): Promise<string | undefined> {
+  if (typeof caches === "undefined") return undefined;
+  return (await (await caches.open(CACHE)).match(`/${CACHE}/${name}`))?.text();
+}
+
+/** Keeps a text under a name, in the origin's cache storage. @throws Error where a page may keep nothing */
+export async function writeCache(name: string, text: string): Promise<void> {
+  if (typeof caches === "undefined") throw new UsageError("this page may keep nothing: open it over https or localhost");
+  await (await caches.open(CACHE)).put(`/${CACHE}/${name}`, new Response(text));
+}
+
 /** The browser's adapter. A page cannot choose among several: `wanted` is only checked. @throws NoAdapterError */
 export const findAdapter: FindAdapter = async (wanted) => {
   const gpu: GPU | undefined = typeof navigator === "undefined" ? undefined : navigator.gpu;

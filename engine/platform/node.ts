@@ -4,6 +4,7 @@ import type { FindAdapter, FoundAdapter } from "./adapter.ts";
 import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 
+export { readCache, writeCache } from "./cache-node.ts";
 export { modelSource, resolvePath } from "./model-source-node.ts";
 
 /** Bytes of memory that this process can still take, as far as the system says. */
@@ -96,7 +97,8 @@ async function listAdapters(create: Create): Promise<Candidate[]> {
 
 function request(create: Create, options: string[]): Promise<GPUAdapter | null> {
   // Quantised timestamps (65 us) would make the times of most ops round to zero.
-  const gpu = create([...options, "disable-dawn-features=timestamp_quantization"]);
+  // Matrix units are an experimental feature, which an adapter offers only so.
+  const gpu = create([...options, "disable-dawn-features=timestamp_quantization", "enable-dawn-features=allow_unsafe_apis"]);
   alive.push(gpu);
   const { result, text } = withQuietStderr(() => gpu.requestAdapter({ powerPreference: "high-performance" }));
   driverTexts.push(text);

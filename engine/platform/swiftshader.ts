@@ -3,11 +3,12 @@
  * @sparticuz/chromium, unpacked once into the user's cache folder. Linux on x64 only.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync } from "node:zlib";
 import { errorMessage } from "../runtime/errors.ts";
+import { cacheFolder } from "./cache-node.ts";
 
 const LOADER = "libvulkan.so.1";
 const MANIFEST = "vk_swiftshader_icd.json";
@@ -26,7 +27,7 @@ export function bundledDriver(): BundledDriver {
   const home = packageFolder();
   const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8")) as { version: string };
   const archive = readFileSync(join(home, "bin", "swiftshader.tar.br"));
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "lethe");
+  const cache = cacheFolder();
   let folder: string;
   try {
     folder = unpack(archive, cache, `swiftshader-${version}`);

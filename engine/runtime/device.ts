@@ -1,8 +1,11 @@
 import { findAdapter, freeMemory } from "#platform";
+import { type MathMode, isHalf } from "../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import { nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./kernel-choice.ts";
+import { MATRICES, offersMatrices } from "./matrix-units.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 
@@ -11,8 +14,12 @@ export interface DeviceOptions {
   readonly adapter?: string;
   /** "default": nothing above WebGPU's default limits is asked for, as on the least of devices. Default: "adapter", all it offers. */
   readonly limits?: "default" | "adapter";
-  /** "f16" needs the `shader-f16` feature, "auto" takes it if it is there, "f32" (default) leaves it alone. */
-  readonly math?: "f32" | "f16" | "auto";
+  /** Operands of matrix products and convolutions: "f16" rounds them to f16 and needs the `shader-f16` feature, "auto" does so where that is there and was measured faster, "f32" (default) does not. All sums are f32. */
+  readonly math?: MathMode;
+  /** Which variants of kernels to compute with. Default: "auto". */
+  readonly kernels?: KernelOption;
+  /** Told, in a line each, what is measured when the device is opened, and which variants of kernels are wrong on it. */
+  readonly say?: (line: string) => void;
   /** False gives every intermediate tensor memory of its own, to isolate a bug. Default: true. */
   readonly bufferSharing?: boolean;
   /** Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none is known. */
@@ -31,6 +38,8 @@ export interface DeviceInfo {
   readonly description: string;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** The adapter multiplies f16 matrices of 16 x 16 x 16 into f32 sums, an experimental feature of Dawn's. */
+  readonly matrices: boolean;
   readonly software: boolean;
 }
 
@@ -65,7 +74,6 @@ export class Device {
   /** For people and run records: `llvmpipe (LLVM 15.0.6, 256 bits), Vulkan, software`. */
   readonly description: string;
   readonly info: DeviceInfo;
-  readonly capabilities: Capabilities;
   /** Features that were requested and granted. */
   readonly features: readonly string[];
   /** Resolves if the device is lost other than by `destroy()`. */
@@ -88,11 +96,13 @@ export class Device {
   #allocated = 0;
   #peak = 0;
   #flops = 0;
+  #capabilities: Capabilities;
+  #kernels: KernelChoice;
   #loss: DeviceLostError | undefined;
   #destroyed = false;
 
   /** Use `openDevice`. */
-  constructor(gpu: GPUDevice, info: DeviceInfo, { bufferSharing = true, memoryLimit }: Pick<DeviceOptions, "bufferSharing" | "memoryLimit"> = {}) {
+  constructor(gpu: GPUDevice, info: DeviceInfo, { bufferSharing = true, memoryLimit, math = "f32" }: Pick<DeviceOptions, "bufferSharing" | "memoryLimit" | "math"> = {}) {
     this.gpu = gpu;
     this.bufferSharing = bufferSharing;
     this.memoryLimit = memoryLimit ?? (info.software ? freeMemory() : undefined) ?? Infinity;
@@ -100,14 +110,17 @@ export class Device {
     this.description = [info.name, info.backend, info.software ? "software" : ""].filter(Boolean).join(", ");
     this.features = [...gpu.features].toSorted();
     const fixed = gpu.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
-    this.capabilities = {
+    this.#capabilities = {
       subgroupSize: fixed ? info.subgroupMinSize : 0,
       software: info.software,
       shaderF16: gpu.features.has("shader-f16"),
+      matrixUnits: info.matrices && fixed && info.subgroupMinSize === 32 && gpu.features.has(MATRICES),
       maxComputeWorkgroupStorageSize: gpu.limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: gpu.limits.maxComputeInvocationsPerWorkgroup,
       maxStorageBufferBindingSize: gpu.limits.maxStorageBufferBindingSize,
     };
+    this.#kernels = shippedChoice(this.#capabilities, math);
+    this.useKernels(this.#kernels);
     gpu.onuncapturederror = (event) => void this.#uncaptured.push(event.error.message);
     this.lost = new Promise((resolve) => {
       void gpu.lost.then(({ reason, message }) => {
@@ -119,6 +132,27 @@ export class Device {
     this.pipelines = new PipelineCache(this);
     this.pool = new BufferPool((bytes, usage, label) => this.createBuffer(bytes, usage, label), (buffer) => this.destroyBuffer(buffer));
     this.nothing = this.createBuffer(16, 0x80 /* STORAGE */, "nothing");
+  }
+
+  /** Programs made from now on are planned with these variants. */
+  useKernels(choice: KernelChoice): void {
+    this.#kernels = choice;
+    this.#capabilities = { ...this.#capabilities, gemm: choice.table, subgroupRows: choice.subgroupRows };
+  }
+
+  /** What kernels are planned for. */
+  get capabilities(): Capabilities {
+    return this.#capabilities;
+  }
+
+  /** Which variants of kernels it computes with, and why. */
+  get kernels(): KernelChoice {
+    return this.#kernels;
+  }
+
+  /** Whether any product rounds its operands to f16. */
+  get halfPrecision(): boolean {
+    return Object.values(this.#kernels.table).some(isHalf);
   }
 
   get limits(): GPUSupportedLimits {
@@ -220,7 +254,8 @@ export class Device {
 
 /**
  * Opens an adapter and a device on it, with the features (subgroups, timestamp-query, shader-f16 if asked) and limits it has.
- * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` needs.
+ * On a GPU seen for the first time its kernels are measured, which takes seconds.
+ * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` or `options.kernels` needs.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const { adapter, name, backend } = options.gpu ? await adapterOf(options.gpu) : await findAdapter(options.adapter);
@@ -228,7 +263,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
   if (options.math === "f16" || options.math === "auto") {
     if (adapter.features.has("shader-f16")) features.push("shader-f16");
-    else if (options.math === "f16") throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
+    if (adapter.features.has(MATRICES)) features.push(MATRICES);
+    if (options.math === "f16" && !adapter.features.has("shader-f16")) throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
   }
   const requiredLimits = options.limits === "default" ? {} : Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
   let gpu: GPUDevice;
@@ -237,7 +273,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   } catch (cause) {
     throw new NoAdapterError(`adapter "${name}" was found but gives no device: ${errorMessage(cause)}`, { cause });
   }
-  return new Device(gpu, {
+  const device = new Device(gpu, {
     name,
     backend,
     vendor: raw.vendor,
@@ -246,8 +282,17 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     description: raw.description,
     subgroupMinSize: raw.subgroupMinSize ?? 0,
     subgroupMaxSize: raw.subgroupMaxSize ?? 0,
+    matrices: offersMatrices(raw),
     software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
   }, options);
+  try {
+    device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", options.say));
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+  device.resetPeak();
+  return device;
 }
 
 async function adapterOf(gpu: GPU): Promise<{ adapter: GPUAdapter; name: string; backend: string }> {

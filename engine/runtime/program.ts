@@ -1,4 +1,4 @@
-import { type Binding, type Capabilities, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
 import { planMemory } from "./memory-plan.ts";
@@ -19,8 +19,6 @@ export interface ProgramOptions {
   readonly parameters?: (name: string, type: TensorType) => Tensor;
   /** Fill every intermediate buffer with NaN before each run, so that an element no shader writes shows. For tests. */
   readonly poison?: boolean;
-  /** Plan for these capabilities instead of the device's own, e.g. for another variant of a kernel. */
-  readonly capabilities?: Capabilities;
   readonly label?: string;
 }
 
@@ -62,7 +60,7 @@ export class Program {
    */
   static async create(device: Device, graph: Graph, options: ProgramOptions): Promise<Program> {
     const wanted = [...Object.values(options.outputs), ...(options.assigns ?? []).map(([, v]) => v)];
-    const schedule = makeSchedule(graph, wanted, options.capabilities ?? device.capabilities);
+    const schedule = makeSchedule(graph, wanted, device.capabilities);
     const program = new Program(device, schedule, options);
     const compiled = await Promise.all(schedule.steps.flatMap((s) => s.plan.dispatches).map((d) => device.pipelines.get(d)));
     await device.withErrorScope(`program ${options.label ?? ""}`, async () => {

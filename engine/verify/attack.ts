@@ -8,7 +8,7 @@ import { createSamplerPlan, noiseScheduleOnly } from "../models/schedulers/index
 import type { Form, VerifyContext } from "./context.ts";
 import { part } from "./layout.ts";
 import { asPicture, sampleLatents } from "./pictures.ts";
-import { type Rows, TOLERANCES, largestDifference, mismatches, relativeL2 } from "./rows.ts";
+import { type Rows, TOLERANCES, type Tolerances, largestDifference, mismatches, relativeL2 } from "./rows.ts";
 import { type Trace, decimalIds, decimalText, framedWith, openTrace } from "./trace.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
 
@@ -35,7 +35,7 @@ export const attack: Form = async (golden, rows, context) => {
     if (!golden.has("image")) return;
     const image = await golden.array("image");
     const shape = image.shape.length === 3 ? [1, ...image.shape] : image.shape;
-    rows.compare(trace.name, "x0", (await trace.model.encodeImage({ data: image.data, shape })).data, await golden.floats("x0"), TOLERANCES.model);
+    rows.compare(trace.name, "x0", (await trace.model.encodeImage({ data: image.data, shape })).data, await golden.floats("x0"), rows.tolerances.model);
   });
   if (golden.has("eval.ids")) await rows.guard(trace.name, "eval.ids", () => evaluatedPrompts(trace, rows));
   if (golden.has("eval.uint8")) await rows.guard(trace.name, "eval.uint8", () => evaluatedPictures(trace, rows));
@@ -52,6 +52,11 @@ class Worst {
   report(rows: Rows, name: string, tolerance: (tensor: string) => number): void {
     for (const [tensor, error] of this.errors) rows.error(name, tensor, error, tolerance(tensor));
   }
+}
+
+function gradientTolerance(tensor: string, loss: string, tolerances: Tolerances): number {
+  if (tensor === "loss") return tolerances.model;
+  return loss === "l1" || tensor.endsWith("from own gradient") ? tolerances.signs : tolerances.embeddingGradient;
 }
 
 /** Loss, gradients, and the rows after Adam and after the projection, each iteration from the recorded state before it. */
@@ -78,7 +83,7 @@ async function textGrad(trace: Trace, rows: Rows): Promise<void> {
     worst.add("adam from own gradient", relativeL2(results["moved"]!, part(expected.moved, i).data));
     worst.add("proj from own gradient", relativeL2(results["projected"]!, part(expected.projected, i).data));
   }
-  worst.report(rows, trace.name, (tensor) => (tensor === "loss" ? TOLERANCES.model : TOLERANCES.embeddingGradient));
+  worst.report(rows, trace.name, (tensor) => gradientTolerance(tensor, loss, rows.tolerances));
   await argmaxRows(trace, rows, expected.projected.data);
 }
 
@@ -197,7 +202,7 @@ async function hardPrompt(trace: Trace, rows: Rows, context: VerifyContext): Pro
     worst.add("grad", relativeL2(results["gradient"]!, part(grads, i).data));
     worst.add("adam from own gradient", relativeL2(results["moved"]!, part(moved, i).data));
   }
-  worst.report(rows, trace.name, (tensor) => (tensor === "loss" ? TOLERANCES.model : TOLERANCES.embeddingGradient));
+  worst.report(rows, trace.name, (tensor) => gradientTolerance(tensor, loss, rows.tolerances));
   await nearestTokens(trace, rows, context.files, chosen);
 }
 
@@ -236,5 +241,5 @@ async function evaluatedPictures(trace: Trace, rows: Rows): Promise<void> {
     const [latents] = await sampleLatents(target, request);
     for (const level of asPicture(await target.decodeLatents(latents!)).uint8) drawn.push(level);
   }
-  rows.compare(trace.name, "eval.uint8", drawn, pictures, TOLERANCES.levels, "levels");
+  rows.compare(trace.name, "eval.uint8", drawn, pictures, rows.tolerances.levels, "levels");
 }

@@ -39,6 +39,11 @@ export class VerifyContext {
     return (this.opened ??= await this.sources.device());
   }
 
+  /** Whether a device that rounds operands of products to f16 takes part. */
+  get halfPrecision(): boolean {
+    return this.opened?.halfPrecision ?? false;
+  }
+
   /** What the device has been used for, once there is one. */
   get usage(): DeviceUsage | undefined {
     return this.opened?.usage;

@@ -10,7 +10,7 @@ import type { Form, VerifyContext } from "./context.ts";
 import type { Golden } from "./golden.ts";
 import { channelsFirst, channelsLast } from "./layout.ts";
 import { lossAndGradients } from "./loss-grad.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
+import type { Rows } from "./rows.ts";
 
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
 
@@ -41,7 +41,7 @@ export const fullTextUNet: Form = async (golden, rows, context) => {
       const named: Readonly<Record<string, string>> = { eps: "eps", loss: "loss", d_embeds: "d_embeds", d_ctx: "d_ctx", d_latent: "d_x_t" };
       for (const [tensor, result] of Object.entries(named)) {
         if (!golden.has(`${name}.${tensor}`)) continue;
-        rows.compare(name, tensor, results[result]!, await golden.floats(`${name}.${tensor}`), tensor.startsWith("d_") ? TOLERANCES.embeddingGradient : TOLERANCES.model);
+        rows.compare(name, tensor, results[result]!, await golden.floats(`${name}.${tensor}`), tensor.startsWith("d_") ? rows.tolerances.embeddingGradient : rows.tolerances.model);
       }
     });
   }
@@ -60,9 +60,9 @@ async function checkText(golden: Golden, rows: Rows, model: StableDiffusion, ids
   });
   program.run({ ids });
   const read = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
-  rows.compare("text", "last_hidden_state", read["hidden"]!, await golden.floats("text.last_hidden_state"), TOLERANCES.model);
+  rows.compare("text", "last_hidden_state", read["hidden"]!, await golden.floats("text.last_hidden_state"), rows.tolerances.model);
   for (const name of wanted) {
-    if (read[name]) rows.compare("text", name.slice("text.".length), statistics([read[name]]), await golden.floats(name), TOLERANCES.model);
+    if (read[name]) rows.compare("text", name.slice("text.".length), statistics([read[name]]), await golden.floats(name), rows.tolerances.model);
     else rows.failed("text", name, "the text encoder has no such layer");
   }
 }
@@ -93,8 +93,8 @@ export const fullVae: Form = async (golden, rows, context) => {
       const input = (g: Graph, { shape }: NDArray): Value => g.input("x", { shape, dtype: "f32" });
       const of = (...prefixes: string[]) => (module: string): boolean => prefixes.some((p) => module.startsWith(p));
       const encoded = await checkModules(golden, rows, model, name, (g) => vaeEncode(layers(g), config, input(g, image), parameters.maxTensorBytes), { x: image.data }, of("encoder", "quant_conv"));
-      rows.compare(name, "mean", encoded["mean"]!, await golden.floats(`${name}.mean`), TOLERANCES.model);
-      rows.compare(name, "logvar", encoded["logvar"]!.map((x) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], x))), await golden.floats(`${name}.logvar`), TOLERANCES.model);
+      rows.compare(name, "mean", encoded["mean"]!, await golden.floats(`${name}.mean`), rows.tolerances.model);
+      rows.compare(name, "logvar", encoded["logvar"]!.map((x) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], x))), await golden.floats(`${name}.logvar`), rows.tolerances.model);
       const { decoded } = await checkModules(golden, rows, model, name, (g) => ({ decoded: vaeDecode(layers(g), config, input(g, z), parameters.maxTensorBytes) }), { x: z.data }, of("decoder", "post_quant_conv"));
       await checkPicture(golden, rows, name, decoded!, [config.outChannels, height, width]);
     });
@@ -113,7 +113,7 @@ async function checkPicture(golden: Golden, rows: Rows, name: string, picture: F
     "decoded.center": () => patch(height / 2 - 4, width / 2 - 4, 8, 8),
   };
   for (const [tensor, actual] of Object.entries(expected)) {
-    if (golden.has(`${name}.${tensor}`)) rows.compare(name, tensor, actual(), await golden.floats(`${name}.${tensor}`), TOLERANCES.model);
+    if (golden.has(`${name}.${tensor}`)) rows.compare(name, tensor, actual(), await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
   }
 }
 
@@ -147,8 +147,8 @@ async function checkModules(
     }
     const read = await program.read(...keys);
     const data = keys.map((k) => read[k] as Float32Array<ArrayBuffer>);
-    rows.compare(name, `act.${module}.stats`, statistics(data), await golden.floats(`${prefix}${module}.stats`), TOLERANCES.model);
-    if (golden.has(`${prefix}${module}.sample`)) rows.compare(name, `act.${module}.sample`, sample(data, shapes), await golden.floats(`${prefix}${module}.sample`), TOLERANCES.model);
+    rows.compare(name, `act.${module}.stats`, statistics(data), await golden.floats(`${prefix}${module}.stats`), rows.tolerances.model);
+    if (golden.has(`${prefix}${module}.sample`)) rows.compare(name, `act.${module}.sample`, sample(data, shapes), await golden.floats(`${prefix}${module}.sample`), rows.tolerances.model);
   }
   const read = results.size > 0 ? await program.read(...results.keys()) : {};
   return Object.fromEntries([...results].map(([key, shape]) => [key, channelsFirst({ data: read[key] as Float32Array<ArrayBuffer>, shape }).data]));

@@ -2,7 +2,7 @@ import { errorMessage } from "../runtime/errors.ts";
 import { VerifyContext, type VerifySources } from "./context.ts";
 import { FORM_NAMES, formOf } from "./forms.ts";
 import { findGoldens, openGolden } from "./golden.ts";
-import { type Row, Rows, endsRun } from "./rows.ts";
+import { HALF_TOLERANCES, type Row, Rows, TOLERANCES, endsRun } from "./rows.ts";
 
 export type { Measure, Row } from "./rows.ts";
 export type { VerifySources } from "./context.ts";
@@ -23,6 +23,8 @@ export interface VerifyResult {
   readonly ok: boolean;
   readonly rows: readonly Row[];
   readonly files: readonly FileWork[];
+  /** The tolerances are those of operands rounded to f16. */
+  readonly halfPrecision: boolean;
 }
 
 export interface VerifyOptions extends VerifySources {
@@ -48,7 +50,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     for (const [i, file] of paths.entries()) {
       const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file.slice(file.lastIndexOf("/") + 1);
       onFile?.(shown, i, paths.length);
-      const rows = new Rows(shown, onRow);
+      const rows = new Rows(shown, onRow, () => (context.halfPrecision ? HALF_TOLERANCES : TOLERANCES));
       const started = performance.now();
       const flopsBefore = context.usage?.flops ?? 0;
       context.resetPeak();
@@ -59,7 +61,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   } finally {
     await context.destroy();
   }
-  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work };
+  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work, halfPrecision: context.halfPrecision };
 }
 
 async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {

@@ -8,7 +8,7 @@ import { timesTokenTable, tokenTable } from "../models/text-encoder.ts";
 import type { Form } from "./context.ts";
 import type { Golden, Json } from "./golden.ts";
 import { channelsFirst, channelsLast } from "./layout.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
+import type { Rows } from "./rows.ts";
 import { asStored } from "./unet.ts";
 
 export interface LossRequest {
@@ -89,10 +89,10 @@ async function checkCase(golden: Golden, rows: Rows, model: StableDiffusion, c: 
   for (const name of own) {
     const actual = results[name];
     if (!actual) continue; // reported as a tensor without a check
-    rows.compare(c.name, name, actual, await golden.floats(`${name}.${c.name}`), name.startsWith("d_") ? TOLERANCES.embeddingGradient : TOLERANCES.model);
+    rows.compare(c.name, name, actual, await golden.floats(`${name}.${c.name}`), name.startsWith("d_") ? rows.tolerances.embeddingGradient : rows.tolerances.model);
   }
   for (const name of shared) {
-    if (golden.has(name)) rows.compare(c.name, name, results[name]!, await golden.floats(name), TOLERANCES.model);
+    if (golden.has(name)) rows.compare(c.name, name, results[name]!, await golden.floats(name), rows.tolerances.model);
     shared.delete(name);
   }
 }

@@ -44,7 +44,7 @@ export const reference: Form = async (golden, rows, context) => {
 async function checkUnconditional({ golden, rows, model }: Subject): Promise<void> {
   const ids = await golden.ints("uncond.input_ids");
   rows.compare("uncond", "input_ids", model.tokenizer.encode(golden.text("unconditional_prompt")), ids, 0, "mismatches");
-  rows.compare("uncond", "text_hidden", (await model.encodeText(ids)).data, await golden.floats("uncond.text_hidden"), TOLERANCES.model);
+  rows.compare("uncond", "text_hidden", (await model.encodeText(ids)).data, await golden.floats("uncond.text_hidden"), rows.tolerances.model);
 }
 
 async function checkText({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
@@ -56,13 +56,13 @@ async function checkText({ golden, rows, model }: Subject, c: Case, name: string
     const made = model.tokenizer.pieces(own);
     rows.error(name, "tokens", pieces.filter((p, i) => p !== made[i]).length + Math.abs(made.length - pieces.length), 0, "mismatches");
   }
-  rows.compare(name, "text_hidden", (await model.encodeText(ids)).data, await golden.floats(`${name}.text_hidden`), TOLERANCES.model);
+  rows.compare(name, "text_hidden", (await model.encodeText(ids)).data, await golden.floats(`${name}.text_hidden`), rows.tolerances.model);
 }
 
 async function checkUNet({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
   const [latent, context] = [await golden.array(`${name}.unet.latent`), await golden.array(`${name}.text_hidden`)];
   const { data } = await model.predictNoise(latent, golden.number("timestep", c), context);
-  rows.compare(name, "unet.eps", data, await golden.floats(`${name}.unet.eps`), TOLERANCES.model);
+  rows.compare(name, "unet.eps", data, await golden.floats(`${name}.unet.eps`), rows.tolerances.model);
 }
 
 async function checkGradient({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
@@ -70,9 +70,9 @@ async function checkGradient({ golden, rows, model }: Subject, c: Case, name: st
   const timestep = golden.number("timestep", c);
   rows.compare(name, "grad.noised", model.addNoise(latents, noise, timestep).noised.data, await golden.floats(`${name}.grad.noised`), TOLERANCES.opForward);
   const { loss, gradient } = await model.noiseLoss({ latents, noise, timestep, ids: await golden.ints(`${name}.input_ids`) });
-  rows.compare(name, "grad.loss", [loss], await golden.floats(`${name}.grad.loss`), TOLERANCES.model);
-  if (typeof c["loss"] === "number") rows.compare(name, "loss", [loss], [c["loss"]], TOLERANCES.model);
-  rows.compare(name, "grad.token_embeddings", gradient.data, await golden.floats(`${name}.grad.token_embeddings`), TOLERANCES.embeddingGradient);
+  rows.compare(name, "grad.loss", [loss], await golden.floats(`${name}.grad.loss`), rows.tolerances.model);
+  if (typeof c["loss"] === "number") rows.compare(name, "loss", [loss], [c["loss"]], rows.tolerances.model);
+  rows.compare(name, "grad.token_embeddings", gradient.data, await golden.floats(`${name}.grad.token_embeddings`), rows.tolerances.embeddingGradient);
 }
 
 async function sample({ golden, plan, guidance }: Subject, model: StableDiffusion, name: string): Promise<NDArray> {
@@ -83,7 +83,7 @@ async function sample({ golden, plan, guidance }: Subject, model: StableDiffusio
 
 async function checkSample(s: Subject, c: Case, name: string): Promise<void> {
   const last = await sample(s, s.model, name);
-  s.rows.compare(name, "ddim.final", last.data, await s.golden.floats(`${name}.ddim.final`), TOLERANCES.sample);
+  s.rows.compare(name, "ddim.final", last.data, await s.golden.floats(`${name}.ddim.final`), s.rows.tolerances.sample);
   if (typeof c["image"] === "string") await comparePng(s, s.model, last, c["image"], name, "image");
 }
 
@@ -92,7 +92,7 @@ async function comparePng({ golden, rows, context }: Subject, model: StableDiffu
   const path = joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), file);
   const stored = await decodePng(path, await readFile(context.files, path));
   const decoded = await model.decodeLatents(latents);
-  rows.compare(name, tensor, tensorToImages(decoded.data, decoded.shape)[0]!.data, stored.data, TOLERANCES.levels, "levels");
+  rows.compare(name, tensor, tensorToImages(decoded.data, decoded.shape)[0]!.data, stored.data, rows.tolerances.levels, "levels");
 }
 
 async function readFile(files: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -107,13 +107,13 @@ async function readFile(files: FileSystem, path: string): Promise<Uint8Array<Arr
 async function checkVae({ golden, rows, model }: Subject, _c: Case, name: string): Promise<void> {
   const decoded = await model.decodeLatents(await golden.array(`${name}.ddim.final`));
   const expected = await golden.array(`${name}.vae.decoded`);
-  rows.compare(name, "vae.decoded", decoded.data, expected.data, TOLERANCES.model);
+  rows.compare(name, "vae.decoded", decoded.data, expected.data, rows.tolerances.model);
   const input = await golden.array(`${name}.classifier.input`);
   rows.compare(name, "classifier.input", imagesToTensor(tensorToImages(expected.data, expected.shape)).data, input.data, 1e-6, "absolute");
   const { scalingFactor } = model.parts.vae.config;
   const { mean, logvar } = await model.encodeMoments(input);
-  rows.compare(name, "vae.encode_mean", mean.data, await golden.floats(`${name}.vae.encode_mean`), TOLERANCES.model);
-  rows.compare(name, "vae.encode_logvar", logvar.data, await golden.floats(`${name}.vae.encode_logvar`), TOLERANCES.model);
+  rows.compare(name, "vae.encode_mean", mean.data, await golden.floats(`${name}.vae.encode_mean`), rows.tolerances.model);
+  rows.compare(name, "vae.encode_logvar", logvar.data, await golden.floats(`${name}.vae.encode_logvar`), rows.tolerances.model);
   const stated = golden.json["latent_scaling_factor"];
   if (typeof stated === "number") rows.compare(name, "latent_scaling_factor", [scalingFactor], [stated], 1e-6);
 }
@@ -125,7 +125,7 @@ async function checkClassifiers({ golden, rows, context }: Subject, c: Case, nam
     const which = tensor.slice(prefix.length, -"_logits".length);
     const classifier = await loadClassifier(await context.device(), { files: context.files, folder: joinPath(context.modelFolder, `classifier/${which}`) });
     const { logits } = await classifier.run(await golden.array(`${prefix}input`));
-    rows.compare(name, `classifier.${which}_logits`, logits, await golden.floats(tensor), TOLERANCES.model);
+    rows.compare(name, `classifier.${which}_logits`, logits, await golden.floats(tensor), rows.tolerances.model);
     const best = logits.indexOf(Math.max(...logits));
     const label = c[`${which}_top1`];
     if (typeof label === "string") rows.error(name, `${which}_top1`, classifier.labels[best] === label ? 0 : 1, 0, "mismatches", `"${classifier.labels[best] ?? ""}"`);
@@ -141,11 +141,11 @@ async function checkUnlearned(s: Subject, c: Case, name: string): Promise<void> 
     const model = await unlearned(context, variant.slice("unlearned_".length));
     if (golden.has(`${name}.${variant}.eps`)) {
       const { data } = await model.predictNoise(await golden.array(`${name}.unet.latent`), golden.number("timestep", c), await golden.array(`${name}.text_hidden`));
-      rows.compare(name, `${variant}.eps`, data, await golden.floats(`${name}.${variant}.eps`), TOLERANCES.model);
+      rows.compare(name, `${variant}.eps`, data, await golden.floats(`${name}.${variant}.eps`), rows.tolerances.model);
     }
     if (!golden.has(`${name}.${variant}.ddim_final`)) continue;
     const last = await sample(s, model, name);
-    rows.compare(name, `${variant}.ddim_final`, last.data, await golden.floats(`${name}.${variant}.ddim_final`), TOLERANCES.sample);
+    rows.compare(name, `${variant}.ddim_final`, last.data, await golden.floats(`${name}.${variant}.ddim_final`), rows.tolerances.sample);
     const png = typeof c["image"] === "string" ? c["image"].replace(/\.png$/, `_${variant.slice("unlearned_".length)}.png`) : undefined;
     const beside = png && (await context.files.kind(joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), png)));
     if (png !== undefined && beside === "file") await comparePng(s, model, last, png, name, `${variant}.image`);

@@ -1,7 +1,6 @@
 import type { Value } from "../../kernels/kernel.ts";
 import { isObject } from "../formats/file-system.ts";
 import type { Form } from "./context.ts";
-import { TOLERANCES } from "./rows.ts";
 
 const HIDDEN = "hidden_states.";
 
@@ -25,7 +24,7 @@ export const textEncoder: Form = async (golden, rows, context) => {
     program.run({ ids });
     const computed = await program.read();
     const last = computed["last"] as Float32Array;
-    rows.compare(name, "last_hidden_state", last, await golden.floats("last_hidden_state"), TOLERANCES.model);
+    rows.compare(name, "last_hidden_state", last, await golden.floats("last_hidden_state"), rows.tolerances.model);
     if (golden.has("pooler_output")) {
       const hidden = last.length / (batch * length);
       const stated = golden.json["token_ids"];
@@ -35,12 +34,12 @@ export const textEncoder: Form = async (golden, rows, context) => {
         const row = ids.subarray(b * length, (b + 1) * length).indexOf(end);
         return [...last.subarray((b * length + row) * hidden, (b * length + row + 1) * hidden)];
       });
-      rows.compare(name, "pooler_output", pooled.flat(), await golden.floats("pooler_output"), TOLERANCES.model);
+      rows.compare(name, "pooler_output", pooled.flat(), await golden.floats("pooler_output"), rows.tolerances.model);
     }
     for (const tensor of hiddenNames) {
       const expected = await golden.floats(tensor); // of the first prompts only
       const actual = computed[tensor];
-      if (actual) rows.compare(name, tensor, (actual as Float32Array).subarray(0, expected.length), expected, TOLERANCES.model);
+      if (actual) rows.compare(name, tensor, (actual as Float32Array).subarray(0, expected.length), expected, rows.tolerances.model);
       else rows.failed(name, tensor, "the model has no such layer");
     }
   });

@@ -4,7 +4,7 @@ import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import type { Form } from "./context.ts";
 import type { Golden } from "./golden.ts";
 import { channelsFirst, channelsLast } from "./layout.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
+import type { Rows } from "./rows.ts";
 
 const ACTIVATION = "act.";
 
@@ -19,7 +19,7 @@ export const unet: Form = async (golden, rows, context) => {
       const rowSize = text.data.length / text.shape[0]!;
       const ctx = { data: text.data.slice(0, batch * rowSize), shape: [batch, ...text.shape.slice(1)] };
       const { data } = await model.predictNoise(sample, timesteps, ctx);
-      rows.compare(tensor, "eps", data, await golden.floats(tensor), TOLERANCES.model);
+      rows.compare(tensor, "eps", data, await golden.floats(tensor), rows.tolerances.model);
     });
   }
   const modules = golden.names().filter((n) => n.startsWith(ACTIVATION));
@@ -71,7 +71,7 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
   for (const name of modules) {
     const shape = shapes.get(name);
     if (!shape) rows.failed("modules", name, "the model has no such module");
-    else rows.compare("modules", name, asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name)), await golden.floats(name), TOLERANCES.model);
+    else rows.compare("modules", name, asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name)), await golden.floats(name), rows.tolerances.model);
   }
 }
 

@@ -7,7 +7,7 @@ import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import type { Form } from "./context.ts";
 import type { Golden } from "./golden.ts";
 import { channelsFirst, channelsLast } from "./layout.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
+import type { Rows } from "./rows.ts";
 import { asStored } from "./unet.ts";
 
 const ACTIVATION = "act.";
@@ -44,7 +44,7 @@ async function oneWay(golden: Golden, rows: Rows, model: StableDiffusion, name: 
     if (!golden.has(tensor)) continue;
     const data = channelsFirst({ data: numbers as Float32Array<ArrayBuffer>, shape: shapes[key] ?? golden.shape(tensor) }).data;
     const actual = key === "logvar" ? data.map((v) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], v))) : data;
-    rows.compare(name, key, actual, await golden.floats(tensor), key.endsWith(".g") ? TOLERANCES.opGradient : TOLERANCES.model);
+    rows.compare(name, key, actual, await golden.floats(tensor), key.endsWith(".g") ? rows.tolerances.opGradient : rows.tolerances.model);
   }
 }
 
@@ -73,6 +73,6 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
   for (const module of modules) {
     const shape = shapes.get(module);
     if (!shape) rows.failed("modules", module, "the model has no such module");
-    else rows.compare("modules", module, asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)), await golden.floats(module), TOLERANCES.model);
+    else rows.compare("modules", module, asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)), await golden.floats(module), rows.tolerances.model);
   }
 }

@@ -6,7 +6,6 @@ import { gradients } from "../runtime/autodiff.ts";
 import { channelsLast } from "./layout.ts";
 import type { Form, VerifyContext } from "./context.ts";
 import { type Golden, openGolden } from "./golden.ts";
-import { TOLERANCES } from "./rows.ts";
 
 const PREFIX = "grad.";
 
@@ -40,7 +39,7 @@ export const weightGrad: Form = async (golden, rows, context) => {
         });
         program.run({ ids, noised: x.data, target: y.data, features: model.timestepFeatures([Number(time)]) });
         const computed = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
-        if (typeof c["loss"] === "number") rows.compare(c.name, "loss", computed["loss"]!, [c["loss"]], TOLERANCES.model);
+        if (typeof c["loss"] === "number") rows.compare(c.name, "loss", computed["loss"]!, [c["loss"]], rows.tolerances.model);
         const actual = new Map<string, Float32Array>();
         for (const leaf of leaves) {
           const owner = [model.parts.textEncoder.parameters, model.parts.unet.parameters].find((p) => p.owns(leaf))!;
@@ -53,8 +52,8 @@ export const weightGrad: Form = async (golden, rows, context) => {
             continue;
           }
           const expected = await golden.floats(tensor);
-          if (golden.isZero(tensor)) rows.compare(c.name, tensor, ours, expected, TOLERANCES.zero, "absolute");
-          else rows.compare(c.name, tensor, ours, expected, TOLERANCES.embeddingGradient);
+          if (golden.isZero(tensor)) rows.compare(c.name, tensor, ours, expected, rows.tolerances.zero, "absolute");
+          else rows.compare(c.name, tensor, ours, expected, rows.tolerances.embeddingGradient);
         }
       });
     }

@@ -20,7 +20,7 @@ test("--help on every command goes to stdout and names the global flags", async 
   const each = await Promise.all(COMMANDS.map((name) => lethe(name, "--help")));
   each.forEach(({ code, stdout }, i) => {
     assert.is(code, 0, COMMANDS[i]!);
-    for (const flag of ["--adapter", "--limits", "--weights", "--math", "--profile", "--no-buffer-sharing", "--quiet", "--json"]) assert.ok(stdout.includes(flag), `${COMMANDS[i]} ${flag}`);
+    for (const flag of ["--adapter", "--limits", "--weights", "--math", "--kernels", "--profile", "--no-buffer-sharing", "--quiet", "--json"]) assert.ok(stdout.includes(flag), `${COMMANDS[i]} ${flag}`);
   });
 });
 
@@ -37,6 +37,7 @@ for (const [what, args, pattern] of [
   ["a number out of range", ["generate", "--model", "emoji", "--prompt", "x", "--steps", "0", "--out", "x.png"], /--steps.*from 1 to 1000/],
   ["a choice that is none", ["generate", "--model", "emoji", "--prompt", "x", "--scheduler", "magic", "--out", "x.png"], /Allowed choices are ddim/],
   ["a name that is no PNG", ["generate", "--model", "emoji", "--prompt", "x", "--out", "x.jpg"], /x\.jpg.*\.png/],
+  ["kernels that are none", ["generate", "--model", "emoji", "--prompt", "x", "--kernels", "magic", "--out", "x.png"], /--kernels.*magic.*Allowed choices are auto, tune, default, register/],
   ["no judge", ["attack", "--model", "emoji", "--prompt", "x", "--out", "o"], /--classifier DIR or --judge NAME/],
   ["two judges", ["attack", "--model", "emoji", "--prompt", "x", "--classifier", "c", "--judge", "emoji-object", "--label", "l", "--out", "o"], /either --classifier DIR or --judge NAME/],
   ["no target", ["attack", "--model", "emoji", "--prompt", "x", "--judge", "emoji-object", "--label", "church", "--out", "o"], /--target/],

@@ -1,6 +1,7 @@
 import { test } from "uvu";
 import { exitWhenFlushed } from "../../engine/platform/exit.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
+import { NoAdapterError } from "../../engine/runtime/errors.ts";
 
 let opened: Promise<Device> | undefined;
 let half: Promise<Device | undefined> | undefined;
@@ -18,12 +19,11 @@ export function testDevice(): Promise<Device> {
   return opened;
 }
 
-/** The same adapter with half precision allowed; undefined, saying so, where it has no shader-f16. */
+/** The same adapter with operands of products rounded to f16; undefined, saying so, where it has no shader-f16. */
 export function halfDevice(): Promise<Device | undefined> {
-  half ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), math: "auto" }).then((device) => {
-    if (device.capabilities.shaderF16) return device;
-    console.log(`no shader-f16 on ${device.description}: its variants are not run`);
-    device.destroy();
+  half ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), math: "f16", kernels: "default" }).catch((error: unknown) => {
+    if (!(error instanceof NoAdapterError) || !error.message.includes("shader-f16")) throw error;
+    console.log(`${error.message}: not run`);
     return undefined;
   });
   return half;

@@ -1,10 +1,12 @@
 import type { GemmTable } from "../../kernels/gemm-variants.ts";
 import type { Device } from "../../engine/runtime/device.ts";
+import { planningFor } from "../../engine/runtime/planning.ts";
 import { type OpResult, type OpSpec, runOpSpec } from "../../engine/verify/self-test/op-check.ts";
 import { testDevice } from "./device.ts";
 
 export type { Array64 } from "../../engine/verify/self-test/array64.ts";
-export { type OpInput, type OpSpec, normals, relativeError } from "../../engine/verify/self-test/op-check.ts";
+export { relativeError } from "../../engine/runtime/relative-error.ts";
+export { type OpInput, type OpSpec, normals } from "../../engine/verify/self-test/op-check.ts";
 
 /**
  * Runs an op on the test device with poisoned memory and compares its outputs with the reference (relative L2, 1e-5) and its
@@ -17,7 +19,7 @@ export async function checkOp(spec: OpSpec): Promise<void> {
 
 /** As `checkOp`, with matrix products computed as the table says. */
 export async function checkVariant(device: Device, spec: OpSpec, gemm: GemmTable): Promise<void> {
-  complain(spec, await runOpSpec(device, spec, { ...device.capabilities, gemm }));
+  complain(spec, await runOpSpec(device, { ...spec, build: (g, v) => spec.build(planningFor(g, { gemm }), v) }));
 }
 
 function complain(spec: OpSpec, { comparisons }: OpResult): void {

@@ -1,16 +1,21 @@
-import type { Attributes, Capabilities, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
+import { uniformTable } from "../../kernels/gemm-variants.ts";
+import type { Attributes, Dispatch, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
+import { planningFor } from "../../engine/runtime/planning.ts";
 
-/** A recorder whose ops, and the ops of their gradients, are planned for other capabilities than the device's. */
-export function planningFor(g: Recorder, other: Partial<Capabilities>): Recorder {
+/** A recorder whose ops are planned as usual and their dispatches then changed. */
+export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Dispatch): Recorder {
   const replan = <A extends Attributes>(kernel: Kernel<A>): Kernel<A> => ({
     ...kernel,
-    plan: (context) => kernel.plan!({ ...context, capabilities: { ...context.capabilities, ...other } }),
-    gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: planningFor(context.g, other) }),
+    plan(context) {
+      const plan = kernel.plan!(context);
+      return { ...plan, dispatches: plan.dispatches.map(change) };
+    },
+    gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: withDispatches(context.g, change) }),
   });
   return { apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) => g.apply(replan(kernel), inputs, attributes) };
 }
 
 /** As on a GPU whose browser offers no subgroups: the variants that need nothing. */
 export function plannedForGpu(g: Recorder): Recorder {
-  return planningFor(g, { subgroupSize: 0, software: false });
+  return planningFor(g, { subgroupSize: 0, software: false, gemm: uniformTable("register") });
 }

@@ -10,6 +10,7 @@ import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/
 import { resizeShortestEdge } from "../../engine/formats/resize.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
+import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { AttackRequest, Choice, Slot } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
@@ -155,7 +156,7 @@ function newRecord({ settings, choice }: AttackRequest, model: StableDiffusion, 
     settings,
     rule: firstChoiceRule(settings.label ?? ""),
     targetFitted,
-    device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", bufferSharing: device.bufferSharing },
+    device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", kernels: describeChoice(device.kernels), bufferSharing: device.bufferSharing },
     versions: { lethe: VERSION, platform: navigator.userAgent },
     files,
     started: new Date().toISOString(),

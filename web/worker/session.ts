@@ -5,6 +5,7 @@ import { type ImageClassifier, loadClassifier } from "../../engine/models/image-
 import { loadStableDiffusion } from "../../engine/models/load.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
+import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { Choice, DeviceReport } from "../protocol.ts";
 import type { Library } from "./library.ts";
 
@@ -41,8 +42,8 @@ export class Session {
   }
 
   async report(): Promise<DeviceReport> {
-    const { description, features, limits, info, capabilities } = await this.device();
-    return { description, software: info.software, features, limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])), subgroupSize: capabilities.subgroupSize };
+    const { description, features, limits, info, capabilities, kernels } = await this.device();
+    return { description, software: info.software, features, limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])), subgroupSize: capabilities.subgroupSize, kernels: describeChoice(kernels) };
   }
 
   /** The chosen model; its weights are read when they are first needed. @throws FormatError, InputError, NoAdapterError */

@@ -1,8 +1,9 @@
-import { type Capabilities, type DType, type Recorder, type Shape, type TensorType, type Value, elementCount } from "../../../kernels/kernel.ts";
+import { type DType, type Recorder, type Shape, type TensorType, type Value, elementCount } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
+import { relativeError } from "../../runtime/relative-error.ts";
 import { type WeightPrecision, packHalves, relayout, weightType } from "../../models/weight-layout.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../formats/half.ts";
 import type { Array64 } from "./array64.ts";
@@ -48,19 +49,6 @@ export interface OpResult {
   readonly milliseconds: number;
 }
 
-/** Relative L2 error ||a - b|| / ||b||; the absolute norm of a where b is all zero. @throws Error for different lengths */
-export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) throw new Error(`${a.length} elements compared with ${b.length}`);
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < a.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  const error = norm > 0 ? Math.sqrt(difference / norm) : Math.sqrt(difference);
-  return Number.isNaN(error) ? Infinity : error;
-}
-
 /** Fresh standard normal numbers, rounded to float32 so that device and reference see the same. */
 export function normals(count: number, scale = 1): Float32Array<ArrayBuffer> {
   const out = new Float32Array(count);
@@ -87,10 +75,9 @@ const MAX_DIFFERENCES = 192; // elements differenced per input; a fresh choice e
 /**
  * Runs an op on the device with poisoned memory and compares its outputs with the reference
  * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4).
- * @param capabilities what to plan the op for, where it is not the device's own
  * @throws Error for a spec that contradicts itself; whatever the device reports
  */
-export async function runOpSpec(device: Device, spec: OpSpec, capabilities: Capabilities = device.capabilities): Promise<OpResult> {
+export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
   const host: Record<string, HostArray> = {};
   const exact: Record<string, Array64> = {};
   const graph = new Graph();
@@ -125,7 +112,7 @@ export async function runOpSpec(device: Device, spec: OpSpec, capabilities: Capa
       program[`gradient of ${wanted[i]}`] = v;
     });
   }
-  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name, capabilities });
+  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name });
   let results: Record<string, HostArray>;
   let milliseconds: number;
   const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));

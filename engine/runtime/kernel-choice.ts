@@ -1,0 +1,135 @@
+import { readCache, writeCache } from "#platform";
+import { GEMM_CLASSES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, defaultStructure, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../kernels/gemm-variants.ts";
+import type { Capabilities } from "../../kernels/kernel.ts";
+import type { Device } from "./device.ts";
+import { NoAdapterError, UsageError, errorMessage } from "./errors.ts";
+import { type Candidate, type ProbeRow, probe, winners } from "./kernel-probe.ts";
+import { ROW_SAMPLES, gemmSamples } from "./kernel-samples.ts";
+import { planningFor } from "./planning.ts";
+
+/**
+ * "auto": what was measured on this adapter before; without that, on a GPU it is measured now, and a software adapter takes what is shipped.
+ * "tune": measured now, whatever the adapter. "default": what is shipped. A structure: that one for every product.
+ */
+export type KernelOption = "auto" | "tune" | "default" | GemmStructure;
+
+/** What `kernels` may be. */
+export const KERNEL_OPTIONS: readonly KernelOption[] = ["auto", "tune", "default", ...GEMM_STRUCTURES];
+
+/** Which variants a device computes with, and why. */
+export interface KernelChoice {
+  readonly origin: "shipped" | "measured" | "remembered" | "given";
+  readonly table: GemmTable;
+  /** Rows are reduced through subgroups where the device has them. */
+  readonly subgroupRows: boolean;
+  /** What was measured, and when (ISO 8601); empty for a choice that was not. */
+  readonly measured: string;
+  readonly rows: readonly ProbeRow[];
+}
+
+/** Results of f16 operands may be this far from those of f32: each is rounded to 11 bits, 2e-4 to 4e-4 in sum. */
+const HALF_TOLERANCE = 2e-3;
+const FULL_TOLERANCE = 1e-5;
+
+/** What is shipped for a device that nothing was measured on. */
+export function shippedChoice(capabilities: Capabilities, math: MathMode): KernelChoice {
+  return { origin: "shipped", table: uniformTable(variantOf(defaultStructure(capabilities), math === "f16")), subgroupRows: true, measured: "", rows: [] };
+}
+
+/**
+ * Settles which variants a device computes with.
+ * @param say told what was measured and what is wrong
+ * @throws NoAdapterError if the device lacks what the given structure needs; UsageError if that does not go with the precision; DeviceLostError
+ */
+export async function chooseKernels(device: Device, option: KernelOption, math: MathMode, say: (line: string) => void = () => undefined): Promise<KernelChoice> {
+  const { capabilities } = device;
+  const shipped = shippedChoice(capabilities, math);
+  if (option === "default") return shipped;
+  if (option !== "auto" && option !== "tune") {
+    if (option === "matrix" && math === "f32") throw new UsageError('kernels "matrix" take f16 operands only: use --math f16 or auto');
+    const variant = variantOf(option, math === "f16" || option === "matrix");
+    const why = whyNot(variant, capabilities);
+    if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
+    return { ...shipped, origin: "given", table: uniformTable(variant) };
+  }
+  const key = cacheKey(device, math);
+  if (option === "auto") {
+    const remembered = parseChoice(await readCache(key), capabilities, math);
+    if (remembered) return remembered;
+    if (device.info.software) return shipped;
+  }
+  say(`measuring kernels on ${device.description}, once`);
+  const choice = await measure(device, math, shipped, say);
+  say(`kernels: ${describeChoice(choice)}`);
+  try {
+    await writeCache(key, JSON.stringify(choice));
+  } catch (error) {
+    say(`the choice of kernels cannot be kept, and will be measured again: ${errorMessage(error)}`);
+  }
+  return choice;
+}
+
+async function measure(device: Device, math: MathMode, shipped: KernelChoice, say: (line: string) => void): Promise<KernelChoice> {
+  const complain = (row: ProbeRow): void => {
+    if (row.problem !== null) say(`kernel variant "${row.candidate}" for ${row.class} ${row.problem}`);
+  };
+  const candidates = variantsFor(device.capabilities, math).map((variant): Candidate<GemmVariant> => ({
+    name: variant,
+    plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
+    tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
+  }));
+  const plain: Candidate = { name: "register", plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }), tolerance: FULL_TOLERANCE };
+  const products = await probe(device, gemmSamples(device.info.software), candidates, plain, complain);
+  const lanes: Candidate<"workgroup" | "subgroup">[] = [
+    { ...plain, name: "workgroup" },
+    ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
+  ];
+  const reductions = await probe(device, ROW_SAMPLES, lanes, plain, complain);
+  return {
+    origin: "measured",
+    table: { ...shipped.table, ...winners(products) },
+    subgroupRows: winners(reductions).rows === "subgroup",
+    measured: new Date().toISOString(),
+    rows: [...products, ...reductions],
+  };
+}
+
+/** `workgroup-128, but matmul small: register; remembered`, as logs and records have it. */
+export function describeChoice({ origin, table, subgroupRows, measured }: KernelChoice): string {
+  const counts = new Map<GemmVariant, number>();
+  for (const variant of Object.values(table)) counts.set(variant, (counts.get(variant) ?? 0) + 1);
+  const [most] = [...counts].toSorted((a, b) => b[1] - a[1])[0]!;
+  const others = GEMM_CLASSES.filter((c) => table[c] !== most).map((c) => `${c}: ${table[c]}`);
+  const rows = subgroupRows ? [] : ["rows without subgroups"];
+  return `${[most, ...others, ...rows].join(", ")} (${origin}${origin === "remembered" ? `, measured ${measured.slice(0, 10)}` : ""})`;
+}
+
+/** A remembered choice that this version can use on this device; undefined for anything else. */
+export function parseChoice(text: string | undefined, capabilities: Capabilities, math: MathMode): KernelChoice | undefined {
+  if (text === undefined) return undefined;
+  let json: Partial<KernelChoice> | null;
+  try {
+    json = JSON.parse(text) as Partial<KernelChoice> | null;
+  } catch {
+    return undefined; // half written or tampered with: it is measured again
+  }
+  const table = json?.table;
+  const known = variantsFor(capabilities, math);
+  if (!json || !table || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
+  if (!GEMM_CLASSES.every((c) => known.includes(table[c]))) return undefined;
+  return { origin: "remembered", table, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };
+}
+
+/** One name for adapter, driver, precision and the shaders' text: with another of these it is measured again. */
+export function cacheKey({ info, features }: Device, math: MathMode): string {
+  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES]))}`;
+}
+
+/** 64 bits of FNV-1a, in two halves with different starts. */
+function hash(text: string): string {
+  return [0x811c9dc5, 0x9747b28c].map((start) => {
+    let h = start;
+    for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+    return (h >>> 0).toString(16).padStart(8, "0");
+  }).join("");
+}
