@@ -1,8 +1,9 @@
 /** Entry point of the `lethe` command. Exit status: 0 done, 1 failed, 2 wrong usage or bad input, 3 no usable adapter, 130 interrupted. */
-import { exitWhenFlushed } from "../engine/platform/exit.ts";
+import { endWithReader, exitWhenFlushed } from "../engine/platform/exit.ts";
 import { describeError, exitCodeOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 
+endWithReader();
 let code: number;
 try {
   await createProgram().parseAsync();

@@ -6,3 +6,11 @@ export async function exitWhenFlushed(code: number): Promise<never> {
   await Promise.all([process.stdout, process.stderr].map((stream) => new Promise<void>((done) => stream.write("", () => done()))));
   process.exit(code);
 }
+
+/** Ends the process quietly once the reader of its output (`| head`) has gone: nobody would see the rest. Other errors of the stream are thrown as before. */
+export function endWithReader(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(0);
+  });
+}

@@ -1,5 +1,6 @@
+import { spawn } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
@@ -112,6 +113,15 @@ test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {
 function named(name: string): Error {
   return Object.assign(new Error("x"), { name });
 }
+
+test("a reader that goes away ends it quietly", async () => {
+  const child = spawn(process.execPath, [resolve("dist/cli.js"), "inspect", "assets/emoji/unet/diffusion_pytorch_model.safetensors"], { stdio: ["ignore", "pipe", "pipe"] });
+  child.stdout.destroy();
+  let stderr = "";
+  child.stderr.on("data", (d: Buffer) => (stderr += d.toString()));
+  const code = await new Promise((done) => child.on("close", done));
+  assert.equal({ code, stderr }, { code: 0, stderr: "" });
+});
 
 test("errors have their exit codes", () => {
   for (const name of ["TokenizerError", "SchedulerConfigError", "ShapeError"]) assert.is(exitCodeOf(named(name)), 2, name);
