@@ -22,7 +22,8 @@ import { Graph } from "../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
-import { likeliestTokens } from "./simplex.ts";
+import { likeliest, likeliestTokens } from "./simplex.ts";
+import type { SlotToken } from "./types.ts";
 import { combineViews, perRow, viewCoefficients } from "./views.ts";
 
 /**
@@ -90,6 +91,8 @@ export interface ObjectiveStep {
 
 /** Losses that stay on the device until they are read. */
 export const KEPT_LOSSES = 64;
+/** Tokens that are told of a slot. */
+const TOLD_TOKENS = 3;
 
 /**
  * One iteration of UnlearnDiffAtk (arXiv 2310.11868, section 4; Diffusion-MU-Attack, text_grad_.py) as one program on the device:
@@ -200,6 +203,12 @@ export class Objective {
     }));
     program.run();
     return [...(await program.read("tokens"))["tokens"]!];
+  }
+
+  /** What each slot may come to hold, search by search, after all that is queued: of a simplex row the likeliest tokens, else the nearest one. May be called while more is queued. @throws Error for continuous rows */
+  async slots(): Promise<SlotToken[][]> {
+    if ((this.shape.rows ?? "simplex") !== "simplex") return (await this.tokens()).map((id) => [{ id, share: 1 }]);
+    return likeliest((await this.state.simplex.read()) as Float32Array, this.model.parts.textEncoder.config.vocabularySize, TOLD_TOKENS);
   }
 
   /** The rows and moments after all that is queued. */

@@ -1,4 +1,5 @@
 import type { Generator } from "../runtime/random.ts";
+import type { SlotToken } from "./types.ts";
 
 /** The point of the probability simplex nearest to `row`: max(row - mu, 0) with sum 1. Exact, by sorting (Held, Wolfe and Crowder 1974). */
 export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {
@@ -24,6 +25,21 @@ export function initialSimplex(tokens: number, vocabulary: number, random?: Gene
   const draws = random.rand([tokens, vocabulary]);
   for (let j = 0; j < tokens; j++) simplex.set(projectRow(draws.subarray(j * vocabulary, (j + 1) * vocabulary)), j * vocabulary);
   return simplex;
+}
+
+/** The `count` most probable tokens of each row of a simplex [tokens, vocabulary], the likeliest first; of equal ones the lowest id first. */
+export function likeliest(simplex: Float32Array, vocabulary: number, count: number): SlotToken[][] {
+  return Array.from({ length: simplex.length / vocabulary }, (_, j) => {
+    const row = simplex.subarray(j * vocabulary, (j + 1) * vocabulary);
+    const best: number[] = [];
+    for (let id = 0; id < vocabulary; id++) {
+      if (best.length === count && row[id]! <= row[best.at(-1)!]!) continue;
+      best.push(id);
+      best.sort((a, b) => row[b]! - row[a]! || a - b);
+      best.length = Math.min(best.length, count);
+    }
+    return best.map((id) => ({ id, share: row[id]! }));
+  });
 }
 
 /** The most probable token of each row of a simplex [tokens, vocabulary]; of equal ones the lowest id. */

@@ -154,10 +154,18 @@ export interface AttackOptions extends SamplingOptions {
   readonly crossoverRate?: number;
   /** The original prompt's picture, where an attack on the same model with the same seed, sampling and judge has drawn it: it is not drawn again. */
   readonly drawn?: DrawnPicture;
+  /** Also tell, with every batch of losses, what the slots hold; it changes nothing in the search. Of attackers that follow a gradient to tokens. Default false. */
+  readonly watchSlots?: boolean;
   /** Where an earlier run stood. */
   readonly resume?: AttackState;
   /** Stops the search after the work under way; the attack then rejects with an AbortError and the last state given out is good. */
   readonly signal?: AbortSignal;
+}
+
+/** A token that a slot may come to hold, and its share of the slot's probability, 0 to 1; of a slot that stands for its nearest token, that one and 1. */
+export interface SlotToken {
+  readonly id: number;
+  readonly share: number;
 }
 
 /** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
@@ -191,6 +199,8 @@ export type AttackEvent =
   | { readonly type: "start"; readonly totalIterations: number; readonly peakBytesEstimate?: number }
   /** A batch of losses, in order; `iteration` counts from the first of the run. */
   | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
+  /** For every slot, of several searches search by search, its likeliest tokens, the first one first, after the batch of losses that was told before. */
+  | { readonly type: "slots"; readonly slots: readonly (readonly SlotToken[])[] }
   /** `image` is the last one drawn when `unchanged`; `learned` is the word that the prompt needs, of cce. */
   | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage; readonly learned?: LearnedEmbedding }
   /** The gate let nothing be drawn. */

@@ -70,10 +70,20 @@ test("text-grad: events in order, losses complete, result as the last evaluation
   assert.ok(last.prompt.endsWith("a church"));
 });
 
+/** With every batch of losses the slots are told, at the end of a timestep as the state has them. */
+function checkSlots({ events }: Run): void {
+  const told = events.flatMap((e) => (e.type === "slots" ? [e.slots] : []));
+  assert.is(told.length, events.filter((e) => e.type === "losses").length);
+  const { simplex } = events.findLast((e) => e.type === "state")!.state;
+  const rows = Array.from({ length: 3 }, (_, j) => [...simplex.subarray((j * simplex.length) / 3, ((j + 1) * simplex.length) / 3).entries()]);
+  assert.equal(told.at(-1), rows.map((row) => row.toSorted((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 3).map(([id, share]) => ({ id, share }))));
+}
+
 test("the same seed gives the same tokens and losses, another one does not, and a resumed run ends as the uninterrupted one", async () => {
   const whole = await run();
-  const again = await run();
+  const again = await run({ watchSlots: true });
   assert.equal(essence(again.evaluations), essence(whole.evaluations));
+  checkSlots(again);
   const other = await run({ attackSeed: 1 });
   assert.not.equal(essence(other.evaluations), essence(whole.evaluations));
   for (const from of [0, 1, 2]) {
