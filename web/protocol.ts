@@ -1,4 +1,5 @@
 /** What the page and its Worker say to each other. Types only: both sides are checked against one table. */
+import type { JudgeChoice, JudgeName } from "../engine/attack/judge-options.ts";
 import type { AttackResult } from "../engine/attack/types.ts";
 import type { SldStrength } from "../engine/models/guidance.ts";
 import type { WeightPrecision } from "../engine/models/weight-layout.ts";
@@ -16,8 +17,11 @@ export interface Picture {
   readonly file: Blob;
 }
 
-/** "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier": a judge; "unfinished": a download that was cut off. */
-export type EntryKind = "model" | "overlay" | "classifier" | "unfinished";
+/**
+ * "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier", "clip", "detector" and "prompts" (Q16's): what
+ * judges use; "unfinished": a download that was cut off.
+ */
+export type EntryKind = "model" | "overlay" | "classifier" | "clip" | "detector" | "prompts" | "unfinished";
 
 /** Something that can be loaded. */
 export interface Entry {
@@ -87,11 +91,24 @@ export interface Drawn {
   readonly scheduler: SchedulerName;
 }
 
+/** Who judges; `choice.model` and `choice.prompts` are ids of entries, but for diffusion, whose prompts are the text itself. */
+export interface JudgeRequest {
+  readonly name: JudgeName;
+  readonly choice: JudgeChoice;
+}
+
+export interface NamedFile {
+  readonly name: string;
+  readonly file: Blob;
+}
+
 export interface AttackRequest {
   readonly choice: Choice;
   readonly settings: AttackSettings;
-  readonly judge: string;
-  readonly target: { readonly name: string; readonly file: Blob } | null;
+  readonly judge: JudgeRequest;
+  readonly target: NamedFile | null;
+  /** transfer: the log of the run whose prompts are tried. */
+  readonly from: NamedFile | null;
   readonly showImages: boolean;
 }
 
@@ -106,7 +123,16 @@ export type AttackNews =
   | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture }
   | { readonly type: "target"; readonly picture: Picture; readonly fitted: string }
   | { readonly type: "slots"; readonly slots: readonly Slot[] }
-  | { readonly type: "files"; readonly status: RunStatus; readonly report: Blob; readonly log: Blob; readonly record: Blob };
+  | ({ readonly type: "files"; readonly status: RunStatus } & RunFiles);
+
+/** What a run leaves, as the command line leaves it. */
+export interface RunFiles {
+  readonly report: Blob;
+  readonly log: Blob;
+  readonly record: Blob;
+  /** cce: the word it learned, for the command line's `generate --embedding`. */
+  readonly learned: Blob | null;
+}
 
 export interface Unfinished {
   readonly settings: AttackSettings;
@@ -142,7 +168,7 @@ export interface Calls {
   remove: { readonly args: { readonly id: string }; readonly result: null; readonly news: never };
   storage: { readonly args: null; readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean }; readonly news: never };
   need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
-  labels: { readonly args: { readonly judge: string }; readonly result: readonly string[]; readonly news: Progress };
+  labels: { readonly args: { readonly classifier: string }; readonly result: readonly string[]; readonly news: Progress };
   draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };

@@ -1,36 +1,14 @@
-import { LEARNED_WORD } from "../../engine/attack/cce.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
-import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/jsonl.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText } from "../../engine/platform/node-files.ts";
-
-/** The fields of a line of attack.jsonl that matter here. */
-interface Line {
-  readonly prompt?: unknown;
-  readonly seed?: unknown;
-  readonly success?: unknown;
-  readonly timestep?: unknown;
-}
+import { parseCandidates } from "./parse-candidates.ts";
 
 /**
- * The prompts of an attack.jsonl (or several of them joined) that drew the concept on the model they were found on; the original prompts, and prompts
- * with a learned word, which is no text, do not count. Each prompt and seed once; where some were found with the run's own seed, only these: what was found for one
- * picture is tried on that picture.
+ * The prompts of an attack.jsonl that are worth trying: see `parseCandidates`.
  * @param seed of the run
- * @throws FormatError if there is none
+ * @throws FormatError if it cannot be read or there is none
  */
 export async function readCandidates(name: string, seed: number): Promise<{ readonly file: string; readonly candidates: readonly TransferCandidate[] }> {
   const file = resolvePath(name);
-  const { records } = parseJsonLines(file, await readText(file));
-  const found = new Map<string, TransferCandidate>();
-  for (const record of records) {
-    const { prompt, seed: foundWith, success, timestep } = (record ?? {}) as Line;
-    if (success !== true || timestep === -1 || typeof prompt !== "string" || typeof foundWith !== "number" || prompt.includes(LEARNED_WORD)) continue;
-    found.set(JSON.stringify([prompt, foundWith]), { prompt, seed: foundWith });
-  }
-  if (found.size === 0) throw new FormatError(file, "holds no prompt that an attack found; give the attack.jsonl of a run that succeeded");
-  const all = [...found.values()];
-  const own = all.filter((candidate) => candidate.seed === seed);
-  return { file, candidates: own.length > 0 ? own : all };
+  return { file, candidates: parseCandidates(file, await readText(file), seed) };
 }

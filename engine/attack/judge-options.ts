@@ -56,6 +56,11 @@ export function isJudgeName(name: string): name is JudgeName {
   return Object.hasOwn(JUDGES, name);
 }
 
+/** The options that a judge takes. */
+export function judgeTakes(name: JudgeName): readonly (keyof JudgeChoice)[] {
+  return Object.keys(TAKES[name]) as (keyof JudgeChoice)[];
+}
+
 /** Whether a judge's verdict depends on the concept's label. */
 export function judgeHasLabels(name: JudgeName): boolean {
   return TAKES[name].label !== undefined;

@@ -1,34 +1,35 @@
-import { ATTACKERS, INSERTIONS, usesGradient } from "../../engine/attack/types.ts";
+import { ATTACKERS, type AttackerName, INSERTIONS, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
 import { DEFAULTS, type AttackSettings } from "../../cli/attack/run-settings.ts";
-import type { AttackRequest } from "../protocol.ts";
+import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";
 import { el, field, find, numberOf, setOptions } from "./dom.ts";
 import { acceptDrops } from "./drop.ts";
 import type { Engine } from "./engine.ts";
+import { JudgeFields } from "./judge-fields.ts";
 
-/** All but the attackers that need another model or another run's prompts, or leave a file besides prompts. */
-const OFFERED = ATTACKERS.filter((a) => a !== "p4d" && a !== "cce" && a !== "transfer" && a !== "ring-a-bell");
+/** All but Ring-a-bell, which searches for thousands of generations on the text encoder alone and wants a file of concept pairs: the command line's work. */
+const OFFERED = ATTACKERS.filter((a) => a !== "ring-a-bell");
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
 
 /** The attack's form: fills its lists, and reads the request off it. */
 export class AttackForm {
-  private target: { readonly name: string; readonly file: Blob } | undefined;
+  private target: NamedFile | undefined;
   private readonly picture: HTMLElement;
-  private readonly judge: HTMLSelectElement;
+  private readonly judge: JudgeFields;
 
-  constructor(readonly form: HTMLFormElement, private readonly engine: Engine, private readonly catalog: Catalog, private readonly choice: ChoiceFields) {
+  constructor(readonly form: HTMLFormElement, engine: Engine, catalog: Catalog, private readonly choice: ChoiceFields) {
     const select = (name: string): HTMLSelectElement => field<HTMLSelectElement>(form, name);
     const same = (names: readonly string[]): [string, string][] => names.map((n) => [n, n]);
     this.picture = find(form, "[data-target]");
-    this.judge = select("judge");
+    this.judge = new JudgeFields(form, engine, catalog);
     setOptions(select("attacker"), same(OFFERED));
+    select("attacker").onchange = () => this.showFields();
+    this.showFields();
     setOptions(select("insert"), same(INSERTIONS));
     setOptions(select("scheduler"), same(SCHEDULER_NAMES), "ddim");
-    catalog.onChange(() => setOptions(this.judge, catalog.options("classifier")));
-    this.judge.addEventListener("change", () => void this.listLabels());
     acceptDrops(find(form, "[data-target-drop]"), (files) => this.takeTarget(Object.values(files)[0]));
     const input = field(form, "target");
     input.onchange = () => this.takeTarget(input.files?.[0]);
@@ -54,26 +55,33 @@ export class AttackForm {
       const response = await fetch(`assets/${TARGET}`);
       if (response.ok && !this.target) this.showTarget(TARGET, await response.blob());
     }
-    await this.listLabels();
+    await this.judge.listLabels();
   }
 
-  private async listLabels(): Promise<void> {
-    const judge = this.judge.value;
-    if (judge === "") return;
-    const labels = await this.engine.call("labels", { judge }).catch(() => []); // the attack itself will say what is wrong with the judge
-    if (judge === this.judge.value) document.getElementById("labels")!.replaceChildren(...labels.map((value) => el("option", { value })));
+  private get attacker(): AttackerName {
+    return OFFERED.find((a) => a === field<HTMLSelectElement>(this.form, "attacker").value) ?? "text-grad";
+  }
+
+  /** Shows the fields of the chosen attacker. */
+  private showFields(): void {
+    const { attacker, form } = this;
+    const shown: Readonly<Record<string, boolean>> = { gradient: usesGradient(attacker), tokens: insertsTokens(attacker), transfer: attacker === "transfer" };
+    for (const place of form.querySelectorAll<HTMLElement>("[data-for]")) place.hidden = !shown[place.dataset["for"]!];
+    find(form, "[data-most-name]").textContent = attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
   }
 
   get blurred(): boolean {
     return field(this.form, "blur").checked;
   }
 
+  /** @throws Error (UsageError) for what cannot be begun */
   request(): AttackRequest {
-    const { form, choice, target } = this;
+    const { form, choice, target, attacker } = this;
     const text = (name: string): string => field<HTMLInputElement | HTMLSelectElement>(form, name).value;
     const names = choice.names;
-    const attacker = OFFERED.find((a) => a === text("attacker")) ?? "text-grad";
-    const judge = this.catalog.find(this.judge.value);
+    const log = field(form, "from").files?.[0];
+    if (attacker === "transfer" && !log) throw Object.assign(new Error("attacker transfer tries prompts that were found elsewhere: choose the attack.jsonl of that run"), { name: "UsageError" });
+    const from = attacker === "transfer" && log ? { name: log.name, file: log } : null;
     const settings: AttackSettings = {
       model: names.model,
       prompt: text("prompt"),
@@ -81,9 +89,8 @@ export class AttackForm {
       unet: names.part === "unet" ? names.overlay : null,
       textEncoder: names.part === "textEncoder" ? names.overlay : null,
       target: usesGradient(attacker) ? (target?.name ?? null) : null,
-      judge: judge?.origin === "bundled" ? judge.name : null,
-      classifier: judge?.origin === "bundled" ? null : (judge?.name ?? null),
-      label: text("label"),
+      from: from?.name ?? null,
+      ...this.judge.settings,
       attacker,
       tokens: numberOf(form, "tokens"),
       insert: INSERTIONS.find((i) => i === text("insert")) ?? "prefix",
@@ -97,6 +104,6 @@ export class AttackForm {
       scheduler: SCHEDULER_NAMES.find((s) => s === text("scheduler")) ?? "ddim",
       guidance: numberOf(form, "guidance"),
     };
-    return { choice: choice.value, settings, judge: this.judge.value, target: settings.target === null ? null : (target ?? null), showImages: !this.blurred };
+    return { choice: choice.value, settings, judge: this.judge.request, target: settings.target === null ? null : (target ?? null), from, showImages: !this.blurred };
   }
 }

@@ -1,4 +1,4 @@
-import type { AttackResult } from "../../engine/attack/types.ts";
+import { type AttackResult, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
 import type { AttackNews, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
 import { watchHidden, whileAwake } from "./awake.ts";
@@ -41,12 +41,20 @@ export class AttackTab {
     this.unfinished = find(root, "[data-unfinished]");
     this.pauseButton = find<HTMLButtonElement>(root, "[data-pause]");
     this.choice.submit(() => {
-      if (!this.panel.busy) void this.go(engine.start("attack", this.form.request(), (news) => this.hear(news)));
+      if (!this.panel.busy) this.begin();
     });
     find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
       if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
     };
     find<HTMLButtonElement>(root, "[data-discard]").onclick = () => void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
+  }
+
+  private begin(): void {
+    try {
+      void this.go(this.engine.start("attack", this.form.request(), (news) => this.hear(news)));
+    } catch (error) {
+      this.panel.fail(error);
+    }
   }
 
   /** Offers to go on with an attack that was cut off. */
@@ -102,6 +110,7 @@ export class AttackTab {
         this.label = news.label;
         this.done = 0;
         this.curve.start(news.totalIterations);
+        if (!usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker)) this.slots.replaceChildren(el("li", { class: "hint" }, "This attacker searches no tokens."));
         return this.panel.status(news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt", news.iteration / this.total);
       case "target":
         return;
@@ -142,10 +151,13 @@ export class AttackTab {
       el("p", { class: "judged" }, judgement.label), el("p", {}, promptText(prompt)), el("p", { class: "when" }, `${when}; ${this.label}: ${judgement.score.toFixed(4)}`)));
   }
 
-  private offerFiles({ report, log, record }: Extract<AttackNews, { type: "files" }>): void {
+  private offerFiles({ report, log, record, learned }: Extract<AttackNews, { type: "files" }>): void {
     offer(find<HTMLAnchorElement>(this.root, "[data-report]"), report, "report.html");
     offer(find<HTMLAnchorElement>(this.root, "[data-log]"), log, "attack.jsonl");
     offer(find<HTMLAnchorElement>(this.root, "[data-record]"), record, "run.json");
+    const word = find<HTMLAnchorElement>(this.root, "[data-learned]");
+    word.hidden = learned === null;
+    if (learned) offer(word, learned, "learned_embeds.safetensors");
     find(this.root, "[data-files]").hidden = false;
   }
 

@@ -6,7 +6,7 @@ import type { Engine } from "./engine.ts";
 import { formatBytes } from "./format.ts";
 import { Panel } from "./panel.ts";
 
-const KINDS: Readonly<Record<Entry["kind"], string>> = { model: "model", overlay: "weights", classifier: "judge", unfinished: "unfinished" };
+const KINDS: Readonly<Record<Entry["kind"], string>> = { model: "model", overlay: "weights", classifier: "judge", clip: "judge", detector: "judge", prompts: "judge's prompts", unfinished: "unfinished" };
 
 /** The Models tab: what can be loaded, what is kept, and how more comes in. */
 export class ModelsTab {

@@ -1,28 +1,27 @@
 import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
+import { parseCandidates } from "../../cli/attack/parse-candidates.ts";
 import type { FileRecord } from "../../cli/attack/files.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
 import { shellCommand } from "../../cli/attack/shell.ts";
 import { VERSION } from "../../cli/version.ts";
-import { firstChoiceRule } from "../../engine/attack/judge-options.ts";
+import { judgeRule } from "../../engine/attack/judge-options.ts";
+import type { OpenJudge } from "../../engine/attack/judges.ts";
 import { attack } from "../../engine/attack/run.ts";
-import type { AttackEvent, AttackOptions, AttackResult, AttackState } from "../../engine/attack/types.ts";
+import type { AttackEvent, AttackOptions, AttackResult } from "../../engine/attack/types.ts";
 import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/image.ts";
 import { resizeShortestEdge } from "../../engine/formats/resize.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
-import { errorMessage } from "../../engine/runtime/errors.ts";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
-import type { AttackRequest, Choice, Slot } from "../protocol.ts";
+import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
 import type { Library } from "./library.ts";
 import { readPictureFile } from "./picture-file.ts";
 import { type RunHead, RunLog } from "./run-log.ts";
 import type { Session } from "./session.ts";
-import { Sha256 } from "./sha256.ts";
+import { sha256Blob } from "./sha256.ts";
 import type { Store } from "./store.ts";
-
-/** Tokens shown for a slot. */
-const SHOWN_TOKENS = 3;
 
 export interface RunPlace {
   readonly session: Session;
@@ -35,16 +34,18 @@ type AttackJob = Job<"attack"> | Job<"resume">;
 /** A new attack, from the first picture to the report. @throws what the attack throws, after its files have been given out */
 export async function startAttack(place: RunPlace, request: AttackRequest, job: AttackJob): Promise<AttackResult> {
   const { session, library, store } = place;
-  const { choice, settings, judge, target: dropped, showImages } = request;
+  const { choice, settings: { attacker, seed }, judge, target: dropped, from, showImages } = request;
+  if (attacker === "p4d" && choice.overlay === null) throw new UsageError(`attacker "p4d" compares with the model before unlearning: choose the weights that were unlearned, they are left out of it`);
   job.news({ type: "phase", text: "loading the model" });
   const model = await session.model(choice);
-  await session.judge(judge, settings.label ?? ""); // a wrong label shows before the first picture is drawn
+  const candidates = from ? parseCandidates(from.name, await from.file.text(), seed) : [];
+  const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
   const target = dropped && fitTarget(await readPictureFile(dropped.name, dropped.file), model);
   const files = await fileRecords(library, session, choice, job);
-  if (dropped) files.push({ role: "target", path: dropped.name, bytes: dropped.file.size, sha256: new Sha256().update(new Uint8Array(await dropped.file.arrayBuffer())).digest() });
+  for (const [role, given] of [["target", dropped], ["prompts", from]] as const) if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
   const record = newRecord(request, model, files, target?.fitted ?? "");
-  const head: RunHead = { record, choice, judge, showImages, hasTarget: target !== null };
-  return run(place, model, await RunLog.create(store, head, target?.image), job);
+  const head: RunHead = { record, choice, judge, candidates, showImages, hasTarget: target !== null };
+  return run(place, model, opened, await RunLog.create(store, head, target?.image), job);
 }
 
 /** The unfinished attack of this browser, from where it stood. @throws as `startAttack`; FormatError if its files are damaged */
@@ -52,14 +53,17 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
   job.news({ type: "phase", text: "reading the log" });
   const log = await RunLog.reopen(place.store);
   job.news({ type: "phase", text: "loading the model" });
-  return run(place, await place.session.model(log.head.choice), log, job);
+  const { choice, judge } = log.head;
+  const model = await place.session.model(choice);
+  return run(place, model, await place.session.judge(judge, choice), log, job);
 }
 
-async function run({ session }: RunPlace, model: StableDiffusion, log: RunLog, job: AttackJob): Promise<AttackResult> {
+async function run({ session }: RunPlace, model: StableDiffusion, { judge }: OpenJudge, log: RunLog, job: AttackJob): Promise<AttackResult> {
   const { head, target, saved } = log;
   const { settings } = head.record;
-  const judge = await session.judge(head.judge, settings.label ?? "");
-  const options: AttackOptions = { ...engineOptions(settings), judge, signal: job.signal, ...(target && { target: imagesToTensor([target]) }), ...(saved && { resume: saved.state }) };
+  const original = settings.attacker === "p4d" ? await session.original(head.choice) : undefined;
+  const { candidates } = head;
+  const options: AttackOptions = { ...engineOptions(settings), judge, candidates, ...(original && { original }), watchSlots: true, signal: job.signal, ...(target && { target: imagesToTensor([target]) }), ...(saved && { resume: saved.state }) };
   const onEvent = async (event: AttackEvent): Promise<void> => {
     const logged = await log.handle(event);
     switch (event.type) {
@@ -74,19 +78,21 @@ async function run({ session }: RunPlace, model: StableDiffusion, log: RunLog, j
       case "evaluation":
         job.news({ type: "evaluation", evaluation: logged!, picture: bitmapOf(event.image) });
         break;
-      case "state":
-        job.news({ type: "slots", slots: slotsOf(model, event.state) });
+      case "slots":
+        job.news({ type: "slots", slots: event.slots.map((slot) => slot.map(({ id, share }) => ({ piece: model.tokenizer.decode([id]), share }))) });
     }
     await job.unpaused();
   };
   try {
     const result = await attack(model, options, onEvent);
-    job.news({ type: "files", status: "finished", ...(await log.finish("finished", result, null, model.device.usage.peakBytes)) });
+    job.news({ type: "files", status: "finished", ...(await log.finish("finished", result, null, model)) });
     return result;
   } catch (error) {
     const status = error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed";
-    job.news({ type: "files", status, ...(await log.finish(status, null, errorMessage(error), model.device.usage.peakBytes)) });
+    job.news({ type: "files", status, ...(await log.finish(status, null, errorMessage(error), model)) });
     throw error;
+  } finally {
+    await session.release();
   }
 }
 
@@ -110,22 +116,6 @@ function engineOptions(settings: RunRecord["settings"]): Omit<AttackOptions, "ju
   };
 }
 
-/** The likeliest tokens of every slot. */
-function slotsOf({ tokenizer }: StableDiffusion, { simplex }: AttackState): Slot[] {
-  const { vocabularySize } = tokenizer;
-  return Array.from({ length: simplex.length / vocabularySize }, (_, j) => {
-    const row = simplex.subarray(j * vocabularySize, (j + 1) * vocabularySize);
-    const best: number[] = [];
-    for (let i = 0; i < row.length; i++) {
-      if (best.length === SHOWN_TOKENS && row[i]! <= row[best.at(-1)!]!) continue;
-      best.push(i);
-      best.sort((a, b) => row[b]! - row[a]! || a - b);
-      best.length = Math.min(best.length, SHOWN_TOKENS);
-    }
-    return best.map((id) => ({ piece: tokenizer.decode([id]), share: row[id]! }));
-  });
-}
-
 /** As the command line fits a target: the shortest edge resized with Pillow's bicubic filter, then the middle cut out. */
 function fitTarget(image: RgbImage, model: StableDiffusion): { image: RgbImage; fitted: string } {
   const { factor } = model.parts.vae.config;
@@ -144,7 +134,7 @@ async function fileRecords(library: Library, session: Session, choice: Choice, j
   return records;
 }
 
-function newRecord({ settings, choice }: AttackRequest, model: StableDiffusion, files: readonly FileRecord[], targetFitted: string): RunRecord {
+function newRecord({ settings, choice, judge }: AttackRequest, model: StableDiffusion, files: readonly FileRecord[], targetFitted: string): RunRecord {
   const { device } = model;
   const weights = choice.weights === "f16" ? ["--weights", "f16"] : [];
   return {
@@ -154,7 +144,7 @@ function newRecord({ settings, choice }: AttackRequest, model: StableDiffusion, 
     command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...weights, "--out", "attack"]),
     resumeCommand: "",
     settings,
-    rule: firstChoiceRule(settings.label ?? ""),
+    rule: judgeRule(judge.name, judge.choice),
     targetFitted,
     device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", kernels: describeChoice(device.kernels), bufferSharing: device.bufferSharing },
     versions: { lethe: VERSION, platform: navigator.userAgent },

@@ -76,7 +76,7 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
     return { used: usage, quota, persistent: (await navigator.storage?.persisted?.()) ?? false, opfs: (await runStore).lasting };
   },
   need: async (choice, job) => inTurn(job, async () => needOf(await (await open(job.news)).session.model(choice))),
-  labels: async ({ judge }, job) => inTurn(job, async () => (await (await open(job.news)).session.classifier(judge)).labels),
+  labels: async ({ classifier }, job) => inTurn(job, async () => (await open(job.news)).session.labels(classifier)),
   draw: async (request, job) => inTurn(job, async () => draw((await open((p) => job.news({ type: "progress", ...p }))).session, request, job)),
   attack: async (request, job) => inTurn(job, () => alone(async () => startAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, request, job))),
   async unfinished() {
@@ -85,7 +85,8 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
     const { library } = await open(quiet);
     const { choice, judge, record } = found.head;
     const ids = new Set((await library.entries()).map((e) => e.id));
-    const missing = [choice.model, ...(choice.overlay === null ? [] : [choice.overlay]), judge].filter((id) => !ids.has(id));
+    const wanted = [choice.model, choice.overlay, judge.choice.model, judge.name === "diffusion" ? undefined : judge.choice.prompts];
+    const missing = wanted.filter((id) => typeof id === "string" && !ids.has(id));
     return { settings: record.settings, started: record.started, iteration: found.iteration, evaluations: found.evaluations, missing: missing.join(", ") };
   },
   resume: async (_, job) => inTurn(job, () => alone(async () => resumeAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, job))),

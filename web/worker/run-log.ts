@@ -4,6 +4,7 @@ import { logLine } from "../../cli/attack/log-line.ts";
 import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
 import { pngTexts } from "../../cli/parameters-text.ts";
+import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import { type AttackEvent, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
 import { readAll, blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
@@ -11,15 +12,19 @@ import type { RgbImage } from "../../engine/formats/image.ts";
 import { formatJsonLine } from "../../engine/formats/jsonl.ts";
 import { openTensorFile } from "../../engine/formats/open.ts";
 import { decodePng, encodePng } from "../../engine/formats/png.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
 import type { GenerateSettings } from "../../engine/models/generate.ts";
-import type { Choice } from "../protocol.ts";
+import type { Choice, JudgeRequest, RunFiles } from "../protocol.ts";
+import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import type { Store } from "./store.ts";
 
 /** What is needed to go on with a run, besides its state. */
 export interface RunHead {
   readonly record: RunRecord;
   readonly choice: Choice;
-  readonly judge: string;
+  readonly judge: JudgeRequest;
+  /** transfer: what is tried. */
+  readonly candidates: readonly TransferCandidate[];
   readonly showImages: boolean;
   readonly hasTarget: boolean;
 }
@@ -35,6 +40,7 @@ export class RunLog {
   private readonly timesteps: number[] = [];
   private readonly pictures = new Map<string, RgbImage>();
   private readonly started = performance.now();
+  private learned: LearnedEmbedding | undefined;
 
   private constructor(private readonly store: Store, readonly head: RunHead, readonly target: RgbImage | undefined, readonly saved: SavedState | undefined) {
     if (!saved) return;
@@ -92,6 +98,7 @@ export class RunLog {
       const logged = { ...event.evaluation, image };
       this.evaluations.push(logged);
       this.pictures.set(image, event.image);
+      this.learned = event.learned ?? this.learned;
       if (!unchanged) await this.store.write(image, encodePng(event.image, this.texts(logged, event.image)));
       return logged;
     }
@@ -113,13 +120,15 @@ export class RunLog {
   }
 
   /** The run's files as the command line would leave them. A finished run is not kept. */
-  async finish(status: RunStatus, result: AttackResult | null, error: string | null, peakBytes: number): Promise<{ report: Blob; log: Blob; record: Blob }> {
+  async finish(status: RunStatus, result: AttackResult | null, error: string | null, { device, parts }: StableDiffusion): Promise<RunFiles> {
+    const { peakBytes } = device.usage;
     const record: RunRecord = { ...this.head.record, status, error, ended: new Date().toISOString(), seconds: this.seconds, peakBytes, result: result && { ...result, seconds: this.seconds } };
     const report = renderReport({ record, evaluations: this.evaluations, pictures: this.pictures, curve: this.curve, target: this.target, extras: { showImages: this.head.showImages } });
     const lines = this.evaluations.map(logLine).map(formatJsonLine).join("");
     if (status === "finished") await clearRun(this.store);
     else await this.store.write(HEAD, JSON.stringify({ ...this.head, record: { ...record, result: null } }));
-    return { report: new Blob([report], { type: "text/html" }), log: new Blob([lines], { type: "application/jsonl" }), record: new Blob([`${JSON.stringify(record, null, 1)}\n`], { type: "application/json" }) };
+    const learned = this.learned && encodeLearnedEmbedding("learned_embeds.safetensors", this.learned, parts.textEncoder.config.hiddenSize);
+    return { learned: learned ? new Blob([learned]) : null, report: new Blob([report], { type: "text/html" }), log: new Blob([lines], { type: "application/jsonl" }), record: new Blob([`${JSON.stringify(record, null, 1)}\n`], { type: "application/json" }) };
   }
 }
 
@@ -139,7 +148,7 @@ async function readHead(store: Store): Promise<RunHead | undefined> {
   const blob = await store.read(HEAD);
   if (!blob) return undefined;
   const head = JSON.parse(await blob.text()) as Partial<RunHead>;
-  return head.record?.form === "lethe attack run 1" ? (head as RunHead) : undefined;
+  return head.record?.form === "lethe attack run 1" && head.candidates !== undefined ? (head as RunHead) : undefined;
 }
 
 async function readState(store: Store): Promise<SavedState | undefined> {

@@ -1,13 +1,16 @@
-import { classifierJudge } from "../../engine/attack/judge.ts";
-import type { Judge } from "../../engine/attack/types.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
 import { readAll } from "../../engine/formats/byte-source.ts";
-import { type ImageClassifier, loadClassifier } from "../../engine/models/image-classifier.ts";
+import { memoryFiles } from "../../engine/formats/file-system.ts";
+import { loadClassifier } from "../../engine/models/image-classifier.ts";
 import { loadStableDiffusion } from "../../engine/models/load.ts";
 import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
 import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
-import type { Choice, DeviceReport } from "../protocol.ts";
+import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
 import type { Library } from "./library.ts";
+
+/** A name for the prompts that were typed for the judge "diffusion", for errors. */
+const TYPED_PROMPTS = "judge-prompts.txt";
 
 const SHOWN_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupsPerDimension"] as const;
 
@@ -15,7 +18,9 @@ const SHOWN_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorag
 export class Session {
   private opened: Promise<Device> | undefined;
   private loaded: { readonly key: string; readonly model: StableDiffusion; readonly paths: readonly string[] } | undefined;
-  private judging: { readonly id: string; readonly classifier: ImageClassifier; readonly paths: readonly string[] } | undefined;
+  /** The model before unlearning, where an attack needs it as well. */
+  private before: StableDiffusion | undefined;
+  private judging: { readonly open: OpenJudge; readonly paths: readonly string[] } | undefined;
 
   /** @param onLost told when the device is lost; the next use opens another one */
   constructor(private readonly library: Library, private readonly onLost: (message: string) => void) {}
@@ -38,7 +43,7 @@ export class Session {
 
   /** What is on a lost device is gone with it. */
   private forget(): void {
-    this.opened = this.loaded = this.judging = undefined;
+    this.opened = this.loaded = this.before = this.judging = undefined;
   }
 
   async report(): Promise<DeviceReport> {
@@ -50,18 +55,26 @@ export class Session {
   async model(choice: Choice): Promise<StableDiffusion> {
     const key = JSON.stringify([choice.model, choice.overlay, choice.weights]);
     if (this.loaded?.key === key) return this.loaded.model;
-    const device = await this.device();
     await this.unload();
-    const overlay = choice.overlay === null ? undefined : await this.library.entry(choice.overlay);
-    const { files } = this.library;
     this.library.watch();
-    const model = await loadStableDiffusion(
-      device,
-      { files, folder: choice.model, clipMerges: () => this.clipMerges() },
-      { weights: choice.weights, ...(overlay && { [overlay.part]: overlay.id }) },
-    );
+    const model = await this.load(choice);
     this.loaded = { key, model, paths: this.library.used() };
     return model;
+  }
+
+  /** The chosen model without what is laid over it, beside the loaded one until `release`. @throws as `model` */
+  async original(choice: Choice): Promise<StableDiffusion> {
+    this.before ??= await this.load({ ...choice, overlay: null });
+    return this.before;
+  }
+
+  private async load({ model, overlay: over, weights }: Choice): Promise<StableDiffusion> {
+    const overlay = over === null ? undefined : await this.library.entry(over);
+    return loadStableDiffusion(
+      await this.device(),
+      { files: this.library.files, folder: model, clipMerges: () => this.clipMerges() },
+      { weights, ...(overlay && { [overlay.part]: overlay.id }) },
+    );
   }
 
   /** Paths of the files that the loaded model was made of. */
@@ -78,24 +91,40 @@ export class Session {
     return readAll(await this.library.files.open("clip/bpe_simple_vocab_16e6.txt.gz"));
   }
 
-  async classifier(id: string): Promise<ImageClassifier> {
-    if (this.judging?.id === id) return this.judging.classifier;
-    const device = await this.device();
-    await this.judging?.classifier.destroy();
-    this.judging = undefined;
-    this.library.watch();
-    const classifier = await loadClassifier(device, { files: this.library.files, folder: id });
-    this.judging = { id, classifier, paths: this.library.used() };
-    return classifier;
+  /** What a classifier can say. @throws FormatError, InputError */
+  async labels(classifier: string): Promise<readonly string[]> {
+    const opened = await loadClassifier(await this.device(), { files: this.library.files, folder: classifier });
+    const { labels } = opened;
+    await opened.destroy();
+    return labels;
   }
 
-  /** @throws InputError for a label that the classifier does not have */
-  async judge(id: string, label: string): Promise<Judge> {
-    return classifierJudge(await this.classifier(id), label);
+  /**
+   * Opens the judge of a run, in place of the one before.
+   * @param choice whose model without overlay the judge "diffusion" compares with
+   * @throws UsageError for options that do not fit; InputError for a label that the classifier does not have; FormatError
+   */
+  async judge({ name, choice: options }: JudgeRequest, choice: Choice): Promise<OpenJudge> {
+    await this.release();
+    const device = await this.device();
+    this.library.watch();
+    const typed = name === "diffusion" && options.prompts !== undefined ? { files: memoryFiles({ [TYPED_PROMPTS]: new TextEncoder().encode(options.prompts) }), prompts: TYPED_PROMPTS, original: await this.original(choice) } : undefined;
+    const open = await createJudge(name, device, { files: this.library.files, ...options, ...typed });
+    this.judging = { open, paths: this.library.used() };
+    return open;
+  }
+
+  /** Frees the judge and the model before unlearning. */
+  async release(): Promise<void> {
+    const { judging, before } = this;
+    this.judging = this.before = undefined;
+    await judging?.open.destroy();
+    await before?.destroy();
   }
 
   /** Frees the model's memory on the device. */
   async unload(): Promise<void> {
+    await this.release();
     const before = this.loaded;
     this.loaded = undefined;
     await before?.model.destroy();
