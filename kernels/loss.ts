@@ -32,8 +32,8 @@ function lossKernel(name: string, measure: LossMeasure): Kernel<Record<string, n
   };
 }
 
-export const mseLossKernel = lossKernel("mse-loss", "squared");
-export const l1LossKernel = lossKernel("l1-loss", "absolute");
+export const mseLossKernel = /* @__PURE__ */ lossKernel("mse-loss", "squared");
+export const l1LossKernel = /* @__PURE__ */ lossKernel("l1-loss", "absolute");
 
 /** Inputs dLoss [1], prediction, target; `sign` 1 for the prediction's gradient, -1 for the target's. */
 export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }> = {

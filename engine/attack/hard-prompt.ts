@@ -4,13 +4,13 @@ import { tokenRows } from "./nearest.ts";
 import { OriginalPrediction } from "./original-prediction.ts";
 import type { Session } from "./session.ts";
 
-const HARD_PROMPT: GradientAttacker = {
-  rows: "nearest",
-  initialRows: ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]),
-};
+const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]);
+
+const HARD_PROMPT: GradientAttacker = { rows: "nearest", initialRows };
 
 const P4D: GradientAttacker = {
-  ...HARD_PROMPT,
+  rows: "nearest",
+  initialRows,
   target: async ({ model, options }, objective, pictures, views) => {
     if (!options.original) throw new UsageError(`attacker "p4d" needs the original model`);
     const cases = options.cases.map(({ promptIds }, i) => ({ ids: model.tokenizer.frame(promptIds), latents: pictures[i]! }));

@@ -1,8 +1,9 @@
 /** What is published: its files, its size, its entries for Node and browsers, and its types for a strict consumer. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { resolve } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -13,15 +14,45 @@ const { build, buildSync } = createRequire(`${process.cwd()}/package.json`)("esb
 /** Engine, shaders and tokenizer code; the vocabulary comes with a model. */
 const BUDGET = 150_000;
 
-const folder = `dist/test/consumer-${process.pid}`;
+/** A consumer's project, outside the checkout, so that nothing of the checkout is found by going up. */
+const folder = mkdtempSync(join(tmpdir(), "lethe-consumer-"));
+
+interface Packed {
+  readonly filename: string;
+  readonly size: number;
+  readonly files: readonly { readonly path: string }[];
+}
+
+let packed: Packed;
 
 test.before(() => {
   execFileSync(process.execPath, ["scripts/build.mjs"], { stdio: "inherit" });
-  mkdirSync(`${folder}/node_modules`, { recursive: true });
-  symlinkSync(resolve("."), `${folder}/node_modules/lethe`, "junction");
+  packed = pack();
+  install();
 });
 
 test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+function pack(): Packed {
+  const npm = process.platform === "win32" ? "npm.cmd" : "npm";
+  const out = execFileSync(npm, ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], shell: process.platform === "win32" });
+  const parsed = JSON.parse(out) as unknown;
+  return (Array.isArray(parsed) ? parsed : Object.values(parsed as object))[0] as Packed;
+}
+
+/** What npm install does with the tarball, without a registry: it is unpacked, and what it depends on is linked from the checkout. */
+function install(): void {
+  execFileSync("tar", ["-xzf", packed.filename], { cwd: folder });
+  mkdirSync(join(folder, "node_modules"));
+  renameSync(join(folder, "package"), join(folder, "node_modules/lethe"));
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(folder, "node_modules/lethe/package.json"), "utf8")) as Record<string, Record<string, string>>;
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    if (!existsSync(`node_modules/${name}`)) continue; // an optional one
+    mkdirSync(dirname(join(folder, "node_modules", name)), { recursive: true });
+    symlinkSync(resolve("node_modules", name), join(folder, "node_modules", name), "junction");
+  }
+  writeFileSync(join(folder, "package.json"), `{ "type": "module" }`);
+}
 
 const gzip = (file: string): number => gzipSync(readFileSync(file), { level: 9 }).length;
 
@@ -39,23 +70,29 @@ test("browser files name no module of Node, and nothing from elsewhere", () => {
   }
 });
 
-test("unused parts fall out of a consumer's bundle", () => {
-  const size = (code: string): number => buildSync({ stdin: { contents: code, resolveDir: resolve(folder) }, bundle: true, write: false, format: "esm", platform: "browser", minify: true, target: "es2022" }).outputFiles[0]!.contents.length;
-  const whole = size(`import * as lethe from "lethe"; console.log(lethe);`);
-  const png = size(`import { encodePng } from "lethe"; console.log(encodePng);`);
-  assert.ok(png < whole / 3, `encodePng alone takes ${png} of ${whole} bytes`);
+/** What a consumer's bundle of some code takes. */
+function bundleOf(contents: string): { readonly bytes: number; readonly gzip: number; readonly text: string } {
+  const file = buildSync({ stdin: { contents, resolveDir: folder }, absWorkingDir: folder, bundle: true, write: false, format: "esm", platform: "browser", minify: true, target: "es2022" }).outputFiles[0]!;
+  return { bytes: file.contents.length, gzip: gzipSync(file.contents, { level: 9 }).length, text: file.text };
+}
+
+test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random numbers alone pull no shader", () => {
+  const whole = bundleOf(`import * as lethe from "lethe"; console.log(lethe);`);
+  assert.match(whole.text, /@compute/);
+  for (const [name, budget] of [["createTokenizer", 60_000], ["encodePng", 35_000], ["manualSeed", 30_000], ["createJudge", 330_000]] as const) {
+    const alone = bundleOf(`import { ${name} } from "lethe"; console.log(${name});`);
+    console.log(`tree shaking: ${name} alone takes ${alone.bytes} bytes, ${alone.gzip} gzip, of ${whole.bytes} and ${whole.gzip}`);
+    assert.ok(alone.bytes < budget, `${name}: ${alone.bytes} bytes`);
+    if (name !== "createJudge") assert.not.match(alone.text, /@compute|storageBarrier|workgroup_id/, name);
+  }
 });
 
 test("npm pack holds what is needed to run and nothing else", () => {
-  const npm = process.platform === "win32" ? "npm.cmd" : "npm";
-  const out = execFileSync(npm, ["pack", "--dry-run", "--ignore-scripts", "--json"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], shell: process.platform === "win32" });
-  const parsed = JSON.parse(out) as unknown;
-  const [packed] = (Array.isArray(parsed) ? parsed : Object.values(parsed as object)) as { size: number; files: { path: string }[] }[];
-  const paths = packed!.files.map((f) => f.path);
+  const paths = packed.files.map((f) => f.path);
   for (const wanted of ["dist/cli.js", "dist/lethe.js", "dist/lethe.browser.js", "dist/types/engine/index.d.ts", "dist/web/index.html", "dist/web/worker.js", "dist/web/assets.json", "assets/emoji/model_index.json", "assets/clip/bpe_simple_vocab_16e6.txt.gz", "README.md", "LICENSE", "NOTICE", "examples/evaluate.sbatch", "examples/evaluate-job.yaml"]) assert.ok(paths.includes(wanted), wanted);
   const strays = paths.filter((p) => !/^(dist\/(cli|lethe|lethe\.browser)\.js|dist\/types\/.*\.d\.ts|dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)|assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml)|README\.md|ARCHITECTURE\.md|LICENSE|NOTICE|package\.json)$/.test(p));
   assert.equal(strays, []);
-  console.log(`npm pack: ${paths.length} files, ${(packed!.size / 2 ** 20).toFixed(1)} MiB`);
+  console.log(`npm pack: ${paths.length} files, ${(packed.size / 2 ** 20).toFixed(1)} MiB`);
 });
 
 test("the page's list of bundled files is right", () => {
@@ -65,10 +102,26 @@ test("the page's list of bundled files is right", () => {
 });
 
 test("entries resolve as they should: Node's for Node, the browser's for a bundler", async () => {
-  writeFileSync(`${folder}/where.mjs`, `console.log(import.meta.resolve("lethe"))`);
-  assert.match(execFileSync(process.execPath, [`${folder}/where.mjs`], { encoding: "utf8" }), /dist\/lethe\.js/);
-  const bundled = await build({ stdin: { contents: `export * from "lethe"`, resolveDir: resolve(folder) }, bundle: true, write: false, metafile: true, format: "esm", platform: "browser", target: "es2022" });
+  writeFileSync(join(folder, "where.js"), `console.log(import.meta.resolve("lethe"))`);
+  assert.match(execFileSync(process.execPath, ["where.js"], { cwd: folder, encoding: "utf8" }), /lethe\/dist\/lethe\.js/);
+  const bundled = await build({ stdin: { contents: `export * from "lethe"`, resolveDir: folder }, absWorkingDir: folder, bundle: true, write: false, metafile: true, format: "esm", platform: "browser", target: "es2022" });
   assert.equal(Object.keys(bundled.metafile.inputs).filter((p) => p.includes("dist/")).map((p) => p.replace(/^.*dist\//, "")), ["lethe.browser.js"]);
+});
+
+test("a consumer in Node draws, judges and attacks with what was packed", () => {
+  const options = process.env.LETHE_ADAPTER ? JSON.stringify({ adapter: process.env.LETHE_ADAPTER }) : "";
+  writeFileSync(join(folder, "run.js"), `
+import { attack, createJudge, loadStableDiffusion, openDevice } from "lethe";
+const device = await openDevice(${options});
+const model = await loadStableDiffusion(device, "emoji", { unet: "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt" });
+const { judge } = await createJudge("classifier", device, { model: "emoji/classifier/object", label: "church" });
+const result = await attack(model, { attacker: "random", prompt: "a church", seed: 1, judge, tokens: 2, iterations: 1, scheduler: "ddim", steps: 1 }, () => undefined);
+console.log(JSON.stringify({ success: result.success, prompt: result.adversarialPrompt, label: result.label }));
+process.exit();
+`);
+  const { success, prompt, label } = JSON.parse(execFileSync(process.execPath, ["run.js"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })) as { success: boolean; prompt: string; label: string };
+  assert.equal([typeof success, typeof label], ["boolean", "string"]);
+  assert.ok(prompt.endsWith("a church"), prompt);
 });
 
 const CONSUMER = `
@@ -90,11 +143,9 @@ await model.generate({});
 
 for (const moduleResolution of ["bundler", "nodenext"]) {
   test(`types hold for a strict consumer without skipLibCheck, ${moduleResolution}`, () => {
-    assert.ok(existsSync("dist/types/engine/index.d.ts"));
-    writeFileSync(`${folder}/package.json`, `{ "type": "module" }`);
-    writeFileSync(`${folder}/index.ts`, CONSUMER);
+    writeFileSync(join(folder, "index.ts"), CONSUMER);
     const module = moduleResolution === "nodenext" ? "nodenext" : "esnext";
-    writeFileSync(`${folder}/tsconfig.json`, JSON.stringify({ compilerOptions: { target: "es2022", lib: ["es2023", "dom"], module, moduleResolution, strict: true, noEmit: true, skipLibCheck: false, types: [] }, files: ["index.ts"] }));
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { target: "es2022", lib: ["es2023", "dom"], module, moduleResolution, strict: true, noEmit: true, skipLibCheck: false, types: [] }, files: ["index.ts"] }));
     try {
       execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", folder], { encoding: "utf8" });
     } catch (error) {
