@@ -52,6 +52,8 @@ export interface Choice {
 }
 
 export interface DeviceReport {
+  /** Lethe's. */
+  readonly version: string;
   readonly description: string;
   readonly software: boolean;
   readonly features: readonly string[];

@@ -88,6 +88,8 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
   await page.evaluate(() => {
     const tasks: number[] = [];
     Object.assign(window, { longTasks: tasks });
+    Object.assign(window, { slotChanges: 0 });
+    new MutationObserver(() => (window as unknown as { slotChanges: number }).slotChanges++).observe(document.querySelector("#attack [data-slots]")!, { childList: true });
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "longtask" });
   });
   const traced = await browser.traceTasks(page, async () => {
@@ -101,10 +103,21 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
   assert.ok(traced.length > 100);
   // On a crowded machine the thread waits for a core in the midst of a task, and the observer sees that; a task that computes for long is the page's own.
   assert.ok(longestCpu <= 50, `a task of the main thread computes for ${longestCpu} ms`);
+  // That both see a task that is too long is shown by making one.
+  const control = await browser.traceTasks(page, () => page.evaluate(() => new Promise((resolve) => {
+    setTimeout(() => {
+      for (const end = performance.now() + 120; performance.now() < end; );
+      setTimeout(resolve, 200);
+    });
+  })));
+  assert.ok(control.some((t) => t.cpu > 50 || t.wall > 100), "the trace sees a long task");
+  assert.ok((await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks)).some((ms) => ms > 100), "the observer sees a long task");
   if (loadavg()[0]! < availableParallelism()) assert.equal(observed, [], "tasks of the main thread over 50 ms");
   assert.ok(judged.length >= 2, "the original prompt and at least one more");
   assert.is(await page.locator("#attack .cards li").count(), judged.length);
   assert.is(await page.locator("#attack .slots li").count(), SHORT_ATTACK.tokens);
+  const changes = await page.evaluate(() => (window as unknown as { slotChanges: number }).slotChanges);
+  assert.ok(changes > SHORT_ATTACK.maxTimesteps, `the tokens were shown ${changes} times at ${SHORT_ATTACK.maxTimesteps} timesteps`);
   assert.match(await textOf(page, "#attack [data-curve] p"), /iteration [369] of 9, timestep \d+: loss 0\.\d+/);
   assert.match(await textOf(page, "#attack [data-verdict]"), /church/);
   const report = await linkText(page, "#attack [data-report]");
@@ -126,6 +139,13 @@ test("an attack can be paused, cancelled, and resumed after the page is opened a
   assert.is(await page.textContent("#attack [data-curve] p"), before, "nothing goes on while paused");
   await page.click("#attack [data-pause]");
   await status("attack", /drawing a picture|searching/);
+  for (const hidden of [true, false]) {
+    await page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  }
+  await waitForText(page, "#attack [data-away]", /in the background for .* the search went on/);
   await page.click("#attack [data-cancel]");
   await status("attack", /^Cancelled/);
   await page.reload();
@@ -152,7 +172,7 @@ test("a lost GPU is said, and the attack goes on from its log", async () => {
 
 test("verify: every reference output of the bundled model is within tolerance", async () => {
   await page.click("#tab-kernels");
-  await waitForText(page, "#kernels [data-device]", /maxBufferSize/);
+  assert.match(await waitForText(page, "#kernels [data-device]", /maxBufferSize/), /Lethe\d+\.\d+/);
   await page.click("[data-run=verify]");
   assert.match(await status("kernels", /checks are/), /^All \d\d checks are within tolerance/);
 });
@@ -182,6 +202,19 @@ test("without WebGPU the page says which browser and flag", async () => {
   await waitForText(other, "#notices", /There is no WebGPU here/);
   assert.match(await textOf(other, "#notices"), /chrome:\/\/flags\/#enable-unsafe-webgpu/);
   await other.context().close();
+});
+
+test("where WebGPU finds no GPU, and where a tensor is larger than the device allows, each is said for what it is", async () => {
+  const { page: other } = await browser.visit("/", `navigator.gpu.requestAdapter = async () => null;\n`);
+  await waitForText(other, "#notices", /The browser finds no GPU it can use/);
+  assert.match(await textOf(other, "#notices"), /[Hh]ardware acceleration/);
+  await other.context().close();
+  const small = `{ const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits"); Object.defineProperty(GPUDevice.prototype, "limits", { get() { const real = get.call(this); return new Proxy(real, { get: (_, name) => (name === "maxStorageBufferBindingSize" ? 4096 : real[name]) }); } }); }\n`;
+  const { page: tight } = await browser.visit("/", small);
+  assert.match(await waitForText(tight, "#generate [data-need]", /./), /This device cannot run it: .* this device binds at most 4096/);
+  await tight.click("#generate [type=submit]");
+  await waitForText(tight, "#generate [data-problem]", /A tensor is larger than this GPU allows.*The device's limits are under Kernels/);
+  await tight.context().close();
 });
 
 test("running out of memory is said as such, by the device's own word", async () => {

@@ -84,7 +84,9 @@ export class AttackTab {
     this.pauseButton.disabled = false;
     this.setPaused(work, false);
     this.pauseButton.onclick = () => this.setPaused(work, !this.paused);
-    const stop = watchHidden((seconds) => this.panel.status(`The tab was in the background for ${formatDuration(seconds)}: browsers slow such tabs down, so it may have got less far.`, this.done / this.total));
+    const away = find(this.root, "[data-away]");
+    away.textContent = "";
+    const stop = watchHidden((seconds) => (away.textContent = `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`));
     const result = await whileAwake(() => this.panel.run(work, "Cancelled. What was judged is kept, and the attack can be resumed."));
     stop();
     start.disabled = false;

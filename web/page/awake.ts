@@ -21,14 +21,16 @@ export async function whileAwake<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** How long the page was hidden since work began, for a note beside slow results. */
+/** Tells, when the page is seen again, how long it has been hidden since work began. @returns what ends the watch */
 export function watchHidden(onReturn: (seconds: number) => void): () => void {
   let since = document.hidden ? performance.now() : undefined;
+  let total = 0;
   const listener = (): void => {
-    if (document.hidden) since = performance.now();
+    if (document.hidden) since ??= performance.now();
     else if (since !== undefined) {
-      onReturn((performance.now() - since) / 1000);
+      total += (performance.now() - since) / 1000;
       since = undefined;
+      onReturn(total);
     }
   };
   document.addEventListener("visibilitychange", listener);

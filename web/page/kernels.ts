@@ -30,10 +30,10 @@ export class KernelsTab {
   /** Adapter, features and limits. */
   async showDevice(): Promise<void> {
     try {
-      const { description, features, limits, software, subgroupSize, kernels } = await this.engine.call("device", null);
+      const { version, description, features, limits, software, subgroupSize, kernels } = await this.engine.call("device", null);
       const size = (name: string, n: number): string => (name.endsWith("Size") && n >= 1024 && !/Invocations/.test(name) ? formatBytes(n) : n.toLocaleString("en-US"));
       const pairs: [string, string][] = [
-        ["device", description], ["kind", software ? "software: the CPU does the work" : "GPU"], ["subgroups", subgroupSize > 0 ? `of ${subgroupSize}, fixed` : "not of a fixed size"], ["features", features.join(", ") || "none"], ["variants of kernels", kernels],
+        ["Lethe", version], ["device", description], ["kind", software ? "software: the CPU does the work" : "GPU"], ["subgroups", subgroupSize > 0 ? `of ${subgroupSize}, fixed` : "not of a fixed size"], ["features", features.join(", ") || "none"], ["variants of kernels", kernels],
         ...Object.entries(limits).map(([name, n]): [string, string] => [name, size(name, n)]), ["browser", navigator.userAgent],
       ];
       this.device.replaceChildren(...pairs.map(([name, value]) => el("div", name === "browser" ? { class: "wide" } : {}, el("dt", {}, name), el("dd", {}, value))));

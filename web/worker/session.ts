@@ -7,6 +7,7 @@ import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
 import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
+import { VERSION } from "../../cli/version.ts";
 import type { Library } from "./library.ts";
 
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */
@@ -48,7 +49,7 @@ export class Session {
 
   async report(): Promise<DeviceReport> {
     const { description, features, limits, info, capabilities, kernels } = await this.device();
-    return { description, software: info.software, features, limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])), subgroupSize: capabilities.subgroupSize, kernels: describeChoice(kernels) };
+    return { version: VERSION, description, software: info.software, features, limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])), subgroupSize: capabilities.subgroupSize, kernels: describeChoice(kernels) };
   }
 
   /** The chosen model; its weights are read when they are first needed. @throws FormatError, InputError, NoAdapterError */
