@@ -178,15 +178,17 @@ test("verify: every reference output of the bundled model is within tolerance", 
 });
 
 test("every tab fits a phone, every field has a name, and tabs go by the keyboard", async () => {
-  await page.setViewportSize({ width: 375, height: 740 });
   await page.focus("#tab-kernels");
   for (const [key, tab] of [["Home", "generate"], ["ArrowRight", "attack"], ["ArrowRight", "kernels"], ["ArrowRight", "models"]] as const) {
     await page.keyboard.press(key);
     assert.is(await page.evaluate(() => document.activeElement?.id), `tab-${tab}`);
     assert.ok(await page.isVisible(`#${tab}`), tab);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(wide <= 375, `${tab} is ${wide} pixels wide`);
-    const unnamed = await page.$$eval(`#${tab} input, #${tab} select, #${tab} textarea, #${tab} button`, (all) => all.filter((e) => !((e as HTMLInputElement).labels?.length || e.textContent || e.getAttribute("aria-label"))).map((e) => e.outerHTML));
+    for (const width of [360, 500]) {
+      await page.setViewportSize({ width, height: 740 });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= width, `${tab} is ${wide} pixels wide on ${width}`);
+    }
+    const unnamed = await page.$$eval(["input", "select", "textarea", "button", "progress", "svg", "img"].map((e) => `#${tab} ${e}`).join(), (all) => all.filter((e) => !((e as HTMLInputElement).labels?.length || e.textContent || e.getAttribute("aria-label") || e.getAttribute("alt"))).map((e) => e.outerHTML));
     assert.equal(unnamed, []);
   }
 });
