@@ -44,7 +44,7 @@ export class JudgeFields {
     if (takes.delete("prompts")) takes.add(name === "diffusion" ? "lines" : "embeddings");
     for (const place of form.querySelectorAll<HTMLElement>("[data-takes]")) place.hidden = !takes.has(place.dataset["takes"]!);
     const kind = WEIGHTS[name];
-    const none = [["", "none here: drop one under Models"]] as const;
+    const none = [["", "none: see Models"]] as const;
     const choices = kind ? this.catalog.options(kind) : [];
     setOptions(this.model, choices.length > 0 ? choices : none);
     const embeddings = this.catalog.options("prompts");

@@ -53,7 +53,7 @@ async function openDevice(): Promise<void> {
     line.textContent = `${description}${software ? " (slow: no GPU is used)" : ""}`;
     notices.replaceChildren();
   } catch (error) {
-    line.textContent = "no WebGPU";
+    line.textContent = error instanceof Error && error.name === "NoAdapterError" ? "no WebGPU" : "no device";
     complain(error);
   }
 }

@@ -34,6 +34,7 @@ function adviceFor(name: string, message: string): Advice {
   if (name === "FormatError" || name === "InputError" || name === "TokenizerError") return { title: "A file cannot be used", advice: [] };
   if (name === "UsageError" || name === "RangeError" || name === "SchedulerConfigError") return { title: "These settings do not work", advice: [] };
   if (name === "GpuError" || name === "ShaderCompileError") return { title: "The GPU reported an error", advice: ["Run the self-test under Kernels and copy its tables into a report."] };
+  if (name === "WorkerError") return { title: "The page's engine did not start", advice: ["Some of the page's files may be missing, or the browser is too old for them: reload the page, or use a recent browser."] };
   return { title: "Something went wrong", advice: [] };
 }
 
