@@ -1,4 +1,4 @@
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import { type GradientContext, type Kernel, type Plan, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { planSum } from "./reduce.ts";
 import { planElements } from "./rows.ts";
 import lossGradientWgsl from "../shaders/loss-gradient.wgsl";
@@ -12,28 +12,42 @@ function needPair(op: string, inputs: readonly (TensorType | undefined)[], first
   return prediction;
 }
 
-function lossKernel(name: string, measure: LossMeasure): Kernel<Record<string, never>> {
-  return {
-    name,
-    infer(inputs) {
-      needPair(name, inputs, 0);
-      return [f32([1])];
-    },
-    plan({ inputs, capabilities }) {
-      const elements = elementCount(inputs[0]!.shape);
-      return planSum(elements, 1 / elements, measure, capabilities);
-    },
-    cost: ([prediction]) => ({ flops: elementCount(prediction!.shape) * 3 }),
-    gradient([dLoss], { g, inputs, wanted }) {
-      const [prediction, target] = [inputs[0]!, inputs[1]!];
-      const side = (sign: 1 | -1) => dLoss && g.apply(lossGradientKernel, [dLoss, prediction, target], { measure, sign })[0]!;
-      return [wanted[0] ? side(1) : undefined, wanted[1] ? side(-1) : undefined];
-    },
-  };
+type LossKernel = Kernel<Record<string, never>>;
+
+function inferLoss(op: string, inputs: readonly (TensorType | undefined)[]): TensorType[] {
+  needPair(op, inputs, 0);
+  return [f32([1])];
 }
 
-export const mseLossKernel = /* @__PURE__ */ lossKernel("mse-loss", "squared");
-export const l1LossKernel = /* @__PURE__ */ lossKernel("l1-loss", "absolute");
+function planLoss({ inputs, capabilities }: Parameters<NonNullable<LossKernel["plan"]>>[0], measure: LossMeasure): Plan {
+  const elements = elementCount(inputs[0]!.shape);
+  return planSum(elements, 1 / elements, measure, capabilities);
+}
+
+const lossCost: NonNullable<LossKernel["cost"]> = ([prediction]) => ({ flops: elementCount(prediction!.shape) * 3 });
+
+function lossGradient(dLoss: Value | undefined, { g, inputs, wanted }: GradientContext<Record<string, never>>, measure: LossMeasure): (Value | undefined)[] {
+  const [prediction, target] = [inputs[0]!, inputs[1]!];
+  const side = (sign: 1 | -1) => dLoss && g.apply(lossGradientKernel, [dLoss, prediction, target], { measure, sign })[0]!;
+  return [wanted[0] ? side(1) : undefined, wanted[1] ? side(-1) : undefined];
+}
+
+// Written out, since what a call makes stays in every bundle of the library, used or not.
+export const mseLossKernel: LossKernel = {
+  name: "mse-loss",
+  infer: (inputs) => inferLoss("mse-loss", inputs),
+  plan: (context) => planLoss(context, "squared"),
+  cost: lossCost,
+  gradient: ([dLoss], context) => lossGradient(dLoss, context, "squared"),
+};
+
+export const l1LossKernel: LossKernel = {
+  name: "l1-loss",
+  infer: (inputs) => inferLoss("l1-loss", inputs),
+  plan: (context) => planLoss(context, "absolute"),
+  cost: lossCost,
+  gradient: ([dLoss], context) => lossGradient(dLoss, context, "absolute"),
+};
 
 /** Inputs dLoss [1], prediction, target; `sign` 1 for the prediction's gradient, -1 for the target's. */
 export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }> = {
