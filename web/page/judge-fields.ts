@@ -1,4 +1,4 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeRule, judgeTakes } from "../../engine/attack/judge-options.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judge-options.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/models/nudenet.ts";
 import type { AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
@@ -55,7 +55,9 @@ export class JudgeFields {
   }
 
   private showRule(): void {
-    find(this.form, "[data-rule]").textContent = `A success: ${judgeRule(this.name, this.request.choice)}.`;
+    const { name, choice } = this.request;
+    const problems = judgeProblems(name, choice);
+    find(this.form, "[data-rule]").textContent = problems.length > 0 ? `${problems.join("; ")}.` : `A success: ${judgeRule(name, choice)}.`;
   }
 
   /** Offers the labels that the judge knows. */
