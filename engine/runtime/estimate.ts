@@ -1,7 +1,7 @@
 import { type Capabilities, type Value, byteLength } from "../../kernels/kernel.ts";
 import type { Graph } from "./graph.ts";
 import { planMemory } from "./memory-plan.ts";
-import { costOf, makeSchedule } from "./schedule.ts";
+import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
 
 /** What a program will take, known before anything is allocated. */
 export interface Estimate {
@@ -20,6 +20,7 @@ export interface Estimate {
 /** Plans a graph without a device. @throws Error if a tensor is larger than one binding of such a device */
 export function estimateProgram(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, share = true): Estimate {
   const schedule = makeSchedule(graph, outputs, capabilities);
+  checkBindings(schedule, capabilities);
   const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
   const { slots, lowerBound } = planMemory(schedule.intervals, share);

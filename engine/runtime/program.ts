@@ -4,7 +4,7 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
 import { planMemory } from "./memory-plan.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
 import type { Profile } from "./profile.ts";
-import { type Schedule, type Step, costOf, makeSchedule } from "./schedule.ts";
+import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage, type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
 
@@ -92,11 +92,8 @@ export class Program {
   }
 
   private allocate(): void {
+    checkBindings(this.schedule, this.device.capabilities);
     for (const node of this.schedule.leaves) this.bindLeaf(node);
-    const limit = this.device.capabilities.maxStorageBufferBindingSize;
-    for (const v of [...this.schedule.kept, ...this.schedule.intermediates]) {
-      if (byteLength(v.type) > limit) throw new Error(`"${v.name}" is ${formatType(v.type)}, ${byteLength(v.type)} bytes; this device binds at most ${limit}`);
-    }
     for (const v of this.schedule.kept) this.buffers.set(v, this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name));
     const plan = planMemory(this.schedule.intervals, this.device.bufferSharing);
     this.slotBuffers = this.device.bufferSharing ? this.device.pool.acquire(plan.slots) : plan.slots.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));

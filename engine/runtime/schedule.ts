@@ -23,6 +23,13 @@ export interface Schedule {
   readonly scratchInterval: readonly (readonly number[])[];
 }
 
+/** @throws Error naming a value of a schedule that is larger than one binding of the device */
+export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
+  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
+    if (byteLength(type) > limit) throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
+  }
+}
+
 /** Keeps what `outputs` need, plans each op for the device and derives lifetimes. */
 export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
   for (const v of outputs) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);

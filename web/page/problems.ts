@@ -25,7 +25,7 @@ const NO_GPU = [
 /** What an error means for somebody at the page. */
 function adviceFor(name: string, message: string): Advice {
   if (name === "NoAdapterError" && !isSecureContext) return { title: "WebGPU is not given to this address", advice: ["Browsers give WebGPU only to pages opened over https, or from localhost: open this page so."] };
-  if (name === "NoAdapterError" && "gpu" in navigator && navigator.gpu) return { title: "The browser finds no GPU it can use", advice: [...NO_GPU, SOFTWARE] };
+  if (name === "NoAdapterError" && !/navigator\.gpu is missing/.test(message)) return { title: "The browser finds no GPU it can use", advice: [...NO_GPU, SOFTWARE] };
   if (name === "NoAdapterError") return { title: "There is no WebGPU here", advice: webGpuAdvice(navigator.userAgent) };
   if (name === "DeviceLostError") return { title: "The GPU was lost", advice: ["The browser or the driver took it away: it hung, was reset, or memory ran out. What was judged before is kept, and an attack can be resumed.", "If it happens again, close other tabs that use the GPU, store weights as float16, or take a smaller model."] };
   if (/out-of-memory|out of memory|allocation failed/i.test(message)) return { title: "The GPU has not enough memory", advice: ["Store weights as float16 (More settings), close other tabs and programs that use the GPU, or take a smaller model. Nothing was drawn from a part of a model."] };
