@@ -15,9 +15,12 @@ let entities: Map<string, string> | undefined;
 function entityTable(): Map<string, string> {
   if (entities) return entities;
   entities = new Map();
+  let first = 0;
   for (const group of HTML_ENTITY_GROUPS.trim().split(/\s+/)) {
     const [codes, names] = group.split(":") as [string, string];
-    const characters = String.fromCodePoint(...codes.split("+").map((hex) => Number.parseInt(hex, 16)));
+    const [distance, second] = codes.split("+") as [string, string?];
+    first += distance === "" ? 1 : Number(distance);
+    const characters = String.fromCodePoint(first, ...(second === undefined ? [] : [Number.parseInt(second, 16)]));
     for (const name of names.split(",")) entities.set(name, characters);
   }
   // Upper-cased text: &EACUTE; is É. Only for names written in lower case, and only where the upper-case name means nothing else.
