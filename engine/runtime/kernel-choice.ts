@@ -4,7 +4,7 @@ import type { Capabilities } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { NoAdapterError, UsageError, errorMessage } from "./errors.ts";
 import { type Candidate, type ProbeRow, probe, winners } from "./kernel-probe.ts";
-import { ROW_SAMPLES, gemmSamples } from "./kernel-samples.ts";
+import { gemmSamples, rowSamples } from "./kernel-samples.ts";
 import { planningFor } from "./planning.ts";
 
 /**
@@ -84,7 +84,7 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
     { ...plain, name: "workgroup" },
     ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
   ];
-  const reductions = await probe(device, ROW_SAMPLES, lanes, plain, complain);
+  const reductions = await probe(device, rowSamples(), lanes, plain, complain);
   return {
     origin: "measured",
     table: { ...shipped.table, ...winners(products) },

@@ -193,9 +193,9 @@ test("what an event handler throws ends the attack", async () => {
   }
 });
 
-test("a loss that is not a number is an error that says where", async () => {
+test("a target that is not a number is an error that says where it shows", async () => {
   const target = await churchTarget(0);
-  await rejects({ target: { ...target, data: target.data.map(() => Number.NaN) } }, LetheError, /loss of iteration 1 at timestep 50 is NaN/);
+  await rejects({ target: { ...target, data: target.data.map(() => Number.NaN) } }, LetheError, /an element of the encoded picture is NaN/);
 });
 
 test("bad options are refused before anything is drawn", async () => {
