@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { asObject, joinPath, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
+import { isSynthetic } from "../../engine/models/load-synthetic.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 
 /** A file that a run depended on. */
@@ -24,10 +25,11 @@ export interface RecordedPart {
   readonly variant?: string | undefined;
 }
 
-/** Size and SHA-256 of every file of a model folder, a classifier folder, and single files. @throws FormatError */
+/** Size and SHA-256 of every file of a model folder, a classifier folder, and single files; a model with made-up weights has none. @throws FormatError */
 export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileRecord[]> {
   const files: { role: string; path: string }[] = [];
   for (const { role, path, variant } of parts) {
+    if (isSynthetic(path)) continue;
     if ((await nodeFiles.kind(path)) !== "folder") files.push({ role, path });
     else if (await isDiffusersFolder(nodeFiles, path)) {
       const { components } = await readDiffusersFolder(nodeFiles, path);
