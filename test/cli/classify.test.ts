@@ -65,7 +65,7 @@ test("attack: flags that do not go together are refused", async () => {
     [["--model", "emoji", "--judge", "diffusion"], /judge "diffusion" needs the text file of its prompts, one a line \(--judge-prompts\)/],
     [["--model", "emoji", "--judge", "emoji-object", "--judge-prompts", prompts], /judge "emoji-object" takes no --judge-prompts/],
     [["--model", "emoji", "--judge", "emoji-object", "--attacker", "p4d"], /'--original <model>' not specified/],
-    [["--model", "emoji", "--judge", "emoji-object", "--original", "emoji"], /--original is of --attacker p4d and --judge diffusion only, not of text-grad/],
+    [["--model", "emoji", "--judge", "emoji-object", "--original", "emoji"], /--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of text-grad/],
   ];
   for (const [args, message] of cases) {
     const { code, stderr } = await lethe(...base, ...args);
