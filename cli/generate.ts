@@ -1,12 +1,12 @@
 import { type Command, Option } from "commander";
-import { dirname, extname } from "node:path";
+import { extname } from "node:path";
 import { encodePng } from "../engine/formats/png.ts";
 import { readLearnedEmbeddings } from "../engine/models/learned-embedding.ts";
 import { type GeneratedImage, generate, generateSettings } from "../engine/models/generate.ts";
 import { SLD_STRENGTHS, type SldStrength } from "../engine/models/guidance.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../engine/models/schedulers/index.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
-import { makeFolder, nodeFiles, writeFileAtomic } from "../engine/platform/node-files.ts";
+import { nodeFiles, writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Context, action } from "./context.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import { generateTable } from "./generate-table.ts";
@@ -83,7 +83,6 @@ async function drawOne(flags: GenerateFlags & { readonly prompt: string }, conte
   );
   const seconds = (performance.now() - started) / 1000;
   const { description: adapter, usage } = model.device;
-  await makeFolder(dirname(flags.out));
   const written: { file: string; seed: number }[] = [];
   for (const { seed, image } of images) {
     const file = fileName(flags.out, seed, images);

@@ -107,11 +107,12 @@ export async function makeFolder(path: string): Promise<void> {
 }
 
 /**
- * Writes a file so that its name only ever shows the old content or all of the new: to a temporary name in the same folder, flushed
+ * Writes a file, making its folder if need be, so that its name only ever shows the old content or all of the new: to a temporary name in the same folder, flushed
  * to the disk, then renamed. A text is written as UTF-8. @throws FormatError, with nothing left behind.
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+  await makeFolder(dirname(path));
   try {
     const handle = await open(temporary, "wx");
     try {

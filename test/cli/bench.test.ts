@@ -7,11 +7,11 @@ import { parseResult } from "../../bench/results.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 test("bench --quick: a valid result on stdout and in the file, a profile with a trace, nothing saved unasked", async () => {
-  const ran = await lethe("bench", "ops", "--quick", "--filter", "norm", "--json", "--result", "r.json", "--profile", "p.json", ...DEVICE_FLAGS);
+  const ran = await lethe("bench", "ops", "--quick", "--filter", "norm", "--json", "--result", "new/folder/r.json", "--profile", "p.json", ...DEVICE_FLAGS);
   assert.is(ran.code, 0, ran.stderr);
   const printed = JSON.parse(ran.stdout) as { file: string; rows: readonly { name: string }[] };
-  assert.is(printed.file, "r.json");
-  const saved = parseResult("r.json", readFileSync(join(folder, "r.json"), "utf8"));
+  assert.is(printed.file, "new/folder/r.json");
+  const saved = parseResult("new/folder/r.json", readFileSync(join(folder, "new/folder/r.json"), "utf8"));
   assert.equal(printed.rows, JSON.parse(JSON.stringify(saved.rows)));
   assert.equal(new Set(saved.rows.map((r) => r.name)), new Set(["group-norm 48 @16", "layer-norm 64x64"]));
   assert.ok(saved.stamp.adapter.description !== "" && saved.stamp.machine.cores > 0 && saved.stamp.versions.webgpu !== "unknown");
@@ -21,19 +21,19 @@ test("bench --quick: a valid result on stdout and in the file, a profile with a 
 });
 
 test("bench compare: a result did not move against itself; a slower one is told, and --strict fails", async () => {
-  const same = await lethe("bench", "compare", "r.json", "r.json", "--strict", "--json");
+  const same = await lethe("bench", "compare", "new/folder/r.json", "new/folder/r.json", "--strict", "--json");
   assert.is(same.code, 0, same.stderr);
   assert.ok((JSON.parse(same.stdout) as { comparisons: readonly { verdict: string }[] }).comparisons.every((c) => c.verdict === "same"));
-  const result = parseResult("r.json", readFileSync(join(folder, "r.json"), "utf8"));
+  const result = parseResult("new/folder/r.json", readFileSync(join(folder, "new/folder/r.json"), "utf8"));
   const times = <T extends { median: number; min: number }>(t: T): T => ({ ...t, median: 100 * t.median, min: 100 * t.min });
   writeFileSync(join(folder, "slow.json"), JSON.stringify({ ...result, rows: result.rows.map((r) => ({ ...r, wall: times(r.wall!), cpu: times(r.cpu!) })) }));
-  const slow = await lethe("bench", "compare", "r.json", "slow.json", "--strict");
+  const slow = await lethe("bench", "compare", "new/folder/r.json", "slow.json", "--strict");
   assert.is(slow.code, 1, slow.stderr);
   assert.match(slow.stdout, /slower .*layer-norm 64x64/);
 });
 
 test("bench chart writes an SVG", async () => {
-  const ran = await lethe("bench", "chart", "r.json", "--out", "c.svg");
+  const ran = await lethe("bench", "chart", "new/folder/r.json", "--out", "c.svg");
   assert.is(ran.code, 0, ran.stderr);
   assert.match(readFileSync(join(folder, "c.svg"), "utf8"), /^<svg [^]*layer-norm 64x64[^]*<\/svg>\n$/);
 });
@@ -43,7 +43,7 @@ test("bench: what cannot be is refused with exit code 2", async () => {
     [["bench", "nothing"], /no suite "nothing"; there are ops, unet, vae, attack/],
     [["bench", "ops", "--quick", "--filter", "no such op", ...DEVICE_FLAGS], /no row's name contains "no such op"/],
     [["bench", "ops", "--quick", "--peers", "nowhere", ...DEVICE_FLAGS], /nowhere: no node_modules.*npm install --prefix nowhere/],
-    [["bench", "compare", "r.json", "missing.json"], /missing\.json/],
+    [["bench", "compare", "new/folder/r.json", "missing.json"], /missing\.json/],
     [["bench", "chart", "p.json", "--out", "d.svg"], /p\.json: not a result of "lethe bench"/],
   ];
   for (const [args, pattern] of cases) {
