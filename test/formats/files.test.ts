@@ -65,11 +65,13 @@ test("a file is written whole or not at all, and nothing else is left in the fol
   await writeFileAtomic(target, "first é");
   await writeFileAtomic(target, bytesOf("second"));
   assert.is(readFileSync(target, "utf8"), "second");
-  await rejects(() => writeFileAtomic(path("out/none/a.txt"), "x"), /cannot be written: no such file or folder/, path("out/none/a.txt"));
+  await rejects(() => writeFileAtomic(join(target, "b.txt"), "x"), /cannot be made a folder/, target);
   await rejects(() => writeFileAtomic(path("out/deep"), "x"), /cannot be written: /, path("out/deep"));
   await rejects(() => makeFolder(target), /cannot be made a folder/, target);
   assert.equal(readdirSync(path("out/deep")), ["a.txt"]);
-  assert.equal(readdirSync(path("out")), ["deep"]);
+  await writeFileAtomic(path("out/made/for/it.txt"), "x");
+  assert.equal(readdirSync(path("out")), ["deep", "made"]);
+  assert.equal(readdirSync(path("out/made/for")), ["it.txt"]);
   assert.equal([...(await readBytes(target))], [...bytesOf("second")]);
 });
 
