@@ -1,5 +1,5 @@
 import type { RgbImage } from "../../engine/formats/image.ts";
-import { definitions, escape, table, visible } from "../report/html.ts";
+import { definitions, escape, htmlPage, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";
 import type { AttemptLine } from "./attempt-line.ts";
@@ -33,21 +33,7 @@ export async function evaluationPage(data: PageData): Promise<string> {
   const lost = await lostGrid(data);
   const times = rows.map((r) => [r.cell.checkpoint, r.cell.attacker, r.cell.concept, ...[r.secondsToSuccess, r.seconds, r.drawSeconds, r.searchSeconds].map((s) => fixed(s, 2) || "-")].map(escape));
   const hint = data.showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>Lethe: ${escape(manifest.name)}</title>
-<style>
-${css}${pageCss}
-</style>
-</head>
-<body>
-<main>
-<header><p class="brand">Lethe <span>did these models really forget?</span></p></header>
+  return htmlPage(manifest.name, css + pageCss, `<header><p class="brand">Lethe <span>did these models really forget?</span></p></header>
 <h1>${escape(manifest.name)}</h1>
 <section aria-labelledby="board"><h2 id="board">Leaderboard</h2>
 <p>${escape(leaderboardNote(board))}</p>
@@ -66,11 +52,7 @@ Each row's files and device are in cells/CHECKPOINT/ATTACKER/CONCEPT/run.json; e
 ${table("Seconds per prompt", ["checkpoint", "attacker", "concept", "to success", "all prompts", "drawing and judging", "searching"], times)}
 ${budgetSection(rows, "seconds", "How long it takes", "The same, by seconds on this device.", [TIME_BUDGET])}
 </section>
-<footer><p>Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>
-</main>
-</body>
-</html>
-`;
+<footer><p>Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`);
 }
 
 /** The leaderboard, a rule between checkpoints, each row's name a way to its pictures and commands. */

@@ -34,3 +34,26 @@ export function definitions(pairs: readonly (readonly [string, string])[]): stri
 export function decimal(value: number, digits = 4): string {
   return Number.isFinite(value) ? value.toFixed(digits) : String(value);
 }
+
+/** A page that needs nothing else, runs no script and asks for nothing over the network. @param body HTML, inside `main` */
+export function htmlPage(title: string, css: string, body: string): string {
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>Lethe: ${escape(title)}</title>
+<style>
+${css}
+</style>
+</head>
+<body>
+<main>
+${body}
+</main>
+</body>
+</html>
+`;
+}

@@ -3,7 +3,7 @@ import type { RgbImage } from "../../engine/formats/image.ts";
 import type { LoggedEvaluation } from "../attack/folder.ts";
 import type { RunRecord } from "../attack/record.ts";
 import { lossCurve } from "./curve.ts";
-import { escape } from "./html.ts";
+import { escape, htmlPage } from "./html.ts";
 import css from "./report.css";
 import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";
@@ -52,21 +52,7 @@ export function renderReport(data: ReportData): string {
     .filter((e) => e.loss !== null)
     .map((e) => ({ iteration: e.iteration, success: e.judgement.success, label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}` }));
   const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>Lethe: ${escape(verdict.short)}</title>
-<style>
-${css}
-</style>
-</head>
-<body>
-<main>
-<header>
+  return htmlPage(verdict.short, css, `<header>
 <p class="brand">Lethe <span>did this model really forget?</span></p>
 <p class="when">${escape(started)}</p>
 </header>
@@ -85,9 +71,5 @@ ${evaluationsSection(data)}
 ${reproduceSection(data)}
 ${settingsSection(data)}
 ${filesSection(data)}
-<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>
-</main>
-</body>
-</html>
-`;
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`);
 }
