@@ -136,6 +136,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
       },
     );
   });
+  context.peak = result.peak;
   const file = flags.result ?? (quick || !flags.save ? undefined : resultFile(result));
   if (file !== undefined && flags.save) await writeFileAtomic(file, `${JSON.stringify(result, null, 1)}\n`);
   context.result(

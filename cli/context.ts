@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import type { Peak } from "../bench/peak.ts";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Device, openDevice } from "../engine/runtime/device.ts";
 import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/kernel-choice.ts";
@@ -58,6 +59,8 @@ export function addGlobalOptions(program: Command): void {
 export class Context {
   private opened: Promise<Device> | undefined;
   private profiler: Profiler | undefined;
+  /** The adapter's measured peaks, if a command measured them: the profile's table then says how near each kernel came. */
+  peak: Peak | undefined;
   private progress: Progress | undefined;
   private interrupt: { readonly controller: AbortController; readonly handler: () => void } | undefined;
 
@@ -128,7 +131,7 @@ export class Context {
   /** One file for people, programs and chrome://tracing or Perfetto, which take "traceEvents" and leave the rest alone; and a table of kernels on stderr. */
   private async writeProfile(file: string, adapter: string, report: Awaited<ReturnType<Profiler["report"]>>): Promise<void> {
     await writeFileAtomic(file, `${JSON.stringify({ adapter, ...report, traceEvents: traceEvents(adapter, report.programs) }, null, 1)}\n`);
-    this.say(`${profileTable(report.kernels)}\nper-op times are in ${file}, which chrome://tracing and Perfetto open`);
+    this.say(`${profileTable(report.kernels, this.peak)}\nper-op times are in ${file}, which chrome://tracing and Perfetto open`);
   }
 
   /** Writes the profile and frees the device. */

@@ -16,6 +16,7 @@ test("bench --quick: a valid result on stdout and in the file, a profile with a 
   assert.equal(new Set(saved.rows.map((r) => r.name)), new Set(["group-norm 48 @16", "layer-norm 64x64"]));
   assert.ok(saved.stamp.adapter.description !== "" && saved.stamp.machine.cores > 0 && saved.stamp.versions.webgpu !== "unknown");
   const profile = JSON.parse(readFileSync(join(folder, "p.json"), "utf8")) as { traceEvents: readonly { ph: string; dur?: number; name: string }[] };
+  assert.match(ran.stderr, /kernel +dispatches +ms +share +GFLOP\/s +GB\/s +of roof\n[a-z-]+ .*%\n/);
   assert.ok(profile.traceEvents.some((e) => e.ph === "X" && e.name === "layer-norm" && e.dur! >= 0));
   assert.not.ok(existsSync(join(folder, "bench")));
 });
