@@ -1,7 +1,7 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
-import { type AttentionAttributes, HeadPadding, attentionSizes, attentionTakesColumns, flashDefines, flashParams, flashWorkgroups, rowPlace } from "./attention-plan.ts";
+import { type AttentionAttributes, HeadPadding, attentionSizes, attentionTakesColumns, flashForm, flashParams, flashWorkgroups, rowPlace } from "./attention-plan.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, f32, formatType, need, sameShape, spread } from "./kernel.ts";
 
 export type AttentionGradientAttributes = AttentionAttributes & {
@@ -38,7 +38,6 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     const [qType, kType, vType] = inputs;
     const padding = new HeadPadding(head);
     const { headVec4 } = padding;
-    const { defines, workgroup } = flashDefines(headVec4, capabilities);
     const read = (index: number): Binding => padding.input(inputs[index]!, { input: index });
     const [q, k, v, o, dO] = [read(0), read(1), read(2), read(3), read(5)];
     const dQ = query ? padding.output(qType!, { output: 0 }) : undefined;
@@ -46,6 +45,7 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     const dK = keyValue ? padding.output(kType!, { output: first }) : undefined;
     const dV = keyValue ? padding.output(vType!, { output: first + 1 }) : undefined;
     const rows = batch * heads * queries;
+    const products = rows * keys * head;
     const delta: Binding = { scratch: padding.scratch.push(Math.ceil(rows / 4) * 16) - 1 };
     const params = flashParams(sizes, headVec4, attributes, inputs);
     const place = (name: string, output: number): Record<string, number> => rowPlace(name, outputs[output]!, heads, headVec4);
@@ -60,12 +60,14 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
       },
     ];
     if (dQ) {
-      main.push({ shader: { name: "attention-gradient-query", text: queryWgsl }, defines, bindings: { ...operands, dQ }, params: { ...params, ...place("DQ", 0) }, workgroups: flashWorkgroups(sizes, queries, workgroup) });
+      const { defines, block } = flashForm(headVec4, queries, 6 * products, ["k", "v"], capabilities);
+      main.push({ shader: { name: "attention-gradient-query", text: queryWgsl }, defines, bindings: { ...operands, dQ }, params: { ...params, ...place("DQ", 0) }, workgroups: flashWorkgroups(sizes, queries, block) });
     }
     if (dK && dV) {
       const [kPlace, vPlace] = [outputs[first]!.columns, outputs[first + 1]!.columns];
       const joint = kPlace !== undefined && kPlace.whole === vPlace?.whole;
-      main.push({ shader: { name: "attention-gradient-key-value", text: keyValueWgsl }, defines: { ...defines, JOINT: joint }, bindings: { ...operands, dK, ...(!joint && { dV }) }, params: { ...params, ...place("DK", first), ...place("DV", first + 1) }, workgroups: flashWorkgroups(sizes, keys, workgroup) });
+      const { defines, block } = flashForm(headVec4, keys, 8 * products, ["q", "dO"], capabilities);
+      main.push({ shader: { name: "attention-gradient-key-value", text: keyValueWgsl }, defines: { ...defines, JOINT: joint, DV: joint ? "dK" : "dV" }, bindings: { ...operands, dK, ...(!joint && { dV }) }, params: { ...params, ...place("DK", first), ...place("DV", first + 1) }, workgroups: flashWorkgroups(sizes, keys, block) });
     }
     return { dispatches: [...padding.before, ...main, ...padding.after], scratch: padding.scratch };
   },

@@ -1,14 +1,8 @@
 import attentionWgsl from "../shaders/attention.wgsl";
 import { attentionGradientKernel } from "./attention-gradient.ts";
-import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashDefines, flashParams, flashWorkgroups } from "./attention-plan.ts";
+import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashForm, flashParams, flashWorkgroups } from "./attention-plan.ts";
 import { composedAttention } from "./composed-attention.ts";
 import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } from "./kernel.ts";
-
-/**
- * From this much work (FLOPs) on, software adapters give a lane two query rows: 1.4 times the speed, but one more pipeline
- * to compile (0.2 to 0.8 s), and half the workgroups, which few queries could not spare.
- */
-const TWO_ROWS_FROM = 5e7;
 
 /**
  * o = softmax(scale q k^T) v for each head, in one pass that stores no scores (FlashAttention, arXiv 2205.14135).
@@ -26,8 +20,7 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
   plan({ inputs, outputs, attributes, capabilities }) {
     const sizes = attentionSizes("attention", inputs, attributes.heads);
     const padding = new HeadPadding(sizes.head);
-    const { defines, workgroup } = flashDefines(padding.headVec4, capabilities);
-    const twoRows = capabilities.software && sizes.queries >= 128 && flops(sizes) >= TWO_ROWS_FROM;
+    const { defines, block } = flashForm(padding.headVec4, sizes.queries, flops(sizes), ["k", "v"], capabilities);
     const bindings = {
       q: padding.input(inputs[0]!, { input: 0 }),
       k: padding.input(inputs[1]!, { input: 1 }),
@@ -37,10 +30,10 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
     };
     const main = {
       shader: { name: "attention", text: attentionWgsl },
-      defines: { ...defines, TWO_ROWS: twoRows },
+      defines,
       bindings,
       params: flashParams(sizes, padding.headVec4, attributes, inputs),
-      workgroups: flashWorkgroups(sizes, sizes.queries, twoRows ? 2 * workgroup : workgroup),
+      workgroups: flashWorkgroups(sizes, sizes.queries, block),
     };
     return { dispatches: [...padding.before, main, ...padding.after], scratch: padding.scratch };
   },

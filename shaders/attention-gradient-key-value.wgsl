@@ -1,10 +1,9 @@
 // dK and dV of attention: one pass over the queries per key row, with the probabilities computed again from logSumExp:
-// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns one key row.
+// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns whole rows of keys and values.
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries].
-// Defines: TILE the text of lib/attention-tile.wgsl, whose defines are SUBGROUPS, SPLIT, ROW_MASK, SECOND; HEAD_VEC4 vec4s kept per
-// lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes;
-// JOINT: dK and dV lie in one tensor, bound as dK.
+// Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of q (A) and dO (B). JOINT: dK and dV lie in one tensor,
+// bound as dK.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -43,14 +42,91 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> dV: array<vec4f>;
 #endif
 
-const WORKGROUP = ${WORKGROUP}u;
+const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
 
 ${TILE}
 
+// The probability of one query; a causal key is seen by the queries from its own index on.
+fn weight(score: Rows, queryLogSumExp: f32, query: u32, seenFrom: RowIndex) -> Rows {
+  return select(Rows(), exp(score - queryLogSumExp), RowIndex(query) >= seenFrom);
+}
+
 #if ${SUBGROUPS}
+// logSumExp and delta of the tile's queries, of which those past the end have no weight.
+fn tileLogSumExp(start: u32, query: u32, lane: u32) -> EightNumbers {
+  let row = tileRow(query, lane);
+  let at = start + min(row, TileRow(params.queries - 1u));
+#if ${SPLIT}
+  return broadcastNumbers(
+    select(logSumExp[at.x], HIGHEST, row.x >= params.queries),
+    select(logSumExp[at.y], HIGHEST, row.y >= params.queries));
 #else
-var<workgroup> tileNumbers: array<vec2f, 8>; // logSumExp and delta of each row
+  let number = select(logSumExp[at], HIGHEST, row >= params.queries);
+  return broadcastNumbers(number, number);
 #endif
+}
+fn tileDelta(start: u32, query: u32, lane: u32) -> EightNumbers {
+  let at = start + min(tileRow(query, lane), TileRow(params.queries - 1u));
+#if ${SPLIT}
+  return broadcastNumbers(delta[at.x], delta[at.y]);
+#else
+  return broadcastNumbers(delta[at], delta[at]);
+#endif
+}
+#else
+fn safeLogSumExp(start: u32, query: u32) -> f32 {
+  return select(logSumExp[start + min(query, params.queries - 1u)], HIGHEST, query >= params.queries);
+}
+fn tileLogSumExp(start: u32, query: u32, _lane: u32) -> EightNumbers {
+  return EightNumbers(
+    safeLogSumExp(start, query), safeLogSumExp(start, query + 1u), safeLogSumExp(start, query + 2u), safeLogSumExp(start, query + 3u),
+    safeLogSumExp(start, query + 4u), safeLogSumExp(start, query + 5u), safeLogSumExp(start, query + 6u), safeLogSumExp(start, query + 7u));
+}
+fn tileDelta(start: u32, query: u32, _lane: u32) -> EightNumbers {
+  let last = params.queries - 1u;
+  return EightNumbers(
+    delta[start + min(query, last)], delta[start + min(query + 1u, last)], delta[start + min(query + 2u, last)], delta[start + min(query + 3u, last)],
+    delta[start + min(query + 4u, last)], delta[start + min(query + 5u, last)], delta[start + min(query + 6u, last)], delta[start + min(query + 7u, last)]);
+}
+#endif
+
+fn keyAt(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(k[start.x + i], k[start.y + i], k[start.z + i], k[start.w + i]));
+#else
+  return k[start + i];
+#endif
+}
+fn valueAt(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(v[start.x + i], v[start.y + i], v[start.z + i], v[start.w + i]));
+#else
+  return v[start + i];
+#endif
+}
+
+fn storeKeyGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
+#if ${FOUR_ROWS}
+  let rows = transpose(x);
+  if (row.x < params.keys) { dK[start.x + i] = rows[0]; }
+  if (row.y < params.keys) { dK[start.y + i] = rows[1]; }
+  if (row.z < params.keys) { dK[start.z + i] = rows[2]; }
+  if (row.w < params.keys) { dK[start.w + i] = rows[3]; }
+#else
+  if (row < params.keys) { dK[start + i] = x; }
+#endif
+}
+fn storeValueGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
+#if ${FOUR_ROWS}
+  let rows = transpose(x);
+  if (row.x < params.keys) { ${DV}[start.x + i] = rows[0]; }
+  if (row.y < params.keys) { ${DV}[start.y + i] = rows[1]; }
+  if (row.z < params.keys) { ${DV}[start.z + i] = rows[2]; }
+  if (row.w < params.keys) { ${DV}[start.w + i] = rows[3]; }
+#else
+  if (row < params.keys) { ${DV}[start + i] = x; }
+#endif
+}
 
 @compute @workgroup_size(${WORKGROUP})
 fn main(
@@ -61,133 +137,68 @@ fn main(
 #endif
   @builtin(local_invocation_index) local: u32
 ) {
-  let blocks = (params.keys + WORKGROUP - 1u) / WORKGROUP;
+#if ${SUBGROUPS}
+#else
+  let lane = local;
+#endif
+  let blocks = (params.keys + BLOCK - 1u) / BLOCK;
   let index = group.x + group.y * groups.x;
   if (index >= params.batch * params.heads * blocks) { return; }
-  let firstRow = (index % blocks) * WORKGROUP;
+  let firstRow = (index % blocks) * BLOCK;
   let head = (index / blocks) % params.heads;
   let batch = index / (blocks * params.heads);
   let headStart = head * params.headVec4;
-#if ${UNROLL}
-  let width = ${HEAD_VEC4}u;
-#else
-  let width = params.headVec4;
-#endif
+  let width = headWidth();
 
-  // Lanes past the end repeat the last row and store nothing.
-  let row = firstRow + local;
-  let safeRow = batch * params.keys + min(row, params.keys - 1u);
+  // Rows past the end repeat the last one and store nothing.
+  let row = firstRow + local + ROW_STEPS;
+  let safeRow = batch * params.keys + min(row, RowIndex(params.keys - 1u));
   let startK = params.offsetK + safeRow * params.rowStrideK + headStart;
   let startV = params.offsetV + safeRow * params.rowStrideV + headStart;
-  var keyRow: array<vec4f, ${HEAD_VEC4}>;
-  var valueRow: array<vec4f, ${HEAD_VEC4}>;
-  var dKey: array<vec4f, ${HEAD_VEC4}>;
-  var dValue: array<vec4f, ${HEAD_VEC4}>;
+  var key: array<Channels, ${HEAD_VEC4}>;
+  var value: array<Channels, ${HEAD_VEC4}>;
+  var dKey: array<Channels, ${HEAD_VEC4}>;
+  var dValue: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    keyRow[i] = k[startK + i] * params.scale;
-    valueRow[i] = v[startV + i];
-    dKey[i] = vec4f();
-    dValue[i] = vec4f();
+    key[i] = keyAt(startK, i) * params.scale;
+    value[i] = valueAt(startV, i);
+    dKey[i] = Channels();
+    dValue[i] = Channels();
   }
-  // A causal key is seen by the queries from its own index on.
-  let seenFrom = select(0u, row, params.causal != 0u);
+
+  let queries = Source(params.offsetQ + batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ);
+  let dOut = Source(batch * params.queries * params.rowStrideO + headStart, params.rowStrideO);
+  let numbers = (batch * params.heads + head) * params.queries;
+  let seenFrom = select(RowIndex(), row, params.causal != 0u);
   let begin = select(0u, firstRow - firstRow % 8u, params.causal != 0u);
-  let numbersStart = (batch * params.heads + head) * params.queries;
-
   for (var query = begin; query < params.queries; query += 8u) {
-#if ${SUBGROUPS}
-    let firstQuery = min(query + (lane & ${ROW_MASK}u), params.queries - 1u);
-    let startQ = params.offsetQ + (batch * params.queries + firstQuery) * params.rowStrideQ + headStart;
-    let startO = (batch * params.queries + firstQuery) * params.rowStrideO + headStart;
-    let ownLogSumExp = logSumExp[numbersStart + firstQuery];
-    let ownDelta = delta[numbersStart + firstQuery];
-#if ${SPLIT}
-    let secondQuery = min(query + 4u + (lane & ${ROW_MASK}u), params.queries - 1u);
-    let secondQ = params.offsetQ + (batch * params.queries + secondQuery) * params.rowStrideQ + headStart;
-    let secondO = (batch * params.queries + secondQuery) * params.rowStrideO + headStart;
-    let rowLogSumExp = eightNumbers(ownLogSumExp, logSumExp[numbersStart + secondQuery]);
-    let rowDelta = eightNumbers(ownDelta, delta[numbersStart + secondQuery]);
-#else
-    let rowLogSumExp = eightNumbers(ownLogSumExp, ownLogSumExp);
-    let rowDelta = eightNumbers(ownDelta, ownDelta);
-#endif
-#else
-    workgroupBarrier();
-    for (var e = local; e < params.headVec4 * 8u; e += WORKGROUP) {
-      let tileRow = batch * params.queries + min(query + e / params.headVec4, params.queries - 1u);
-      let column = headStart + e % params.headVec4;
-      tile[e] = q[params.offsetQ + tileRow * params.rowStrideQ + column];
-      tile[params.headVec4 * 8u + e] = dO[tileRow * params.rowStrideO + column];
-    }
-    if (local < 8u) {
-      let at = numbersStart + min(query + local, params.queries - 1u);
-      tileNumbers[local] = vec2f(logSumExp[at], delta[at]);
-    }
-    workgroupBarrier();
-    let rowLogSumExp = EightScores(
-      vec4f(tileNumbers[0].x, tileNumbers[1].x, tileNumbers[2].x, tileNumbers[3].x),
-      vec4f(tileNumbers[4].x, tileNumbers[5].x, tileNumbers[6].x, tileNumbers[7].x));
-    let rowDelta = EightScores(
-      vec4f(tileNumbers[0].y, tileNumbers[1].y, tileNumbers[2].y, tileNumbers[3].y),
-      vec4f(tileNumbers[4].y, tileNumbers[5].y, tileNumbers[6].y, tileNumbers[7].y));
-#endif
-    var scores = noScores();
-    var dWeights = noScores();
+    let at = tileAt(queries, dOut, query, params.queries, lane);
+    let l = tileLogSumExp(numbers, query, lane);
+    let d = tileDelta(numbers, query, lane);
+    var scores = Eight();
+    var dWeights = Eight();
     for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = q[startQ + i];
-      let b = dO[startO + i];
-#if ${SPLIT}
-      let rowsQ = eightRows(a, q[secondQ + i]);
-      let rowsO = eightRows(b, dO[secondO + i]);
-#else
-      let rowsQ = eightRows(a, a);
-      let rowsO = eightRows(b, b);
-#endif
-#else
-      let rowsQ = eightRows(i);
-      let rowsO = eightRows(params.headVec4 * 8u + i);
-#endif
-      scores = addDots(scores, keyRow[i], rowsQ);
-      dWeights = addDots(dWeights, valueRow[i], rowsO);
+      scores = addDots(scores, key[i], tileA(at, i));
+      dWeights = addDots(dWeights, value[i], tileB(at, i));
     }
-    let at = vec4u(query) + vec4u(0u, 1u, 2u, 3u);
-    let sees = (at >= vec4u(seenFrom)) & (at < vec4u(params.queries));
-    let seesToo = (at + 4u >= vec4u(seenFrom)) & (at + 4u < vec4u(params.queries));
-    let weights = EightScores(
-      select(vec4f(), exp(scores.a - rowLogSumExp.a), sees),
-      select(vec4f(), exp(scores.b - rowLogSumExp.b), seesToo));
-    let dScores = EightScores(weights.a * (dWeights.a - rowDelta.a), weights.b * (dWeights.b - rowDelta.b));
+    let w = Eight(
+      weight(scores.r0, l.r0, query, seenFrom), weight(scores.r1, l.r1, query + 1u, seenFrom),
+      weight(scores.r2, l.r2, query + 2u, seenFrom), weight(scores.r3, l.r3, query + 3u, seenFrom),
+      weight(scores.r4, l.r4, query + 4u, seenFrom), weight(scores.r5, l.r5, query + 5u, seenFrom),
+      weight(scores.r6, l.r6, query + 6u, seenFrom), weight(scores.r7, l.r7, query + 7u, seenFrom));
+    let dScores = Eight(
+      w.r0 * (dWeights.r0 - d.r0), w.r1 * (dWeights.r1 - d.r1), w.r2 * (dWeights.r2 - d.r2), w.r3 * (dWeights.r3 - d.r3),
+      w.r4 * (dWeights.r4 - d.r4), w.r5 * (dWeights.r5 - d.r5), w.r6 * (dWeights.r6 - d.r6), w.r7 * (dWeights.r7 - d.r7));
     for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = q[startQ + i];
-      let b = dO[startO + i];
-#if ${SPLIT}
-      let rowsQ = eightRows(a, q[secondQ + i]);
-      let rowsO = eightRows(b, dO[secondO + i]);
-#else
-      let rowsQ = eightRows(a, a);
-      let rowsO = eightRows(b, b);
-#endif
-#else
-      let rowsQ = eightRows(i);
-      let rowsO = eightRows(params.headVec4 * 8u + i);
-#endif
-      dKey[i] += weightedSum(dScores, rowsQ);
-      dValue[i] += weightedSum(weights, rowsO);
+      dKey[i] += weightedRows(dScores, tileA(at, i));
+      dValue[i] += weightedRows(w, tileB(at, i));
     }
   }
 
-  if (row < params.keys) {
-    let startDK = params.offsetDK + safeRow * params.rowStrideDK + headStart;
-    let startDV = params.offsetDV + safeRow * params.rowStrideDV + headStart;
-    for (var i = 0u; i < width; i++) {
-      dK[startDK + i] = dKey[i] * params.scale;
-#if ${JOINT}
-      dK[startDV + i] = dValue[i];
-#else
-      dV[startDV + i] = dValue[i];
-#endif
-    }
+  let startDK = params.offsetDK + safeRow * params.rowStrideDK + headStart;
+  let startDV = params.offsetDV + safeRow * params.rowStrideDV + headStart;
+  for (var i = 0u; i < width; i++) {
+    storeKeyGradient(row, startDK, i, dKey[i] * params.scale);
+    storeValueGradient(row, startDV, i, dValue[i]);
   }
 }

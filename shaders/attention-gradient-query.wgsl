@@ -1,9 +1,8 @@
 // dQ of attention: one pass over the keys per query row, with the probabilities computed again from logSumExp:
-// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns one query row.
+// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns whole rows of queries.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries].
-// Defines: TILE the text of lib/attention-tile.wgsl, whose defines are SUBGROUPS, SPLIT, ROW_MASK, SECOND; HEAD_VEC4 vec4s kept per
-// lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
+// Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -36,13 +35,38 @@ struct Params {
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dQ: array<vec4f>;
 
-const WORKGROUP = ${WORKGROUP}u;
-
 ${TILE}
 
-// A causal row sees the keys up to its own index.
-fn visibleKeys(row: u32) -> u32 {
-  return select(params.keys, min(row + 1u, params.keys), params.causal != 0u);
+// The gradient of one key's scores.
+fn scoreGradient(score: Rows, dWeight: Rows, key: u32, visible: RowIndex, rowLogSumExp: Rows, rowDelta: Rows) -> Rows {
+  return select(Rows(), exp(score - rowLogSumExp), RowIndex(key) < visible) * (dWeight - rowDelta);
+}
+
+fn queryAt(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(q[start.x + i], q[start.y + i], q[start.z + i], q[start.w + i]));
+#else
+  return q[start + i];
+#endif
+}
+fn dOutAt(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(dO[start.x + i], dO[start.y + i], dO[start.z + i], dO[start.w + i]));
+#else
+  return dO[start + i];
+#endif
+}
+
+fn storeGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
+#if ${FOUR_ROWS}
+  let rows = transpose(x);
+  if (row.x < params.queries) { dQ[start.x + i] = rows[0]; }
+  if (row.y < params.queries) { dQ[start.y + i] = rows[1]; }
+  if (row.z < params.queries) { dQ[start.z + i] = rows[2]; }
+  if (row.w < params.queries) { dQ[start.w + i] = rows[3]; }
+#else
+  if (row < params.queries) { dQ[start + i] = x; }
+#endif
 }
 
 @compute @workgroup_size(${WORKGROUP})
@@ -54,98 +78,66 @@ fn main(
 #endif
   @builtin(local_invocation_index) local: u32
 ) {
-  let blocks = (params.queries + WORKGROUP - 1u) / WORKGROUP;
+#if ${SUBGROUPS}
+#else
+  let lane = local;
+#endif
+  let blocks = (params.queries + BLOCK - 1u) / BLOCK;
   let index = group.x + group.y * groups.x;
   if (index >= params.batch * params.heads * blocks) { return; }
-  let firstRow = (index % blocks) * WORKGROUP;
+  let firstRow = (index % blocks) * BLOCK;
   let head = (index / blocks) % params.heads;
   let batch = index / (blocks * params.heads);
   let headStart = head * params.headVec4;
-#if ${UNROLL}
-  let width = ${HEAD_VEC4}u;
-#else
-  let width = params.headVec4;
-#endif
+  let width = headWidth();
 
-  // Lanes past the end repeat the last row and store nothing.
-  let row = firstRow + local;
-  let safeRow = min(row, params.queries - 1u);
-  let startQ = params.offsetQ + (batch * params.queries + safeRow) * params.rowStrideQ + headStart;
-  let startO = (batch * params.queries + safeRow) * params.rowStrideO + headStart;
-  let rowLogSumExp = logSumExp[(batch * params.heads + head) * params.queries + safeRow];
-  let rowDelta = delta[(batch * params.heads + head) * params.queries + safeRow];
-  let visible = visibleKeys(row);
-  var query: array<vec4f, ${HEAD_VEC4}>;
-  var dOut: array<vec4f, ${HEAD_VEC4}>;
-  var dQuery: array<vec4f, ${HEAD_VEC4}>;
+  // Rows past the end repeat the last one and store nothing.
+  let row = firstRow + local + ROW_STEPS;
+  let safeRow = min(row, RowIndex(params.queries - 1u));
+  let tokenRow = batch * params.queries + safeRow;
+  let startQ = params.offsetQ + tokenRow * params.rowStrideQ + headStart;
+  let startO = tokenRow * params.rowStrideO + headStart;
+  let numbers = (batch * params.heads + head) * params.queries + safeRow;
+#if ${FOUR_ROWS}
+  let rowLogSumExp = vec4f(logSumExp[numbers.x], logSumExp[numbers.y], logSumExp[numbers.z], logSumExp[numbers.w]);
+  let rowDelta = vec4f(delta[numbers.x], delta[numbers.y], delta[numbers.z], delta[numbers.w]);
+#else
+  let rowLogSumExp = logSumExp[numbers];
+  let rowDelta = delta[numbers];
+#endif
+  var query: array<Channels, ${HEAD_VEC4}>;
+  var dOut: array<Channels, ${HEAD_VEC4}>;
+  var dQuery: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    query[i] = q[startQ + i] * params.scale;
-    dOut[i] = dO[startO + i];
-    dQuery[i] = vec4f();
+    query[i] = queryAt(startQ, i) * params.scale;
+    dOut[i] = dOutAt(startO, i);
+    dQuery[i] = Channels();
   }
 
-  let end = visibleKeys(firstRow + WORKGROUP - 1u);
+  let keys = Source(params.offsetK + batch * params.keys * params.rowStrideK + headStart, params.rowStrideK);
+  let values = Source(params.offsetV + batch * params.keys * params.rowStrideV + headStart, params.rowStrideV);
+  let visible = visibleKeys(row);
+  let end = select(params.keys, min(firstRow + BLOCK, params.keys), params.causal != 0u);
   for (var key = 0u; key < end; key += 8u) {
-#if ${SUBGROUPS}
-    let first = batch * params.keys + min(key + (lane & ${ROW_MASK}u), params.keys - 1u);
-    let startK = params.offsetK + first * params.rowStrideK + headStart;
-    let startV = params.offsetV + first * params.rowStrideV + headStart;
-#if ${SPLIT}
-    let second = batch * params.keys + min(key + 4u + (lane & ${ROW_MASK}u), params.keys - 1u);
-    let secondK = params.offsetK + second * params.rowStrideK + headStart;
-    let secondV = params.offsetV + second * params.rowStrideV + headStart;
-#endif
-#else
-    workgroupBarrier();
-    for (var e = local; e < params.headVec4 * 8u; e += WORKGROUP) {
-      let tileRow = batch * params.keys + min(key + e / params.headVec4, params.keys - 1u);
-      let column = headStart + e % params.headVec4;
-      tile[e] = k[params.offsetK + tileRow * params.rowStrideK + column];
-      tile[params.headVec4 * 8u + e] = v[params.offsetV + tileRow * params.rowStrideV + column];
-    }
-    workgroupBarrier();
-#endif
-    var scores = noScores();
-    var dWeights = noScores();
+    let at = tileAt(keys, values, key, params.keys, lane);
+    var scores = Eight();
+    var dWeights = Eight();
     for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = k[startK + i];
-      let b = v[startV + i];
-#if ${SPLIT}
-      let rowsK = eightRows(a, k[secondK + i]);
-      let rowsV = eightRows(b, v[secondV + i]);
-#else
-      let rowsK = eightRows(a, a);
-      let rowsV = eightRows(b, b);
-#endif
-#else
-      let rowsK = eightRows(i);
-      let rowsV = eightRows(params.headVec4 * 8u + i);
-#endif
-      scores = addDots(scores, query[i], rowsK);
-      dWeights = addDots(dWeights, dOut[i], rowsV);
+      scores = addDots(scores, query[i], tileA(at, i));
+      dWeights = addDots(dWeights, dOut[i], tileB(at, i));
     }
-    let column = vec4u(key) + vec4u(0u, 1u, 2u, 3u);
-    let weightsA = select(vec4f(), exp(scores.a - rowLogSumExp), column < vec4u(visible));
-    let weightsB = select(vec4f(), exp(scores.b - rowLogSumExp), column + 4u < vec4u(visible));
-    let dScores = EightScores(weightsA * (dWeights.a - rowDelta), weightsB * (dWeights.b - rowDelta));
-    for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = k[startK + i];
-#if ${SPLIT}
-      let rows = eightRows(a, k[secondK + i]);
-#else
-      let rows = eightRows(a, a);
-#endif
-#else
-      let rows = eightRows(i);
-#endif
-      dQuery[i] += weightedSum(dScores, rows);
-    }
+    let dScores = Eight(
+      scoreGradient(scores.r0, dWeights.r0, key, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r1, dWeights.r1, key + 1u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r2, dWeights.r2, key + 2u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r3, dWeights.r3, key + 3u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r4, dWeights.r4, key + 4u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r5, dWeights.r5, key + 5u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r6, dWeights.r6, key + 6u, visible, rowLogSumExp, rowDelta),
+      scoreGradient(scores.r7, dWeights.r7, key + 7u, visible, rowLogSumExp, rowDelta));
+    for (var i = 0u; i < width; i++) { dQuery[i] += weightedRows(dScores, tileA(at, i)); }
   }
 
-  if (row < params.queries) {
-    let startDQ = params.offsetDQ + (batch * params.queries + row) * params.rowStrideDQ + headStart;
-    for (var i = 0u; i < width; i++) { dQ[startDQ + i] = dQuery[i] * params.scale; }
-  }
+  let startDQ = params.offsetDQ + tokenRow * params.rowStrideDQ + headStart;
+  for (var i = 0u; i < width; i++) { storeGradient(row, startDQ, i, dQuery[i] * params.scale); }
 }

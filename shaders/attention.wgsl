@@ -1,10 +1,9 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention, arXiv 2205.14135):
-// scores stay in registers, eight keys at a time, with a running maximum and sum per row. A lane owns one query row (two with
-// TWO_ROWS) and its whole output row, so nothing is reduced across lanes.
+// scores stay in registers, eight keys at a time, with a running maximum and sum per row. A lane owns whole rows of queries and of the
+// output, so nothing is reduced across lanes.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// Defines: TILE the text of lib/attention-tile.wgsl, whose defines are SUBGROUPS, SPLIT, ROW_MASK, SECOND; HEAD_VEC4 vec4s kept per
-// lane, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes; TWO_ROWS.
+// Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -33,39 +32,54 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> o: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
-const WORKGROUP = ${WORKGROUP}u;
-#if ${TWO_ROWS}
-const ROWS = 2u * WORKGROUP;
-#else
-const ROWS = WORKGROUP;
-#endif
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
 
 ${TILE}
 
-struct Row {
-  high: f32,   // largest score so far
-  total: f32,  // sum of exp(score - high) so far
-  shrink: f32, // what this tile scales the earlier sums by
-  weights: EightScores, // exp(score - high) of this tile
+struct State {
+  high: Rows,   // largest score so far
+  total: Rows,  // sum of exp(score - high) so far
+  shrink: Rows, // what this tile scales the earlier sums by
+  weights: Eight, // exp(score - high) of this tile
 }
 
-// Takes in eight more scores; those of keys not below `visible` count as minus infinity.
-fn advance(row: Row, scores: EightScores, firstKey: u32, visible: u32) -> Row {
-  let key = vec4u(firstKey) + vec4u(0u, 1u, 2u, 3u);
-  let a = select(vec4f(LOWEST), scores.a, key < vec4u(visible));
-  let b = select(vec4f(LOWEST), scores.b, key + 4u < vec4u(visible));
-  let both = max(a, b);
-  let high = max(row.high, max(max(both.x, both.y), max(both.z, both.w)));
-  let shrink = exp(row.high - high);
-  let weights = EightScores(exp(a - high), exp(b - high));
-  let sum = weights.a + weights.b;
-  return Row(high, row.total * shrink + ((sum.x + sum.y) + (sum.z + sum.w)), shrink, weights);
+// A score, or minus infinity where the key is not to be seen.
+fn seen(score: Rows, key: u32, visible: RowIndex) -> Rows {
+  return select(Rows(LOWEST), score, RowIndex(key) < visible);
 }
 
-// A causal row sees the keys up to its own index.
-fn visibleKeys(row: u32) -> u32 {
-  return select(params.keys, min(row + 1u, params.keys), params.causal != 0u);
+// Takes in eight more scores.
+fn advance(state: State, scores: Eight, key: u32, visible: RowIndex) -> State {
+  let s = Eight(
+    seen(scores.r0, key, visible), seen(scores.r1, key + 1u, visible),
+    seen(scores.r2, key + 2u, visible), seen(scores.r3, key + 3u, visible),
+    seen(scores.r4, key + 4u, visible), seen(scores.r5, key + 5u, visible),
+    seen(scores.r6, key + 6u, visible), seen(scores.r7, key + 7u, visible));
+  let high = max(state.high, max(max(max(s.r0, s.r1), max(s.r2, s.r3)), max(max(s.r4, s.r5), max(s.r6, s.r7))));
+  let shrink = exp(state.high - high);
+  let w = Eight(exp(s.r0 - high), exp(s.r1 - high), exp(s.r2 - high), exp(s.r3 - high), exp(s.r4 - high), exp(s.r5 - high), exp(s.r6 - high), exp(s.r7 - high));
+  let sum = ((w.r0 + w.r1) + (w.r2 + w.r3)) + ((w.r4 + w.r5) + (w.r6 + w.r7));
+  return State(high, state.total * shrink + sum, shrink, w);
+}
+
+fn queryAt(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(q[start.x + i], q[start.y + i], q[start.z + i], q[start.w + i]));
+#else
+  return q[start + i];
+#endif
+}
+
+fn storeOutput(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
+#if ${FOUR_ROWS}
+  let rows = transpose(x);
+  if (row.x < params.queries) { o[start.x + i] = rows[0]; }
+  if (row.y < params.queries) { o[start.y + i] = rows[1]; }
+  if (row.z < params.queries) { o[start.z + i] = rows[2]; }
+  if (row.w < params.queries) { o[start.w + i] = rows[3]; }
+#else
+  if (row < params.queries) { o[start + i] = x; }
+#endif
 }
 
 @compute @workgroup_size(${WORKGROUP})
@@ -77,114 +91,52 @@ fn main(
 #endif
   @builtin(local_invocation_index) local: u32
 ) {
-  let blocks = (params.queries + ROWS - 1u) / ROWS;
+#if ${SUBGROUPS}
+#else
+  let lane = local;
+#endif
+  let blocks = (params.queries + BLOCK - 1u) / BLOCK;
   let index = group.x + group.y * groups.x;
   if (index >= params.batch * params.heads * blocks) { return; }
-  let firstRow = (index % blocks) * ROWS;
+  let firstRow = (index % blocks) * BLOCK;
   let head = (index / blocks) % params.heads;
   let batch = index / (blocks * params.heads);
   let headStart = head * params.headVec4;
-#if ${UNROLL}
-  let width = ${HEAD_VEC4}u;
-#else
-  let width = params.headVec4;
-#endif
+  let width = headWidth();
 
-  // Lanes past the end repeat the last row and store nothing.
-  let rowA = firstRow + local;
-  let startQA = params.offsetQ + (batch * params.queries + min(rowA, params.queries - 1u)) * params.rowStrideQ + headStart;
-  var queryA: array<vec4f, ${HEAD_VEC4}>;
-  var outA: array<vec4f, ${HEAD_VEC4}>;
-  var stateA = Row(LOWEST, 0.0, 0.0, noScores());
-#if ${TWO_ROWS}
-  let rowB = firstRow + WORKGROUP + local;
-  let startQB = params.offsetQ + (batch * params.queries + min(rowB, params.queries - 1u)) * params.rowStrideQ + headStart;
-  var queryB: array<vec4f, ${HEAD_VEC4}>;
-  var outB: array<vec4f, ${HEAD_VEC4}>;
-  var stateB = Row(LOWEST, 0.0, 0.0, noScores());
-#endif
+  // Rows past the end repeat the last one and store nothing.
+  let row = firstRow + local + ROW_STEPS;
+  let safeRow = batch * params.queries + min(row, RowIndex(params.queries - 1u));
+  let startQ = params.offsetQ + safeRow * params.rowStrideQ + headStart;
+  var query: array<Channels, ${HEAD_VEC4}>;
+  var out: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    queryA[i] = q[startQA + i] * params.scale;
-    outA[i] = vec4f();
-#if ${TWO_ROWS}
-    queryB[i] = q[startQB + i] * params.scale;
-    outB[i] = vec4f();
-#endif
+    query[i] = queryAt(startQ, i) * params.scale;
+    out[i] = Channels();
   }
 
-  let end = visibleKeys(firstRow + ROWS - 1u);
+  let keys = Source(params.offsetK + batch * params.keys * params.rowStrideK + headStart, params.rowStrideK);
+  let values = Source(params.offsetV + batch * params.keys * params.rowStrideV + headStart, params.rowStrideV);
+  let visible = visibleKeys(row);
+  var state = State(Rows(LOWEST), Rows(), Rows(), Eight());
+  let end = select(params.keys, min(firstRow + BLOCK, params.keys), params.causal != 0u);
   for (var key = 0u; key < end; key += 8u) {
-#if ${SUBGROUPS}
-    let first = batch * params.keys + min(key + (lane & ${ROW_MASK}u), params.keys - 1u);
-    let startK = params.offsetK + first * params.rowStrideK + headStart;
-    let startV = params.offsetV + first * params.rowStrideV + headStart;
-#if ${SPLIT}
-    let second = batch * params.keys + min(key + 4u + (lane & ${ROW_MASK}u), params.keys - 1u);
-    let secondK = params.offsetK + second * params.rowStrideK + headStart;
-    let secondV = params.offsetV + second * params.rowStrideV + headStart;
-#endif
-#else
-    workgroupBarrier();
-    for (var e = local; e < params.headVec4 * 8u; e += WORKGROUP) {
-      let tileRow = batch * params.keys + min(key + e / params.headVec4, params.keys - 1u);
-      let column = headStart + e % params.headVec4;
-      tile[e] = k[params.offsetK + tileRow * params.rowStrideK + column];
-      tile[params.headVec4 * 8u + e] = v[params.offsetV + tileRow * params.rowStrideV + column];
-    }
-    workgroupBarrier();
-#endif
-    var scoresA = noScores();
-#if ${TWO_ROWS}
-    var scoresB = noScores();
-#endif
-    for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = k[startK + i];
-#if ${SPLIT}
-      let rows = eightRows(a, k[secondK + i]);
-#else
-      let rows = eightRows(a, a);
-#endif
-#else
-      let rows = eightRows(i);
-#endif
-      scoresA = addDots(scoresA, queryA[i], rows);
-#if ${TWO_ROWS}
-      scoresB = addDots(scoresB, queryB[i], rows);
-#endif
-    }
-    stateA = advance(stateA, scoresA, key, visibleKeys(rowA));
-#if ${TWO_ROWS}
-    stateB = advance(stateB, scoresB, key, visibleKeys(rowB));
-#endif
-    for (var i = 0u; i < width; i++) {
-#if ${SUBGROUPS}
-      let a = v[startV + i];
-#if ${SPLIT}
-      let rows = eightRows(a, v[secondV + i]);
-#else
-      let rows = eightRows(a, a);
-#endif
-#else
-      let rows = eightRows(params.headVec4 * 8u + i);
-#endif
-      outA[i] = outA[i] * stateA.shrink + weightedSum(stateA.weights, rows);
-#if ${TWO_ROWS}
-      outB[i] = outB[i] * stateB.shrink + weightedSum(stateB.weights, rows);
-#endif
-    }
+    let at = tileAt(keys, values, key, params.keys, lane);
+    var scores = Eight();
+    for (var i = 0u; i < width; i++) { scores = addDots(scores, query[i], tileA(at, i)); }
+    state = advance(state, scores, key, visible);
+    for (var i = 0u; i < width; i++) { out[i] = scaleRows(out[i], state.shrink) + weightedRows(state.weights, tileB(at, i)); }
   }
 
-  if (rowA < params.queries) {
-    let startO = (batch * params.queries + rowA) * params.rowStrideO + headStart;
-    for (var i = 0u; i < width; i++) { o[startO + i] = outA[i] / stateA.total; }
-    logSumExp[(batch * params.heads + head) * params.queries + rowA] = stateA.high + log(stateA.total);
+  let startO = safeRow * params.rowStrideO + headStart;
+  for (var i = 0u; i < width; i++) { storeOutput(row, startO, i, scaleRows(out[i], 1.0 / state.total)); }
+  let numbers = (batch * params.heads + head) * params.queries + row;
+  let logSum = state.high + log(state.total);
+#if ${FOUR_ROWS}
+  for (var r = 0u; r < 4u; r++) {
+    if (row[r] < params.queries) { logSumExp[numbers[r]] = logSum[r]; }
   }
-#if ${TWO_ROWS}
-  if (rowB < params.queries) {
-    let startO = (batch * params.queries + rowB) * params.rowStrideO + headStart;
-    for (var i = 0u; i < width; i++) { o[startO + i] = outB[i] / stateB.total; }
-    logSumExp[(batch * params.heads + head) * params.queries + rowB] = stateB.high + log(stateB.total);
-  }
+#else
+  if (row < params.queries) { logSumExp[numbers] = logSum; }
 #endif
 }

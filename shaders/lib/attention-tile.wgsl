@@ -1,42 +1,121 @@
-// A tile of eight rows (keys or queries) that every lane sees, one vec4 of the head at a time.
-// With SUBGROUPS each lane loads its own row of the tile and broadcasts it: lane & ROW_MASK is its row, ROW_MASK = 7. Subgroups of four
-// lanes (SPLIT, ROW_MASK = 3) load rows 0..3 and 4..7 in turn. SECOND is the lane that holds row 4: 4, or 0 with SPLIT.
-// Without SUBGROUPS the rows lie in workgroup memory, params.headVec4 vec4s each.
-struct Eight { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f, r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f }
-// One number per row of the tile.
-struct EightScores { a: vec4f, b: vec4f }
+// What the flash attention shaders share. A lane owns rows (of queries, or of keys in the gradient of keys and values): four with FOUR_ROWS,
+// else one. All lanes walk over tiles of eight rows of two other tensors, the buffers TILE_A and TILE_B, one vec4 of the head at a time.
+// With SUBGROUPS each lane loads its own row of the tile and broadcasts it. Subgroups of four lanes (SPLIT) load rows 0..3 and 4..7 in
+// turn; HIGH is the lane that holds row 4: 4, or 0 with SPLIT. Without SUBGROUPS the tile lies in workgroup memory.
+// Other defines: HEAD_VEC4 vec4s kept per row, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have
+// constant bounds; WORKGROUP lanes.
+const WORKGROUP = ${WORKGROUP}u;
+
+// A number, an index and four channels of each of a lane's rows. Four rows are the components of a vector, four channels of them the columns of a matrix.
+#if ${FOUR_ROWS}
+alias Rows = vec4f;
+alias RowIndex = vec4u;
+alias Channels = mat4x4f;
+const BLOCK = 4u * WORKGROUP; // rows of a workgroup
+const ROW_STEPS = vec4u(0u, WORKGROUP, 2u * WORKGROUP, 3u * WORKGROUP);
+#else
+alias Rows = f32;
+alias RowIndex = u32;
+alias Channels = vec4f;
+const BLOCK = WORKGROUP;
+const ROW_STEPS = 0u;
+#endif
+
+// Of each row of the tile: a number for each of the lane's rows; a number; a vec4 of the head.
+struct Eight { r0: Rows, r1: Rows, r2: Rows, r3: Rows, r4: Rows, r5: Rows, r6: Rows, r7: Rows }
+struct EightNumbers { r0: f32, r1: f32, r2: f32, r3: f32, r4: f32, r5: f32, r6: f32, r7: f32 }
+struct EightVectors { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f, r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f }
+// Rows of one batch and head: the first one's first vec4, and vec4s from row to row.
+struct Source { start: u32, stride: u32 }
+
+fn headWidth() -> u32 {
+#if ${UNROLL}
+  return ${HEAD_VEC4}u;
+#else
+  return params.headVec4;
+#endif
+}
 
 #if ${SUBGROUPS}
-fn eightRows(a: vec4f, b: vec4f) -> Eight {
-  return Eight(
-    subgroupBroadcast(a, 0u), subgroupBroadcast(a, 1u), subgroupBroadcast(a, 2u), subgroupBroadcast(a, 3u),
-    subgroupBroadcast(b, ${SECOND}u), subgroupBroadcast(b, ${SECOND}u + 1u), subgroupBroadcast(b, ${SECOND}u + 2u), subgroupBroadcast(b, ${SECOND}u + 3u));
+#if ${SPLIT}
+alias TileRow = vec2u; // of the tile that begins at `first`, the rows that this lane loads
+fn tileRow(first: u32, lane: u32) -> TileRow { return vec2u(first, first + 4u) + (lane & 3u); }
+fn tileA(at: Tile, i: u32) -> EightVectors { return broadcastVectors(${TILE_A}[at.a.x + i], ${TILE_A}[at.a.y + i]); }
+fn tileB(at: Tile, i: u32) -> EightVectors { return broadcastVectors(${TILE_B}[at.b.x + i], ${TILE_B}[at.b.y + i]); }
+#else
+alias TileRow = u32;
+fn tileRow(first: u32, lane: u32) -> TileRow { return first + (lane & 7u); }
+fn tileA(at: Tile, i: u32) -> EightVectors { let x = ${TILE_A}[at.a + i]; return broadcastVectors(x, x); }
+fn tileB(at: Tile, i: u32) -> EightVectors { let x = ${TILE_B}[at.b + i]; return broadcastVectors(x, x); }
+#endif
+// Where the vec4s of a lane's own rows begin.
+struct Tile { a: TileRow, b: TileRow }
+
+fn tileAt(a: Source, b: Source, first: u32, count: u32, lane: u32) -> Tile {
+  let row = min(tileRow(first, lane), TileRow(count - 1u));
+  return Tile(a.start + row * a.stride, b.start + row * b.stride);
 }
-fn eightNumbers(a: f32, b: f32) -> EightScores {
-  return EightScores(
-    vec4f(subgroupBroadcast(a, 0u), subgroupBroadcast(a, 1u), subgroupBroadcast(a, 2u), subgroupBroadcast(a, 3u)),
-    vec4f(subgroupBroadcast(b, ${SECOND}u), subgroupBroadcast(b, ${SECOND}u + 1u), subgroupBroadcast(b, ${SECOND}u + 2u), subgroupBroadcast(b, ${SECOND}u + 3u)));
+fn broadcastVectors(low: vec4f, high: vec4f) -> EightVectors {
+  return EightVectors(
+    subgroupBroadcast(low, 0u), subgroupBroadcast(low, 1u), subgroupBroadcast(low, 2u), subgroupBroadcast(low, 3u),
+    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u), subgroupBroadcast(high, ${HIGH}u + 3u));
+}
+fn broadcastNumbers(low: f32, high: f32) -> EightNumbers {
+  return EightNumbers(
+    subgroupBroadcast(low, 0u), subgroupBroadcast(low, 1u), subgroupBroadcast(low, 2u), subgroupBroadcast(low, 3u),
+    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u), subgroupBroadcast(high, ${HIGH}u + 3u));
 }
 #else
-var<workgroup> tile: array<vec4f, ${HEAD_VEC4} * 16>; // two operands of eight rows
-fn eightRows(start: u32) -> Eight {
+var<workgroup> tile: array<vec4f, ${HEAD_VEC4} * 16>;
+alias Tile = u32; // where B begins
+
+fn tileAt(a: Source, b: Source, first: u32, count: u32, local: u32) -> Tile {
+  let half = params.headVec4 * 8u;
+  workgroupBarrier();
+  for (var e = local; e < half; e += WORKGROUP) {
+    let row = min(first + e / params.headVec4, count - 1u);
+    let column = e % params.headVec4;
+    tile[e] = ${TILE_A}[a.start + row * a.stride + column];
+    tile[half + e] = ${TILE_B}[b.start + row * b.stride + column];
+  }
+  workgroupBarrier();
+  return half;
+}
+fn tileA(_at: Tile, i: u32) -> EightVectors { return tileVectors(i); }
+fn tileB(at: Tile, i: u32) -> EightVectors { return tileVectors(at + i); }
+fn tileVectors(start: u32) -> EightVectors {
   let n = params.headVec4;
-  return Eight(tile[start], tile[start + n], tile[start + 2u * n], tile[start + 3u * n],
-    tile[start + 4u * n], tile[start + 5u * n], tile[start + 6u * n], tile[start + 7u * n]);
+  return EightVectors(tile[start], tile[start + n], tile[start + 2u * n], tile[start + 3u * n], tile[start + 4u * n], tile[start + 5u * n], tile[start + 6u * n], tile[start + 7u * n]);
 }
 #endif
 
-fn noScores() -> EightScores {
-  return EightScores(vec4f(), vec4f());
+// s + x e^T: the scores of four more channels.
+fn addDots(s: Eight, x: Channels, e: EightVectors) -> Eight {
+  return Eight(
+    s.r0 + (x[0] * e.r0.x + x[1] * e.r0.y + x[2] * e.r0.z + x[3] * e.r0.w),
+    s.r1 + (x[0] * e.r1.x + x[1] * e.r1.y + x[2] * e.r1.z + x[3] * e.r1.w),
+    s.r2 + (x[0] * e.r2.x + x[1] * e.r2.y + x[2] * e.r2.z + x[3] * e.r2.w),
+    s.r3 + (x[0] * e.r3.x + x[1] * e.r3.y + x[2] * e.r3.z + x[3] * e.r3.w),
+    s.r4 + (x[0] * e.r4.x + x[1] * e.r4.y + x[2] * e.r4.z + x[3] * e.r4.w),
+    s.r5 + (x[0] * e.r5.x + x[1] * e.r5.y + x[2] * e.r5.z + x[3] * e.r5.w),
+    s.r6 + (x[0] * e.r6.x + x[1] * e.r6.y + x[2] * e.r6.z + x[3] * e.r6.w),
+    s.r7 + (x[0] * e.r7.x + x[1] * e.r7.y + x[2] * e.r7.z + x[3] * e.r7.w));
 }
 
-fn addDots(s: EightScores, x: vec4f, e: Eight) -> EightScores {
-  return EightScores(
-    s.a + vec4f(dot(x, e.r0), dot(x, e.r1), dot(x, e.r2), dot(x, e.r3)),
-    s.b + vec4f(dot(x, e.r4), dot(x, e.r5), dot(x, e.r6), dot(x, e.r7)));
+// w e: four channels of the tile's rows, weighted and summed.
+fn weightedRows(w: Eight, e: EightVectors) -> Channels {
+  return Channels(
+    w.r0 * e.r0.x + w.r1 * e.r1.x + w.r2 * e.r2.x + w.r3 * e.r3.x + w.r4 * e.r4.x + w.r5 * e.r5.x + w.r6 * e.r6.x + w.r7 * e.r7.x,
+    w.r0 * e.r0.y + w.r1 * e.r1.y + w.r2 * e.r2.y + w.r3 * e.r3.y + w.r4 * e.r4.y + w.r5 * e.r5.y + w.r6 * e.r6.y + w.r7 * e.r7.y,
+    w.r0 * e.r0.z + w.r1 * e.r1.z + w.r2 * e.r2.z + w.r3 * e.r3.z + w.r4 * e.r4.z + w.r5 * e.r5.z + w.r6 * e.r6.z + w.r7 * e.r7.z,
+    w.r0 * e.r0.w + w.r1 * e.r1.w + w.r2 * e.r2.w + w.r3 * e.r3.w + w.r4 * e.r4.w + w.r5 * e.r5.w + w.r6 * e.r6.w + w.r7 * e.r7.w);
 }
 
-fn weightedSum(w: EightScores, e: Eight) -> vec4f {
-  return w.a.x * e.r0 + w.a.y * e.r1 + w.a.z * e.r2 + w.a.w * e.r3
-       + w.b.x * e.r4 + w.b.y * e.r5 + w.b.z * e.r6 + w.b.w * e.r7;
+fn scaleRows(x: Channels, by: Rows) -> Channels {
+  return Channels(x[0] * by, x[1] * by, x[2] * by, x[3] * by);
+}
+
+// A causal query sees the keys up to its own index.
+fn visibleKeys(query: RowIndex) -> RowIndex {
+  return select(RowIndex(params.keys), min(query + 1u, RowIndex(params.keys)), params.causal != 0u);
 }
