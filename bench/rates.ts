@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { Measured } from "./measure.ts";
 import type { Peak } from "./peak.ts";
+import { sixDigits } from "./statistics.ts";
 
 /**
  * What a run's time is taken to be for rates and comparisons. "wall": the clock. "cpu": CPU time of all threads divided by the cores, which is what the run
@@ -44,5 +45,5 @@ export interface Rates {
 export function rates({ flops, bytes }: Work, ms: number, peak: Peak): Rates {
   const gflops = flops / 1e6 / ms;
   const gbps = bytes / 1e6 / ms;
-  return { gflops, gbps, shareOfPeak: gflops / peak.gflops, shareOfRoofline: Math.max(gflops / peak.gflops, gbps / peak.gbps) };
+  return { gflops: sixDigits(gflops), gbps: sixDigits(gbps), shareOfPeak: sixDigits(gflops / peak.gflops), shareOfRoofline: sixDigits(Math.max(gflops / peak.gflops, gbps / peak.gbps)) };
 }

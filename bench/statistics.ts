@@ -19,11 +19,16 @@ export function quantile(samples: readonly number[], q: number): number {
   return low + (high - low) * (place - below);
 }
 
+/** What is kept of a measured number: more digits than any clock tells would only make files larger. */
+export function sixDigits(x: number): number {
+  return Number(x.toPrecision(6));
+}
+
 /** @throws RangeError without samples */
 export function summarize(samples: readonly number[]): Timing {
   const median = quantile(samples, 0.5);
   const range = quantile(samples, 0.75) - quantile(samples, 0.25);
-  return { median, min: Math.min(...samples), spread: median > 0 ? range / median : 0, samples: samples.map((x) => Number(x.toPrecision(6))) };
+  return { median: sixDigits(median), min: sixDigits(Math.min(...samples)), spread: median > 0 ? sixDigits(range / median) : 0, samples: samples.map(sixDigits) };
 }
 
 /** exp(mean(log x)); undefined for no values. Ratios are averaged so: the result does not depend on which side is the denominator. */

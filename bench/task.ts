@@ -8,6 +8,7 @@ import { type MeasureOptions, type Measured, type Subject, measureInterleaved } 
 import type { Peak } from "./peak.ts";
 import { type Basis, type Work, basisMs, rates } from "./rates.ts";
 import type { BenchRow } from "./results.ts";
+import { sixDigits } from "./statistics.ts";
 
 /** What every suite works with. */
 export interface Bench {
@@ -103,7 +104,7 @@ export class Task implements Subject {
       cpu,
       batch,
       rates: rates(work, basisMs(measured, this.bench.basis), this.bench.peak),
-      firstRunMs: this.prepareMs + firstRunMs,
+      firstRunMs: sixDigits(this.prepareMs + firstRunMs),
       newPipelines: this.newPipelines,
       pipelines,
       dispatches,

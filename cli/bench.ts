@@ -5,16 +5,17 @@ import { chartSvg } from "../bench/chart.ts";
 import { growthChartSvg } from "../bench/growth-chart.ts";
 import { PEER_PACKAGES, loadPeers } from "../bench/peers/index.ts";
 import { ratiosToPeers, summarizeRatios } from "../bench/ratios.ts";
-import { type BenchResult, type BenchRow, mergeResults, parseResult } from "../bench/results.ts";
+import { type BenchResult, type BenchRow, mergeResults } from "../bench/results.ts";
 import { type BenchSettings, SUITES, type Suite, runBench } from "../bench/run.ts";
 import { figures } from "../bench/statistics.ts";
 import { comparisonText, resultText } from "../bench/table.ts";
 import { type ImageClassifier, loadClassifier } from "../engine/models/image-classifier.ts";
 import { assetsFolder, modelSource } from "../engine/platform/model-source-node.ts";
-import { readText, writeFileAtomic } from "../engine/platform/node-files.ts";
+import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import { describeChoice } from "../engine/runtime/kernel-choice.ts";
+import { readResult, writeResult } from "./bench-file.ts";
 import { type Context, action } from "./context.ts";
 import { EXIT } from "./errors.ts";
 import { openModel } from "./model.ts";
@@ -59,7 +60,7 @@ export function benchCommand(program: Command): void {
     .option("--seconds <s>", "time for the samples of one measurement, all engines together (default: 1.5; with peers 6)", finiteNumber(0.01))
     .option("--peers <dir>", `run the ops suite also on the engines installed in DIR: npm install --prefix DIR ${PEER_PACKAGES.join(" ")} --ignore-scripts`)
     .option("--cold", "switch the driver's cache of compiled shaders off, so that first-run times are those of a fresh machine")
-    .option("--result <file>", `where the result goes (default: a new file in ${RESULTS})`)
+    .option("--result <file>", `where the result goes, gzipped if it ends in .gz (default: a new file in ${RESULTS})`)
     .option("--no-save", "write no result file")
     .action(action<BenchFlags>((flags, context, ...args) => run(flags, context, args[0] as unknown as readonly string[])));
   bench
@@ -138,7 +139,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   });
   context.peak = result.peak;
   const file = flags.result ?? (quick || !flags.save ? undefined : resultFile(result));
-  if (file !== undefined && flags.save) await writeFileAtomic(file, `${JSON.stringify(result, null, 1)}\n`);
+  if (file !== undefined && flags.save) await writeResult(file, result);
   context.result(
     { ...result, ratios: summarizeRatios(ratiosToPeers(result)), file: file ?? null },
     `${resultText(result)}${file === undefined ? "" : `\n\nresult: ${file}`}`,
@@ -166,7 +167,7 @@ function resultFile({ stamp }: BenchResult): string {
 }
 
 async function compare(context: Context, a: string, b: string, strict: boolean): Promise<number> {
-  const [before, after] = [parseResult(a, await readText(a)), parseResult(b, await readText(b))];
+  const [before, after] = [await readResult(a), await readResult(b)];
   const report: ComparisonReport = compareResults(before, after);
   const worse = report.comparisons.filter((c) => c.b?.engine === "lethe" && (c.verdict === "slower" || c.verdict === "broken"));
   context.result({ a, b, warnings: report.warnings, meanRatio: report.meanRatio ?? null, comparisons: report.comparisons.map(({ key, verdict, ratio, noise }) => ({ key, verdict, ratio: ratio ?? null, noise: noise ?? null })) }, comparisonText(report));
@@ -176,7 +177,7 @@ async function compare(context: Context, a: string, b: string, strict: boolean):
 async function chart(context: Context, files: readonly string[], out: string): Promise<void> {
   await requireWritableFile(out);
   const results: BenchResult[] = [];
-  for (const file of files) results.push(parseResult(file, await readText(file)));
+  for (const file of files) results.push(await readResult(file));
   const result = mergeResults(results, files);
   await writeFileAtomic(out, result.rows.every((r) => r.growth) ? growthChartSvg(result) : chartSvg(result));
   context.result({ files, out }, out);

@@ -18,7 +18,7 @@ export async function runUNet(bench: Bench, { name, model }: BenchModel, sizes: 
         if (direction === "forward+gradient" && batch !== batches[0]) continue;
         const row = { suite: "unet", model: name, name: `UNet @${size} batch ${batch}`, direction };
         if (!bench.wants(row.name)) continue;
-        const prepare = await recorded(model, row.name, (g) => recordUNet(g, model, size, batch, direction === "forward+gradient"), unetInputs(model, size, batch));
+        const prepare = await recorded(model, `${row.name} ${direction}`, (g) => recordUNet(g, model, size, batch, direction === "forward+gradient"), unetInputs(model, size, batch));
         await measureTask(bench, row, prepare);
       }
     }

@@ -103,9 +103,9 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
 
 /** The engine's options for a run's settings. */
 export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs, cases, drawn }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs" | "cases" | "drawn">): AttackOptions {
-  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder } = s;
+  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder } = s;
   return {
-    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder,
+    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder,
     judge: judge.judge,
     ...(target && { target: target.array }),
     ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),

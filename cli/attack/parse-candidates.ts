@@ -1,4 +1,4 @@
-import { LEARNED_WORD } from "../../engine/attack/cce.ts";
+import { LEARNED_WORD } from "../../engine/attack/learned-word.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../engine/formats/jsonl.ts";

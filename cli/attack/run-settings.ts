@@ -1,3 +1,4 @@
+import { LEARNED_PROMPT } from "../../engine/attack/learned-word.ts";
 import type { AttackerName, Insertion, TimestepOrder } from "../../engine/attack/types.ts";
 import type { NudeNetPresetName } from "../../engine/models/nudenet.ts";
 import type { PredictionType } from "../../engine/formats/names/infer.ts";
@@ -56,6 +57,8 @@ export interface AttackSettings {
   readonly gateMargin: number;
   readonly gateSamples: number;
   readonly screeningSteps: number | null;
+  /** Of cce only. */
+  readonly learnedPrompt: string;
   /** Of ring-a-bell only, as the next four. */
   readonly eta: number;
   readonly population: number;
@@ -112,6 +115,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   gateMargin: 0,
   gateSamples: 8,
   screeningSteps: null,
+  learnedPrompt: LEARNED_PROMPT,
   eta: 3,
   population: 200,
   generations: 3000,

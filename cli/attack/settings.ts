@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { JUDGES } from "../../engine/attack/judge-options.ts";
+import { LEARNED_PROMPT, LEARNED_WORD } from "../../engine/attack/learned-word.ts";
 import { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS, usesGradient } from "../../engine/attack/types.ts";
 import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
@@ -55,6 +56,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--gate-margin <x>", "by what part of the original prompt's error (default: 0)", finiteNumber(-0.99, 0.99))
     .option("--gate-samples <n>", "at how many timesteps the two are compared (default: 8)", wholeNumber(1, 100))
     .option("--screening-steps <s>", "draw with so few steps first, and in full only where the judge sees the concept (default: always in full)", wholeNumber(1, 999))
+    .option("--learned-prompt <text>", `cce: the prompt that ${LEARNED_WORD} is learned and judged in (default: "${LEARNED_PROMPT}"; for a style such as "a house in ${LEARNED_WORD} style")`, someText)
     .option("--eta <n>", "ring-a-bell: concept vectors that the prompt's encoding is moved by (default: 3)", finiteNumber(-Number.MAX_VALUE))
     .option("--population <n>", "ring-a-bell: token lists in a generation (default: 200)", wholeNumber(2, 100_000))
     .option("--generations <n>", "ring-a-bell: how many (default: 3000)", wholeNumber(1))

@@ -5,21 +5,18 @@ import { freshSearch, resumedSearch } from "./gradient-search.ts";
 import { type Pace, runIterations } from "./iterations.ts";
 import { tokenRows } from "./nearest.ts";
 import { Objective } from "./objective.ts";
+import { LEARNED_WORD } from "./learned-word.ts";
 import type { Session } from "./session.ts";
-
-/** The word that is learned, and the prompt it is learned and judged in: a template of textual inversion. */
-export const LEARNED_WORD = "<cce>";
-const LEARNED_PROMPT = `a picture of ${LEARNED_WORD}`;
 
 /**
  * Circumventing concept erasure (arXiv 2308.01508): textual inversion of the target picture on the unlearned model. One embedding is learned, at a random
- * timestep each iteration, begun as the prompt's last token's; after every round of iterations the picture of "a picture of <cce>" is judged. It shows whether the
+ * timestep each iteration, begun as the prompt's last token's; after every round of iterations the picture of `learnedPrompt` is judged. It shows whether the
  * weights still know the concept; nobody could type it. Adam without weight decay and batch 1 (`timestepsPerStep`), where the published code has AdamW with 1e-2 and a batch of 4.
  * @throws LetheError for a loss that is not a number; AbortError
  */
 export async function cce(session: Session): Promise<void> {
   const { model, options } = session;
-  const { iterations, learningRate, loss, timestepsPerStep: views } = options;
+  const { iterations, learnedPrompt: prompt, learningRate, loss, timestepsPerStep: views } = options;
   const { promptIds, seed, target } = options.cases[0]!;
   const [height, width] = options.latentSize;
   const { hiddenSize } = model.parts.textEncoder.config;
@@ -27,7 +24,7 @@ export async function cce(session: Session): Promise<void> {
   let search = options.resume ? resumedSearch(options.resume, 1, hiddenSize) : freshSearch(await tokenRows(model, [promptIds.at(-1)!]));
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 
-  const { ids, positions } = learnedPrompt(model, LEARNED_PROMPT, [word()]);
+  const { ids, positions } = learnedPrompt(model, prompt, [word()]);
   const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: "continuous", ...(views > 1 && { views }) });
   objective.start({ ids, slots: positions, latents: await model.encodeImage(target!), ...search });
   await session.saveState([random], search);
@@ -44,7 +41,7 @@ export async function cce(session: Session): Promise<void> {
     const [mean] = await runIterations(session, objective, pace, round, iterations, queue);
     search = await objective.readState();
     session.finished++;
-    await session.evaluate({ prompt: LEARNED_PROMPT, timestep: round, seed, loss: mean!, learned: word() });
+    await session.evaluate({ prompt, timestep: round, seed, loss: mean!, learned: word() });
     await session.saveState([random], search);
     if (session.succeeded) return;
   }

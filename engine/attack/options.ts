@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../models/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { slotLayout } from "./layout.ts";
+import { LEARNED_PROMPT, LEARNED_WORD } from "./learned-word.ts";
 import { ATTACKERS, type AttackCase, type AttackOptions, type AttackerName, INSERTIONS, TIMESTEP_ORDERS, insertsTokens, usesGradient } from "./types.ts";
 
 /** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
@@ -15,6 +16,7 @@ export interface ResolvedOptions extends AttackOptions {
   readonly steps: number;
   readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
   readonly guidance: number;
+  readonly learnedPrompt: string;
   readonly eta: number;
   readonly population: number;
   readonly generations: number;
@@ -116,6 +118,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
     loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
     projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
+    learnedPrompt: checkLearnedPrompt(options.learnedPrompt ?? LEARNED_PROMPT),
     eta: number("eta", options.eta ?? 3, -Number.MAX_VALUE),
     population: whole("population", options.population ?? 200, 2),
     generations: whole("generations", options.generations ?? 3000, 1),
@@ -132,6 +135,12 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     cases,
     latentSize: commonLatentSize(model, cases),
   };
+}
+
+/** @throws UsageError unless the learned word stands in the prompt once */
+function checkLearnedPrompt(prompt: string): string {
+  if (prompt.split(LEARNED_WORD).length !== 2) throw new UsageError(`learnedPrompt must have ${LEARNED_WORD} in it once, the word that is learned, got ${JSON.stringify(prompt)}`);
+  return prompt;
 }
 
 /** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */

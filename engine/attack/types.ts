@@ -142,6 +142,8 @@ export interface AttackOptions extends SamplingOptions {
   readonly randomInit?: boolean;
   /** "reference": the original's bisection instead of the exact projection. Default "exact". */
   readonly projection?: "exact" | "reference";
+  /** CCE: the prompt that the word `<cce>` is learned and judged in. Default "a picture of <cce>", for a thing; "a picture of a house in <cce> style" suits a style. */
+  readonly learnedPrompt?: string;
   /** Ring-a-bell: prompts with the concept and without; needed by it only. */
   readonly conceptPairs?: readonly ConceptPair[];
   /** Ring-a-bell: how many concept vectors the prompt's encoding is moved by. Default 3. */

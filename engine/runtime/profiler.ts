@@ -16,27 +16,29 @@ export interface ProfiledProgram {
 
 /** Per-op times of every program of a device: set as `device.profiler`, it measures the first runs of each. */
 export class Profiler {
-  private readonly profiles = new Map<string, Profile[]>();
+  /** By program: several may have the same label. */
+  private readonly profiles = new Map<object, { readonly label: string; readonly runs: Profile[] }>();
 
   constructor(private readonly device: Device) {}
 
   /** Where the next run of a program is measured; undefined if it has been measured often enough. */
-  next(program: string): Profile | undefined {
-    const profiles = this.profiles.get(program) ?? [];
-    if (profiles.length >= MEASURED_RUNS) return undefined;
+  next(program: object, label: string): Profile | undefined {
+    const profiled = this.profiles.get(program) ?? { label, runs: [] };
+    if (profiled.runs.length >= MEASURED_RUNS) return undefined;
+    this.profiles.set(program, profiled);
     const profile = new Profile(this.device);
-    this.profiles.set(program, [...profiles, profile]);
+    profiled.runs.push(profile);
     return profile;
   }
 
   /** Waits for the measured runs; each is reported once. */
   async report(): Promise<{ kernels: ReturnType<typeof profileByKernel>; programs: ProfiledProgram[] }> {
     const programs: ProfiledProgram[] = [];
-    for (const [program, profiles] of this.profiles) {
+    for (const { label, runs: profiles } of this.profiles.values()) {
       const runs = await Promise.all(profiles.map((p) => p.rows()));
       const mean = (i: number, of: (row: ProfileRow) => number): number => runs.reduce((sum, run) => sum + (run[i] ? of(run[i]) : 0), 0) / runs.length;
       const rows = runs[0]!.map((row, i) => ({ ...row, start: mean(i, (r) => r.start), milliseconds: mean(i, (r) => r.milliseconds) }));
-      programs.push({ program, runs: runs.length, milliseconds: rows.reduce((sum, r) => sum + r.milliseconds, 0), rows });
+      programs.push({ program: label, runs: runs.length, milliseconds: rows.reduce((sum, r) => sum + r.milliseconds, 0), rows });
     }
     this.profiles.clear();
     return { kernels: profileByKernel(programs.flatMap((p) => p.rows)), programs };

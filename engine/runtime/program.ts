@@ -199,7 +199,7 @@ export class Program {
   }
 
   /** Writes the given inputs and submits one run. Does not wait. @throws DeviceLostError or an earlier GpuError. */
-  run(inputs: Readonly<Record<string, HostArray>> = {}, profile: Profile | undefined = this.device.profiler?.next(this.options.label ?? "program")): void {
+  run(inputs: Readonly<Record<string, HostArray>> = {}, profile: Profile | undefined = this.device.profiler?.next(this, this.options.label ?? "program")): void {
     this.device.check();
     for (const [name, data] of Object.entries(inputs)) this.write(name, data);
     if (this.options.poison) this.poison();

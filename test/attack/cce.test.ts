@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { LEARNED_WORD } from "../../engine/attack/cce.ts";
+import { LEARNED_WORD } from "../../engine/attack/learned-word.ts";
 import { Objective } from "../../engine/attack/objective.ts";
 import { attack } from "../../engine/attack/run.ts";
 import { tokenRows } from "../../engine/attack/nearest.ts";
@@ -132,6 +132,15 @@ test("cce: rounds, the word after each, a picture that generate draws again, and
   const resumed = again.flatMap((e) => (e.type === "evaluation" ? [e] : []));
   assert.is(resumed.length, 1);
   assert.equal(resumed[0]!.learned!.rows, judged[2]!.learned!.rows);
+});
+
+test("cce: learned and judged in another prompt", async () => {
+  const model = await emojiModel();
+  const options: AttackOptions = { attacker: "cce", prompt: "a church", target: await churchTarget(0), judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, iterations: 2, maxTimesteps: 1, steps: 2, scheduler: "ddim" };
+  const result = await attack(model, { ...options, learnedPrompt: "a house in <cce> style" });
+  assert.is(result.adversarialPrompt, "a house in <cce> style");
+  assert.equal(result.adversarialIds, [...model.tokenizer.tokenize("a house in"), 8192, ...model.tokenizer.tokenize("style")]);
+  for (const learnedPrompt of ["a house", "<cce> <cce>"]) await throws(() => attack(model, { ...options, learnedPrompt }), UsageError, /must have <cce> in it once/);
 });
 
 finish();

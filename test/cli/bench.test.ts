@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseResult } from "../../bench/results.ts";
+import { readResult, writeResult } from "../../cli/bench-file.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 test("bench --quick: a valid result on stdout and in the file, a profile with a trace, nothing saved unasked", async () => {
@@ -26,9 +27,12 @@ test("bench compare: a result did not move against itself; a slower one is told,
   assert.is(same.code, 0, same.stderr);
   assert.ok((JSON.parse(same.stdout) as { comparisons: readonly { verdict: string }[] }).comparisons.every((c) => c.verdict === "same"));
   const result = parseResult("new/folder/r.json", readFileSync(join(folder, "new/folder/r.json"), "utf8"));
-  const times = <T extends { median: number; min: number }>(t: T): T => ({ ...t, median: 100 * t.median, min: 100 * t.min });
-  writeFileSync(join(folder, "slow.json"), JSON.stringify({ ...result, rows: result.rows.map((r) => ({ ...r, wall: times(r.wall!), cpu: times(r.cpu!) })) }));
-  const slow = await lethe("bench", "compare", "new/folder/r.json", "slow.json", "--strict");
+  const times = <T extends { median: number; min: number }>(t: T): T => ({ ...t, median: Number((100 * t.median).toPrecision(6)), min: Number((100 * t.min).toPrecision(6)) });
+  const slower = { ...result, rows: result.rows.map((r) => ({ ...r, wall: times(r.wall!), cpu: times(r.cpu!) })) };
+  await writeResult(join(folder, "slow.json.gz"), slower);
+  assert.equal(readFileSync(join(folder, "slow.json.gz")).subarray(0, 2), Buffer.from([0x1f, 0x8b]));
+  assert.equal(await readResult(join(folder, "slow.json.gz")), slower);
+  const slow = await lethe("bench", "compare", "new/folder/r.json", "slow.json.gz", "--strict");
   assert.is(slow.code, 1, slow.stderr);
   assert.match(slow.stdout, /slower .*layer-norm 64x64/);
 });
@@ -45,8 +49,10 @@ test("bench: what cannot be is refused with exit code 2", async () => {
     [["bench", "ops", "--quick", "--filter", "no such op", ...DEVICE_FLAGS], /no row's name contains "no such op"/],
     [["bench", "ops", "--quick", "--peers", "nowhere", ...DEVICE_FLAGS], /nowhere: no node_modules.*npm install --prefix nowhere/],
     [["bench", "compare", "new/folder/r.json", "missing.json"], /missing\.json/],
+    [["bench", "compare", "new/folder/r.json", "torn.json.gz"], /torn\.json\.gz: no gzipped file/],
     [["bench", "chart", "p.json", "--out", "d.svg"], /p\.json: not a result of "lethe bench"/],
   ];
+  writeFileSync(join(folder, "torn.json.gz"), readFileSync(join(folder, "slow.json.gz")).subarray(0, 200));
   for (const [args, pattern] of cases) {
     const ran = await lethe(...args);
     assert.is(ran.code, 2, `${args.join(" ")}: ${ran.stderr}`);

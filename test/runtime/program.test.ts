@@ -11,6 +11,7 @@ import { openDevice } from "../../engine/runtime/device.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { Program } from "../../engine/runtime/program.ts";
 import { Profile, profileByKernel } from "../../engine/runtime/profile.ts";
+import { Profiler } from "../../engine/runtime/profiler.ts";
 import { Tensor } from "../../engine/runtime/tensor.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { normals, relativeError } from "../support/op-test.ts";
@@ -170,6 +171,24 @@ test("a profile has a row per dispatch with its op's name", async () => {
   assert.ok(rows.every((r) => r.milliseconds >= 0));
   assert.is(profileByKernel(rows).length, 2);
   program.destroy();
+});
+
+test("programs of one label are profiled apart", async () => {
+  const device = await testDevice();
+  if (!device.features.includes("timestamp-query")) return;
+  const make = async (twice: boolean): Promise<Program> => {
+    const g = new Graph();
+    const y = scale(g, g.input("x", f32([16])), 2);
+    return Program.create(device, g, { label: "same", outputs: { y: twice ? multiply(g, y, y) : y } });
+  };
+  const programs = [await make(false), await make(true)];
+  const profiler = new Profiler(device);
+  device.profiler = profiler;
+  for (const program of [...programs, ...programs]) program.run({ x: normals(16) });
+  device.profiler = undefined;
+  const report = await profiler.report();
+  assert.equal(report.programs.map((p) => [p.program, p.runs, p.rows.map((r) => r.kernel)]), [["same", 2, ["scale"]], ["same", 2, ["scale", "multiply"]]]);
+  for (const program of programs) program.destroy();
 });
 
 function sum(count: number, f: (i: number) => number): number {
