@@ -150,7 +150,7 @@ export function resultProblem(json: unknown): string | undefined {
     }
     for (const key of ["wall", "cpu"]) {
       const t = row[key];
-      if (!isObject(t) || !(key === "wall" ? positive : notNegative)(t["median"]) || !notNegative(t["min"]) || typeof t["spread"] !== "number" || !Array.isArray(t["samples"]) || t["samples"].length === 0) return `${where} (${String(row["name"])}): "${key}" is no timing`;
+      if (!isObject(t) || !(key === "wall" ? positive : notNegative)(t["median"]) || !notNegative(t["min"]) || typeof t["spread"] !== "number" || !positive(t["samples"])) return `${where} (${String(row["name"])}): "${key}" is no timing`;
     }
     const key = rowKey(row as unknown as BenchRow);
     if (seen.has(key)) return `${where} repeats ${key}`;

@@ -6,7 +6,8 @@ export interface Timing {
   readonly min: number;
   /** Interquartile range divided by the median: 0.05 means that the middle half of the samples lies within 5%. */
   readonly spread: number;
-  readonly samples: readonly number[];
+  /** How many were taken. */
+  readonly samples: number;
 }
 
 /** The q-quantile (0 to 1) by linear interpolation between order statistics (Hyndman and Fan 1996, type 7). @throws RangeError without samples */
@@ -28,7 +29,7 @@ export function sixDigits(x: number): number {
 export function summarize(samples: readonly number[]): Timing {
   const median = quantile(samples, 0.5);
   const range = quantile(samples, 0.75) - quantile(samples, 0.25);
-  return { median: sixDigits(median), min: sixDigits(Math.min(...samples)), spread: median > 0 ? sixDigits(range / median) : 0, samples: samples.map(sixDigits) };
+  return { median: sixDigits(median), min: sixDigits(Math.min(...samples)), spread: median > 0 ? sixDigits(range / median) : 0, samples: samples.length };
 }
 
 /** exp(mean(log x)); undefined for no values. Ratios are averaged so: the result does not depend on which side is the denominator. */

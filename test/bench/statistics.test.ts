@@ -19,7 +19,7 @@ test("a summary is median, minimum and relative interquartile range", () => {
   assert.is(t.median, 12);
   assert.is(t.min, 8);
   assert.is(t.spread, 0.333333); // quartiles 10 and 14: the outlier does not count
-  assert.equal(t.samples, [10, 14, 8, 12, 100]);
+  assert.is(t.samples, 5);
 });
 
 test("geometric mean", () => {
@@ -29,7 +29,7 @@ test("geometric mean", () => {
 });
 
 test("rates are by the basis, and the roofline takes the nearer ceiling", () => {
-  const timing = (median: number, min: number) => ({ median, min, spread: 0, samples: [median] });
+  const timing = (median: number, min: number) => ({ median, min, spread: 0, samples: 1 });
   const measured = { wall: timing(10, 8), cpu: timing(12, 11) };
   assert.is(basisMs(measured, { kind: "wall" }), 10);
   assert.is(basisMs(measured, { kind: "cpu", cores: 4 }), 3);
@@ -64,7 +64,7 @@ test("subjects are run in turn; one that fails is reported and left out", async 
   const [a, bad, b] = await measureInterleaved(subjects, { samples: 5, sampleMs: 4, budgetMs: 60_000 });
   assert.ok(bad instanceof Error && bad.message === "gave up");
   assert.ok(!(a instanceof Error) && !(b instanceof Error));
-  assert.is(a!.wall.samples.length, 5);
+  assert.is(a!.wall.samples, 5);
   assert.ok(a!.wall.min >= 2 && a!.wall.min < b!.wall.median, `2 ms of work measured as ${a!.wall.min}`);
   assert.ok(b!.wall.min >= 4, `4 ms of work measured as ${b!.wall.min}`);
   assert.ok(a!.cpu.median > 0.1, "busy waiting is CPU time");
@@ -75,7 +75,7 @@ test("the budget ends sampling after three rounds; an abort ends it at once", as
   const wait = { name: "wait", run: (n: number) => new Promise<void>((done) => void setTimeout(done, 5 * n)) };
   const [m] = await measureInterleaved([wait], { samples: 100, sampleMs: 1, budgetMs: 1 });
   assert.ok(!(m instanceof Error));
-  assert.is(m!.wall.samples.length, 3);
+  assert.is(m!.wall.samples, 3);
   const controller = new AbortController();
   controller.abort(new Error("stopped"));
   try {
