@@ -61,17 +61,24 @@ export class Profile {
     this.dispatches.push(...dispatches);
   }
 
-  /** Waits for the run and returns a row per dispatch, in running order; an op's cost is on its first dispatch. */
+  /** Waits for the run and returns a row per dispatch, in running order; an op's cost is shared out over its dispatches by their time, so that each shows the op's rate. */
   async rows(): Promise<ProfileRow[]> {
     const bytes = await readBuffers(this.device, this.buffers.map((buffer) => ({ buffer, bytes: buffer.size })));
     const stamps = bytes.flatMap((b) => [...new BigUint64Array(b)]);
     for (const buffer of this.buffers.splice(0)) this.device.destroyBuffer(buffer);
     for (const set of this.sets.splice(0)) set.destroy();
-    let previous: GraphNode | undefined;
+    const times = this.dispatches.map((_, i) => Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6);
+    const ofOp = new Map<GraphNode, { milliseconds: number; dispatches: number }>();
+    this.dispatches.forEach(({ node }, i) => {
+      const before = ofOp.get(node);
+      ofOp.set(node, { milliseconds: (before?.milliseconds ?? 0) + times[i]!, dispatches: (before?.dispatches ?? 0) + 1 });
+    });
     return this.dispatches.map((d, i) => {
-      const cost = d.node === previous ? { flops: 0, bytes: 0 } : costOf(d.node);
-      previous = d.node;
-      return { kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds: Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6, ...cost };
+      const milliseconds = times[i]!;
+      const op = ofOp.get(d.node)!;
+      const share = op.milliseconds > 0 ? milliseconds / op.milliseconds : 1 / op.dispatches;
+      const { flops, bytes } = costOf(d.node);
+      return { kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds, flops: share * flops, bytes: share * bytes };
     });
   }
 }

@@ -1,5 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { attention } from "../../kernels/attention.ts";
 import { add, multiply, scale } from "../../kernels/elementwise.ts";
 import { silu } from "../../kernels/activation.ts";
 import { type Kernel, PANEL, type Value, f32, need } from "../../kernels/kernel.ts";
@@ -170,6 +171,24 @@ test("a profile has a row per dispatch with its op's name", async () => {
   assert.is(rows[0]!.flops, 2 * 16 ** 3);
   assert.ok(rows.every((r) => r.milliseconds >= 0));
   assert.is(profileByKernel(rows).length, 2);
+  program.destroy();
+});
+
+test("an op's cost is shared out over its dispatches", async () => {
+  const device = await testDevice();
+  if (!device.features.includes("timestamp-query")) return;
+  const g = new Graph();
+  const x = g.input("x", f32([1, 16, 32]));
+  const y = attention(g, x, x, x, { heads: 2 });
+  const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [x]);
+  const program = await Program.create(device, g, { outputs: { gradient: gradient! } });
+  const profile = new Profile(device);
+  program.run({ x: normals(512), target: normals(512) }, profile);
+  const rows = (await profile.rows()).filter((r) => r.kernel.startsWith("attention-gradient"));
+  const pairs = 2 * 16 * 16;
+  assert.equal(rows.map((r) => r.kernel), ["attention-gradient-delta", "attention-gradient-query", "attention-gradient-key-value"]);
+  assert.ok(Math.abs(sum(3, (i) => rows[i]!.flops) - (14 * pairs * 16 + 2 * 512)) < 1e-6);
+  assert.ok(rows.every((r) => Math.abs(r.flops * rows[0]!.milliseconds - rows[0]!.flops * r.milliseconds) < 1e-6 * r.flops));
   program.destroy();
 });
 
