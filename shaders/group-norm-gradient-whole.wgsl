@@ -68,8 +68,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   workgroupBarrier();
   if (local < params.groupsPerSpan) {
     var total = vec2f();
-    for (var c = local * params.perGroup; c < (local + 1u) * params.perGroup; c++) {
-      total += vec2f(ofChannel(spanFirst[c >> 2u], c), ofChannel(spanSecond[c >> 2u], c));
+    let begin = local * params.perGroup;
+    let lastColumn = (begin + params.perGroup - 1u) >> 2u;
+    for (var c = begin >> 2u; c <= lastColumn; c++) {
+      let mine = inGroup(c, begin);
+      total += vec2f(dot(spanFirst[c], mine), dot(spanSecond[c], mine));
     }
     spanGroups[local] = total / (f32(params.positions) * f32(params.perGroup));
   }

@@ -72,14 +72,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let begin = local * params.perGroup;
     let channels = f32(params.perGroup);
     var total = 0.0;
-    for (var c = begin; c < begin + params.perGroup; c++) { total += ofChannel(spanFirst[c >> 2u], c); }
+    let lastColumn = (begin + params.perGroup - 1u) >> 2u;
+    for (var c = begin >> 2u; c <= lastColumn; c++) { total += dot(spanFirst[c], inGroup(c, begin)); }
     let mean = total / channels;
     var rest = 0.0;
     var squares = 0.0;
-    for (var c = begin; c < begin + params.perGroup; c++) {
-      let d = ofChannel(spanFirst[c >> 2u], c) - mean;
-      rest += d;
-      squares += ofChannel(spanSecond[c >> 2u], c) + n * d * d;
+    for (var c = begin >> 2u; c <= lastColumn; c++) {
+      let mine = inGroup(c, begin);
+      let d = (spanFirst[c] - mean) * mine;
+      rest += dot(d, mine);
+      squares += dot(spanSecond[c], mine) + n * dot(d, d);
     }
     let correction = rest / channels;
     let variance = max(squares / (n * channels) - correction * correction, 0.0);
