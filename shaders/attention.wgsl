@@ -129,7 +129,10 @@ fn main(
   }
 
   let startO = safeRow * params.rowStrideO + headStart;
-  for (var i = 0u; i < width; i++) { storeOutput(row, startO, i, scaleRows(out[i], 1.0 / state.total)); }
+  for (var i = 0u; i < width; i++) {
+    let x = out[i];
+    storeOutput(row, startO, i, Channels(x[0] / state.total, x[1] / state.total, x[2] / state.total, x[3] / state.total));
+  }
   let numbers = (batch * params.heads + head) * params.queries + row;
   let logSum = state.high + log(state.total);
 #if ${FOUR_ROWS}
