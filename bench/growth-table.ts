@@ -18,7 +18,7 @@ export function growthText(result: BenchResult): string {
   const rows = curves.flat().length;
   return [
     ...parts,
-    "ms: fastest sample. Arithmetic of time: operations or bytes, by the kernels' own counts, whichever grew more; of memory (without weights): what the ops' shapes need at once in whole buffers, since WebGPU lets no two tensors of a dispatch share one. Growth is since that smaller row that makes its ratio largest.",
+    "ms: fastest sample. Arithmetic of time: operations or bytes, by the kernels' own counts, whichever grew more; of memory (without weights): what the ops' shapes need at once. Growth is since that smaller row that makes its ratio largest.",
     flagged === 0 ? `none of ${rows} rows grew more than ${TOLERATED_GROWTH}x its arithmetic` : `${flagged} of ${rows} rows grew more than ${TOLERATED_GROWTH}x their arithmetic: marked "over"`,
   ].join("\n\n");
 }

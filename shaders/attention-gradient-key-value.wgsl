@@ -141,12 +141,11 @@ fn main(
 #else
   let lane = local;
 #endif
-  let blocks = (params.keys + BLOCK - 1u) / BLOCK;
-  let index = group.x + group.y * groups.x;
-  if (index >= params.batch * params.heads * blocks) { return; }
-  let firstRow = (index % blocks) * BLOCK;
-  let head = (index / blocks) % params.heads;
-  let batch = index / (blocks * params.heads);
+  let block = blockOf(group, groups, params.keys);
+  if (!block.real) { return; }
+  let firstRow = block.firstRow;
+  let head = block.head;
+  let batch = block.batch;
   let headStart = head * params.headVec4;
   let width = headWidth();
 

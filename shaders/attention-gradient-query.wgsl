@@ -82,12 +82,11 @@ fn main(
 #else
   let lane = local;
 #endif
-  let blocks = (params.queries + BLOCK - 1u) / BLOCK;
-  let index = group.x + group.y * groups.x;
-  if (index >= params.batch * params.heads * blocks) { return; }
-  let firstRow = (index % blocks) * BLOCK;
-  let head = (index / blocks) % params.heads;
-  let batch = index / (blocks * params.heads);
+  let block = blockOf(group, groups, params.queries);
+  if (!block.real) { return; }
+  let firstRow = block.firstRow;
+  let head = block.head;
+  let batch = block.batch;
   let headStart = head * params.headVec4;
   let width = headWidth();
 
@@ -117,7 +116,7 @@ fn main(
   let keys = Source(params.offsetK + batch * params.keys * params.rowStrideK + headStart, params.rowStrideK);
   let values = Source(params.offsetV + batch * params.keys * params.rowStrideV + headStart, params.rowStrideV);
   let visible = visibleKeys(row);
-  let end = select(params.keys, min(firstRow + BLOCK, params.keys), params.causal != 0u);
+  let end = keysSeenFrom(firstRow);
   for (var key = 0u; key < end; key += 8u) {
     let at = tileAt(keys, values, key, params.keys, lane);
     var scores = Eight();

@@ -9,7 +9,7 @@ export interface Estimate {
   readonly weightBytes: number;
   /** Buffers of intermediate tensors as planned; programs of one device share them. */
   readonly slots: readonly number[];
-  /** The least that intermediate tensors need in whole buffers: no plan can be below it. */
+  /** The most that intermediate tensors hold at any one op: no plan can be below it. */
   readonly liveBytes: number;
   /** Inputs, constants, state and outputs. */
   readonly ownBytes: number;

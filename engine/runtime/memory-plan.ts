@@ -12,7 +12,7 @@ export interface MemoryPlan {
   readonly slots: readonly number[];
   /** Sum of the slots: what is allocated. */
   readonly totalBytes: number;
-  /** What no plan of whole buffers can be below. It is more than the largest sum of live intervals: a large buffer takes the place of one small tensor at a time. */
+  /** Largest sum of live intervals over all steps: no plan can be below it. */
   readonly lowerBound: number;
 }
 
@@ -43,17 +43,14 @@ export function planMemory(intervals: readonly Interval[], share = true): Memory
     slots[best]!.members.push(interval);
     slotOf[index] = best;
   }
-  return { slotOf, slots: slots.map((s) => s.bytes), totalBytes: slots.reduce((n, s) => n + s.bytes, 0), lowerBound: wholeBufferBound(order.map((i) => intervals[i]!)) };
-}
-
-/** For every size, as many buffers of at least that size as intervals of at least that size are live at one time. @param intervals largest first */
-function wholeBufferBound(intervals: readonly Interval[]): number {
-  const live = new Uint32Array(intervals.reduce((n, x) => Math.max(n, x.last + 1), 0));
-  let most = 0;
-  let bound = 0;
-  intervals.forEach(({ bytes, first, last }, i) => {
-    for (let step = first; step <= last; step++) most = Math.max(most, ++live[step]!);
-    bound += most * (bytes - (intervals[i + 1]?.bytes ?? 0));
-  });
-  return bound;
+  const steps = intervals.reduce((n, x) => Math.max(n, x.last + 1), 0);
+  const change = new Float64Array(steps + 1);
+  for (const x of intervals) {
+    change[x.first]! += x.bytes;
+    change[x.last + 1]! -= x.bytes;
+  }
+  let live = 0;
+  let lowerBound = 0;
+  for (const c of change) lowerBound = Math.max(lowerBound, (live += c));
+  return { slotOf, slots: slots.map((s) => s.bytes), totalBytes: slots.reduce((n, s) => n + s.bytes, 0), lowerBound };
 }

@@ -28,6 +28,14 @@ struct EightVectors { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f, r4: vec4f, r5:
 // Rows of one batch and head: the first one's first vec4, and vec4s from row to row.
 struct Source { start: u32, stride: u32 }
 
+// What a workgroup does: rows of one head of one batch entry from firstRow on. Beyond the last one `real` is false.
+struct Block { firstRow: u32, head: u32, batch: u32, real: bool }
+fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
+  let blocks = (rows + BLOCK - 1u) / BLOCK;
+  let index = group.x + group.y * groups.x;
+  return Block((index % blocks) * BLOCK, (index / blocks) % params.heads, index / (blocks * params.heads), index < params.batch * params.heads * blocks);
+}
+
 fn headWidth() -> u32 {
 #if ${UNROLL}
   return ${HEAD_VEC4}u;
@@ -113,6 +121,11 @@ fn weightedRows(w: Eight, e: EightVectors) -> Channels {
 
 fn scaleRows(x: Channels, by: Rows) -> Channels {
   return Channels(x[0] * by, x[1] * by, x[2] * by, x[3] * by);
+}
+
+// The keys that any query of a block sees.
+fn keysSeenFrom(firstRow: u32) -> u32 {
+  return select(params.keys, min(firstRow + BLOCK, params.keys), params.causal != 0u);
 }
 
 // A causal query sees the keys up to its own index.
