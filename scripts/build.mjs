@@ -31,7 +31,7 @@ const smallShaders = {
   name: "small-shaders",
   setup(builder) {
     builder.onLoad({ filter: /\.wgsl$/ }, ({ path }) => {
-      const lines = readFileSync(path, "utf8").split("\n").map((line) => line.replace(/\/\/.*$/, "").trim()).map((line) => (line.startsWith("#") ? line : line.replace(/ *([=+*/(),;:<>|[\]]) */g, "$1")));
+      const lines = readFileSync(path, "utf8").split("\n").map((line) => line.replace(/\/\/.*$/, "").trim()).map((line) => (line.startsWith("#") ? line : line.replace(/ *([=+*/(),;:<>|{}[\]]) */g, "$1")));
       return { contents: lines.filter(Boolean).join("\n"), loader: "text" };
     });
   },
