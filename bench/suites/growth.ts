@@ -130,7 +130,7 @@ function estimates(bench: Bench, model: StableDiffusion, points: (by: Growth["by
     if (!bench.wants(row.name)) return;
     bench.begin(row.name);
     const estimate = make();
-    const bytes = estimate.ownBytes + estimate.slots.reduce((a, b) => a + b, 0);
+    const bytes = estimate.ownBytes + estimate.buffers.reduce((a, b) => a + b, 0);
     bench.add({ ...row, name: `${row.name} (estimated)`, engine: "lethe", flops: estimate.flops, bytes: 0, dispatches: estimate.dispatches, growth: { curve, by, at, bytes, arithmeticBytes: heldBytes(estimate), estimated: true } });
   };
   const forward = (size: number, batch: number) => (): Estimate => estimateOf(model, (g) => recordUNet(g, model, size, batch, false));

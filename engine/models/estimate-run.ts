@@ -35,12 +35,12 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
   const tokens = textEncoder.config.maxLength;
   const weights = new Map<string, number>();
   let ownBytes = 0;
-  const slots: (readonly number[])[] = [];
+  const buffers: (readonly number[])[] = [];
   const add = (record: (g: Graph) => readonly Value[]): void => {
     const g = new Graph();
     const estimate = estimateProgram(g, record(g), model.device.capabilities, model.device.bufferSharing);
     ownBytes += estimate.ownBytes;
-    slots.push(estimate.slots);
+    buffers.push(estimate.buffers);
     for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
   };
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
@@ -72,7 +72,7 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
     });
   }
   const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
-  return { weightBytes: sum([...weights.values()]), workingBytes: ownBytes + (model.device.bufferSharing ? pooledBytes(slots) : sum(slots.flat())) };
+  return { weightBytes: sum([...weights.values()]), workingBytes: ownBytes + (model.device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())) };
 }
 
 /** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`. */

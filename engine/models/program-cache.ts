@@ -35,9 +35,9 @@ export class ProgramCache {
     const { device } = this;
     if (device.memoryLimit === Infinity) return;
     const outputs = [...Object.values(options.outputs), ...(options.assigns ?? []).map(([, v]) => v)];
-    const { slots, ownBytes } = estimateProgram(graph, outputs, device.capabilities, device.bufferSharing);
+    const { buffers, ownBytes } = estimateProgram(graph, outputs, device.capabilities, device.bufferSharing);
     const leaves = graph.nodes.map((n) => n.name);
-    const intermediateBytes = device.bufferSharing ? device.pool.missingBytes(slots) : slots.reduce((a, b) => a + b, 0);
+    const intermediateBytes = device.bufferSharing ? device.pool.missingBytes(buffers) : buffers.reduce((a, b) => a + b, 0);
     const needed = intermediateBytes + ownBytes + this.parameters.reduce((n, p) => n + p.missingBytes(leaves), 0);
     const left = device.memoryLimit - device.usage.allocatedBytes;
     if (needed > left) {

@@ -7,8 +7,8 @@ import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
 export interface Estimate {
   /** Weights it reads, once each. */
   readonly weightBytes: number;
-  /** Buffers of intermediate tensors as planned; programs of one device share them. */
-  readonly slots: readonly number[];
+  /** Bytes of each buffer of intermediate tensors as planned; programs of one device share them. */
+  readonly buffers: readonly number[];
   /** The most that intermediate tensors hold at any one op: no plan can be below it. */
   readonly liveBytes: number;
   /** Inputs, constants, state and outputs. */
@@ -23,10 +23,10 @@ export function estimateProgram(graph: Graph, outputs: readonly Value[], capabil
   checkBindings(schedule, capabilities);
   const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
-  const { slots, lowerBound } = planMemory(schedule.intervals, share);
+  const { buffers, lowerBound } = planMemory(schedule.claims, share);
   return {
     weightBytes: sum(true),
-    slots,
+    buffers,
     liveBytes: lowerBound,
     ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
     flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),

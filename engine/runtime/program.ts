@@ -1,7 +1,7 @@
 import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
-import { planMemory } from "./memory-plan.ts";
+import { BINDING_ALIGNMENT, planMemory } from "./memory-plan.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
 import type { Profile } from "./profile.ts";
 import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./schedule.ts";
@@ -29,8 +29,6 @@ interface BoundDispatch {
   readonly workgroups: readonly [number, number, number];
 }
 
-const UNIFORM_ALIGNMENT = 256; // WebGPU's default minUniformBufferOffsetAlignment
-
 /**
  * A graph made ready for a device: pipelines compiled, memory planned and allocated, bind groups made once.
  * A run is one command encoder and one submission.
@@ -39,10 +37,12 @@ export class Program {
   private readonly owned: GPUBuffer[] = [];
   private readonly inputs = new Map<string, { type: TensorType; buffer: GPUBuffer }>();
   private readonly outputs: ReadonlyMap<string, GraphValue>;
-  private readonly buffers = new Map<GraphValue, GPUBuffer>();
-  private slotBuffers: GPUBuffer[] = [];
+  /** The memory of each value that has any, by `storage`. */
+  private readonly memory = new Map<GraphValue, GPUBufferBinding>();
+  /** What intermediates share. */
+  private shared: GPUBuffer[] = [];
   /** By step. */
-  private scratchBuffers: GPUBuffer[][] = [];
+  private scratch: GPUBufferBinding[][] = [];
   private dispatches: BoundDispatch[] = [];
   /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
   allocatedBytes = 0;
@@ -94,12 +94,14 @@ export class Program {
   private allocate(): void {
     checkBindings(this.schedule, this.device.capabilities);
     for (const node of this.schedule.leaves) this.bindLeaf(node);
-    for (const v of this.schedule.kept) this.buffers.set(v, this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name));
-    const plan = planMemory(this.schedule.intervals, this.device.bufferSharing);
-    this.slotBuffers = this.device.bufferSharing ? this.device.pool.acquire(plan.slots) : plan.slots.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
+    const { intermediates, claims, scratchClaim } = this.schedule;
+    const plan = planMemory(claims, this.device.bufferSharing);
+    this.shared = this.device.bufferSharing ? this.device.pool.acquire(plan.buffers) : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
     if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes;
-    this.schedule.intermediates.forEach((v, i) => this.buffers.set(v, this.slotBuffers[plan.slotOf[i]!]!));
-    this.scratchBuffers = this.schedule.scratchInterval.map((list) => list.map((i) => this.slotBuffers[plan.slotOf[i]!]!));
+    const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
+    intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
+    this.scratch = scratchClaim.map((list) => list.map((i) => ranges[i]!));
   }
 
   private bindLeaf(node: GraphNode): void {
@@ -110,23 +112,23 @@ export class Program {
       case "input": {
         const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
         this.inputs.set(node.name, { type: value.type, buffer });
-        this.buffers.set(value, buffer);
+        this.memory.set(value, { buffer });
         return;
       }
       case "constant": {
         const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
         this.device.gpu.queue.writeBuffer(buffer, 0, leaf.data);
-        this.buffers.set(value, buffer);
+        this.memory.set(value, { buffer });
         return;
       }
       case "tensor":
-        this.buffers.set(value, leaf.tensor.buffer);
+        this.memory.set(value, { buffer: leaf.tensor.buffer });
         return;
       case "parameter": {
         if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
         const tensor = this.options.parameters(node.name, value.type);
         if (formatType(tensor.type) !== formatType(value.type)) throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
-        this.buffers.set(value, tensor.buffer);
+        this.memory.set(value, { buffer: tensor.buffer });
       }
     }
   }
@@ -144,7 +146,7 @@ export class Program {
         const block = uniform ? packParams(uniform.fields, dispatch.params) : new ArrayBuffer(0);
         offsets.push(uniformBytes);
         blocks.push(block);
-        uniformBytes += Math.ceil(Math.max(block.byteLength, 1) / UNIFORM_ALIGNMENT) * UNIFORM_ALIGNMENT;
+        uniformBytes += Math.ceil(Math.max(block.byteLength, 1) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
       }
     }
     const uniforms = this.newBuffer(Math.max(16, uniformBytes), BufferUsage.uniform, "params");
@@ -160,7 +162,7 @@ export class Program {
         const entries: GPUBindGroupEntry[] = storage.map((s) => {
           const binding = dispatch.bindings[s.name];
           if (binding === undefined) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has a variable "${s.name}" that its dispatch does not bind`);
-          return { binding: s.binding, resource: { buffer: this.resolve(binding, step.node, stepIndex) } };
+          return { binding: s.binding, resource: this.resolve(binding, step.node, stepIndex) };
         });
         const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
         if (unknown) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has no variable "${unknown}"`);
@@ -172,18 +174,23 @@ export class Program {
     });
   }
 
-  private resolve(binding: Binding, node: GraphNode, step: number): GPUBuffer {
-    if (binding === "nothing") return this.device.nothing;
-    if ("scratch" in binding) return this.scratchBuffers[step]![binding.scratch]!;
+  private resolve(binding: Binding, node: GraphNode, step: number): GPUBufferBinding {
+    const nothing = { buffer: this.device.nothing };
+    if (binding === "nothing") return nothing;
+    if ("scratch" in binding) return this.scratch[step]![binding.scratch]!;
     const value = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
-    if (!value) return this.device.nothing;
-    return this.bufferOf(value);
+    return value ? this.memoryOf(value) : nothing;
   }
 
+  private memoryOf(value: GraphValue): GPUBufferBinding {
+    const memory = this.memory.get(this.schedule.storage(value));
+    if (!memory) throw new Error(`"${value.name}" has no memory: it is not computed by this program`);
+    return memory;
+  }
+
+  /** Of an output, which has a buffer of its own. */
   private bufferOf(value: GraphValue): GPUBuffer {
-    const buffer = this.buffers.get(this.schedule.storage(value));
-    if (!buffer) throw new Error(`"${value.name}" has no memory: it is not computed by this program`);
-    return buffer;
+    return this.memoryOf(value).buffer;
   }
 
   /** Whether an input is read by anything that the outputs need. */
@@ -242,14 +249,14 @@ export class Program {
   }
 
   private poison(): void {
-    for (const buffer of [...this.slotBuffers, ...this.schedule.kept.map((v) => this.bufferOf(v))]) {
+    for (const buffer of [...this.shared, ...this.schedule.kept.map((v) => this.bufferOf(v))]) {
       this.device.gpu.queue.writeBuffer(buffer, 0, new Uint8Array(buffer.size).fill(0xff));
     }
   }
 
   /** Frees its buffers; weights and state stay. */
   destroy(): void {
-    if (this.device.bufferSharing) this.device.pool.release(this.slotBuffers.splice(0));
+    if (this.device.bufferSharing) this.device.pool.release(this.shared.splice(0));
     for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
   }
 }

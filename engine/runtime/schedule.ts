@@ -1,6 +1,6 @@
 import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
-import type { Interval } from "./memory-plan.ts";
+import type { Claim } from "./memory-plan.ts";
 
 /** One op of a schedule with its dispatches. */
 export interface Step {
@@ -16,11 +16,11 @@ export interface Schedule {
   storage(value: GraphValue): GraphValue;
   /** What holds the outputs, which outlive the run: memory of their own. */
   readonly kept: readonly GraphValue[];
-  /** Other values with memory, and the interval of each (same index). */
+  /** Other values with memory: those of the first claims (same index). */
   readonly intermediates: readonly GraphValue[];
-  readonly intervals: readonly Interval[];
-  /** For scratch j of step i: index into `intervals`. */
-  readonly scratchInterval: readonly (readonly number[])[];
+  readonly claims: readonly Claim[];
+  /** For scratch j of step i: index into `claims`. */
+  readonly scratchClaim: readonly (readonly number[])[];
 }
 
 /** @throws Error naming a value of a schedule that is larger than one binding of the device */
@@ -65,29 +65,19 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     }));
 
   const outlives = new Set(outputs.map((v) => storage(asGraphValue(v))));
-  const intermediates: GraphValue[] = [];
-  const kept: GraphValue[] = [];
-  const first = new Map<GraphValue, number>();
-  const last = new Map<GraphValue, number>();
+  const kept = new Set<GraphValue>();
+  const uses = new Map<GraphValue, { writes: number[]; reads: number[] }>();
   steps.forEach(({ node }, i) => {
     for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs).map(storage)) {
-      if (outlives.has(v)) {
-        if (!kept.includes(v)) kept.push(v);
-        continue;
-      }
-      if (!first.has(v)) {
-        intermediates.push(v);
-        first.set(v, i);
-      }
-      last.set(v, i);
+      if (outlives.has(v)) kept.add(v);
+      else if (uses.has(v)) uses.get(v)!.writes.push(i);
+      else uses.set(v, { writes: [i], reads: [] });
     }
-    for (const v of node.inputs) if (v && first.has(storage(v))) last.set(storage(v), i);
+    for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
-  const intervals: Interval[] = intermediates.map((v) => ({ bytes: byteLength(v.type), first: first.get(v)!, last: last.get(v)! }));
-  const scratchInterval = steps.map(({ plan }, i) =>
-    (plan.scratch ?? []).map((bytes) => intervals.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), first: i, last: i }) - 1),
-  );
-  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept, intermediates, intervals, scratchInterval };
+  const claims: Claim[] = [...uses].map(([v, steps]) => ({ bytes: byteLength(v.type), ...steps }));
+  const scratchClaim = steps.map(({ plan }, i) => (plan.scratch ?? []).map((bytes) => claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [i], reads: [] }) - 1));
+  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], intermediates: [...uses.keys()], claims, scratchClaim };
 }
 
 /**

@@ -88,7 +88,7 @@ test("a schedule leaves out what its outputs do not need, and views have no step
   const schedule = makeSchedule(g, [reshape(g, y, [3, 4])], CAPABILITIES);
   assert.equal(schedule.steps.map((s) => s.node.name), ["scale", "add"]);
   // The scaled tensor is read through its view at step 1; the sum is the output, seen through a view, and has memory of its own.
-  assert.equal(schedule.intervals.map((i) => [i.first, i.last]), [[0, 1]]);
+  assert.equal(schedule.claims.map((c) => [c.writes, c.reads]), [[[0], [1]]]);
   assert.equal(schedule.kept.map((v) => v.name), ["add"]);
 });
 
