@@ -5,10 +5,12 @@ import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
+import { planMemory } from "../../engine/runtime/memory-plan.ts";
 import { dispatchesOf, makeSchedule } from "../../engine/runtime/schedule.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
 import { Layers } from "../../engine/models/layers.ts";
 import { loadStableDiffusion } from "../../engine/models/load.ts";
+import { tokenTable } from "../../engine/models/text-encoder.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 
 const LAVAPIPE: Capabilities = { subgroupSize: 8, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 128 * 2 ** 20 };
@@ -32,6 +34,27 @@ for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
     }
   });
 }
+
+test("what a UNet pass of SD 1.4 allocates stays near what is live in it, at every size and batch", async () => {
+  const device = { capabilities: LAVAPIPE, bufferSharing: true } as unknown as Device;
+  const model = await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true });
+  for (const [size, rows] of [[8, 1], [32, 1], [64, 1], [96, 1], [64, 2], [64, 8]] as const) {
+    const g = new Graph();
+    const input = (of: string, shape: number[]): Value => g.input(of, f32(shape));
+    const prediction = model.recordUNet(g, input("sample", [rows, size, size, 4]), input("features", [rows, 320]), input("context", [rows, 77, 768]));
+    const { totalBytes, lowerBound } = planMemory(makeSchedule(g, [prediction], LAVAPIPE).claims);
+    assert.ok(totalBytes <= 1.2 * lowerBound, `${size}x${size}, batch ${rows}: ${totalBytes} bytes of ${lowerBound}`);
+  }
+});
+
+test("the token table's blocks make whole vec4s of a product with them", async () => {
+  const device = { capabilities: LAVAPIPE, bufferSharing: true } as unknown as Device;
+  const { parameters, config } = (await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true })).parts.textEncoder;
+  const rows = tokenTable(new Layers(new Graph(), parameters), config).map((block) => block.type.shape[0]!);
+  assert.is(rows.length, 2); // 145 MiB of 128
+  assert.equal(rows.map((n) => n % 4), [0, 0]);
+  assert.is(rows.reduce((a, b) => a + b), config.vocabularySize);
+});
 
 test("products are joined as far as a device binds their weights and their outputs", () => {
   const parameters = { maxTensorBytes: 4000, has: () => true, storedShape: () => [], value: undefined as never, joined: undefined as never, gated: undefined as never, table: undefined as never };
