@@ -1,4 +1,5 @@
 import { fromChannelsLast, toChannelsLast } from "../../engine/models/array.ts";
+import { patiently } from "../../engine/platform/patience.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { NORM_EPSILON, type OpData, opInputs, outputShape, wantedGradients } from "../ops/record.ts";
 import type { Direction } from "../results.ts";
@@ -102,7 +103,7 @@ function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): Peer
         // It is lazy: what is disposed before it was submitted is never computed.
         for (const x of last) x.ref.gpuBufferSync();
       }
-      await jax.blockUntilReady(last);
+      await patiently(jax.blockUntilReady(last));
     },
     async read() {
       const values = new Float32Array(await last[0]!.ref.data());

@@ -1,3 +1,4 @@
+import { patiently } from "../../engine/platform/patience.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { NORM_EPSILON, type OpData, opInputs, outputShape, wantedGradients } from "../ops/record.ts";
 import type { Direction } from "../results.ts";
@@ -70,7 +71,7 @@ function prepare(tf: TensorFlow, shape: OpShape, direction: Direction, data: OpD
       const backend = tf.backend();
       backend.endComputePassEncoder?.();
       backend.submitQueue?.();
-      await backend.device.queue.onSubmittedWorkDone();
+      await patiently(backend.device.queue.onSubmittedWorkDone());
     },
     read: () => last[0]!.data(),
     destroy() {

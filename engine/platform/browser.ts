@@ -17,6 +17,11 @@ export function freeMemory(): number | undefined {
   return undefined;
 }
 
+/** A browser waits by itself. */
+export function patiently<T>(promise: Promise<T>): Promise<T> {
+  return promise;
+}
+
 const CACHE = "lethe";
 
 /** What was kept under a name; undefined if nothing was, or the page may keep nothing (no secure context). */

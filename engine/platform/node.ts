@@ -6,6 +6,7 @@ import { bundledDriver } from "./swiftshader.ts";
 
 export { readCache, writeCache } from "./cache-node.ts";
 export { modelSource, resolvePath } from "./model-source-node.ts";
+export { patiently } from "./patience.ts";
 
 /** Bytes of memory that this process can still take, as far as the system says. */
 export function freeMemory(): number | undefined {

@@ -1,4 +1,4 @@
-import { findAdapter, freeMemory } from "#platform";
+import { findAdapter, freeMemory, patiently } from "#platform";
 import { type MathMode, isHalf } from "../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import { nameFromInfo } from "../platform/adapter.ts";
@@ -225,14 +225,14 @@ export class Device {
 
   /** Waits until all submitted work is done, then does `check`. @throws as `check` */
   async settle(): Promise<void> {
-    await this.gpu.queue.onSubmittedWorkDone().catch(() => undefined); // rejected by a lost device: `check` says so
+    await patiently(this.gpu.queue.onSubmittedWorkDone()).catch(() => undefined); // rejected by a lost device: `check` says so
     this.check();
   }
 
   /** Waits for `promise`, or until the device is lost. @throws DeviceLostError; whatever the promise rejects with on a living device. */
   async orLost<T>(promise: Promise<T>): Promise<T> {
     try {
-      return await promise;
+      return await patiently(promise);
     } catch (error) {
       await Promise.resolve(); // lets the loss, which also rejects this promise, be noted first
       this.#throwIfLost();
