@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { UsageError } from "../engine/runtime/errors.ts";
 import { attackCommand } from "./attack.ts";
 import { benchCommand } from "./bench.ts";
 import { classifyCommand } from "./classify.ts";
@@ -23,6 +24,17 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
+  program.hook("preAction", (_, command) => refuseFlagsAsValues(command));
   for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, classifyCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
   return program;
+}
+
+/** commander takes whatever follows an option as its value: `--out --json` would write a file named `--json`. @throws UsageError */
+function refuseFlagsAsValues(command: Command): void {
+  const values = command.optsWithGlobals<Record<string, unknown>>();
+  const options = [...command.options, ...(command.parent?.options ?? [])];
+  for (const option of options) {
+    const value = values[option.attributeName()];
+    if (option.required && options.some((o) => o.long === value)) throw new UsageError(`option '${option.flags}' has no value: '${String(value)}' is an option itself`);
+  }
 }

@@ -1,4 +1,4 @@
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape, spread } from "./kernel.ts";
 import { ACTIVATION_DEFINES, packCount, packDefines, planElements } from "./rows.ts";
 import gegluWgsl from "../shaders/geglu.wgsl";
 import gegluGradientWgsl from "../shaders/geglu-gradient.wgsl";
@@ -13,18 +13,20 @@ function halved(op: string, x: TensorType): TensorType {
 export const gegluKernel: Kernel<Record<string, never>> = {
   name: "geglu",
   infer: (inputs) => [halved("geglu", need("geglu", inputs, 0, "x"))],
-  plan({ outputs }) {
+  plan({ outputs, capabilities: { software } }) {
     const { shape } = outputs[0]!;
     const width = packCount(shape.at(-1)!);
     const count = (elementCount(shape) / shape.at(-1)!) * width;
+    // One thread for 16 packs is 1.3 times as fast on lavapipe (1024 rows of 1280), where beginning a thread costs as much as a load.
+    const each = software ? 16 : 1;
     return {
       dispatches: [
         {
           shader: { name: "geglu", text: gegluWgsl },
           defines: { ...ACTIVATION_DEFINES, ...packDefines(shape.at(-1)!) },
           bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { count, width },
-          workgroups: planElements(count),
+          params: { count, width, each },
+          workgroups: spread(Math.ceil(count / (64 * each))),
         },
       ],
     };

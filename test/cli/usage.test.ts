@@ -34,6 +34,7 @@ for (const [what, args, pattern] of [
   ["an unknown command", ["atack"], /unknown command 'atack'[^]*attack/],
   ["an unknown flag", ["tokenize", "--model", "emoji", "--prompt", "x", "--promt", "y"], /unknown option '--promt'/],
   ["a missing flag", ["tokenize", "--model", "emoji"], /--prompt/],
+  ["a flag where a value is due", ["bench", "ops", "--profile", "--no-save"], /'--profile <file>' has no value: '--no-save' is an option itself/],
   ["a number that is none", ["generate", "--model", "emoji", "--prompt", "x", "--steps", "many", "--out", "x.png"], /--steps.*many.*whole number/],
   ["a number out of range", ["generate", "--model", "emoji", "--prompt", "x", "--steps", "0", "--out", "x.png"], /--steps.*from 1 to 1000/],
   ["a choice that is none", ["generate", "--model", "emoji", "--prompt", "x", "--scheduler", "magic", "--out", "x.png"], /Allowed choices are ddim/],

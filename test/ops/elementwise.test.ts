@@ -125,7 +125,7 @@ for (let terms = 1; terms <= 6; terms++) {
   }
 }
 
-for (const shape of [[3, 37, 40], [2, 5, 6], [1, 2], [301, 8]]) {
+for (const shape of [[3, 37, 40], [2, 5, 6], [1, 2], [301, 8], [130, 96], [7, 61, 44]]) {
   test(`geglu [${shape.join(",")}]`, async () => {
     await checkOp({ name: "geglu", inputs: { x: { shape, scale: 2 } }, build: (g, v) => geglu(g, v.x!), reference: ({ x }) => geglu64(x!), gradients: ["x"] });
   });
