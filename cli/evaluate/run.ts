@@ -48,6 +48,7 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
     }
   } finally {
     log.close();
+    await parts.close();
   }
 }
 

@@ -43,6 +43,14 @@ export class SharedParts implements Opening {
     this.models.delete(slot);
   }
 
+  /** Frees all of it, and closes its files. */
+  async close(): Promise<void> {
+    await this.drop("attacked");
+    await this.drop("original");
+    for (const destroy of new Set([...this.judges.values()].map(({ open }) => open.destroy))) await destroy(); // labels of one model share it
+    this.judges.clear();
+  }
+
   readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
     const keyOf = (names: readonly (keyof JudgeSettings)[]): string => JSON.stringify(names.map((name) => settings[name]));
     // A model's labels share the model: retained concepts have many.
