@@ -63,7 +63,7 @@ function choose(sizes: readonly number[], available: readonly number[]): number[
   return chosen;
 }
 
-/** Bytes of a pool that programs with these slots would share, made in this order. */
+/** Bytes of a pool that programs with buffers of these sizes would share, made in this order. */
 export function pooledBytes(programs: readonly (readonly number[])[]): number {
   const pool: number[] = [];
   for (const sizes of programs) {
