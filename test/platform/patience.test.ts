@@ -40,7 +40,7 @@ test("a long wait ends soon after what it waits for", async () => {
   let done = 0;
   await patiently(after(300).then(() => (done = performance.now())));
   assert.ok(done - started >= 299);
-  assert.ok(performance.now() - done < 50, `${performance.now() - done} ms late`);
+  assert.ok(performance.now() - done < 200, `${performance.now() - done} ms late`);
 });
 
 test.run();
