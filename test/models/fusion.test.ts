@@ -6,25 +6,36 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { planMemory } from "../../engine/runtime/memory-plan.ts";
-import { dispatchesOf, makeSchedule } from "../../engine/runtime/schedule.ts";
+import { type Schedule, dispatchesOf, makeSchedule } from "../../engine/runtime/schedule.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
 import { Layers } from "../../engine/models/layers.ts";
 import { loadStableDiffusion } from "../../engine/models/load.ts";
+import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
 import { tokenTable } from "../../engine/models/text-encoder.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 
 const LAVAPIPE: Capabilities = { subgroupSize: 8, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 128 * 2 ** 20 };
 const GPU: Capabilities = { ...LAVAPIPE, subgroupSize: 0, software: false };
 
+/** SD 1.4 as graphs alone. */
+function stableDiffusion14(capabilities: Capabilities): Promise<StableDiffusion> {
+  const device = { capabilities, bufferSharing: true } as unknown as Device;
+  return loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true });
+}
+
+/** Its UNet's forward pass for `rows` latents of size x size. */
+function passOf(model: StableDiffusion, size: number, rows: number, capabilities: Capabilities): Schedule {
+  const g = new Graph();
+  const input = (of: string, shape: number[]): Value => g.input(of, f32(shape));
+  const prediction = model.recordUNet(g, input("sample", [rows, size, size, 4]), input("features", [rows, 320]), input("context", [rows, 77, 768]));
+  return makeSchedule(g, [prediction], capabilities);
+}
+
 for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
   test(`a UNet pass of SD 1.4 takes less than 400 dispatches of less than 60 pipelines, and binds nothing too large (${name})`, async () => {
-    const device = { capabilities, bufferSharing: true } as unknown as Device;
-    const model = await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true });
+    const model = await stableDiffusion14(capabilities);
     for (const rows of [1, 2]) {
-      const g = new Graph();
-      const input = (of: string, shape: number[]): Value => g.input(of, f32(shape));
-      const prediction = model.recordUNet(g, input("sample", [rows, 64, 64, 4]), input("features", [rows, 320]), input("context", [rows, 77, 768]));
-      const schedule = makeSchedule(g, [prediction], capabilities);
+      const schedule = passOf(model, 64, rows, capabilities);
       const dispatches = dispatchesOf(schedule);
       assert.ok(dispatches.length < 400, `${dispatches.length} dispatches`);
       assert.ok(new Set(dispatches.map((d) => expandShader(d.shader, d.defines))).size < 60);
@@ -36,20 +47,15 @@ for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
 }
 
 test("what a UNet pass of SD 1.4 allocates stays near what is live in it, at every size and batch", async () => {
-  const device = { capabilities: LAVAPIPE, bufferSharing: true } as unknown as Device;
-  const model = await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true });
+  const model = await stableDiffusion14(LAVAPIPE);
   for (const [size, rows] of [[8, 1], [32, 1], [64, 1], [96, 1], [64, 2], [64, 8]] as const) {
-    const g = new Graph();
-    const input = (of: string, shape: number[]): Value => g.input(of, f32(shape));
-    const prediction = model.recordUNet(g, input("sample", [rows, size, size, 4]), input("features", [rows, 320]), input("context", [rows, 77, 768]));
-    const { totalBytes, lowerBound } = planMemory(makeSchedule(g, [prediction], LAVAPIPE).claims);
+    const { totalBytes, lowerBound } = planMemory(passOf(model, size, rows, LAVAPIPE).claims);
     assert.ok(totalBytes <= 1.2 * lowerBound, `${size}x${size}, batch ${rows}: ${totalBytes} bytes of ${lowerBound}`);
   }
 });
 
 test("the token table's blocks make whole vec4s of a product with them", async () => {
-  const device = { capabilities: LAVAPIPE, bufferSharing: true } as unknown as Device;
-  const { parameters, config } = (await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true })).parts.textEncoder;
+  const { parameters, config } = (await stableDiffusion14(LAVAPIPE)).parts.textEncoder;
   const rows = tokenTable(new Layers(new Graph(), parameters), config).map((block) => block.type.shape[0]!);
   assert.is(rows.length, 2); // 145 MiB of 128
   assert.equal(rows.map((n) => n % 4), [0, 0]);
