@@ -128,7 +128,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
         peers,
         versions: { lethe: VERSION, webgpu: webgpuVersion() },
         root: dirname(assetsFolder()),
-        facts: { cold, math: context.options.math ?? "f32", kernels: describeChoice(device.kernels), limits: context.options.limits ?? "adapter", bufferSharing: context.options.bufferSharing },
+        facts: { cold, math: context.options.math ?? "f32", kernels: describeChoice(device.kernels), limits: context.options.limits ?? "adapter", bufferSharing: context.options.bufferSharing, robust: device.info.robust },
         openModel: (name) => openModel(context, { model: name }),
         openJudge: (name) => judgeOf(device, name),
         onBegin: (name, fraction) => progress.update(fraction, name),

@@ -23,6 +23,7 @@ export interface GlobalOptions {
   readonly kernels?: KernelOption;
   readonly profile?: string;
   readonly bufferSharing: boolean;
+  readonly robust?: boolean;
   /** GiB. */
   readonly memoryLimit?: number;
   readonly quiet?: boolean;
@@ -30,13 +31,14 @@ export interface GlobalOptions {
 }
 
 /** The global flags that decide what a device computes, for a command line that does the same again. */
-export function globalFlags({ limits, weights, math, kernels, bufferSharing, adapter }: GlobalOptions): string[] {
+export function globalFlags({ limits, weights, math, kernels, bufferSharing, robust, adapter }: GlobalOptions): string[] {
   return [
     ...(limits ? ["--limits", limits] : []),
     ...(weights && weights !== "f32" ? ["--weights", weights] : []),
     ...(math && math !== "f32" ? ["--math", math] : []),
     ...(kernels && kernels !== "auto" && kernels !== "tune" ? ["--kernels", kernels] : []),
     ...(bufferSharing ? [] : ["--no-buffer-sharing"]),
+    ...(robust ? ["--robust"] : []),
     ...(adapter === undefined ? [] : ["--adapter", adapter]),
   ];
 }
@@ -50,6 +52,7 @@ export function addGlobalOptions(program: Command): void {
     .addOption(new Option("--kernels <which>", "variant of matrix products: what was measured on this adapter (auto), measured now (tune), what is shipped (default), or one by name (default: auto)").choices(KERNEL_OPTIONS))
     .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
+    .option("--robust", "have the driver check every access of a shader, as browsers do; slower on GPUs")
     .option("--memory-limit <GiB>", "refuse what would take more device memory (default: what the host has free on a software adapter)", finiteNumber(0))
     .option("--quiet", "no progress and prose on stderr")
     .option("--json", "print one JSON object on stdout and nothing else");
@@ -102,9 +105,12 @@ export class Context {
   }
 
   private async openDevice(): Promise<Device> {
-    const { adapter, limits, math, kernels, bufferSharing, profile, memoryLimit } = this.options;
+    const { adapter, limits, math, kernels, bufferSharing, robust, profile, memoryLimit } = this.options;
     if (profile !== undefined) await requireWritableFile(profile);
-    const device = await openDevice({ bufferSharing, ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(kernels && { kernels }), say: (line) => this.say(line), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }) });
+    const device = await openDevice({
+      bufferSharing, ...(robust && { robust }), ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(kernels && { kernels }),
+      say: (line) => this.say(line), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }),
+    });
     if (profile !== undefined) {
       if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
       device.profiler = this.profiler = new Profiler(device);

@@ -67,6 +67,7 @@ function describe(device: Device): About {
       driver: info.description,
       vendor: [info.vendor, info.architecture, info.device].filter(Boolean).join(" "),
       kind: info.software ? "software (runs on the CPU)" : "hardware",
+      accesses: info.robust ? "clamped to their buffers (--robust, or a browser)" : "not clamped",
       subgroups: device.features.includes("subgroups") ? `${sizes} lanes${capabilities.subgroupSize ? "" : " (not fixed: shaders do not rely on it)"}` : "none",
       features: device.features.join(", ") || "none",
       kernels: describeChoice(device.kernels),

@@ -69,9 +69,9 @@ function ratio({ error, tolerance, measure, ok }: Row): number {
 }
 
 /** How many rows passed, and which came nearest to its tolerance or went furthest over it. */
-function summarise({ rows, halfPrecision }: VerifyResult, seconds: number, adapter: string | undefined): string {
+function summarise({ rows, halfPrecision, halfWeights }: VerifyResult, seconds: number, adapter: string | undefined): string {
   const failed = rows.filter((r) => !r.ok);
   const worst = rows.reduce((a, b) => (ratio(b) > ratio(a) ? b : a));
   const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ${worst.error === null ? (worst.note ?? "not computed") : `${number(worst.error, worst.measure)} of ${number(worst.tolerance, worst.measure)}`}`;
-  return `${rows.length - failed.length} of ${rows.length} checks within ${halfPrecision ? "the tolerances of f16 operands" : "tolerance"}${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;
+  return `${rows.length - failed.length} of ${rows.length} checks within ${halfPrecision ? "the tolerances of f16 operands" : halfWeights ? "the tolerances of f16 weights" : "tolerance"}${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;
 }

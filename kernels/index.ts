@@ -24,6 +24,7 @@ import { guidanceKernel, guidanceGradientKernel, safeGuidanceKernel } from "./gu
 import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
 import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
 import { linearCombinationKernel, linearCombinationGradientKernel } from "./linear-combination.ts";
+import { lossScaleKernel, scaleByKernel } from "./loss-scale.ts";
 import { mseLossKernel, l1LossKernel, lossGradientKernel } from "./loss.ts";
 import { matmulGegluGradientKernel, matmulGegluKernel } from "./matmul-geglu.ts";
 import { matmulKernel } from "./matmul.ts";
@@ -82,6 +83,8 @@ export const KERNELS: readonly Kernel<never>[] = [
   nhwcToNchwKernel,
   linearCombinationKernel,
   linearCombinationGradientKernel,
+  lossScaleKernel,
+  scaleByKernel,
   mseLossKernel,
   l1LossKernel,
   lossGradientKernel,

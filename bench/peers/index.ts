@@ -56,7 +56,7 @@ async function provideWebGpu(adapter: string): Promise<void> {
   const { globals } = await import("webgpu");
   Object.assign(globalThis, globals);
   const gpu = {
-    requestAdapter: async (): Promise<GPUAdapter> => (await findAdapter(adapter)).adapter,
+    requestAdapter: async (): Promise<GPUAdapter> => (await findAdapter({ name: adapter })).adapter,
     getPreferredCanvasFormat: (): string => "bgra8unorm",
     wgslLanguageFeatures: new Set<string>(),
   };

@@ -37,6 +37,8 @@ export interface RunRecord {
     /** Variants of matrix products that were used, in words; absent in older records. */
     readonly kernels?: string;
     readonly bufferSharing: boolean;
+    /** Accesses of shaders were clamped to their buffers; absent in older records, which are clamped. */
+    readonly robust?: boolean;
   };
   /** `node` is absent in a browser, whose name is the platform's. */
   readonly versions: { readonly lethe: string; readonly node?: string; readonly platform: string };
@@ -63,7 +65,7 @@ export function newRecord(settings: AttackSettings, out: string, device: Device,
     settings,
     rule: ruleOf(settings),
     targetFitted,
-    device: { adapter: device.description, driver: device.info.description, limits: global.limits ?? "adapter", weights: global.weights ?? "f32", math: global.math ?? "f32", kernels: describeChoice(device.kernels), bufferSharing: global.bufferSharing },
+    device: { adapter: device.description, driver: device.info.description, limits: global.limits ?? "adapter", weights: global.weights ?? "f32", math: global.math ?? "f32", kernels: describeChoice(device.kernels), bufferSharing: global.bufferSharing, robust: device.info.robust },
     versions: { lethe: VERSION, node: process.versions.node, platform: `${process.platform} ${process.arch} ${release()}` },
     files,
     started: new Date().toISOString(),

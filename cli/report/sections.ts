@@ -119,6 +119,7 @@ export function settingsSection({ record }: ReportData): string {
     ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)],
     ["kernels", visible(device.kernels ?? "not recorded")],
     ["buffer sharing", device.bufferSharing ? "on" : "off"],
+    ["accesses of shaders", device.robust === false ? "not clamped" : "clamped"],
     ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
     ["time", escape(formatDuration(record.seconds))],
     ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],

@@ -284,11 +284,12 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
   const known = usesVelocity(model, shape) ? combineViews(g, "velocity", views, clean, noise) : noise;
   const target = state.target ? g.tensor(state.target) : known;
   const features = g.input("features", f32([restarts * views, model.featureWidth]));
-  const prediction = model.recordUNet(g, noised, features, model.recordTextEncoder(g, embeddings));
+  const context = model.recordTextEncoder(g, embeddings);
+  const prediction = model.recordUNet(g, noised, features, context);
   const measure = shape.loss === "mse" ? mseLoss : l1Loss;
   const loss = measure(g, prediction, target);
 
-  const embeddingGradient = gradients(g, loss, [embeddings])[0]!;
+  const embeddingGradient = gradients(g, loss, [embeddings], undefined, model.rescaleAt(prediction, context))[0]!;
   const hidden = config.hiddenSize;
   const everySlot = gatherRows(g, reshape(g, embeddingGradient, [1, restarts * views * shape.length, hidden]), slots);
   const ofViews = views === 1 ? everySlot : sumRows(g, reshape(g, everySlot, [views, rows, hidden]), [rows, hidden]);

@@ -63,8 +63,9 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
     add((g) => {
       const { embeddings, context } = text(g, work.attackRows);
       const sample = noisy(g, work.attackRows);
-      const loss = mseLoss(g, model.recordUNet(g, sample, features(g, work.attackRows), context), g.input("target", sample.type));
-      return [loss, gradients(g, loss, [embeddings])[0]!];
+      const prediction = model.recordUNet(g, sample, features(g, work.attackRows), context);
+      const loss = mseLoss(g, prediction, g.input("target", sample.type));
+      return [loss, gradients(g, loss, [embeddings], undefined, model.rescaleAt(prediction, context))[0]!];
     });
     add((g) => {
       const { mean, logvar } = model.recordEncoder(g, g.input("image", f32([1, work.height, work.width, vae.config.inChannels])));

@@ -101,6 +101,14 @@ export class StableDiffusion {
     return textProducts(new Layers(g, parameters), config, context);
   }
 
+  /**
+   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the prediction, whose gradient
+   * of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's result, from where it grows a thousandfold.
+   */
+  rescaleAt(prediction: Value, context: Value): readonly Value[] {
+    return this.device.halfPrecision ? [prediction, context] : [];
+  }
+
   /** The UNet on a graph, channels-last. @param context text encoding or its products @param fused see Layers */
   recordUNet(g: Graph, sample: Value, features: Value, context: Value | readonly Value[], fused = true): Value {
     const { config, parameters } = this.parts.unet;
@@ -232,9 +240,10 @@ export class StableDiffusion {
       const noised = g.input("noised", { shape: [1, height, width, inChannels], dtype: "f32" });
       const target = g.input("target", noised.type);
       const features = g.input("features", { shape: [1, this.featureWidth], dtype: "f32" });
-      const prediction = this.recordUNet(g, noised, features, this.recordTextEncoder(g, embeddings));
+      const context = this.recordTextEncoder(g, embeddings);
+      const prediction = this.recordUNet(g, noised, features, context);
       const objective = (loss === "mse" ? mseLoss : l1Loss)(g, prediction, target);
-      const [gradient] = gradients(g, objective, [embeddings]);
+      const [gradient] = gradients(g, objective, [embeddings], undefined, this.rescaleAt(prediction, context));
       return { outputs: { loss: objective, prediction, gradient: gradient! } };
     });
     const { noised, target } = this.addNoise(latents, noise, timestep);

@@ -8,10 +8,19 @@ export interface FoundAdapter {
   readonly name: string;
   /** `Vulkan`, `Metal`, `D3D12`; empty where the platform does not say. */
   readonly backend: string;
+  /** Every access of a shader is clamped to its buffer. */
+  readonly robust: boolean;
 }
 
-/** `wanted`: a substring, in any case, of `NAME, BACKEND`; absent: the best there is. @throws NoAdapterError */
-export type FindAdapter = (wanted?: string) => Promise<FoundAdapter>;
+export interface AdapterWish {
+  /** A substring, in any case, of `NAME, BACKEND`; absent: the best there is. */
+  readonly name?: string | undefined;
+  /** Have every access of a shader clamped to its buffer, where the platform leaves a choice (Node). A browser always does. Default: no. */
+  readonly robust?: boolean | undefined;
+}
+
+/** @throws NoAdapterError */
+export type FindAdapter = (wish?: AdapterWish) => Promise<FoundAdapter>;
 
 /** A name for an adapter that only its info describes (browsers often leave fields empty). */
 export function nameFromInfo(info: GPUAdapterInfo): string {

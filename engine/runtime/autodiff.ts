@@ -1,5 +1,6 @@
-import { add } from "../../kernels/elementwise.ts";
+import { add, multiply } from "../../kernels/elementwise.ts";
 import { type Value, formatType, sameShape, elementCount } from "../../kernels/kernel.ts";
+import { lossScale, scaleBy } from "../../kernels/loss-scale.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
 
 /**
@@ -9,10 +10,12 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
  * are recorded a second time before their gradients, from the region's inputs.
  *
  * @param seed cotangent of `of`; without it `of` must be a scalar and the seed is 1.
+ * @param rescaleAt values whose gradient is brought near 1 by a power of two as it passes, for rules that round it to f16 (gradients of a real UNet are some
+ *   1e-8, below f16's smallest number). The powers are divided out of what is returned. Give the prediction, and whatever lies where sizes change much.
  * @returns one value per wanted one, of its shape; undefined where `of` does not depend on it.
  * @throws Error if an op on the way has no gradient, naming it and its module path.
  */
-export function gradients(graph: Graph, of: Value, wanted: readonly Value[], seed?: Value): (GraphValue | undefined)[] {
+export function gradients(graph: Graph, of: Value, wanted: readonly Value[], seed?: Value, rescaleAt: readonly Value[] = []): (GraphValue | undefined)[] {
   const target = asGraphValue(of);
   const leaves = wanted.map(asGraphValue);
   if (seed === undefined && elementCount(target.type.shape) !== 1) {
@@ -23,9 +26,11 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
   }
   const onPath = nodesBetween(graph, leaves, target);
   const cotangents = new Map<GraphValue, GraphValue>();
-  const accumulate = (value: GraphValue, cotangent: Value, fresh: number) => {
+  const scales = new Scales(graph, rescaleAt);
+  const accumulate = (value: GraphValue, cotangent: Value, fresh: number, scale?: GraphValue) => {
     const known = cotangents.get(value);
-    cotangents.set(value, known ? sum(graph, known, asGraphValue(cotangent), fresh) : asGraphValue(cotangent));
+    const { kept, added } = scales.meet(value, known, asGraphValue(cotangent), scale);
+    cotangents.set(value, kept ? sum(graph, kept, added, fresh) : added);
   };
   accumulate(target, seed ?? graph.constant("gradient.seed", target.type.shape, new Float32Array([1])), graph.nodes.length);
 
@@ -34,8 +39,9 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
   const nodes = graph.nodes.slice(0, target.node.id + 1).reverse();
   for (const node of nodes) {
     if (!onPath.has(node.id) || !node.kernel) continue;
+    if (!node.outputs.some((v) => cotangents.has(v))) continue;
+    const scale = scales.ofNode(node, cotangents);
     const dy = node.outputs.map((v) => cotangents.get(v));
-    if (dy.every((v) => v === undefined)) continue;
     if (!node.kernel.gradient) throw new Error(`gradients: op "${node.kernel.name}" (${node.name}) has no gradient rule`);
     const needs = node.inputs.map((v) => v !== undefined && (onPath.has(v.node.id) || wantedSet.has(v)));
     const inputs = node.inputs.map((v) => v && replay.value(v, node));
@@ -50,11 +56,11 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
         throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
       }
       const twice = dx.indexOf(cotangent) !== dx.lastIndexOf(cotangent);
-      accumulate(input, cotangent, twice ? graph.nodes.length : fresh);
+      accumulate(input, cotangent, twice ? graph.nodes.length : fresh, scale);
     });
     if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
   }
-  return leaves.map((v) => cotangents.get(v));
+  return leaves.map((v) => scales.divideOut(v, cotangents.get(v)));
 }
 
 /**
@@ -82,6 +88,57 @@ function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: Graph
     if (upstream.has(node.id)) for (const v of node.inputs) if (v) upstream.add(v.node.id);
   }
   return new Set([...downstream].filter((id) => upstream.has(id)));
+}
+
+/** The power of two in each cotangent, of those that were rescaled. */
+class Scales {
+  private readonly byValue = new Map<GraphValue, GraphValue>();
+  private readonly points: ReadonlySet<GraphValue>;
+
+  constructor(private readonly graph: Graph, points: readonly Value[]) {
+    this.points = new Set(points.map(asGraphValue));
+  }
+
+  /** Rescales those outputs' cotangents that are to be, and gives the one scale that all of the node's then have. */
+  ofNode(node: GraphNode, cotangents: Map<GraphValue, GraphValue>): GraphValue | undefined {
+    const outputs = node.outputs.filter((v) => cotangents.has(v));
+    for (const v of outputs) if (this.points.has(v)) this.rescale(v, cotangents);
+    const scale = this.byValue.get(outputs[0]!);
+    if (outputs.every((v) => this.byValue.get(v) === scale)) return scale;
+    for (const v of outputs) {
+      cotangents.set(v, this.divideOut(v, cotangents.get(v))!);
+      this.byValue.delete(v);
+    }
+    return undefined;
+  }
+
+  /** What is known of a value's cotangent and what is added to it, in one scale. */
+  meet(value: GraphValue, known: GraphValue | undefined, added: GraphValue, scale: GraphValue | undefined): { kept: GraphValue | undefined; added: GraphValue } {
+    if (!known || this.byValue.get(value) === scale) {
+      if (scale) this.byValue.set(value, scale);
+      return { kept: known, added };
+    }
+    const kept = this.divideOut(value, known);
+    this.byValue.delete(value);
+    return { kept, added: scale ? asGraphValue(scaleBy(this.graph, added, scale, true)) : added };
+  }
+
+  /** A value's cotangent as it is without its scale. */
+  divideOut(value: GraphValue, cotangent: GraphValue | undefined): GraphValue | undefined {
+    const scale = this.byValue.get(value);
+    return scale && cotangent ? asGraphValue(scaleBy(this.graph, cotangent, scale, true)) : cotangent;
+  }
+
+  private rescale(value: GraphValue, cotangents: Map<GraphValue, GraphValue>): void {
+    const { graph } = this;
+    graph.scope(`gradient.${value.name}`, () => {
+      const cotangent = cotangents.get(value)!;
+      const power = lossScale(graph, cotangent);
+      const before = this.byValue.get(value);
+      cotangents.set(value, asGraphValue(scaleBy(graph, cotangent, power)));
+      this.byValue.set(value, asGraphValue(before ? multiply(graph, before, power) : power));
+    });
+  }
 }
 
 /** Second recording of recompute regions, on demand and once per region. */

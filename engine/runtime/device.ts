@@ -1,7 +1,7 @@
 import { findAdapter, freeMemory, patiently } from "#platform";
 import { type MathMode, isHalf } from "../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
-import { nameFromInfo } from "../platform/adapter.ts";
+import { type FoundAdapter, nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./kernel-choice.ts";
@@ -24,6 +24,8 @@ export interface DeviceOptions {
   readonly bufferSharing?: boolean;
   /** Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none is known. */
   readonly memoryLimit?: number;
+  /** Have every access of a shader clamped to its buffer. Default: not in Node, where that can be chosen; a browser always does. */
+  readonly robust?: boolean;
   /** Where to ask for the adapter instead of the platform's own place. */
   readonly gpu?: GPU;
 }
@@ -41,6 +43,8 @@ export interface DeviceInfo {
   /** The adapter multiplies f16 matrices of 16 x 16 x 16 into f32 sums, an experimental feature of Dawn's. */
   readonly matrices: boolean;
   readonly software: boolean;
+  /** Every access of a shader is clamped to its buffer. */
+  readonly robust: boolean;
 }
 
 export interface DeviceUsage {
@@ -258,7 +262,7 @@ export class Device {
  * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` or `options.kernels` needs.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const { adapter, name, backend } = options.gpu ? await adapterOf(options.gpu) : await findAdapter(options.adapter);
+  const { adapter, name, backend, robust } = options.gpu ? await adapterOf(options.gpu) : await findAdapter({ name: options.adapter, robust: options.robust });
   const raw = adapter.info;
   const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
   if (options.math === "f16" || options.math === "auto") {
@@ -284,6 +288,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     subgroupMaxSize: raw.subgroupMaxSize ?? 0,
     matrices: offersMatrices(raw),
     software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
+    robust,
   }, options);
   try {
     device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", options.say));
@@ -295,8 +300,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   return device;
 }
 
-async function adapterOf(gpu: GPU): Promise<{ adapter: GPUAdapter; name: string; backend: string }> {
+async function adapterOf(gpu: GPU): Promise<FoundAdapter> {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new NoAdapterError("the given GPU object offers no adapter");
-  return { adapter, name: nameFromInfo(adapter.info), backend: "" };
+  return { adapter, name: nameFromInfo(adapter.info), backend: "", robust: true };
 }

@@ -27,6 +27,7 @@ export interface VerifySources {
 export class VerifyContext {
   private readonly programs = new Map<string, Program>();
   private opened: Device | undefined;
+  private modelTakesPart = false;
   private readonly models = new Map<string, Promise<StableDiffusion>>();
 
   constructor(readonly sources: VerifySources) {}
@@ -44,13 +45,20 @@ export class VerifyContext {
     return this.opened?.halfPrecision ?? false;
   }
 
+  /** Whether a model whose weights were rounded to f16 takes part in the reference at hand. */
+  get halfWeights(): boolean {
+    return this.modelTakesPart && this.sources.weights === "f16";
+  }
+
+  /** Called before each reference. */
+  begin(): void {
+    this.modelTakesPart = false;
+    this.opened?.resetPeak();
+  }
+
   /** What the device has been used for, once there is one. */
   get usage(): DeviceUsage | undefined {
     return this.opened?.usage;
-  }
-
-  resetPeak(): void {
-    this.opened?.resetPeak();
   }
 
   get modelFolder(): string {
@@ -60,6 +68,7 @@ export class VerifyContext {
 
   /** The model, or a variant of it under a name of its own. @throws InputError if there is none; what loading throws. */
   model(variant = "", options: LoadOptions = {}): Promise<StableDiffusion> {
+    this.modelTakesPart = true;
     let loaded = this.models.get(variant);
     if (!loaded) {
       const { files, modelFolder: folder } = this;

@@ -2,7 +2,7 @@ import { errorMessage } from "../runtime/errors.ts";
 import { VerifyContext, type VerifySources } from "./context.ts";
 import { FORM_NAMES, formOf } from "./forms.ts";
 import { findGoldens, openGolden } from "./golden.ts";
-import { HALF_TOLERANCES, type Row, Rows, TOLERANCES, endsRun } from "./rows.ts";
+import { type Row, Rows, endsRun, tolerancesOf } from "./rows.ts";
 
 export type { Measure, Row } from "./rows.ts";
 export type { VerifySources } from "./context.ts";
@@ -25,6 +25,8 @@ export interface VerifyResult {
   readonly files: readonly FileWork[];
   /** The tolerances are those of operands rounded to f16. */
   readonly halfPrecision: boolean;
+  /** The model's weights were rounded to f16, and its references judged accordingly. */
+  readonly halfWeights: boolean;
 }
 
 export interface VerifyOptions extends VerifySources {
@@ -50,10 +52,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     for (const [i, file] of paths.entries()) {
       const shown = file.startsWith(`${path}/`) ? file.slice(path.length + 1) : file.slice(file.lastIndexOf("/") + 1);
       onFile?.(shown, i, paths.length);
-      const rows = new Rows(shown, onRow, () => (context.halfPrecision ? HALF_TOLERANCES : TOLERANCES));
+      const rows = new Rows(shown, onRow, () => tolerancesOf(context));
       const started = performance.now();
       const flopsBefore = context.usage?.flops ?? 0;
-      context.resetPeak();
+      context.begin();
       await checkFile(file, rows, context, paths.length === 1);
       all.push(...rows.list);
       work.push({ file: shown, seconds: (performance.now() - started) / 1000, peakBytes: context.usage?.peakBytes ?? 0, flops: (context.usage?.flops ?? 0) - flopsBefore });
@@ -61,7 +63,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   } finally {
     await context.destroy();
   }
-  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work, halfPrecision: context.halfPrecision };
+  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work, halfPrecision: context.halfPrecision, halfWeights: options.weights === "f16" };
 }
 
 async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {

@@ -49,7 +49,7 @@ export async function lossAndGradients(model: StableDiffusion, request: LossRequ
       wanted[`d_act.${name}`] = value;
     }
     const outputs: Record<string, Value> = { loss: objective, eps, ctx, embeds };
-    gradients(g, objective, Object.values(wanted)).forEach((d, i) => (outputs[Object.keys(wanted)[i]!] = d!));
+    gradients(g, objective, Object.values(wanted), undefined, model.rescaleAt(eps, ctx)).forEach((d, i) => (outputs[Object.keys(wanted)[i]!] = d!));
     outputs["d_onehot"] = timesTokenTable(g, outputs["d_embeds"]!, tokenTable(new Layers(g, parameters), config));
     for (const [name, value] of Object.entries(outputs)) shapes.set(name, value.type.shape);
     return { outputs };

@@ -85,6 +85,21 @@ export const HALF_TOLERANCES: Tolerances = {
   levelShare: 0.6,
 };
 
+/**
+ * With a model's weights rounded to f16 and products of f32 operands. Rounding the weights is a part of what `HALF_TOLERANCES` allows for, so that no number is larger;
+ * ops, which take no part of a model, keep float32's.
+ */
+export const HALF_WEIGHT_TOLERANCES: Tolerances = {
+  ...HALF_TOLERANCES,
+  opForward: TOLERANCES.opForward,
+  opGradient: TOLERANCES.opGradient,
+};
+
+/** What a reference is judged by. */
+export function tolerancesOf({ halfPrecision, halfWeights }: { readonly halfPrecision: boolean; readonly halfWeights: boolean }): Tolerances {
+  return halfPrecision ? HALF_TOLERANCES : halfWeights ? HALF_WEIGHT_TOLERANCES : TOLERANCES;
+}
+
 /** ||a - b|| / ||b||; the norm of a where b is all zero; Infinity for different lengths or values that are not finite. */
 export function relativeL2(a: Numbers, b: Numbers): number {
   if (a.length !== b.length) return Infinity;

@@ -29,7 +29,7 @@ export const weightGrad: Form = async (golden, rows, context) => {
           const loss = (kind === "mse" ? mseLoss : l1Loss)(g, prediction, g.input("target", { shape: y.shape, dtype: "f32" }));
           const parameters = g.nodes.filter((n) => n.leaf?.kind === "parameter");
           const outputs: Record<string, Value> = { loss };
-          gradients(g, loss, parameters.map((n) => n.outputs[0]!)).forEach((d, i) => {
+          gradients(g, loss, parameters.map((n) => n.outputs[0]!), undefined, model.rescaleAt(prediction, text)).forEach((d, i) => {
             const leaf = parameters[i]!.name;
             if (!d) throw new Error(`the loss does not depend on "${leaf}"`);
             outputs[leaf] = d;

@@ -21,7 +21,7 @@ test("--help on every command goes to stdout and names the global flags", async 
   const each = await Promise.all(COMMANDS.map((name) => lethe(name, "--help")));
   each.forEach(({ code, stdout }, i) => {
     assert.is(code, 0, COMMANDS[i]!);
-    for (const flag of ["--adapter", "--limits", "--weights", "--math", "--kernels", "--profile", "--no-buffer-sharing", "--quiet", "--json"]) assert.ok(stdout.includes(flag), `${COMMANDS[i]} ${flag}`);
+    for (const flag of ["--adapter", "--limits", "--weights", "--math", "--kernels", "--profile", "--no-buffer-sharing", "--robust", "--quiet", "--json"]) assert.ok(stdout.includes(flag), `${COMMANDS[i]} ${flag}`);
   });
 });
 

@@ -146,7 +146,7 @@ function newRecord({ settings, choice, judge }: AttackRequest, model: StableDiff
     settings,
     rule: judgeRule(judge.name, judge.choice),
     targetFitted,
-    device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", kernels: describeChoice(device.kernels), bufferSharing: device.bufferSharing },
+    device: { adapter: device.description, driver: device.info.description, limits: "adapter", weights: choice.weights, math: "f32", kernels: describeChoice(device.kernels), bufferSharing: device.bufferSharing, robust: device.info.robust },
     versions: { lethe: VERSION, platform: navigator.userAgent },
     files,
     started: new Date().toISOString(),

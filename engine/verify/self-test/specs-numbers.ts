@@ -11,6 +11,7 @@ import { gatherRows } from "../../../kernels/gather-rows.ts";
 import { geglu } from "../../../kernels/geglu.ts";
 import { guidance, safeGuidance } from "../../../kernels/guidance.ts";
 import { linearCombination } from "../../../kernels/linear-combination.ts";
+import { lossScale, scaleBy } from "../../../kernels/loss-scale.ts";
 import { l1Loss, mseLoss } from "../../../kernels/loss.ts";
 import { sum } from "../../../kernels/reduce.ts";
 import { reshape } from "../../../kernels/reshape.ts";
@@ -37,6 +38,11 @@ function offCorners(count: number): number[] {
   return Array.from({ length: count }, () => (Math.random() < 0.5 ? -1 : 1) * [0.1 + 0.8 * Math.random(), 1.1 + Math.random()][Math.round(Math.random())]!);
 }
 
+/** The power of two that brings the largest magnitude into [8, 16). */
+function powerOfTwo({ data }: Array64): number {
+  return 2 ** (3 - Math.floor(Math.log2(data.reduce((most, v) => Math.max(most, Math.abs(v)), 0))));
+}
+
 const WEIGHTS = Float32Array.from({ length: 3 * 301 }, () => Math.random());
 const SLD = { guidance: 2000, threshold: 0.025, momentumScale: 0.5, momentumBeta: 0.7 } as const;
 
@@ -60,6 +66,11 @@ export const NUMBER_SPECS: readonly OpSpec[] = [
   { name: "add", inputs: { a: { shape: [3, 7] }, b: { shape: [3, 7] } }, build: (g, { a, b }) => add(g, a!, b!), reference: ({ a, b }) => map64(a!, (v, i) => v + b!.data[i]!), gradients: ["a", "b"] },
   { name: "multiply", inputs: { a: { shape: [3, 7] }, b: { shape: [3, 7] } }, build: (g, { a, b }) => multiply(g, a!, b!), reference: ({ a, b }) => map64(a!, (v, i) => v * b!.data[i]!), gradients: ["a", "b"] },
   { name: "scale", inputs: { x: { shape: [31] } }, build: (g, { x }) => scale(g, x!, -1.75), reference: ({ x }) => map64(x!, (v) => v * -1.75), gradients: ["x"] },
+  {
+    name: "loss scale", inputs: { x: { shape: [3, 37], scale: 1e-7 } },
+    build: (g, { x }) => { const s = lossScale(g, x!); return [s, scaleBy(g, x!, s), scaleBy(g, x!, s, true)]; },
+    reference: ({ x }) => { const s = powerOfTwo(x!); return [scalar(s), map64(x!, (v) => v * s), map64(x!, (v) => v / s)]; },
+  },
   { name: "fill", inputs: { x: { shape: [3, 5] } }, build: (g, { x }) => add(g, x!, fill(g, [3, 5], 0.75)), reference: ({ x }) => map64(x!, (v) => v + 0.75), gradients: ["x"] },
   { name: "broadcast add", inputs: { x: { shape: [4, 5, 3] }, b: { shape: [5, 3] } }, build: (g, { x, b }) => broadcastAdd(g, x!, b!), reference: ({ x, b }) => map64(x!, (v, i) => v + b!.data[i % 15]!), gradients: ["x", "b"] },
   { name: "broadcast to", inputs: { b: { shape: [7] } }, build: (g, { b }) => broadcastTo(g, b!, [5, 7]), reference: ({ b }) => ({ shape: [5, 7], data: Float64Array.from({ length: 35 }, (_, i) => b!.data[i % 7]!) }), gradients: ["b"] },
