@@ -1,60 +1,106 @@
 import type { Capabilities, Defines } from "./kernel.ts";
+import { type MatrixTile, matrixConfig, matrixTile } from "./matrix-tile.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
 import matrixWgsl from "../shaders/lib/gemm-matrix.wgsl";
 import registerWgsl from "../shaders/lib/gemm-register.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
+import sumWgsl from "../shaders/lib/gemm-sum.wgsl";
 import workgroupWgsl from "../shaders/lib/gemm-workgroup.wgsl";
 import conv2dWgsl from "../shaders/conv2d.wgsl";
 import matmulWgsl from "../shaders/matmul.wgsl";
 
+/** Tiles through workgroup memory: threads down and across, rows of a thread, and whether it owns eight columns or four. */
+const WORKGROUP_TILES = {
+  "workgroup-32": { down: 8, across: 8, rows: 4, wide: false }, // 32 x 32
+  "workgroup-64x32": { down: 8, across: 8, rows: 8, wide: false },
+  "workgroup-64": { down: 8, across: 8, rows: 8, wide: true }, // 64 x 64
+  "workgroup-128": { down: 16, across: 8, rows: 8, wide: true }, // 128 x 64
+  "workgroup-128x128": { down: 16, across: 16, rows: 8, wide: true },
+} as const;
+
 /** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
-export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-64", "workgroup-128", "matrix"] as const;
+export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-32", "workgroup-64x32", "workgroup-64", "workgroup-128", "workgroup-128x128", "matrix-small", "matrix"] as const;
 export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
 
-/** A structure, with operands as they are or rounded to f16. */
-export type GemmVariant = GemmStructure | `${GemmStructure}-f16`;
+/** Workgroups that a product of fewer tiles may be split into, along its inner length. */
+export type SplitTarget = 256 | 512 | 1024;
+
+/** A structure, with operands as they are or rounded to f16; and with `/N` split into up to N workgroups where it has fewer tiles. */
+export type GemmVariant = `${GemmStructure}${"" | "-f16"}${"" | `/${SplitTarget}`}`;
 
 /** What `--math` says: f32 arithmetic, operands rounded to f16, or whichever was measured faster. */
 export type MathMode = "f32" | "f16" | "auto";
 
+const GEMM_OPS = ["matmul", "matmul-transposed", "conv2d", "conv2d-gradient"] as const;
+
+/** By elements of the result. Of tiles of 64 x 64 a small one has less than 32, which leave most of a GPU idle, a medium one less than 256. */
+export const GEMM_SIZES = ["small", "medium", "large"] as const;
+const MEDIUM_FROM = 2 ** 17;
+const LARGE_FROM = 2 ** 20;
+export type GemmSizeClass = (typeof GEMM_SIZES)[number];
+
 /** Products that are alike enough for one variant to be the best for all of them. */
-export const GEMM_CLASSES = [
-  "matmul small", "matmul large", "matmul-transposed small", "matmul-transposed large",
-  "conv2d small", "conv2d large", "conv2d-gradient small", "conv2d-gradient large",
-] as const;
-export type GemmClass = (typeof GEMM_CLASSES)[number];
+export type GemmClass = `${(typeof GEMM_OPS)[number]} ${GemmSizeClass}`;
+export const GEMM_CLASSES: readonly GemmClass[] = GEMM_OPS.flatMap((op) => GEMM_SIZES.map((size) => `${op} ${size}` as const));
+
+export function sizeOf(name: GemmClass): GemmSizeClass {
+  return name.split(" ")[1] as GemmSizeClass;
+}
 
 /** The variant for each class of product. */
 export type GemmTable = Readonly<Record<GemmClass, GemmVariant>>;
-
-/** Results of fewer elements are "small": 32 tiles of 64 x 64 leave most of a GPU idle. */
-const SMALL = 2 ** 17;
 
 /** Columns of the narrow tile. */
 export const NARROW = 4;
 
 /** @param outputs elements of the result, all batches */
 export function gemmClass(op: string, transposeB: boolean, outputs: number): GemmClass {
-  return `${op}${op === "matmul" && transposeB ? "-transposed" : ""} ${outputs < SMALL ? "small" : "large"}` as GemmClass;
+  const size: GemmSizeClass = outputs < MEDIUM_FROM ? "small" : outputs < LARGE_FROM ? "medium" : "large";
+  return `${op}${op === "matmul" && transposeB ? "-transposed" : ""} ${size}` as GemmClass;
 }
 
-export function structureOf(variant: GemmVariant): GemmStructure {
-  return variant.replace(/-f16$/, "") as GemmStructure;
+/** `workgroup-64-f16/512` taken apart; `split` is 0 without one. */
+export function parseVariant(variant: GemmVariant): { readonly structure: GemmStructure; readonly half: boolean; readonly split: number } {
+  const [name = "", split = "0"] = variant.split("/");
+  return { structure: name.replace(/-f16$/, "") as GemmStructure, half: name.endsWith("-f16"), split: Number(split) };
 }
 
 export function isHalf(variant: GemmVariant): boolean {
-  return variant.endsWith("-f16");
+  return parseVariant(variant).half;
 }
 
 /** A structure with the precision that `half` asks for. */
-export function variantOf(structure: GemmStructure, half: boolean): GemmVariant {
-  return half ? `${structure}-f16` : structure;
+export function variantOf(structure: GemmStructure, half: boolean, split?: SplitTarget): GemmVariant {
+  return `${structure}${half ? "-f16" : ""}${split ? `/${split}` : ""}` as GemmVariant;
 }
 
-/** Every variant a device can run at this precision, the plain one first. */
-export function variantsFor(capabilities: Capabilities, math: MathMode): GemmVariant[] {
-  const halves = math === "auto" ? [false, true] : [math === "f16"];
-  return halves.flatMap((half) => GEMM_STRUCTURES.map((s) => variantOf(s, half))).filter((v) => whyNot(v, capabilities) === undefined);
+/** What is worth measuring for results of each size, the plain one first: small tiles and many parts for few results, large tiles for many. */
+const WORTH_MEASURING: Readonly<Record<GemmSizeClass, readonly (readonly [GemmStructure, SplitTarget?])[]>> = {
+  small: [
+    ["register"], ["broadcast"], ["workgroup-32"], ["workgroup-32", 512], ["workgroup-64x32", 512], ["workgroup-64", 256], ["workgroup-64", 512], ["workgroup-64", 1024],
+    ["matrix-small", 256], ["matrix-small", 512], ["matrix-small", 1024], ["matrix", 256],
+  ],
+  medium: [
+    ["register"], ["broadcast"], ["workgroup-64x32"], ["workgroup-64"], ["workgroup-64", 512], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512],
+    ["matrix-small"], ["matrix-small", 512], ["matrix-small", 1024], ["matrix"], ["matrix", 256], ["matrix", 512],
+  ],
+  large: [
+    ["register"], ["broadcast"], ["workgroup-64"], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512], ["workgroup-128x128"],
+    ["matrix-small"], ["matrix-small", 1024], ["matrix"], ["matrix", 256], ["matrix", 512],
+  ],
+};
+
+/** Every variant that a device can run at this precision and that is worth measuring for a size, the plain one first. */
+export function variantsFor(capabilities: Capabilities, math: MathMode, size: GemmSizeClass): GemmVariant[] {
+  const half = math !== "f32";
+  const units = matrixConfig(capabilities, "f16") !== undefined;
+  return WORTH_MEASURING[size]
+    .flatMap(([structure, split]) => {
+      // Where matrix units take f16, nothing else does so faster.
+      const asHalf = half && (structure.startsWith("matrix") || !units || math === "f16") ? [variantOf(structure, true, split)] : [];
+      return [...(math === "f16" ? [] : [variantOf(structure, false, split)]), ...asHalf];
+    })
+    .filter((v) => whyNot(v, capabilities) === undefined);
 }
 
 /** One variant for every class. */
@@ -71,16 +117,29 @@ export function defaultStructure(capabilities: Capabilities): GemmStructure {
 }
 
 /** Why a device cannot run a variant, in words; undefined if it can. */
-export function whyNot(variant: GemmVariant, { subgroupSize, shaderF16, matrixUnits }: Capabilities): string | undefined {
-  if (isHalf(variant) && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
-  if (variant === "matrix") return "takes f16 operands only";
-  if (structureOf(variant) === "matrix" && !matrixUnits) return "needs matrix units for f16 operands and f32 sums of 16 x 16 x 16, and subgroups of 32 lanes";
-  if (structureOf(variant) === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
-  return undefined;
+export function whyNot(variant: GemmVariant, capabilities: Capabilities): string | undefined {
+  const { structure, half } = parseVariant(variant);
+  const { subgroupSize, shaderF16, maxComputeWorkgroupStorageSize: memory } = capabilities;
+  if (half && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
+  if (structure === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
+  if (structure !== "matrix" && structure !== "matrix-small") return undefined;
+  const component = half ? "f16" : "f32";
+  if (!matrixConfig(capabilities, component)) {
+    if (!half && matrixConfig(capabilities, "f16")) return "takes f16 operands only on this device (--math f16 or auto)";
+    return `needs matrix units that multiply ${component} and add up in f32, in subgroups of a fixed size`;
+  }
+  const tile = matrixTileOf(structure, half, capabilities);
+  if (!tile) return "has no tile for the matrix units of this device";
+  return tile.bytes > memory ? `needs ${tile.bytes} bytes of workgroup memory, the device has ${memory}` : undefined;
+}
+
+function matrixTileOf(structure: "matrix" | "matrix-small", half: boolean, capabilities: Capabilities): MatrixTile | undefined {
+  const config = matrixConfig(capabilities, half ? "f16" : "f32");
+  return config && matrixTile(config, capabilities.matrixUnits!, structure === "matrix" ? 4 : 2);
 }
 
 /** All that a measured choice depends on: with another text it is measured again. */
-export const GEMM_SOURCES: readonly string[] = [gemmWgsl, matmulWgsl, conv2dWgsl, registerWgsl, broadcastWgsl, workgroupWgsl, matrixWgsl];
+export const GEMM_SOURCES: readonly string[] = [gemmWgsl, matmulWgsl, conv2dWgsl, registerWgsl, broadcastWgsl, workgroupWgsl, matrixWgsl, sumWgsl];
 
 /** A variant as the shader's defines, and the part of the result that a workgroup computes. */
 export interface GemmTile {
@@ -88,6 +147,8 @@ export interface GemmTile {
   readonly columns: number;
   /** Tiles computed by one workgroup. */
   readonly perWorkgroup: number;
+  /** Elements of k that a step takes, of those that can share their steps among workgroups. */
+  readonly step?: number;
   readonly defines: Defines;
 }
 
@@ -99,16 +160,35 @@ export function narrowTile(): GemmTile {
   return { rows: 256, columns: NARROW, perWorkgroup: 1, defines: { HALF: false, ENABLE: "", TILE: registerWgsl, COLUMN_THREADS: 1 } };
 }
 
+/** The second dispatch of a split product, a thread for each vec4 of the result. */
+export function sumTile(): Pick<GemmTile, "defines"> {
+  return { defines: { HALF: false, ENABLE: "", TILE: sumWgsl } };
+}
+
 /** @param blocks B is transposed and read in vec4s. */
-export function gemmTile(variant: GemmVariant, { subgroupSize: lanes }: Capabilities, blocks: boolean): GemmTile {
-  const structure = structureOf(variant);
-  const enable = [...(structure === "broadcast" || structure === "matrix" ? ["enable subgroups;"] : []), ...(isHalf(variant) ? ["enable f16;"] : []), ...(structure === "matrix" ? ["enable chromium_experimental_subgroup_matrix;"] : [])].join("\n");
-  const common = { HALF: isHalf(variant), ENABLE: enable };
+export function gemmTile(variant: GemmVariant, capabilities: Capabilities, blocks: boolean): GemmTile {
+  const { structure, half } = parseVariant(variant);
+  const lanes = capabilities.subgroupSize;
+  const matrix = structure === "matrix" || structure === "matrix-small";
+  const enable = [
+    ...(structure === "broadcast" || matrix ? ["enable subgroups;"] : []),
+    ...(half ? ["enable f16;"] : []),
+    ...(matrix ? ["enable chromium_experimental_subgroup_matrix;"] : []),
+  ].join("\n");
+  const common = { HALF: half, ENABLE: enable };
   if (structure === "broadcast") {
     return { rows: 16, columns: 4 * lanes, perWorkgroup: 16 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 } };
   }
   if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
-  if (structure === "matrix") return { rows: 128, columns: 128, perWorkgroup: 1, defines: { ...common, TILE: matrixWgsl, BLOCKS: blocks } };
-  const rows = structure === "workgroup-64" ? 64 : 128;
-  return { rows, columns: 64, perWorkgroup: 1, defines: { ...common, TILE: workgroupWgsl, THREAD_ROWS: rows / 8, BLOCKS: blocks } };
+  if (matrix) {
+    const { rows, columns, defines } = matrixTileOf(structure, half, capabilities)!;
+    return { rows, columns, perWorkgroup: 1, step: 32, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks } };
+  }
+  const { down, across, rows, wide } = WORKGROUP_TILES[structure];
+  const [tileRows, columns, threads] = [down * rows, across * (wide ? 8 : 4), down * across];
+  const defines = {
+    THREAD_ROWS: down, THREAD_COLUMNS: across, ROWS8: rows === 8, WIDE: wide, BLOCKS: blocks,
+    LOADS4: (tileRows * 4) / threads === 4, LOADS_B4: (columns * 4) / threads === 4,
+  };
+  return { rows: tileRows, columns, perWorkgroup: 1, step: 16, defines: { ...common, TILE: workgroupWgsl, ...defines } };
 }

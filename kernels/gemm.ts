@@ -1,5 +1,5 @@
-import { type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
-import { NARROW, defaultStructure, gemmClass, gemmTile, narrowTile } from "./gemm-variants.ts";
+import { type Capabilities, type Defines, type Dispatch, type Plan, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
+import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, parseVariant, sumTile } from "./gemm-variants.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 
@@ -32,8 +32,24 @@ export interface GemmEpilogue {
   readonly gated?: { readonly keep: boolean };
 }
 
-/** The dispatch of a matrix product: inputs are bound in the order a, b, bias, batchBias, residual. */
-export function gemmDispatch(
+/** A part of a split product takes at least so many steps, or the parts' own traffic would weigh more than what they compute. */
+const LEAST_STEPS = 4;
+/** Bytes of a split product's parts, at most. */
+const MOST_PARTS = 2 ** 26;
+
+/** Workgroups that share a tile's steps, and how many each takes, so that there are about `target` of them. */
+function splitting(size: GemmSize, tile: GemmTile, tiles: number, target: number): { readonly splits: number; readonly stepsPerSplit: number } {
+  const steps = size.taps * Math.ceil(size.k / (tile.step ?? size.k));
+  const wanted = tile.step === undefined ? 1 : Math.min(Math.floor(target / tiles), Math.floor(steps / LEAST_STEPS), Math.floor(MOST_PARTS / (size.batches * size.rows * size.n * 4)));
+  const stepsPerSplit = Math.ceil(steps / Math.max(1, wanted));
+  return { splits: Math.ceil(steps / stepsPerSplit), stepsPerSplit };
+}
+
+/**
+ * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. Where its variant says so and its tiles are few, workgroups share a tile's steps and
+ * a second dispatch adds up their parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
+ */
+export function planGemm(
   shader: ShaderSource,
   size: GemmSize,
   epilogue: GemmEpilogue,
@@ -41,43 +57,41 @@ export function gemmDispatch(
   transposeB: boolean,
   capabilities: Capabilities,
   extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines } = {},
-): Dispatch {
+): Plan {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
+  if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
   const variant = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
   const tile = size.n <= NARROW ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
-  if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
-  return {
+  const tiles = columnTiles * rowTiles * size.batches;
+  const { splits, stepsPerSplit } = splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0);
+  const bias = epilogue.hasBias ? ({ input: 2 } as const) : "nothing";
+  const dispatch = (part: Pick<GemmTile, "defines">, about: { readonly multiplies: boolean; readonly finishes: boolean }, bindings: Dispatch["bindings"], count: number): Dispatch => ({
     shader,
     defines: {
       VEC4: vec4,
-      TRANSPOSE_B: transposeB,
-      PANELS: b.panels === true,
-      B_F16: b.dtype === "f16",
-      GATED: epilogue.gated !== undefined,
-      KEEP: epilogue.gated?.keep === true,
-      ACTIVATE: ACTIVATE[epilogue.activation],
+      TRANSPOSE_B: about.multiplies && transposeB,
+      PANELS: about.multiplies && b.panels === true,
+      B_F16: about.multiplies && b.dtype === "f16",
+      GATED: about.finishes && epilogue.gated !== undefined,
+      KEEP: about.finishes && epilogue.gated?.keep === true,
+      SPLIT: !about.finishes,
+      ACTIVATE: ACTIVATE[about.finishes ? epilogue.activation : "none"],
       GEMM: gemmWgsl,
-      ...tile.defines,
-      ACTIVATIONS: epilogue.activation === "none" && !epilogue.gated ? "" : activationsWgsl,
+      ...part.defines,
+      ACTIVATIONS: about.finishes && (epilogue.activation !== "none" || epilogue.gated) ? activationsWgsl : "",
       ...extra.defines,
     },
-    bindings: {
-      a: { input: 0 },
-      b: { input: 1 },
-      bias: epilogue.hasBias ? { input: 2 } : "nothing",
-      batchBias: epilogue.batchBias ? { input: 3 } : "nothing",
-      residual: epilogue.hasResidual ? { input: 4 } : "nothing",
-      c: { output: 0 },
-      ...(epilogue.gated?.keep && { sums: { output: 1 } }),
-    },
+    bindings: { bias: "nothing", batchBias: "nothing", residual: "nothing", ...bindings },
     params: {
       ...size,
       columnTiles,
       rowTiles,
       // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16: 1.6x on lavapipe).
       rowsFirst: Number(size.taps * size.n > size.rows),
+      splits,
+      stepsPerSplit,
       hasBias: Number(epilogue.hasBias),
       hasBatchBias: Number(epilogue.batchBias !== undefined),
       batchBiasStride: epilogue.batchBias?.stride ?? 0,
@@ -86,6 +100,23 @@ export function gemmDispatch(
       scale: epilogue.scale,
       ...extra.params,
     },
-    workgroups: spread(Math.ceil((columnTiles * rowTiles * size.batches) / tile.perWorkgroup)),
+    workgroups: spread(count),
+  });
+  const result: Dispatch["bindings"] = {
+    bias,
+    batchBias: epilogue.batchBias ? { input: 3 } : "nothing",
+    residual: epilogue.hasResidual ? { input: 4 } : "nothing",
+    c: { output: 0 },
+    ...(epilogue.gated?.keep && { sums: { output: 1 } }),
+  };
+  const operands: Dispatch["bindings"] = { a: { input: 0 }, b: { input: 1 } };
+  if (splits === 1) return { dispatches: [dispatch(tile, { multiplies: true, finishes: true }, { ...operands, ...result }, Math.ceil(tiles / tile.perWorkgroup))] };
+  const elements = size.batches * size.rows * size.n;
+  return {
+    dispatches: [
+      dispatch(tile, { multiplies: true, finishes: false }, { ...operands, c: { scratch: 0 } }, tiles * splits),
+      dispatch(sumTile(), { multiplies: false, finishes: true }, { a: { scratch: 0 }, b: "nothing", ...result }, Math.ceil(elements / 4 / 64)),
+    ],
+    scratch: [splits * elements * 4],
   };
 }

@@ -39,6 +39,22 @@ export interface Recorder {
 /** Plain JSON values only: attributes are part of cache keys and error texts. */
 export type Attributes = { readonly [key: string]: string | number | boolean | readonly number[] | undefined };
 
+/** Products of matrices that one subgroup computes: [m, k] times [k, n] of `component`s, added up in f32. */
+export interface MatrixConfig {
+  readonly component: "f16" | "f32";
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+export interface MatrixUnits {
+  readonly configs: readonly MatrixConfig[];
+  /** Of a subgroup. */
+  readonly lanes: number;
+  /** The dialect of WGSL: loads and stores take a flag for column-major, and arrays of scalars alone. */
+  readonly old: boolean;
+}
+
 /** What the device offers, as far as a kernel's choice of shader depends on it. */
 export interface Capabilities {
   /** Lanes per subgroup when the device has the `subgroups` feature and one fixed size; 0 otherwise. */
@@ -47,8 +63,8 @@ export interface Capabilities {
   readonly software: boolean;
   /** The `shader-f16` feature was requested and is there. */
   readonly shaderF16: boolean;
-  /** Subgroups of 32 lanes that multiply matrices of 16 x 16 x 16 in f16 and add them up in f32; absent: no. */
-  readonly matrixUnits?: boolean;
+  /** Matrix units that shaders may use; absent: none. */
+  readonly matrixUnits?: MatrixUnits;
   readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxStorageBufferBindingSize: number;

@@ -1,7 +1,7 @@
 import gradientWgsl from "../shaders/matmul-geglu-gradient.wgsl";
 import matmulWgsl from "../shaders/matmul.wgsl";
 import { sumRows } from "./broadcast.ts";
-import { gemmDispatch } from "./gemm.ts";
+import { planGemm } from "./gemm.ts";
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { matmul, rightGradient } from "./matmul.ts";
 import { ACTIVATION_DEFINES, planElements } from "./rows.ts";
@@ -31,7 +31,7 @@ export const matmulGegluKernel: Kernel<Record<string, never>> = {
   plan({ inputs, read, capabilities }) {
     const size = { ...sizes(inputs[0]!, inputs[1]!, inputs[2]), batches: 1, taps: 1, bBatchStride: 0 };
     const epilogue = { activation: "none", scale: 1, hasBias: inputs[2] !== undefined, hasResidual: false, gated: { keep: read[1] === true } } as const;
-    return { dispatches: [gemmDispatch({ name: "matmul-geglu", text: matmulWgsl }, { ...size, rowsPerImage: size.rows }, epilogue, inputs[1]!, false, capabilities)] };
+    return planGemm({ name: "matmul-geglu", text: matmulWgsl }, { ...size, rowsPerImage: size.rows }, epilogue, inputs[1]!, false, capabilities);
   },
   cost(inputs) {
     const { rows, k, n } = sizes(inputs[0]!, inputs[1]!, inputs[2]);

@@ -1,7 +1,7 @@
 import { sumRows } from "./broadcast.ts";
 import { scale as scaled } from "./elementwise.ts";
 import { activationGradient } from "./activation.ts";
-import { type FusedActivation, gemmDispatch } from "./gemm.ts";
+import { type FusedActivation, planGemm } from "./gemm.ts";
 import { type GradientContext, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
 import { transpose } from "./transpose.ts";
@@ -57,7 +57,7 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
     const { rows, k, n, batches, oneB } = sizes(inputs[0]!, inputs[1]!, attributes.transposeB);
     const size = { rows, k, n, batches, taps: 1, rowsPerImage: rows, bBatchStride: oneB ? 0 : k * n };
     const epilogue = { ...attributes, hasBias: inputs[2] !== undefined, hasResidual: inputs[4] !== undefined };
-    return { dispatches: [gemmDispatch({ name: "matmul", text: matmulWgsl }, size, epilogue, inputs[1]!, attributes.transposeB, capabilities)] };
+    return planGemm({ name: "matmul", text: matmulWgsl }, size, epilogue, inputs[1]!, attributes.transposeB, capabilities);
   },
   addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
   cost(inputs, _outputs, { transposeB }) {

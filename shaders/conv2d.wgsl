@@ -8,7 +8,7 @@ ${ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,
   taps: u32, rowsPerImage: u32, batchBiasStride: u32, batchBiasOffset: u32, bBatchStride: u32,
-  columnTiles: u32, rowTiles: u32, rowsFirst: u32,
+  columnTiles: u32, rowTiles: u32, rowsFirst: u32, splits: u32, stepsPerSplit: u32,
   hasBias: u32, hasBatchBias: u32, hasResidual: u32,
   scale: f32,
   height: u32, width: u32, rowWidth: u32,

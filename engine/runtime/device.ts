@@ -1,11 +1,11 @@
 import { findAdapter, freeMemory, patiently } from "#platform";
 import { type MathMode, isHalf } from "../../kernels/gemm-variants.ts";
-import type { Capabilities } from "../../kernels/kernel.ts";
+import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
 import { type FoundAdapter, nameFromInfo } from "../platform/adapter.ts";
-import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
+import { DeviceLostError, GpuError, NoAdapterError, ShaderCompileError, errorMessage } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./kernel-choice.ts";
-import { MATRICES, offersMatrices } from "./matrix-units.ts";
+import { MATRICES, offeredMatrices, usableMatrices } from "./matrix-units.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 
@@ -40,8 +40,8 @@ export interface DeviceInfo {
   readonly description: string;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
-  /** The adapter multiplies f16 matrices of 16 x 16 x 16 into f32 sums, an experimental feature of Dawn's. */
-  readonly matrices: boolean;
+  /** What the adapter's matrix units multiply into f32 sums, an experimental feature of Dawn's; empty: nothing. */
+  readonly matrices: readonly MatrixConfig[];
   readonly software: boolean;
   /** Every access of a shader is clamped to its buffer. */
   readonly robust: boolean;
@@ -118,7 +118,6 @@ export class Device {
       subgroupSize: fixed ? info.subgroupMinSize : 0,
       software: info.software,
       shaderF16: gpu.features.has("shader-f16"),
-      matrixUnits: info.matrices && fixed && info.subgroupMinSize === 32 && gpu.features.has(MATRICES),
       maxComputeWorkgroupStorageSize: gpu.limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: gpu.limits.maxComputeInvocationsPerWorkgroup,
       maxStorageBufferBindingSize: gpu.limits.maxStorageBufferBindingSize,
@@ -142,6 +141,11 @@ export class Device {
   useKernels(choice: KernelChoice): void {
     this.#kernels = choice;
     this.#capabilities = { ...this.#capabilities, gemm: choice.table, subgroupRows: choice.subgroupRows };
+  }
+
+  /** Programs made from now on may be planned for these matrix units. */
+  useMatrixUnits(matrixUnits: MatrixUnits): void {
+    this.#capabilities = { ...this.#capabilities, matrixUnits };
   }
 
   /** What kernels are planned for. */
@@ -286,11 +290,12 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     description: raw.description,
     subgroupMinSize: raw.subgroupMinSize ?? 0,
     subgroupMaxSize: raw.subgroupMaxSize ?? 0,
-    matrices: offersMatrices(raw),
+    matrices: offeredMatrices(raw),
     software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
     robust,
   }, options);
   try {
+    await enableMatrixUnits(device);
     device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", options.say));
   } catch (error) {
     device.destroy();
@@ -298,6 +303,22 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
   device.resetPeak();
   return device;
+}
+
+/** Has kernels planned for the device's matrix units, if shaders can use them and the lanes of a subgroup are known. */
+async function enableMatrixUnits(device: Device): Promise<void> {
+  const { info, features, capabilities: { subgroupSize, shaderF16 } } = device;
+  if (subgroupSize === 0 || !features.includes(MATRICES)) return;
+  const units = await usableMatrices(info.matrices.filter((c) => c.component !== "f16" || shaderF16), subgroupSize, async (dispatch) => {
+    try {
+      await device.pipelines.get(dispatch);
+      return true;
+    } catch (error) {
+      if (error instanceof ShaderCompileError) return false;
+      throw error;
+    }
+  });
+  if (units) device.useMatrixUnits(units);
 }
 
 async function adapterOf(gpu: GPU): Promise<FoundAdapter> {

@@ -1,5 +1,9 @@
 import { readCache, writeCache } from "#platform";
-import { GEMM_CLASSES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, defaultStructure, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../kernels/gemm-variants.ts";
+import { 
+  GEMM_CLASSES, GEMM_SIZES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmClass, type GemmStructure, type GemmTable, type GemmVariant, type MathMode,
+  defaultStructure, isHalf, sizeOf, uniformTable, variantOf, variantsFor, whyNot,
+} from "../../kernels/gemm-variants.ts";
+import { matrixConfig } from "../../kernels/matrix-tile.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { NoAdapterError, UsageError, errorMessage } from "./errors.ts";
@@ -46,8 +50,9 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
   const shipped = shippedChoice(capabilities, math);
   if (option === "default") return shipped;
   if (option !== "auto" && option !== "tune") {
-    if (option === "matrix" && math === "f32") throw new UsageError('kernels "matrix" take f16 operands only: use --math f16 or auto');
-    const variant = variantOf(option, math === "f16" || option === "matrix");
+    const onUnits = option === "matrix" || option === "matrix-small";
+    if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
+    const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
     const why = whyNot(variant, capabilities);
     if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
     return { ...shipped, origin: "given", table: uniformTable(variant) };
@@ -73,13 +78,16 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
   const complain = (row: ProbeRow): void => {
     if (row.problem !== null) say(`kernel variant "${row.candidate}" for ${row.class} ${row.problem}`);
   };
-  const candidates = variantsFor(device.capabilities, math).map((variant): Candidate<GemmVariant> => ({
-    name: variant,
-    plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
-    tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
-  }));
   const plain: Candidate = { name: "register", plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }), tolerance: FULL_TOLERANCE };
-  const products = await probe(device, gemmSamples(device.info.software), candidates, plain, complain);
+  const products: ProbeRow<GemmClass, GemmVariant>[] = [];
+  for (const size of GEMM_SIZES) {
+    const candidates = variantsFor(device.capabilities, math, size).map((variant): Candidate<GemmVariant> => ({
+      name: variant,
+      plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
+      tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
+    }));
+    products.push(...(await probe(device, gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)), candidates, plain, complain)));
+  }
   const lanes: Candidate<"workgroup" | "subgroup">[] = [
     { ...plain, name: "workgroup" },
     ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
@@ -114,9 +122,8 @@ export function parseChoice(text: string | undefined, capabilities: Capabilities
     return undefined; // half written or tampered with: it is measured again
   }
   const table = json?.table;
-  const known = variantsFor(capabilities, math);
   if (!json || !table || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
-  if (!GEMM_CLASSES.every((c) => known.includes(table[c]))) return undefined;
+  if (!GEMM_CLASSES.every((c) => variantsFor(capabilities, math, sizeOf(c)).includes(table[c]))) return undefined;
   return { origin: "remembered", table, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };
 }
 

@@ -3,6 +3,7 @@ import type { Device } from "./device.ts";
 import { DeviceLostError, errorMessage } from "./errors.ts";
 import { Graph } from "./graph.ts";
 import { type HostArray, Program } from "./program.ts";
+import { makeSchedule } from "./schedule.ts";
 import { relativeError } from "./relative-error.ts";
 
 /** One way to compute the same thing. */
@@ -41,10 +42,12 @@ export interface ProbeRow<Class extends string = string, Name extends string = s
   readonly problem: string | null;
 }
 
-/** Runs are repeated until a sample is about this long (ms), so that waiting for a GPU weighs nothing. */
-const SAMPLE_MS = 20;
+/** Runs are repeated until a sample is about this long (ms), so that waiting for a GPU weighs little. */
+const SAMPLE_MS = 6;
 const MAX_BATCH = 64;
-const ROUNDS = { software: 3, gpu: 7 } as const;
+const ROUNDS = { software: 3, gpu: 5 } as const;
+/** A candidate that took this many times as long as the fastest in a first run is not timed further. */
+const HOPELESS = 2;
 /** A candidate must be this much faster than those listed before it: less is noise. */
 const WORTH = 0.97;
 
@@ -60,6 +63,7 @@ export async function probe<Class extends string, Name extends string>(
   onRow: (row: ProbeRow<Class, Name>) => void = () => undefined,
 ): Promise<ProbeRow<Class, Name>[]> {
   const rows: ProbeRow<Class, Name>[] = [];
+  await compileAll(device, classes.flatMap(({ check, time }) => [...check, time]), [...candidates, plain]);
   for (const { name, check, time } of classes) {
     const data = check.map(randomInputs);
     const expected: HostArray[] = [];
@@ -105,14 +109,30 @@ export function winners<Class extends string, Name extends string>(rows: readonl
   return Object.fromEntries([...best].map(([name, row]) => [name, row.candidate])) as Partial<Record<Class, Name>>;
 }
 
+/** Has all pipelines compiled side by side; what does not compile is told of when it is used. */
+async function compileAll(device: Device, samples: readonly Sample[], candidates: readonly Candidate[]): Promise<void> {
+  const dispatches = samples.flatMap((sample) =>
+    candidates.flatMap((candidate) => {
+      const graph = new Graph();
+      const y = record(graph, candidate, sample);
+      return makeSchedule(graph, [y], device.capabilities).steps.flatMap((s) => s.plan.dispatches);
+    }),
+  );
+  await Promise.allSettled(dispatches.map((d) => device.pipelines.get(d)));
+  await drain(device);
+}
+
+function record(graph: Graph, candidate: Candidate, sample: Sample): Value {
+  return sample.build(candidate.plan(graph), Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.input(name, type)])));
+}
+
 function randomInputs({ inputs }: Sample): Record<string, Float32Array<ArrayBuffer>> {
   return Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, Float32Array.from({ length: elementCount(shape) }, () => 2 * Math.random() - 1)]));
 }
 
 async function prepare(device: Device, candidate: Candidate, sample: Sample, data: Readonly<Record<string, HostArray>>, poison: boolean): Promise<Program> {
   const graph = new Graph();
-  const values = Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.input(name, type)]));
-  const program = await Program.create(device, graph, { outputs: { y: sample.build(candidate.plan(graph), values) }, poison, label: `probe ${candidate.name}` });
+  const program = await Program.create(device, graph, { outputs: { y: record(graph, candidate, sample) }, poison, label: `probe ${candidate.name}` });
   for (const [name, array] of Object.entries(data)) program.write(name, array);
   return program;
 }
@@ -149,21 +169,23 @@ async function timeAll<Name extends string>(device: Device, sample: Sample, cand
     return (performance.now() - started) / count;
   };
   try {
-    let slowest = 0;
     for (const candidate of candidates) {
       await attempt(candidate, async () => {
         const program = await prepare(device, candidate, sample, data, false);
         programs.set(candidate, program);
         await run(program, 1); // compiles, on some drivers
-        slowest = Math.max(slowest, await run(program, 1));
+        found.set(candidate, Math.min(await run(program, 1), await run(program, 1)));
       });
     }
-    const batch = Math.min(MAX_BATCH, Math.max(1, Math.round(SAMPLE_MS / Math.max(slowest, 1e-3))));
+    const times = [...found.values()].filter((x) => typeof x === "number");
+    const promising = [...programs].filter(([candidate]) => Number(found.get(candidate)) <= HOPELESS * Math.min(...times));
     for (let round = 0; round < ROUNDS[device.info.software ? "software" : "gpu"]; round++) {
-      for (const [candidate, program] of programs) {
+      for (const [candidate, program] of promising) {
         await attempt(candidate, async () => {
           const before = found.get(candidate);
-          found.set(candidate, Math.min(await run(program, batch), typeof before === "number" ? before : Infinity));
+          if (typeof before !== "number") return;
+          const batch = Math.min(MAX_BATCH, Math.max(1, Math.round(SAMPLE_MS / Math.max(before, 1e-3))));
+          found.set(candidate, Math.min(before, await run(program, batch)));
         });
       }
     }

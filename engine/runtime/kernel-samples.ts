@@ -28,10 +28,10 @@ function convolutionGradient(height: number, width: number, k: number, n: number
   return { inputs: { dy: f32([1, height, width, n]), w: weight([3, 3, k, n]) }, build: (g, { dy, w }) => g.apply(conv2dGradientKernel, [dy, w], attributes)[0]! };
 }
 
-/** A product of sizes that no tile divides, with k both below and above a step of 16, and everything fused. */
-function fusedProduct(): Sample {
+/** A product of sizes that no tile divides, with everything fused; k below a step, between two steps, or of so many that they are shared. */
+function fusedProduct(k: number): Sample {
   return {
-    inputs: { x: f32([131, 36]), w: weight([36, 96]), bias: f32([96]), residual: f32([131, 96]) },
+    inputs: { x: f32([131, k]), w: weight([k, 96]), bias: f32([96]), residual: f32([131, 96]) },
     build: (g, { x, w, bias, residual }) => matmul(g, x!, w!, { bias, residual, scale: 0.7 }),
   };
 }
@@ -47,14 +47,18 @@ function oddProduct(): Sample {
  */
 export function gemmSamples(software: boolean): readonly ProbeClass<GemmClass>[] {
   return [
-    { name: "matmul small", check: [oddProduct(), fusedProduct()], time: linear(64, 1280, 1280) },
-    { name: "matmul large", check: [fusedProduct()], time: software ? linear(256, 320, 1280) : linear(4096, 320, 2560) },
-    { name: "matmul-transposed small", check: [linearGradient(67, 36, 96)], time: linearGradient(64, 1280, 1280) },
-    { name: "matmul-transposed large", check: [linearGradient(131, 96, 64)], time: software ? linearGradient(256, 1280, 320) : linearGradient(4096, 2560, 320) },
+    { name: "matmul small", check: [oddProduct(), fusedProduct(36), fusedProduct(1004)], time: linear(64, 1280, 1280) },
+    { name: "matmul medium", check: [fusedProduct(36), fusedProduct(1004)], time: software ? linear(256, 320, 640) : linear(256, 1280, 1280) },
+    { name: "matmul large", check: [fusedProduct(36), fusedProduct(1004)], time: software ? linear(512, 320, 2560) : linear(4096, 320, 2560) },
+    { name: "matmul-transposed small", check: [linearGradient(67, 36, 96), linearGradient(67, 36, 1024)], time: linearGradient(64, 1280, 1280) },
+    { name: "matmul-transposed medium", check: [linearGradient(67, 36, 1024)], time: software ? linearGradient(256, 640, 320) : linearGradient(256, 1280, 1280) },
+    { name: "matmul-transposed large", check: [linearGradient(131, 96, 64), linearGradient(67, 36, 1024)], time: software ? linearGradient(512, 2560, 320) : linearGradient(4096, 2560, 320) },
     { name: "conv2d small", check: [convolution(5, 9, 36, 32)], time: software ? convolution(8, 8, 320, 320) : convolution(8, 8, 1280, 1280) },
-    { name: "conv2d large", check: [convolution(13, 11, 20, 96)], time: software ? convolution(32, 32, 128, 128) : convolution(64, 64, 320, 320) },
+    { name: "conv2d medium", check: [convolution(5, 9, 36, 32)], time: software ? convolution(16, 16, 128, 640) : convolution(16, 16, 1280, 1280) },
+    { name: "conv2d large", check: [convolution(13, 11, 20, 96)], time: software ? convolution(64, 64, 64, 256) : convolution(64, 64, 320, 320) },
     { name: "conv2d-gradient small", check: [convolutionGradient(5, 9, 36, 32)], time: software ? convolutionGradient(8, 8, 320, 320) : convolutionGradient(8, 8, 1280, 1280) },
-    { name: "conv2d-gradient large", check: [convolutionGradient(13, 11, 20, 96)], time: software ? convolutionGradient(32, 32, 128, 128) : convolutionGradient(64, 64, 320, 320) },
+    { name: "conv2d-gradient medium", check: [convolutionGradient(5, 9, 36, 32)], time: software ? convolutionGradient(16, 16, 640, 128) : convolutionGradient(16, 16, 1280, 1280) },
+    { name: "conv2d-gradient large", check: [convolutionGradient(13, 11, 20, 96)], time: software ? convolutionGradient(64, 64, 256, 64) : convolutionGradient(64, 64, 320, 320) },
   ];
 }
 

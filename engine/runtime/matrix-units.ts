@@ -1,7 +1,10 @@
+import type { Dispatch, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
+import dialectWgsl from "../../shaders/matrix-dialect.wgsl";
+
 /** Dawn's experimental feature for matrix units; no type of WebGPU's knows it yet. */
 export const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 
-interface MatrixConfig {
+interface OfferedConfig {
   readonly componentType: string;
   readonly resultComponentType: string;
   readonly M: number;
@@ -9,7 +12,31 @@ interface MatrixConfig {
   readonly K: number;
 }
 
-/** Whether an adapter says that it multiplies f16 matrices of 16 x 16 x 16 into f32 sums, which is what `gemm-matrix.wgsl` takes. */
-export function offersMatrices(info: GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] }): boolean {
-  return [...(info.subgroupMatrixConfigs ?? [])].some((c) => c.componentType === "f16" && c.resultComponentType === "f32" && c.M === 16 && c.N === 16 && c.K === 16);
+/** The configurations that an adapter says its matrix units have, of those that add up in f32. */
+export function offeredMatrices(info: GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly OfferedConfig[] }): MatrixConfig[] {
+  return [...(info.subgroupMatrixConfigs ?? [])].flatMap(({ componentType: component, resultComponentType, M: m, N: n, K: k }) =>
+    (component === "f16" || component === "f32") && resultComponentType === "f32" ? [{ component, m, n, k }] : [],
+  );
+}
+
+/**
+ * The matrix units that shaders can use, in the dialect that compiles here; undefined if none does.
+ * @param configs what the adapter offers, and the device has features for
+ * @param lanes of a subgroup
+ * @param compiles whether the device takes a shader
+ */
+export async function usableMatrices(configs: readonly MatrixConfig[], lanes: number, compiles: (dispatch: Dispatch) => Promise<boolean>): Promise<MatrixUnits | undefined> {
+  const [config] = configs;
+  if (!config) return undefined;
+  for (const old of [false, true]) {
+    const dispatch: Dispatch = {
+      shader: { name: "matrix-dialect", text: dialectWgsl },
+      defines: { OLD: old, HALF: config.component === "f16", COMPONENT: config.component, M: config.m, N: config.n, K: config.k },
+      bindings: { y: { output: 0 } },
+      params: { size: 0 },
+      workgroups: [1, 1, 1],
+    };
+    if (await compiles(dispatch)) return { configs, lanes, old };
+  }
+  return undefined;
 }

@@ -8,6 +8,7 @@
 //   rowsPerImage   rows that share one row of batchBias; batchBiasStride from one such row to the next, the first at batchBiasOffset
 //   bBatchStride   elements of B between batches (0: one B for all)
 //   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0 or 1)
+//   splits, stepsPerSplit   workgroups that share the steps of a tile, and how many each takes; 1 and any number without SPLIT
 // and the functions
 //   rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress   where A's row starts at this tap, or invalid for padding.
 //   tapSlice(tap: u32) -> u32                                   which slice of B belongs to this tap.
@@ -16,8 +17,10 @@
 // ([tap][n/32][k][32]), so that a tile walks through memory in one run and not with the stride of a row (1280 columns: 1.4x on lavapipe). VEC4: k and n are multiples of 4, all loads are vec4. B_F16: B holds packed halves.
 // GATED (with VEC4): of four columns two are values and two their gates, and c holds value * gelu(gate), half as wide; with KEEP the biased
 // sums are kept too, in `sums`.
+// SPLIT (with VEC4): a workgroup computes a part of the steps of its tile, and c holds the parts, [split][batch][row][column], which gemm-sum.wgsl adds up in a second
+// dispatch: for results of so few tiles that they would leave most of a GPU idle.
 // HALF: operands are rounded to f16 as they are loaded; products and sums are f32 all the same.
-// How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register or gemm-workgroup.wgsl.
+// How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register, gemm-workgroup, gemm-matrix or gemm-sum.wgsl.
 #if ${VEC4}
 @group(0) @binding(0) var<storage, read> a: array<vec4f>;
 #if ${B_F16}
@@ -76,7 +79,11 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
 #if ${B_F16}
 fn loadB4(index: u32) -> Operand {
   let words = b[index >> 2u];
-  return Operand(vec4f(unpack2x16float(words.x), unpack2x16float(words.y)));
+#if ${HALF}
+  return Operand(bitcast<vec2<f16>>(words.x), bitcast<vec2<f16>>(words.y));
+#else
+  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+#endif
 }
 #else
 fn loadB4(index: u32) -> Operand { return Operand(b[index >> 2u]); }
@@ -159,6 +166,11 @@ fn loadBias(column: u32) -> vec4f {
 }
 #endif
 
+fn biasAt(column: u32) -> vec4f {
+  if (params.hasBias == 0u) { return vec4f(); }
+  return loadBias(min(column, (params.n - 1u) & ~3u));
+}
+
 // y = (activation(sum + bias + batchBias) + residual) * scale
 fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
   if (row >= params.rows || column >= params.n) { return; }
@@ -195,6 +207,30 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
 fn tilePosition(tile: u32) -> vec2u {
   if (params.rowsFirst != 0u) { return vec2u((tile / params.rowTiles) % params.columnTiles, tile % params.rowTiles); }
   return vec2u(tile % params.columnTiles, (tile / params.columnTiles) % params.rowTiles);
+}
+
+// Where a workgroup stands: column and row of its tile, batch, and which part of the steps is its own.
+struct Place { column: u32, row: u32, batch: u32, split: u32 }
+fn tileOf(workgroup: u32) -> Place {
+  let perSplit = params.columnTiles * params.rowTiles * params.batches;
+#if ${SPLIT}
+  let tile = workgroup % perSplit;
+  let at = tilePosition(tile);
+  // Beyond the last split there is no batch either.
+  return Place(at.x, at.y, select(tile / (params.columnTiles * params.rowTiles), params.batches, workgroup >= perSplit * params.splits), workgroup / perSplit);
+#else
+  let at = tilePosition(workgroup);
+  return Place(at.x, at.y, workgroup / (params.columnTiles * params.rowTiles), 0u);
+#endif
+}
+
+// Takes the sum of a tile's row at four columns: finished, or as a part.
+fn storeSum(at: Place, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
+#if ${SPLIT}
+  if (row < params.rows && column < params.n) { c[(((at.split * params.batches + at.batch) * params.rows + row) * params.n + column) >> 2u] = sum; }
+#else
+  store(at.batch, row, column, sum, biasHere);
+#endif
 }
 
 fn identity4(x: vec4f) -> vec4f { return x; }

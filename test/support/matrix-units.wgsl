@@ -1,18 +1,36 @@
-// Stands in for the matrix units of gemm-matrix.wgsl where an adapter has none: 32 neighbouring invocations hold a sum, 8 elements each.
+// Stands in for the matrix units of gemm-matrix.wgsl where an adapter has none: LANES neighbouring invocations hold a sum, M * N / LANES elements each.
 alias Left = u32; // where it begins in tileA
 alias Right = u32; // where it begins in tileB
-alias Sum = array<f32, 8>;
+alias Sum = array<f32, M * N / LANES>;
 var<private> laneHere: u32;
 
-fn multiply(a: u32, b: u32, c: Sum) -> Sum {
+fn left(begin: u32) -> Left { return begin; }
+fn right(begin: u32) -> Right { return begin; }
+fn elementOfA(i: u32) -> f32 { return f32(tileA[i / 4u][i % 4u]); }
+fn elementOfB(i: u32) -> f32 { return f32(tileB[i / 4u][i % 4u]); }
+
+fn multiply(a: Left, b: Right, c: Sum) -> Sum {
   var sum = c;
-  let steps = 16u * min(params.taps, 1u); // 16, but not known when compiling: unrolled, this takes lavapipe minutes
-  for (var i = 0u; i < steps / 2u; i++) {
-    for (var k = 0u; k < steps; k++) { sum[i] += f32(tileA[a + (laneHere / 2u) * 16u + k]) * f32(tileB[b + k * 128u + (laneHere % 2u) * 8u + i]); }
+  let steps = K * min(params.taps, 1u); // K, but not known when compiling: unrolled, this takes lavapipe minutes
+  let each = (M * N / LANES) * min(params.taps, 1u);
+  for (var i = 0u; i < each; i++) {
+    let e = laneHere * each + i;
+    for (var k = 0u; k < steps; k++) {
+#if ${BLOCKS}
+      sum[i] += elementOfA(a + (e / N) * ROW_A + k) * elementOfB(b + (e % N) * ROW_B + k);
+#else
+      sum[i] += elementOfA(a + (e / N) * ROW_A + k) * elementOfB(b + k * ROW_B + e % N);
+#endif
+    }
   }
   return sum;
 }
 
-fn keep(to: u32, c: Sum) {
-  for (var i = 0u; i < 8u; i++) { staged[to + laneHere * 8u + i] = c[i]; }
+fn stage(to: u32, c: Sum) {
+  let each = (M * N / LANES) * min(params.taps, 1u);
+  for (var i = 0u; i < each; i++) {
+    let e = laneHere * each + i;
+    let at = to + (e / N) * STAGED_ROW + e % N;
+    staged[at / 4u][at % 4u] = c[i];
+  }
 }
