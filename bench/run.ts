@@ -1,6 +1,6 @@
-import type { ImageClassifier } from "../engine/models/image-classifier.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
-import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
+import type { ImageClassifier } from "../engine/vision/image-classifier.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
+import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import type { Profiler } from "../engine/runtime/profiler.ts";

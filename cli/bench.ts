@@ -9,7 +9,7 @@ import { type BenchResult, type BenchRow, mergeResults } from "../bench/results.
 import { type BenchSettings, SUITES, type Suite, runBench } from "../bench/run.ts";
 import { figures } from "../bench/statistics.ts";
 import { comparisonText, resultText } from "../bench/table.ts";
-import { type ImageClassifier, loadClassifier } from "../engine/models/image-classifier.ts";
+import { type ImageClassifier, loadClassifier } from "../engine/vision/image-classifier.ts";
 import { assetsFolder, modelSource } from "../engine/platform/model-source-node.ts";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Device } from "../engine/runtime/device.ts";

@@ -6,7 +6,7 @@ import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/kernel-choi
 import { NoAdapterError } from "../engine/runtime/errors.ts";
 import { Profiler } from "../engine/runtime/profiler.ts";
 import type { MathMode } from "../kernels/gemm-variants.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import { traceEvents } from "../engine/runtime/trace.ts";
 import { EXIT } from "./errors.ts";
 import { finiteNumber } from "./options.ts";

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { join } from "node:path";
 import { parseCsv } from "../engine/formats/csv.ts";
 import { encodePng } from "../engine/formats/png.ts";
-import { generate } from "../engine/models/generate.ts";
+import { generate } from "../engine/diffusion/generate.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { readText, writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type AttackJson, executeRun } from "./attack/execute.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { encodePng } from "../engine/formats/png.ts";
-import { describeEstimate, estimateRun } from "../engine/models/estimate-run.ts";
-import { generate, generateSettings } from "../engine/models/generate.ts";
+import { describeEstimate, estimateRun } from "../engine/diffusion/estimate-run.ts";
+import { generate, generateSettings } from "../engine/diffusion/generate.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { makeFolder, readBytes, writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Context } from "./context.ts";

@@ -3,9 +3,9 @@ import { isDiffusersFolder, openWeights, readDiffusersFolder } from "../engine/f
 import { FormatError } from "../engine/formats/errors.ts";
 import { openTensorPath } from "../engine/formats/open.ts";
 import { decodePng, isPng, readPngTexts } from "../engine/formats/png.ts";
-import { componentName } from "../engine/formats/names/groups.ts";
+import { componentName } from "../engine/loading/names/groups.ts";
 import type { TensorFile } from "../engine/formats/tensor-file.ts";
-import { type Inspection, inspectTensorFile } from "../engine/models/inspect.ts";
+import { type Inspection, inspectTensorFile } from "../engine/loading/inspect.ts";
 import { nodeFiles, readBytes } from "../engine/platform/node-files.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { type Context, action } from "./context.ts";

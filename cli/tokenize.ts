@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { readConfig, readDiffusersFolder, requireComponent } from "../engine/formats/diffusers.ts";
 import { joinPath } from "../engine/formats/file-system.ts";
-import { Config } from "../engine/models/config.ts";
-import { openFileTokenizer } from "../engine/models/load-file.ts";
-import { isSynthetic, openSynthetic } from "../engine/models/load-synthetic.ts";
-import { loadTokenizer } from "../engine/models/load.ts";
-import { textEncoderConfig } from "../engine/models/text-encoder.ts";
+import { Config } from "../engine/nn/config.ts";
+import { openFileTokenizer } from "../engine/loading/load-file.ts";
+import { isSynthetic, openSynthetic } from "../engine/loading/load-synthetic.ts";
+import { loadTokenizer } from "../engine/loading/load.ts";
+import { textEncoderConfig } from "../engine/diffusion/text-encoder.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { action, type Context } from "./context.ts";
 import { MODEL_NAMES, resolveModel } from "./model-source.ts";

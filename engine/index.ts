@@ -5,9 +5,9 @@
 import { modelSource, resolvePath } from "#platform";
 import { type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
 import { createJudge as create, type OpenJudge } from "./attack/judges.ts";
-import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./models/load.ts";
-import { loadClassifier as loadFrom, type ImageClassifier } from "./models/image-classifier.ts";
-import type { StableDiffusion } from "./models/stable-diffusion.ts";
+import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./loading/load.ts";
+import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
+import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
 import type { Device } from "./runtime/device.ts";
 
 export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type DeviceUsage } from "./runtime/device.ts";
@@ -16,14 +16,14 @@ export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, Shad
 export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
 
-export type { NDArray } from "./models/array.ts";
-export type { LoadOptions, LowRankFile, ModelSource } from "./models/load.ts";
-export { inspectTensorFile, type InspectedComponent, type Inspection } from "./models/inspect.ts";
-export type { LossKind, StableDiffusion } from "./models/stable-diffusion.ts";
-export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./models/generate.ts";
-export { SLD_STRENGTHS, type SldStrength } from "./models/guidance.ts";
-export { SCHEDULER_NAMES, type SchedulerName } from "./models/schedulers/index.ts";
-export type { Classification, ImageClassifier } from "./models/image-classifier.ts";
+export type { NDArray } from "./nn/array.ts";
+export type { LoadOptions, LowRankFile, ModelSource } from "./loading/load.ts";
+export { inspectTensorFile, type InspectedComponent, type Inspection } from "./loading/inspect.ts";
+export type { LossKind, StableDiffusion } from "./diffusion/stable-diffusion.ts";
+export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffusion/generate.ts";
+export { SLD_STRENGTHS, type SldStrength } from "./diffusion/guidance.ts";
+export { SCHEDULER_NAMES, type SchedulerName } from "./diffusion/schedulers/index.ts";
+export type { Classification, ImageClassifier } from "./vision/image-classifier.ts";
 export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "../tokenizer/index.ts";
 export { manualSeed, type Generator, type GeneratorState } from "./runtime/random.ts";
 
@@ -34,8 +34,8 @@ export type { OpenJudge } from "./attack/judges.ts";
 export { diffusionJudge } from "./attack/diffusion-judge.ts";
 export type { ConceptPair } from "./attack/concept-vector.ts";
 export type { TransferCandidate } from "./attack/transfer.ts";
-export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./models/diffusion-classifier.ts";
-export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./models/learned-embedding.ts";
+export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
+export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
 export { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS } from "./attack/types.ts";
 export type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, GateOptions, GateVerdict, Insertion, Judge, Judgement, SamplingOptions, TimestepOrder, TriedCounts } from "./attack/types.ts";
 

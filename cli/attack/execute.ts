@@ -4,8 +4,8 @@ import { type AttackCase, type AttackEvent, type AttackOptions, type AttackResul
 import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
-import type { GenerateSettings } from "../../engine/models/generate.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";

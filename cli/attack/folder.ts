@@ -4,7 +4,7 @@ import type { Evaluation } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import { formatJsonLine, parseJsonLines } from "../../engine/formats/jsonl.ts";
-import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diffusion/learned-embedding.ts";
 import { decodePng, encodePng } from "../../engine/formats/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";

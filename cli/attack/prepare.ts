@@ -1,9 +1,9 @@
 import { resolveOptions } from "../../engine/attack/options.ts";
 import { usesGradient } from "../../engine/attack/types.ts";
-import { checkWeights } from "../../engine/models/check.ts";
-import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/models/schedulers/index.ts";
-import { describeEstimate, estimateRun } from "../../engine/models/estimate-run.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { checkWeights } from "../../engine/loading/check-weights.ts";
+import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
+import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
 import type { ModelOptions } from "../model-flags.ts";

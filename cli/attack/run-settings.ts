@@ -1,9 +1,9 @@
 import { LEARNED_PROMPT } from "../../engine/attack/learned-word.ts";
 import type { AttackerName, Insertion, TimestepOrder } from "../../engine/attack/types.ts";
-import type { NudeNetPresetName } from "../../engine/models/nudenet.ts";
-import type { PredictionType } from "../../engine/formats/names/infer.ts";
-import type { SchedulerName } from "../../engine/models/schedulers/index.ts";
-import type { LossKind } from "../../engine/models/stable-diffusion.ts";
+import type { NudeNetPresetName } from "../../engine/vision/nudenet.ts";
+import type { PredictionType } from "../../engine/loading/names/infer.ts";
+import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
+import type { LossKind } from "../../engine/diffusion/stable-diffusion.ts";
 
 /** Everything that decides an attack's outcome on one adapter, as run.json keeps it. */
 export interface AttackSettings {

@@ -1,4 +1,4 @@
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type FileRecord, recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";

@@ -1,5 +1,5 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
-import { type LearnedEmbedding, learnedPrompt } from "../models/learned-embedding.ts";
+import { type LearnedEmbedding, learnedPrompt } from "../diffusion/learned-embedding.ts";
 import { Generator } from "../runtime/random.ts";
 import { freshSearch, resumedSearch } from "./gradient-search.ts";
 import { type Pace, runIterations } from "./iterations.ts";

@@ -1,4 +1,4 @@
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 
 /** Two prompts that differ by the concept. */

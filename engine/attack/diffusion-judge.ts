@@ -1,6 +1,6 @@
 import { imagesToTensor } from "../formats/image.ts";
-import { type DiffusionClassifierOptions, classifyByDiffusion } from "../models/diffusion-classifier.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { type DiffusionClassifierOptions, classifyByDiffusion } from "../diffusion/diffusion-classifier.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Judge } from "./types.ts";
 

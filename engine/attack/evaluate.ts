@@ -1,9 +1,9 @@
 import { type RgbImage, tensorToImages } from "../formats/image.ts";
-import type { NDArray } from "../models/array.ts";
-import { type LearnedEmbedding, encodeLearned } from "../models/learned-embedding.ts";
-import { Sampler } from "../models/sampler.ts";
-import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../models/schedulers/index.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import { type LearnedEmbedding, encodeLearned } from "../diffusion/learned-embedding.ts";
+import { Sampler } from "../diffusion/sampler.ts";
+import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { Generator } from "../runtime/random.ts";
 import type { ResolvedOptions } from "./options.ts";
 

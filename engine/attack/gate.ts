@@ -1,6 +1,6 @@
-import type { NDArray } from "../models/array.ts";
-import { predictionErrors } from "../models/diffusion-classifier.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import { predictionErrors } from "../diffusion/diffusion-classifier.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { Generator } from "../runtime/random.ts";
 import { type ResolvedOptions, attackTimesteps } from "./options.ts";
 import type { GateVerdict } from "./types.ts";

@@ -1,5 +1,5 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
-import type { NDArray } from "../models/array.ts";
+import type { NDArray } from "../nn/array.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Generator } from "../runtime/random.ts";
 import { caseLayouts, judgeTokens } from "./cases.ts";

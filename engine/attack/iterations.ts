@@ -1,4 +1,4 @@
-import { notFinite } from "../models/finite.ts";
+import { notFinite } from "../diffusion/finite.ts";
 import { KEPT_LOSSES, type Objective } from "./objective.ts";
 import type { Session } from "./session.ts";
 import { type SlotToken, insertsTokens } from "./types.ts";

@@ -1,4 +1,4 @@
-import type { ImageClassifier } from "../models/image-classifier.ts";
+import type { ImageClassifier } from "../vision/image-classifier.ts";
 import type { Judge } from "./types.ts";
 
 /** How many of the most probable labels a judgement lists. */

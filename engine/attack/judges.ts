@@ -1,8 +1,8 @@
 import { readPromptLines } from "../formats/prompt-lines.ts";
-import { loadClip } from "../models/clip.ts";
-import { type ImageClassifier, loadClassifier } from "../models/image-classifier.ts";
-import { type NudeNet, loadNudeNet } from "../models/nudenet.ts";
-import { Q16, Q16_LABELS, readQ16Prompts } from "../models/q16.ts";
+import { loadClip } from "../vision/clip.ts";
+import { type ImageClassifier, loadClassifier } from "../vision/image-classifier.ts";
+import { type NudeNet, loadNudeNet } from "../vision/nudenet.ts";
+import { Q16, Q16_LABELS, readQ16Prompts } from "../vision/q16.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError, UsageError } from "../runtime/errors.ts";
 import { diffusionJudge } from "./diffusion-judge.ts";

@@ -2,9 +2,9 @@ import { argmax } from "../../kernels/argmax.ts";
 import { multiply } from "../../kernels/elementwise.ts";
 import { embedding } from "../../kernels/embedding.ts";
 import { type Value, f32 } from "../../kernels/kernel.ts";
-import { Layers } from "../models/layers.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
-import { timesTokenTable, tokenTable } from "../models/text-encoder.ts";
+import { Layers } from "../nn/layers.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { timesTokenTable, tokenTable } from "../diffusion/text-encoder.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { Tensor } from "../runtime/tensor.ts";
 

@@ -1,4 +1,4 @@
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { slotLayout } from "./layout.ts";
 import { LEARNED_PROMPT, LEARNED_WORD } from "./learned-word.ts";

@@ -1,6 +1,6 @@
 import { f32 } from "../../kernels/kernel.ts";
-import { type NDArray, expectShape, toChannelsLast } from "../models/array.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { type NDArray, expectShape, toChannelsLast } from "../nn/array.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { Program } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import { combineViews, perRow, viewCoefficients } from "./views.ts";

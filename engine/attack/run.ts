@@ -1,4 +1,4 @@
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type ResolvedOptions, resolveOptions } from "./options.ts";
 import { cce } from "./cce.ts";
 import { hardPrompt, p4d } from "./hard-prompt.ts";

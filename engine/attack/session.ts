@@ -1,6 +1,6 @@
 import type { RgbImage } from "../formats/image.ts";
-import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../models/learned-embedding.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../diffusion/learned-embedding.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Generator } from "../runtime/random.ts";
 import { Painter } from "./evaluate.ts";

@@ -1,8 +1,8 @@
 import type { RgbImage } from "../formats/image.ts";
-import type { NDArray } from "../models/array.ts";
-import type { LearnedEmbedding } from "../models/learned-embedding.ts";
-import type { SchedulerName } from "../models/schedulers/index.ts";
-import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import type { LearnedEmbedding } from "../diffusion/learned-embedding.ts";
+import type { SchedulerName } from "../diffusion/schedulers/index.ts";
+import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { ConceptPair } from "./concept-vector.ts";
 import type { TransferCandidate } from "./transfer.ts";
 

@@ -1,10 +1,10 @@
 import type { Value } from "../../kernels/kernel.ts";
-import { Layers } from "../models/layers.ts";
-import type { NDArray } from "../models/array.ts";
-import { isSynthetic } from "../models/load-synthetic.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
-import { hashNumbers } from "../models/synthetic.ts";
-import { vaeDecode, vaeEncode } from "../models/vae.ts";
+import { Layers } from "../nn/layers.ts";
+import type { NDArray } from "../nn/array.ts";
+import { isSynthetic } from "../loading/load-synthetic.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { hashNumbers } from "../loading/synthetic.ts";
+import { vaeDecode, vaeEncode } from "../diffusion/vae.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Form, VerifyContext } from "./context.ts";
 import type { Golden } from "./golden.ts";

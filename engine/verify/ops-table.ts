@@ -10,11 +10,11 @@ import { l1Loss, mseLoss } from "../../kernels/loss.ts";
 import { linear } from "../../kernels/matmul.ts";
 import { softmax } from "../../kernels/softmax.ts";
 import { upsampleNearest } from "../../kernels/upsample.ts";
-import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../models/blocks.ts";
-import type { Layers } from "../models/layers.ts";
-import type { WeightLayout } from "../models/weight-layout.ts";
-import { encoderLayer } from "../models/text-encoder.ts";
-import { vaeAttention } from "../models/vae.ts";
+import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../nn/blocks.ts";
+import type { Layers } from "../nn/layers.ts";
+import type { WeightLayout } from "../nn/weight-layout.ts";
+import { encoderLayer } from "../diffusion/text-encoder.ts";
+import { vaeAttention } from "../diffusion/vae.ts";
 import type { Golden, Json } from "./golden.ts";
 
 /** What an op's recipe works with: the case, its input tensors on the graph (channels-last), and its weights. */

@@ -1,8 +1,8 @@
 import { safeGuidance } from "../../kernels/guidance.ts";
-import type { NDArray } from "../models/array.ts";
-import type { SldParameters } from "../models/guidance.ts";
-import { createSamplerPlan, modelInput, noiseScheduleOnly, pipelineSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler, type SamplerPlan } from "../models/schedulers/index.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import type { SldParameters } from "../diffusion/guidance.ts";
+import { createSamplerPlan, modelInput, noiseScheduleOnly, pipelineSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler, type SamplerPlan } from "../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { Form, VerifyContext } from "./context.ts";
 import type { Golden, Json } from "./golden.ts";
 import { concatRows } from "./layout.ts";

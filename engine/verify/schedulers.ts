@@ -1,5 +1,5 @@
-import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../models/schedulers/index.ts";
-import { lmsCoefficient } from "../models/schedulers/lms.ts";
+import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../diffusion/schedulers/index.ts";
+import { lmsCoefficient } from "../diffusion/schedulers/lms.ts";
 import type { Form } from "./context.ts";
 import { type Rows, TOLERANCES } from "./rows.ts";
 import type { Golden, Json } from "./golden.ts";

@@ -1,7 +1,7 @@
 import { insertTokens, type SlotLayout, slotLayout } from "../attack/layout.ts";
 import { FormatError } from "../formats/errors.ts";
-import type { WeightSource } from "../models/parameters.ts";
-import type { LossKind, StableDiffusion } from "../models/stable-diffusion.ts";
+import type { WeightSource } from "../nn/parameters.ts";
+import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { VerifyContext } from "./context.ts";
 import type { Golden } from "./golden.ts";
 import { insertionOf } from "./insertion-layouts.ts";

@@ -1,6 +1,6 @@
 import type { Value } from "../../kernels/kernel.ts";
-import type { NDArray } from "../models/array.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { Form } from "./context.ts";
 import type { Golden } from "./golden.ts";
 import { channelsFirst, channelsLast } from "./layout.ts";

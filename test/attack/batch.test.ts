@@ -7,7 +7,7 @@ import { attack } from "../../engine/attack/run.ts";
 import { initialSimplex } from "../../engine/attack/simplex.ts";
 import type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../engine/attack/types.ts";
 import { openWeights } from "../../engine/formats/diffusers.ts";
-import type { NDArray } from "../../engine/models/array.ts";
+import type { NDArray } from "../../engine/nn/array.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { Generator } from "../../engine/runtime/random.ts";

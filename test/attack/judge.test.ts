@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { classifierJudge } from "../../engine/attack/judge.ts";
-import { loadClassifier } from "../../engine/models/image-classifier.ts";
+import { loadClassifier } from "../../engine/vision/image-classifier.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { InputError } from "../../engine/runtime/errors.ts";
 import { finish, testDevice } from "../support/device.ts";

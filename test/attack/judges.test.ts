@@ -5,11 +5,11 @@ import { isJudgeName, type JudgeName, type JudgeOptions } from "../../engine/att
 import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../engine/attack/judges.ts";
 import type { Judgement } from "../../engine/attack/types.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
-import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
+import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { readFixture } from "../support/fixtures.ts";
-import { goldenImage, goldenNumbers, judgeFolder } from "../models/judge-fixtures.ts";
+import { goldenImage, goldenNumbers, judgeFolder } from "../vision/judge-fixtures.ts";
 
 const golden = readFixture("judges/golden.safetensors");
 const blank: RgbImage = { data: new Uint8Array(3), width: 1, height: 1 };

@@ -5,8 +5,8 @@ import { KEPT_LOSSES, Objective, type ObjectiveShape } from "../../engine/attack
 import { initialSimplex, projectRow } from "../../engine/attack/simplex.ts";
 import { INSERTIONS, type Insertion } from "../../engine/attack/types.ts";
 import { openWeights } from "../../engine/formats/diffusers.ts";
-import { type NDArray, toChannelsLast } from "../../engine/models/array.ts";
-import { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { type NDArray, toChannelsLast } from "../../engine/nn/array.ts";
+import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { type HostArray } from "../../engine/runtime/program.ts";
 import { Generator } from "../../engine/runtime/random.ts";

@@ -8,7 +8,7 @@ import { readCandidates } from "../../cli/attack/candidates.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent, AttackOptions } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { generate } from "../../engine/models/generate.ts";
+import { generate } from "../../engine/diffusion/generate.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { finish } from "../support/device.ts";
 import { emojiModel } from "../support/emoji.ts";

@@ -9,8 +9,8 @@ import { wilson } from "../../cli/evaluate/statistics.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { ATTACKERS, INSERTIONS } from "../../engine/attack/types.ts";
 import { JUDGE_NAMES } from "../../cli/attack/judge.ts";
-import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";
 
 const read = (...path: string[]): string => readFileSync(join(folder, ...path), "utf8");

@@ -9,7 +9,7 @@ import type { JudgeName, JudgeOptions } from "../../engine/attack/judge-options.
 import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges.ts";
 import { decodePng } from "../../engine/formats/png.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { judgeFolder } from "../models/judge-fixtures.ts";
+import { judgeFolder } from "../vision/judge-fixtures.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 

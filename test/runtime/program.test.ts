@@ -6,7 +6,7 @@ import { silu } from "../../kernels/activation.ts";
 import { type Kernel, PANEL, type Value, f32, need } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
-import { packHalves, relayout } from "../../engine/models/weight-layout.ts";
+import { packHalves, relayout } from "../../engine/nn/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { openDevice } from "../../engine/runtime/device.ts";
 import { Graph } from "../../engine/runtime/graph.ts";

@@ -1,5 +1,5 @@
 import { ATTACKERS, type AttackerName, INSERTIONS, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { DEFAULTS, type AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";

@@ -1,5 +1,5 @@
-import { SLD_STRENGTHS } from "../../engine/models/guidance.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import type { DrawRequest } from "../protocol.ts";
 import { whileAwake } from "./awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";

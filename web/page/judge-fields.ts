@@ -1,5 +1,5 @@
 import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judge-options.ts";
-import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/models/nudenet.ts";
+import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
 import type { AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";

@@ -10,7 +10,7 @@ import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent, AttackOptions, AttackResult } from "../../engine/attack/types.ts";
 import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/image.ts";
 import { resizeShortestEdge } from "../../engine/formats/resize.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";

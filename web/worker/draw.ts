@@ -1,6 +1,6 @@
 import { encodePng } from "../../engine/formats/png.ts";
 import { tensorToImages } from "../../engine/formats/image.ts";
-import { generate, generateSettings } from "../../engine/models/generate.ts";
+import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { pngTexts } from "../../cli/parameters-text.ts";
 import { VERSION } from "../../cli/version.ts";
 import type { DrawRequest, Drawn } from "../protocol.ts";

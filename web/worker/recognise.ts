@@ -2,8 +2,8 @@
 import { isDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type FileSystem, joinPath, readJsonObject } from "../../engine/formats/file-system.ts";
-import { groupTensors } from "../../engine/formats/names/groups.ts";
-import { identify } from "../../engine/formats/names/identify.ts";
+import { groupTensors } from "../../engine/loading/names/groups.ts";
+import { identify } from "../../engine/loading/names/identify.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import type { Entry } from "../protocol.ts";
 

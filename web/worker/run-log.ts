@@ -12,10 +12,10 @@ import type { RgbImage } from "../../engine/formats/image.ts";
 import { formatJsonLine } from "../../engine/formats/jsonl.ts";
 import { openTensorFile } from "../../engine/formats/open.ts";
 import { decodePng, encodePng } from "../../engine/formats/png.ts";
-import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
-import type { GenerateSettings } from "../../engine/models/generate.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diffusion/learned-embedding.ts";
+import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Choice, JudgeRequest, RunFiles } from "../protocol.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Store } from "./store.ts";
 
 /** What is needed to go on with a run, besides its state. */

@@ -1,9 +1,9 @@
 import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
 import { readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
-import { loadClassifier } from "../../engine/models/image-classifier.ts";
-import { loadStableDiffusion } from "../../engine/models/load.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { loadClassifier } from "../../engine/vision/image-classifier.ts";
+import { loadStableDiffusion } from "../../engine/loading/load.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
 import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
