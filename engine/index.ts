@@ -3,8 +3,8 @@
  * It needs nothing of Node: bundled for a browser, everything works but naming a model by a path.
  */
 import { modelSource, resolvePath } from "#platform";
-import { type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
-import { createJudge as create, type OpenJudge } from "./attack/judges.ts";
+import { type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
+import { createJudge as create, type OpenJudge } from "./attack/judges/open.ts";
 import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./loading/load.ts";
 import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
 import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
@@ -28,11 +28,11 @@ export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, typ
 export { manualSeed, type Generator, type GeneratorState } from "./runtime/random.ts";
 
 export { attack } from "./attack/run.ts";
-export { classifierJudge } from "./attack/judge.ts";
-export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
-export type { OpenJudge } from "./attack/judges.ts";
-export { diffusionJudge } from "./attack/diffusion-judge.ts";
-export type { ConceptPair } from "./attack/concept-vector.ts";
+export { classifierJudge } from "./attack/judges/classifier.ts";
+export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
+export type { OpenJudge } from "./attack/judges/open.ts";
+export { diffusionJudge } from "./attack/judges/diffusion.ts";
+export type { ConceptPair } from "./attack/search/concept-vector.ts";
 export type { TransferCandidate } from "./attack/transfer.ts";
 export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";

@@ -1,4 +1,4 @@
-import { Objective, type ObjectiveShape } from "../../engine/attack/objective.ts";
+import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
 import { Parameters } from "../../engine/nn/parameters.ts";
 import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { syntheticWeights } from "../../engine/loading/synthetic.ts";

@@ -1,4 +1,4 @@
-import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
+import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import { parseCsv } from "../../engine/formats/csv.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";

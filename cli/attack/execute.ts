@@ -1,7 +1,7 @@
-import { previousOf } from "../../engine/attack/previous.ts";
+import { previousOf } from "../../engine/attack/session/previous.ts";
 import { attack } from "../../engine/attack/run.ts";
 import { type AttackCase, type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, type Evaluation, usesGradient } from "../../engine/attack/types.ts";
-import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
+import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/image.ts";
 import type { GenerateSettings } from "../../engine/diffusion/generate.ts";

@@ -1,5 +1,5 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../engine/attack/judge-options.ts";
-import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../engine/attack/judges/options.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges/open.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";

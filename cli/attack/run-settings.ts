@@ -24,7 +24,7 @@ export interface AttackSettings {
   readonly conceptPairs: string | null;
   readonly classifier: string | null;
   readonly judge: string | null;
-  /** What `judge` takes: see engine/attack/judge-options.ts. */
+  /** What `judge` takes: see engine/attack/judges/options.ts. */
   readonly judgeModel: string | null;
   readonly judgeTop: number | null;
   readonly judgeThreshold: number | null;

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { JUDGES } from "../../engine/attack/judge-options.ts";
+import { JUDGES } from "../../engine/attack/judges/options.ts";
 import { LEARNED_PROMPT, LEARNED_WORD } from "../../engine/attack/learned-word.ts";
 import { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS, usesGradient } from "../../engine/attack/types.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";

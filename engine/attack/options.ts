@@ -1,6 +1,6 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { slotLayout } from "./layout.ts";
+import { slotLayout } from "./search/slot-layout.ts";
 import { LEARNED_PROMPT, LEARNED_WORD } from "./learned-word.ts";
 import { ATTACKERS, type AttackCase, type AttackOptions, type AttackerName, INSERTIONS, TIMESTEP_ORDERS, insertsTokens, usesGradient } from "./types.ts";
 

@@ -5,7 +5,7 @@ import { hardPrompt, p4d } from "./hard-prompt.ts";
 import { ringABell } from "./ring-a-bell.ts";
 import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
-import { type EventHandler, Session } from "./session.ts";
+import { type EventHandler, Session } from "./session/session.ts";
 import { textGrad } from "./text-grad.ts";
 import { transfer } from "./transfer.ts";
 import { type AttackOptions, type AttackResult, type AttackerName, type Evaluation, type TriedCounts, usesGradient } from "./types.ts";

@@ -1,5 +1,5 @@
 import { Generator } from "../runtime/random.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "./session/session.ts";
 
 /** A prompt found elsewhere, and the seed it was found with. */
 export interface TransferCandidate {

@@ -3,7 +3,7 @@ import type { NDArray } from "../nn/array.ts";
 import type { LearnedEmbedding } from "../diffusion/learned-embedding.ts";
 import type { SchedulerName } from "../diffusion/schedulers/index.ts";
 import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { ConceptPair } from "./concept-vector.ts";
+import type { ConceptPair } from "./search/concept-vector.ts";
 import type { TransferCandidate } from "./transfer.ts";
 
 /** How the prompt is searched. */

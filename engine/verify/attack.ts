@@ -1,8 +1,8 @@
 import { adam, adamHyperparameters } from "../../kernels/adam.ts";
 import { simplexProjection } from "../../kernels/simplex-projection.ts";
-import { Objective } from "../attack/objective.ts";
-import { OriginalPrediction } from "../attack/original-prediction.ts";
-import { likeliestTokens } from "../attack/simplex.ts";
+import { Objective } from "../attack/search/objective.ts";
+import { OriginalPrediction } from "../attack/search/original-prediction.ts";
+import { likeliestTokens } from "../attack/search/simplex.ts";
 import type { NDArray } from "../nn/array.ts";
 import { createSamplerPlan, noiseScheduleOnly } from "../diffusion/schedulers/index.ts";
 import type { Form, VerifyContext } from "./context.ts";

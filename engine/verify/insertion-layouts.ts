@@ -1,4 +1,4 @@
-import { slotLayout } from "../attack/layout.ts";
+import { slotLayout } from "../attack/search/slot-layout.ts";
 import type { Insertion } from "../attack/types.ts";
 import { FormatError } from "../formats/errors.ts";
 import { isObject } from "../formats/file-system.ts";

@@ -1,4 +1,4 @@
-import { insertTokens, type SlotLayout, slotLayout } from "../attack/layout.ts";
+import { insertTokens, type SlotLayout, slotLayout } from "../attack/search/slot-layout.ts";
 import { FormatError } from "../formats/errors.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";

@@ -1,10 +1,10 @@
 // The hard-prompt rows and P4D's target, step by step against the model's own noise loss and a plain float64 computation; then both searches as a whole.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { framedIds, slotLayout } from "../../engine/attack/layout.ts";
-import { tokenRows } from "../../engine/attack/nearest.ts";
-import { Objective, type ObjectiveShape } from "../../engine/attack/objective.ts";
-import { OriginalPrediction } from "../../engine/attack/original-prediction.ts";
+import { framedIds, slotLayout } from "../../engine/attack/search/slot-layout.ts";
+import { tokenRows } from "../../engine/attack/search/nearest.ts";
+import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import { OriginalPrediction } from "../../engine/attack/search/original-prediction.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent, AttackOptions, AttackState, Evaluation } from "../../engine/attack/types.ts";
 import { openWeights } from "../../engine/formats/diffusers.ts";

@@ -1,10 +1,10 @@
 // The concept vector, the distance and the genetic search of Ring-A-Bell, and the attack that uses them.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type ConceptPair, conceptTarget, conceptVector } from "../../engine/attack/concept-vector.ts";
-import { type GeneticOptions, breed, firstPopulation, select } from "../../engine/attack/genetic.ts";
+import { type ConceptPair, conceptTarget, conceptVector } from "../../engine/attack/search/concept-vector.ts";
+import { type GeneticOptions, breed, firstPopulation, select } from "../../engine/attack/search/genetic.ts";
 import { attack } from "../../engine/attack/run.ts";
-import { TextDistance } from "../../engine/attack/text-distance.ts";
+import { TextDistance } from "../../engine/attack/search/text-distance.ts";
 import type { AttackEvent, AttackOptions, AttackState } from "../../engine/attack/types.ts";
 import { readConceptPairs } from "../../cli/attack/concept-pairs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";

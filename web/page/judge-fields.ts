@@ -1,4 +1,4 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judge-options.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judges/options.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
 import type { AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";

@@ -1,4 +1,4 @@
-import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges/open.ts";
 import { readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { loadClassifier } from "../../engine/vision/image-classifier.ts";

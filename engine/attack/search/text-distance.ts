@@ -1,9 +1,9 @@
-import { broadcastAdd, sumRows } from "../../kernels/broadcast.ts";
-import { multiply } from "../../kernels/elementwise.ts";
-import { f32 } from "../../kernels/kernel.ts";
-import { reshape } from "../../kernels/reshape.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Program } from "../runtime/program.ts";
+import { broadcastAdd, sumRows } from "../../../kernels/broadcast.ts";
+import { multiply } from "../../../kernels/elementwise.ts";
+import { f32 } from "../../../kernels/kernel.ts";
+import { reshape } from "../../../kernels/reshape.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import type { Program } from "../../runtime/program.ts";
 
 /** Prompts encoded together at most. */
 const MOST = 64;

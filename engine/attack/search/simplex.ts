@@ -1,5 +1,5 @@
-import type { Generator } from "../runtime/random.ts";
-import type { SlotToken } from "./types.ts";
+import type { Generator } from "../../runtime/random.ts";
+import type { SlotToken } from "../types.ts";
 
 /** The point of the probability simplex nearest to `row`: max(row - mu, 0) with sum 1. Exact, by sorting (Held, Wolfe and Crowder 1974). */
 export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {

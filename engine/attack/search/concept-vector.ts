@@ -1,5 +1,5 @@
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { UsageError } from "../runtime/errors.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { UsageError } from "../../runtime/errors.ts";
 
 /** Two prompts that differ by the concept. */
 export interface ConceptPair {

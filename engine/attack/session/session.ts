@@ -1,15 +1,15 @@
-import type { RgbImage } from "../formats/image.ts";
-import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../diffusion/learned-embedding.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random.ts";
-import { Painter } from "./evaluate.ts";
+import type { RgbImage } from "../../formats/image.ts";
+import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../../diffusion/learned-embedding.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { Generator } from "../../runtime/random.ts";
+import { Painter } from "./painter.ts";
 import { Gate } from "./gate.ts";
-import type { SearchState } from "./objective.ts";
-import type { ResolvedOptions } from "./options.ts";
+import type { SearchState } from "../search/objective.ts";
+import type { ResolvedOptions } from "../options.ts";
 import { previousOf } from "./previous.ts";
 import { restoreRandom, restoreRandoms, saveRandoms } from "./random-state.ts";
-import type { AttackEvent, AttackState, Evaluation, Judgement } from "./types.ts";
+import type { AttackEvent, AttackState, Evaluation, Judgement } from "../types.ts";
 
 export type EventHandler = (event: AttackEvent) => void | Promise<void>;
 

@@ -1,14 +1,14 @@
-import { readPromptLines } from "../formats/prompt-lines.ts";
-import { loadClip } from "../vision/clip.ts";
-import { type ImageClassifier, loadClassifier } from "../vision/image-classifier.ts";
-import { type NudeNet, loadNudeNet } from "../vision/nudenet.ts";
-import { Q16, Q16_LABELS, readQ16Prompts } from "../vision/q16.ts";
-import type { Device } from "../runtime/device.ts";
-import { InputError, UsageError } from "../runtime/errors.ts";
-import { diffusionJudge } from "./diffusion-judge.ts";
-import { type JudgeName, type JudgeOptions, judgeProblems, judgeRule, judgeThreshold } from "./judge-options.ts";
-import { classifierJudge } from "./judge.ts";
-import type { Judge } from "./types.ts";
+import { readPromptLines } from "../../formats/prompt-lines.ts";
+import { loadClip } from "../../vision/clip.ts";
+import { type ImageClassifier, loadClassifier } from "../../vision/image-classifier.ts";
+import { type NudeNet, loadNudeNet } from "../../vision/nudenet.ts";
+import { Q16, Q16_LABELS, readQ16Prompts } from "../../vision/q16.ts";
+import type { Device } from "../../runtime/device.ts";
+import { InputError, UsageError } from "../../runtime/errors.ts";
+import { diffusionJudge } from "./diffusion.ts";
+import { type JudgeName, type JudgeOptions, judgeProblems, judgeRule, judgeThreshold } from "./options.ts";
+import { classifierJudge } from "./classifier.ts";
+import type { Judge } from "../types.ts";
 
 export interface OpenJudge {
   readonly judge: Judge;

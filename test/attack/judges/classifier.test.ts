@@ -1,11 +1,11 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { classifierJudge } from "../../engine/attack/judge.ts";
-import { loadClassifier } from "../../engine/vision/image-classifier.ts";
-import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { InputError } from "../../engine/runtime/errors.ts";
-import { finish, testDevice } from "../support/device.ts";
-import { EMOJI, churchPicture } from "../support/emoji.ts";
+import { classifierJudge } from "../../../engine/attack/judges/classifier.ts";
+import { loadClassifier } from "../../../engine/vision/image-classifier.ts";
+import { nodeFiles } from "../../../engine/platform/node-files.ts";
+import { InputError } from "../../../engine/runtime/errors.ts";
+import { finish, testDevice } from "../../support/device.ts";
+import { EMOJI, churchPicture } from "../../support/emoji.ts";
 
 test("the classifier's first choice decides", async () => {
   const classifier = await loadClassifier(await testDevice(), { files: nodeFiles, folder: `${EMOJI}/classifier/object` });

@@ -1,9 +1,9 @@
-import type { NDArray } from "../nn/array.ts";
-import { predictionErrors } from "../diffusion/diffusion-classifier.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { Generator } from "../runtime/random.ts";
-import { type ResolvedOptions, attackTimesteps } from "./options.ts";
-import type { GateVerdict } from "./types.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { predictionErrors } from "../../diffusion/diffusion-classifier.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { Generator } from "../../runtime/random.ts";
+import { type ResolvedOptions, attackTimesteps } from "../options.ts";
+import type { GateVerdict } from "../types.ts";
 
 /** Predictions made together. */
 const BATCH = 4;

@@ -1,20 +1,20 @@
 // Several searches, timesteps and prompts in one batch: against single losses and gradients, and against searches run one by one.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { framedIds, slotLayout } from "../../engine/attack/layout.ts";
-import { Objective, type ObjectiveView } from "../../engine/attack/objective.ts";
-import { attack } from "../../engine/attack/run.ts";
-import { initialSimplex } from "../../engine/attack/simplex.ts";
-import type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../engine/attack/types.ts";
-import { openWeights } from "../../engine/formats/diffusers.ts";
-import type { NDArray } from "../../engine/nn/array.ts";
-import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
-import { adamHyperparameters } from "../../kernels/adam.ts";
-import { finish } from "../support/device.ts";
-import { EMOJI, churchTarget, emojiModel } from "../support/emoji.ts";
-import { normals, relativeError } from "../support/op-test.ts";
+import { framedIds, slotLayout } from "../../../engine/attack/search/slot-layout.ts";
+import { Objective, type ObjectiveView } from "../../../engine/attack/search/objective.ts";
+import { attack } from "../../../engine/attack/run.ts";
+import { initialSimplex } from "../../../engine/attack/search/simplex.ts";
+import type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../../engine/attack/types.ts";
+import { openWeights } from "../../../engine/formats/diffusers.ts";
+import type { NDArray } from "../../../engine/nn/array.ts";
+import { nodeFiles } from "../../../engine/platform/node-files.ts";
+import { UsageError } from "../../../engine/runtime/errors.ts";
+import { Generator } from "../../../engine/runtime/random.ts";
+import { adamHyperparameters } from "../../../kernels/adam.ts";
+import { finish } from "../../support/device.ts";
+import { EMOJI, churchTarget, emojiModel } from "../../support/emoji.ts";
+import { normals, relativeError } from "../../support/op-test.ts";
 
 const TOKENS = 2;
 const [RESTARTS, VIEWS] = [2, 3];

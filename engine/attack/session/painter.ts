@@ -1,11 +1,11 @@
-import { type RgbImage, tensorToImages } from "../formats/image.ts";
-import type { NDArray } from "../nn/array.ts";
-import { type LearnedEmbedding, encodeLearned } from "../diffusion/learned-embedding.ts";
-import { Sampler } from "../diffusion/sampler.ts";
-import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../diffusion/schedulers/index.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { Generator } from "../runtime/random.ts";
-import type { ResolvedOptions } from "./options.ts";
+import { type RgbImage, tensorToImages } from "../../formats/image.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { type LearnedEmbedding, encodeLearned } from "../../diffusion/learned-embedding.ts";
+import { Sampler } from "../../diffusion/sampler.ts";
+import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { Generator } from "../../runtime/random.ts";
+import type { ResolvedOptions } from "../options.ts";
 
 /** Sampling steps that may be queued before the first of them is waited for: a software adapter's queue has no end of its own. */
 const QUEUED_STEPS = 4;

@@ -1,5 +1,5 @@
-import { UsageError } from "../runtime/errors.ts";
-import type { Insertion } from "./types.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import type { Insertion } from "../types.ts";
 
 /** Where the tokens of an attacked prompt stand in its framed ids. */
 export interface SlotLayout {

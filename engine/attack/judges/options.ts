@@ -1,7 +1,7 @@
-import type { FileSystem } from "../formats/file-system.ts";
-import { NUDENET_PRESETS, type NudeNetPresetName } from "../vision/nudenet.ts";
-import type { WeightPrecision } from "../nn/weight-layout.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import type { FileSystem } from "../../formats/file-system.ts";
+import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet.ts";
+import type { WeightPrecision } from "../../nn/weight-layout.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 
 /** The judges there are, each with its rule of success in one line. The defaults are those of the published reference code. */
 export const JUDGES = {

@@ -1,12 +1,12 @@
-import { adamHyperparameters } from "../../kernels/adam.ts";
-import type { NDArray } from "../nn/array.ts";
-import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random.ts";
-import { caseLayouts, judgeTokens } from "./cases.ts";
+import { adamHyperparameters } from "../../../kernels/adam.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { Generator } from "../../runtime/random.ts";
+import { caseLayouts, judgeTokens } from "../session/cases.ts";
 import { type Pace, runIterations } from "./iterations.ts";
-import { framedIds } from "./layout.ts";
+import { framedIds } from "./slot-layout.ts";
 import { Objective, type ObjectiveView, type RowKind, type SearchState, rowWidth } from "./objective.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "../session/session.ts";
 import { searchSchedule } from "./timestep-order.ts";
 
 /** What tells one attacker with a gradient from another. */

@@ -1,15 +1,15 @@
 /** Each judge's rule of success, with the tiny models of test/fixtures/judges. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { isJudgeName, type JudgeName, type JudgeOptions } from "../../engine/attack/judge-options.ts";
-import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../engine/attack/judges.ts";
-import type { Judgement } from "../../engine/attack/types.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
-import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
-import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { finish, testDevice } from "../support/device.ts";
-import { readFixture } from "../support/fixtures.ts";
-import { goldenImage, goldenNumbers, judgeFolder } from "../vision/judge-fixtures.ts";
+import { isJudgeName, type JudgeName, type JudgeOptions } from "../../../engine/attack/judges/options.ts";
+import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../../engine/attack/judges/open.ts";
+import type { Judgement } from "../../../engine/attack/types.ts";
+import type { RgbImage } from "../../../engine/formats/image.ts";
+import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../../engine/vision/nudenet.ts";
+import { nodeFiles } from "../../../engine/platform/node-files.ts";
+import { finish, testDevice } from "../../support/device.ts";
+import { readFixture } from "../../support/fixtures.ts";
+import { goldenImage, goldenNumbers, judgeFolder } from "../../vision/judge-fixtures.ts";
 
 const golden = readFixture("judges/golden.safetensors");
 const blank: RgbImage = { data: new Uint8Array(3), width: 1, height: 1 };

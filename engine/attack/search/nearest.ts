@@ -1,12 +1,12 @@
-import { argmax } from "../../kernels/argmax.ts";
-import { multiply } from "../../kernels/elementwise.ts";
-import { embedding } from "../../kernels/embedding.ts";
-import { type Value, f32 } from "../../kernels/kernel.ts";
-import { Layers } from "../nn/layers.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { timesTokenTable, tokenTable } from "../diffusion/text-encoder.ts";
-import type { Graph } from "../runtime/graph.ts";
-import { Tensor } from "../runtime/tensor.ts";
+import { argmax } from "../../../kernels/argmax.ts";
+import { multiply } from "../../../kernels/elementwise.ts";
+import { embedding } from "../../../kernels/embedding.ts";
+import { type Value, f32 } from "../../../kernels/kernel.ts";
+import { Layers } from "../../nn/layers.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { timesTokenTable, tokenTable } from "../../diffusion/text-encoder.ts";
+import type { Graph } from "../../runtime/graph.ts";
+import { Tensor } from "../../runtime/tensor.ts";
 
 /** Rows of the token table read at a time. */
 const CHUNK = 1024;

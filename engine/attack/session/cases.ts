@@ -1,4 +1,4 @@
-import { type SlotLayout, insertTokens, slotLayout } from "./layout.ts";
+import { type SlotLayout, insertTokens, slotLayout } from "../search/slot-layout.ts";
 import type { Candidate, Session } from "./session.ts";
 
 /** Where the tokens go in each case's prompt. */

@@ -1,7 +1,7 @@
-import { Generator } from "../runtime/random.ts";
-import { UsageError } from "../runtime/errors.ts";
+import { Generator } from "../../runtime/random.ts";
+import { UsageError } from "../../runtime/errors.ts";
 import type { ObjectiveView } from "./objective.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "../session/session.ts";
 
 /** Token draws and noises at each timestep, the same at all. */
 const SAMPLES = 2;

@@ -1,9 +1,9 @@
-import { f32 } from "../../kernels/kernel.ts";
-import { type NDArray, expectShape, toChannelsLast } from "../nn/array.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Program } from "../runtime/program.ts";
-import { Tensor } from "../runtime/tensor.ts";
-import { combineViews, perRow, viewCoefficients } from "./views.ts";
+import { f32 } from "../../../kernels/kernel.ts";
+import { type NDArray, expectShape, toChannelsLast } from "../../nn/array.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import type { Program } from "../../runtime/program.ts";
+import { Tensor } from "../../runtime/tensor.ts";
+import { combineViews, perRow, viewCoefficients } from "./timestep-views.ts";
 
 /** A prompt that names the concept, and a picture of it. */
 export interface OriginalCase {

@@ -1,9 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { framedIds, insertTokens, slotLayout } from "../../engine/attack/layout.ts";
-import type { Insertion } from "../../engine/attack/types.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
-import { readJson } from "../support/fixtures.ts";
+import { framedIds, insertTokens, slotLayout } from "../../../engine/attack/search/slot-layout.ts";
+import type { Insertion } from "../../../engine/attack/types.ts";
+import { UsageError } from "../../../engine/runtime/errors.ts";
+import { readJson } from "../../support/fixtures.ts";
 
 interface Row {
   readonly loc: string;

@@ -1,8 +1,8 @@
-import { concat } from "../../kernels/concat.ts";
-import { type Value, f32 } from "../../kernels/kernel.ts";
-import { linearCombination } from "../../kernels/linear-combination.ts";
-import { slice } from "../../kernels/slice.ts";
-import type { Graph } from "../runtime/graph.ts";
+import { concat } from "../../../kernels/concat.ts";
+import { type Value, f32 } from "../../../kernels/kernel.ts";
+import { linearCombination } from "../../../kernels/linear-combination.ts";
+import { slice } from "../../../kernels/slice.ts";
+import type { Graph } from "../../runtime/graph.ts";
 
 /**
  * a * x + b * y with coefficients of its own for each view: rows of a batch are views x restarts, view by view. The coefficients are an input

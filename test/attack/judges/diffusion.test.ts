@@ -1,10 +1,10 @@
 // The diffusion classifier as a judge: the data set's churches, and the order that its score gives.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { diffusionJudge } from "../../engine/attack/diffusion-judge.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
-import { finish } from "../support/device.ts";
-import { churchPicture, emojiModel } from "../support/emoji.ts";
+import { diffusionJudge } from "../../../engine/attack/judges/diffusion.ts";
+import { UsageError } from "../../../engine/runtime/errors.ts";
+import { finish } from "../../support/device.ts";
+import { churchPicture, emojiModel } from "../../support/emoji.ts";
 
 const PROMPTS = ["a picture of a church", "a picture of a fish", "a picture of a car"];
 const STAGES = [{ samples: 5, keep: 2 }, { samples: 10, keep: 1 }];
