@@ -1,7 +1,7 @@
 import { type GrowthLine, flaggedLines, growthCurves, workGrowth } from "./growth.ts";
 import type { BenchResult, Growth } from "./results.ts";
 import { figures } from "./statistics.ts";
-import { formatBytes } from "../engine/runtime/estimate.ts";
+import { formatBytes } from "../engine/runtime/plan/estimate.ts";
 import { line, page, paragraph, round, text } from "./svg.ts";
 
 /** Growth of cost as SVG: a panel for each variable, time above and memory below, both against logarithms. */

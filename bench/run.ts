@@ -3,7 +3,7 @@ import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
-import type { Profiler } from "../engine/runtime/profiler.ts";
+import type { Profiler } from "../engine/runtime/profile/profiler.ts";
 import { EMOJI_CASES, type OpCase, QUICK_CASES, sd14Cases } from "./ops/cases.ts";
 import type { MeasureOptions } from "./measure.ts";
 import { measurePeak } from "./peak.ts";

@@ -14,7 +14,7 @@ import { assetsFolder, modelSource } from "../engine/platform/model-source-node.
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
-import { describeChoice } from "../engine/runtime/kernel-choice.ts";
+import { describeChoice } from "../engine/runtime/choice/kernel-choice.ts";
 import { readResult, writeResult } from "./bench-file.ts";
 import { type Context, action } from "./context.ts";
 import { EXIT } from "./errors.ts";

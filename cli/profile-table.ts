@@ -1,6 +1,6 @@
 import type { Peak } from "../bench/peak.ts";
 import { rates } from "../bench/rates.ts";
-import type { ProfiledKernel } from "../engine/runtime/profile.ts";
+import type { ProfiledKernel } from "../engine/runtime/profile/profile.ts";
 import { formatTable } from "./table.ts";
 
 /**

@@ -11,7 +11,7 @@ import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
 import type { Device } from "./runtime/device.ts";
 
 export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type DeviceUsage } from "./runtime/device.ts";
-export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/kernel-choice.ts";
+export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/choice/kernel-choice.ts";
 export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "./runtime/errors.ts";
 export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
@@ -25,7 +25,7 @@ export { SLD_STRENGTHS, type SldStrength } from "./diffusion/guidance.ts";
 export { SCHEDULER_NAMES, type SchedulerName } from "./diffusion/schedulers/index.ts";
 export type { Classification, ImageClassifier } from "./vision/image-classifier.ts";
 export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "../tokenizer/index.ts";
-export { manualSeed, type Generator, type GeneratorState } from "./runtime/random.ts";
+export { manualSeed, type Generator, type GeneratorState } from "./runtime/random/random.ts";
 
 export { attack } from "./attack/run.ts";
 export { classifierJudge } from "./attack/judges/classifier.ts";

@@ -17,7 +17,7 @@ import { timesTokenTable, tokenTable } from "../../engine/diffusion/text-encoder
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
-import { makeSchedule } from "../../engine/runtime/schedule.ts";
+import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import { type Bench, type Prepared, countsOf, measureTask, workOf } from "../task.ts";
 import { type BenchModel, noise, recorded } from "./model.ts";
 import { recordUNet, unetInputs } from "./unet.ts";

@@ -2,7 +2,7 @@ import { Objective, type ObjectiveShape } from "../../engine/attack/search/objec
 import { Parameters } from "../../engine/nn/parameters.ts";
 import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { syntheticWeights } from "../../engine/loading/synthetic.ts";
-import { type Estimate, estimateProgram } from "../../engine/runtime/estimate.ts";
+import { type Estimate, estimateProgram } from "../../engine/runtime/plan/estimate.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { ProgramOptions } from "../../engine/runtime/program.ts";
 import type { Growth } from "../results.ts";

@@ -2,7 +2,7 @@ import { release } from "node:os";
 import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
-import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
 import { VERSION } from "../version.ts";

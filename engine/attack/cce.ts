@@ -1,6 +1,6 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import { type LearnedEmbedding, learnedPrompt } from "../diffusion/learned-embedding.ts";
-import { Generator } from "../runtime/random.ts";
+import { Generator } from "../runtime/random/random.ts";
 import { freshSearch, resumedSearch } from "./search/gradient-search.ts";
 import { type Pace, runIterations } from "./search/iterations.ts";
 import { tokenRows } from "./search/nearest.ts";

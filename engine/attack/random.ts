@@ -1,4 +1,4 @@
-import { Generator } from "../runtime/random.ts";
+import { Generator } from "../runtime/random/random.ts";
 import { judgeTokens } from "./session/cases.ts";
 import type { Session } from "./session/session.ts";
 

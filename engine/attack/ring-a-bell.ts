@@ -1,5 +1,5 @@
 import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random.ts";
+import { Generator } from "../runtime/random/random.ts";
 import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
 import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
 import type { Session } from "./session/session.ts";

@@ -1,4 +1,4 @@
-import { Generator } from "../runtime/random.ts";
+import { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
 
 /** A prompt found elsewhere, and the seed it was found with. */

@@ -1,5 +1,5 @@
 import { UsageError } from "../runtime/errors.ts";
-import { manualSeed } from "../runtime/random.ts";
+import { manualSeed } from "../runtime/random/random.ts";
 import { type NDArray, expectShape } from "../nn/array.ts";
 import type { LossKind, StableDiffusion } from "./stable-diffusion.ts";
 

@@ -2,7 +2,7 @@ import { type TensorType, type Value, byteLength, f32 } from "../../kernels/kern
 import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
-import { estimateProgram, formatBytes } from "../runtime/estimate.ts";
+import { estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 

@@ -1,5 +1,5 @@
 import { type RgbImage, tensorToImages } from "../formats/image.ts";
-import { manualSeed } from "../runtime/random.ts";
+import { manualSeed } from "../runtime/random/random.ts";
 import type { NDArray } from "../nn/array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
 import { type LearnedEmbedding, encodeLearned } from "./learned-embedding.ts";

@@ -1,6 +1,6 @@
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { estimateProgram, formatBytes } from "../runtime/estimate.ts";
+import { estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import { Program, type ProgramOptions } from "../runtime/program.ts";
 import { type Parameters, lookup } from "./parameters.ts";

@@ -4,10 +4,10 @@ import type { Capabilities } from "../../kernels/kernel.ts";
 import { type FoundAdapter, nameFromInfo } from "../platform/adapter.ts";
 import { DeviceLostError, GpuError, NoAdapterError, errorMessage } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
-import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./kernel-choice.ts";
+import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./choice/kernel-choice.ts";
 import { MATRICES, offersMatrices } from "./matrix-units.ts";
 import { PipelineCache } from "./pipelines.ts";
-import type { Profiler } from "./profiler.ts";
+import type { Profiler } from "./profile/profiler.ts";
 
 export interface DeviceOptions {
   /** Substring, in any case, of the wanted adapter's description; absent: the best there is. */

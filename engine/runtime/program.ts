@@ -1,10 +1,10 @@
 import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
-import { BINDING_ALIGNMENT, planMemory } from "./memory-plan.ts";
+import { BINDING_ALIGNMENT, planMemory } from "./plan/memory-plan.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
-import type { Profile } from "./profile.ts";
-import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./schedule.ts";
+import type { Profile } from "./profile/profile.ts";
+import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage, type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
 

@@ -1,6 +1,6 @@
 import { FormatError } from "../formats/errors.ts";
 import { isObject } from "../formats/file-system.ts";
-import { manualSeed } from "../runtime/random.ts";
+import { manualSeed } from "../runtime/random/random.ts";
 import type { Form } from "./context.ts";
 import type { Golden, Json } from "./golden.ts";
 

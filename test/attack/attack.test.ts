@@ -5,7 +5,7 @@ import type { AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation,
 import { tensorToImages } from "../../engine/formats/image.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { LetheError, UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
+import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
 import { churchTarget, emojiModel } from "../support/emoji.ts";
 

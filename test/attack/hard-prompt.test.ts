@@ -12,7 +12,7 @@ import type { NDArray } from "../../engine/nn/array.ts";
 import type { LossKind } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
+import { Generator } from "../../engine/runtime/random/random.ts";
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import { finish } from "../support/device.ts";
 import { EMOJI, churchTarget, emojiModel } from "../support/emoji.ts";

@@ -9,7 +9,7 @@ import type { AttackEvent, AttackOptions, AttackState } from "../../engine/attac
 import { readConceptPairs } from "../../cli/attack/concept-pairs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
+import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
 import { emojiModel } from "../support/emoji.ts";
 import { relativeError } from "../support/op-test.ts";

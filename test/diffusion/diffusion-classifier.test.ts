@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { type DiffusionClassifierOptions, classifyByDiffusion, planStages } from "../../engine/diffusion/diffusion-classifier.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { manualSeed } from "../../engine/runtime/random.ts";
+import { manualSeed } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
 import { churchTarget, emojiModel } from "../support/emoji.ts";
 

@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { classifierFreeGuidance, safeLatentGuidance, SLD_PARAMETERS, SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
-import { manualSeed } from "../../engine/runtime/random.ts";
+import { manualSeed } from "../../engine/runtime/random/random.ts";
 import { floats, readFixture, readJson, relativeL2 } from "../support/fixtures.ts";
 
 interface Parameters {

@@ -12,7 +12,7 @@ import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/
 import { resizeShortestEdge } from "../../engine/formats/resize.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";

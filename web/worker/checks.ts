@@ -4,7 +4,7 @@ import { EMOJI_CASES, type OpCase, sd14Cases } from "../../bench/ops/cases.ts";
 import { opInputs, recordOp } from "../../bench/ops/record.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { Program } from "../../engine/runtime/program.ts";
-import { costOf, makeSchedule } from "../../engine/runtime/schedule.ts";
+import { costOf, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { verify, type VerifyResult } from "../../engine/verify/index.ts";
 import { createClipTokenizer } from "../../tokenizer/index.ts";

@@ -5,7 +5,7 @@ import { loadClassifier } from "../../engine/vision/image-classifier.ts";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
-import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
 import { VERSION } from "../../cli/version.ts";
 import type { Library } from "./library.ts";

@@ -1,4 +1,4 @@
-import type { Generator } from "../../runtime/random.ts";
+import type { Generator } from "../../runtime/random/random.ts";
 
 /** How a population of token lists is bred. */
 export interface GeneticOptions {

@@ -1,7 +1,7 @@
 import { adamHyperparameters } from "../../../kernels/adam.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { Generator } from "../../runtime/random.ts";
+import { Generator } from "../../runtime/random/random.ts";
 import { caseLayouts, judgeTokens } from "../session/cases.ts";
 import { type Pace, runIterations } from "./iterations.ts";
 import { framedIds } from "./slot-layout.ts";

@@ -17,7 +17,7 @@ import { recordLearned } from "../../diffusion/learned-embedding.ts";
 import type { LossKind, StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type TextEncoderConfig, timesTokenTable, tokenTable } from "../../diffusion/text-encoder.ts";
 import { gradients } from "../../runtime/autodiff.ts";
-import { type Estimate, estimateProgram } from "../../runtime/estimate.ts";
+import { type Estimate, estimateProgram } from "../../runtime/plan/estimate.ts";
 import { Graph } from "../../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../../runtime/program.ts";
 import { Tensor } from "../../runtime/tensor.ts";

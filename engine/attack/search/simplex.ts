@@ -1,4 +1,4 @@
-import type { Generator } from "../../runtime/random.ts";
+import type { Generator } from "../../runtime/random/random.ts";
 import type { SlotToken } from "../types.ts";
 
 /** The point of the probability simplex nearest to `row`: max(row - mu, 0) with sum 1. Exact, by sorting (Held, Wolfe and Crowder 1974). */

@@ -1,4 +1,4 @@
-import { Generator } from "../../runtime/random.ts";
+import { Generator } from "../../runtime/random/random.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import type { ObjectiveView } from "./objective.ts";
 import type { Session } from "../session/session.ts";

@@ -1,5 +1,5 @@
 import { UsageError } from "../../runtime/errors.ts";
-import { Generator } from "../../runtime/random.ts";
+import { Generator } from "../../runtime/random/random.ts";
 
 /** The states of generators as JSON: of one its own, of several a list. */
 export function saveRandoms(randoms: readonly Generator[]): unknown {

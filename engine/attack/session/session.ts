@@ -2,7 +2,7 @@ import type { RgbImage } from "../../formats/image.ts";
 import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { Generator } from "../../runtime/random.ts";
+import { Generator } from "../../runtime/random/random.ts";
 import { Painter } from "./painter.ts";
 import { Gate } from "./gate.ts";
 import type { SearchState } from "../search/objective.ts";

@@ -10,7 +10,7 @@ import { openWeights } from "../../../engine/formats/diffusers.ts";
 import type { NDArray } from "../../../engine/nn/array.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";
 import { UsageError } from "../../../engine/runtime/errors.ts";
-import { Generator } from "../../../engine/runtime/random.ts";
+import { Generator } from "../../../engine/runtime/random/random.ts";
 import { adamHyperparameters } from "../../../kernels/adam.ts";
 import { finish } from "../../support/device.ts";
 import { EMOJI, churchTarget, emojiModel } from "../../support/emoji.ts";

@@ -9,7 +9,7 @@ import { type NDArray, toChannelsLast } from "../../../engine/nn/array.ts";
 import { StableDiffusion } from "../../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";
 import { type HostArray } from "../../../engine/runtime/program.ts";
-import { Generator } from "../../../engine/runtime/random.ts";
+import { Generator } from "../../../engine/runtime/random/random.ts";
 import { adamHyperparameters } from "../../../kernels/adam.ts";
 import { finish } from "../../support/device.ts";
 import { EMOJI, churchTarget, emojiModel } from "../../support/emoji.ts";

@@ -4,7 +4,7 @@ import { attackTimesteps } from "../../../engine/attack/options.ts";
 import { restoreRandom, saveRandom } from "../../../engine/attack/session/random-state.ts";
 import { initialSimplex, likeliestTokens, projectRow } from "../../../engine/attack/search/simplex.ts";
 import { UsageError } from "../../../engine/runtime/errors.ts";
-import { Generator } from "../../../engine/runtime/random.ts";
+import { Generator } from "../../../engine/runtime/random/random.ts";
 
 const sum = (row: Float32Array): number => row.reduce((a, b) => a + b, 0);
 

@@ -5,8 +5,8 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type HubModel, type HubOptions, resolveHubModel } from "../../engine/platform/hub.ts";
-import { HubServer, type Repository } from "../support/hub-server.ts";
+import { type HubModel, type HubOptions, resolveHubModel } from "../../../engine/platform/hub/hub.ts";
+import { HubServer, type Repository } from "../../support/hub-server.ts";
 
 export const ID = "tester/tiny-diffusion";
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";

@@ -6,10 +6,10 @@
 import { type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
-import { quote } from "../formats/errors.ts";
-import { errorMessage } from "../runtime/errors.ts";
-import { codeOf, HubError, RangeRefusedError, TransientHubError } from "./hub-error.ts";
-import type { HubSettings } from "./hub-settings.ts";
+import { quote } from "../../formats/errors.ts";
+import { errorMessage } from "../../runtime/errors.ts";
+import { codeOf, HubError, RangeRefusedError, TransientHubError } from "./error.ts";
+import type { HubSettings } from "./settings.ts";
 
 const MAX_REDIRECTS = 10;
 const MAX_JSON_BYTES = 64 * 2 ** 20;

@@ -3,16 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { cacheFolder } from "../../engine/platform/cache-node.ts";
-import { openDevice } from "../../engine/runtime/device.ts";
-import { NoAdapterError, UsageError } from "../../engine/runtime/errors.ts";
-import { cacheKey, chooseKernels, describeChoice, parseChoice, shippedChoice } from "../../engine/runtime/kernel-choice.ts";
-import { type Candidate, type ProbeClass, type ProbeRow, probe, winners } from "../../engine/runtime/kernel-probe.ts";
-import { GEMM_CLASSES, uniformTable } from "../../kernels/gemm-variants.ts";
-import { type Dispatch, f32 } from "../../kernels/kernel.ts";
-import { matmul } from "../../kernels/matmul.ts";
-import { withDispatches } from "../support/planning.ts";
-import { finish, testDevice } from "../support/device.ts";
+import { cacheFolder } from "../../../engine/platform/cache-node.ts";
+import { openDevice } from "../../../engine/runtime/device.ts";
+import { NoAdapterError, UsageError } from "../../../engine/runtime/errors.ts";
+import { cacheKey, chooseKernels, describeChoice, parseChoice, shippedChoice } from "../../../engine/runtime/choice/kernel-choice.ts";
+import { type Candidate, type ProbeClass, type ProbeRow, probe, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
+import { GEMM_CLASSES, uniformTable } from "../../../kernels/gemm-variants.ts";
+import { type Dispatch, f32 } from "../../../kernels/kernel.ts";
+import { matmul } from "../../../kernels/matmul.ts";
+import { withDispatches } from "../../support/planning.ts";
+import { finish, testDevice } from "../../support/device.ts";
 
 const CLASS: ProbeClass<"product"> = {
   name: "product",
@@ -64,7 +64,7 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
     if (device.info.software) assert.equal(await chooseKernels(device, "auto", "f32"), shipped, "a software adapter is not measured at start");
     const other = { ...shipped, table: { ...uniformTable("register"), "conv2d large": "workgroup-64" as const }, measured: "2026-01-02T03:04:05.000Z" };
     const file = join(folder, "lethe", `${cacheKey(device, "f32")}.json`);
-    await (await import("../../engine/platform/cache-node.ts")).writeCache(cacheKey(device, "f32"), JSON.stringify(other));
+    await (await import("../../../engine/platform/cache-node.ts")).writeCache(cacheKey(device, "f32"), JSON.stringify(other));
     assert.equal(readdirSync(join(folder, "lethe")).length, 1);
     for (let i = 0; i < 2; i++) assert.equal(await chooseKernels(device, "auto", "f32"), { ...other, origin: "remembered" });
     assert.equal((await chooseKernels(device, "default", "f32")).table, shipped.table);

@@ -1,6 +1,6 @@
 /** What can go wrong with the model hub, told apart so that callers can fall back to the cache, try again or give up. */
-import { quote } from "../formats/errors.ts";
-import { LetheError } from "../runtime/errors.ts";
+import { quote } from "../../formats/errors.ts";
+import { LetheError } from "../../runtime/errors.ts";
 
 /**
  * - `not-found`: no such repository, revision or file, or a private one; `gated`: its owner must grant access; `refused`: any other 4xx;

@@ -3,20 +3,20 @@
  * What is there already, from us or from them, is not fetched again, and what is fetched here serves them too.
  */
 import { join } from "node:path";
-import { readDiffusersFolder } from "../formats/diffusers.ts";
-import { quote } from "../formats/errors.ts";
-import { isObject } from "../formats/file-system.ts";
-import { UsageError } from "../runtime/errors.ts";
-import { HubCache, isCommit, isContentHash, isHubId, isSafePath } from "./hub-cache.ts";
-import { type FileMetadata, HubClient } from "./hub-client.ts";
-import { fetchBlob } from "./hub-download.ts";
-import { HubError } from "./hub-error.ts";
-import { COMPONENTS, MODEL_INDEX, onlyCheckpoint, shardsOf, unknownLayout, wantedFiles } from "./hub-files.ts";
-import { type Environment, type HubSettings, hubSettings } from "./hub-settings.ts";
-import { nodeFiles, readJson } from "./node-files.ts";
+import { readDiffusersFolder } from "../../formats/diffusers.ts";
+import { quote } from "../../formats/errors.ts";
+import { isObject } from "../../formats/file-system.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { HubCache, isCommit, isContentHash, isHubId, isSafePath } from "./cache.ts";
+import { type FileMetadata, HubClient } from "./client.ts";
+import { fetchBlob } from "./download.ts";
+import { HubError } from "./error.ts";
+import { COMPONENTS, MODEL_INDEX, onlyCheckpoint, shardsOf, unknownLayout, wantedFiles } from "./files.ts";
+import { type Environment, type HubSettings, hubSettings } from "./settings.ts";
+import { nodeFiles, readJson } from "../node-files.ts";
 
-export { HubError, type HubErrorKind } from "./hub-error.ts";
-export { isHubId } from "./hub-cache.ts";
+export { HubError, type HubErrorKind } from "./error.ts";
+export { isHubId } from "./cache.ts";
 
 const PARALLEL = 4;
 const ATTEMPTS = 5;

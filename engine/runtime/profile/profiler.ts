@@ -1,4 +1,4 @@
-import type { Device } from "./device.ts";
+import type { Device } from "../device.ts";
 import { Profile, type ProfileRow, profileByKernel } from "./profile.ts";
 
 /** Runs of one program that are measured; later ones run undisturbed. */

@@ -1,9 +1,9 @@
-import { conv2d, conv2dGradientKernel } from "../../kernels/conv2d.ts";
-import type { GemmClass } from "../../kernels/gemm-variants.ts";
-import { type TensorType, f32 } from "../../kernels/kernel.ts";
-import { layerNorm } from "../../kernels/layer-norm.ts";
-import { matmul } from "../../kernels/matmul.ts";
-import { softmax } from "../../kernels/softmax.ts";
+import { conv2d, conv2dGradientKernel } from "../../../kernels/conv2d.ts";
+import type { GemmClass } from "../../../kernels/gemm-variants.ts";
+import { type TensorType, f32 } from "../../../kernels/kernel.ts";
+import { layerNorm } from "../../../kernels/layer-norm.ts";
+import { matmul } from "../../../kernels/matmul.ts";
+import { softmax } from "../../../kernels/softmax.ts";
 import type { ProbeClass, Sample } from "./kernel-probe.ts";
 
 function weight(shape: readonly number[]): TensorType {

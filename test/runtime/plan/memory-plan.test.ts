@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BINDING_ALIGNMENT, type Claim, planMemory } from "../../engine/runtime/memory-plan.ts";
+import { BINDING_ALIGNMENT, type Claim, planMemory } from "../../../engine/runtime/plan/memory-plan.ts";
 
 /** A random network: every step writes one tensor and reads some of those before it, mostly the last few. */
 function randomClaims(steps: number): Claim[] {

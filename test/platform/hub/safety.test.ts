@@ -5,14 +5,14 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { HubError, type HubErrorKind, isHubId } from "../../engine/platform/hub.ts";
-import { isSafePath, placeFile } from "../../engine/platform/hub-cache.ts";
-import { codeOf, diskError } from "../../engine/platform/hub-error.ts";
-import { withLock } from "../../engine/platform/hub-lock.ts";
-import { hubSettings } from "../../engine/platform/hub-settings.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
-import { sha256 } from "../support/hub-server.ts";
-import { COMMIT, damage, downloadAndExit, ID, modelFolder, NEEDED, noise, resolveFrom, spawnDownload, TEMPORARY, tree, withHub } from "./hub-support.ts";
+import { HubError, type HubErrorKind, isHubId } from "../../../engine/platform/hub/hub.ts";
+import { isSafePath, placeFile } from "../../../engine/platform/hub/cache.ts";
+import { codeOf, diskError } from "../../../engine/platform/hub/error.ts";
+import { withLock } from "../../../engine/platform/hub/lock.ts";
+import { hubSettings } from "../../../engine/platform/hub/settings.ts";
+import { UsageError } from "../../../engine/runtime/errors.ts";
+import { sha256 } from "../../support/hub-server.ts";
+import { COMMIT, damage, downloadAndExit, ID, modelFolder, NEEDED, noise, resolveFrom, spawnDownload, TEMPORARY, tree, withHub } from "./support.ts";
 
 if (process.argv[2] === "download") await downloadAndExit();
 

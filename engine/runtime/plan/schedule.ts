@@ -1,5 +1,5 @@
-import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
-import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
+import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../../kernels/kernel.ts";
+import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import type { Claim } from "./memory-plan.ts";
 
 /** One op of a schedule with its dispatches. */

@@ -1,8 +1,8 @@
 /** Which files of a repository loading a model needs: the rest of a Stable Diffusion repository is several times as large. */
-import { findWeights } from "../formats/diffusers.ts";
-import { FormatError, quote } from "../formats/errors.ts";
-import { type FileSystem, isObject, memoryFiles } from "../formats/file-system.ts";
-import { HubError } from "./hub-error.ts";
+import { findWeights } from "../../formats/diffusers.ts";
+import { FormatError, quote } from "../../formats/errors.ts";
+import { type FileSystem, isObject, memoryFiles } from "../../formats/file-system.ts";
+import { HubError } from "./error.ts";
 
 /** The parts of a pipeline that are loaded; safety checkers and feature extractors are not. */
 export const COMPONENTS: readonly string[] = ["unet", "text_encoder", "vae", "tokenizer", "scheduler"];

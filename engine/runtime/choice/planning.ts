@@ -1,4 +1,4 @@
-import type { Attributes, Capabilities, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
+import type { Attributes, Capabilities, Kernel, Recorder, Value } from "../../../kernels/kernel.ts";
 
 /** A recorder whose ops, and the ops of their gradients, are planned for other capabilities than the device's. */
 export function planningFor(g: Recorder, other: Partial<Capabilities>): Recorder {

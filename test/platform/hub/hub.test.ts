@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { HubError, type HubErrorKind } from "../../engine/platform/hub.ts";
-import { gitSha1, type Repository, sha256 } from "../support/hub-server.ts";
-import { COMMIT, damage, ID, LARGE, modelFolder, NEEDED, noise, resolveFrom, TEMPORARY, tree, withHub } from "./hub-support.ts";
+import { HubError, type HubErrorKind } from "../../../engine/platform/hub/hub.ts";
+import { gitSha1, type Repository, sha256 } from "../../support/hub-server.ts";
+import { COMMIT, damage, ID, LARGE, modelFolder, NEEDED, noise, resolveFrom, TEMPORARY, tree, withHub } from "./support.ts";
 
 async function fails(work: Promise<unknown>, kind: HubErrorKind, pattern: RegExp): Promise<void> {
   const error: unknown = await work.then(() => undefined, (thrown: unknown) => thrown);

@@ -1,5 +1,5 @@
-import { type Capabilities, type Value, byteLength } from "../../kernels/kernel.ts";
-import type { Graph } from "./graph.ts";
+import { type Capabilities, type Value, byteLength } from "../../../kernels/kernel.ts";
+import type { Graph } from "../graph.ts";
 import { planMemory } from "./memory-plan.ts";
 import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
 

@@ -1,8 +1,8 @@
 import { readCache, writeCache } from "#platform";
-import { GEMM_CLASSES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, defaultStructure, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../kernels/gemm-variants.ts";
-import type { Capabilities } from "../../kernels/kernel.ts";
-import type { Device } from "./device.ts";
-import { NoAdapterError, UsageError, errorMessage } from "./errors.ts";
+import { GEMM_CLASSES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, defaultStructure, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
+import type { Capabilities } from "../../../kernels/kernel.ts";
+import type { Device } from "../device.ts";
+import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
 import { type Candidate, type ProbeRow, probe, winners } from "./kernel-probe.ts";
 import { gemmSamples, rowSamples } from "./kernel-samples.ts";
 import { planningFor } from "./planning.ts";

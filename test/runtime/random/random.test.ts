@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Generator, manualSeed } from "../../engine/runtime/random.ts";
-import { floats, readFixture, readJson } from "../support/fixtures.ts";
+import { Generator, manualSeed } from "../../../engine/runtime/random/random.ts";
+import { floats, readFixture, readJson } from "../../support/fixtures.ts";
 
 interface Draw {
   readonly shape: number[];

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { quote } from "../formats/errors.ts";
-import { UsageError } from "../runtime/errors.ts";
+import { quote } from "../../formats/errors.ts";
+import { UsageError } from "../../runtime/errors.ts";
 
 /** The public model hub, unless HF_ENDPOINT names another. */
 const DEFAULT_ENDPOINT = "https://huggingface.co";

@@ -8,11 +8,11 @@ import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { quote } from "../formats/errors.ts";
-import { isContentHash, isWhole } from "./hub-cache.ts";
-import { type HubClient, type HubResponse, plainEtag } from "./hub-client.ts";
-import { diskError, HubError, RangeRefusedError, TransientHubError } from "./hub-error.ts";
-import { withLock } from "./hub-lock.ts";
+import { quote } from "../../formats/errors.ts";
+import { isContentHash, isWhole } from "./cache.ts";
+import { type HubClient, type HubResponse, plainEtag } from "./client.ts";
+import { diskError, HubError, RangeRefusedError, TransientHubError } from "./error.ts";
+import { withLock } from "./lock.ts";
 
 /** Left free on the disk beside the file. */
 const SPARE_BYTES = 16 * 2 ** 20;

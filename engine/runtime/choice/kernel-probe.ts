@@ -1,9 +1,9 @@
-import { type Recorder, type TensorType, type Value, elementCount } from "../../kernels/kernel.ts";
-import type { Device } from "./device.ts";
-import { DeviceLostError, errorMessage } from "./errors.ts";
-import { Graph } from "./graph.ts";
-import { type HostArray, Program } from "./program.ts";
-import { relativeError } from "./relative-error.ts";
+import { type Recorder, type TensorType, type Value, elementCount } from "../../../kernels/kernel.ts";
+import type { Device } from "../device.ts";
+import { DeviceLostError, errorMessage } from "../errors.ts";
+import { Graph } from "../graph.ts";
+import { type HostArray, Program } from "../program.ts";
+import { relativeError } from "../relative-error.ts";
 
 /** One way to compute the same thing. */
 export interface Candidate<Name extends string = string> {

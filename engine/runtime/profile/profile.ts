@@ -1,7 +1,7 @@
-import type { Device } from "./device.ts";
-import type { GraphNode } from "./graph.ts";
-import { costOf } from "./schedule.ts";
-import { BufferUsage, readBuffers } from "./tensor.ts";
+import type { Device } from "../device.ts";
+import type { GraphNode } from "../graph.ts";
+import { costOf } from "../plan/schedule.ts";
+import { BufferUsage, readBuffers } from "../tensor.ts";
 
 /** Time spent in one dispatch. */
 export interface ProfileRow {
