@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STAGES, type DiffusionClassification, type EliminationStage, classifyByDiffusion } from "../engine/diffusion/diffusion-classifier.ts";
-import { readPromptLines } from "../engine/formats/prompt-lines.ts";
+import { readPromptLines } from "../engine/formats/text/prompt-lines.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { extname } from "node:path";
-import { encodePng } from "../engine/formats/png.ts";
+import { encodePng } from "../engine/formats/picture/png.ts";
 import { readLearnedEmbeddings } from "../engine/diffusion/learned-embedding.ts";
 import { type GeneratedImage, generate, generateSettings } from "../engine/diffusion/generate.ts";
 import { SLD_STRENGTHS, type SldStrength } from "../engine/diffusion/guidance.ts";

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { isDiffusersFolder, openWeights, readDiffusersFolder } from "../engine/formats/diffusers.ts";
 import { FormatError } from "../engine/formats/errors.ts";
 import { openTensorPath } from "../engine/formats/open.ts";
-import { decodePng, isPng, readPngTexts } from "../engine/formats/png.ts";
+import { decodePng, isPng, readPngTexts } from "../engine/formats/picture/png.ts";
 import { componentName } from "../engine/loading/names/groups.ts";
 import type { TensorFile } from "../engine/formats/tensor-file.ts";
 import { type Inspection, inspectTensorFile } from "../engine/loading/inspect.ts";

@@ -3,7 +3,7 @@ import { attack } from "../../engine/attack/run.ts";
 import { type AttackCase, type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, type Evaluation, usesGradient } from "../../engine/attack/types.ts";
 import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";

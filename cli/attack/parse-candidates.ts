@@ -1,7 +1,7 @@
 import { LEARNED_WORD } from "../../engine/attack/learned-word.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/jsonl.ts";
+import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 
 /** The fields of a line of attack.jsonl that matter here. */
 interface Line {

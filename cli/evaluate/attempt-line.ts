@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/jsonl.ts";
+import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
 import { settingsAsFlags } from "../attack/run-settings.ts";
 import { shellCommand } from "../attack/shell.ts";

@@ -1,4 +1,4 @@
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import { definitions, escape, htmlPage, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";

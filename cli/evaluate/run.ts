@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DrawnPicture } from "../../engine/attack/types.ts";
-import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";

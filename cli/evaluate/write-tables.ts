@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { decodePng } from "../../engine/formats/png.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
 import { formatTable } from "../table.ts";

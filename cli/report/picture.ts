@@ -1,6 +1,6 @@
-import type { RgbImage } from "../../engine/formats/image.ts";
-import { encodePng } from "../../engine/formats/png.ts";
-import { resize } from "../../engine/formats/resize.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
+import { encodePng } from "../../engine/formats/picture/png.ts";
+import { resize } from "../../engine/formats/picture/resize.ts";
 import { escape } from "./html.ts";
 
 /** A picture inside the page. */

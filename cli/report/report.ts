@@ -1,5 +1,5 @@
 import type { Judgement } from "../../engine/attack/types.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { LoggedEvaluation } from "../attack/folder.ts";
 import type { RunRecord } from "../attack/record.ts";
 import { lossCurve } from "./curve.ts";

@@ -1,4 +1,4 @@
-import type { RgbImage } from "../formats/image.ts";
+import type { RgbImage } from "../formats/picture/image.ts";
 import type { NDArray } from "../nn/array.ts";
 import type { LearnedEmbedding } from "../diffusion/learned-embedding.ts";
 import type { SchedulerName } from "../diffusion/schedulers/index.ts";

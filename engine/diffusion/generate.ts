@@ -1,4 +1,4 @@
-import { type RgbImage, tensorToImages } from "../formats/image.ts";
+import { type RgbImage, tensorToImages } from "../formats/picture/image.ts";
 import { manualSeed } from "../runtime/random/random.ts";
 import type { NDArray } from "../nn/array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";

@@ -1,4 +1,4 @@
-import { tensorToImages } from "../formats/image.ts";
+import { tensorToImages } from "../formats/picture/image.ts";
 import type { NDArray } from "../nn/array.ts";
 import { Sampler } from "../diffusion/sampler.ts";
 import type { SldParameters } from "../diffusion/guidance.ts";

@@ -2,7 +2,7 @@ import type { Tokenizer } from "../../tokenizer/index.ts";
 import { gatherRows } from "../../kernels/gather-rows.ts";
 import { openWeights, readConfig, readOptionalConfig } from "../formats/diffusers.ts";
 import { joinPath } from "../formats/file-system.ts";
-import type { RgbImage } from "../formats/image.ts";
+import type { RgbImage } from "../formats/picture/image.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";

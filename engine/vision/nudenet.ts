@@ -1,8 +1,8 @@
 import { FormatError } from "../formats/errors.ts";
 import type { FileSystem } from "../formats/file-system.ts";
-import { type RgbImage, normalizeImage } from "../formats/image.ts";
-import { openOnnx } from "../formats/onnx.ts";
-import { resizeOpenCv } from "../formats/opencv-resize.ts";
+import { type RgbImage, normalizeImage } from "../formats/picture/image.ts";
+import { openOnnx } from "../formats/onnx/onnx.ts";
+import { resizeOpenCv } from "../formats/picture/opencv-resize.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { type NDArray, toChannelsLast } from "../nn/array.ts";

@@ -1,5 +1,5 @@
-import { type RgbImage, centerCrop, normalizeImage } from "../formats/image.ts";
-import { PIL_FILTERS, type ResizeFilter, resize, resizeShortestEdge } from "../formats/resize.ts";
+import { type RgbImage, centerCrop, normalizeImage } from "../formats/picture/image.ts";
+import { PIL_FILTERS, type ResizeFilter, resize, resizeShortestEdge } from "../formats/picture/resize.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { NDArray } from "../nn/array.ts";
 import { Config } from "../nn/config.ts";

@@ -1,8 +1,8 @@
 import { readAll } from "../formats/byte-source.ts";
 import { FormatError } from "../formats/errors.ts";
 import type { FileSystem } from "../formats/file-system.ts";
-import type { RgbImage } from "../formats/image.ts";
-import { type FloatArray, readNumpyPickle } from "../formats/numpy-pickle.ts";
+import type { RgbImage } from "../formats/picture/image.ts";
+import { type FloatArray, readNumpyPickle } from "../formats/pickle/numpy.ts";
 import { openTensorFile } from "../formats/open.ts";
 import { SNIFF_BYTES, sniff } from "../formats/sniff.ts";
 import { type Clip, cosine } from "./clip.ts";

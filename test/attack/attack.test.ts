@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../engine/attack/types.ts";
-import { tensorToImages } from "../../engine/formats/image.ts";
+import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { LetheError, UsageError } from "../../engine/runtime/errors.ts";
 import { Generator } from "../../engine/runtime/random/random.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { RunRecord } from "../../cli/attack/record.ts";
-import { isPng } from "../../engine/formats/png.ts";
+import { isPng } from "../../engine/formats/picture/png.ts";
 import { SMALL_ATTACK, folder, lethe, start } from "./support.ts";
 
 interface Line {

@@ -13,7 +13,7 @@ import { sideEffects } from "../../cli/evaluate/side-effects.ts";
 import { cellStatistics } from "../../cli/evaluate/statistics.ts";
 import { leaderboardCsv, leaderboardTex } from "../../cli/evaluate/tables.ts";
 import { DEFAULTS } from "../../cli/attack/run-settings.ts";
-import { parseCsv } from "../../engine/formats/csv.ts";
+import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/types.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 

@@ -7,7 +7,7 @@ import type { RunRecord } from "../../cli/attack/record.ts";
 import type { CellRecord } from "../../cli/evaluate/folder.ts";
 import type { JudgeName, JudgeOptions } from "../../engine/attack/judges/options.ts";
 import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges/open.ts";
-import { decodePng } from "../../engine/formats/png.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { judgeFolder } from "../vision/judge-fixtures.ts";
 import { finish, testDevice } from "../support/device.ts";

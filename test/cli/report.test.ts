@@ -6,7 +6,7 @@ import { newSettings } from "../../cli/attack/settings.ts";
 import { lossCurve } from "../../cli/report/curve.ts";
 import { escape, visible } from "../../cli/report/html.ts";
 import { renderReport } from "../../cli/report/report.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 
 const HOSTILE = `<script>alert(1)</script>"'&\u0007\u202e\u0000]]>--><img src=x onerror=y>\ud800`;
 

@@ -1,4 +1,4 @@
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { Tensor } from "../support/fixtures.ts";
 
 /** Path of a model folder or file of test/fixtures/judges. */

@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
-import { resizeOpenCv } from "../../engine/formats/opencv-resize.ts";
+import { resizeOpenCv } from "../../engine/formats/picture/opencv-resize.ts";
 import { NUDENET_CLASSES, NUDENET_PRESETS, type NudeNetPresetName, loadNudeNet } from "../../engine/vision/nudenet.ts";
 import { type Box, suppressOverlaps } from "../../engine/vision/yolo-decode.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";

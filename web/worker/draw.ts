@@ -1,5 +1,5 @@
-import { encodePng } from "../../engine/formats/png.ts";
-import { tensorToImages } from "../../engine/formats/image.ts";
+import { encodePng } from "../../engine/formats/picture/png.ts";
+import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { pngTexts } from "../../cli/parameters-text.ts";
 import { VERSION } from "../../cli/version.ts";

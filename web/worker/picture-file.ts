@@ -1,7 +1,7 @@
 import { readAll, blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError, reason } from "../../engine/formats/errors.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
-import { decodePng, isPng } from "../../engine/formats/png.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
+import { decodePng, isPng } from "../../engine/formats/picture/png.ts";
 
 /**
  * A picture file as 8-bit RGB: PNG by our own decoder, so that it is the same as in Node, anything else by the browser's.

@@ -1,4 +1,4 @@
-import { imagesToTensor } from "../../formats/image.ts";
+import { imagesToTensor } from "../../formats/picture/image.ts";
 import { type DiffusionClassifierOptions, classifyByDiffusion } from "../../diffusion/diffusion-classifier.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { UsageError } from "../../runtime/errors.ts";

@@ -1,4 +1,4 @@
-import { readPromptLines } from "../../formats/prompt-lines.ts";
+import { readPromptLines } from "../../formats/text/prompt-lines.ts";
 import { loadClip } from "../../vision/clip.ts";
 import { type ImageClassifier, loadClassifier } from "../../vision/image-classifier.ts";
 import { type NudeNet, loadNudeNet } from "../../vision/nudenet.ts";

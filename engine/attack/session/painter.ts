@@ -1,4 +1,4 @@
-import { type RgbImage, tensorToImages } from "../../formats/image.ts";
+import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { type LearnedEmbedding, encodeLearned } from "../../diffusion/learned-embedding.ts";
 import { Sampler } from "../../diffusion/sampler.ts";

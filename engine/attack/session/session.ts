@@ -1,4 +1,4 @@
-import type { RgbImage } from "../../formats/image.ts";
+import type { RgbImage } from "../../formats/picture/image.ts";
 import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { UsageError } from "../../runtime/errors.ts";

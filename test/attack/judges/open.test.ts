@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { isJudgeName, type JudgeName, type JudgeOptions } from "../../../engine/attack/judges/options.ts";
 import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../../engine/attack/judges/open.ts";
 import type { Judgement } from "../../../engine/attack/types.ts";
-import type { RgbImage } from "../../../engine/formats/image.ts";
+import type { RgbImage } from "../../../engine/formats/picture/image.ts";
 import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../../engine/vision/nudenet.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";
 import { finish, testDevice } from "../../support/device.ts";

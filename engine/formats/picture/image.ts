@@ -1,5 +1,5 @@
 /** 8-bit RGB pictures, and their passage to and from the tensors of the models. */
-import { FormatError } from "./errors.ts";
+import { FormatError } from "../errors.ts";
 
 export interface RgbImage {
   /** height * width * 3 bytes, row by row from the top left, R G B. */

@@ -1,6 +1,6 @@
 /** Prompt tables. */
 import { parse } from "csv-parse/browser/esm/sync";
-import { FormatError, quote, reason } from "./errors.ts";
+import { FormatError, quote, reason } from "../errors.ts";
 
 export interface CsvTable {
   readonly columns: readonly string[];

@@ -7,8 +7,8 @@
  *   data. Lightning checkpoints hold callbacks, paths and configs in this way.
  * - A function may not be called, unless it is in the short list of those that only make data.
  */
-import { FormatError, quote } from "./errors.ts";
-import { PickleGlobal } from "./pickle-values.ts";
+import { FormatError, quote } from "../errors.ts";
+import { PickleGlobal } from "./values.ts";
 
 const REFUSED_MODULES = new Set((
   "os posix nt posixpath ntpath sys subprocess _posixsubprocess popen2 commands pty tty shutil socket _socket socketserver ssl select selectors asyncio " +

@@ -1,5 +1,5 @@
-import { FormatError } from "./errors.ts";
-import { type FileSystem, readTextFile } from "./file-system.ts";
+import { FormatError } from "../errors.ts";
+import { type FileSystem, readTextFile } from "../file-system.ts";
 
 /** The prompts of a text file, one a line; empty lines do not count. @throws FormatError if there are fewer than two, or one twice */
 export async function readPromptLines(files: FileSystem, file: string): Promise<readonly string[]> {

@@ -2,10 +2,10 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { readNumpyPickle } from "../../engine/formats/numpy-pickle.ts";
-import { openOnnx } from "../../engine/formats/onnx.ts";
-import type { TensorFile } from "../../engine/formats/tensor-file.ts";
-import { bytesOf, FUZZ_ROUNDS, fuzz, globalName, rejects, source, text, uint32 } from "./support.ts";
+import { readNumpyPickle } from "../../../engine/formats/pickle/numpy.ts";
+import { openOnnx } from "../../../engine/formats/onnx/onnx.ts";
+import type { TensorFile } from "../../../engine/formats/tensor-file.ts";
+import { bytesOf, FUZZ_ROUNDS, fuzz, globalName, rejects, source, text, uint32 } from "../support.ts";
 
 const fixture = (name: string): Uint8Array<ArrayBuffer> => new Uint8Array(readFileSync(`test/fixtures/judges/${name}`));
 

@@ -1,9 +1,9 @@
 /** Tensors and storages as a PyTorch pickle describes them, and the host that rebuilds them: torch._utils, torch.serialization. */
-import { DTYPE_BYTES, elementCount, type FileDType } from "./dtype.ts";
-import { FormatError, quote } from "./errors.ts";
-import { checkCall, checkGlobal } from "./pickle-policy.ts";
+import { DTYPE_BYTES, elementCount, type FileDType } from "../dtype.ts";
+import { FormatError, quote } from "../errors.ts";
+import { checkCall, checkGlobal } from "./policy.ts";
 import type { PickleHost } from "./pickle.ts";
-import { describe, PickleDict, PickleExternal, PickleGlobal, PickleList, PickleObject, PickleTuple, type PickleValue } from "./pickle-values.ts";
+import { describe, PickleDict, PickleExternal, PickleGlobal, PickleList, PickleObject, PickleTuple, type PickleValue } from "./values.ts";
 
 /** A storage's bytes lie outside the pickle, under `key`. */
 export class TorchStorage extends PickleExternal {

@@ -1,6 +1,6 @@
 /** From a checkpoint's nested containers to a flat list of named tensors. */
-import { FormatError, quote } from "./errors.ts";
-import { PickleDict, PickleList, PickleTuple, type PickleValue } from "./pickle-values.ts";
+import { FormatError, quote } from "../errors.ts";
+import { PickleDict, PickleList, PickleTuple, type PickleValue } from "./values.ts";
 import { TorchTensor } from "./torch-values.ts";
 
 /** Keys under which training tools put the weights, in the order tried. */

@@ -1,12 +1,12 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { ByteSource } from "../../engine/formats/byte-source.ts";
-import { openTensorPath } from "../../engine/formats/open.ts";
-import { PickleDict, PickleList, PickleObject, PickleSet } from "../../engine/formats/pickle-values.ts";
-import { openPyTorch } from "../../engine/formats/pytorch.ts";
-import { readZipDirectory, zipDataOffset } from "../../engine/formats/zip.ts";
-import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, rejects, source, toHex, torchZip, type ExpectedTensor } from "./support.ts";
+import type { ByteSource } from "../../../engine/formats/byte-source.ts";
+import { openTensorPath } from "../../../engine/formats/open.ts";
+import { PickleDict, PickleList, PickleObject, PickleSet } from "../../../engine/formats/pickle/values.ts";
+import { openPyTorch } from "../../../engine/formats/pickle/pytorch.ts";
+import { readZipDirectory, zipDataOffset } from "../../../engine/formats/zip.ts";
+import { nodeFiles } from "../../../engine/platform/node-files.ts";
+import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, rejects, source, toHex, torchZip, type ExpectedTensor } from "../support.ts";
 
 async function compare(name: string, want: Record<string, ExpectedTensor>): Promise<void> {
   const file = await openPyTorch(source(fixtureBytes(`torch/${name}`)));

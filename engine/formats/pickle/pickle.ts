@@ -3,9 +3,9 @@
  * calls answered by a host, which knows a short list of harmless ones; everything else stays inert data or is refused.
  * Opcodes: Python's Lib/pickletools.py. Work and memory are bounded by the pickle's own size.
  */
-import { FormatError } from "./errors.ts";
-import { PickleReader } from "./pickle-reader.ts";
-import { describe, PickleDict, PickleGlobal, PickleList, PickleObject, PickleSet, PickleTuple, type PickleValue } from "./pickle-values.ts";
+import { FormatError } from "../errors.ts";
+import { PickleReader } from "./reader.ts";
+import { describe, PickleDict, PickleGlobal, PickleList, PickleObject, PickleSet, PickleTuple, type PickleValue } from "./values.ts";
 
 /** Decides what names and calls mean. Every method throws FormatError to refuse. */
 export interface PickleHost {

@@ -1,5 +1,5 @@
 /** Logs of one JSON value per line. A line counts once its newline is written, so a run cut off in mid-line loses that line only. */
-import { FormatError, reason } from "./errors.ts";
+import { FormatError, reason } from "../errors.ts";
 
 export interface JsonLines {
   readonly records: readonly unknown[];

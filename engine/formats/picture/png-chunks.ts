@@ -1,5 +1,5 @@
 /** The chunks of a PNG file: framing, CRC, text. Source: PNG specification, third edition (W3C), sections 5 and 11.3.3. */
-import { FormatError, quote, reason } from "./errors.ts";
+import { FormatError, quote, reason } from "../errors.ts";
 
 export interface PngChunk {
   readonly type: string;

@@ -2,11 +2,11 @@
  * The weights of an ONNX file: its graph's initializers by name, and the model's metadata. The graph itself is not interpreted; a model that knows its
  * own architecture takes the weights from here. Source: onnx.proto (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
  */
-import { readAll, type ByteSource } from "./byte-source.ts";
-import { DTYPE_BYTES, elementCount, type FileDType } from "./dtype.ts";
-import { FormatError, quote } from "./errors.ts";
+import { readAll, type ByteSource } from "../byte-source.ts";
+import { DTYPE_BYTES, elementCount, type FileDType } from "../dtype.ts";
+import { FormatError, quote } from "../errors.ts";
 import { type ProtobufField, ProtobufReader, WIRE } from "./protobuf.ts";
-import { tensorFile, type TensorEntry, type TensorFile } from "./tensor-file.ts";
+import { tensorFile, type TensorEntry, type TensorFile } from "../tensor-file.ts";
 
 /** TensorProto.DataType, those this project has a name for. */
 const DATA_TYPES: ReadonlyMap<number, FileDType> = new Map<number, FileDType>([

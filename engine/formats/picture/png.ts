@@ -1,10 +1,10 @@
 /** PNG pictures: 8-bit RGB from and to files. */
 import { zlibSync } from "fflate";
-import { FormatError } from "./errors.ts";
+import { FormatError } from "../errors.ts";
 import type { RgbImage } from "./image.ts";
 import { inflate, PNG_SIGNATURE, readChunks, readTextChunks, textChunk, writeChunks, type PngChunk } from "./png-chunks.ts";
 import { filteredLines, PNG_CHANNELS, type PngHeader, rawLength, rgbPixels } from "./png-pixels.ts";
-import { describeBytes, SNIFF_BYTES } from "./sniff.ts";
+import { describeBytes, SNIFF_BYTES } from "../sniff.ts";
 
 /** Largest picture taken: 64 million pixels. */
 const MAX_PIXELS = 2 ** 26;

@@ -3,11 +3,11 @@ import { readFileSync } from "node:fs";
 import { PNG } from "pngjs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { centerCrop, imagesToTensor, normalizeImage, requireSize, tensorToImages, type RgbImage } from "../../engine/formats/image.ts";
-import { crc32, readChunks, textChunk, writeChunks } from "../../engine/formats/png-chunks.ts";
-import { decodePng, encodePng, readPngTexts } from "../../engine/formats/png.ts";
-import { PIL_FILTERS, resize, resizeShortestEdge, type ResizeFilter } from "../../engine/formats/resize.ts";
-import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, randomNumbers, rejects } from "./support.ts";
+import { centerCrop, imagesToTensor, normalizeImage, requireSize, tensorToImages, type RgbImage } from "../../../engine/formats/picture/image.ts";
+import { crc32, readChunks, textChunk, writeChunks } from "../../../engine/formats/picture/png-chunks.ts";
+import { decodePng, encodePng, readPngTexts } from "../../../engine/formats/picture/png.ts";
+import { PIL_FILTERS, resize, resizeShortestEdge, type ResizeFilter } from "../../../engine/formats/picture/resize.ts";
+import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, randomNumbers, rejects } from "../support.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 

@@ -1,11 +1,11 @@
 /** Hostile pickles and archives: each is refused with a clear error, none runs anything, none takes long. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { unpickle } from "../../engine/formats/pickle.ts";
-import { PickleDict, PickleList, PickleTuple, type PickleValue } from "../../engine/formats/pickle-values.ts";
-import { openPyTorch } from "../../engine/formats/pytorch.ts";
-import { torchHost } from "../../engine/formats/torch-values.ts";
-import { bytesOf, globalName, rejects, source, text, torchZip, uint32, zipOf } from "./support.ts";
+import { unpickle } from "../../../engine/formats/pickle/pickle.ts";
+import { PickleDict, PickleList, PickleTuple, type PickleValue } from "../../../engine/formats/pickle/values.ts";
+import { openPyTorch } from "../../../engine/formats/pickle/pytorch.ts";
+import { torchHost } from "../../../engine/formats/pickle/torch-values.ts";
+import { bytesOf, globalName, rejects, source, text, torchZip, uint32, zipOf } from "../support.ts";
 
 const P2 = [0x80, 2];
 const load = (...parts: Parameters<typeof bytesOf>): PickleValue => unpickle("x.file", bytesOf(P2, ...parts), torchHost("x.file")).value;

@@ -3,16 +3,16 @@
  * (a zip of `data.pkl` and one stored entry per tensor storage) and the older bare format. Storages are read by ranges on demand.
  * Source: torch/serialization.py (`_save`, `_load`, `_legacy_load`), torch/_utils.py.
  */
-import type { ByteSource } from "./byte-source.ts";
-import { DTYPE_BYTES, elementCount, swapBytes } from "./dtype.ts";
-import { FormatError, quote } from "./errors.ts";
+import type { ByteSource } from "../byte-source.ts";
+import { DTYPE_BYTES, elementCount, swapBytes } from "../dtype.ts";
+import { FormatError, quote } from "../errors.ts";
 import { flattenTensors } from "./flatten.ts";
 import { MAX_PICKLE_BYTES, unpickle } from "./pickle.ts";
-import { PickleObject, type PickleValue } from "./pickle-values.ts";
+import { PickleObject, type PickleValue } from "./values.ts";
 import { readLegacyCheckpoint } from "./pytorch-legacy.ts";
-import { tensorFile, type TensorEntry, type TensorFile } from "./tensor-file.ts";
+import { tensorFile, type TensorEntry, type TensorFile } from "../tensor-file.ts";
 import { torchHost, type TorchStorage, TorchTensor } from "./torch-values.ts";
-import { readZipDirectory, zipDataOffset, type ZipEntry } from "./zip.ts";
+import { readZipDirectory, zipDataOffset, type ZipEntry } from "../zip.ts";
 
 export interface PyTorchFile extends TensorFile {
   /** Everything in the file as nested containers, for what `entries` leaves out. */

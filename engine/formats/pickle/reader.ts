@@ -1,5 +1,5 @@
 /** The operand stream of a pickle: bytes, numbers and strings after an opcode. */
-import { FormatError } from "./errors.ts";
+import { FormatError } from "../errors.ts";
 
 /** The pickle goes on beyond the bytes given; a caller who read only part of the file may come back with more. */
 export class PickleTruncated extends FormatError {}

@@ -3,14 +3,14 @@
  * number, protocol, system, the object, the list of storage keys), then each storage as an int64 element count and its bytes.
  * Source: torch/serialization.py `_legacy_save`, `_legacy_load`.
  */
-import { checkRange, type ByteSource } from "./byte-source.ts";
-import { DTYPE_BYTES } from "./dtype.ts";
-import { FormatError, quote } from "./errors.ts";
-import { PickleTruncated } from "./pickle-reader.ts";
+import { checkRange, type ByteSource } from "../byte-source.ts";
+import { DTYPE_BYTES } from "../dtype.ts";
+import { FormatError, quote } from "../errors.ts";
+import { PickleTruncated } from "./reader.ts";
 import { MAX_PICKLE_BYTES, unpickle } from "./pickle.ts";
-import { describe, PickleDict, PickleExternal, PickleList, PickleTuple, type PickleValue } from "./pickle-values.ts";
+import { describe, PickleDict, PickleExternal, PickleList, PickleTuple, type PickleValue } from "./values.ts";
 import type { StorageLocator } from "./pytorch.ts";
-import { LEGACY_MAGIC } from "./sniff.ts";
+import { LEGACY_MAGIC } from "../sniff.ts";
 import { torchHost, TorchStorage } from "./torch-values.ts";
 
 const LEGACY_PROTOCOL = 1001;

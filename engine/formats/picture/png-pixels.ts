@@ -1,5 +1,5 @@
 /** The pixels of a PNG: scanline filters, interlacing, sample depths and palettes. Source: PNG specification, third edition (W3C), sections 7 to 9. */
-import { FormatError } from "./errors.ts";
+import { FormatError } from "../errors.ts";
 
 export interface PngHeader {
   readonly width: number;

@@ -2,10 +2,10 @@
  * A NumPy array in a bare pickle, as `pickle.dump(array, file)` writes it, read without running anything.
  * Source: numpy's ndarray.__reduce__ (protocol 2 to 4: `_reconstruct` and a state) and __reduce_ex__ (protocol 5: `_frombuffer`).
  */
-import { DTYPE_BYTES, elementCount, type FileDType, swapBytes, toFloat32 } from "./dtype.ts";
-import { FormatError, quote } from "./errors.ts";
+import { DTYPE_BYTES, elementCount, type FileDType, swapBytes, toFloat32 } from "../dtype.ts";
+import { FormatError, quote } from "../errors.ts";
 import { unpickle } from "./pickle.ts";
-import { describe, PickleObject, PickleTuple, type PickleValue } from "./pickle-values.ts";
+import { describe, PickleObject, PickleTuple, type PickleValue } from "./values.ts";
 import { torchHost } from "./torch-values.ts";
 
 const NUMPY_DTYPES: Readonly<Record<string, FileDType>> = { f2: "F16", f4: "F32", f8: "F64" };

@@ -3,7 +3,7 @@
  * a nested message is a range that the caller may open with a reader of its own. Work is bounded by the message's bytes.
  * Source: the encoding chapter of protobuf's documentation.
  */
-import { FormatError } from "./errors.ts";
+import { FormatError } from "../errors.ts";
 
 /** How a field's value is stored. */
 export const WIRE = { varint: 0, fixed64: 1, length: 2, fixed32: 5 } as const;
