@@ -1,10 +1,10 @@
-import { FormatError } from "../formats/errors.ts";
-import { isObject, joinPath } from "../formats/file-system.ts";
-import { InputError } from "../runtime/errors.ts";
-import { loadTokenizer } from "../loading/load.ts";
-import type { Tokenizer } from "../../tokenizer/index.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
+import { FormatError } from "../../formats/errors.ts";
+import { isObject, joinPath } from "../../formats/file-system.ts";
+import { InputError } from "../../runtime/errors.ts";
+import { loadTokenizer } from "../../loading/load.ts";
+import type { Tokenizer } from "../../../tokenizer/index.ts";
+import type { Form, VerifyContext } from "../context.ts";
+import type { Golden, Json } from "../golden.ts";
 
 /** `tokenizer`: ids of every prompt, decodings, and what the decoded text tokenizes to. Needs no device. */
 export const tokenizer: Form = async (golden, rows, context) => {

@@ -1,8 +1,8 @@
-import { FormatError } from "../formats/errors.ts";
-import { isObject } from "../formats/file-system.ts";
-import { manualSeed } from "../runtime/random/random.ts";
-import type { Form } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
+import { FormatError } from "../../formats/errors.ts";
+import { isObject } from "../../formats/file-system.ts";
+import { manualSeed } from "../../runtime/random/random.ts";
+import type { Form } from "../context.ts";
+import type { Golden, Json } from "../golden.ts";
 
 /** Of the sum of squares, which is not exact in float64. */
 const SQUARES_TOLERANCE = 1e-12;

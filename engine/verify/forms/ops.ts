@@ -1,17 +1,17 @@
-import { adam, adamHyperparameters } from "../../kernels/adam.ts";
-import type { Value } from "../../kernels/kernel.ts";
-import { gradients } from "../runtime/autodiff.ts";
-import { Graph } from "../runtime/graph.ts";
-import { type HostArray, Program } from "../runtime/program.ts";
-import type { NDArray } from "../nn/array.ts";
-import { Layers } from "../nn/layers.ts";
-import { Parameters, lookup } from "../nn/parameters.ts";
+import { adam, adamHyperparameters } from "../../../kernels/adam.ts";
+import type { Value } from "../../../kernels/kernel.ts";
+import { gradients } from "../../runtime/autodiff.ts";
+import { Graph } from "../../runtime/graph.ts";
+import { type HostArray, Program } from "../../runtime/program.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { Layers } from "../../nn/layers.ts";
+import { Parameters, lookup } from "../../nn/parameters.ts";
 import { timestepFrequencies } from "./timestep.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
-import { channelsFirst, channelsLast } from "./layout.ts";
+import type { Form, VerifyContext } from "../context.ts";
+import type { Golden, Json } from "../golden.ts";
+import { channelsFirst, channelsLast } from "../layout.ts";
 import { OP_RECIPES, type OpRecipe } from "./ops-table.ts";
-import { type Rows, TOLERANCES, type Tolerances } from "./rows.ts";
+import { type Rows, TOLERANCES, type Tolerances } from "../rows.ts";
 
 type Case = Json & { readonly name: string };
 

@@ -1,16 +1,16 @@
-import type { Value } from "../../kernels/kernel.ts";
-import { Layers } from "../nn/layers.ts";
-import type { NDArray } from "../nn/array.ts";
-import { isSynthetic } from "../loading/load-synthetic.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { hashNumbers } from "../loading/synthetic.ts";
-import { vaeDecode, vaeEncode } from "../diffusion/vae.ts";
-import type { Graph } from "../runtime/graph.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import type { Golden } from "./golden.ts";
-import { channelsFirst, channelsLast } from "./layout.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import { Layers } from "../../../nn/layers.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import { isSynthetic } from "../../../loading/load-synthetic.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import { hashNumbers } from "../../../loading/synthetic.ts";
+import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
+import type { Graph } from "../../../runtime/graph.ts";
+import type { Form, VerifyContext } from "../../context.ts";
+import type { Golden } from "../../golden.ts";
+import { channelsFirst, channelsLast } from "../../layout.ts";
 import { lossAndGradients } from "./loss-grad.ts";
-import type { Rows } from "./rows.ts";
+import type { Rows } from "../../rows.ts";
 
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
 

@@ -1,9 +1,9 @@
-import { insertTokens, type SlotLayout, slotLayout } from "../attack/search/slot-layout.ts";
-import { FormatError } from "../formats/errors.ts";
-import type { WeightSource } from "../nn/parameters.ts";
-import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { VerifyContext } from "./context.ts";
-import type { Golden } from "./golden.ts";
+import { insertTokens, type SlotLayout, slotLayout } from "../../../attack/search/slot-layout.ts";
+import { FormatError } from "../../../formats/errors.ts";
+import type { WeightSource } from "../../../nn/parameters.ts";
+import type { LossKind, StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { VerifyContext } from "../../context.ts";
+import type { Golden } from "../../golden.ts";
 import { insertionOf } from "./insertion-layouts.ts";
 
 /** The ids that frame a trace's prompts: its stand-in vocabulary writes them as decimal numbers. */

@@ -1,13 +1,13 @@
-import type { Value } from "../../kernels/kernel.ts";
-import { gradients } from "../runtime/autodiff.ts";
-import type { Graph } from "../runtime/graph.ts";
-import { Layers } from "../nn/layers.ts";
-import { vaeDecode, vaeEncode } from "../diffusion/vae.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Form } from "./context.ts";
-import type { Golden } from "./golden.ts";
-import { channelsFirst, channelsLast } from "./layout.ts";
-import type { Rows } from "./rows.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import { gradients } from "../../../runtime/autodiff.ts";
+import type { Graph } from "../../../runtime/graph.ts";
+import { Layers } from "../../../nn/layers.ts";
+import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { Form } from "../../context.ts";
+import type { Golden } from "../../golden.ts";
+import { channelsFirst, channelsLast } from "../../layout.ts";
+import type { Rows } from "../../rows.ts";
 import { asStored } from "./unet.ts";
 
 const ACTIVATION = "act.";

@@ -1,11 +1,11 @@
-import type { Value } from "../../kernels/kernel.ts";
-import { l1Loss, mseLoss } from "../../kernels/loss.ts";
-import { FormatError } from "../formats/errors.ts";
-import { joinPath } from "../formats/file-system.ts";
-import { gradients } from "../runtime/autodiff.ts";
-import { channelsLast } from "./layout.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import { type Golden, openGolden } from "./golden.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import { l1Loss, mseLoss } from "../../../../kernels/loss.ts";
+import { FormatError } from "../../../formats/errors.ts";
+import { joinPath } from "../../../formats/file-system.ts";
+import { gradients } from "../../../runtime/autodiff.ts";
+import { channelsLast } from "../../layout.ts";
+import type { Form, VerifyContext } from "../../context.ts";
+import { type Golden, openGolden } from "../../golden.ts";
 
 const PREFIX = "grad.";
 

@@ -1,6 +1,6 @@
-import type { Value } from "../../kernels/kernel.ts";
-import { isObject } from "../formats/file-system.ts";
-import type { Form } from "./context.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import { isObject } from "../../../formats/file-system.ts";
+import type { Form } from "../../context.ts";
 
 const HIDDEN = "hidden_states.";
 

@@ -1,22 +1,22 @@
-import { isObject } from "../formats/file-system.ts";
-import { attack } from "./attack.ts";
-import type { Form } from "./context.ts";
-import type { Golden } from "./golden.ts";
-import { fullWeights, listsWeights } from "./full-weights.ts";
-import { fullTextUNet, fullVae } from "./full.ts";
-import { insertionLayouts } from "./insertion-layouts.ts";
-import { lossGrad } from "./loss-grad.ts";
+import { isObject } from "../../formats/file-system.ts";
+import { attack } from "./attack/attack.ts";
+import type { Form } from "../context.ts";
+import type { Golden } from "../golden.ts";
+import { fullWeights, listsWeights } from "./model/full-weights.ts";
+import { fullTextUNet, fullVae } from "./model/full.ts";
+import { insertionLayouts } from "./attack/insertion-layouts.ts";
+import { lossGrad } from "./model/loss-grad.ts";
 import { ops } from "./ops.ts";
-import { projection } from "./projection.ts";
-import { reference } from "./reference.ts";
-import { samples } from "./samples.ts";
+import { projection } from "./attack/projection.ts";
+import { reference } from "./model/reference.ts";
+import { samples } from "./model/samples.ts";
 import { schedulers } from "./schedulers.ts";
-import { textEncoder } from "./text-encoder.ts";
+import { textEncoder } from "./model/text-encoder.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { torchRng } from "./torch-rng.ts";
-import { unet } from "./unet.ts";
-import { vae } from "./vae.ts";
-import { weightGrad } from "./weight-grad.ts";
+import { unet } from "./model/unet.ts";
+import { vae } from "./model/vae.ts";
+import { weightGrad } from "./model/weight-grad.ts";
 
 export interface KnownForm {
   readonly name: string;

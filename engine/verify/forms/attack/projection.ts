@@ -1,6 +1,6 @@
-import { type Projection, simplexProjection } from "../../kernels/simplex-projection.ts";
-import { clamp } from "../../kernels/clamp.ts";
-import type { Form } from "./context.ts";
+import { type Projection, simplexProjection } from "../../../../kernels/simplex-projection.ts";
+import { clamp } from "../../../../kernels/clamp.ts";
+import type { Form } from "../../context.ts";
 
 /** Absolute: the exact projection to float32's accuracy; the reference's bisection within twice the bracket it stops at. */
 const TOLERANCE: Readonly<Record<Projection, number>> = { exact: 1e-6, reference: 2e-5 };

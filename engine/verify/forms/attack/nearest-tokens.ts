@@ -1,7 +1,7 @@
-import { joinPath } from "../formats/file-system.ts";
-import type { Rows } from "./rows.ts";
+import { joinPath } from "../../../formats/file-system.ts";
+import type { Rows } from "../../rows.ts";
 import type { Trace } from "./trace.ts";
-import { openWeights } from "../formats/diffusers.ts";
+import { openWeights } from "../../../formats/diffusers.ts";
 
 /** Two cosines closer than this are a tie that rounding decides. */
 const CLEAR_COSINE = 1e-5;

@@ -1,16 +1,16 @@
-import { readAll } from "../formats/byte-source.ts";
-import { FormatError } from "../formats/errors.ts";
-import { type FileSystem, joinPath } from "../formats/file-system.ts";
-import { tensorToImages, imagesToTensor } from "../formats/picture/image.ts";
-import { decodePng } from "../formats/picture/png.ts";
-import type { NDArray } from "../nn/array.ts";
-import { loadClassifier } from "../vision/image-classifier.ts";
-import { type SamplerPlan, createSamplerPlan } from "../diffusion/schedulers/index.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
-import { sampleLatents } from "./pictures.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
+import { readAll } from "../../../formats/byte-source.ts";
+import { FormatError } from "../../../formats/errors.ts";
+import { type FileSystem, joinPath } from "../../../formats/file-system.ts";
+import { tensorToImages, imagesToTensor } from "../../../formats/picture/image.ts";
+import { decodePng } from "../../../formats/picture/png.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import { loadClassifier } from "../../../vision/image-classifier.ts";
+import { type SamplerPlan, createSamplerPlan } from "../../../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { Form, VerifyContext } from "../../context.ts";
+import type { Golden, Json } from "../../golden.ts";
+import { sampleLatents } from "../../pictures.ts";
+import { type Rows, TOLERANCES } from "../../rows.ts";
 
 type Case = Json & { readonly index: number };
 

@@ -1,8 +1,8 @@
-import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../diffusion/schedulers/index.ts";
-import { lmsCoefficient } from "../diffusion/schedulers/lms.ts";
-import type { Form } from "./context.ts";
-import { type Rows, TOLERANCES } from "./rows.ts";
-import type { Golden, Json } from "./golden.ts";
+import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../../diffusion/schedulers/index.ts";
+import { lmsCoefficient } from "../../diffusion/schedulers/lms.ts";
+import type { Form } from "../context.ts";
+import { type Rows, TOLERANCES } from "../rows.ts";
+import type { Golden, Json } from "../golden.ts";
 
 const TIMESTEP_TOLERANCE = 1e-6;
 

@@ -1,14 +1,14 @@
-import { adam, adamHyperparameters } from "../../kernels/adam.ts";
-import { simplexProjection } from "../../kernels/simplex-projection.ts";
-import { Objective } from "../attack/search/objective.ts";
-import { OriginalPrediction } from "../attack/search/original-prediction.ts";
-import { likeliestTokens } from "../attack/search/simplex.ts";
-import type { NDArray } from "../nn/array.ts";
-import { createSamplerPlan, noiseScheduleOnly } from "../diffusion/schedulers/index.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import { part } from "./layout.ts";
-import { asPicture, sampleLatents } from "./pictures.ts";
-import { type Rows, TOLERANCES, type Tolerances, largestDifference, mismatches, relativeL2 } from "./rows.ts";
+import { adam, adamHyperparameters } from "../../../../kernels/adam.ts";
+import { simplexProjection } from "../../../../kernels/simplex-projection.ts";
+import { Objective } from "../../../attack/search/objective.ts";
+import { OriginalPrediction } from "../../../attack/search/original-prediction.ts";
+import { likeliestTokens } from "../../../attack/search/simplex.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import { createSamplerPlan, noiseScheduleOnly } from "../../../diffusion/schedulers/index.ts";
+import type { Form, VerifyContext } from "../../context.ts";
+import { part } from "../../layout.ts";
+import { asPicture, sampleLatents } from "../../pictures.ts";
+import { type Rows, TOLERANCES, type Tolerances, largestDifference, mismatches, relativeL2 } from "../../rows.ts";
 import { type Trace, decimalIds, decimalText, framedWith, openTrace } from "./trace.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
 

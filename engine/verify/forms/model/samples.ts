@@ -1,13 +1,13 @@
-import { safeGuidance } from "../../kernels/guidance.ts";
-import type { NDArray } from "../nn/array.ts";
-import type { SldParameters } from "../diffusion/guidance.ts";
-import { createSamplerPlan, modelInput, noiseScheduleOnly, pipelineSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler, type SamplerPlan } from "../diffusion/schedulers/index.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Form, VerifyContext } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
-import { concatRows } from "./layout.ts";
-import { asPicture, sampleLatents } from "./pictures.ts";
-import { type Rows, TOLERANCES, type Tolerances, relativeL2 } from "./rows.ts";
+import { safeGuidance } from "../../../../kernels/guidance.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import type { SldParameters } from "../../../diffusion/guidance.ts";
+import { createSamplerPlan, modelInput, noiseScheduleOnly, pipelineSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler, type SamplerPlan } from "../../../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { Form, VerifyContext } from "../../context.ts";
+import type { Golden, Json } from "../../golden.ts";
+import { concatRows } from "../../layout.ts";
+import { asPicture, sampleLatents } from "../../pictures.ts";
+import { type Rows, TOLERANCES, type Tolerances, relativeL2 } from "../../rows.ts";
 
 type Case = Json & { readonly name: string };
 

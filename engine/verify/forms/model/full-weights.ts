@@ -1,9 +1,9 @@
-import { asObject } from "../formats/file-system.ts";
-import type { Component } from "../loading/names/locate.ts";
-import { Config } from "../nn/config.ts";
-import { expectedTensors, withoutUnitKernel } from "../loading/expected.ts";
-import { SYNTHETIC_MODELS, distribution, hashNumbers } from "../loading/synthetic.ts";
-import type { Form } from "./context.ts";
+import { asObject } from "../../../formats/file-system.ts";
+import type { Component } from "../../../loading/names/locate.ts";
+import { Config } from "../../../nn/config.ts";
+import { expectedTensors, withoutUnitKernel } from "../../../loading/expected.ts";
+import { SYNTHETIC_MODELS, distribution, hashNumbers } from "../../../loading/synthetic.ts";
+import type { Form } from "../../context.ts";
 
 const COMPONENTS: Readonly<Record<Component, object>> = { unet: SYNTHETIC_MODELS.sd14.unet, text_encoder: SYNTHETIC_MODELS.sd14.textEncoder, vae: SYNTHETIC_MODELS.sd14.vae };
 

@@ -1,10 +1,10 @@
-import type { Value } from "../../kernels/kernel.ts";
-import type { NDArray } from "../nn/array.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { Form } from "./context.ts";
-import type { Golden } from "./golden.ts";
-import { channelsFirst, channelsLast } from "./layout.ts";
-import type { Rows } from "./rows.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { Form } from "../../context.ts";
+import type { Golden } from "../../golden.ts";
+import { channelsFirst, channelsLast } from "../../layout.ts";
+import type { Rows } from "../../rows.ts";
 
 const ACTIVATION = "act.";
 

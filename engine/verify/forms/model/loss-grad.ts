@@ -1,14 +1,14 @@
-import type { Value } from "../../kernels/kernel.ts";
-import { l1Loss, mseLoss } from "../../kernels/loss.ts";
-import { gradients } from "../runtime/autodiff.ts";
-import { Layers } from "../nn/layers.ts";
-import type { NDArray } from "../nn/array.ts";
-import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { timesTokenTable, tokenTable } from "../diffusion/text-encoder.ts";
-import type { Form } from "./context.ts";
-import type { Golden, Json } from "./golden.ts";
-import { channelsFirst, channelsLast } from "./layout.ts";
-import type { Rows } from "./rows.ts";
+import type { Value } from "../../../../kernels/kernel.ts";
+import { l1Loss, mseLoss } from "../../../../kernels/loss.ts";
+import { gradients } from "../../../runtime/autodiff.ts";
+import { Layers } from "../../../nn/layers.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import type { LossKind, StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import { timesTokenTable, tokenTable } from "../../../diffusion/text-encoder.ts";
+import type { Form } from "../../context.ts";
+import type { Golden, Json } from "../../golden.ts";
+import { channelsFirst, channelsLast } from "../../layout.ts";
+import type { Rows } from "../../rows.ts";
 import { asStored } from "./unet.ts";
 
 export interface LossRequest {

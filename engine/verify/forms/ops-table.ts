@@ -1,21 +1,21 @@
-import { type ActivationKind, activation, silu } from "../../kernels/activation.ts";
-import { attention } from "../../kernels/attention.ts";
-import { conv2d } from "../../kernels/conv2d.ts";
-import { embedding } from "../../kernels/embedding.ts";
-import { geglu } from "../../kernels/geglu.ts";
-import { groupNorm } from "../../kernels/group-norm.ts";
-import type { Value } from "../../kernels/kernel.ts";
-import { layerNorm } from "../../kernels/layer-norm.ts";
-import { l1Loss, mseLoss } from "../../kernels/loss.ts";
-import { linear } from "../../kernels/matmul.ts";
-import { softmax } from "../../kernels/softmax.ts";
-import { upsampleNearest } from "../../kernels/upsample.ts";
-import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../nn/blocks.ts";
-import type { Layers } from "../nn/layers.ts";
-import type { WeightLayout } from "../nn/weight-layout.ts";
-import { encoderLayer } from "../diffusion/text-encoder.ts";
-import { vaeAttention } from "../diffusion/vae.ts";
-import type { Golden, Json } from "./golden.ts";
+import { type ActivationKind, activation, silu } from "../../../kernels/activation.ts";
+import { attention } from "../../../kernels/attention.ts";
+import { conv2d } from "../../../kernels/conv2d.ts";
+import { embedding } from "../../../kernels/embedding.ts";
+import { geglu } from "../../../kernels/geglu.ts";
+import { groupNorm } from "../../../kernels/group-norm.ts";
+import type { Value } from "../../../kernels/kernel.ts";
+import { layerNorm } from "../../../kernels/layer-norm.ts";
+import { l1Loss, mseLoss } from "../../../kernels/loss.ts";
+import { linear } from "../../../kernels/matmul.ts";
+import { softmax } from "../../../kernels/softmax.ts";
+import { upsampleNearest } from "../../../kernels/upsample.ts";
+import { crossAttention, downsample, feedForward, resnetBlock, selfAttention, timeEmbedding, transformer2d, transformerBlock, upsample } from "../../nn/blocks.ts";
+import type { Layers } from "../../nn/layers.ts";
+import type { WeightLayout } from "../../nn/weight-layout.ts";
+import { encoderLayer } from "../../diffusion/text-encoder.ts";
+import { vaeAttention } from "../../diffusion/vae.ts";
+import type { Golden, Json } from "../golden.ts";
 
 /** What an op's recipe works with: the case, its input tensors on the graph (channels-last), and its weights. */
 export interface OpCase {

@@ -1,9 +1,9 @@
-import { slotLayout } from "../attack/search/slot-layout.ts";
-import type { Insertion } from "../attack/types.ts";
-import { FormatError } from "../formats/errors.ts";
-import { isObject } from "../formats/file-system.ts";
-import { errorMessage } from "../runtime/errors.ts";
-import type { Form } from "./context.ts";
+import { slotLayout } from "../../../attack/search/slot-layout.ts";
+import type { Insertion } from "../../../attack/types.ts";
+import { FormatError } from "../../../formats/errors.ts";
+import { isObject } from "../../../formats/file-system.ts";
+import { errorMessage } from "../../../runtime/errors.ts";
+import type { Form } from "../../context.ts";
 
 /** The reference's names of the insertion places. */
 const PLACES: Readonly<Record<string, Insertion>> = { prefix_k: "prefix", suffix_k: "suffix", mid_k: "middle", insert_k: "interleave", per_k_words: "every-k" };
