@@ -11,7 +11,7 @@ import { traceEvents } from "../engine/runtime/profile/trace.ts";
 import { EXIT } from "./errors.ts";
 import { finiteNumber } from "./options.ts";
 import { requireWritableFile } from "./output.ts";
-import { profileTable } from "./profile-table.ts";
+import { profileTable } from "./tools/profile-table.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 /** The flags that every command takes. */

@@ -10,7 +10,7 @@ import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
 import { givenModelFlags } from "../model-flags.ts";
-import { pngTexts } from "../parameters-text.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
 import { type ReportExtras, renderReport } from "../report/report.ts";
 import { VERSION } from "../version.ts";
 import type { LoggedEvaluation, RunFolder } from "./folder.ts";

@@ -5,7 +5,7 @@ import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";
-import { formatDuration, quoted } from "../table.ts";
+import { formatDuration, quoted } from "../../engine/run/text.ts";
 import { type AttemptLine, attemptFolder, finishedLine } from "./attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Attempt, Cell } from "./grid.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { decodePng } from "../../engine/formats/picture/png.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { formatTable } from "../table.ts";
+import { formatTable } from "../../engine/run/text.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { EvaluationFolder, Manifest } from "./folder.ts";
 import { evaluationPage } from "./page.ts";

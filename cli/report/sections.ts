@@ -3,7 +3,7 @@ import type { LoggedEvaluation } from "../attack/folder.ts";
 import { flagName } from "../attack/run-settings.ts";
 import { shellCommand } from "../attack/shell.ts";
 import { givenModelFlags } from "../model-flags.ts";
-import { formatBytes, formatDuration } from "../table.ts";
+import { formatBytes, formatDuration } from "../../engine/run/text.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
 import type { ReportData } from "./report.ts";

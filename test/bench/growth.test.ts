@@ -1,9 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { chartSvg } from "../../bench/chart.ts";
-import { growthChartSvg } from "../../bench/growth-chart.ts";
-import { growthText } from "../../bench/growth-table.ts";
-import { flaggedLines, growthCurves } from "../../bench/growth.ts";
+import { growthChartSvg } from "../../bench/growth/chart.ts";
+import { growthText } from "../../bench/growth/table.ts";
+import { flaggedLines, growthCurves } from "../../bench/growth/growth.ts";
 import { type BenchRow, type Growth, mergeResults, parseResult, resultProblem } from "../../bench/results.ts";
 import { runGrowth } from "../../bench/suites/growth.ts";
 import type { Bench } from "../../bench/task.ts";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { runAttack } from "../../cli/attack.ts";
+import { runAttack } from "../../cli/commands/attack.ts";
 import { ANEW } from "../../cli/attack/prepare.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
 import type { AttackFlags } from "../../cli/attack/settings.ts";

@@ -7,7 +7,7 @@ import { shellArgument, shellCommand } from "../../cli/attack/shell.ts";
 import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
-import { formatBytes, formatDuration, formatTable, quoted } from "../../cli/table.ts";
+import { formatBytes, formatDuration, formatTable, quoted } from "../../engine/run/text.ts";
 import { safetensors, torch } from "../support/checkpoints.ts";
 import { readJson } from "../support/fixtures.ts";
 import { folder, lethe } from "./support.ts";

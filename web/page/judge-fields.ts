@@ -3,7 +3,7 @@ import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nud
 import type { AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
-import { el, field, find, setOptions } from "./dom.ts";
+import { el, field, find, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
 
 /** What a judge's weights are. */

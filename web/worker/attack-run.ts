@@ -16,12 +16,12 @@ import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
-import type { Library } from "./library.ts";
-import { readPictureFile } from "./picture-file.ts";
+import type { Library } from "./files/library.ts";
+import { readPictureFile } from "./files/picture-file.ts";
 import { type RunHead, RunLog } from "./run-log.ts";
 import type { Session } from "./session.ts";
-import { sha256Blob } from "./sha256.ts";
-import type { Store } from "./store.ts";
+import { sha256Blob } from "./files/sha256.ts";
+import type { Store } from "./files/store.ts";
 
 export interface RunPlace {
   readonly session: Session;

@@ -10,7 +10,7 @@ import { verify, type VerifyResult } from "../../engine/verify/index.ts";
 import { createClipTokenizer } from "../../tokenizer/index.ts";
 import type { BenchRow } from "../protocol.ts";
 import type { Job } from "./job.ts";
-import type { Library } from "./library.ts";
+import type { Library } from "./files/library.ts";
 import type { Session } from "./session.ts";
 
 /** Compares the bundled model with its reference outputs. */

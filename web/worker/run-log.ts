@@ -3,7 +3,7 @@ import type { LoggedEvaluation } from "../../cli/attack/folder.ts";
 import { logLine } from "../../cli/attack/log-line.ts";
 import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
-import { pngTexts } from "../../cli/parameters-text.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
 import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import { type AttackEvent, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
 import { readAll, blobSource } from "../../engine/formats/byte-source.ts";
@@ -16,7 +16,7 @@ import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diff
 import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Choice, JudgeRequest, RunFiles } from "../protocol.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import type { Store } from "./store.ts";
+import type { Store } from "./files/store.ts";
 
 /** What is needed to go on with a run, besides its state. */
 export interface RunHead {

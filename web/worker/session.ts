@@ -8,7 +8,7 @@ import { type Device, openDevice } from "../../engine/runtime/device.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
 import { VERSION } from "../../cli/version.ts";
-import type { Library } from "./library.ts";
+import type { Library } from "./files/library.ts";
 
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */
 const TYPED_PROMPTS = "judge-prompts.txt";
