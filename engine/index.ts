@@ -33,11 +33,19 @@ export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judges/optio
 export type { OpenJudge } from "./attack/judges/open.ts";
 export { diffusionJudge } from "./attack/judges/diffusion.ts";
 export type { ConceptPair } from "./attack/search/concept-vector.ts";
-export type { TransferCandidate } from "./attack/transfer.ts";
+export type { TransferCandidate } from "./attack/options.ts";
 export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
-export { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS } from "./attack/types.ts";
-export type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, GateOptions, GateVerdict, Insertion, Judge, Judgement, SamplingOptions, TimestepOrder, TriedCounts } from "./attack/types.ts";
+export { ATTACKERS } from "./attack/attackers.ts";
+export { INSERTIONS } from "./attack/search/slot-layout.ts";
+export { TIMESTEP_ORDERS } from "./attack/options.ts";
+export type { AttackCase, AttackOptions, GateOptions, SamplingOptions, TimestepOrder } from "./attack/options.ts";
+export type { AttackEvent, AttackResult, TriedCounts } from "./attack/events.ts";
+export type { AttackState } from "./attack/session/state.ts";
+export type { AttackerName } from "./attack/attackers.ts";
+export type { Evaluation, GateVerdict } from "./attack/session/evaluation.ts";
+export type { Insertion } from "./attack/search/slot-layout.ts";
+export type { Judge, Judgement } from "./attack/judges/judgement.ts";
 
 export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
 export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";

@@ -1,6 +1,6 @@
 /** What the page and its Worker say to each other. Types only: both sides are checked against one table. */
 import type { JudgeChoice, JudgeName } from "../engine/attack/judges/options.ts";
-import type { AttackResult } from "../engine/attack/types.ts";
+import type { AttackResult } from "../engine/attack/events.ts";
 import type { SldStrength } from "../engine/diffusion/guidance.ts";
 import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";

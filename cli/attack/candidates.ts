@@ -1,4 +1,4 @@
-import type { TransferCandidate } from "../../engine/attack/transfer.ts";
+import type { TransferCandidate } from "../../engine/attack/options.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText } from "../../engine/platform/node-files.ts";
 import { parseCandidates } from "./parse-candidates.ts";

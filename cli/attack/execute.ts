@@ -1,8 +1,9 @@
-import { previousOf } from "../../engine/attack/session/previous.ts";
+import { previousOf, type Evaluation } from "../../engine/attack/session/evaluation.ts";
 import { attack } from "../../engine/attack/run.ts";
-import { type AttackCase, type AttackEvent, type AttackOptions, type AttackResult, type DrawnPicture, type Evaluation, usesGradient } from "../../engine/attack/types.ts";
+import type { AttackCase, AttackOptions, DrawnPicture, TransferCandidate } from "../../engine/attack/options.ts";
+import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
-import type { TransferCandidate } from "../../engine/attack/transfer.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Evaluation } from "../../engine/attack/types.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import { formatJsonLine, parseJsonLines } from "../../engine/formats/text/jsonl.ts";

@@ -1,5 +1,4 @@
-import { LEARNED_WORD } from "../../engine/attack/learned-word.ts";
-import type { TransferCandidate } from "../../engine/attack/transfer.ts";
+import { LEARNED_WORD, type TransferCandidate } from "../../engine/attack/options.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 

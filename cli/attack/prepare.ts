@@ -1,5 +1,5 @@
-import { resolveOptions } from "../../engine/attack/options.ts";
-import { usesGradient } from "../../engine/attack/types.ts";
+import { resolveOptions } from "../../engine/attack/resolve.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";

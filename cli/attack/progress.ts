@@ -1,4 +1,5 @@
-import { type AttackEvent, usesGradient } from "../../engine/attack/types.ts";
+import type { AttackEvent } from "../../engine/attack/events.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import type { Progress } from "../progress.ts";
 import { quoted } from "../../engine/run/text.ts";
 import type { AttackSettings } from "./settings.ts";

@@ -1,5 +1,5 @@
 import { release } from "node:os";
-import type { AttackResult } from "../../engine/attack/types.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";

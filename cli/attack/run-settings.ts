@@ -1,5 +1,6 @@
-import { LEARNED_PROMPT } from "../../engine/attack/learned-word.ts";
-import type { AttackerName, Insertion, TimestepOrder } from "../../engine/attack/types.ts";
+import { LEARNED_PROMPT, type TimestepOrder } from "../../engine/attack/options.ts";
+import type { AttackerName } from "../../engine/attack/attackers.ts";
+import type { Insertion } from "../../engine/attack/search/slot-layout.ts";
 import type { NudeNetPresetName } from "../../engine/vision/nudenet.ts";
 import type { PredictionType } from "../../engine/loading/names/infer.ts";
 import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";

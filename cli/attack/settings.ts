@@ -1,7 +1,8 @@
 import { type Command, Option } from "commander";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
-import { LEARNED_PROMPT, LEARNED_WORD } from "../../engine/attack/learned-word.ts";
-import { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS, usesGradient } from "../../engine/attack/types.ts";
+import { LEARNED_PROMPT, LEARNED_WORD, TIMESTEP_ORDERS } from "../../engine/attack/options.ts";
+import { ATTACKERS, usesGradient } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";

@@ -1,4 +1,6 @@
-import { ATTACKERS, type AttackState, type Evaluation } from "../../engine/attack/types.ts";
+import { ATTACKERS } from "../../engine/attack/attackers.ts";
+import type { AttackState } from "../../engine/attack/session/state.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import type { TensorFile } from "../../engine/formats/tensor-file.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { AttackResult } from "../../engine/attack/types.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";

@@ -1,4 +1,4 @@
-import { usesGradient } from "../../engine/attack/types.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import { escape } from "../report/html.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellStatistics } from "./statistics.ts";

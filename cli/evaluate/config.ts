@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { ATTACKERS, type AttackerName, INSERTIONS } from "../../engine/attack/types.ts";
+import { ATTACKERS, type AttackerName } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";

@@ -1,6 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { AttackerName } from "../../engine/attack/types.ts";
+import type { AttackerName } from "../../engine/attack/attackers.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";

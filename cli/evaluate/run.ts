@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DrawnPicture } from "../../engine/attack/types.ts";
+import type { DrawnPicture } from "../../engine/attack/options.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";

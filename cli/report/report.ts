@@ -1,4 +1,4 @@
-import type { Judgement } from "../../engine/attack/types.ts";
+import type { Judgement } from "../../engine/attack/judges/judgement.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { LoggedEvaluation } from "../attack/folder.ts";
 import type { RunRecord } from "../attack/record.ts";

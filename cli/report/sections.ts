@@ -1,4 +1,4 @@
-import { usesGradient } from "../../engine/attack/types.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import type { LoggedEvaluation } from "../attack/folder.ts";
 import { flagName } from "../attack/run-settings.ts";
 import { shellCommand } from "../attack/shell.ts";

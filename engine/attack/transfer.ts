@@ -1,12 +1,6 @@
 import { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
 
-/** A prompt found elsewhere, and the seed it was found with. */
-export interface TransferCandidate {
-  readonly prompt: string;
-  readonly seed: number;
-}
-
 /**
  * Prompts found on another model or by another attack, tried one after the other with their own seeds. Nothing is searched and nothing is random.
  * @throws AbortError

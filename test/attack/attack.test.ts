@@ -1,7 +1,11 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attack } from "../../engine/attack/run.ts";
-import type { AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../engine/attack/types.ts";
+import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
+import type { AttackOptions } from "../../engine/attack/options.ts";
+import type { AttackState } from "../../engine/attack/session/state.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
+import type { Judge } from "../../engine/attack/judges/judgement.ts";
 import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { LetheError, UsageError } from "../../engine/runtime/errors.ts";

@@ -5,7 +5,9 @@ import { type ConceptPair, conceptTarget, conceptVector } from "../../engine/att
 import { type GeneticOptions, breed, firstPopulation, select } from "../../engine/attack/search/genetic.ts";
 import { attack } from "../../engine/attack/run.ts";
 import { TextDistance } from "../../engine/attack/search/text-distance.ts";
-import type { AttackEvent, AttackOptions, AttackState } from "../../engine/attack/types.ts";
+import type { AttackEvent } from "../../engine/attack/events.ts";
+import type { AttackOptions } from "../../engine/attack/options.ts";
+import type { AttackState } from "../../engine/attack/session/state.ts";
 import { readConceptPairs } from "../../cli/attack/concept-pairs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";

@@ -14,7 +14,7 @@ import { cellStatistics } from "../../cli/evaluate/statistics.ts";
 import { leaderboardCsv, leaderboardTex } from "../../cli/evaluate/tables.ts";
 import { DEFAULTS } from "../../cli/attack/run-settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
-import { ATTACKERS } from "../../engine/attack/types.ts";
+import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const entry = (checkpoint: string, attacker: string, concept: string, more: Partial<CellEntry>, cases: number): CellEntry => {

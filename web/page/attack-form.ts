@@ -1,4 +1,5 @@
-import { ATTACKERS, type AttackerName, INSERTIONS, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
+import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { DEFAULTS, type AttackSettings } from "../../cli/attack/run-settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";

@@ -1,4 +1,5 @@
-import { type AttackResult, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
+import { insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import type { AttackNews, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
 import { watchHidden, whileAwake } from "./parts/awake.ts";

@@ -1,5 +1,5 @@
 import type { ImageClassifier } from "../../vision/image-classifier.ts";
-import type { Judge } from "../types.ts";
+import type { Judge } from "./judgement.ts";
 
 /** How many of the most probable labels a judgement lists. */
 const LISTED = 5;

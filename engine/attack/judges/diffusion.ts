@@ -2,7 +2,7 @@ import { imagesToTensor } from "../../formats/picture/image.ts";
 import { type DiffusionClassifierOptions, classifyByDiffusion } from "../../diffusion/diffusion-classifier.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import type { Judge } from "../types.ts";
+import type { Judge } from "./judgement.ts";
 
 /**
  * The diffusion classifier as a judge (arXiv 2303.16203): the concept was drawn if its prompt predicts the noise in the picture best. `scores` holds the mean errors

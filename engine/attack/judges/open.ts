@@ -8,7 +8,7 @@ import { InputError, UsageError } from "../../runtime/errors.ts";
 import { diffusionJudge } from "./diffusion.ts";
 import { type JudgeName, type JudgeOptions, judgeProblems, judgeRule, judgeThreshold } from "./options.ts";
 import { classifierJudge } from "./classifier.ts";
-import type { Judge } from "../types.ts";
+import type { Judge } from "./judgement.ts";
 
 export interface OpenJudge {
   readonly judge: Judge;

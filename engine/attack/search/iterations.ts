@@ -1,7 +1,8 @@
 import { notFinite } from "../../diffusion/finite.ts";
 import { KEPT_LOSSES, type Objective } from "./objective.ts";
 import type { Session } from "../session/session.ts";
-import { type SlotToken, insertsTokens } from "../types.ts";
+import type { SlotToken } from "./simplex.ts";
+import { insertsTokens } from "../attackers.ts";
 
 /** Losses are asked for about this often; up to two such batches are queued at once, so the device never waits for the host. */
 const BATCH_MILLISECONDS = 400;

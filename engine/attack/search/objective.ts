@@ -22,8 +22,7 @@ import { Graph } from "../../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../../runtime/program.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
-import { likeliest, likeliestTokens } from "./simplex.ts";
-import type { SlotToken } from "../types.ts";
+import { likeliest, likeliestTokens, type SlotToken } from "./simplex.ts";
 import { combineViews, perRow, viewCoefficients } from "./timestep-views.ts";
 
 /**

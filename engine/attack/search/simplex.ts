@@ -1,5 +1,10 @@
 import type { Generator } from "../../runtime/random/random.ts";
-import type { SlotToken } from "../types.ts";
+
+/** A token that a slot may come to hold, and its share of the slot's probability, 0 to 1; of a slot that stands for its nearest token, that one and 1. */
+export interface SlotToken {
+  readonly id: number;
+  readonly share: number;
+}
 
 /** The point of the probability simplex nearest to `row`: max(row - mu, 0) with sum 1. Exact, by sorting (Held, Wolfe and Crowder 1974). */
 export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {

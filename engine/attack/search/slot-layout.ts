@@ -1,5 +1,8 @@
 import { UsageError } from "../../runtime/errors.ts";
-import type { Insertion } from "../types.ts";
+
+/** Where the adversarial tokens go: the reference's prefix_k, suffix_k, mid_k, insert_k and per_k_words. */
+export const INSERTIONS = ["prefix", "suffix", "middle", "interleave", "every-k"] as const;
+export type Insertion = (typeof INSERTIONS)[number];
 
 /** Where the tokens of an attacked prompt stand in its framed ids. */
 export interface SlotLayout {

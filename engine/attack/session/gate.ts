@@ -2,8 +2,8 @@ import type { NDArray } from "../../nn/array.ts";
 import { predictionErrors } from "../../diffusion/diffusion-classifier.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { Generator } from "../../runtime/random/random.ts";
-import { type ResolvedOptions, attackTimesteps } from "../options.ts";
-import type { GateVerdict } from "../types.ts";
+import { type ResolvedOptions, attackTimesteps } from "../resolve.ts";
+import type { GateVerdict } from "./evaluation.ts";
 
 /** Predictions made together. */
 const BATCH = 4;

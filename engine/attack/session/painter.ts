@@ -5,7 +5,7 @@ import { Sampler } from "../../diffusion/sampler.ts";
 import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { Generator } from "../../runtime/random/random.ts";
-import type { ResolvedOptions } from "../options.ts";
+import type { ResolvedOptions } from "../resolve.ts";
 
 /** Sampling steps that may be queued before the first of them is waited for: a software adapter's queue has no end of its own. */
 const QUEUED_STEPS = 4;

@@ -6,10 +6,11 @@ import { Generator } from "../../runtime/random/random.ts";
 import { Painter } from "./painter.ts";
 import { Gate } from "./gate.ts";
 import type { SearchState } from "../search/objective.ts";
-import type { ResolvedOptions } from "../options.ts";
-import { previousOf } from "./previous.ts";
-import { restoreRandom, restoreRandoms, saveRandoms } from "./random-state.ts";
-import type { AttackEvent, AttackState, Evaluation, Judgement } from "../types.ts";
+import type { ResolvedOptions } from "../resolve.ts";
+import { previousOf, type Evaluation } from "./evaluation.ts";
+import { restoreRandom, restoreRandoms, saveRandoms, type AttackState } from "./state.ts";
+import type { AttackEvent } from "../events.ts";
+import type { Judgement } from "../judges/judgement.ts";
 
 export type EventHandler = (event: AttackEvent) => void | Promise<void>;
 

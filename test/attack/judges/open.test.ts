@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isJudgeName, type JudgeName, type JudgeOptions } from "../../../engine/attack/judges/options.ts";
 import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../../engine/attack/judges/open.ts";
-import type { Judgement } from "../../../engine/attack/types.ts";
+import type { Judgement } from "../../../engine/attack/judges/judgement.ts";
 import type { RgbImage } from "../../../engine/formats/picture/image.ts";
 import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../../engine/vision/nudenet.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";

@@ -5,7 +5,11 @@ import { framedIds, slotLayout } from "../../../engine/attack/search/slot-layout
 import { Objective, type ObjectiveView } from "../../../engine/attack/search/objective.ts";
 import { attack } from "../../../engine/attack/run.ts";
 import { initialSimplex } from "../../../engine/attack/search/simplex.ts";
-import type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../../engine/attack/types.ts";
+import type { AttackCase, AttackOptions } from "../../../engine/attack/options.ts";
+import type { AttackEvent, AttackResult } from "../../../engine/attack/events.ts";
+import type { AttackState } from "../../../engine/attack/session/state.ts";
+import type { Evaluation } from "../../../engine/attack/session/evaluation.ts";
+import type { Judge } from "../../../engine/attack/judges/judgement.ts";
 import { openWeights } from "../../../engine/formats/diffusers.ts";
 import type { NDArray } from "../../../engine/nn/array.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";

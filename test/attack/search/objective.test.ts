@@ -1,9 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { framedIds, slotLayout } from "../../../engine/attack/search/slot-layout.ts";
+import { framedIds, slotLayout, INSERTIONS, type Insertion } from "../../../engine/attack/search/slot-layout.ts";
 import { KEPT_LOSSES, Objective, type ObjectiveShape } from "../../../engine/attack/search/objective.ts";
 import { initialSimplex, projectRow } from "../../../engine/attack/search/simplex.ts";
-import { INSERTIONS, type Insertion } from "../../../engine/attack/types.ts";
 import { openWeights } from "../../../engine/formats/diffusers.ts";
 import { type NDArray, toChannelsLast } from "../../../engine/nn/array.ts";
 import { StableDiffusion } from "../../../engine/diffusion/stable-diffusion.ts";

@@ -1,7 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { framedIds, insertTokens, slotLayout } from "../../../engine/attack/search/slot-layout.ts";
-import type { Insertion } from "../../../engine/attack/types.ts";
+import { framedIds, insertTokens, slotLayout, type Insertion } from "../../../engine/attack/search/slot-layout.ts";
 import { UsageError } from "../../../engine/runtime/errors.ts";
 import { readJson } from "../../support/fixtures.ts";
 

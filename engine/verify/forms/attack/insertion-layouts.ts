@@ -1,5 +1,4 @@
-import { slotLayout } from "../../../attack/search/slot-layout.ts";
-import type { Insertion } from "../../../attack/types.ts";
+import { slotLayout, type Insertion } from "../../../attack/search/slot-layout.ts";
 import { FormatError } from "../../../formats/errors.ts";
 import { isObject } from "../../../formats/file-system.ts";
 import { errorMessage } from "../../../runtime/errors.ts";

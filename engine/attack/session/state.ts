@@ -1,5 +1,25 @@
 import { UsageError } from "../../runtime/errors.ts";
 import { Generator } from "../../runtime/random/random.ts";
+import type { AttackerName } from "../attackers.ts";
+import type { Evaluation } from "./evaluation.ts";
+
+/** All that is needed to go on where a run stopped. Arrays are empty for attackers without a gradient. */
+export interface AttackState {
+  readonly attacker: AttackerName;
+  /** Timesteps (or tries) finished, and iterations done. */
+  readonly finished: number;
+  readonly iteration: number;
+  /** The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden]. */
+  readonly simplex: Float32Array<ArrayBuffer>;
+  readonly firstMoment: Float32Array<ArrayBuffer>;
+  readonly secondMoment: Float32Array<ArrayBuffer>;
+  /** The search's random generator, as JSON; of several searches the list of theirs. */
+  readonly random: unknown;
+  /** What else the attacker goes on from, as JSON: of ring-a-bell its population, of timestep order "gradient" the timesteps. */
+  readonly search?: unknown;
+  /** Evaluations so far. */
+  readonly evaluations: readonly Evaluation[];
+}
 
 /** The states of generators as JSON: of one its own, of several a list. */
 export function saveRandoms(randoms: readonly Generator[]): unknown {
