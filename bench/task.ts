@@ -5,8 +5,7 @@ import { Program, type ProgramOptions } from "../engine/runtime/program.ts";
 import type { Profiler } from "../engine/runtime/profile/profiler.ts";
 import { costOf } from "../engine/runtime/plan/schedule.ts";
 import { type MeasureOptions, type Measured, type Subject, measureInterleaved } from "./measure.ts";
-import type { Peak } from "./peak.ts";
-import { type Basis, type Work, basisMs, rates } from "./rates.ts";
+import { type Peak, type Basis, type Work, basisMs, rates } from "./rates.ts";
 import type { BenchRow } from "./results.ts";
 import { sixDigits } from "./statistics.ts";
 

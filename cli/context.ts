@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { Peak } from "../bench/peak.ts";
+import type { Peak } from "../bench/rates.ts";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
 import { type Device, openDevice } from "../engine/runtime/device.ts";
 import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/choice/kernel-choice.ts";

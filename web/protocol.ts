@@ -6,7 +6,7 @@ import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
 import type { Row } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
-import type { LoggedEvaluation } from "../cli/attack/folder.ts";
+import type { LoggedEvaluation } from "../cli/attack/log-line.ts";
 import type { AttackSettings } from "../cli/attack/run-settings.ts";
 import type { RunStatus } from "../cli/attack/record.ts";
 

@@ -8,15 +8,9 @@ import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diff
 import { decodePng, encodePng } from "../../engine/formats/picture/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { logLine } from "./log-line.ts";
+import { type LoggedEvaluation, logLine } from "./log-line.ts";
 import { type RunRecord, readRecord } from "./record.ts";
 import { type SavedState, readState, writeState } from "./state-file.ts";
-
-/** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
-export interface LoggedEvaluation extends Evaluation {
-  /** Path below the run's folder, with "/"; null if nothing was drawn. */
-  readonly image: string | null;
-}
 
 /** The files of one run. Every one but the log appears whole or not at all; the log is on the disk line by line. */
 export class RunFolder {

@@ -1,4 +1,10 @@
-import type { LoggedEvaluation } from "./folder.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
+
+/** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
+export interface LoggedEvaluation extends Evaluation {
+  /** Path below the run's folder, with "/"; null if nothing was drawn. */
+  readonly image: string | null;
+}
 
 /** A line of attack.jsonl: what every line has, and then what only some runs' lines have (docs/attacks.md). */
 export function logLine({ timestep, iteration, ids, prompt, loss, seed, judgement, image, milliseconds, case: number, restart, gate, screening }: LoggedEvaluation): object {

@@ -9,7 +9,7 @@ import { openModel, overlayFiles, suitedTo } from "../model.ts";
 import type { ModelOptions } from "../model-flags.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
-import type { ReportExtras } from "../report/report.ts";
+import type { ReportExtras } from "../report/data.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";

@@ -6,7 +6,7 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { makeFolder, readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import type { Context } from "../context.ts";
 import { readPrompts } from "../evaluate/prompts.ts";
-import type { GenerateFlags } from "./generate.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
 import { openModel } from "../model.ts";
 import { givenModelFlags } from "../model-flags.ts";
 import { requireWritableFolder } from "../output.ts";

@@ -3,38 +3,22 @@ import { extname } from "node:path";
 import { encodePng } from "../../engine/formats/picture/png.ts";
 import { readLearnedEmbeddings } from "../../engine/diffusion/learned-embedding.ts";
 import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
-import { SLD_STRENGTHS, type SldStrength } from "../../engine/diffusion/guidance.ts";
-import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
+import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Context, action } from "../context.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
+import { givenModelFlags } from "../model-flags.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import { formatBytes, quoted } from "../../engine/run/text.ts";
 import { VERSION } from "../version.ts";
-
-export interface GenerateFlags extends ModelOptions {
-  readonly prompt?: string;
-  readonly promptsCsv?: string;
-  readonly negativePrompt?: string;
-  readonly steps: number;
-  readonly scheduler?: SchedulerName;
-  readonly eta?: number;
-  readonly guidance: number;
-  readonly seed: number;
-  readonly count: number;
-  readonly width?: number;
-  readonly height?: number;
-  readonly sld?: SldStrength;
-  readonly embedding?: readonly string[];
-  readonly out: string;
-}
 
 export function generateCommand(program: Command): void {
   const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");

@@ -1,44 +1,9 @@
-import type { Judgement } from "../../engine/attack/judges/judgement.ts";
-import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import type { LoggedEvaluation } from "../attack/folder.ts";
-import type { RunRecord } from "../attack/record.ts";
 import { lossCurve } from "./curve.ts";
+import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
 import css from "./report.css";
 import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";
-
-/** One prompt that was tried, for reports of several attacks. */
-export interface Attempt {
-  readonly prompt: string;
-  readonly seed: number;
-  readonly success: boolean;
-  readonly preSuccess: boolean;
-  readonly iterations: number;
-  readonly label: string;
-  readonly score: number;
-  readonly adversarialPrompt: string;
-}
-
-/** What a report may show besides the run itself. */
-export interface ReportExtras {
-  /** Pictures are shown at once instead of blurred. */
-  readonly showImages: boolean;
-  /** What the model drew for the prompt before it was made to forget. */
-  readonly originalModel?: { readonly name: string; readonly image: RgbImage; readonly judgement: Judgement };
-  /** All attacks tried, this one last. */
-  readonly attempts?: readonly Attempt[];
-}
-
-export interface ReportData {
-  readonly record: RunRecord;
-  readonly evaluations: readonly LoggedEvaluation[];
-  /** By `LoggedEvaluation.image`. */
-  readonly pictures: ReadonlyMap<string, RgbImage>;
-  readonly curve: { readonly losses: readonly number[]; readonly timesteps: readonly number[] };
-  readonly target: RgbImage | undefined;
-  readonly extras: ReportExtras;
-}
 
 const LOSS_NOTE =
   "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.";

@@ -1,12 +1,12 @@
 import { usesGradient } from "../../engine/attack/attackers.ts";
-import type { LoggedEvaluation } from "../attack/folder.ts";
+import type { LoggedEvaluation } from "../attack/log-line.ts";
 import { flagName } from "../attack/run-settings.ts";
 import { shellCommand } from "../attack/shell.ts";
 import { givenModelFlags } from "../model-flags.ts";
 import { formatBytes, formatDuration } from "../../engine/run/text.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
-import type { ReportData } from "./report.ts";
+import type { ReportData } from "./data.ts";
 
 /** Longest side of the small pictures in the table. */
 const THUMBNAIL = 96;

@@ -1,6 +1,6 @@
 import { usesGradient } from "../../engine/attack/attackers.ts";
 import { escape, visible } from "./html.ts";
-import type { ReportData } from "./report.ts";
+import type { ReportData } from "./data.ts";
 
 export interface Verdict {
   readonly kind: "found" | "not-found" | "unfinished";

@@ -1,5 +1,4 @@
-import type { Peak } from "../../bench/peak.ts";
-import { rates } from "../../bench/rates.ts";
+import { type Peak, rates } from "../../bench/rates.ts";
 import type { ProfiledKernel } from "../../engine/runtime/profile/profile.ts";
 import { formatTable } from "../../engine/run/text.ts";
 

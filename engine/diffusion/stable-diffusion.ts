@@ -13,7 +13,8 @@ import type { Parameters } from "../nn/parameters.ts";
 import { ProgramCache } from "../nn/program-cache.ts";
 import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
-import { type UNetConfig, timestepFeatures, unet } from "./unet.ts";
+import type { UNetConfig } from "./unet-config.ts";
+import { timestepFeatures, unet } from "./unet.ts";
 import { textProducts } from "./unet-conditions.ts";
 import { type VaeConfig, vaeDecode, vaeEncode } from "./vae.ts";
 

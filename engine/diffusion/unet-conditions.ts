@@ -1,7 +1,7 @@
 import { attentionTakesColumns } from "../../kernels/attention-plan.ts";
 import { type Value, elementCount } from "../../kernels/kernel.ts";
 import { type Layers, type LinearModule, splitGroup } from "../nn/layers.ts";
-import type { UNetConfig } from "./unet.ts";
+import type { UNetConfig } from "./unet-config.ts";
 
 /**
  * What all blocks of a UNet take from one input, and so is computed in one product for all of them: of the time embedding a bias for each resnet

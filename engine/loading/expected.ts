@@ -5,7 +5,8 @@ import type { Config } from "../nn/config.ts";
 import { Layers, type WeightLeaves } from "../nn/layers.ts";
 import type { WeightLayout } from "../nn/weight-layout.ts";
 import { textEncoder, textEncoderConfig, tokenEmbeddings } from "../diffusion/text-encoder.ts";
-import { unet, unetConfig } from "../diffusion/unet.ts";
+import { unet } from "../diffusion/unet.ts";
+import { unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig, vaeDecode, vaeEncode } from "../diffusion/vae.ts";
 
 /** Notes which weights a model asks for. */

@@ -16,7 +16,7 @@ import { expectedTensors, withoutUnitKernel } from "./expected.ts";
 import { chooseEma, noAveraged } from "./overlay.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { unetConfig } from "../diffusion/unet.ts";
+import { unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 

@@ -19,7 +19,7 @@ import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
 import { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { unetConfig } from "../diffusion/unet.ts";
+import { unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 

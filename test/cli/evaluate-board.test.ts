@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
 import { TIME_BUDGET, WORK_BUDGETS, budgetCurve } from "../../cli/evaluate/budget-curves.ts";
-import type { CellEntry } from "../../cli/evaluate/folder.ts";
+import type { CellEntry } from "../../cli/evaluate/grid.ts";
 import { readPrompts } from "../../cli/evaluate/prompts.ts";
 import { readReported, reportedText, sourcesOf } from "../../cli/evaluate/reported.ts";
 import { sideEffects } from "../../cli/evaluate/side-effects.ts";

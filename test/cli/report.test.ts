@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { LoggedEvaluation } from "../../cli/attack/folder.ts";
+import type { LoggedEvaluation } from "../../cli/attack/log-line.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { lossCurve } from "../../cli/report/curve.ts";

@@ -1,6 +1,5 @@
 import { renderReport } from "../../cli/report/report.ts";
-import type { LoggedEvaluation } from "../../cli/attack/folder.ts";
-import { logLine } from "../../cli/attack/log-line.ts";
+import { type LoggedEvaluation, logLine } from "../../cli/attack/log-line.ts";
 import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";

@@ -9,9 +9,8 @@ import { FormatError, quote } from "../errors.ts";
 import { PickleTruncated } from "./reader.ts";
 import { MAX_PICKLE_BYTES, unpickle } from "./pickle.ts";
 import { describe, PickleDict, PickleExternal, PickleList, PickleTuple, type PickleValue } from "./values.ts";
-import type { StorageLocator } from "./pytorch.ts";
 import { LEGACY_MAGIC } from "../sniff.ts";
-import { torchHost, TorchStorage } from "./torch-values.ts";
+import { type StorageLocator, torchHost, TorchStorage } from "./torch-values.ts";
 
 const LEGACY_PROTOCOL = 1001;
 

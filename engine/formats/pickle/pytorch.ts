@@ -11,22 +11,12 @@ import { MAX_PICKLE_BYTES, unpickle } from "./pickle.ts";
 import { PickleObject, type PickleValue } from "./values.ts";
 import { readLegacyCheckpoint } from "./pytorch-legacy.ts";
 import { tensorFile, type TensorEntry, type TensorFile } from "../tensor-file.ts";
-import { torchHost, type TorchStorage, TorchTensor } from "./torch-values.ts";
+import { type StorageLocator, torchHost, type TorchStorage, TorchTensor } from "./torch-values.ts";
 import { readZipDirectory, zipDataOffset, type ZipEntry } from "../zip.ts";
 
 export interface PyTorchFile extends TensorFile {
   /** Everything in the file as nested containers, for what `entries` leaves out. */
   readonly root: PickleValue;
-}
-
-/** Where storages lie, once the container's own structure is known. */
-export interface StorageLocator {
-  readonly root: PickleValue;
-  readonly bigEndian: boolean;
-  /** First byte of the storage in the file. @throws FormatError if it is missing or of another size. */
-  offsetOf(storage: TorchStorage): Promise<number>;
-  /** Checks that the storage is there and large enough, without reading it. */
-  check(storage: TorchStorage): void;
 }
 
 /** Opens either format. `entries` are named by the rule of flattenTensors. @throws FormatError for damage or a refused pickle. */

@@ -20,6 +20,16 @@ export class TorchStorage extends PickleExternal {
   }
 }
 
+/** Where storages lie, once the container's own structure is known. */
+export interface StorageLocator {
+  readonly root: PickleValue;
+  readonly bigEndian: boolean;
+  /** First byte of the storage in the file. @throws FormatError if it is missing or of another size. */
+  offsetOf(storage: TorchStorage): Promise<number>;
+  /** Checks that the storage is there and large enough, without reading it. */
+  check(storage: TorchStorage): void;
+}
+
 /** A strided view into a storage; offset and strides count elements. Checked to lie inside the storage. */
 export class TorchTensor extends PickleExternal {
   readonly kind = "a tensor";
