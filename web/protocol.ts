@@ -6,8 +6,8 @@ import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
 import type { Row } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
-import type { LoggedEvaluation } from "../cli/attack/log-line.ts";
-import type { AttackSettings } from "../cli/attack/run-settings.ts";
+import type { LoggedEvaluation } from "../engine/run/log.ts";
+import type { AttackSettings } from "../engine/run/settings.ts";
 import type { RunStatus } from "../cli/attack/record.ts";
 
 /** A picture as a file that the browser decodes beside its main thread. */

@@ -10,12 +10,12 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
-import { givenModelFlags } from "../model-flags.ts";
+import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
-import type { ReportExtras } from "../report/data.ts";
-import { renderReport } from "../report/report.ts";
+import type { ReportExtras } from "../../engine/run/report/data.ts";
+import { renderReport } from "../../engine/run/report/report.ts";
 import { VERSION } from "../version.ts";
-import type { LoggedEvaluation } from "./log-line.ts";
+import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { RunFolder } from "./folder.ts";
 import type { JudgeOfRun } from "./judge.ts";
 import { AttackProgress } from "./progress.ts";

@@ -8,7 +8,7 @@ import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diff
 import { decodePng, encodePng } from "../../engine/formats/picture/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { type LoggedEvaluation, logLine } from "./log-line.ts";
+import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
 import { type RunRecord, readRecord } from "./record.ts";
 import { type SavedState, readState, writeState } from "./state-file.ts";
 

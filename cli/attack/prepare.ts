@@ -6,10 +6,10 @@ import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-r
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
-import type { ModelOptions } from "../model-flags.ts";
+import type { ModelOptions } from "../../engine/run/model-flags.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
-import type { ReportExtras } from "../report/data.ts";
+import type { ReportExtras } from "../../engine/run/report/data.ts";
 import { type PreparedRun, attackOptions } from "./execute.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";

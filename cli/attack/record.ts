@@ -9,7 +9,7 @@ import { VERSION } from "../version.ts";
 import type { FileRecord } from "./files.ts";
 import { ruleOf } from "./judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings.ts";
-import { shellCommand } from "./shell.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
 
 /** Where a run is: interrupted ones and those still "running" after a crash can be gone on with. */
 export type RunStatus = "running" | "interrupted" | "failed" | "finished";

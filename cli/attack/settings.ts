@@ -9,9 +9,9 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
 import { JUDGE_NAMES, judgeSettingProblems, judgesByOriginal } from "./judge.ts";
-import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "./run-settings.ts";
+import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "../../engine/run/settings.ts";
 
-export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "./run-settings.ts";
+export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "../../engine/run/settings.ts";
 
 /** What the command line gave; nothing is filled in yet. */
 export type AttackFlags = { readonly [K in keyof AttackSettings]?: NonNullable<AttackSettings[K]> } & { readonly out: string; readonly resume?: boolean; readonly showImages?: boolean };

@@ -7,7 +7,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { fitTarget, readTarget } from "../attack/target.ts";
 import { type Context, action } from "../context.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../../engine/run/model-flags.ts";
 import { seedNumber, wholeNumber } from "../options.ts";
 
 import { formatDuration, formatTable, quoted } from "../../engine/run/text.ts";

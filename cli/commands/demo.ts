@@ -14,7 +14,7 @@ import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
 import { wholeNumber } from "../options.ts";
 import { requireWritableFolder } from "../output.ts";
-import type { Attempt, ReportExtras } from "../report/data.ts";
+import type { Attempt, ReportExtras } from "../../engine/run/report/data.ts";
 import { formatBytes, formatDuration, quoted } from "../../engine/run/text.ts";
 
 interface DemoFlags {

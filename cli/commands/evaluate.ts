@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { join } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { shellCommand } from "../attack/shell.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { EvaluationFolder, type Manifest } from "../evaluate/folder.ts";

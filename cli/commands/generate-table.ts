@@ -8,7 +8,7 @@ import type { Context } from "../context.ts";
 import { readPrompts } from "../evaluate/prompts.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
 import { openModel } from "../model.ts";
-import { givenModelFlags } from "../model-flags.ts";
+import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { requireWritableFolder } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import { formatBytes, formatDuration } from "../../engine/run/text.ts";

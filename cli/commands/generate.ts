@@ -13,7 +13,7 @@ import type { GenerateFlags } from "./generate-flags.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { givenModelFlags } from "../model-flags.ts";
+import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";

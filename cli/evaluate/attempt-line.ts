@@ -3,8 +3,8 @@ import type { AttackResult } from "../../engine/attack/events.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
-import { settingsAsFlags } from "../attack/run-settings.ts";
-import { shellCommand } from "../attack/shell.ts";
+import { settingsAsFlags } from "../../engine/run/settings.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
 import { exists } from "../output.ts";
 import type { Attempt, Cell } from "./grid.ts";
 

@@ -9,8 +9,8 @@ import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/sche
 import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readJson, readText } from "../../engine/platform/node-files.ts";
 import { JUDGE_NAMES, JUDGE_SETTINGS, type JudgeSettings, judgeSettingProblems } from "../attack/judge.ts";
-import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
-import { type ModelOptions, parseLora } from "../model-flags.ts";
+import { type AttackSettings, DEFAULTS } from "../../engine/run/settings.ts";
+import { type ModelOptions, parseLora } from "../../engine/run/model-flags.ts";
 import { type Schema, schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {

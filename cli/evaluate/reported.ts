@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
-import type { AttackSettings } from "../attack/run-settings.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 
 /** A number that somebody published, as a row of the leaderboard shows it. */
 export interface Reported {

@@ -12,7 +12,7 @@ import { readReported, reportedText, sourcesOf } from "../../cli/evaluate/report
 import { sideEffects } from "../../cli/evaluate/side-effects.ts";
 import { cellStatistics } from "../../cli/evaluate/statistics.ts";
 import { leaderboardCsv, leaderboardTex } from "../../cli/evaluate/tables.ts";
-import { DEFAULTS } from "../../cli/attack/run-settings.ts";
+import { DEFAULTS } from "../../engine/run/settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";

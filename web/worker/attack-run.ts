@@ -1,8 +1,8 @@
-import { settingsAsFlags } from "../../cli/attack/run-settings.ts";
-import { parseCandidates } from "../../cli/attack/parse-candidates.ts";
+import { settingsAsFlags } from "../../engine/run/settings.ts";
+import { parseCandidates } from "../../engine/run/candidates.ts";
 import type { FileRecord } from "../../cli/attack/files.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
-import { shellCommand } from "../../cli/attack/shell.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
 import { VERSION } from "../../cli/version.ts";
 import { judgeRule } from "../../engine/attack/judges/options.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";

@@ -1,7 +1,7 @@
-import { renderReport } from "../../cli/report/report.ts";
-import { type LoggedEvaluation, logLine } from "../../cli/attack/log-line.ts";
+import { renderReport } from "../../engine/run/report/report.ts";
+import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
 import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
-import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
+import { type SavedState, decodeState, encodeState } from "../../engine/run/state.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";
 import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";

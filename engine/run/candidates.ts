@@ -1,6 +1,6 @@
-import { LEARNED_WORD, type TransferCandidate } from "../../engine/attack/options.ts";
-import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
+import { LEARNED_WORD, type TransferCandidate } from "../attack/options.ts";
+import { FormatError } from "../formats/errors.ts";
+import { parseJsonLines } from "../formats/text/jsonl.ts";
 
 /** The fields of a line of attack.jsonl that matter here. */
 interface Line {

@@ -1,10 +1,10 @@
-import { LEARNED_PROMPT, type TimestepOrder } from "../../engine/attack/options.ts";
-import type { AttackerName } from "../../engine/attack/attackers.ts";
-import type { Insertion } from "../../engine/attack/search/slot-layout.ts";
-import type { NudeNetPresetName } from "../../engine/vision/nudenet.ts";
-import type { PredictionType } from "../../engine/loading/names/infer.ts";
-import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
-import type { LossKind } from "../../engine/diffusion/stable-diffusion.ts";
+import { LEARNED_PROMPT, type TimestepOrder } from "../attack/options.ts";
+import type { AttackerName } from "../attack/attackers.ts";
+import type { Insertion } from "../attack/search/slot-layout.ts";
+import type { NudeNetPresetName } from "../vision/nudenet.ts";
+import type { PredictionType } from "../loading/names/infer.ts";
+import type { SchedulerName } from "../diffusion/schedulers/index.ts";
+import type { LossKind } from "../diffusion/stable-diffusion.ts";
 
 /** Everything that decides an attack's outcome on one adapter, as run.json keeps it. */
 export interface AttackSettings {

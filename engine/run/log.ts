@@ -1,4 +1,4 @@
-import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
+import type { Evaluation } from "../attack/session/evaluation.ts";
 
 /** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
 export interface LoggedEvaluation extends Evaluation {

@@ -1,4 +1,4 @@
-import type { PredictionType } from "../engine/loading/names/infer.ts";
+import type { PredictionType } from "../loading/names/infer.ts";
 
 /** The flags that say which model. Those absent may be null, as run.json keeps them. */
 export interface ModelOptions {

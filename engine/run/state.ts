@@ -1,9 +1,9 @@
-import { ATTACKERS } from "../../engine/attack/attackers.ts";
-import type { AttackState } from "../../engine/attack/session/state.ts";
-import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
-import { FormatError } from "../../engine/formats/errors.ts";
-import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
-import type { TensorFile } from "../../engine/formats/tensor-file.ts";
+import { ATTACKERS } from "../attack/attackers.ts";
+import type { AttackState } from "../attack/session/state.ts";
+import type { Evaluation } from "../attack/session/evaluation.ts";
+import { FormatError } from "../formats/errors.ts";
+import { encodeSafetensors } from "../formats/safetensors-writer.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
 
 /** Losses of all iterations so far. */
 export interface LossCurve {

@@ -1,6 +1,6 @@
-import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import { encodePng } from "../../engine/formats/picture/png.ts";
-import { resize } from "../../engine/formats/picture/resize.ts";
+import type { RgbImage } from "../../formats/picture/image.ts";
+import { encodePng } from "../../formats/picture/png.ts";
+import { resize } from "../../formats/picture/resize.ts";
 import { escape } from "./html.ts";
 
 /** A picture inside the page. */

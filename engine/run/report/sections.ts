@@ -1,9 +1,9 @@
-import { usesGradient } from "../../engine/attack/attackers.ts";
-import type { LoggedEvaluation } from "../attack/log-line.ts";
-import { flagName } from "../attack/run-settings.ts";
-import { shellCommand } from "../attack/shell.ts";
+import { usesGradient } from "../../attack/attackers.ts";
+import type { LoggedEvaluation } from "../log.ts";
+import { flagName } from "../settings.ts";
+import { shellCommand } from "../shell.ts";
 import { givenModelFlags } from "../model-flags.ts";
-import { formatBytes, formatDuration } from "../../engine/run/text.ts";
+import { formatBytes, formatDuration } from "../text.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
 import type { ReportData } from "./data.ts";

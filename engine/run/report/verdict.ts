@@ -1,4 +1,4 @@
-import { usesGradient } from "../../engine/attack/attackers.ts";
+import { usesGradient } from "../../attack/attackers.ts";
 import { escape, visible } from "./html.ts";
 import type { ReportData } from "./data.ts";
 
