@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
-import type { ModelSource } from "../engine/loading/load.ts";
+import type { ModelSource } from "../engine/formats/model-source.ts";
 import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub/hub.ts";
 import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";

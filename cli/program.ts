@@ -12,7 +12,7 @@ import { inspectCommand } from "./tools/inspect.ts";
 import { mergeCommand } from "./commands/merge.ts";
 import { tokenizeCommand } from "./tools/tokenize.ts";
 import { verifyCommand } from "./tools/verify.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../engine/run/version.ts";
 import { webCommand } from "./tools/web.ts";
 
 /** The whole command line. */

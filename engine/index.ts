@@ -5,7 +5,8 @@
 import { modelSource, resolvePath } from "#platform";
 import { type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
 import { createJudge as create, type OpenJudge } from "./attack/judges/open.ts";
-import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./loading/load.ts";
+import { loadStableDiffusion as load, type LoadOptions } from "./loading/load.ts";
+import type { ModelSource } from "./formats/model-source.ts";
 import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
 import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
 import type { Device } from "./runtime/device.ts";
@@ -17,7 +18,8 @@ export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
 
 export type { NDArray } from "./nn/array.ts";
-export type { LoadOptions, LowRankFile, ModelSource } from "./loading/load.ts";
+export type { LoadOptions, LowRankFile } from "./loading/load.ts";
+export type { ModelSource } from "./formats/model-source.ts";
 export { inspectTensorFile, type InspectedComponent, type Inspection } from "./loading/inspect.ts";
 export type { LossKind, StableDiffusion } from "./diffusion/stable-diffusion.ts";
 export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffusion/generate.ts";

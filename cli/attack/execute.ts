@@ -14,7 +14,7 @@ import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import type { ReportExtras } from "../../engine/run/report/data.ts";
 import { renderReport } from "../../engine/run/report/report.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { RunFolder } from "./folder.ts";
 import type { JudgeOfRun } from "./judge.ts";

@@ -5,7 +5,7 @@ import { readJson } from "../../engine/platform/node-files.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import type { FileRecord } from "./files.ts";
 import { ruleOf } from "./judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings.ts";

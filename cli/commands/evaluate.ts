@@ -13,7 +13,7 @@ import { type Shard, inShard, shardFolder, shardOfEnvironment, shardText } from 
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/write-tables.ts";
 import { requireWritableFolder } from "../output.ts";
 import { formatDuration } from "../../engine/run/text.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 
 interface EvaluateFlags {
   readonly out: string;

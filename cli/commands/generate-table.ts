@@ -12,7 +12,7 @@ import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { requireWritableFolder } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import { formatBytes, formatDuration } from "../../engine/run/text.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 
 /**
  * Draws every row of a prompts table: the data set of a concept, as an attack's targets are kept. OUT/imgs/CASE_0.png (CASE_1.png ... with --count), and a

@@ -18,7 +18,7 @@ import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import { formatBytes, quoted } from "../../engine/run/text.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 
 export function generateCommand(program: Command): void {
   const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");

@@ -22,7 +22,7 @@ import { openModel } from "../model.ts";
 import { finiteNumber, someText, wholeNumber } from "../options.ts";
 import { requireWritableFile } from "../output.ts";
 import { formatBytes } from "../../engine/run/text.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 
 interface BenchFlags {

@@ -8,7 +8,7 @@ import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { formatBytes, formatTable } from "../../engine/run/text.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 
 const LIMITS = [

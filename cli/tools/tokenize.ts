@@ -4,7 +4,7 @@ import { joinPath } from "../../engine/formats/file-system.ts";
 import { Config } from "../../engine/nn/config.ts";
 import { openFileTokenizer } from "../../engine/loading/load-file.ts";
 import { isSynthetic, openSynthetic } from "../../engine/loading/load-synthetic.ts";
-import { loadTokenizer } from "../../engine/loading/load.ts";
+import { loadTokenizer } from "../../engine/diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../../engine/diffusion/text-encoder.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { action, type Context } from "../context.ts";

@@ -1,6 +1,6 @@
-import { type Tokenizer, createTokenizer } from "../../tokenizer/index.ts";
-import { readConfig, readDiffusersFolder, readOptionalConfig, requireComponent, openWeights, variantFor, variantOf } from "../formats/diffusers.ts";
-import { type FileSystem, joinPath, readJsonFile, readTextFile } from "../formats/file-system.ts";
+import { readConfig, readDiffusersFolder, requireComponent, openWeights, variantFor, variantOf } from "../formats/diffusers.ts";
+import { type FileSystem, joinPath } from "../formats/file-system.ts";
+import type { ModelSource } from "../formats/model-source.ts";
 import { groupTensors } from "./names/groups.ts";
 import { identify } from "./names/identify.ts";
 import type { PredictionType } from "./names/infer.ts";
@@ -18,21 +18,11 @@ import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
 import { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
 import { unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
-
-export { weightSource };
-
-/** A model somewhere: a folder in diffusers layout, or a single-file checkpoint. */
-export interface ModelSource {
-  readonly files: FileSystem;
-  /** Path of the folder or of the file; or `synthetic:sd14`, real shapes with made-up weights. */
-  readonly folder: string;
-  /** Bytes of CLIP's own merge list, `bpe_simple_vocab_16e6.txt.gz`, for checkpoints that bring no tokenizer. */
-  readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
-}
 
 /** A low-rank file (LoRA, SPM) to be merged into the weights. */
 export interface LowRankFile {
@@ -150,15 +140,4 @@ function unsuitedWeights({ name, entries }: TensorFile, weights: WeightPrecision
 function lazy<G extends Readonly<Record<string, () => unknown>>, P extends object>(getters: G, plain: P): P & { readonly [K in keyof G]: ReturnType<G[K]> } {
   const properties = Object.fromEntries(Object.entries(getters).map(([name, get]) => [name, { get, enumerable: true }]));
   return Object.defineProperties({ ...plain }, properties) as P & { readonly [K in keyof G]: ReturnType<G[K]> };
-}
-
-/** The tokenizer of a folder with vocab.json and merges.txt. @throws FormatError, TokenizerError */
-export async function loadTokenizer(files: FileSystem, folder: string, maxLength?: number): Promise<Tokenizer> {
-  return createTokenizer({
-    vocabulary: (await readJsonFile(files, joinPath(folder, "vocab.json"))) as Record<string, number>,
-    merges: await readTextFile(files, joinPath(folder, "merges.txt")),
-    config: await readOptionalConfig(files, folder, "tokenizer_config.json"),
-    specialTokens: await readOptionalConfig(files, folder, "special_tokens_map.json"),
-    maxLength,
-  });
 }

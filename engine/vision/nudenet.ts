@@ -7,7 +7,7 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { type NDArray, toChannelsLast } from "../nn/array.ts";
 import { Layers } from "../nn/layers.ts";
-import { weightSource } from "../loading/load.ts";
+import { weightSource } from "../nn/weight-source.ts";
 import { Parameters } from "../nn/parameters.ts";
 import { ProgramCache } from "../nn/program-cache.ts";
 import { type Box, type DecodedAnchors, decodeYolo, suppressOverlaps } from "./yolo-decode.ts";

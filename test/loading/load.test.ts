@@ -6,7 +6,8 @@ import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.t
 import { float16ToFloat32, float32ToFloat16 } from "../../engine/formats/half.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { openSingleFile, type OpenModel, type SingleFileOptions } from "../../engine/loading/load-file.ts";
-import { type LoadOptions, loadStableDiffusion, loadTokenizer } from "../../engine/loading/load.ts";
+import { type LoadOptions, loadStableDiffusion } from "../../engine/loading/load.ts";
+import { loadTokenizer } from "../../engine/diffusion/tokenizer-folder.ts";
 import { overlayWeights } from "../../engine/loading/overlay.ts";
 import { weightSource } from "../../engine/nn/weight-source.ts";
 import { nodeFiles, readBytes } from "../../engine/platform/node-files.ts";

@@ -3,7 +3,7 @@ import { parseCandidates } from "../../engine/run/candidates.ts";
 import type { FileRecord } from "../../cli/attack/files.ts";
 import type { RunRecord } from "../../cli/attack/record.ts";
 import { shellCommand } from "../../engine/run/shell.ts";
-import { VERSION } from "../../cli/version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import { judgeRule } from "../../engine/attack/judges/options.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import { attack } from "../../engine/attack/run.ts";

@@ -7,7 +7,7 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import { type Device, openDevice } from "../../engine/runtime/device.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
-import { VERSION } from "../../cli/version.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import type { Library } from "./files/library.ts";
 
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */

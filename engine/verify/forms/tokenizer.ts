@@ -1,7 +1,7 @@
 import { FormatError } from "../../formats/errors.ts";
 import { isObject, joinPath } from "../../formats/file-system.ts";
 import { InputError } from "../../runtime/errors.ts";
-import { loadTokenizer } from "../../loading/load.ts";
+import { loadTokenizer } from "../../diffusion/tokenizer-folder.ts";
 import type { Tokenizer } from "../../../tokenizer/index.ts";
 import type { Form, VerifyContext } from "../context.ts";
 import type { Golden, Json } from "../golden.ts";
