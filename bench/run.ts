@@ -84,7 +84,7 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
   const total = Math.max(1, countRows(settings, cases.length));
   let begun = 0;
   environment.onBegin("the adapter's peaks", 0);
-  device.profiler = undefined; // runs are profiled apart from those that are measured
+  profiler?.stop(); // runs are profiled apart from those that are measured
   const peak = await measurePeak(device, basis, { ...measure, samples: Math.max(3, measure.samples) });
   const rows: BenchRow[] = [];
   const bench: Bench = {

@@ -113,13 +113,13 @@ export class Task implements Subject {
 
   /** Runs it once more under the profiler, if there is one. */
   async profile(): Promise<void> {
-    const { device, profiler } = this.bench;
+    const { profiler } = this.bench;
     if (!profiler) return;
-    device.profiler = profiler;
+    profiler.start();
     try {
       await this.run(1);
     } finally {
-      device.profiler = undefined;
+      profiler.stop();
     }
   }
 }

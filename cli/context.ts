@@ -1,11 +1,12 @@
 import { type Command, Option } from "commander";
 import type { Peak } from "../bench/rates.ts";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
-import { type Device, openDevice } from "../engine/runtime/device.ts";
-import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/choice/kernel-choice.ts";
+import type { Device } from "../engine/runtime/device.ts";
+import { openDevice } from "../engine/platform/open-device.ts";
+import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/choice/kernel-table.ts";
 import { NoAdapterError } from "../engine/runtime/errors.ts";
 import { Profiler } from "../engine/runtime/profile/profiler.ts";
-import type { MathMode } from "../kernels/gemm-variants.ts";
+import type { MathMode } from "../kernels/gemm-table.ts";
 import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import { traceEvents } from "../engine/runtime/profile/trace.ts";
 import { EXIT } from "./errors.ts";
@@ -113,7 +114,7 @@ export class Context {
     });
     if (profile !== undefined) {
       if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
-      device.profiler = this.profiler = new Profiler(device);
+      this.profiler = new Profiler(device).start();
     }
     return device;
   }

@@ -8,11 +8,13 @@ import { createJudge as create, type OpenJudge } from "./attack/judges/open.ts";
 import { loadStableDiffusion as load, type LoadOptions } from "./loading/load.ts";
 import type { ModelSource } from "./formats/model-source.ts";
 import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
-import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
+import type { StableDiffusionPipeline } from "./diffusion/pipeline.ts";
 import type { Device } from "./runtime/device.ts";
 
-export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type DeviceUsage } from "./runtime/device.ts";
-export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/choice/kernel-choice.ts";
+export { openDevice } from "./platform/open-device.ts";
+export type { Device, DeviceInfo, DeviceUsage } from "./runtime/device.ts";
+export type { DeviceOptions } from "./runtime/open-device.ts";
+export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/choice/kernel-table.ts";
 export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "./runtime/errors.ts";
 export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
@@ -21,7 +23,8 @@ export type { NDArray } from "./nn/array.ts";
 export type { LoadOptions, LowRankFile } from "./loading/load.ts";
 export type { ModelSource } from "./formats/model-source.ts";
 export { inspectTensorFile, type InspectedComponent, type Inspection } from "./loading/inspect.ts";
-export type { LossKind, StableDiffusion } from "./diffusion/stable-diffusion.ts";
+export type { LossKind } from "./diffusion/stable-diffusion.ts";
+export type { StableDiffusionPipeline as StableDiffusion } from "./diffusion/pipeline.ts";
 export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffusion/generate.ts";
 export { SLD_STRENGTHS, type SldStrength } from "./diffusion/guidance.ts";
 export { SCHEDULER_NAMES, type SchedulerName } from "./diffusion/schedulers/index.ts";
@@ -63,7 +66,7 @@ export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
  * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `lora`: low-rank files merged into them; `weights`: how they are stored on the device
  * @throws FormatError or InputError naming the file, and the tensor or field where there is one
  */
-export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
+export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusionPipeline> {
   if (typeof source !== "string") return load(device, source, options);
   const { unet, textEncoder, config, lora } = options;
   return load(device, modelSource(source), {

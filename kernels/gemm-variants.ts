@@ -1,3 +1,4 @@
+import { GEMM_CLASSES, GEMM_STRUCTURES, type GemmClass, type GemmStructure, type GemmTable, type GemmVariant, type MathMode } from "./gemm-table.ts";
 import type { Capabilities, Defines } from "./kernel.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
 import matrixWgsl from "../shaders/lib/gemm-matrix.wgsl";
@@ -6,26 +7,6 @@ import gemmWgsl from "../shaders/lib/gemm.wgsl";
 import workgroupWgsl from "../shaders/lib/gemm-workgroup.wgsl";
 import conv2dWgsl from "../shaders/conv2d.wgsl";
 import matmulWgsl from "../shaders/matmul.wgsl";
-
-/** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
-export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-64", "workgroup-128", "matrix"] as const;
-export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
-
-/** A structure, with operands as they are or rounded to f16. */
-export type GemmVariant = GemmStructure | `${GemmStructure}-f16`;
-
-/** What `--math` says: f32 arithmetic, operands rounded to f16, or whichever was measured faster. */
-export type MathMode = "f32" | "f16" | "auto";
-
-/** Products that are alike enough for one variant to be the best for all of them. */
-export const GEMM_CLASSES = [
-  "matmul small", "matmul large", "matmul-transposed small", "matmul-transposed large",
-  "conv2d small", "conv2d large", "conv2d-gradient small", "conv2d-gradient large",
-] as const;
-export type GemmClass = (typeof GEMM_CLASSES)[number];
-
-/** The variant for each class of product. */
-export type GemmTable = Readonly<Record<GemmClass, GemmVariant>>;
 
 /** Results of fewer elements are "small": 32 tiles of 64 x 64 leave most of a GPU idle. */
 const SMALL = 2 ** 17;

@@ -9,7 +9,8 @@ import { decodePng, encodePng } from "../../engine/formats/picture/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
 import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
-import { type RunRecord, readRecord } from "./record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
+import { readRecord } from "./record.ts";
 import { type SavedState, readState, writeState } from "./state-file.ts";
 
 /** The files of one run. Every one but the log appears whole or not at all; the log is on the disk line by line. */

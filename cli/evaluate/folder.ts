@@ -4,27 +4,12 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import type { FileRecord } from "../attack/files.ts";
-import { type RunRecord, readRecord } from "../attack/record.ts";
+import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
+import { readRecord } from "../attack/record.ts";
 import { exists } from "../output.ts";
-import { type AttemptLine, attemptFolder, readAttempts } from "./attempt-line.ts";
-import type { CellEntry } from "./grid.ts";
-import type { Shard } from "./shard.ts";
-
-/** What evaluation.json holds: which evaluation a folder is of, and its whole grid, so that tables and merges need nothing else. */
-export interface Manifest {
-  readonly form: "lethe evaluation 1";
-  readonly name: string;
-  /** Of the configuration and its prompts. */
-  readonly sha256: string;
-  /** The part of the grid that is here; null: all of it. */
-  readonly shard: Shard | null;
-  readonly lethe: string;
-  /** The configuration, by its name and as it was. */
-  readonly file: string;
-  readonly config: object;
-  readonly cells: readonly CellEntry[];
-}
+import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { readAttempts } from "./attempt-line.ts";
+import type { CellEntry, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 
 /** A cell's run.json: what its attempts had in common. */
 export interface CellRecord extends Omit<CellEntry, "attempts"> {

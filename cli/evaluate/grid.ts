@@ -1,34 +1,11 @@
 import { createHash } from "node:crypto";
-import type { AttackerName } from "../../engine/attack/attackers.ts";
+import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, DEFAULTS, defaultsOf } from "../../engine/run/settings.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
-import { type Reported, readReported } from "./reported.ts";
-
-/** A cell as evaluation.json lists it. */
-export interface CellEntry {
-  readonly id: string;
-  readonly checkpoint: string;
-  readonly attacker: string;
-  /** What the attacker of that name does. */
-  readonly kind: AttackerName;
-  readonly concept: string;
-  readonly label: string;
-  /** What the judge calls a success. */
-  readonly rule: string;
-  /** The concept's domain, where retained concepts are measured. */
-  readonly domain?: string;
-  /** The checkpoint is the model before unlearning. */
-  readonly baseline?: boolean;
-  /** Not an attack: pictures of concepts that should not have been forgotten, with the label of each attempt. */
-  readonly retained?: { readonly domain: string; readonly labels: readonly string[] };
-  /** What others have published of this row. */
-  readonly reported?: readonly Reported[];
-  /** Ids of its attempts, in the grid's order. */
-  readonly attempts: readonly string[];
-}
+import { readReported } from "./reported.ts";
 
 /** One checkpoint under one attacker for one concept: a row of the leaderboard. Or one checkpoint's pictures of retained concepts. */
 export interface Cell extends Omit<CellEntry, "attempts"> {

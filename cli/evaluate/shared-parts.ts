@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import { type FileRecord, recordFiles } from "../attack/files.ts";
+import type { FileRecord } from "../../engine/run/record.ts";
+import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
 import type { AttackSettings } from "../../engine/run/settings.ts";

@@ -14,7 +14,7 @@ import { assetsFolder, modelSource } from "../../engine/platform/model-source-no
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import { readResult, writeResult } from "./bench-file.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
@@ -23,6 +23,7 @@ import { finiteNumber, someText, wholeNumber } from "../options.ts";
 import { requireWritableFile } from "../output.ts";
 import { formatBytes } from "../../engine/run/text.ts";
 import { VERSION } from "../../engine/run/version.ts";
+import { profilerOf } from "../../engine/runtime/profile/profiler.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 
 interface BenchFlags {
@@ -124,7 +125,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
       flags.model === undefined && suites.includes("ops") ? { ...settings, opsModels: ["synthetic:sd14", "emoji"] } : settings,
       {
         device,
-        profiler: device.profiler,
+        profiler: profilerOf(device),
         peers,
         versions: { lethe: VERSION, webgpu: webgpuVersion() },
         root: dirname(assetsFolder()),

@@ -1,9 +1,8 @@
 import type { Command } from "commander";
-import type { GemmClass } from "../../kernels/gemm-variants.ts";
+import type { GemmClass } from "../../kernels/gemm-table.ts";
 import { KERNELS } from "../../kernels/index.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import { type KernelChoice, describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
-import type { ProbeRow } from "../../engine/runtime/choice/kernel-probe.ts";
+import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/runtime/choice/kernel-table.ts";
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";

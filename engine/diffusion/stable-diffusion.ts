@@ -7,7 +7,6 @@ import type { Graph } from "../runtime/graph.ts";
 import type { Program, ProgramOptions } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "../nn/array.ts";
 import { requireFinite } from "./finite.ts";
-import { type GenerateOptions, type GeneratedImage, generate } from "./generate.ts";
 import { Layers } from "../nn/layers.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { ProgramCache } from "../nn/program-cache.ts";
@@ -272,11 +271,6 @@ export class StableDiffusion {
       noised: like(addNoise(table, latents.data, noise.data, timestep)),
       target: this.predictionType === "v_prediction" ? like(getVelocity(table, latents.data, noise.data, timestep)) : noise,
     };
-  }
-
-  /** Text to image; see `generate`. @throws RangeError or SchedulerConfigError naming a bad option */
-  generate(options: GenerateOptions): Promise<GeneratedImage[]> {
-    return generate(this, options);
   }
 
   /** Frees programs and weights; the device stays. */

@@ -17,7 +17,7 @@ import { mergeLowRank } from "./low-rank.ts";
 import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
-import { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
 import { unetConfig } from "../diffusion/unet-config.ts";
@@ -62,7 +62,7 @@ export interface LoadOptions {
  * one tensor at a time.
  * @throws FormatError or InputError naming the file and what it looks like, and the tensor or field where there is one.
  */
-export async function loadStableDiffusion(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
+export async function loadStableDiffusion(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<StableDiffusionPipeline> {
   const { files, folder } = source;
   const synthetic = isSynthetic(folder);
   const single = !synthetic && (await files.kind(folder)) === "file";
@@ -102,7 +102,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
   };
-  return new StableDiffusion(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
+  return new StableDiffusionPipeline(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
 }
 
 /** A folder in diffusers layout. @throws FormatError or InputError */

@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { runAttack } from "../../cli/commands/attack.ts";
 import { ANEW } from "../../cli/attack/prepare.ts";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import type { AttackFlags } from "../../cli/attack/settings.ts";
 import { Context } from "../../cli/context.ts";
 import { describeError, exitCodeOf } from "../../cli/errors.ts";

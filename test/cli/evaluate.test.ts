@@ -4,8 +4,8 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
-import { wilson } from "../../cli/evaluate/statistics.ts";
+import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
+import { wilson } from "../../engine/run/leaderboard/statistics.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DownloadContext, parseHubReference, resolveModel, resolveWeights } from "../../cli/model-source.ts";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import { float16ToFloat32 } from "../../engine/formats/half.ts";
 import { decodePng } from "../../engine/formats/picture/png.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import type { CellRecord } from "../../cli/evaluate/folder.ts";
 import type { JudgeName, JudgeOptions } from "../../engine/attack/judges/options.ts";
 import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges/open.ts";

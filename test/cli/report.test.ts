@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { lossCurve } from "../../engine/run/report/curve.ts";
 import { escape, visible } from "../../engine/run/report/html.ts";

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { openDevice } from "../../engine/runtime/device.ts";
+import { openDevice } from "../../engine/platform/open-device.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { finish, testDevice } from "../support/device.ts";
 

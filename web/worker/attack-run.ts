@@ -1,7 +1,6 @@
 import { settingsAsFlags } from "../../engine/run/settings.ts";
 import { parseCandidates } from "../../engine/run/candidates.ts";
-import type { FileRecord } from "../../cli/attack/files.ts";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
 import { shellCommand } from "../../engine/run/shell.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { judgeRule } from "../../engine/attack/judges/options.ts";
@@ -13,7 +12,7 @@ import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/
 import { resizeShortestEdge } from "../../engine/formats/picture/resize.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { describeChoice } from "../../engine/runtime/choice/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";

@@ -1,6 +1,6 @@
 import { renderReport } from "../../engine/run/report/report.ts";
 import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
-import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
+import type { RunRecord, RunStatus } from "../../engine/run/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../engine/run/state.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";

@@ -1,7 +1,7 @@
 import type { Judgement } from "../../attack/judges/judgement.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
 import type { LoggedEvaluation } from "../log.ts";
-import type { RunRecord } from "../../../cli/attack/record.ts";
+import type { RunRecord } from "../record.ts";
 
 /** One prompt that was tried, for reports of several attacks. */
 export interface Attempt {

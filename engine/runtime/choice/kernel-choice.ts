@@ -1,47 +1,25 @@
-import { readCache, writeCache } from "#platform";
-import { GEMM_CLASSES, GEMM_SOURCES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, defaultStructure, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
+import { GEMM_CLASSES, type GemmVariant, type MathMode } from "../../../kernels/gemm-table.ts";
+import { GEMM_SOURCES, isHalf, uniformTable, variantOf, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
+import type { Platform } from "../platform.ts";
 import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
-import { type Candidate, type ProbeRow, probe, winners } from "./kernel-probe.ts";
+import { type Candidate, probe, winners } from "./kernel-probe.ts";
+import { type ProbeRow, type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
 import { gemmSamples, rowSamples } from "./kernel-samples.ts";
 import { planningFor } from "./planning.ts";
-
-/**
- * "auto": what was measured on this adapter before; without that, on a GPU it is measured now, and a software adapter takes what is shipped.
- * "tune": measured now, whatever the adapter. "default": what is shipped. A structure: that one for every product.
- */
-export type KernelOption = "auto" | "tune" | "default" | GemmStructure;
-
-/** What `kernels` may be. */
-export const KERNEL_OPTIONS: readonly KernelOption[] = ["auto", "tune", "default", ...GEMM_STRUCTURES];
-
-/** Which variants a device computes with, and why. */
-export interface KernelChoice {
-  readonly origin: "shipped" | "measured" | "remembered" | "given";
-  readonly table: GemmTable;
-  /** Rows are reduced through subgroups where the device has them. */
-  readonly subgroupRows: boolean;
-  /** What was measured, and when (ISO 8601); empty for a choice that was not. */
-  readonly measured: string;
-  readonly rows: readonly ProbeRow[];
-}
 
 /** Results of f16 operands may be this far from those of f32: each is rounded to 11 bits, 2e-4 to 4e-4 in sum. */
 const HALF_TOLERANCE = 2e-3;
 const FULL_TOLERANCE = 1e-5;
 
-/** What is shipped for a device that nothing was measured on. */
-export function shippedChoice(capabilities: Capabilities, math: MathMode): KernelChoice {
-  return { origin: "shipped", table: uniformTable(variantOf(defaultStructure(capabilities), math === "f16")), subgroupRows: true, measured: "", rows: [] };
-}
-
 /**
  * Settles which variants a device computes with.
+ * @param cache where a choice is remembered
  * @param say told what was measured and what is wrong
  * @throws NoAdapterError if the device lacks what the given structure needs; UsageError if that does not go with the precision; DeviceLostError
  */
-export async function chooseKernels(device: Device, option: KernelOption, math: MathMode, say: (line: string) => void = () => undefined): Promise<KernelChoice> {
+export async function chooseKernels(device: Device, option: KernelOption, math: MathMode, cache: Pick<Platform, "readCache" | "writeCache">, say: (line: string) => void = () => undefined): Promise<KernelChoice> {
   const { capabilities } = device;
   const shipped = shippedChoice(capabilities, math);
   if (option === "default") return shipped;
@@ -54,7 +32,7 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
   }
   const key = cacheKey(device, math);
   if (option === "auto") {
-    const remembered = parseChoice(await readCache(key), capabilities, math);
+    const remembered = parseChoice(await cache.readCache(key), capabilities, math);
     if (remembered) return remembered;
     if (device.info.software) return shipped;
   }
@@ -62,7 +40,7 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
   const choice = await measure(device, math, shipped, say);
   say(`kernels: ${describeChoice(choice)}`);
   try {
-    await writeCache(key, JSON.stringify(choice));
+    await cache.writeCache(key, JSON.stringify(choice));
   } catch (error) {
     say(`the choice of kernels cannot be kept, and will be measured again: ${errorMessage(error)}`);
   }
@@ -92,16 +70,6 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
     measured: new Date().toISOString(),
     rows: [...products, ...reductions],
   };
-}
-
-/** `workgroup-128, but matmul small: register; remembered`, as logs and records have it. */
-export function describeChoice({ origin, table, subgroupRows, measured }: KernelChoice): string {
-  const counts = new Map<GemmVariant, number>();
-  for (const variant of Object.values(table)) counts.set(variant, (counts.get(variant) ?? 0) + 1);
-  const [most] = [...counts].toSorted((a, b) => b[1] - a[1])[0]!;
-  const others = GEMM_CLASSES.filter((c) => table[c] !== most).map((c) => `${c}: ${table[c]}`);
-  const rows = subgroupRows ? [] : ["rows without subgroups"];
-  return `${[most, ...others, ...rows].join(", ")} (${origin}${origin === "remembered" ? `, measured ${measured.slice(0, 10)}` : ""})`;
 }
 
 /** A remembered choice that this version can use on this device; undefined for anything else. */

@@ -3,6 +3,7 @@ import type { Device } from "../device.ts";
 import { DeviceLostError, errorMessage } from "../errors.ts";
 import { Graph } from "../graph.ts";
 import { type HostArray, Program } from "../program.ts";
+import type { ProbeRow } from "./kernel-table.ts";
 import { relativeError } from "../relative-error.ts";
 
 /** One way to compute the same thing. */
@@ -27,18 +28,6 @@ export interface ProbeClass<Class extends string = string> {
   readonly check: readonly Sample[];
   /** At a model's own size: timed. */
   readonly time: Sample;
-}
-
-/** What was found of one candidate in one class. */
-export interface ProbeRow<Class extends string = string, Name extends string = string> {
-  readonly class: Class;
-  readonly candidate: Name;
-  /** The largest error of its checks; null if one did not run. */
-  readonly error: number | null;
-  /** The fastest run; null if it was not timed. */
-  readonly milliseconds: number | null;
-  /** Why it cannot be chosen. */
-  readonly problem: string | null;
 }
 
 /** Runs are repeated until a sample is about this long (ms), so that waiting for a GPU weighs nothing. */

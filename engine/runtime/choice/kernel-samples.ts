@@ -1,5 +1,5 @@
 import { conv2d, conv2dGradientKernel } from "../../../kernels/conv2d.ts";
-import type { GemmClass } from "../../../kernels/gemm-variants.ts";
+import type { GemmClass } from "../../../kernels/gemm-table.ts";
 import { type TensorType, f32 } from "../../../kernels/kernel.ts";
 import { layerNorm } from "../../../kernels/layer-norm.ts";
 import { matmul } from "../../../kernels/matmul.ts";

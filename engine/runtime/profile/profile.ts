@@ -1,7 +1,8 @@
 import type { Device } from "../device.ts";
 import type { GraphNode } from "../graph.ts";
 import { costOf } from "../plan/schedule.ts";
-import { BufferUsage, readBuffers } from "../tensor.ts";
+import { BufferUsage } from "../buffer-usage.ts";
+import { readBuffers } from "../tensor.ts";
 
 /** Time spent in one dispatch. */
 export interface ProfileRow {

@@ -14,12 +14,29 @@ export interface ProfiledProgram {
   readonly rows: readonly ProfileRow[];
 }
 
-/** Per-op times of every program of a device: set as `device.profiler`, it measures the first runs of each. */
+/** By the device whose programs each measures. */
+const started = new WeakMap<Device, Profiler>();
+
+/** What measures a device's programs now; undefined if nothing does. */
+export function profilerOf(device: Device): Profiler | undefined {
+  return started.get(device);
+}
+
+/** Per-op times of every program of a device: from `start` to `stop` it measures the first runs of each. */
 export class Profiler {
   /** By program: several may have the same label. */
   private readonly profiles = new Map<object, { readonly label: string; readonly runs: Profile[] }>();
 
   constructor(private readonly device: Device) {}
+
+  start(): this {
+    started.set(this.device, this);
+    return this;
+  }
+
+  stop(): void {
+    started.delete(this.device);
+  }
 
   /** Where the next run of a program is measured; undefined if it has been measured often enough. */
   next(program: object, label: string): Profile | undefined {

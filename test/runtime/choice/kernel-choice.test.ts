@@ -3,12 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { cacheFolder } from "../../../engine/platform/cache-node.ts";
-import { openDevice } from "../../../engine/runtime/device.ts";
+import * as cache from "../../../engine/platform/cache-node.ts";
+import { openDevice } from "../../../engine/platform/open-device.ts";
 import { NoAdapterError, UsageError } from "../../../engine/runtime/errors.ts";
-import { cacheKey, chooseKernels, describeChoice, parseChoice, shippedChoice } from "../../../engine/runtime/choice/kernel-choice.ts";
-import { type Candidate, type ProbeClass, type ProbeRow, probe, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
-import { GEMM_CLASSES, uniformTable } from "../../../kernels/gemm-variants.ts";
+import { cacheKey, chooseKernels, parseChoice } from "../../../engine/runtime/choice/kernel-choice.ts";
+import { describeChoice, shippedChoice, type ProbeRow } from "../../../engine/runtime/choice/kernel-table.ts";
+import { type Candidate, type ProbeClass, probe, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
+import { GEMM_CLASSES } from "../../../kernels/gemm-table.ts";
+import { uniformTable } from "../../../kernels/gemm-variants.ts";
 import { type Dispatch, f32 } from "../../../kernels/kernel.ts";
 import { matmul } from "../../../kernels/matmul.ts";
 import { withDispatches } from "../../support/planning.ts";
@@ -61,20 +63,20 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
   try {
     const device = await testDevice();
     const shipped = shippedChoice(device.capabilities, "f32");
-    if (device.info.software) assert.equal(await chooseKernels(device, "auto", "f32"), shipped, "a software adapter is not measured at start");
+    if (device.info.software) assert.equal(await chooseKernels(device, "auto", "f32", cache), shipped, "a software adapter is not measured at start");
     const other = { ...shipped, table: { ...uniformTable("register"), "conv2d large": "workgroup-64" as const }, measured: "2026-01-02T03:04:05.000Z" };
     const file = join(folder, "lethe", `${cacheKey(device, "f32")}.json`);
-    await (await import("../../../engine/platform/cache-node.ts")).writeCache(cacheKey(device, "f32"), JSON.stringify(other));
+    await cache.writeCache(cacheKey(device, "f32"), JSON.stringify(other));
     assert.equal(readdirSync(join(folder, "lethe")).length, 1);
-    for (let i = 0; i < 2; i++) assert.equal(await chooseKernels(device, "auto", "f32"), { ...other, origin: "remembered" });
-    assert.equal((await chooseKernels(device, "default", "f32")).table, shipped.table);
-    if (device.info.software) assert.is((await chooseKernels(device, "auto", "auto")).origin, "shipped", "another precision is another choice");
+    for (let i = 0; i < 2; i++) assert.equal(await chooseKernels(device, "auto", "f32", cache), { ...other, origin: "remembered" });
+    assert.equal((await chooseKernels(device, "default", "f32", cache)).table, shipped.table);
+    if (device.info.software) assert.is((await chooseKernels(device, "auto", "auto", cache)).origin, "shipped", "another precision is another choice");
     const opened = await openDevice({ adapter: device.info.name });
     assert.equal(opened.capabilities.gemm, other.table);
     assert.is(describeChoice(opened.kernels), "register, conv2d large: workgroup-64 (remembered, measured 2026-01-02)");
     opened.destroy();
     writeFileSync(file, readFileSync(file, "utf8").slice(0, 40));
-    if (device.info.software) assert.is((await chooseKernels(device, "auto", "f32")).origin, "shipped", "a damaged file is no choice");
+    if (device.info.software) assert.is((await chooseKernels(device, "auto", "f32", cache)).origin, "shipped", "a damaged file is no choice");
   } finally {
     if (before === undefined) delete process.env.XDG_CACHE_HOME;
     else process.env.XDG_CACHE_HOME = before;
@@ -92,21 +94,21 @@ test("a remembered variant that this device cannot run is no choice", async () =
 
 test("a structure by name is used for every product, or refused with what it lacks", async () => {
   const device = await testDevice();
-  const choice = await chooseKernels(device, "workgroup-128", "f32");
+  const choice = await chooseKernels(device, "workgroup-128", "f32", cache);
   assert.equal([choice.origin, choice.table], ["given", uniformTable("workgroup-128")]);
   let error: unknown;
-  await chooseKernels(device, "register", "f16").catch((e: unknown) => (error = e));
+  await chooseKernels(device, "register", "f16", cache).catch((e: unknown) => (error = e));
   assert.instance(error, NoAdapterError); // the test device was opened without half precision
   assert.match((error as Error).message, /kernels "register" on .*shader-f16/);
-  await chooseKernels(device, "matrix", "f32").catch((e: unknown) => (error = e));
+  await chooseKernels(device, "matrix", "f32", cache).catch((e: unknown) => (error = e));
   assert.instance(error, UsageError);
 });
 
 test("the cache folder follows XDG_CACHE_HOME and the system", () => {
-  assert.is(cacheFolder({ XDG_CACHE_HOME: "/x/cache" }, "linux"), "/x/cache/lethe");
-  assert.match(cacheFolder({ XDG_CACHE_HOME: "relative" }, "linux"), /\/\.cache\/lethe$/);
-  assert.match(cacheFolder({}, "darwin"), /Library\/Caches\/lethe$/);
-  assert.match(cacheFolder({ LOCALAPPDATA: "/local" }, "win32"), /local\/lethe\/cache$/);
+  assert.is(cache.cacheFolder({ XDG_CACHE_HOME: "/x/cache" }, "linux"), "/x/cache/lethe");
+  assert.match(cache.cacheFolder({ XDG_CACHE_HOME: "relative" }, "linux"), /\/\.cache\/lethe$/);
+  assert.match(cache.cacheFolder({}, "darwin"), /Library\/Caches\/lethe$/);
+  assert.match(cache.cacheFolder({ LOCALAPPDATA: "/local" }, "win32"), /local\/lethe\/cache$/);
 });
 
 finish();

@@ -1,5 +1,5 @@
-import { usesGradient } from "../../engine/attack/attackers.ts";
-import { escape } from "../../engine/run/report/html.ts";
+import { usesGradient } from "../../attack/attackers.ts";
+import { escape } from "../report/html.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellStatistics } from "./statistics.ts";
 

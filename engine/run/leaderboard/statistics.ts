@@ -1,5 +1,5 @@
 import type { AttemptLine } from "./attempt-line.ts";
-import type { CellEntry } from "./grid.ts";
+import type { CellEntry } from "./manifest.ts";
 
 /** A share of successes with its 95% interval. */
 export interface Rate {

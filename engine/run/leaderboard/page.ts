@@ -1,10 +1,10 @@
-import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import { definitions, escape, htmlPage, table, visible } from "../../engine/run/report/html.ts";
-import { picture, thumbnail } from "../../engine/run/report/picture.ts";
-import css from "../../engine/run/report/report.css";
+import type { RgbImage } from "../../formats/picture/image.ts";
+import { definitions, escape, htmlPage, table, visible } from "../report/html.ts";
+import { picture, thumbnail } from "../report/picture.ts";
+import css from "../report/report.css";
 import type { AttemptLine } from "./attempt-line.ts";
 import { type Budget, TIME_BUDGET, WORK_BUDGETS, budgetCurve, budgetLegend } from "./budget-curves.ts";
-import type { Manifest } from "./folder.ts";
+import type { Manifest } from "./manifest.ts";
 import pageCss from "./page.css";
 import { sourcesOf } from "./reported.ts";
 import type { CellStatistics } from "./statistics.ts";
