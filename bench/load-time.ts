@@ -1,7 +1,7 @@
-import { loadStableDiffusion } from "../engine/models/load.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
+import { loadStableDiffusion } from "../engine/loading/load.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import { modelSource } from "../engine/platform/model-source-node.ts";
-import { openDevice } from "../engine/runtime/device.ts";
+import { openDevice } from "../engine/platform/open-device.ts";
 import { Graph } from "../engine/runtime/graph.ts";
 
 export interface LoadTime {

@@ -4,19 +4,9 @@ import { Graph } from "../engine/runtime/graph.ts";
 import { Program } from "../engine/runtime/program.ts";
 import { Tensor } from "../engine/runtime/tensor.ts";
 import { type MeasureOptions, type Measured, measureInterleaved } from "./measure.ts";
-import { type Basis, leastMs } from "./rates.ts";
+import { type Basis, type Peak, leastMs } from "./rates.ts";
 import copyWgsl from "../shaders/bench-copy.wgsl";
 import fmaWgsl from "../shaders/bench-fma.wgsl";
-
-/** What the adapter can do at best, measured (fastest samples): the ceilings of the roofline (Williams et al., CACM 2009). */
-export interface Peak {
-  /** 10^9 f32 operations per second of multiply-adds in registers. */
-  readonly gflops: number;
-  /** The same in f16 arithmetic; absent without shader-f16. */
-  readonly gflopsF16?: number;
-  /** 10^9 bytes read and written per second by a copy of large buffers. */
-  readonly gbps: number;
-}
 
 const WORKGROUP = 64;
 /** 48 vec4 fma a turn, see the shader. */

@@ -1,6 +1,5 @@
 import { availableParallelism } from "node:os";
 import type { Measured } from "./measure.ts";
-import type { Peak } from "./peak.ts";
 import { sixDigits } from "./statistics.ts";
 
 /**
@@ -28,6 +27,16 @@ export function leastMs({ wall, cpu }: Pick<Measured, "wall" | "cpu">, basis: Ba
 export interface Work {
   readonly flops: number;
   readonly bytes: number;
+}
+
+/** What the adapter can do at best, measured (fastest samples): the ceilings of the roofline (Williams et al., CACM 2009). */
+export interface Peak {
+  /** 10^9 f32 operations per second of multiply-adds in registers. */
+  readonly gflops: number;
+  /** The same in f16 arithmetic; absent without shader-f16. */
+  readonly gflopsF16?: number;
+  /** 10^9 bytes read and written per second by a copy of large buffers. */
+  readonly gbps: number;
 }
 
 /** How fast work was done, and how that compares with what the adapter can do. */

@@ -1,6 +1,5 @@
 import { InputError } from "../engine/runtime/errors.ts";
-import type { Peak } from "./peak.ts";
-import type { Rates } from "./rates.ts";
+import type { Peak, Rates } from "./rates.ts";
 import type { Timing } from "./statistics.ts";
 
 /** What a result file holds. `format` and `version` change when the meaning of a field does. */

@@ -1,9 +1,9 @@
-import type { ImageClassifier } from "../engine/models/image-classifier.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
-import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
+import type { ImageClassifier } from "../engine/vision/image-classifier.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
+import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
-import type { Profiler } from "../engine/runtime/profiler.ts";
+import type { Profiler } from "../engine/runtime/profile/profiler.ts";
 import { EMOJI_CASES, type OpCase, QUICK_CASES, sd14Cases } from "./ops/cases.ts";
 import type { MeasureOptions } from "./measure.ts";
 import { measurePeak } from "./peak.ts";
@@ -84,7 +84,7 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
   const total = Math.max(1, countRows(settings, cases.length));
   let begun = 0;
   environment.onBegin("the adapter's peaks", 0);
-  device.profiler = undefined; // runs are profiled apart from those that are measured
+  profiler?.stop(); // runs are profiled apart from those that are measured
   const peak = await measurePeak(device, basis, { ...measure, samples: Math.max(3, measure.samples) });
   const rows: BenchRow[] = [];
   const bench: Bench = {

@@ -1,6 +1,6 @@
-import { type Column, formatBytes, formatTable } from "../cli/table.ts";
+import { type Column, formatBytes, formatTable } from "../engine/run/text.ts";
 import type { Comparison, ComparisonReport } from "./compare.ts";
-import { growthText } from "./growth-table.ts";
+import { growthText } from "./growth/table.ts";
 import { type Ratio, peerName, ratiosToPeers, summarizeRatios } from "./ratios.ts";
 import { type BenchResult, type BenchRow, rowMs } from "./results.ts";
 import { figures } from "./statistics.ts";

@@ -2,11 +2,10 @@ import type { Device } from "../engine/runtime/device.ts";
 import { errorMessage } from "../engine/runtime/errors.ts";
 import type { Graph, GraphNode } from "../engine/runtime/graph.ts";
 import { Program, type ProgramOptions } from "../engine/runtime/program.ts";
-import type { Profiler } from "../engine/runtime/profiler.ts";
-import { costOf } from "../engine/runtime/schedule.ts";
+import type { Profiler } from "../engine/runtime/profile/profiler.ts";
+import { costOf } from "../engine/runtime/plan/schedule.ts";
 import { type MeasureOptions, type Measured, type Subject, measureInterleaved } from "./measure.ts";
-import type { Peak } from "./peak.ts";
-import { type Basis, type Work, basisMs, rates } from "./rates.ts";
+import { type Peak, type Basis, type Work, basisMs, rates } from "./rates.ts";
 import type { BenchRow } from "./results.ts";
 import { sixDigits } from "./statistics.ts";
 
@@ -114,13 +113,13 @@ export class Task implements Subject {
 
   /** Runs it once more under the profiler, if there is one. */
   async profile(): Promise<void> {
-    const { device, profiler } = this.bench;
+    const { profiler } = this.bench;
     if (!profiler) return;
-    device.profiler = profiler;
+    profiler.start();
     try {
       await this.run(1);
     } finally {
-      device.profiler = undefined;
+      profiler.stop();
     }
   }
 }

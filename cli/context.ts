@@ -1,17 +1,18 @@
 import { type Command, Option } from "commander";
-import type { Peak } from "../bench/peak.ts";
+import type { Peak } from "../bench/rates.ts";
 import { writeFileAtomic } from "../engine/platform/node-files.ts";
-import { type Device, openDevice } from "../engine/runtime/device.ts";
-import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/kernel-choice.ts";
+import type { Device } from "../engine/runtime/device.ts";
+import { openDevice } from "../engine/platform/open-device.ts";
+import { KERNEL_OPTIONS, type KernelOption } from "../engine/runtime/choice/kernel-table.ts";
 import { NoAdapterError } from "../engine/runtime/errors.ts";
-import { Profiler } from "../engine/runtime/profiler.ts";
-import type { MathMode } from "../kernels/gemm-variants.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
-import { traceEvents } from "../engine/runtime/trace.ts";
+import { Profiler } from "../engine/runtime/profile/profiler.ts";
+import type { MathMode } from "../kernels/gemm-table.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
+import { traceEvents } from "../engine/runtime/profile/trace.ts";
 import { EXIT } from "./errors.ts";
 import { finiteNumber } from "./options.ts";
 import { requireWritableFile } from "./output.ts";
-import { profileTable } from "./profile-table.ts";
+import { profileTable } from "./tools/profile-table.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 /** The flags that every command takes. */
@@ -113,7 +114,7 @@ export class Context {
     });
     if (profile !== undefined) {
       if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
-      device.profiler = this.profiler = new Profiler(device);
+      this.profiler = new Profiler(device).start();
     }
     return device;
   }

@@ -2,13 +2,13 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
-import type { ModelSource } from "../engine/models/load.ts";
-import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub.ts";
+import type { ModelSource } from "../engine/formats/model-source.ts";
+import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub/hub.ts";
 import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import type { Context } from "./context.ts";
-import { formatBytes } from "./table.ts";
+import { formatBytes } from "../engine/run/text.ts";
 
 /** What a download needs of a command's context. */
 export type DownloadContext = Pick<Context, "say" | "withProgress" | "signal">;

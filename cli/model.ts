@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { variantFor } from "../engine/formats/diffusers.ts";
-import type { PredictionType } from "../engine/formats/names/infer.ts";
-import { loadStableDiffusion } from "../engine/models/load.ts";
-import type { StableDiffusion } from "../engine/models/stable-diffusion.ts";
+import type { PredictionType } from "../engine/loading/names/infer.ts";
+import { loadStableDiffusion } from "../engine/loading/load.ts";
+import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "./context.ts";
-import { type ModelOptions, parseLora } from "./model-flags.ts";
+import { type ModelOptions, parseLora } from "../engine/run/model-flags.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
 

@@ -1,19 +1,19 @@
 import { Command } from "commander";
 import { UsageError } from "../engine/runtime/errors.ts";
-import { attackCommand } from "./attack.ts";
-import { benchCommand } from "./bench.ts";
-import { classifyCommand } from "./classify.ts";
+import { attackCommand } from "./commands/attack.ts";
+import { benchCommand } from "./tools/bench.ts";
+import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
-import { demoCommand } from "./demo.ts";
-import { doctorCommand } from "./doctor.ts";
-import { evaluateCommand } from "./evaluate.ts";
-import { generateCommand } from "./generate.ts";
-import { inspectCommand } from "./inspect.ts";
-import { mergeCommand } from "./merge.ts";
-import { tokenizeCommand } from "./tokenize.ts";
-import { verifyCommand } from "./verify.ts";
-import { VERSION } from "./version.ts";
-import { webCommand } from "./web.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./tools/doctor.ts";
+import { evaluateCommand } from "./commands/evaluate.ts";
+import { generateCommand } from "./commands/generate.ts";
+import { inspectCommand } from "./tools/inspect.ts";
+import { mergeCommand } from "./commands/merge.ts";
+import { tokenizeCommand } from "./tools/tokenize.ts";
+import { verifyCommand } from "./tools/verify.ts";
+import { VERSION } from "../engine/run/version.ts";
+import { webCommand } from "./tools/web.ts";
 
 /** The whole command line. */
 export function createProgram(): Command {

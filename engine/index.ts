@@ -3,47 +3,60 @@
  * It needs nothing of Node: bundled for a browser, everything works but naming a model by a path.
  */
 import { modelSource, resolvePath } from "#platform";
-import { type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
-import { createJudge as create, type OpenJudge } from "./attack/judges.ts";
-import { loadStableDiffusion as load, type LoadOptions, type ModelSource } from "./models/load.ts";
-import { loadClassifier as loadFrom, type ImageClassifier } from "./models/image-classifier.ts";
-import type { StableDiffusion } from "./models/stable-diffusion.ts";
+import { type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
+import { createJudge as create, type OpenJudge } from "./attack/judges/open.ts";
+import { loadStableDiffusion as load, type LoadOptions } from "./loading/load.ts";
+import type { ModelSource } from "./formats/model-source.ts";
+import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
+import type { StableDiffusionPipeline } from "./diffusion/pipeline.ts";
 import type { Device } from "./runtime/device.ts";
 
-export { openDevice, type Device, type DeviceInfo, type DeviceOptions, type DeviceUsage } from "./runtime/device.ts";
-export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/kernel-choice.ts";
+export { openDevice } from "./platform/open-device.ts";
+export type { Device, DeviceInfo, DeviceUsage } from "./runtime/device.ts";
+export type { DeviceOptions } from "./runtime/open-device.ts";
+export { describeChoice, type KernelChoice, type KernelOption } from "./runtime/choice/kernel-table.ts";
 export { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "./runtime/errors.ts";
 export { FormatError } from "./formats/errors.ts";
 export { ShapeError } from "../kernels/kernel.ts";
 
-export type { NDArray } from "./models/array.ts";
-export type { LoadOptions, LowRankFile, ModelSource } from "./models/load.ts";
-export { inspectTensorFile, type InspectedComponent, type Inspection } from "./models/inspect.ts";
-export type { LossKind, StableDiffusion } from "./models/stable-diffusion.ts";
-export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./models/generate.ts";
-export { SLD_STRENGTHS, type SldStrength } from "./models/guidance.ts";
-export { SCHEDULER_NAMES, type SchedulerName } from "./models/schedulers/index.ts";
-export type { Classification, ImageClassifier } from "./models/image-classifier.ts";
+export type { NDArray } from "./nn/array.ts";
+export type { LoadOptions, LowRankFile } from "./loading/load.ts";
+export type { ModelSource } from "./formats/model-source.ts";
+export { inspectTensorFile, type InspectedComponent, type Inspection } from "./loading/inspect.ts";
+export type { LossKind } from "./diffusion/stable-diffusion.ts";
+export type { StableDiffusionPipeline as StableDiffusion } from "./diffusion/pipeline.ts";
+export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffusion/generate.ts";
+export { SLD_STRENGTHS, type SldStrength } from "./diffusion/guidance.ts";
+export { SCHEDULER_NAMES, type SchedulerName } from "./diffusion/schedulers/index.ts";
+export type { Classification, ImageClassifier } from "./vision/image-classifier.ts";
 export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "../tokenizer/index.ts";
-export { manualSeed, type Generator, type GeneratorState } from "./runtime/random.ts";
+export { manualSeed, type Generator, type GeneratorState } from "./runtime/random/random.ts";
 
 export { attack } from "./attack/run.ts";
-export { classifierJudge } from "./attack/judge.ts";
-export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judge-options.ts";
-export type { OpenJudge } from "./attack/judges.ts";
-export { diffusionJudge } from "./attack/diffusion-judge.ts";
-export type { ConceptPair } from "./attack/concept-vector.ts";
-export type { TransferCandidate } from "./attack/transfer.ts";
-export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./models/diffusion-classifier.ts";
-export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./models/learned-embedding.ts";
-export { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS } from "./attack/types.ts";
-export type { AttackCase, AttackEvent, AttackOptions, AttackResult, AttackState, AttackerName, Evaluation, GateOptions, GateVerdict, Insertion, Judge, Judgement, SamplingOptions, TimestepOrder, TriedCounts } from "./attack/types.ts";
+export { classifierJudge } from "./attack/judges/classifier.ts";
+export { JUDGES, type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
+export type { OpenJudge } from "./attack/judges/open.ts";
+export { diffusionJudge } from "./attack/judges/diffusion.ts";
+export type { ConceptPair } from "./attack/search/concept-vector.ts";
+export type { TransferCandidate } from "./attack/options.ts";
+export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
+export { encodeLearnedEmbedding, readLearnedEmbeddings, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
+export { ATTACKERS } from "./attack/attackers.ts";
+export { INSERTIONS } from "./attack/search/slot-layout.ts";
+export { TIMESTEP_ORDERS } from "./attack/options.ts";
+export type { AttackCase, AttackOptions, GateOptions, SamplingOptions, TimestepOrder } from "./attack/options.ts";
+export type { AttackEvent, AttackResult, TriedCounts } from "./attack/events.ts";
+export type { AttackState } from "./attack/session/state.ts";
+export type { AttackerName } from "./attack/attackers.ts";
+export type { Evaluation, GateVerdict } from "./attack/session/evaluation.ts";
+export type { Insertion } from "./attack/search/slot-layout.ts";
+export type { Judge, Judgement } from "./attack/judges/judgement.ts";
 
 export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
 export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";
 export type { ByteSource } from "./formats/byte-source.ts";
-export { imagesToTensor, rgbaPixels, tensorToImages, type RgbImage } from "./formats/image.ts";
-export { decodePng, encodePng, readPngTexts } from "./formats/png.ts";
+export { imagesToTensor, rgbaPixels, tensorToImages, type RgbImage } from "./formats/picture/image.ts";
+export { decodePng, encodePng, readPngTexts } from "./formats/picture/png.ts";
 export { openTensorPath } from "./formats/open.ts";
 export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
 
@@ -53,7 +66,7 @@ export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
  * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `lora`: low-rank files merged into them; `weights`: how they are stored on the device
  * @throws FormatError or InputError naming the file, and the tensor or field where there is one
  */
-export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusion> {
+export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusionPipeline> {
   if (typeof source !== "string") return load(device, source, options);
   const { unet, textEncoder, config, lora } = options;
   return load(device, modelSource(source), {

@@ -1,3 +1,4 @@
+import { type GemmClass, type GemmSizeClass, type GemmStructure, type GemmVariant, type MathMode, type SplitTarget, parseVariant, variantOf } from "./gemm-table.ts";
 import type { Capabilities, Defines } from "./kernel.ts";
 import { type MatrixTile, matrixConfig, matrixTile } from "./matrix-tile.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
@@ -18,37 +19,9 @@ const WORKGROUP_TILES = {
   "workgroup-128x128": { down: 16, across: 16, rows: 8, wide: true },
 } as const;
 
-/** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
-export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-32", "workgroup-64x32", "workgroup-64", "workgroup-128", "workgroup-128x128", "matrix-small", "matrix"] as const;
-export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
-
-/** Workgroups that a product of fewer tiles may be split into, along its inner length. */
-export type SplitTarget = 256 | 512 | 1024;
-
-/** A structure, with operands as they are or rounded to f16; and with `/N` split into up to N workgroups where it has fewer tiles. */
-export type GemmVariant = `${GemmStructure}${"" | "-f16"}${"" | `/${SplitTarget}`}`;
-
-/** What `--math` says: f32 arithmetic, operands rounded to f16, or whichever was measured faster. */
-export type MathMode = "f32" | "f16" | "auto";
-
-const GEMM_OPS = ["matmul", "matmul-transposed", "conv2d", "conv2d-gradient"] as const;
-
-/** By elements of the result. Of tiles of 64 x 64 a small one has less than 32, which leave most of a GPU idle, a medium one less than 256. */
-export const GEMM_SIZES = ["small", "medium", "large"] as const;
+/** Results of fewer elements are "small": of 64 x 64 they have less than 32 tiles, which leave most of a GPU idle; of fewer than "large" less than 256. */
 const MEDIUM_FROM = 2 ** 17;
 const LARGE_FROM = 2 ** 20;
-export type GemmSizeClass = (typeof GEMM_SIZES)[number];
-
-/** Products that are alike enough for one variant to be the best for all of them. */
-export type GemmClass = `${(typeof GEMM_OPS)[number]} ${GemmSizeClass}`;
-export const GEMM_CLASSES: readonly GemmClass[] = GEMM_OPS.flatMap((op) => GEMM_SIZES.map((size) => `${op} ${size}` as const));
-
-export function sizeOf(name: GemmClass): GemmSizeClass {
-  return name.split(" ")[1] as GemmSizeClass;
-}
-
-/** The variant for each class of product. */
-export type GemmTable = Readonly<Record<GemmClass, GemmVariant>>;
 
 /** Columns of the narrow tile. */
 export const NARROW = 4;
@@ -57,21 +30,6 @@ export const NARROW = 4;
 export function gemmClass(op: string, transposeB: boolean, outputs: number): GemmClass {
   const size: GemmSizeClass = outputs < MEDIUM_FROM ? "small" : outputs < LARGE_FROM ? "medium" : "large";
   return `${op}${op === "matmul" && transposeB ? "-transposed" : ""} ${size}` as GemmClass;
-}
-
-/** `workgroup-64-f16/512` taken apart; `split` is 0 without one. */
-export function parseVariant(variant: GemmVariant): { readonly structure: GemmStructure; readonly half: boolean; readonly split: number } {
-  const [name = "", split = "0"] = variant.split("/");
-  return { structure: name.replace(/-f16$/, "") as GemmStructure, half: name.endsWith("-f16"), split: Number(split) };
-}
-
-export function isHalf(variant: GemmVariant): boolean {
-  return parseVariant(variant).half;
-}
-
-/** A structure with the precision that `half` asks for. */
-export function variantOf(structure: GemmStructure, half: boolean, split?: SplitTarget): GemmVariant {
-  return `${structure}${half ? "-f16" : ""}${split ? `/${split}` : ""}` as GemmVariant;
 }
 
 /** What is worth measuring for results of each size, the plain one first: small tiles and many parts for few results, large tiles for many. */
@@ -101,11 +59,6 @@ export function variantsFor(capabilities: Capabilities, math: MathMode, size: Ge
       return [...(math === "f16" ? [] : [variantOf(structure, false, split)]), ...asHalf];
     })
     .filter((v) => whyNot(v, capabilities) === undefined);
-}
-
-/** One variant for every class. */
-export function uniformTable(variant: GemmVariant): GemmTable {
-  return Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])) as GemmTable;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Capabilities, type Defines, type Dispatch, type Plan, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
-import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, parseVariant, sumTile } from "./gemm-variants.ts";
+import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, sumTile } from "./gemm-variants.ts";
+import { parseVariant } from "./gemm-table.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 

@@ -3,7 +3,7 @@
  * Nothing here knows a GPUDevice, so every rule can be tested without one.
  */
 
-import type { GemmTable } from "./gemm-variants.ts";
+import type { GemmTable } from "./gemm-table.ts";
 
 /** Dimensions, slowest first, row-major. */
 export type Shape = readonly number[];

@@ -1,5 +1,5 @@
 // Finds the special tokens that stand in a text itself, before any clean-up, as transformers' slow tokenizers do.
-import { PYTHON_SPACE } from "./badness.ts";
+import { PYTHON_SPACE } from "./clean-up/badness.ts";
 import type { SpecialToken } from "./special-tokens.ts";
 
 /** A stretch of text to clean up and encode, or a special token found in it. */

@@ -1,5 +1,5 @@
 // A prompt's clean-up and its split into the words that byte-pair encoding works on.
-import { fixText } from "./fix-text.ts";
+import { fixText } from "./clean-up/fix-text.ts";
 
 // CLIP's pattern, case-insensitive upstream: after lower-casing only ſ (U+017F) still counts as another letter's case.
 // U+0345, a mark whose capital is a letter, is neither letter nor other symbol there, so it is lost.

@@ -1,14 +1,14 @@
 /** What the page and its Worker say to each other. Types only: both sides are checked against one table. */
-import type { JudgeChoice, JudgeName } from "../engine/attack/judge-options.ts";
-import type { AttackResult } from "../engine/attack/types.ts";
-import type { SldStrength } from "../engine/models/guidance.ts";
-import type { WeightPrecision } from "../engine/models/weight-layout.ts";
-import type { SchedulerName } from "../engine/models/schedulers/index.ts";
+import type { JudgeChoice, JudgeName } from "../engine/attack/judges/options.ts";
+import type { AttackResult } from "../engine/attack/events.ts";
+import type { SldStrength } from "../engine/diffusion/guidance.ts";
+import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
+import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
 import type { Row } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
-import type { LoggedEvaluation } from "../cli/attack/folder.ts";
-import type { AttackSettings } from "../cli/attack/run-settings.ts";
-import type { RunStatus } from "../cli/attack/record.ts";
+import type { LoggedEvaluation } from "../engine/run/log.ts";
+import type { AttackSettings } from "../engine/run/settings.ts";
+import type { RunStatus } from "../engine/run/record.ts";
 
 /** A picture as a file that the browser decodes beside its main thread. */
 export interface Picture {

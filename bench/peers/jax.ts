@@ -1,4 +1,4 @@
-import { fromChannelsLast, toChannelsLast } from "../../engine/models/array.ts";
+import { fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import { patiently } from "../../engine/platform/patience.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { NORM_EPSILON, type OpData, opInputs, outputShape, wantedGradients } from "../ops/record.ts";

@@ -1,4 +1,4 @@
-import { fromChannelsLast, toChannelsLast } from "../../engine/models/array.ts";
+import { fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { NORM_EPSILON, type OpData, opInputs, outputShape } from "../ops/record.ts";

@@ -1,8 +1,8 @@
-import { Objective, type ObjectiveShape } from "../../engine/attack/objective.ts";
-import { Parameters } from "../../engine/models/parameters.ts";
-import { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
-import { syntheticWeights } from "../../engine/models/synthetic.ts";
-import { type Estimate, estimateProgram } from "../../engine/runtime/estimate.ts";
+import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import { Parameters } from "../../engine/nn/parameters.ts";
+import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import { syntheticWeights } from "../../engine/loading/synthetic.ts";
+import { type Estimate, estimateProgram } from "../../engine/runtime/plan/estimate.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { ProgramOptions } from "../../engine/runtime/program.ts";
 import type { Growth } from "../results.ts";

@@ -1,5 +1,5 @@
 import { type TensorType, type Value, f32 } from "../../kernels/kernel.ts";
-import { packHalves, relayout, weightType } from "../../engine/models/weight-layout.ts";
+import { packHalves, relayout, weightType } from "../../engine/nn/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";

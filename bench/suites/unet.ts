@@ -3,7 +3,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { type Bench, measureTask } from "../task.ts";
 import { type BenchModel, noise, recorded } from "./model.ts";
 

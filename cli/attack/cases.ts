@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
-import type { AttackCase } from "../../engine/attack/types.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { AttackCase } from "../../engine/attack/options.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { type PromptCase, readPrompts, targetOf } from "../evaluate/prompts.ts";
 import type { AttackFlags, AttackSettings } from "./settings.ts";

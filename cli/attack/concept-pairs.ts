@@ -1,5 +1,5 @@
-import type { ConceptPair } from "../../engine/attack/concept-vector.ts";
-import { parseCsv } from "../../engine/formats/csv.ts";
+import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
+import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";

@@ -1,17 +1,9 @@
 import { stat } from "node:fs/promises";
 import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { asObject, joinPath, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
-import { isSynthetic } from "../../engine/models/load-synthetic.ts";
+import { isSynthetic } from "../../engine/loading/load-synthetic.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
-
-/** A file that a run depended on. */
-export interface FileRecord {
-  /** What it is to the run: unet, "unet overlay", classifier, target. */
-  readonly role: string;
-  readonly path: string;
-  readonly bytes: number;
-  readonly sha256: string;
-}
+import type { FileRecord } from "../../engine/run/record.ts";
 
 /** Components of a model folder whose files decide what is drawn. */
 const COMPONENTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];

@@ -1,22 +1,17 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Evaluation } from "../../engine/attack/types.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
-import { formatJsonLine, parseJsonLines } from "../../engine/formats/jsonl.ts";
-import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
-import { decodePng, encodePng } from "../../engine/formats/png.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
+import { formatJsonLine, parseJsonLines } from "../../engine/formats/text/jsonl.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diffusion/learned-embedding.ts";
+import { decodePng, encodePng } from "../../engine/formats/picture/png.ts";
 import { type LineWriter, makeFolder, openLineWriter, readBytes, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { logLine } from "./log-line.ts";
-import { type RunRecord, readRecord } from "./record.ts";
+import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
+import { readRecord } from "./record.ts";
 import { type SavedState, readState, writeState } from "./state-file.ts";
-
-/** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
-export interface LoggedEvaluation extends Evaluation {
-  /** Path below the run's folder, with "/"; null if nothing was drawn. */
-  readonly image: string | null;
-}
 
 /** The files of one run. Every one but the log appears whole or not at all; the log is on the disk line by line. */
 export class RunFolder {

@@ -1,11 +1,11 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../engine/attack/judge-options.ts";
-import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../engine/attack/judges/options.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges/open.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type DownloadContext, resolveModel } from "../model-source.ts";
-import type { AttackSettings } from "./run-settings.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 
 /** Bundled judges by name: classifiers of the bundled model's data. */
 const BUNDLED: Readonly<Record<string, string>> = { "emoji-object": "emoji/classifier/object", "emoji-style": "emoji/classifier/style" };

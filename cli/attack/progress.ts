@@ -1,6 +1,7 @@
-import { type AttackEvent, usesGradient } from "../../engine/attack/types.ts";
+import type { AttackEvent } from "../../engine/attack/events.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import type { Progress } from "../progress.ts";
-import { quoted } from "../table.ts";
+import { quoted } from "../../engine/run/text.ts";
 import type { AttackSettings } from "./settings.ts";
 
 /** Shows how far an attack is, and how long it will take at most, from what its iterations and evaluations have taken so far. */

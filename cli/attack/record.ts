@@ -1,56 +1,14 @@
 import { release } from "node:os";
-import type { AttackResult } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
-import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
-import { VERSION } from "../version.ts";
-import type { FileRecord } from "./files.ts";
+import { VERSION } from "../../engine/run/version.ts";
+import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
 import { ruleOf } from "./judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings.ts";
-import { shellCommand } from "./shell.ts";
-
-/** Where a run is: interrupted ones and those still "running" after a crash can be gone on with. */
-export type RunStatus = "running" | "interrupted" | "failed" | "finished";
-
-/** What run.json holds: all that is needed to understand and repeat a run. */
-export interface RunRecord {
-  readonly form: "lethe attack run 1";
-  readonly status: RunStatus;
-  /** Why it failed; null otherwise. */
-  readonly error: string | null;
-  /** The command that makes this run, and the one that goes on with it; the latter is empty for a run in a browser. */
-  readonly command: string;
-  readonly resumeCommand: string;
-  readonly settings: AttackSettings;
-  /** What the judge calls a success, with the thresholds in force. */
-  readonly rule: string;
-  /** How the target was made to fit; empty if it did. */
-  readonly targetFitted: string;
-  readonly device: {
-    readonly adapter: string;
-    readonly driver: string;
-    readonly limits: "default" | "adapter";
-    readonly weights: string;
-    readonly math: string;
-    /** Variants of matrix products that were used, in words; absent in older records. */
-    readonly kernels?: string;
-    readonly bufferSharing: boolean;
-    /** Accesses of shaders were clamped to their buffers; absent in older records, which are clamped. */
-    readonly robust?: boolean;
-  };
-  /** `node` is absent in a browser, whose name is the platform's. */
-  readonly versions: { readonly lethe: string; readonly node?: string; readonly platform: string };
-  readonly files: readonly FileRecord[];
-  /** ISO 8601. */
-  readonly started: string;
-  readonly ended: string | null;
-  /** Spent over all runs, resumed ones included. */
-  readonly seconds: number;
-  readonly peakBytes: number;
-  readonly result: AttackResult | null;
-}
+import { shellCommand } from "../../engine/run/shell.ts";
 
 /** The record of a run that begins now. */
 export function newRecord(settings: AttackSettings, out: string, device: Device, global: GlobalOptions, files: readonly FileRecord[], targetFitted: string, showImages: boolean): RunRecord {

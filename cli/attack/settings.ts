@@ -1,16 +1,17 @@
 import { type Command, Option } from "commander";
-import { JUDGES } from "../../engine/attack/judge-options.ts";
-import { LEARNED_PROMPT, LEARNED_WORD } from "../../engine/attack/learned-word.ts";
-import { ATTACKERS, INSERTIONS, TIMESTEP_ORDERS, usesGradient } from "../../engine/attack/types.ts";
-import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { JUDGES } from "../../engine/attack/judges/options.ts";
+import { LEARNED_PROMPT, LEARNED_WORD, TIMESTEP_ORDERS } from "../../engine/attack/options.ts";
+import { ATTACKERS, usesGradient } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
+import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, seedNumber, someText, wholeNumber } from "../options.ts";
 import { JUDGE_NAMES, judgeSettingProblems, judgesByOriginal } from "./judge.ts";
-import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "./run-settings.ts";
+import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "../../engine/run/settings.ts";
 
-export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "./run-settings.ts";
+export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "../../engine/run/settings.ts";
 
 /** What the command line gave; nothing is filled in yet. */
 export type AttackFlags = { readonly [K in keyof AttackSettings]?: NonNullable<AttackSettings[K]> } & { readonly out: string; readonly resume?: boolean; readonly showImages?: boolean };

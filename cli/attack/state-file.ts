@@ -1,8 +1,8 @@
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { nodeFiles, writeFileAtomic } from "../../engine/platform/node-files.ts";
-import { type SavedState, decodeState, encodeState } from "./state-format.ts";
+import { type SavedState, decodeState, encodeState } from "../../engine/run/state.ts";
 
-export type { LossCurve, SavedState } from "./state-format.ts";
+export type { LossCurve, SavedState } from "../../engine/run/state.ts";
 
 /** Writes where a run stands, whole or not at all. @throws FormatError */
 export async function writeState(file: string, saved: SavedState): Promise<void> {

@@ -1,8 +1,8 @@
-import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/image.ts";
-import { decodePng } from "../../engine/formats/png.ts";
-import { resizeShortestEdge } from "../../engine/formats/resize.ts";
-import type { NDArray } from "../../engine/models/array.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/picture/image.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
+import { resizeShortestEdge } from "../../engine/formats/picture/resize.ts";
+import type { NDArray } from "../../engine/nn/array.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 

@@ -1,46 +1,13 @@
 import { join } from "node:path";
-import type { AttackResult } from "../../engine/attack/types.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/jsonl.ts";
+import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
-import { settingsAsFlags } from "../attack/run-settings.ts";
-import { shellCommand } from "../attack/shell.ts";
+import { settingsAsFlags } from "../../engine/run/settings.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
+import { type AttemptLine, attemptFolder, parseAttempts } from "../../engine/run/leaderboard/attempt-line.ts";
 import { exists } from "../output.ts";
 import type { Attempt, Cell } from "./grid.ts";
-
-/** A line of attempts.jsonl: one finished attempt. Everything but `ms` is the same however often the evaluation is run on one adapter. */
-export interface AttemptLine {
-  readonly id: string;
-  readonly checkpoint: string;
-  readonly attacker: string;
-  readonly concept: string;
-  readonly case: string;
-  readonly prompt: string;
-  /** Seed of the original prompt's picture. */
-  readonly seed: number;
-  readonly preSuccess: boolean;
-  readonly preLabel: string;
-  readonly preScores: Readonly<Record<string, number>>;
-  readonly success: boolean;
-  readonly adversarialPrompt: string;
-  readonly ids: readonly number[];
-  /** Seed of the last picture: seed-search changes it. */
-  readonly adversarialSeed: number;
-  readonly timestep: number | null;
-  readonly iterations: number;
-  /** Pictures drawn and judged, that of the original prompt included. */
-  readonly queries: number;
-  readonly label: string;
-  readonly score: number;
-  readonly scores: Readonly<Record<string, number>>;
-  /** Paths below the evaluation's folder. */
-  readonly preImage: string;
-  readonly image: string;
-  /** Makes the attempt again, by itself. */
-  readonly command: string;
-  /** Time to draw and judge pictures, to search, and both. */
-  readonly ms: { readonly draw: number; readonly search: number; readonly total: number };
-}
 
 /** What a line of attack.jsonl says, as far as it is wanted here. */
 interface LoggedLine {
@@ -48,11 +15,6 @@ interface LoggedLine {
   /** Null where a gate let nothing be drawn. */
   readonly image: string | null;
   readonly ms: number;
-}
-
-/** The folder of an attempt below the evaluation's. */
-export function attemptFolder(id: string): string {
-  return `cells/${id}`;
 }
 
 /** The line of an attempt whose attack has just finished. @param folder the attack's own @param before milliseconds that the original prompt's picture took in another run @param flags global ones @throws FormatError */
@@ -83,26 +45,5 @@ function topOf(scores: Readonly<Record<string, number>>): string {
 
 /** The complete lines of an attempts.jsonl; none where there is no such file. @throws FormatError naming a line that is something else */
 export async function readAttempts(file: string): Promise<AttemptLine[]> {
-  if (!(await exists(file))) return [];
-  return parseJsonLines(file, await readText(file)).records.map((value, i) => {
-    if (!isLine(value)) throw new FormatError(file, `line ${i + 1} is no attempt of an evaluation`);
-    return value;
-  });
-}
-
-const SAMPLE = {
-  id: "", checkpoint: "", attacker: "", concept: "", case: "", prompt: "", seed: 0, preSuccess: true, preLabel: "", success: true, adversarialPrompt: "",
-  adversarialSeed: 0, iterations: 0, queries: 0, label: "", score: 0, preImage: "", image: "", command: "",
-} satisfies Partial<AttemptLine>;
-
-function isLine(value: unknown): value is AttemptLine {
-  const line = value as Readonly<Record<string, unknown>> | null;
-  if (typeof line !== "object" || line === null || !Array.isArray(line["ids"])) return false;
-  const ms = line["ms"] as Partial<AttemptLine["ms"]> | undefined;
-  return Object.entries(SAMPLE).every(([key, sample]) => typeof line[key] === typeof sample) && typeof ms?.total === "number" && isPlain(line["preImage"] as string) && isPlain(line["image"] as string);
-}
-
-/** Only plain paths below cells/ are believed. */
-function isPlain(path: string): boolean {
-  return /^cells\/[\w./-]+\.png$/.test(path) && !path.split("/").includes("..");
+  return (await exists(file)) ? parseAttempts(file, await readText(file)) : [];
 }

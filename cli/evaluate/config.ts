@@ -1,15 +1,16 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { ATTACKERS, type AttackerName, INSERTIONS } from "../../engine/attack/types.ts";
+import { ATTACKERS, type AttackerName } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
-import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
-import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/models/schedulers/index.ts";
+import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
+import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
 import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readJson, readText } from "../../engine/platform/node-files.ts";
 import { JUDGE_NAMES, JUDGE_SETTINGS, type JudgeSettings, judgeSettingProblems } from "../attack/judge.ts";
-import { type AttackSettings, DEFAULTS } from "../attack/run-settings.ts";
-import { type ModelOptions, parseLora } from "../model-flags.ts";
+import { type AttackSettings, DEFAULTS } from "../../engine/run/settings.ts";
+import { type ModelOptions, parseLora } from "../../engine/run/model-flags.ts";
 import { type Schema, schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {

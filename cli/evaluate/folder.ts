@@ -1,54 +1,15 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { AttackerName } from "../../engine/attack/types.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import type { FileRecord } from "../attack/files.ts";
-import { type RunRecord, readRecord } from "../attack/record.ts";
+import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
+import { readRecord } from "../attack/record.ts";
 import { exists } from "../output.ts";
-import { type AttemptLine, attemptFolder, readAttempts } from "./attempt-line.ts";
-import type { Reported } from "./reported.ts";
-import type { Shard } from "./shard.ts";
-
-/** A cell as evaluation.json lists it. */
-export interface CellEntry {
-  readonly id: string;
-  readonly checkpoint: string;
-  readonly attacker: string;
-  /** What the attacker of that name does. */
-  readonly kind: AttackerName;
-  readonly concept: string;
-  readonly label: string;
-  /** What the judge calls a success. */
-  readonly rule: string;
-  /** The concept's domain, where retained concepts are measured. */
-  readonly domain?: string;
-  /** The checkpoint is the model before unlearning. */
-  readonly baseline?: boolean;
-  /** Not an attack: pictures of concepts that should not have been forgotten, with the label of each attempt. */
-  readonly retained?: { readonly domain: string; readonly labels: readonly string[] };
-  /** What others have published of this row. */
-  readonly reported?: readonly Reported[];
-  /** Ids of its attempts, in the grid's order. */
-  readonly attempts: readonly string[];
-}
-
-/** What evaluation.json holds: which evaluation a folder is of, and its whole grid, so that tables and merges need nothing else. */
-export interface Manifest {
-  readonly form: "lethe evaluation 1";
-  readonly name: string;
-  /** Of the configuration and its prompts. */
-  readonly sha256: string;
-  /** The part of the grid that is here; null: all of it. */
-  readonly shard: Shard | null;
-  readonly lethe: string;
-  /** The configuration, by its name and as it was. */
-  readonly file: string;
-  readonly config: object;
-  readonly cells: readonly CellEntry[];
-}
+import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { readAttempts } from "./attempt-line.ts";
+import type { CellEntry, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 
 /** A cell's run.json: what its attempts had in common. */
 export interface CellRecord extends Omit<CellEntry, "attempts"> {

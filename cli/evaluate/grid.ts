@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
+import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { type AttackSettings, DEFAULTS, defaultsOf } from "../attack/run-settings.ts";
+import { type AttackSettings, DEFAULTS, defaultsOf } from "../../engine/run/settings.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
-import type { CellEntry } from "./folder.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 import { readReported } from "./reported.ts";
 

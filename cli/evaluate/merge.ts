@@ -2,8 +2,9 @@ import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { type AttemptLine, attemptFolder } from "./attempt-line.ts";
-import { EvaluationFolder, type Manifest } from "./folder.ts";
+import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { EvaluationFolder } from "./folder.ts";
+import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
 
 export interface Merged {
   readonly folder: EvaluationFolder;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { parseCsv } from "../../engine/formats/csv.ts";
+import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { FormatError, quote } from "../../engine/formats/errors.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText } from "../../engine/platform/node-files.ts";

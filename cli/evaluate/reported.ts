@@ -1,23 +1,8 @@
 import { join } from "node:path";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
-import type { AttackSettings } from "../attack/run-settings.ts";
-
-/** A number that somebody published, as a row of the leaderboard shows it. */
-export interface Reported {
-  /** As the source has it: "60%" or "83.3% (10/12)". */
-  readonly value: string;
-  /** Of what: "ESD, SD 1.4". */
-  readonly of: string;
-  readonly source: Source;
-}
-
-/** Where a number was published, and what it measures. */
-export interface Source {
-  readonly title: string;
-  readonly url: string;
-  readonly measures: string;
-}
+import type { Reported, Source } from "../../engine/run/leaderboard/reported.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 
 /** An entry of assets/reported.json. It is of a method or of one bundled checkpoint. */
 interface Entry {
@@ -60,15 +45,4 @@ function same(a: string, b: string): boolean {
 
 function valueOf({ percent, count = 0, of = 1 }: Entry): string {
   return percent === undefined ? `${((100 * count) / of).toFixed(1)}% (${count}/${of})` : `${percent}%`;
-}
-
-/** The sources of some rows' published numbers, each once; a number's footnote is its source's place here, from 1. */
-export function sourcesOf(rows: readonly { readonly reported?: readonly Reported[] }[]): Source[] {
-  const byUrl = new Map(rows.flatMap(({ reported = [] }) => reported).map(({ source }) => [source.url, source]));
-  return [...byUrl.values()];
-}
-
-/** "83.3% (10/12) [1], 60% [2]"; empty if nothing is known. */
-export function reportedText(reported: readonly Reported[] | undefined, sources: readonly Source[]): string {
-  return (reported ?? []).map(({ value, source }) => `${value} [${sources.findIndex((s) => s.url === source.url) + 1}]`).join(", ");
 }

@@ -3,7 +3,7 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { type AttackFlags, type AttackSettings, newSettings } from "../attack/settings.ts";
-import { parseLora } from "../model-flags.ts";
+import { parseLora } from "../../engine/run/model-flags.ts";
 import { parseHubReference } from "../model-source.ts";
 import type { Cell } from "./grid.ts";
 

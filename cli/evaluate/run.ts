@@ -1,12 +1,13 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DrawnPicture } from "../../engine/attack/types.ts";
-import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import type { DrawnPicture } from "../../engine/attack/options.ts";
+import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { executeRun } from "../attack/execute.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";
-import { formatDuration, quoted } from "../table.ts";
-import { type AttemptLine, attemptFolder, finishedLine } from "./attempt-line.ts";
+import { formatDuration, quoted } from "../../engine/run/text.ts";
+import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { finishedLine } from "./attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Attempt, Cell } from "./grid.ts";
 import { SharedParts } from "./shared-parts.ts";

@@ -1,11 +1,6 @@
 import { InvalidArgumentError } from "commander";
+import type { Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-
-/** Part `index` (from 1) of `count`: the attempts whose number in the grid leaves the remainder index - 1. */
-export interface Shard {
-  readonly index: number;
-  readonly count: number;
-}
 
 /** "I/N", for commander. @throws InvalidArgumentError */
 export function shardText(text: string): Shard {

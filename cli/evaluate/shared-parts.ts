@@ -1,13 +1,14 @@
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import { type FileRecord, recordFiles } from "../attack/files.ts";
+import type { FileRecord } from "../../engine/run/record.ts";
+import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
-import type { AttackSettings } from "../attack/run-settings.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
-import { type ModelOptions, givenModelFlags } from "../model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../../engine/run/model-flags.ts";
 
 interface SharedJudge {
   readonly original: StableDiffusion | undefined;

@@ -1,14 +1,15 @@
 import { join } from "node:path";
-import { decodePng } from "../../engine/formats/png.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { formatTable } from "../table.ts";
-import type { AttemptLine } from "./attempt-line.ts";
-import type { EvaluationFolder, Manifest } from "./folder.ts";
-import { evaluationPage } from "./page.ts";
-import { type SideEffects, sideEffects } from "./side-effects.ts";
-import { cellStatistics } from "./statistics.ts";
-import { type Board, type TextTable, effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, leaderboardTex, sideEffectsCsv, timesCsv } from "./tables.ts";
+import { formatTable } from "../../engine/run/text.ts";
+import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
+import type { EvaluationFolder } from "./folder.ts";
+import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
+import { evaluationPage } from "../../engine/run/leaderboard/page.ts";
+import { type SideEffects, sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
+import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
+import { type Board, type TextTable, effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, leaderboardTex, sideEffectsCsv, timesCsv } from "../../engine/run/leaderboard/tables.ts";
 
 /** Writes report.html, leaderboard.csv, .md and .tex, side_effects.csv if retained concepts were measured, and times.csv; files that would not change are left alone. @throws FormatError */
 export async function writeTables(folder: EvaluationFolder, manifest: Manifest, lines: readonly AttemptLine[], showImages: boolean): Promise<Board> {

@@ -1,12 +1,12 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
-import { type LearnedEmbedding, learnedPrompt } from "../models/learned-embedding.ts";
-import { Generator } from "../runtime/random.ts";
-import { freshSearch, resumedSearch } from "./gradient-search.ts";
-import { type Pace, runIterations } from "./iterations.ts";
-import { tokenRows } from "./nearest.ts";
-import { Objective } from "./objective.ts";
-import { LEARNED_WORD } from "./learned-word.ts";
-import type { Session } from "./session.ts";
+import { type LearnedEmbedding, learnedPrompt } from "../diffusion/learned-embedding.ts";
+import { Generator } from "../runtime/random/random.ts";
+import { freshSearch, resumedSearch } from "./search/gradient-search.ts";
+import { type Pace, runIterations } from "./search/iterations.ts";
+import { tokenRows } from "./search/nearest.ts";
+import { Objective } from "./search/objective.ts";
+import { LEARNED_WORD } from "./options.ts";
+import type { Session } from "./session/session.ts";
 
 /**
  * Circumventing concept erasure (arXiv 2308.01508): textual inversion of the target picture on the unlearned model. One embedding is learned, at a random

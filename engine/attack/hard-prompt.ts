@@ -1,8 +1,8 @@
 import { UsageError } from "../runtime/errors.ts";
-import { type GradientAttacker, gradientSearch } from "./gradient-search.ts";
-import { tokenRows } from "./nearest.ts";
-import { OriginalPrediction } from "./original-prediction.ts";
-import type { Session } from "./session.ts";
+import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
+import { tokenRows } from "./search/nearest.ts";
+import { OriginalPrediction } from "./search/original-prediction.ts";
+import type { Session } from "./session/session.ts";
 
 const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]);
 

@@ -1,209 +1,137 @@
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
-import { UsageError } from "../runtime/errors.ts";
-import { slotLayout } from "./layout.ts";
-import { LEARNED_PROMPT, LEARNED_WORD } from "./learned-word.ts";
-import { ATTACKERS, type AttackCase, type AttackOptions, type AttackerName, INSERTIONS, TIMESTEP_ORDERS, insertsTokens, usesGradient } from "./types.ts";
+import type { RgbImage } from "../formats/picture/image.ts";
+import type { SchedulerName } from "../diffusion/schedulers/index.ts";
+import type { LossKind, StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import type { NDArray } from "../nn/array.ts";
+import type { AttackerName } from "./attackers.ts";
+import type { Judge, Judgement } from "./judges/judgement.ts";
+import type { ConceptPair } from "./search/concept-vector.ts";
+import type { Insertion } from "./search/slot-layout.ts";
+import type { AttackState } from "./session/state.ts";
 
-/** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
-export interface ResolvedOptions extends AttackOptions {
-  readonly tokens: number;
-  readonly insert: NonNullable<AttackOptions["insert"]>;
-  readonly iterations: number;
-  readonly learningRate: number;
-  readonly weightDecay: number;
-  readonly loss: NonNullable<AttackOptions["loss"]>;
-  readonly projection: NonNullable<AttackOptions["projection"]>;
-  readonly steps: number;
-  readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
-  readonly guidance: number;
-  readonly learnedPrompt: string;
-  readonly eta: number;
-  readonly population: number;
-  readonly generations: number;
-  readonly mutationRate: number;
-  readonly crossoverRate: number;
-  /** Timesteps to attack at, in order. */
-  readonly schedule: readonly number[];
-  /** Tries of the attackers without a gradient. */
-  readonly tries: number;
-  /** All timesteps that `schedule` is taken from. */
-  readonly timestepChoices: readonly number[];
-  /** What is attacked: the one prompt, or those of a universal attack. */
-  readonly cases: readonly ResolvedCase[];
-  readonly casesPerStep: number;
-  readonly restarts: number;
-  readonly timestepsPerStep: number;
-  readonly timestepOrder: NonNullable<AttackOptions["timestepOrder"]>;
-  /** Latent height and width of the pictures drawn. */
-  readonly latentSize: readonly [number, number];
+/** The word that `cce` learns, and the prompt it is learned and judged in unless another is given: a template of textual inversion (arXiv 2208.01618). */
+export const LEARNED_WORD = "<cce>";
+export const LEARNED_PROMPT = `a picture of ${LEARNED_WORD}`;
+
+/** A prompt found elsewhere, and the seed it was found with. */
+export interface TransferCandidate {
+  readonly prompt: string;
+  readonly seed: number;
 }
 
-export interface ResolvedCase extends AttackCase {
-  /** Ids of the prompt without frame and padding. */
-  readonly promptIds: readonly number[];
-  readonly guidance: number;
+/** A picture that was drawn and judged before. */
+export interface DrawnPicture {
+  readonly image: RgbImage;
+  readonly judgement: Judgement;
+  /** What that took. */
+  readonly milliseconds: number;
 }
+
+/** How pictures are drawn for the judge. Defaults are those of the published reference code. */
+export interface SamplingOptions {
+  /** Default 50. */
+  readonly steps?: number;
+  /**
+   * Default "lms", as the reference builds it (linspace spacing, whatever the model's own file says: `noiseScheduleOnly`).
+   * Any other is built as the field's pipeline does (`pipelineSchedulerConfig`).
+   */
+  readonly scheduler?: SchedulerName;
+  /** Default 7.5. */
+  readonly guidance?: number;
+}
+
+/** A prompt that names the concept, and what its pictures are drawn from. */
+export interface AttackCase {
+  readonly prompt: string;
+  /** As `AttackOptions.target`. */
+  readonly target?: NDArray;
+  readonly seed: number;
+  /** Default: that of the attack. */
+  readonly guidance?: number;
+}
+
+/** In which order timesteps are attacked. */
+export const TIMESTEP_ORDERS = ["sequence", "gradient"] as const;
+export type TimestepOrder = (typeof TIMESTEP_ORDERS)[number];
 
 /**
- * The timesteps of the reference: `total` divided into `count` parts, the middle of each (classifier_.py `sampled_t`): 10 of 1000 are 50, 150, ... 950.
- * @throws UsageError unless count is a whole number from 1 to total
+ * A prompt is drawn only if under it the attacked model predicts the noise in the target better than under the original prompt: its error, as the diffusion
+ * classifier measures it (arXiv 2303.16203), is below (1 - margin) times the original prompt's.
  */
-export function attackTimesteps(total: number, count: number): number[] {
-  whole("timesteps", count, 1, total);
-  const stride = Math.floor(total / count);
-  return Array.from({ length: count }, (_, i) => Math.floor(stride / 2) + i * stride);
+export interface GateOptions {
+  /** Default 0. */
+  readonly margin?: number;
+  /** Timesteps, evenly spread, each with one noise that is the same for all prompts. Default 8. */
+  readonly samples?: number;
 }
 
-function whole(name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): number {
-  if (!Number.isSafeInteger(value) || value < low || value > high) {
-    throw new UsageError(`${name} must be a whole number ${high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`}, got ${value}`);
-  }
-  return value;
-}
-
-function number(name: string, value: number, low: number, exclusive = false): number {
-  if (!Number.isFinite(value) || value < low || (exclusive && value === low)) throw new UsageError(`${name} must be a number ${exclusive ? "above" : "of at least"} ${low}, got ${value}`);
-  return value;
-}
-
-function rate(name: string, value: number): number {
-  if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is a probability, from 0 to 1, got ${value}`);
-  return value;
-}
-
-function oneOf<T extends string>(name: string, value: string, known: readonly T[]): T {
-  const found = known.find((k) => k === value);
-  if (found === undefined) throw new UsageError(`${name} "${value}" is not known; choose one of ${known.join(", ")}`);
-  return found;
-}
-
-/**
- * Checks options against each other and the model.
- * @throws UsageError naming the option, what it is and what it may be
- */
-export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
-  const attacker = oneOf("attacker", options.attacker, ATTACKERS);
-  const iterations = whole("iterations", options.iterations ?? 40, 1);
-  const timesteps = attackTimesteps(model.alphasCumprod.length, options.timesteps ?? 50);
-  if (options.maxTimesteps !== undefined) whole("maxTimesteps", options.maxTimesteps, 1);
-  if (options.attackSeed !== undefined) whole("attackSeed", options.attackSeed, Number.MIN_SAFE_INTEGER);
-
-  const guidance = number("guidance", options.guidance ?? 7.5, 0);
-  const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
-  const { maxLength, vocabularySize } = model.tokenizer;
-  const inserts = insertsTokens(attacker);
-  if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
-  if (options.cases && !inserts) throw new UsageError(`attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ${ATTACKERS.filter(insertsTokens).join(", ")}`);
-  if (usesGradient(attacker)) {
-    const { vocabularySize: rows } = model.parts.textEncoder.config;
-    if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
-  }
-  const candidates = options.candidates?.length ?? 0;
-  if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
-  if (attacker === "p4d") checkOriginal(model, options.original);
-  const rings = attacker === "ring-a-bell";
-  const tokens = whole("tokens", options.tokens ?? (rings ? 16 : 3), 1, rings ? maxLength - 2 : undefined);
-  if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
-  const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
-  if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
-  const schedule = timesteps.slice(0, options.maxTimesteps);
-  const steps = whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length);
-  return {
-    ...options,
-    attacker,
-    tokens,
-    insert,
-    iterations,
-    learningRate: number("learningRate", options.learningRate ?? 0.01, 0, true),
-    weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
-    loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
-    projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
-    learnedPrompt: checkLearnedPrompt(options.learnedPrompt ?? LEARNED_PROMPT),
-    eta: number("eta", options.eta ?? 3, -Number.MAX_VALUE),
-    population: whole("population", options.population ?? 200, 2),
-    generations: whole("generations", options.generations ?? 3000, 1),
-    mutationRate: rate("mutationRate", options.mutationRate ?? 0.25),
-    crossoverRate: rate("crossoverRate", options.crossoverRate ?? 0.5),
-    steps,
-    scheduler: options.scheduler ?? "lms",
-    guidance,
-    schedule,
-    timestepChoices: timesteps,
-    ...batchOptions(attacker, options, schedule.length, cases.length),
-    ...checkOptions(attacker, options, cases, steps),
-    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? (rings ? 1 : iterations)),
-    cases,
-    latentSize: commonLatentSize(model, cases),
-  };
-}
-
-/** @throws UsageError unless the learned word stands in the prompt once */
-function checkLearnedPrompt(prompt: string): string {
-  if (prompt.split(LEARNED_WORD).length !== 2) throw new UsageError(`learnedPrompt must have ${LEARNED_WORD} in it once, the word that is learned, got ${JSON.stringify(prompt)}`);
-  return prompt;
-}
-
-/** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */
-function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
-  const promptIds = model.tokenizer.tokenize(one.prompt);
-  const room = model.tokenizer.maxLength - 2;
-  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
-  if (insertsTokens(attacker) && promptIds.length > room) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${room}: use a shorter prompt`);
-  if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
-  const { prompt, target, seed } = one;
-  return { prompt, seed: whole("seed", seed, Number.MIN_SAFE_INTEGER), promptIds, guidance: number("guidance", one.guidance ?? guidance, 0), ...(target && { target }) };
-}
-
-/** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
-function batchOptions(attacker: AttackerName, options: AttackOptions, stages: number, cases: number): Pick<ResolvedOptions, "casesPerStep" | "restarts" | "timestepsPerStep" | "timestepOrder"> {
-  const timestepOrder = oneOf("timestepOrder", options.timestepOrder ?? "sequence", TIMESTEP_ORDERS);
-  const restarts = whole("restarts", options.restarts ?? 1, 1, 64);
-  const timestepsPerStep = whole("timestepsPerStep", options.timestepsPerStep ?? 1, 1, 64);
-  const casesPerStep = whole("casesPerStep", options.casesPerStep ?? 1, 1, cases);
-  const searches = insertsTokens(attacker) && usesGradient(attacker);
-  for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
-    if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
-  }
-  if (timestepsPerStep > 1 && !usesGradient(attacker)) throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
-  if (searches && stages % timestepsPerStep !== 0) throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
-  return { timestepOrder, restarts, timestepsPerStep, casesPerStep };
-}
-
-/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
-function checkOptions(attacker: AttackerName, { gate, screeningSteps }: AttackOptions, cases: readonly ResolvedCase[], steps: number): Pick<AttackOptions, "gate" | "screeningSteps"> {
-  if (screeningSteps !== undefined) whole("screeningSteps", screeningSteps, 1, steps - 1);
-  if (!gate) return {};
-  if (cases.some((c) => !c.target)) throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
-  if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
-  const { margin = 0, samples = 8 } = gate;
-  if (!(margin > -1 && margin < 1)) throw new UsageError(`the gate's margin must be a number between -1 and 1, got ${margin}`);
-  return { gate: { margin, samples: whole("the gate's samples", samples, 1, 100) } };
-}
-
-/** @throws UsageError unless all pictures have one size that the model takes */
-function commonLatentSize(model: StableDiffusion, cases: readonly ResolvedCase[]): readonly [number, number] {
-  const sizes = cases.map(({ target }) => targetLatentSize(model, target));
-  const other = sizes.findIndex((size) => size.join() !== sizes[0]!.join());
-  if (other > 0) throw new UsageError(`the pictures of all cases must have one size: the first has latents of ${sizes[0]!.join("x")}, number ${other + 1} of ${sizes[other]!.join("x")}`);
-  return sizes[0]!;
-}
-
-/** @throws UsageError unless the original can be compared with the model prediction by prediction */
-function checkOriginal(model: StableDiffusion, original: StableDiffusion | undefined): void {
-  if (!original) throw new UsageError(`attacker "p4d" needs the original model, with whose predictions the unlearned one's are compared`);
-  if (original.device !== model.device) throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
-  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string => `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
-  if (facts(original) !== facts(model)) throw new UsageError(`attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`);
-}
-
-function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {
-  if (!target) return model.defaultLatentSize;
-  const { shape, data } = target;
-  const [batch, channels, height = 0, width = 0] = shape;
-  if (shape.length !== 4 || batch !== 1 || channels !== 3 || data.length !== 3 * height * width) throw new UsageError(`the target must be one picture [1, 3, height, width], got [${shape.join(", ")}] with ${data.length} numbers`);
-  const { factor } = model.parts.vae.config;
-  if (height < factor || width < factor || height % factor !== 0 || width % factor !== 0) {
-    throw new UsageError(`the target is ${width}x${height} pixels; this model's pictures have sides that are multiples of ${factor}: resize or crop it`);
-  }
-  return [height / factor, width / factor];
+export interface AttackOptions extends SamplingOptions {
+  readonly attacker: AttackerName;
+  readonly prompt: string;
+  /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by the attackers with a gradient. Its size is the size drawn. */
+  readonly target?: NDArray;
+  /**
+   * Universal: one set of tokens for all of these instead of the one `prompt`, `target` and `seed`, which are then only names in the result.
+   * The search sees them in turn, `casesPerStep` (default 1) in an iteration, whose loss is the mean; found tokens are judged on all, and succeed if all do.
+   */
+  readonly cases?: readonly AttackCase[];
+  readonly casesPerStep?: number;
+  /** Searches side by side in one batch, number r with the seed `attackSeed` + r; the one with the least loss is judged first. Default 1. */
+  readonly restarts?: number;
+  /** Neighbouring timesteps attacked together in one batch; the loss is their mean. Default 1. */
+  readonly timestepsPerStep?: number;
+  /** "gradient": the timesteps where the gradient is largest first, measured once before the search. Default "sequence". */
+  readonly timestepOrder?: TimestepOrder;
+  /** What a prompt must pass before it is drawn. Default: nothing. */
+  readonly gate?: GateOptions;
+  /** Prompts are first drawn with so few steps, and drawn in full only if the judge sees the concept there. Default: all are drawn in full. */
+  readonly screeningSteps?: number;
+  /** Prompts found elsewhere, in the order they are tried; needed by transfer only. */
+  readonly candidates?: readonly TransferCandidate[];
+  /** The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's. */
+  readonly original?: StableDiffusion;
+  readonly judge: Judge;
+  /** Seed of the pictures' noise. */
+  readonly seed: number;
+  /** Seed of the search's own randomness. Default 0, but for "random": without it, tokens are the ones the reference draws after the first picture of `seed`. */
+  readonly attackSeed?: number;
+  /** Adversarial tokens. Default 3; of ring-a-bell, whose tokens are the whole prompt, 16. */
+  readonly tokens?: number;
+  /** Where they go. Default "prefix". */
+  readonly insert?: Insertion;
+  /** Gradient steps at each timestep. Default 40. */
+  readonly iterations?: number;
+  /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */
+  readonly timesteps?: number;
+  /** Stop after this many of them. Default: all. For random, seed-search and transfer: how many tries; default: `iterations`, as the reference, of transfer all candidates, of ring-a-bell 1. */
+  readonly maxTimesteps?: number;
+  /** Default 0.01. */
+  readonly learningRate?: number;
+  /** L2 form. Default 0.1. */
+  readonly weightDecay?: number;
+  /** Default "mse". */
+  readonly loss?: LossKind;
+  /** Start from random rows instead of every token alike (the reference's `rand_init`). Default false. */
+  readonly randomInit?: boolean;
+  /** "reference": the original's bisection instead of the exact projection. Default "exact". */
+  readonly projection?: "exact" | "reference";
+  /** CCE: the prompt that the word `<cce>` is learned and judged in. Default "a picture of <cce>", for a thing; "a picture of a house in <cce> style" suits a style. */
+  readonly learnedPrompt?: string;
+  /** Ring-a-bell: prompts with the concept and without; needed by it only. */
+  readonly conceptPairs?: readonly ConceptPair[];
+  /** Ring-a-bell: how many concept vectors the prompt's encoding is moved by. Default 3. */
+  readonly eta?: number;
+  /** Ring-a-bell: token lists in a generation, and generations. Default 200 and 3000. */
+  readonly population?: number;
+  readonly generations?: number;
+  /** Ring-a-bell: probability that a list has a token exchanged, and that a parent has children. Default 0.25 and 0.5. */
+  readonly mutationRate?: number;
+  readonly crossoverRate?: number;
+  /** The original prompt's picture, where an attack on the same model with the same seed, sampling and judge has drawn it: it is not drawn again. */
+  readonly drawn?: DrawnPicture;
+  /** Also tell, with every batch of losses, what the slots hold; it changes nothing in the search. Of attackers that follow a gradient to tokens. Default false. */
+  readonly watchSlots?: boolean;
+  /** Where an earlier run stood. */
+  readonly resume?: AttackState;
+  /** Stops the search after the work under way; the attack then rejects with an AbortError and the last state given out is good. */
+  readonly signal?: AbortSignal;
 }

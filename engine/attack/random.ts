@@ -1,6 +1,6 @@
-import { Generator } from "../runtime/random.ts";
-import { judgeTokens } from "./cases.ts";
-import type { Session } from "./session.ts";
+import { Generator } from "../runtime/random/random.ts";
+import { judgeTokens } from "./session/cases.ts";
+import type { Session } from "./session/session.ts";
 
 /**
  * The baseline: tokens drawn evenly from the vocabulary in the same places, one prompt after the other (Diffusion-MU-Attack, random_.py).

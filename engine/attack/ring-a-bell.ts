@@ -1,9 +1,9 @@
 import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random.ts";
-import { conceptTarget, conceptVector } from "./concept-vector.ts";
-import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./genetic.ts";
-import type { Session } from "./session.ts";
-import { TextDistance } from "./text-distance.ts";
+import { Generator } from "../runtime/random/random.ts";
+import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
+import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
+import type { Session } from "./session/session.ts";
+import { TextDistance } from "./search/text-distance.ts";
 
 /** Generations between two reports, and between two states that can be gone on from. */
 const REPORT_EVERY = 5;

@@ -1,14 +1,17 @@
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
-import { type ResolvedOptions, resolveOptions } from "./options.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { type ResolvedOptions, resolveOptions } from "./resolve.ts";
 import { cce } from "./cce.ts";
 import { hardPrompt, p4d } from "./hard-prompt.ts";
 import { ringABell } from "./ring-a-bell.ts";
 import { randomTokens } from "./random.ts";
 import { seedSearch } from "./seed-search.ts";
-import { type EventHandler, Session } from "./session.ts";
+import { type EventHandler, Session } from "./session/session.ts";
 import { textGrad } from "./text-grad.ts";
 import { transfer } from "./transfer.ts";
-import { type AttackOptions, type AttackResult, type AttackerName, type Evaluation, type TriedCounts, usesGradient } from "./types.ts";
+import type { AttackOptions } from "./options.ts";
+import type { AttackResult, TriedCounts } from "./events.ts";
+import { type AttackerName, usesGradient } from "./attackers.ts";
+import type { Evaluation } from "./session/evaluation.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
 const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<void>) | undefined>> = {

@@ -1,5 +1,5 @@
-import { Generator } from "../runtime/random.ts";
-import type { Session } from "./session.ts";
+import { Generator } from "../runtime/random/random.ts";
+import type { Session } from "./session/session.ts";
 
 /** Seeds are drawn below this. */
 const SEEDS = 2 ** 31;

@@ -1,6 +1,6 @@
-import { type GradientAttacker, gradientSearch } from "./gradient-search.ts";
-import type { Session } from "./session.ts";
-import { initialSimplex } from "./simplex.ts";
+import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
+import type { Session } from "./session/session.ts";
+import { initialSimplex } from "./search/simplex.ts";
 
 const TEXT_GRAD: GradientAttacker = {
   rows: "simplex",

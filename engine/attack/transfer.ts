@@ -1,11 +1,5 @@
-import { Generator } from "../runtime/random.ts";
-import type { Session } from "./session.ts";
-
-/** A prompt found elsewhere, and the seed it was found with. */
-export interface TransferCandidate {
-  readonly prompt: string;
-  readonly seed: number;
-}
+import { Generator } from "../runtime/random/random.ts";
+import type { Session } from "./session/session.ts";
 
 /**
  * Prompts found on another model or by another attack, tried one after the other with their own seeds. Nothing is searched and nothing is random.

@@ -2,7 +2,7 @@
 import type { ByteSource } from "./byte-source.ts";
 import { FormatError } from "./errors.ts";
 import type { FileSystem } from "./file-system.ts";
-import { openPyTorch } from "./pytorch.ts";
+import { openPyTorch } from "./pickle/pytorch.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openSharded } from "./sharded.ts";
 import { describeBytes, sniff, SNIFF_BYTES } from "./sniff.ts";

@@ -8,7 +8,7 @@ import type { ByteSource } from "./byte-source.ts";
 import { DTYPE_BYTES, elementCount, isFileDType } from "./dtype.ts";
 import { FormatError, quote } from "./errors.ts";
 import { asObject, decodeText, isObject, parseJson } from "./file-system.ts";
-import { duplicateKey } from "./json-keys.ts";
+import { duplicateKey } from "./text/json-keys.ts";
 import { tensorFile, type TensorEntry, type TensorFile } from "./tensor-file.ts";
 
 /** The official reader's bound. */

@@ -1,6 +1,6 @@
 import type { FileSystem } from "../formats/file-system.ts";
 import { NoAdapterError, UsageError } from "../runtime/errors.ts";
-import { type FindAdapter, nameFromInfo } from "./adapter.ts";
+import { type FindAdapter, nameFromInfo } from "../runtime/platform.ts";
 
 /** A page has no disk to name a model on. @throws UsageError always */
 export function modelSource(name: string): { readonly files: FileSystem; readonly folder: string } {

@@ -1,6 +1,6 @@
 import { constants, freemem } from "node:os";
 import { NoAdapterError, errorMessage } from "../runtime/errors.ts";
-import type { FindAdapter, FoundAdapter } from "./adapter.ts";
+import type { FindAdapter, FoundAdapter } from "../runtime/platform.ts";
 import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 

@@ -1,4 +1,4 @@
-import { BufferUsage } from "./tensor.ts";
+import { BufferUsage } from "./buffer-usage.ts";
 
 /** What a pool has of one buffer. */
 interface Pooled {

@@ -1,33 +1,16 @@
-import { findAdapter, freeMemory, patiently } from "#platform";
-import { type MathMode, isHalf } from "../../kernels/gemm-variants.ts";
+import { type MathMode, isHalf } from "../../kernels/gemm-table.ts";
 import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
-import { type FoundAdapter, nameFromInfo } from "../platform/adapter.ts";
-import { DeviceLostError, GpuError, NoAdapterError, ShaderCompileError, errorMessage } from "./errors.ts";
+import { DeviceLostError, GpuError } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
-import { type KernelChoice, type KernelOption, chooseKernels, shippedChoice } from "./kernel-choice.ts";
-import { MATRICES, offeredMatrices, usableMatrices } from "./matrix-units.ts";
+import { type KernelChoice, shippedChoice } from "./choice/kernel-table.ts";
 import { PipelineCache } from "./pipelines.ts";
-import type { Profiler } from "./profiler.ts";
+import type { Platform } from "./platform.ts";
 
-export interface DeviceOptions {
-  /** Substring, in any case, of the wanted adapter's description; absent: the best there is. */
-  readonly adapter?: string;
-  /** "default": nothing above WebGPU's default limits is asked for, as on the least of devices. Default: "adapter", all it offers. */
-  readonly limits?: "default" | "adapter";
-  /** Operands of matrix products and convolutions: "f16" rounds them to f16 and needs the `shader-f16` feature, "auto" does so where that is there and was measured faster, "f32" (default) does not. All sums are f32. */
-  readonly math?: MathMode;
-  /** Which variants of kernels to compute with. Default: "auto". */
-  readonly kernels?: KernelOption;
-  /** Told, in a line each, what is measured when the device is opened, and which variants of kernels are wrong on it. */
-  readonly say?: (line: string) => void;
-  /** False gives every intermediate tensor memory of its own, to isolate a bug. Default: true. */
-  readonly bufferSharing?: boolean;
-  /** Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none is known. */
-  readonly memoryLimit?: number;
-  /** Have every access of a shader clamped to its buffer. Default: not in Node, where that can be chosen; a browser always does. */
-  readonly robust?: boolean;
-  /** Where to ask for the adapter instead of the platform's own place. */
-  readonly gpu?: GPU;
+/** What a device is told of how to compute: see `DeviceOptions`. */
+export interface DeviceSettings {
+  readonly bufferSharing?: boolean | undefined;
+  readonly memoryLimit?: number | undefined;
+  readonly math?: MathMode | undefined;
 }
 
 export interface DeviceInfo {
@@ -56,20 +39,6 @@ export interface DeviceUsage {
   readonly flops: number;
 }
 
-/** The limits a compute program can run into; all of them are numbers that larger is better for. */
-const LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxUniformBufferBindingSize",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
-  "maxComputeWorkgroupSizeY",
-  "maxComputeWorkgroupSizeZ",
-  "maxComputeWorkgroupsPerDimension",
-] as const;
-
 const SCOPES = ["validation", "out-of-memory", "internal"] as const;
 
 /** A GPUDevice with what the engine must know of it: what it can do, what memory it holds, what went wrong. */
@@ -92,8 +61,6 @@ export class Device {
   readonly bufferSharing: boolean;
   /** Bytes that models stay within, or Infinity. */
   readonly memoryLimit: number;
-  /** Set to measure the runs of every program. */
-  profiler: Profiler | undefined;
 
   readonly #sizes = new Map<GPUBuffer, number>();
   readonly #uncaptured: string[] = [];
@@ -105,11 +72,11 @@ export class Device {
   #loss: DeviceLostError | undefined;
   #destroyed = false;
 
-  /** Use `openDevice`. */
-  constructor(gpu: GPUDevice, info: DeviceInfo, { bufferSharing = true, memoryLimit, math = "f32" }: Pick<DeviceOptions, "bufferSharing" | "memoryLimit" | "math"> = {}) {
+  /** Use `openDevice`. @param platform what waits, and knows what memory is free */
+  constructor(gpu: GPUDevice, info: DeviceInfo, private readonly platform: Pick<Platform, "freeMemory" | "patiently">, { bufferSharing = true, memoryLimit, math = "f32" }: DeviceSettings = {}) {
     this.gpu = gpu;
     this.bufferSharing = bufferSharing;
-    this.memoryLimit = memoryLimit ?? (info.software ? freeMemory() : undefined) ?? Infinity;
+    this.memoryLimit = memoryLimit ?? (info.software ? platform.freeMemory() : undefined) ?? Infinity;
     this.info = info;
     this.description = [info.name, info.backend, info.software ? "software" : ""].filter(Boolean).join(", ");
     this.features = [...gpu.features].toSorted();
@@ -233,14 +200,14 @@ export class Device {
 
   /** Waits until all submitted work is done, then does `check`. @throws as `check` */
   async settle(): Promise<void> {
-    await patiently(this.gpu.queue.onSubmittedWorkDone()).catch(() => undefined); // rejected by a lost device: `check` says so
+    await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone()).catch(() => undefined); // rejected by a lost device: `check` says so
     this.check();
   }
 
   /** Waits for `promise`, or until the device is lost. @throws DeviceLostError; whatever the promise rejects with on a living device. */
   async orLost<T>(promise: Promise<T>): Promise<T> {
     try {
-      return await patiently(promise);
+      return await this.platform.patiently(promise);
     } catch (error) {
       await Promise.resolve(); // lets the loss, which also rejects this promise, be noted first
       this.#throwIfLost();
@@ -258,71 +225,4 @@ export class Device {
   #throwIfLost(): void {
     if (this.#loss) throw this.#loss;
   }
-}
-
-/**
- * Opens an adapter and a device on it, with the features (subgroups, timestamp-query, shader-f16 if asked) and limits it has.
- * On a GPU seen for the first time its kernels are measured, which takes seconds.
- * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` or `options.kernels` needs.
- */
-export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const { adapter, name, backend, robust } = options.gpu ? await adapterOf(options.gpu) : await findAdapter({ name: options.adapter, robust: options.robust });
-  const raw = adapter.info;
-  const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
-  if (options.math === "f16" || options.math === "auto") {
-    if (adapter.features.has("shader-f16")) features.push("shader-f16");
-    if (adapter.features.has(MATRICES)) features.push(MATRICES);
-    if (options.math === "f16" && !adapter.features.has("shader-f16")) throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
-  }
-  const requiredLimits = options.limits === "default" ? {} : Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
-  let gpu: GPUDevice;
-  try {
-    gpu = await adapter.requestDevice({ label: "lethe", requiredFeatures: features, requiredLimits });
-  } catch (cause) {
-    throw new NoAdapterError(`adapter "${name}" was found but gives no device: ${errorMessage(cause)}`, { cause });
-  }
-  const device = new Device(gpu, {
-    name,
-    backend,
-    vendor: raw.vendor,
-    architecture: raw.architecture,
-    device: raw.device,
-    description: raw.description,
-    subgroupMinSize: raw.subgroupMinSize ?? 0,
-    subgroupMaxSize: raw.subgroupMaxSize ?? 0,
-    matrices: offeredMatrices(raw),
-    software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
-    robust,
-  }, options);
-  try {
-    await enableMatrixUnits(device);
-    device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", options.say));
-  } catch (error) {
-    device.destroy();
-    throw error;
-  }
-  device.resetPeak();
-  return device;
-}
-
-/** Has kernels planned for the device's matrix units, if shaders can use them and the lanes of a subgroup are known. */
-async function enableMatrixUnits(device: Device): Promise<void> {
-  const { info, features, capabilities: { subgroupSize, shaderF16 } } = device;
-  if (subgroupSize === 0 || !features.includes(MATRICES)) return;
-  const units = await usableMatrices(info.matrices.filter((c) => c.component !== "f16" || shaderF16), subgroupSize, async (dispatch) => {
-    try {
-      await device.pipelines.get(dispatch);
-      return true;
-    } catch (error) {
-      if (error instanceof ShaderCompileError) return false;
-      throw error;
-    }
-  });
-  if (units) device.useMatrixUnits(units);
-}
-
-async function adapterOf(gpu: GPU): Promise<FoundAdapter> {
-  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new NoAdapterError("the given GPU object offers no adapter");
-  return { adapter, name: nameFromInfo(adapter.info), backend: "", robust: true };
 }

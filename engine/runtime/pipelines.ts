@@ -1,5 +1,4 @@
 import type { Dispatch } from "../../kernels/kernel.ts";
-import type { Device } from "./device.ts";
 import { type ReflectedShader, expandShader, formatCompileMessages, reflectShader } from "./shader.ts";
 import { ShaderCompileError } from "./errors.ts";
 
@@ -12,13 +11,20 @@ export interface CompiledPipeline {
   readonly label: string;
 }
 
+/** What compiles: a Device. */
+interface Compiler {
+  readonly gpu: GPUDevice;
+  /** Waits for `promise`, or until the device is lost. @throws DeviceLostError */
+  orLost<T>(promise: Promise<T>): Promise<T>;
+}
+
 /** Pipelines by shader text, compiled once per device, asynchronously and all at the same time. */
 export class PipelineCache {
   private readonly byText = new Map<string, Promise<CompiledPipeline>>();
   private readonly expanded = new Map<string, string>();
   private readonly layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
 
-  constructor(private readonly device: Device) {}
+  constructor(private readonly device: Compiler) {}
 
   /** Number of distinct pipelines made so far. */
   get size(): number {

@@ -1,12 +1,14 @@
 import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
-import { BINDING_ALIGNMENT, planMemory } from "./memory-plan.ts";
+import { BINDING_ALIGNMENT, planMemory } from "./plan/memory-plan.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
-import type { Profile } from "./profile.ts";
-import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./schedule.ts";
+import type { Profile } from "./profile/profile.ts";
+import { profilerOf } from "./profile/profiler.ts";
+import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { packParams } from "./shader.ts";
-import { BufferUsage, type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
+import { BufferUsage } from "./buffer-usage.ts";
+import { type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
 
 export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
@@ -206,7 +208,7 @@ export class Program {
   }
 
   /** Writes the given inputs and submits one run. Does not wait. @throws DeviceLostError or an earlier GpuError. */
-  run(inputs: Readonly<Record<string, HostArray>> = {}, profile: Profile | undefined = this.device.profiler?.next(this, this.options.label ?? "program")): void {
+  run(inputs: Readonly<Record<string, HostArray>> = {}, profile: Profile | undefined = profilerOf(this.device)?.next(this, this.options.label ?? "program")): void {
     this.device.check();
     for (const [name, data] of Object.entries(inputs)) this.write(name, data);
     if (this.options.poison) this.poison();

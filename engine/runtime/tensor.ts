@@ -1,14 +1,8 @@
 import { type TensorType, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
+import { BufferUsage } from "./buffer-usage.ts";
 import type { Device } from "./device.ts";
 
-// GPUBufferUsage is a global in browsers only; these are the specification's numbers.
-const MAP_READ = 0x1;
-const COPY_SRC = 0x4;
-const COPY_DST = 0x8;
-const STORAGE = 0x80;
 const MAP_MODE_READ = 1;
-
-export const BufferUsage = { storage: STORAGE | COPY_SRC | COPY_DST, staging: MAP_READ | COPY_DST, uniform: 0x40 | COPY_DST, query: 0x200 | COPY_SRC } as const;
 
 /** A tensor in a buffer of its own that lives across runs: a weight or a state. */
 export class Tensor {

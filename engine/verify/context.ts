@@ -5,9 +5,9 @@ import { Graph } from "../runtime/graph.ts";
 import { type HostArray, Program } from "../runtime/program.ts";
 import type { FileSystem } from "../formats/file-system.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import { type LoadOptions, loadStableDiffusion } from "../models/load.ts";
-import type { WeightPrecision } from "../models/weight-layout.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { type LoadOptions, loadStableDiffusion } from "../loading/load.ts";
+import type { WeightPrecision } from "../nn/weight-layout.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { Golden } from "./golden.ts";
 import type { Rows } from "./rows.ts";
 

@@ -2,7 +2,7 @@ import { FormatError } from "../formats/errors.ts";
 import { type FileSystem, isObject, joinPath, readJsonFile } from "../formats/file-system.ts";
 import { openTensorPath } from "../formats/open.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
-import type { NDArray } from "../models/array.ts";
+import type { NDArray } from "../nn/array.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
 

@@ -1,6 +1,6 @@
 import { errorMessage } from "../runtime/errors.ts";
 import { VerifyContext, type VerifySources } from "./context.ts";
-import { FORM_NAMES, formOf } from "./forms.ts";
+import { FORM_NAMES, formOf } from "./forms/index.ts";
 import { findGoldens, openGolden } from "./golden.ts";
 import { type Row, Rows, endsRun, tolerancesOf } from "./rows.ts";
 

@@ -1,4 +1,4 @@
-import type { NDArray } from "../models/array.ts";
+import type { NDArray } from "../nn/array.ts";
 
 /** [N, C, ...] to [N, ..., C]. */
 export function channelsLast({ data, shape }: NDArray): NDArray {

@@ -1,9 +1,9 @@
-import { tensorToImages } from "../formats/image.ts";
-import type { NDArray } from "../models/array.ts";
-import { Sampler } from "../models/sampler.ts";
-import type { SldParameters } from "../models/guidance.ts";
-import type { SamplerPlan } from "../models/schedulers/index.ts";
-import type { StableDiffusion } from "../models/stable-diffusion.ts";
+import { tensorToImages } from "../formats/picture/image.ts";
+import type { NDArray } from "../nn/array.ts";
+import { Sampler } from "../diffusion/sampler.ts";
+import type { SldParameters } from "../diffusion/guidance.ts";
+import type { SamplerPlan } from "../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { channelsLast } from "./layout.ts";
 
 export interface SampleRequest {

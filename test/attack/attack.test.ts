@@ -1,11 +1,15 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attack } from "../../engine/attack/run.ts";
-import type { AttackEvent, AttackOptions, AttackResult, AttackState, Evaluation, Judge } from "../../engine/attack/types.ts";
-import { tensorToImages } from "../../engine/formats/image.ts";
-import { generate } from "../../engine/models/generate.ts";
+import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
+import type { AttackOptions } from "../../engine/attack/options.ts";
+import type { AttackState } from "../../engine/attack/session/state.ts";
+import type { Evaluation } from "../../engine/attack/session/evaluation.ts";
+import type { Judge } from "../../engine/attack/judges/judgement.ts";
+import { tensorToImages } from "../../engine/formats/picture/image.ts";
+import { generate } from "../../engine/diffusion/generate.ts";
 import { LetheError, UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
+import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
 import { churchTarget, emojiModel } from "../support/emoji.ts";
 
@@ -129,8 +133,8 @@ test("every evaluation starts from the noise of the prompt's seed, in the attack
   const drawn = events.flatMap((e) => (e.type === "evaluation" ? [e.image] : []));
   assert.is(drawn.length, 1);
   const noise = new Generator(12).randn([1, 4, 16, 16]) as Float32Array<ArrayBuffer>;
-  const { createSamplerPlan, noiseScheduleOnly } = await import("../../engine/models/schedulers/index.ts");
-  const { Sampler } = await import("../../engine/models/sampler.ts");
+  const { createSamplerPlan, noiseScheduleOnly } = await import("../../engine/diffusion/schedulers/index.ts");
+  const { Sampler } = await import("../../engine/diffusion/sampler.ts");
   const plan = createSamplerPlan("lms", noiseScheduleOnly(model.parts.scheduler), 3);
   const encode = (text: string) => model.encodeText(model.tokenizer.encode(text));
   const latents = await Sampler.for(model, { batch: 1, height: 16, width: 16, length: 32, guidance: 7.5 }).run({ context: await encode("a church"), unconditional: await encode(""), noise: { data: noise, shape: [1, 4, 16, 16] }, plan, drawNoise: () => noise });

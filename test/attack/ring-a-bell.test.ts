@@ -1,15 +1,17 @@
 // The concept vector, the distance and the genetic search of Ring-A-Bell, and the attack that uses them.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type ConceptPair, conceptTarget, conceptVector } from "../../engine/attack/concept-vector.ts";
-import { type GeneticOptions, breed, firstPopulation, select } from "../../engine/attack/genetic.ts";
+import { type ConceptPair, conceptTarget, conceptVector } from "../../engine/attack/search/concept-vector.ts";
+import { type GeneticOptions, breed, firstPopulation, select } from "../../engine/attack/search/genetic.ts";
 import { attack } from "../../engine/attack/run.ts";
-import { TextDistance } from "../../engine/attack/text-distance.ts";
-import type { AttackEvent, AttackOptions, AttackState } from "../../engine/attack/types.ts";
+import { TextDistance } from "../../engine/attack/search/text-distance.ts";
+import type { AttackEvent } from "../../engine/attack/events.ts";
+import type { AttackOptions } from "../../engine/attack/options.ts";
+import type { AttackState } from "../../engine/attack/session/state.ts";
 import { readConceptPairs } from "../../cli/attack/concept-pairs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { Generator } from "../../engine/runtime/random.ts";
+import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
 import { emojiModel } from "../support/emoji.ts";
 import { relativeError } from "../support/op-test.ts";

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { chartSvg } from "../../bench/chart.ts";
 import { ratiosToPeers, summarizeRatios } from "../../bench/ratios.ts";
 import { resultText } from "../../bench/table.ts";
-import { traceEvents } from "../../engine/runtime/trace.ts";
+import { traceEvents } from "../../engine/runtime/profile/trace.ts";
 import { checkXml } from "./xml.ts";
 import { PEERS, failedRow, result, row } from "./synthetic-result.ts";
 

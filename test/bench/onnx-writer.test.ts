@@ -2,8 +2,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { toOihw } from "../../bench/peers/jax.ts";
 import { writeOnnx } from "../../bench/peers/onnx-writer.ts";
-import { openOnnx } from "../../engine/formats/onnx.ts";
-import { ProtobufReader, WIRE } from "../../engine/formats/protobuf.ts";
+import { openOnnx } from "../../engine/formats/onnx/onnx.ts";
+import { ProtobufReader, WIRE } from "../../engine/formats/onnx/protobuf.ts";
 import { source } from "../formats/support.ts";
 
 const MODEL = {

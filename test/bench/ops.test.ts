@@ -5,7 +5,7 @@ import { NORM_EPSILON, opData, opInputs, outputShape, recordOp, wantedGradients 
 import { type BenchRow, resultProblem } from "../../bench/results.ts";
 import { runBench } from "../../bench/run.ts";
 import { prepareOp } from "../../bench/suites/ops.ts";
-import { Profiler } from "../../engine/runtime/profiler.ts";
+import { Profiler } from "../../engine/runtime/profile/profiler.ts";
 import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
 import { conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 import { geglu64, groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";

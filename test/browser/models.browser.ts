@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { formatBytes } from "../../engine/runtime/estimate.ts";
+import { formatBytes } from "../../engine/runtime/plan/estimate.ts";
 import { BreakingServer } from "../web/breaking-server.ts";
 import { TestBrowser, type Visit, dropFile, waitForText } from "./support.ts";
 

@@ -3,7 +3,7 @@ import { availableParallelism, loadavg } from "node:os";
 import type { Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decodePng, readPngTexts } from "../../engine/formats/png.ts";
+import { decodePng, readPngTexts } from "../../engine/formats/picture/png.ts";
 import { loadStableDiffusion, openDevice } from "../../engine/index.ts";
 import { TestBrowser, type Visit, linkBytes, linkText, textOf, waitForText } from "./support.ts";
 

@@ -4,7 +4,7 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setPriority } from "node:os";
 import { type Browser, type BrowserContext, type Page, chromium } from "playwright-core";
-import { type Roots, createPageServer } from "../../cli/web/server.ts";
+import { type Roots, createPageServer } from "../../cli/tools/web/server.ts";
 
 const CANDIDATES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 

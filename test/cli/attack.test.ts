@@ -2,8 +2,8 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { RunRecord } from "../../cli/attack/record.ts";
-import { isPng } from "../../engine/formats/png.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
+import { isPng } from "../../engine/formats/picture/png.ts";
 import { SMALL_ATTACK, folder, lethe, start } from "./support.ts";
 
 interface Line {

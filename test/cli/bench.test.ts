@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseResult } from "../../bench/results.ts";
-import { readResult, writeResult } from "../../cli/bench-file.ts";
+import { readResult, writeResult } from "../../cli/tools/bench-file.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 test("bench --quick: a valid result on stdout and in the file, a profile with a trace, nothing saved unasked", async () => {

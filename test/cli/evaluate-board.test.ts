@@ -4,17 +4,18 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
-import { TIME_BUDGET, WORK_BUDGETS, budgetCurve } from "../../cli/evaluate/budget-curves.ts";
-import type { CellEntry } from "../../cli/evaluate/folder.ts";
+import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
+import { TIME_BUDGET, WORK_BUDGETS, budgetCurve } from "../../engine/run/leaderboard/budget-curves.ts";
+import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { readPrompts } from "../../cli/evaluate/prompts.ts";
-import { readReported, reportedText, sourcesOf } from "../../cli/evaluate/reported.ts";
-import { sideEffects } from "../../cli/evaluate/side-effects.ts";
-import { cellStatistics } from "../../cli/evaluate/statistics.ts";
-import { leaderboardCsv, leaderboardTex } from "../../cli/evaluate/tables.ts";
-import { DEFAULTS } from "../../cli/attack/run-settings.ts";
-import { parseCsv } from "../../engine/formats/csv.ts";
-import { ATTACKERS } from "../../engine/attack/types.ts";
+import { readReported } from "../../cli/evaluate/reported.ts";
+import { reportedText, sourcesOf } from "../../engine/run/leaderboard/reported.ts";
+import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
+import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
+import { leaderboardCsv, leaderboardTex } from "../../engine/run/leaderboard/tables.ts";
+import { DEFAULTS } from "../../engine/run/settings.ts";
+import { parseCsv } from "../../engine/formats/text/csv.ts";
+import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const entry = (checkpoint: string, attacker: string, concept: string, more: Partial<CellEntry>, cases: number): CellEntry => {

@@ -4,13 +4,14 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { AttemptLine } from "../../cli/evaluate/attempt-line.ts";
-import { wilson } from "../../cli/evaluate/statistics.ts";
+import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
+import { wilson } from "../../engine/run/leaderboard/statistics.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
-import { ATTACKERS, INSERTIONS } from "../../engine/attack/types.ts";
+import { ATTACKERS } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { JUDGE_NAMES } from "../../cli/attack/judge.ts";
-import { NUDENET_PRESETS } from "../../engine/models/nudenet.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";
 
 const read = (...path: string[]): string => readFileSync(join(folder, ...path), "utf8");

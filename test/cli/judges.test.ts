@@ -3,13 +3,13 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import type { CellRecord } from "../../cli/evaluate/folder.ts";
-import type { JudgeName, JudgeOptions } from "../../engine/attack/judge-options.ts";
-import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges.ts";
-import { decodePng } from "../../engine/formats/png.ts";
+import type { JudgeName, JudgeOptions } from "../../engine/attack/judges/options.ts";
+import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges/open.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { judgeFolder } from "../models/judge-fixtures.ts";
+import { judgeFolder } from "../vision/judge-fixtures.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 

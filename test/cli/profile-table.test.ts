@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { profileTable } from "../../cli/profile-table.ts";
+import { profileTable } from "../../cli/tools/profile-table.ts";
 
 const KERNELS = [
   { kernel: "matmul", count: 2, milliseconds: 4, flops: 80e6, bytes: 4e6 },

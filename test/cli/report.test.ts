@@ -1,12 +1,12 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { LoggedEvaluation } from "../../cli/attack/folder.ts";
-import type { RunRecord } from "../../cli/attack/record.ts";
+import type { LoggedEvaluation } from "../../engine/run/log.ts";
+import type { RunRecord } from "../../engine/run/record.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
-import { lossCurve } from "../../cli/report/curve.ts";
-import { escape, visible } from "../../cli/report/html.ts";
-import { renderReport } from "../../cli/report/report.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
+import { lossCurve } from "../../engine/run/report/curve.ts";
+import { escape, visible } from "../../engine/run/report/html.ts";
+import { renderReport } from "../../engine/run/report/report.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 
 const HOSTILE = `<script>alert(1)</script>"'&\u0007\u202e\u0000]]>--><img src=x onerror=y>\ud800`;
 

@@ -13,8 +13,8 @@ const entry = `
   import { memoryFiles } from "./engine/formats/file-system.ts";
   import { openTensorFile } from "./engine/formats/open.ts";
   import { readDiffusersFolder } from "./engine/formats/diffusers.ts";
-  import { parseCsv } from "./engine/formats/csv.ts";
-  import { decodePng, encodePng } from "./engine/formats/png.ts";
+  import { parseCsv } from "./engine/formats/text/csv.ts";
+  import { decodePng, encodePng } from "./engine/formats/picture/png.ts";
   globalThis.work = async (checkpoint, png) => {
     const file = await openTensorFile(blobSource("dropped.pt", new Blob([checkpoint])));
     const image = await decodePng("dropped.png", png);

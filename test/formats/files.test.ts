@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { blobSource, bytesSource, readAll } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { memoryFiles, readJsonObject, readTextFile } from "../../engine/formats/file-system.ts";
-import { parseJsonLines, formatJsonLine } from "../../engine/formats/jsonl.ts";
+import { parseJsonLines, formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { openTensorFile, openTensorPath } from "../../engine/formats/open.ts";
 import { makeFolder, nodeFiles, openFile, openLineWriter, readBytes, readJson, readText, sha256File, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { bytesOf, fixtureBytes, rejects, source } from "./support.ts";

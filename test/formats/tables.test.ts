@@ -1,7 +1,7 @@
 /** CSV tables, and model folders. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { parseCsv } from "../../engine/formats/csv.ts";
+import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { findWeights, isDiffusersFolder, openWeights, readConfig, readDiffusersFolder, readLabels, readOptionalConfig, requireComponent, variantOf } from "../../engine/formats/diffusers.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";

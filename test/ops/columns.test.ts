@@ -7,7 +7,7 @@ import { scale } from "../../kernels/elementwise.ts";
 import { type Value, f32 } from "../../kernels/kernel.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
-import { makeSchedule } from "../../engine/runtime/schedule.ts";
+import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import type { Array64 } from "../../engine/verify/self-test/array64.ts";
 import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
 import { conv2d64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";

@@ -4,7 +4,7 @@ import { ADAM_HYPERPARAMETERS, adam, adamHyperparameters } from "../../kernels/a
 import { clamp } from "../../kernels/clamp.ts";
 import { guidance, safeGuidance } from "../../kernels/guidance.ts";
 import { type Projection, simplexProjection } from "../../kernels/simplex-projection.ts";
-import { SLD_PARAMETERS, SLD_STRENGTHS } from "../../engine/models/guidance.ts";
+import { SLD_PARAMETERS, SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { finish } from "../support/device.ts";
 import { floats, readFixture, readJson, relativeL2 } from "../support/fixtures.ts";

@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { untar } from "../../engine/platform/swiftshader.ts";
-import { openDevice } from "../../engine/runtime/device.ts";
+import { openDevice } from "../../engine/platform/open-device.ts";
 import { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "../../engine/runtime/errors.ts";
 import { finish, testDevice } from "../support/device.ts";
 

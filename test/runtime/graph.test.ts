@@ -7,7 +7,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { reshape } from "../../kernels/reshape.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
-import { makeSchedule } from "../../engine/runtime/schedule.ts";
+import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 
 const CAPABILITIES = { subgroupSize: 0, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27 };
 

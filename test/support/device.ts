@@ -1,6 +1,7 @@
 import { test } from "uvu";
 import { exitWhenFlushed } from "../../engine/platform/exit.ts";
-import { type Device, openDevice } from "../../engine/runtime/device.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { openDevice } from "../../engine/platform/open-device.ts";
 import { NoAdapterError } from "../../engine/runtime/errors.ts";
 
 let opened: Promise<Device> | undefined;

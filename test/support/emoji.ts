@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
-import { type RgbImage, imagesToTensor } from "../../engine/formats/image.ts";
-import { decodePng } from "../../engine/formats/png.ts";
-import type { NDArray } from "../../engine/models/array.ts";
-import { type LoadOptions, loadStableDiffusion } from "../../engine/models/load.ts";
-import { type StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { type RgbImage, imagesToTensor } from "../../engine/formats/picture/image.ts";
+import { decodePng } from "../../engine/formats/picture/png.ts";
+import type { NDArray } from "../../engine/nn/array.ts";
+import { type LoadOptions, loadStableDiffusion } from "../../engine/loading/load.ts";
+import { type StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { testDevice } from "./device.ts";
 

@@ -1,7 +1,7 @@
 /** Stable Diffusion 1.4's exact shapes with the numbers of `synthetic:sd14`, as the files that people have. */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { SYNTHETIC_MODELS, distribution, hashNumbers } from "../../engine/models/synthetic.ts";
+import { SYNTHETIC_MODELS, distribution, hashNumbers } from "../../engine/loading/synthetic.ts";
 import { originalNames, sd14Tensors } from "./original-names.ts";
 import { type TorchTensor, type TorchTree, torchFileChunks } from "./torch-file.ts";
 

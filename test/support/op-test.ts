@@ -1,6 +1,6 @@
-import type { GemmTable } from "../../kernels/gemm-variants.ts";
+import type { GemmTable } from "../../kernels/gemm-table.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import { planningFor } from "../../engine/runtime/planning.ts";
+import { planningFor } from "../../engine/runtime/choice/planning.ts";
 import { type OpResult, type OpSpec, runOpSpec } from "../../engine/verify/self-test/op-check.ts";
 import { testDevice } from "./device.ts";
 

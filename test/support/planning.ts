@@ -1,6 +1,6 @@
-import { uniformTable } from "../../kernels/gemm-variants.ts";
+import { uniformTable } from "../../kernels/gemm-table.ts";
 import type { Attributes, Dispatch, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
-import { planningFor } from "../../engine/runtime/planning.ts";
+import { planningFor } from "../../engine/runtime/choice/planning.ts";
 
 /** A recorder whose ops are planned as usual and their dispatches then changed. */
 export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Dispatch): Recorder {

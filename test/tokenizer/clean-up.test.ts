@@ -1,7 +1,7 @@
 // The Unicode clean-up against outputs of the reference's, and what must hold of it for any text.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { fixText } from "../../tokenizer/fix-text.ts";
+import { fixText } from "../../tokenizer/clean-up/fix-text.ts";
 import { splitWords } from "../../tokenizer/words.ts";
 import { readJson } from "../support/fixtures.ts";
 

@@ -1,7 +1,7 @@
 // Operands rounded to f16: their own tolerances in verify, and numbers that f16 cannot hold.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { loadStableDiffusion } from "../../engine/models/load.ts";
+import { loadStableDiffusion } from "../../engine/loading/load.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { LetheError } from "../../engine/runtime/errors.ts";
 import { HALF_TOLERANCES, TOLERANCES } from "../../engine/verify/rows.ts";

@@ -2,9 +2,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type DownloadOptions, type Received, type Version, download, sameVersion } from "../../web/worker/download.ts";
-import { memoryStore } from "../../web/worker/store.ts";
-import { downloadModel, unfinishedDownloads } from "../../web/worker/unfinished.ts";
+import { type DownloadOptions, type Received, type Version, download, sameVersion } from "../../web/worker/files/download.ts";
+import { memoryStore } from "../../web/worker/files/store.ts";
+import { downloadModel, unfinishedDownloads } from "../../web/worker/files/unfinished.ts";
 import { BreakingServer, type ServedFile } from "./breaking-server.ts";
 
 const BYTES = 300_000;

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { networkInterfaces } from "node:os";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { createPageServer } from "../../cli/web/server.ts";
+import { createPageServer } from "../../cli/tools/web/server.ts";
 
 const root = `dist/test/server-${process.pid}`;
 const server = createPageServer({ "": `${root}/web`, assets: `${root}/assets` });

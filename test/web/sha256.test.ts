@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Sha256, sha256Blob } from "../../web/worker/sha256.ts";
+import { Sha256, sha256Blob } from "../../web/worker/files/sha256.ts";
 
 const node = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
 

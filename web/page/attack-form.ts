@@ -1,10 +1,11 @@
-import { ATTACKERS, type AttackerName, INSERTIONS, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
-import { DEFAULTS, type AttackSettings } from "../../cli/attack/run-settings.ts";
+import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
+import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
+import { DEFAULTS, type AttackSettings } from "../../engine/run/settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";
-import { el, field, find, numberOf, setOptions } from "./dom.ts";
-import { acceptDrops } from "./drop.ts";
+import { el, field, find, numberOf, setOptions } from "./parts/dom.ts";
+import { acceptDrops } from "./parts/drop.ts";
 import type { Engine } from "./engine.ts";
 import { JudgeFields } from "./judge-fields.ts";
 

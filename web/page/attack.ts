@@ -1,14 +1,15 @@
-import { type AttackResult, insertsTokens, usesGradient } from "../../engine/attack/types.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
+import { insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import type { AttackNews, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
-import { watchHidden, whileAwake } from "./awake.ts";
+import { watchHidden, whileAwake } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
-import { LossCurve } from "./curve.ts";
-import { el, find, offer, promptText } from "./dom.ts";
+import { LossCurve } from "./parts/curve.ts";
+import { el, find, offer, promptText } from "./parts/dom.ts";
 import type { Engine, Running } from "./engine.ts";
-import { formatDuration } from "./format.ts";
-import { Panel } from "./panel.ts";
-import { showPicture } from "./picture.ts";
+import { formatDuration } from "./parts/format.ts";
+import { Panel } from "./parts/panel.ts";
+import { showPicture } from "./parts/picture.ts";
 
 /** The demo's unlearned UNet. */
 const UNLEARNED = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";

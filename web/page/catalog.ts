@@ -1,8 +1,8 @@
 import type { Choice, Entry } from "../protocol.ts";
-import { field, find, setOptions } from "./dom.ts";
+import { field, find, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes } from "./format.ts";
-import { isCancelled } from "./problems.ts";
+import { formatBytes } from "./parts/format.ts";
+import { isCancelled } from "./parts/problems.ts";
 
 /** The list of what can be loaded, and everything that shows it. */
 export class Catalog {

@@ -1,13 +1,13 @@
-import { SLD_STRENGTHS } from "../../engine/models/guidance.ts";
-import { SCHEDULER_NAMES } from "../../engine/models/schedulers/index.ts";
+import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import type { DrawRequest } from "../protocol.ts";
-import { whileAwake } from "./awake.ts";
+import { whileAwake } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
-import { field, find, numberOf, offer, setOptions } from "./dom.ts";
+import { field, find, numberOf, offer, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes, formatDuration } from "./format.ts";
-import { Panel } from "./panel.ts";
-import { setVeil, showPicture } from "./picture.ts";
+import { formatBytes, formatDuration } from "./parts/format.ts";
+import { Panel } from "./parts/panel.ts";
+import { setVeil, showPicture } from "./parts/picture.ts";
 
 /** The Generate tab. @returns what to do when it is shown */
 export function startGenerate(root: HTMLElement, engine: Engine, catalog: Catalog): ChoiceFields {

@@ -1,9 +1,9 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judge-options.ts";
-import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/models/nudenet.ts";
-import type { AttackSettings } from "../../cli/attack/run-settings.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judges/options.ts";
+import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
-import { el, field, find, setOptions } from "./dom.ts";
+import { el, field, find, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
 
 /** What a judge's weights are. */

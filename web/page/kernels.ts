@@ -1,7 +1,7 @@
-import { type Child, el, find, table } from "./dom.ts";
+import { type Child, el, find, table } from "./parts/dom.ts";
 import type { Engine, Running } from "./engine.ts";
-import { errorText, formatBytes } from "./format.ts";
-import { Panel } from "./panel.ts";
+import { errorText, formatBytes } from "./parts/format.ts";
+import { Panel } from "./parts/panel.ts";
 
 type Table = ReturnType<typeof table>;
 

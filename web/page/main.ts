@@ -1,13 +1,13 @@
 /** The page: starts the Worker, the tabs, and what they share. */
 import { AttackTab } from "./attack.ts";
 import { Catalog } from "./catalog.ts";
-import { el, find } from "./dom.ts";
+import { el, find } from "./parts/dom.ts";
 import { Engine } from "./engine.ts";
 import { startGenerate } from "./generate.ts";
 import { KernelsTab } from "./kernels.ts";
 import { ModelsTab } from "./models.ts";
-import { problemBox } from "./problems.ts";
-import { startTabs } from "./tabs.ts";
+import { problemBox } from "./parts/problems.ts";
+import { startTabs } from "./parts/tabs.ts";
 
 const notices = find(document, "#notices");
 const panel = (id: string): HTMLElement => find(document, `#${id}`);

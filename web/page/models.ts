@@ -1,10 +1,10 @@
 import type { Entry } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
-import { el, field, find, table } from "./dom.ts";
-import { acceptDrops, pathsOf } from "./drop.ts";
+import { el, field, find, table } from "./parts/dom.ts";
+import { acceptDrops, pathsOf } from "./parts/drop.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes } from "./format.ts";
-import { Panel } from "./panel.ts";
+import { formatBytes } from "./parts/format.ts";
+import { Panel } from "./parts/panel.ts";
 
 const KINDS: Readonly<Record<Entry["kind"], string>> = { model: "model", overlay: "weights", classifier: "judge", clip: "judge", detector: "judge", prompts: "judge's prompts", unfinished: "unfinished" };
 

@@ -1,4 +1,4 @@
-import type { RgbImage } from "../../engine/formats/image.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { Picture } from "../protocol.ts";
 
 const HEADER_BYTES = 54;

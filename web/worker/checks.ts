@@ -4,13 +4,13 @@ import { EMOJI_CASES, type OpCase, sd14Cases } from "../../bench/ops/cases.ts";
 import { opInputs, recordOp } from "../../bench/ops/record.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { Program } from "../../engine/runtime/program.ts";
-import { costOf, makeSchedule } from "../../engine/runtime/schedule.ts";
+import { costOf, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { verify, type VerifyResult } from "../../engine/verify/index.ts";
 import { createClipTokenizer } from "../../tokenizer/index.ts";
 import type { BenchRow } from "../protocol.ts";
 import type { Job } from "./job.ts";
-import type { Library } from "./library.ts";
+import type { Library } from "./files/library.ts";
 import type { Session } from "./session.ts";
 
 /** Compares the bundled model with its reference outputs. */

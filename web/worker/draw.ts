@@ -1,8 +1,8 @@
-import { encodePng } from "../../engine/formats/png.ts";
-import { tensorToImages } from "../../engine/formats/image.ts";
-import { generate, generateSettings } from "../../engine/models/generate.ts";
-import { pngTexts } from "../../cli/parameters-text.ts";
-import { VERSION } from "../../cli/version.ts";
+import { encodePng } from "../../engine/formats/picture/png.ts";
+import { tensorToImages } from "../../engine/formats/picture/image.ts";
+import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
+import { VERSION } from "../../engine/run/version.ts";
 import type { DrawRequest, Drawn } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";

@@ -6,11 +6,11 @@ import { resumeAttack, startAttack } from "./attack-run.ts";
 import { bench, verifyBundled } from "./checks.ts";
 import { draw } from "./draw.ts";
 import { Job } from "./job.ts";
-import { Library } from "./library.ts";
+import { Library } from "./files/library.ts";
 import { needOf } from "./need.ts";
 import { clearRun, unfinishedRun } from "./run-log.ts";
 import { Session } from "./session.ts";
-import { openStore } from "./store.ts";
+import { openStore } from "./files/store.ts";
 
 const post = (message: FromWorker): void => self.postMessage(message);
 const session = new (class {

@@ -1,5 +1,5 @@
-import { type RunWork, estimateRun } from "../../engine/models/estimate-run.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
+import { type RunWork, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { NeedReport } from "../protocol.ts";
 

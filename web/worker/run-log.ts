@@ -1,22 +1,22 @@
-import { renderReport } from "../../cli/report/report.ts";
-import type { LoggedEvaluation } from "../../cli/attack/folder.ts";
-import { logLine } from "../../cli/attack/log-line.ts";
-import type { RunRecord, RunStatus } from "../../cli/attack/record.ts";
-import { type SavedState, decodeState, encodeState } from "../../cli/attack/state-format.ts";
-import { pngTexts } from "../../cli/parameters-text.ts";
-import type { TransferCandidate } from "../../engine/attack/transfer.ts";
-import { type AttackEvent, type AttackResult, usesGradient } from "../../engine/attack/types.ts";
+import { renderReport } from "../../engine/run/report/report.ts";
+import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
+import type { RunRecord, RunStatus } from "../../engine/run/record.ts";
+import { type SavedState, decodeState, encodeState } from "../../engine/run/state.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
+import type { TransferCandidate } from "../../engine/attack/options.ts";
+import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
+import { usesGradient } from "../../engine/attack/attackers.ts";
 import { readAll, blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import type { RgbImage } from "../../engine/formats/image.ts";
-import { formatJsonLine } from "../../engine/formats/jsonl.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
+import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { openTensorFile } from "../../engine/formats/open.ts";
-import { decodePng, encodePng } from "../../engine/formats/png.ts";
-import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/models/learned-embedding.ts";
-import type { GenerateSettings } from "../../engine/models/generate.ts";
+import { decodePng, encodePng } from "../../engine/formats/picture/png.ts";
+import { type LearnedEmbedding, encodeLearnedEmbedding } from "../../engine/diffusion/learned-embedding.ts";
+import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Choice, JudgeRequest, RunFiles } from "../protocol.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
-import type { Store } from "./store.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import type { Store } from "./files/store.ts";
 
 /** What is needed to go on with a run, besides its state. */
 export interface RunHead {

@@ -1,14 +1,15 @@
-import { type OpenJudge, createJudge } from "../../engine/attack/judges.ts";
+import { type OpenJudge, createJudge } from "../../engine/attack/judges/open.ts";
 import { readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
-import { loadClassifier } from "../../engine/models/image-classifier.ts";
-import { loadStableDiffusion } from "../../engine/models/load.ts";
-import type { StableDiffusion } from "../../engine/models/stable-diffusion.ts";
-import { type Device, openDevice } from "../../engine/runtime/device.ts";
-import { describeChoice } from "../../engine/runtime/kernel-choice.ts";
+import { loadClassifier } from "../../engine/vision/image-classifier.ts";
+import { loadStableDiffusion } from "../../engine/loading/load.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { openDevice } from "../../engine/platform/open-device.ts";
+import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
-import { VERSION } from "../../cli/version.ts";
-import type { Library } from "./library.ts";
+import { VERSION } from "../../engine/run/version.ts";
+import type { Library } from "./files/library.ts";
 
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */
 const TYPED_PROMPTS = "judge-prompts.txt";

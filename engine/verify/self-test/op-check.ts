@@ -4,7 +4,7 @@ import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
 import { relativeError } from "../../runtime/relative-error.ts";
-import { type WeightPrecision, packHalves, relayout, weightType } from "../../models/weight-layout.ts";
+import { type WeightPrecision, packHalves, relayout, weightType } from "../../nn/weight-layout.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../formats/half.ts";
 import type { Array64 } from "./array64.ts";
 

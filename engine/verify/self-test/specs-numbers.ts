@@ -19,7 +19,7 @@ import { simplexProjection } from "../../../kernels/simplex-projection.ts";
 import { scatterIds } from "../../../kernels/slots.ts";
 import { softmax } from "../../../kernels/softmax.ts";
 import { transpose } from "../../../kernels/transpose.ts";
-import { safeLatentGuidance } from "../../models/guidance.ts";
+import { safeLatentGuidance } from "../../diffusion/guidance.ts";
 import type { Array64 } from "./array64.ts";
 import { type OpSpec, normals } from "./op-check.ts";
 import { activations, geglu64, map64, rows64, softmax64 } from "./reference/norm.ts";

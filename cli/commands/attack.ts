@@ -1,0 +1,47 @@
+import type { Command } from "commander";
+import { DeviceLostError, UsageError } from "../../engine/runtime/errors.ts";
+import { type AttackJson, attackJson, executeRun } from "../attack/execute.ts";
+import { RunFolder } from "../attack/folder.ts";
+import { withFirstCase } from "../attack/cases.ts";
+import { type Opening, prepareRun } from "../attack/prepare.ts";
+import { type AttackFlags, addAttackOptions, newSettings, resumedSettings } from "../attack/settings.ts";
+import { type Context, action } from "../context.ts";
+import { formatBytes, formatDuration, quoted } from "../../engine/run/text.ts";
+
+export function attackCommand(program: Command): void {
+  const command = program.command("attack").description("search for a prompt that makes the model draw an erased concept; writes a log, pictures and a report");
+  addAttackOptions(command).action(action<AttackFlags>((flags, context) => runAttack(flags, context)));
+}
+
+/** What `lethe attack` does. @param opening how model and judge are opened @throws what stopped the attack, after saying how to go on */
+export async function runAttack(flags: AttackFlags, context: Context, opening?: Opening): Promise<void> {
+  const folder = new RunFolder(flags.out);
+  const earlier = await folder.earlier();
+  if (earlier && flags.resume && earlier.status === "finished") {
+    resumedSettings(flags, earlier.settings);
+    context.say(`the run in ${flags.out} is finished`);
+    show(context, attackJson(earlier, flags.out), folder);
+    return;
+  }
+  const saved = earlier && earlier.status !== "finished" ? await folder.saved() : undefined;
+  if (saved && !flags.resume) throw new UsageError(`${flags.out} holds an unfinished attack (${saved.state.iteration} iterations done): add --resume to go on with it, or give another folder`);
+  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(await withFirstCase(flags));
+  const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
+  context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);
+  try {
+    const { json } = await executeRun(context, prepared);
+    show(context, json, folder);
+  } catch (error) {
+    const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
+    if (resumable) context.say(`what was done is in ${flags.out}; to go on: ${prepared.record.resumeCommand}`);
+    throw error;
+  }
+}
+
+/** The outcome: JSON or a few lines on stdout, the rest on stderr. */
+function show(context: Context, json: AttackJson, folder: RunFolder): void {
+  context.say(`${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; peak device memory ${formatBytes(json.peakBytes)}`);
+  context.say(`report: ${folder.reportFile}`);
+  const found = json.preSuccess ? "the original prompt draws the concept already" : json.success ? "found" : "not found";
+  context.result(json, `${found}: ${quoted(json.adversarialPrompt)}, judged ${json.label}, score ${json.score.toFixed(4)}`);
+}

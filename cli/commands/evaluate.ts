@@ -1,0 +1,88 @@
+import type { Command } from "commander";
+import { join } from "node:path";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { shellCommand } from "../../engine/run/shell.ts";
+import { type Context, action, globalFlags } from "../context.ts";
+import { readConfig } from "../evaluate/config.ts";
+import { EvaluationFolder } from "../evaluate/folder.ts";
+import type { Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
+import { type Cell, makeGrid } from "../evaluate/grid.ts";
+import { withLock } from "../evaluate/lock.ts";
+import { requireUsable } from "../evaluate/requirements.ts";
+import { type Planned, runAttempts } from "../evaluate/run.ts";
+import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
+import { jsonBoard, terminalTables, writeTables } from "../evaluate/write-tables.ts";
+import { requireWritableFolder } from "../output.ts";
+import { formatDuration } from "../../engine/run/text.ts";
+import { VERSION } from "../../engine/run/version.ts";
+
+interface EvaluateFlags {
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly shard?: Shard;
+  readonly cell?: readonly string[];
+  readonly showImages?: boolean;
+}
+
+export function evaluateCommand(program: Command): void {
+  program
+    .command("evaluate")
+    .description("attack every checkpoint with every attacker on every prompt, as a JSON file says; writes a leaderboard")
+    .argument("<config.json>", "checkpoints, concepts and attackers; emoji/evaluation.json is the bundled one, assets/evaluation.schema.json its form")
+    .requiredOption("--out <dir>", "folder for attempts.jsonl, the attacks, report.html and leaderboard.csv, .md and .tex; a shard has a folder of its own in it")
+    .option("--resume", "go on where an interrupted evaluation in --out stood, or begin if there is none")
+    .option("--shard <i/n>", "make part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together", shardText)
+    .option("--cell <id...>", "only these rows, CHECKPOINT/ATTACKER/CONCEPT")
+    .option("--show-images", "do not blur the pictures in the reports")
+    .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
+}
+
+async function run(flags: EvaluateFlags, context: Context, file: string): Promise<void> {
+  const started = performance.now();
+  const { source, config } = await readConfig(file);
+  const { cells, sha256 } = await makeGrid(config, source);
+  const shard = flags.shard ?? shardOfEnvironment(process.env);
+  const folder = new EvaluationFolder(shard ? join(flags.out, shardFolder(shard)) : flags.out);
+  await requireWritableFolder(folder.path);
+  const manifest: Manifest = {
+    form: "lethe evaluation 1", name: config.name ?? "Evaluation", sha256, shard: shard ?? null, lethe: VERSION, file, config: source,
+    cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
+  };
+  const planned = plan(cells, shard, flags.cell);
+  requireUsable(planned.map(({ cell }) => cell));
+  await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, planned, started));
+}
+
+/** Makes the planned attempts that are not done yet and writes the tables. */
+async function makeAttempts(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest, planned: readonly Planned[], started: number): Promise<void> {
+  await folder.tidy();
+  const before = (await folder.manifest()) ? await folder.attempts() : [];
+  await folder.claim(manifest);
+  const done = new Set(before.map((line) => line.id));
+  const left = planned.filter(({ attempt }) => !done.has(attempt.id));
+  if (before.length > 0 && left.length > 0 && !flags.resume) throw new UsageError(`${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done): add --resume to go on with it, or give another folder`);
+  if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
+  try {
+    await runAttempts(context, folder, left, before, flags.showImages ?? false);
+  } catch (error) {
+    await summarize(flags, context, folder, manifest).catch((second: unknown) => context.say(`the tables could not be written: ${errorMessage(second)}`));
+    context.say(`what was done is in ${folder.path}; to go on, give the same command with --resume`);
+    throw error;
+  }
+  const board = await summarize(flags, context, folder, manifest);
+  context.say(`${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`);
+  context.result({ out: folder.path, shard: manifest.shard, attempts: planned.length, ...jsonBoard(board) }, terminalTables(board));
+}
+
+/** The attempts that are this process's. @throws UsageError for a cell that is not there */
+function plan(cells: readonly Cell[], shard: Shard | undefined, only: readonly string[] | undefined): Planned[] {
+  for (const id of only ?? []) if (!cells.some((c) => c.id === id)) throw new UsageError(`--cell: there is no ${JSON.stringify(id)}; there are ${cells.map((c) => c.id).join(", ")}`);
+  return cells.filter((c) => only?.includes(c.id) ?? true).flatMap((cell) => cell.attempts.filter((a) => inShard(a.index, shard)).map((attempt) => ({ cell, attempt })));
+}
+
+/** Writes what sums up the attempts there are. */
+async function summarize(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest): Promise<Awaited<ReturnType<typeof writeTables>>> {
+  const lines = await folder.attempts();
+  await folder.writeCells(manifest, lines, (cell) => shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]));
+  return writeTables(folder, manifest, lines, flags.showImages ?? false);
+}

@@ -1,0 +1,21 @@
+import type { SldStrength } from "../../engine/diffusion/guidance.ts";
+import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
+import type { ModelOptions } from "../../engine/run/model-flags.ts";
+
+/** What `generate` takes. */
+export interface GenerateFlags extends ModelOptions {
+  readonly prompt?: string;
+  readonly promptsCsv?: string;
+  readonly negativePrompt?: string;
+  readonly steps: number;
+  readonly scheduler?: SchedulerName;
+  readonly eta?: number;
+  readonly guidance: number;
+  readonly seed: number;
+  readonly count: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly sld?: SldStrength;
+  readonly embedding?: readonly string[];
+  readonly out: string;
+}

@@ -1,0 +1,54 @@
+import { join } from "node:path";
+import { encodePng } from "../../engine/formats/picture/png.ts";
+import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { makeFolder, readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import type { Context } from "../context.ts";
+import { readPrompts } from "../evaluate/prompts.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
+import { openModel } from "../model.ts";
+import { givenModelFlags } from "../../engine/run/model-flags.ts";
+import { requireWritableFolder } from "../output.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
+import { formatBytes, formatDuration } from "../../engine/run/text.ts";
+import { VERSION } from "../../engine/run/version.ts";
+
+/**
+ * Draws every row of a prompts table: the data set of a concept, as an attack's targets are kept. OUT/imgs/CASE_0.png (CASE_1.png ... with --count), and a
+ * copy of the table as OUT/prompts.csv once all pictures are there. Each picture appears whole or not at all.
+ * Source of the layout: Diffusion-MU-Attack, files/dataset/CONCEPT.
+ * @throws FormatError for the table or the folder; AbortError between two pictures
+ */
+export async function generateTable(context: Context, flags: GenerateFlags & { readonly promptsCsv: string }): Promise<void> {
+  const rows = await readPrompts(flags.promptsCsv);
+  await requireWritableFolder(flags.out);
+  const model = await openModel(context, flags);
+  const planned = rows.map(({ id, prompt, seed, guidance = flags.guidance }) => {
+    const options = { ...flags, prompt, seed, guidance };
+    return { id, options, settings: generateSettings(model, options) }; // refuses what cannot be before anything is drawn
+  });
+  const { width, height } = planned[0]!.settings;
+  const guided = planned.some(({ settings }) => settings.guidance > 1);
+  context.say(describeEstimate(estimateRun(model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attackRows: 0 })));
+  await makeFolder(join(flags.out, "imgs"));
+  const started = performance.now();
+  const adapter = model.device.description;
+  const extra = { model: flags.model, ...givenModelFlags(flags), weights: context.options.weights ?? "f32", adapter, version: VERSION };
+  const written: { readonly file: string; readonly case: string; readonly prompt: string; readonly seed: number }[] = [];
+  await context.withProgress("drawing", async (progress) => {
+    for (const [i, { id, options, settings }] of planned.entries()) {
+      const images = await generate(model, { ...options, signal: context.signal, onStep: (done, total) => progress.update((i + done / total) / rows.length, `${i + 1}/${rows.length}  step ${done}/${total}`) });
+      for (const [n, { seed: own, image }] of images.entries()) {
+        const file = join(flags.out, "imgs", `${id}_${n}.png`);
+        await writeFileAtomic(file, encodePng(image, { ...pngTexts(settings, own, extra) }));
+        written.push({ file, case: id, prompt: settings.prompt, seed: own });
+      }
+    }
+  });
+  await writeFileAtomic(join(flags.out, "prompts.csv"), await readBytes(resolvePath(flags.promptsCsv)));
+  const seconds = (performance.now() - started) / 1000;
+  const { peakBytes } = model.device.usage;
+  context.say(`${written.length} pictures of ${rows.length} prompts in ${formatDuration(seconds)} on ${adapter}; peak device memory ${formatBytes(peakBytes)}`);
+  context.result({ out: flags.out, images: written, model: flags.model, seconds, adapter, peakBytes }, written.map((w) => w.file).join("\n"));
+}

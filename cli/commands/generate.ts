@@ -1,0 +1,85 @@
+import { type Command, Option } from "commander";
+import { extname } from "node:path";
+import { encodePng } from "../../engine/formats/picture/png.ts";
+import { readLearnedEmbeddings } from "../../engine/diffusion/learned-embedding.ts";
+import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
+import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
+import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { nodeFiles, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { type Context, action } from "../context.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
+import { generateTable } from "./generate-table.ts";
+import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
+import { givenModelFlags } from "../../engine/run/model-flags.ts";
+import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
+import { requirePngName, requireWritableFile } from "../output.ts";
+import { pngTexts } from "../../engine/run/parameters-text.ts";
+import { formatBytes, quoted } from "../../engine/run/text.ts";
+import { VERSION } from "../../engine/run/version.ts";
+
+export function generateCommand(program: Command): void {
+  const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");
+  addModelOptions(command)
+    .option("--prompt <prompt>", "what to draw")
+    .option("--prompts-csv <file>", "draw every row of a prompts table (columns as for evaluate) with its own seed and guidance instead: a data set with target pictures in --out")
+    .option("--negative-prompt <prompt>", "what to steer away from")
+    .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
+    .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
+    .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
+    .option("--guidance <scale>", "classifier-free guidance; 1: none", finiteNumber(0), 7.5)
+    .option("--seed <n>", "seed of the start noise, as torch's CPU generator", seedNumber, 0)
+    .option("--count <n>", "pictures, of each row with --prompts-csv; their seeds count up from --seed, which is then put into the file names", wholeNumber(1, 100_000), 1)
+    .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
+    .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
+    .addOption(new Option("--sld <strength>", "Safe Latent Diffusion").choices(SLD_STRENGTHS))
+    .option("--embedding <files...>", "learned embeddings (learned_embeds .safetensors or .bin) of words in the prompt such as <cce>")
+    .requiredOption("--out <file.png>", "where the picture goes; with --prompts-csv a folder, which gets prompts.csv and imgs/CASE_0.png")
+    .addHelpText("after", PATHS_NOTE)
+    .action(action<GenerateFlags>((flags, context) => run(flags, context)));
+}
+
+async function run(flags: GenerateFlags, context: Context): Promise<void> {
+  const { prompt, promptsCsv } = flags;
+  if (promptsCsv !== undefined) {
+    if (prompt !== undefined) throw new UsageError("give either --prompt or --prompts-csv, not both");
+    return generateTable(context, { ...flags, promptsCsv });
+  }
+  if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified (or --prompts-csv <file>)");
+  return drawOne({ ...flags, prompt }, context);
+}
+
+async function drawOne(flags: GenerateFlags & { readonly prompt: string }, context: Context): Promise<void> {
+  requirePngName(flags.out);
+  await requireWritableFile(flags.out);
+  const learned = (await Promise.all((flags.embedding ?? []).map((name) => readLearnedEmbeddings(nodeFiles, resolvePath(name))))).flat();
+  const unused = learned.filter(({ name }) => !flags.prompt.includes(name) && !flags.negativePrompt?.includes(name));
+  for (const { name } of unused) context.say(`warning: the learned word ${quoted(name)} is not in the prompt`);
+  const model = await openModel(context, flags);
+  const settings = generateSettings(model, flags);
+  const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
+  context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));
+  const started = performance.now();
+  const images = await context.withProgress("drawing", async (progress) =>
+    generate(model, { ...flags, learned, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),
+  );
+  const seconds = (performance.now() - started) / 1000;
+  const { description: adapter, usage } = model.device;
+  const written: { file: string; seed: number }[] = [];
+  for (const { seed, image } of images) {
+    const file = fileName(flags.out, seed, images);
+    const texts = pngTexts(settings, seed, { model: flags.model, ...givenModelFlags(flags), ...(flags.embedding && { embedding: flags.embedding }), weights: context.options.weights ?? "f32", adapter, version: VERSION });
+    await writeFileAtomic(file, encodePng(image, { ...texts }));
+    written.push({ file, seed });
+  }
+  context.say(`${images.length === 1 ? "1 picture" : `${images.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ${formatBytes(usage.peakBytes)}`);
+  context.result({ images: written, ...settings, model: flags.model, seconds, adapter, peakBytes: usage.peakBytes }, written.map((w) => w.file).join("\n"));
+}
+
+/** FILE.png, or FILE-SEED.png for each of several. */
+function fileName(out: string, seed: number, images: readonly GeneratedImage[]): string {
+  const extension = extname(out);
+  return images.length === 1 ? out : `${out.slice(0, -extension.length)}-${seed}${extension}`;
+}

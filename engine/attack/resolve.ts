@@ -1,0 +1,209 @@
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { UsageError } from "../runtime/errors.ts";
+import { slotLayout, INSERTIONS } from "./search/slot-layout.ts";
+import { LEARNED_PROMPT, LEARNED_WORD, type AttackCase, type AttackOptions, TIMESTEP_ORDERS } from "./options.ts";
+import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
+
+/** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
+export interface ResolvedOptions extends AttackOptions {
+  readonly tokens: number;
+  readonly insert: NonNullable<AttackOptions["insert"]>;
+  readonly iterations: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly loss: NonNullable<AttackOptions["loss"]>;
+  readonly projection: NonNullable<AttackOptions["projection"]>;
+  readonly steps: number;
+  readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
+  readonly guidance: number;
+  readonly learnedPrompt: string;
+  readonly eta: number;
+  readonly population: number;
+  readonly generations: number;
+  readonly mutationRate: number;
+  readonly crossoverRate: number;
+  /** Timesteps to attack at, in order. */
+  readonly schedule: readonly number[];
+  /** Tries of the attackers without a gradient. */
+  readonly tries: number;
+  /** All timesteps that `schedule` is taken from. */
+  readonly timestepChoices: readonly number[];
+  /** What is attacked: the one prompt, or those of a universal attack. */
+  readonly cases: readonly ResolvedCase[];
+  readonly casesPerStep: number;
+  readonly restarts: number;
+  readonly timestepsPerStep: number;
+  readonly timestepOrder: NonNullable<AttackOptions["timestepOrder"]>;
+  /** Latent height and width of the pictures drawn. */
+  readonly latentSize: readonly [number, number];
+}
+
+export interface ResolvedCase extends AttackCase {
+  /** Ids of the prompt without frame and padding. */
+  readonly promptIds: readonly number[];
+  readonly guidance: number;
+}
+
+/**
+ * The timesteps of the reference: `total` divided into `count` parts, the middle of each (classifier_.py `sampled_t`): 10 of 1000 are 50, 150, ... 950.
+ * @throws UsageError unless count is a whole number from 1 to total
+ */
+export function attackTimesteps(total: number, count: number): number[] {
+  whole("timesteps", count, 1, total);
+  const stride = Math.floor(total / count);
+  return Array.from({ length: count }, (_, i) => Math.floor(stride / 2) + i * stride);
+}
+
+function whole(name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): number {
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    throw new UsageError(`${name} must be a whole number ${high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`}, got ${value}`);
+  }
+  return value;
+}
+
+function number(name: string, value: number, low: number, exclusive = false): number {
+  if (!Number.isFinite(value) || value < low || (exclusive && value === low)) throw new UsageError(`${name} must be a number ${exclusive ? "above" : "of at least"} ${low}, got ${value}`);
+  return value;
+}
+
+function rate(name: string, value: number): number {
+  if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is a probability, from 0 to 1, got ${value}`);
+  return value;
+}
+
+function oneOf<T extends string>(name: string, value: string, known: readonly T[]): T {
+  const found = known.find((k) => k === value);
+  if (found === undefined) throw new UsageError(`${name} "${value}" is not known; choose one of ${known.join(", ")}`);
+  return found;
+}
+
+/**
+ * Checks options against each other and the model.
+ * @throws UsageError naming the option, what it is and what it may be
+ */
+export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
+  const attacker = oneOf("attacker", options.attacker, ATTACKERS);
+  const iterations = whole("iterations", options.iterations ?? 40, 1);
+  const timesteps = attackTimesteps(model.alphasCumprod.length, options.timesteps ?? 50);
+  if (options.maxTimesteps !== undefined) whole("maxTimesteps", options.maxTimesteps, 1);
+  if (options.attackSeed !== undefined) whole("attackSeed", options.attackSeed, Number.MIN_SAFE_INTEGER);
+
+  const guidance = number("guidance", options.guidance ?? 7.5, 0);
+  const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
+  const { maxLength, vocabularySize } = model.tokenizer;
+  const inserts = insertsTokens(attacker);
+  if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
+  if (options.cases && !inserts) throw new UsageError(`attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ${ATTACKERS.filter(insertsTokens).join(", ")}`);
+  if (usesGradient(attacker)) {
+    const { vocabularySize: rows } = model.parts.textEncoder.config;
+    if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
+  }
+  const candidates = options.candidates?.length ?? 0;
+  if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
+  if (attacker === "p4d") checkOriginal(model, options.original);
+  const rings = attacker === "ring-a-bell";
+  const tokens = whole("tokens", options.tokens ?? (rings ? 16 : 3), 1, rings ? maxLength - 2 : undefined);
+  if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
+  const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
+  if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
+  const schedule = timesteps.slice(0, options.maxTimesteps);
+  const steps = whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length);
+  return {
+    ...options,
+    attacker,
+    tokens,
+    insert,
+    iterations,
+    learningRate: number("learningRate", options.learningRate ?? 0.01, 0, true),
+    weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
+    loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
+    projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
+    learnedPrompt: checkLearnedPrompt(options.learnedPrompt ?? LEARNED_PROMPT),
+    eta: number("eta", options.eta ?? 3, -Number.MAX_VALUE),
+    population: whole("population", options.population ?? 200, 2),
+    generations: whole("generations", options.generations ?? 3000, 1),
+    mutationRate: rate("mutationRate", options.mutationRate ?? 0.25),
+    crossoverRate: rate("crossoverRate", options.crossoverRate ?? 0.5),
+    steps,
+    scheduler: options.scheduler ?? "lms",
+    guidance,
+    schedule,
+    timestepChoices: timesteps,
+    ...batchOptions(attacker, options, schedule.length, cases.length),
+    ...checkOptions(attacker, options, cases, steps),
+    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? (rings ? 1 : iterations)),
+    cases,
+    latentSize: commonLatentSize(model, cases),
+  };
+}
+
+/** @throws UsageError unless the learned word stands in the prompt once */
+function checkLearnedPrompt(prompt: string): string {
+  if (prompt.split(LEARNED_WORD).length !== 2) throw new UsageError(`learnedPrompt must have ${LEARNED_WORD} in it once, the word that is learned, got ${JSON.stringify(prompt)}`);
+  return prompt;
+}
+
+/** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */
+function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
+  const promptIds = model.tokenizer.tokenize(one.prompt);
+  const room = model.tokenizer.maxLength - 2;
+  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  if (insertsTokens(attacker) && promptIds.length > room) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${room}: use a shorter prompt`);
+  if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
+  const { prompt, target, seed } = one;
+  return { prompt, seed: whole("seed", seed, Number.MIN_SAFE_INTEGER), promptIds, guidance: number("guidance", one.guidance ?? guidance, 0), ...(target && { target }) };
+}
+
+/** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
+function batchOptions(attacker: AttackerName, options: AttackOptions, stages: number, cases: number): Pick<ResolvedOptions, "casesPerStep" | "restarts" | "timestepsPerStep" | "timestepOrder"> {
+  const timestepOrder = oneOf("timestepOrder", options.timestepOrder ?? "sequence", TIMESTEP_ORDERS);
+  const restarts = whole("restarts", options.restarts ?? 1, 1, 64);
+  const timestepsPerStep = whole("timestepsPerStep", options.timestepsPerStep ?? 1, 1, 64);
+  const casesPerStep = whole("casesPerStep", options.casesPerStep ?? 1, 1, cases);
+  const searches = insertsTokens(attacker) && usesGradient(attacker);
+  for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
+    if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
+  }
+  if (timestepsPerStep > 1 && !usesGradient(attacker)) throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
+  if (searches && stages % timestepsPerStep !== 0) throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
+  return { timestepOrder, restarts, timestepsPerStep, casesPerStep };
+}
+
+/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
+function checkOptions(attacker: AttackerName, { gate, screeningSteps }: AttackOptions, cases: readonly ResolvedCase[], steps: number): Pick<AttackOptions, "gate" | "screeningSteps"> {
+  if (screeningSteps !== undefined) whole("screeningSteps", screeningSteps, 1, steps - 1);
+  if (!gate) return {};
+  if (cases.some((c) => !c.target)) throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
+  if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
+  const { margin = 0, samples = 8 } = gate;
+  if (!(margin > -1 && margin < 1)) throw new UsageError(`the gate's margin must be a number between -1 and 1, got ${margin}`);
+  return { gate: { margin, samples: whole("the gate's samples", samples, 1, 100) } };
+}
+
+/** @throws UsageError unless all pictures have one size that the model takes */
+function commonLatentSize(model: StableDiffusion, cases: readonly ResolvedCase[]): readonly [number, number] {
+  const sizes = cases.map(({ target }) => targetLatentSize(model, target));
+  const other = sizes.findIndex((size) => size.join() !== sizes[0]!.join());
+  if (other > 0) throw new UsageError(`the pictures of all cases must have one size: the first has latents of ${sizes[0]!.join("x")}, number ${other + 1} of ${sizes[other]!.join("x")}`);
+  return sizes[0]!;
+}
+
+/** @throws UsageError unless the original can be compared with the model prediction by prediction */
+function checkOriginal(model: StableDiffusion, original: StableDiffusion | undefined): void {
+  if (!original) throw new UsageError(`attacker "p4d" needs the original model, with whose predictions the unlearned one's are compared`);
+  if (original.device !== model.device) throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
+  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string => `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
+  if (facts(original) !== facts(model)) throw new UsageError(`attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`);
+}
+
+function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {
+  if (!target) return model.defaultLatentSize;
+  const { shape, data } = target;
+  const [batch, channels, height = 0, width = 0] = shape;
+  if (shape.length !== 4 || batch !== 1 || channels !== 3 || data.length !== 3 * height * width) throw new UsageError(`the target must be one picture [1, 3, height, width], got [${shape.join(", ")}] with ${data.length} numbers`);
+  const { factor } = model.parts.vae.config;
+  if (height < factor || width < factor || height % factor !== 0 || width % factor !== 0) {
+    throw new UsageError(`the target is ${width}x${height} pixels; this model's pictures have sides that are multiples of ${factor}: resize or crop it`);
+  }
+  return [height / factor, width / factor];
+}

@@ -1,0 +1,70 @@
+import { argmax } from "../../../kernels/argmax.ts";
+import { multiply } from "../../../kernels/elementwise.ts";
+import { embedding } from "../../../kernels/embedding.ts";
+import { type Value, f32 } from "../../../kernels/kernel.ts";
+import { Layers } from "../../nn/layers.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { timesTokenTable, tokenTable } from "../../diffusion/text-encoder.ts";
+import type { Graph } from "../../runtime/graph.ts";
+import { Tensor } from "../../runtime/tensor.ts";
+
+/** Rows of the token table read at a time. */
+const CHUNK = 1024;
+/** Shorter rows count as being of this length, as torch's `F.normalize` has it. */
+const SHORTEST = 1e-12;
+
+/** Rows of the token table as the device has them: ids -> f32 [ids, hidden]; zeros for an id outside the table. */
+export async function tokenRows(model: StableDiffusion, ids: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
+  const { config, parameters } = model.parts.textEncoder;
+  const program = await model.program(`tokenRows ${ids.length}`, (g) => ({
+    outputs: { rows: embedding(g, tokenTable(new Layers(g, parameters), config), g.input("ids", { shape: [ids.length], dtype: "u32" })) },
+  }));
+  program.run({ ids: Uint32Array.from(ids) });
+  return program.readFloats("rows");
+}
+
+/** One over the length of every row of the token table, once for each of `tokens` slots: f32 [tokens, vocabulary]. */
+export class InverseNorms {
+  readonly tensor: Tensor;
+  readonly ready: Promise<void>;
+
+  constructor(private readonly model: StableDiffusion, private readonly tokens: number) {
+    this.tensor = new Tensor(model.device, "attack.inverseNorms", f32([tokens, model.parts.textEncoder.config.vocabularySize]));
+    this.ready = this.fill();
+    this.ready.catch(() => undefined); // told to whoever awaits it
+  }
+
+  /** Those of a model and a number of slots, made once. */
+  static async for(model: StableDiffusion, tokens: number): Promise<Tensor> {
+    const norms = model.keep(`attack.inverseNorms ${tokens}`, () => new InverseNorms(model, tokens));
+    await norms.ready;
+    return norms.tensor;
+  }
+
+  private async fill(): Promise<void> {
+    const { vocabularySize, hiddenSize } = this.model.parts.textEncoder.config;
+    const inverse = new Float32Array(this.tokens * vocabularySize);
+    for (let first = 0; first < vocabularySize; first += CHUNK) {
+      const rows = await tokenRows(this.model, Array.from({ length: CHUNK }, (_, i) => first + i));
+      for (let i = 0; i < Math.min(CHUNK, vocabularySize - first); i++) {
+        const squared = rows.subarray(i * hiddenSize, (i + 1) * hiddenSize).reduce((sum, x) => sum + x * x, 0);
+        inverse[first + i] = 1 / Math.max(SHORTEST, Math.sqrt(squared));
+      }
+    }
+    for (let j = 1; j < this.tokens; j++) inverse.copyWithin(j * vocabularySize, 0, vocabularySize);
+    this.tensor.write(inverse);
+  }
+
+  destroy(): void {
+    this.tensor.destroy();
+  }
+}
+
+/**
+ * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, hidden] -> u32 [k]; of equal ones the lowest.
+ * The length of the row itself changes nothing in the order, so it is left out.
+ * Source: `nn_project` of Diffusion-MU-Attack's hard_prompt_.py (arXiv 2302.03668, algorithm 1).
+ */
+export function nearestTokens(g: Graph, rows: Value, table: readonly [Value, ...Value[]], inverseNorms: Value): Value {
+  return argmax(g, multiply(g, timesTokenTable(g, rows, table), inverseNorms));
+}

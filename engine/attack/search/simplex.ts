@@ -1,0 +1,57 @@
+import type { Generator } from "../../runtime/random/random.ts";
+
+/** A token that a slot may come to hold, and its share of the slot's probability, 0 to 1; of a slot that stands for its nearest token, that one and 1. */
+export interface SlotToken {
+  readonly id: number;
+  readonly share: number;
+}
+
+/** The point of the probability simplex nearest to `row`: max(row - mu, 0) with sum 1. Exact, by sorting (Held, Wolfe and Crowder 1974). */
+export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {
+  const sorted = Float64Array.from(row).toSorted().toReversed();
+  let sum = 0;
+  let mu = 0;
+  for (let i = 0; i < sorted.length; i++) {
+    sum += sorted[i]!;
+    const candidate = (sum - 1) / (i + 1);
+    if (sorted[i]! <= candidate) break;
+    mu = candidate;
+  }
+  return Float32Array.from(row, (x) => Math.max(x - mu, 0));
+}
+
+/**
+ * Rows to start the search from, [tokens, vocabulary]: every token alike, or, given a generator, uniform numbers projected onto the simplex.
+ * Source: `init_adv` of the reference's text_grad_.py (`rand_init`).
+ */
+export function initialSimplex(tokens: number, vocabulary: number, random?: Generator): Float32Array<ArrayBuffer> {
+  const simplex = new Float32Array(tokens * vocabulary).fill(1 / vocabulary);
+  if (!random) return simplex;
+  const draws = random.rand([tokens, vocabulary]);
+  for (let j = 0; j < tokens; j++) simplex.set(projectRow(draws.subarray(j * vocabulary, (j + 1) * vocabulary)), j * vocabulary);
+  return simplex;
+}
+
+/** The `count` most probable tokens of each row of a simplex [tokens, vocabulary], the likeliest first; of equal ones the lowest id first. */
+export function likeliest(simplex: Float32Array, vocabulary: number, count: number): SlotToken[][] {
+  return Array.from({ length: simplex.length / vocabulary }, (_, j) => {
+    const row = simplex.subarray(j * vocabulary, (j + 1) * vocabulary);
+    const best: number[] = [];
+    for (let id = 0; id < vocabulary; id++) {
+      if (best.length === count && row[id]! <= row[best.at(-1)!]!) continue;
+      best.push(id);
+      best.sort((a, b) => row[b]! - row[a]! || a - b);
+      best.length = Math.min(best.length, count);
+    }
+    return best.map((id) => ({ id, share: row[id]! }));
+  });
+}
+
+/** The most probable token of each row of a simplex [tokens, vocabulary]; of equal ones the lowest id. */
+export function likeliestTokens(simplex: Float32Array, vocabulary: number): number[] {
+  return Array.from({ length: simplex.length / vocabulary }, (_, j) => {
+    let best = 0;
+    for (let i = 1; i < vocabulary; i++) if (simplex[j * vocabulary + i]! > simplex[j * vocabulary + best]!) best = i;
+    return best;
+  });
+}

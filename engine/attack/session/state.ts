@@ -1,0 +1,51 @@
+import { UsageError } from "../../runtime/errors.ts";
+import { Generator } from "../../runtime/random/random.ts";
+import type { AttackerName } from "../attackers.ts";
+import type { Evaluation } from "./evaluation.ts";
+
+/** All that is needed to go on where a run stopped. Arrays are empty for attackers without a gradient. */
+export interface AttackState {
+  readonly attacker: AttackerName;
+  /** Timesteps (or tries) finished, and iterations done. */
+  readonly finished: number;
+  readonly iteration: number;
+  /** The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden]. */
+  readonly simplex: Float32Array<ArrayBuffer>;
+  readonly firstMoment: Float32Array<ArrayBuffer>;
+  readonly secondMoment: Float32Array<ArrayBuffer>;
+  /** The search's random generator, as JSON; of several searches the list of theirs. */
+  readonly random: unknown;
+  /** What else the attacker goes on from, as JSON: of ring-a-bell its population, of timestep order "gradient" the timesteps. */
+  readonly search?: unknown;
+  /** Evaluations so far. */
+  readonly evaluations: readonly Evaluation[];
+}
+
+/** The states of generators as JSON: of one its own, of several a list. */
+export function saveRandoms(randoms: readonly Generator[]): unknown {
+  return randoms.length === 1 ? saveRandom(randoms[0]!) : randoms.map(saveRandom);
+}
+
+/** The generators of `saveRandoms`. @throws UsageError unless there are `count` of them */
+export function restoreRandoms(state: unknown, count: number): Generator[] {
+  const states: readonly unknown[] = Array.isArray(state) ? state : [state];
+  if (states.length !== count) throw new UsageError(`the state to resume from is of ${states.length} searches side by side, not ${count}: resume with the same settings, or start the attack anew`);
+  return states.map(restoreRandom);
+}
+
+/** A generator's state as JSON. */
+export function saveRandom(random: Generator): unknown {
+  const { words, index, cachedNormal } = random.saveState();
+  return { words: Array.from(words), index, ...(cachedNormal !== undefined && { cachedNormal }) };
+}
+
+/** The generator of `saveRandom`. @throws UsageError if the state is not one */
+export function restoreRandom(state: unknown): Generator {
+  const { words, index, cachedNormal } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
+  if (!Array.isArray(words) || typeof index !== "number" || (cachedNormal !== undefined && typeof cachedNormal !== "number")) throw new UsageError("the state to resume from holds no random generator: start the attack anew");
+  try {
+    return new Generator().restoreState({ words: Uint32Array.from(words as number[]), index, cachedNormal });
+  } catch (cause) {
+    throw new UsageError("the state to resume from holds a broken random generator: start the attack anew", { cause });
+  }
+}

@@ -1,0 +1,82 @@
+import { type TensorType, type Value, byteLength, f32 } from "../../kernels/kernel.ts";
+import { mseLoss } from "../../kernels/loss.ts";
+import { gradients } from "../runtime/autodiff.ts";
+import { pooledBytes } from "../runtime/buffer-pool.ts";
+import { estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import { Graph } from "../runtime/graph.ts";
+import type { StableDiffusion } from "./stable-diffusion.ts";
+
+export interface RunWork {
+  /** Picture size in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** UNet rows of a sampling step: pictures made together, times two with guidance, three with Safe Latent Diffusion. */
+  readonly rows: number;
+  /** Pictures decoded together. */
+  readonly pictures: number;
+  /** Rows of an attack's iteration: also the gradient of the noise loss for their token embeddings, and the encoding of a target picture. 0: no attack. */
+  readonly attackRows: number;
+}
+
+export interface RunEstimate {
+  /** Weights that the run reads, once each. */
+  readonly weightBytes: number;
+  /** Everything else that its programs allocate. */
+  readonly workingBytes: number;
+}
+
+/**
+ * Device memory of a run, from its graphs alone: nothing is read or allocated.
+ * @throws RangeError for a size that is no multiple of the VAE's factor; ShapeError
+ */
+export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate {
+  const [height, width] = model.latentSize(work.height, work.width);
+  const { unet, vae, textEncoder } = model.parts;
+  const tokens = textEncoder.config.maxLength;
+  const weights = new Map<string, number>();
+  let ownBytes = 0;
+  const buffers: (readonly number[])[] = [];
+  const add = (record: (g: Graph) => readonly Value[]): void => {
+    const g = new Graph();
+    const estimate = estimateProgram(g, record(g), model.device.capabilities, model.device.bufferSharing);
+    ownBytes += estimate.ownBytes;
+    buffers.push(estimate.buffers);
+    for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
+  };
+  const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
+  const features = (g: Graph, rows: number): Value => g.input("features", f32([rows, model.featureWidth]));
+  const text = (g: Graph, rows = 1): { embeddings: Value; context: Value } => {
+    const embeddings = model.recordEmbeddings(g, g.input("ids", { shape: [rows, tokens], dtype: "u32" }));
+    return { embeddings, context: model.recordTextEncoder(g, embeddings) };
+  };
+  add((g) => [text(g).context]);
+  // The sampler keeps what the UNet takes of the text, as an output of one program and state of the next.
+  const products: TensorType[] = [];
+  add((g) => {
+    const made = model.recordTextProducts(g, g.input("context", f32([work.rows, tokens, unet.config.crossAttentionDim])));
+    products.push(...made.map((v) => v.type));
+    return made;
+  });
+  add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))]);
+  add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
+  if (work.attackRows > 0) {
+    add((g) => {
+      const { embeddings, context } = text(g, work.attackRows);
+      const sample = noisy(g, work.attackRows);
+      const prediction = model.recordUNet(g, sample, features(g, work.attackRows), context);
+      const loss = mseLoss(g, prediction, g.input("target", sample.type));
+      return [loss, gradients(g, loss, [embeddings], undefined, model.rescaleAt(prediction, context))[0]!];
+    });
+    add((g) => {
+      const { mean, logvar } = model.recordEncoder(g, g.input("image", f32([1, work.height, work.width, vae.config.inChannels])));
+      return [mean, logvar];
+    });
+  }
+  const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+  return { weightBytes: sum([...weights.values()]), workingBytes: ownBytes + (model.device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())) };
+}
+
+/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`. */
+export function describeEstimate({ weightBytes, workingBytes }: RunEstimate): string {
+  return `needs about ${formatBytes(weightBytes + workingBytes)} of device memory: ${formatBytes(weightBytes)} of weights, ${formatBytes(workingBytes)} to work in`;
+}

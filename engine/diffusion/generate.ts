@@ -1,0 +1,159 @@
+import { type RgbImage, tensorToImages } from "../formats/picture/image.ts";
+import { manualSeed } from "../runtime/random/random.ts";
+import type { NDArray } from "../nn/array.ts";
+import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
+import { type LearnedEmbedding, encodeLearned } from "./learned-embedding.ts";
+import { type SampleInputs, Sampler } from "./sampler.ts";
+import { type SchedulerName, createSamplerPlan, schedulerJsonFor, schedulerNameOf } from "./schedulers/index.ts";
+import type { StableDiffusion } from "./stable-diffusion.ts";
+
+export interface GenerateOptions {
+  readonly prompt: string;
+  /** Default: the empty prompt. */
+  readonly negativePrompt?: string | undefined;
+  /** Default 50. */
+  readonly steps?: number | undefined;
+  /** Default: the model's own. */
+  readonly scheduler?: SchedulerName | undefined;
+  /** DDIM's share of fresh noise, 0 to 1. Default 0. */
+  readonly eta?: number | undefined;
+  /** Guidance scale; 1 or less: none. Default 7.5. */
+  readonly guidance?: number | undefined;
+  /** Seed of the first picture; the others have the next numbers. Default 0. */
+  readonly seed?: number | undefined;
+  /** Pictures. Default 1. */
+  readonly count?: number | undefined;
+  /** Pictures made together. Default 1. */
+  readonly batch?: number | undefined;
+  /** In pixels, multiples of the VAE's factor. Default: the model's own size. */
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+  /** Safe Latent Diffusion, needs guidance above 1. */
+  readonly sld?: SldStrength | undefined;
+  /** Words with embeddings of their own, for prompt and negative prompt. Default: none. */
+  readonly learned?: readonly LearnedEmbedding[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Called when a step of one batch has been queued; `done` of `total` over all batches. A promise is waited for.
+   * @param latents reads the batch's latents as they are now, [batch, C, h, w], e.g. to decode a preview
+   */
+  readonly onStep?: ((done: number, total: number, latents: () => Promise<NDArray>) => void | Promise<void>) | undefined;
+}
+
+export interface GeneratedImage {
+  readonly seed: number;
+  readonly image: RgbImage;
+  /** Before rounding, [1, 3, H, W], about [-1, 1]. */
+  readonly array: NDArray;
+}
+
+/** The options with every default filled in, as run records and PNG texts have them. */
+export interface GenerateSettings {
+  readonly prompt: string;
+  readonly negativePrompt: string;
+  readonly steps: number;
+  readonly scheduler: SchedulerName;
+  readonly eta: number;
+  readonly guidance: number;
+  readonly width: number;
+  readonly height: number;
+  readonly sld: SldStrength | null;
+}
+
+/** @throws RangeError or SchedulerConfigError naming the option */
+export function generateSettings(model: StableDiffusion, options: GenerateOptions): GenerateSettings {
+  const [latentHeight, latentWidth] = model.defaultLatentSize;
+  const { factor } = model.parts.vae.config;
+  const { guidance = 7.5, sld, steps = 50 } = options;
+  const settings: GenerateSettings = {
+    prompt: options.prompt,
+    negativePrompt: options.negativePrompt ?? "",
+    steps,
+    scheduler: options.scheduler ?? schedulerNameOf(model.parts.scheduler["_class_name"]),
+    eta: options.eta ?? 0,
+    guidance,
+    width: options.width ?? latentWidth * factor,
+    height: options.height ?? latentHeight * factor,
+    sld: sld ?? null,
+  };
+  if (!Number.isFinite(guidance)) throw new RangeError(`guidance must be a finite number, got ${guidance}`);
+  if (sld && guidance <= 1) throw new RangeError(`Safe Latent Diffusion works on guidance: guidance must be above 1, got ${guidance}`);
+  model.latentSize(settings.height, settings.width);
+  return settings;
+}
+
+/**
+ * Text to image as the field's pipeline does it: the start noise of each picture is torch's CPU `randn([1, C, h, w])` of its own seed, and
+ * noise that the scheduler adds later comes from the same stream. Source: diffusers 0.21 pipeline_stable_diffusion.py, with a generator per picture.
+ * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError if `signal` says so between two steps
+ */
+export async function generate(model: StableDiffusion, options: GenerateOptions): Promise<GeneratedImage[]> {
+  const settings = generateSettings(model, options);
+  const { seed = 0, count = 1, batch = 1 } = options;
+  for (const [name, value] of Object.entries({ count, batch })) if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`);
+  const seeds = Array.from({ length: count }, (_, i) => seed + i);
+  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, model.parts.scheduler), settings.steps, { eta: settings.eta });
+  const stepsPerBatch = plan.steps.length;
+  const total = stepsPerBatch * Math.ceil(count / batch);
+  const images: GeneratedImage[] = [];
+  for (let start = 0; start < count; start += batch) {
+    const part = seeds.slice(start, start + batch);
+    const before = (start / batch) * stepsPerBatch;
+    const latents = await sample(model, settings, options.learned ?? [], plan, part, async (step, _steps, now) => {
+      await options.onStep?.(before + step, total, now);
+      // Waiting now and then keeps the queue short, the progress true and an interruption quick.
+      if (step % 2 === 0) await model.device.settle();
+      options.signal?.throwIfAborted();
+    });
+    for (const [i, one] of rows(latents).entries()) {
+      const array = await model.decodeLatents(one);
+      images.push({ seed: part[i]!, image: tensorToImages(array.data, array.shape)[0]!, array });
+    }
+  }
+  return images;
+}
+
+async function sample(model: StableDiffusion, settings: GenerateSettings, learned: readonly LearnedEmbedding[], plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>): Promise<NDArray> {
+  const [height, width] = model.latentSize(settings.height, settings.width);
+  const shape = [1, model.parts.unet.config.inChannels, height, width];
+  const generators = seeds.map((s) => manualSeed(s));
+  const drawNoise = (): Float32Array<ArrayBuffer> => joined(generators.map((g) => g.randn(shape)));
+  const encode = async (text: string): Promise<NDArray> => {
+    const one = await encodeLearned(model, text, learned);
+    return { data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] };
+  };
+  const context = await encode(settings.prompt);
+  const sampler = Sampler.for(model, {
+    batch: seeds.length,
+    height,
+    width,
+    length: context.shape[1]!,
+    guidance: settings.guidance,
+    ...(settings.sld && { sld: SLD_PARAMETERS[settings.sld] }),
+  });
+  return sampler.run({
+    context,
+    unconditional: settings.guidance > 1 ? await encode(settings.negativePrompt) : context,
+    ...(settings.sld && { safety: await encode(SLD_SAFETY_CONCEPT) }),
+    noise: { data: drawNoise(), shape: [seeds.length, ...shape.slice(1)] },
+    plan,
+    drawNoise,
+    onStep,
+  });
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** The rows of a batch, as batches of one. */
+function rows({ data, shape }: NDArray): NDArray[] {
+  const size = data.length / shape[0]!;
+  return Array.from({ length: shape[0]! }, (_, i) => ({ data: data.slice(i * size, (i + 1) * size), shape: [1, ...shape.slice(1)] }));
+}

@@ -1,0 +1,112 @@
+import { add } from "../../kernels/elementwise.ts";
+import { scatterRows } from "../../kernels/gather-rows.ts";
+import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
+import { reshape } from "../../kernels/reshape.ts";
+import type { FileSystem } from "../formats/file-system.ts";
+import { FormatError } from "../formats/errors.ts";
+import { openTensorPath } from "../formats/open.ts";
+import { encodeSafetensors } from "../formats/safetensors-writer.ts";
+import { UsageError } from "../runtime/errors.ts";
+import type { Graph } from "../runtime/graph.ts";
+import type { NDArray } from "../nn/array.ts";
+import type { StableDiffusion } from "./stable-diffusion.ts";
+
+/** A word that stands for rows of its own in a prompt: textual inversion (arXiv 2208.01618). */
+export interface LearnedEmbedding {
+  /** As it is written in prompts, e.g. `<cce>`. */
+  readonly name: string;
+  /** f32 [vectors, hidden]; each vector takes the place of one token. */
+  readonly rows: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * The embeddings of a `learned_embeds` file, one for each tensor [hidden] or [vectors, hidden]; the tensor's name is the word.
+ * Source: diffusers' textual_inversion.py, which saves such a file as .bin or .safetensors.
+ * @throws FormatError for a file that holds anything else
+ */
+export async function readLearnedEmbeddings(files: FileSystem, path: string): Promise<LearnedEmbedding[]> {
+  const file = await openTensorPath(files, path);
+  try {
+    const found: LearnedEmbedding[] = [];
+    for (const { name, shape } of file.entries.values()) {
+      if (shape.length < 1 || shape.length > 2 || name.trim() === "") throw new FormatError(path, `tensor ${JSON.stringify(name)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word it stands for`);
+      found.push({ name, rows: await file.readFloat32(name) });
+    }
+    if (found.length === 0) throw new FormatError(path, "holds no learned embedding");
+    return found;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The bytes of a `learned_embeds.safetensors` with one embedding. @param file for errors */
+export function encodeLearnedEmbedding(file: string, { name, rows }: LearnedEmbedding, hidden: number): Uint8Array<ArrayBuffer> {
+  const shape = rows.length === hidden ? [hidden] : [rows.length / hidden, hidden];
+  return encodeSafetensors(file, { [name]: { dtype: "F32", shape, data: rows } }, { format: "pt" });
+}
+
+/** A prompt whose learned words have places of their own. */
+export interface LearnedPrompt {
+  /** Framed, u32 [length]; in the learned places an id outside the vocabulary, whose row is zeros. */
+  readonly ids: Uint32Array<ArrayBuffer>;
+  /** Framed positions of the learned vectors, and the vectors in the same order. */
+  readonly positions: readonly number[];
+  readonly rows: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * Tokenizes a prompt with learned words; the text between them is tokenized by itself, as transformers does with added tokens.
+ * @throws UsageError for an embedding of another width than the model's, or a learned word that is cut off
+ */
+export function learnedPrompt(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): LearnedPrompt {
+  const { hiddenSize, vocabularySize } = model.parts.textEncoder.config;
+  for (const { name, rows } of learned) {
+    if (rows.length === 0 || rows.length % hiddenSize !== 0) throw new UsageError(`the learned embedding ${JSON.stringify(name)} has ${rows.length} numbers, this model's vectors have ${hiddenSize}: it was learned for another model`);
+  }
+  const ids: number[] = [];
+  const placed: { position: number; row: Float32Array }[] = [];
+  for (const piece of splitAt(prompt, learned.map((l) => l.name))) {
+    const word = learned.find((l) => l.name === piece);
+    if (!word) ids.push(...model.tokenizer.tokenize(piece));
+    else {
+      for (let at = 0; at < word.rows.length; at += hiddenSize) {
+        placed.push({ position: ids.length + 1, row: word.rows.subarray(at, at + hiddenSize) });
+        ids.push(vocabularySize);
+      }
+    }
+  }
+  const room = model.tokenizer.maxLength - 2;
+  if (placed.some(({ position }) => position > room)) throw new UsageError(`the prompt has ${ids.length} tokens with its learned words, of which ${room} fit, and a learned word would be cut off: use a shorter prompt`);
+  const rows = new Float32Array(placed.length * hiddenSize);
+  placed.forEach(({ row }, i) => rows.set(row, i * hiddenSize));
+  return { ids: Uint32Array.from(model.tokenizer.frame(ids)), positions: placed.map((p) => p.position), rows };
+}
+
+/** The text cut before and after every word; of two words at one place the longer. */
+function splitAt(text: string, words: readonly string[]): string[] {
+  const wanted = words.filter((w) => w !== "").toSorted((a, b) => b.length - a.length).map((w) => w.replace(/[$()*+.?[\\\]^{|}]/g, "\\$&"));
+  return wanted.length === 0 ? [text] : text.split(new RegExp(`(${wanted.join("|")})`)).filter((piece) => piece !== "");
+}
+
+/** Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be outside the vocabulary. */
+export function recordLearned(g: Graph, model: StableDiffusion, { ids, rows, positions }: { readonly ids: Value; readonly rows: Value; readonly positions: Value }): Value {
+  const embeddings = model.recordEmbeddings(g, ids);
+  return add(g, embeddings, reshape(g, scatterRows(g, rows, positions, elementCount(ids.type.shape), true), embeddings.type.shape));
+}
+
+/** Text encoding [1, T, hidden] of a prompt with learned words. @throws UsageError as `learnedPrompt` */
+export async function encodeLearned(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): Promise<NDArray> {
+  const { ids, positions, rows } = learnedPrompt(model, prompt, learned);
+  if (positions.length === 0) return model.encodeText(model.tokenizer.encode(prompt));
+  const { hiddenSize } = model.parts.textEncoder.config;
+  const program = await model.program(`encode learned ${ids.length} ${positions.length}`, (g) => {
+    const inputs = {
+      ids: g.input("ids", { shape: [1, ids.length], dtype: "u32" }),
+      rows: g.input("rows", f32([positions.length, hiddenSize])),
+      positions: g.input("positions", { shape: [positions.length], dtype: "u32" }),
+    };
+    return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs)) } };
+  });
+  program.run({ ids, rows, positions: Uint32Array.from(positions) });
+  return { data: await program.readFloats("hidden"), shape: [1, ids.length, hiddenSize] };
+}

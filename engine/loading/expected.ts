@@ -1,0 +1,72 @@
+import type { Shape, Value } from "../../kernels/kernel.ts";
+import { Graph } from "../runtime/graph.ts";
+import type { Component } from "./names/locate.ts";
+import type { Config } from "../nn/config.ts";
+import { Layers, type WeightLeaves } from "../nn/layers.ts";
+import type { WeightLayout } from "../nn/weight-layout.ts";
+import { textEncoder, textEncoderConfig, tokenEmbeddings } from "../diffusion/text-encoder.ts";
+import { unet } from "../diffusion/unet.ts";
+import { unetConfig } from "../diffusion/unet-config.ts";
+import { vaeConfig, vaeDecode, vaeEncode } from "../diffusion/vae.ts";
+
+/** Notes which weights a model asks for. */
+class Noting implements WeightLeaves {
+  readonly shapes = new Map<string, Shape>();
+  readonly maxTensorBytes = Infinity;
+
+  storedShape(tensor: string): Shape {
+    throw new Error(`"${tensor}" is asked for before it is known`);
+  }
+
+  has(): boolean {
+    return false; // of alternative names, those of today
+  }
+
+  value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
+    this.shapes.set(tensor, expected);
+    const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
+    return g.parameter(tensor, { shape, dtype: "f32" });
+  }
+
+  joined(): Value {
+    throw new Error("layers that are not fused ask for their weights one by one");
+  }
+
+  gated(): Value {
+    throw new Error("layers that are not fused ask for their weights as they are");
+  }
+
+  table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value] {
+    return [this.value(g, tensor, "plain", expected)];
+  }
+}
+
+/**
+ * Every tensor of a component by its configuration, with its shape as a checkpoint stores it (a 1x1 convolution as the linear layer it is): what
+ * the model's own code asks for when it is recorded, so the two cannot differ.
+ * @throws InputError if the configuration is not one that the engine has
+ */
+export function expectedTensors(component: Component, config: Config): ReadonlyMap<string, Shape> {
+  const noting = new Noting();
+  const g = new Graph();
+  const layers = new Layers(g, noting, false); // every layer by itself
+  const input = (name: string, shape: Shape): Value => g.input(name, { shape, dtype: "f32" });
+  if (component === "text_encoder") {
+    const c = textEncoderConfig(config);
+    textEncoder(layers, c, tokenEmbeddings(layers, c, g.input("ids", { shape: [1, c.maxLength], dtype: "u32" })));
+  } else if (component === "unet") {
+    const c = unetConfig(config);
+    const side = 2 ** c.blockOutChannels.length;
+    unet(layers, c, input("sample", [1, side, side, c.inChannels]), input("features", [1, c.blockOutChannels[0]!]), input("context", [1, 77, c.crossAttentionDim]));
+  } else {
+    const c = vaeConfig(config);
+    vaeEncode(layers, c, input("image", [1, 2 * c.factor, 2 * c.factor, c.inChannels]));
+    vaeDecode(layers, c, input("latents", [1, 2, 2, c.latentChannels]));
+  }
+  return noting.shapes;
+}
+
+/** A shape without the 1x1 kernel at its end: a 1x1 convolution's weight and a linear layer's are the same numbers. */
+export function withoutUnitKernel(shape: Shape): Shape {
+  return shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape;
+}

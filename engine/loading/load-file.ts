@@ -1,0 +1,151 @@
+/** A Stable Diffusion model in one file: the original code's `.ckpt` or `.safetensors`, with configurations from its shapes or from a folder. */
+import { type Tokenizer, createClipTokenizer } from "../../tokenizer/index.ts";
+import { readConfig } from "../formats/diffusers.ts";
+import { FormatError } from "../formats/errors.ts";
+import { type FileSystem, joinPath } from "../formats/file-system.ts";
+import { componentName, groupTensors } from "./names/groups.ts";
+import { identify } from "./names/identify.ts";
+import { type Json, type PredictionType, inferPredictionType, inferTextConfig, inferUNetConfig, inferVaeConfig, schedulerConfig } from "./names/infer.ts";
+import type { Component } from "./names/locate.ts";
+import { type Layout, componentFile } from "./names/view.ts";
+import { openTensorPath } from "../formats/open.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
+import { InputError } from "../runtime/errors.ts";
+import { Config } from "../nn/config.ts";
+import { expectedTensors, withoutUnitKernel } from "./expected.ts";
+import { chooseEma, noAveraged } from "./overlay.ts";
+import type { WeightSource } from "../nn/parameters.ts";
+import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
+import { unetConfig } from "../diffusion/unet-config.ts";
+import { vaeConfig } from "../diffusion/vae.ts";
+import { weightSource } from "../nn/weight-source.ts";
+
+/** A component with its configuration and weights, wherever they come from. */
+export interface OpenComponent {
+  readonly config: Config;
+  readonly weights: WeightSource;
+}
+
+/** A model whose files are open and whose weights have not been read. */
+export interface OpenModel {
+  readonly name: string;
+  readonly textEncoder: OpenComponent;
+  readonly unet: OpenComponent;
+  /** Undefined where a model may be without. */
+  readonly vae: OpenComponent | undefined;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly scheduler: Json;
+}
+
+export interface SingleFileOptions {
+  /** A folder with the model's configurations in diffusers' layout (unet/config.json and so on, scheduler, tokenizer), in place of inferred ones; each may be absent. */
+  readonly config?: string | undefined;
+  /** Take averaged (EMA) UNet weights. Default false. */
+  readonly ema?: boolean | undefined;
+  readonly predictionType?: PredictionType | undefined;
+  /** Bytes of CLIP's `bpe_simple_vocab_16e6.txt.gz`. */
+  readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
+  /** Whether the VAE and the tokenizer may be missing. */
+  readonly partial?: boolean | undefined;
+  readonly readTokenizer: (folder: string, maxLength: number) => Promise<Tokenizer>;
+}
+
+/** The vocabulary that CLIP's own merges make. */
+const CLIP_VOCABULARY = 49408;
+
+/**
+ * Opens a single-file checkpoint. Names may be the original code's or diffusers'.
+ * @throws FormatError or InputError saying what the file looks like if it is no whole model, which tensors are missing or of another shape than the configuration says.
+ */
+export async function openSingleFile(files: FileSystem, path: string, options: SingleFileOptions): Promise<OpenModel> {
+  const file = await openTensorPath(files, path);
+  try {
+    return await openModel(files, path, file, options);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function openModel(files: FileSystem, path: string, file: TensorFile, options: SingleFileOptions): Promise<OpenModel> {
+  const groups = groupTensors(file);
+  const { kind, description, version } = identify(file, groups);
+  if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
+  if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
+  if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
+  const folderOf = async (name: string): Promise<string | undefined> => {
+    const folder = options.config === undefined ? undefined : joinPath(options.config, name);
+    return folder !== undefined && (await files.kind(folder)) === "folder" ? folder : undefined;
+  };
+  const given = async (name: string): Promise<Config | undefined> => {
+    const folder = await folderOf(name);
+    return folder === undefined ? undefined : Config.of(joinPath(folder, "config.json"), await readConfig(files, folder));
+  };
+  const component = async (name: Component, layoutOf: (config: Config) => Layout, infer: (tensors: TensorFile) => Promise<Json> | Json): Promise<OpenComponent> => {
+    const group = chooseEma(groups, name, options.ema ?? false);
+    if (!group) throw new InputError(`${path}: holds no ${componentName(name)}; it looks like ${description}${kind === "unet" ? ": give a whole model, and this file as its UNet" : ""}`);
+    const known = await given(name);
+    const tensors = componentFile(file, group, known && layoutOf(known));
+    const config = known ?? Config.of(`${path} (${componentName(name)} by its shapes)`, await infer(tensors));
+    requireWhole(tensors, name, config);
+    return { config, weights: weightSource(tensors) };
+  };
+  let prediction = options.predictionType;
+  const unet = await component("unet", (c) => ({ layersPerBlock: unetConfig(c).layersPerBlock }), async (tensors) => {
+    prediction ??= await inferPredictionType(file, tensors);
+    return inferUNetConfig(tensors, prediction === "v_prediction" ? 96 : 64); // 768 pixels and 512
+  });
+  const textEncoder = await component("text_encoder", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferTextConfig(t));
+  const text = textEncoderConfig(textEncoder.config);
+  if (text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) throw new InputError(`${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unetConfig(unet.config).crossAttentionDim}`);
+  const latents = unetConfig(unet.config).inChannels;
+  if (latents !== 4) throw new InputError(`${path}: its UNet takes ${latents} channels, not 4${latents === 9 ? ": it is an inpainting model, which is not supported" : ""}`);
+  const hasVae = groups.components.has("vae") || options.partial !== true;
+  const vae = hasVae ? await component("vae", (c) => ({ vaeLevels: vaeConfig(c).blockOutChannels.length }), (t) => inferVaeConfig(t)) : undefined;
+  const schedulerFolder = await folderOf("scheduler");
+  const scheduler = schedulerFolder === undefined ? schedulerConfig(prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!)))) : await readConfig(files, schedulerFolder);
+  const tokenizerFolder = await folderOf("tokenizer");
+  const builtIn = async (): Promise<Tokenizer | undefined> => (options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges));
+  const tokenizer = tokenizerFolder === undefined ? await builtIn() : await options.readTokenizer(tokenizerFolder, text.maxLength);
+  return { name: path, unet, textEncoder, vae, tokenizer, scheduler };
+}
+
+/**
+ * The tokenizer of a file that holds a text encoder, which tells how long a prompt may be; nothing else need be in it.
+ * @throws FormatError or InputError saying what the file looks like if it holds none, or if CLIP's vocabulary cannot stand in
+ */
+export async function openFileTokenizer(files: FileSystem, path: string, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
+  const file = await openTensorPath(files, path);
+  try {
+    const groups = groupTensors(file);
+    const group = groups.components.get("text_encoder");
+    if (!group) throw new InputError(`${path}: holds no ${componentName("text_encoder")}, so there is nothing to tokenize for; it looks like ${identify(file, groups).description}`);
+    const config = Config.of(`${path} (${componentName("text_encoder")} by its shapes)`, await inferTextConfig(componentFile(file, group)));
+    return await builtInTokenizer(path, textEncoderConfig(config), clipMerges);
+  } finally {
+    await file.close();
+  }
+}
+
+/** @throws InputError naming the first missing tensors, or one of another shape. */
+function requireWhole(tensors: TensorFile, component: Component, config: Config): void {
+  const missing: string[] = [];
+  for (const [name, shape] of expectedTensors(component, config)) {
+    const entry = tensors.entries.get(name);
+    if (!entry) missing.push(name);
+    else if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(shape).join()) throw new InputError(`${tensors.name}: tensor "${name}" has shape [${entry.shape.join(",")}], by ${config.file} it should be [${shape.join(",")}]`);
+  }
+  if (missing.length > 0) throw new InputError(`${tensors.name}: its ${componentName(component)} lacks ${missing.length} tensors, e.g. ${missing.slice(0, 3).join(", ")}; the file is not a whole model`);
+}
+
+/** Whether CLIP's own tokenizer can be a text encoder's. */
+function standsIn({ vocabularySize }: Pick<TextEncoderConfig, "vocabularySize">, clipMerges: SingleFileOptions["clipMerges"]): clipMerges is NonNullable<typeof clipMerges> {
+  return vocabularySize === CLIP_VOCABULARY && clipMerges !== undefined;
+}
+
+/** CLIP's own tokenizer; Stable Diffusion 2 pads with id 0. @throws FormatError if it cannot stand in */
+async function builtInTokenizer(path: string, text: Pick<TextEncoderConfig, "vocabularySize" | "maxLength" | "hiddenSize">, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
+  if (standsIn(text, clipMerges)) return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
+  const why = clipMerges ? `its vocabulary has ${text.vocabularySize} tokens, not CLIP's ${CLIP_VOCABULARY}` : "CLIP's merge list (bpe_simple_vocab_16e6.txt.gz) was not given";
+  throw new FormatError(path, `has no tokenizer, and CLIP's own cannot stand in: ${why}; give a folder with the model's tokenizer and configurations`);
+}

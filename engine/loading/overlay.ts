@@ -1,0 +1,82 @@
+/** A file of other weights laid over a component's own: a state dict in any names, whole or in part, a whole checkpoint, or a low-rank file. */
+import { quote } from "../formats/errors.ts";
+import { type Group, type Groups, componentName, groupTensors } from "./names/groups.ts";
+import { contextWidth } from "./names/infer.ts";
+import { identify, versionOfWidth } from "./names/identify.ts";
+import { type Layout, componentFile } from "./names/view.ts";
+import type { TensorFile } from "../formats/tensor-file.ts";
+import { InputError } from "../runtime/errors.ts";
+import { withoutUnitKernel } from "./expected.ts";
+import { mergeLowRank } from "./low-rank.ts";
+import type { WeightSource } from "../nn/parameters.ts";
+import { weightSource } from "../nn/weight-source.ts";
+
+export interface OverlayOptions {
+  readonly component: "unet" | "text_encoder";
+  /** The base model's, by which partial files in the original names are understood. */
+  readonly layout: Layout;
+  /** Take the file's averaged weights. Default false. */
+  readonly ema?: boolean | undefined;
+  /** Of a low-rank file. Default 1. */
+  readonly strength?: number | undefined;
+}
+
+/**
+ * `base` with the tensors of `file` in place of its own, or, for a low-rank file, added to them.
+ * @throws InputError if the file is of another kind (saying what it looks like), lacks averaged weights that are asked for, or one of its tensors is not the base's or has another shape.
+ */
+export function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): WeightSource {
+  const { component, layout, strength = 1 } = options;
+  const groups = groupTensors(file);
+  if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
+  const wrong = (): InputError => new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
+  if (groups.lowRank.size > 0) {
+    const other = component === "unet" ? "text_encoder" : "unet";
+    const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
+    if (!parts.has(component)) throw wrong();
+    if (parts.has(other)) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a LoRA, which goes to both`);
+    return mergeLowRank(base, file, groups, { component, strength, ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }) }) ?? base;
+  }
+  const group = chooseEma(groups, component, options.ema ?? false);
+  if (!group) throw wrong();
+  const [unknown] = groups.unknown;
+  if (unknown !== undefined && groups.components.size === 1) throw new InputError(`${file.name}: tensor ${quote(unknown)} is none of this ${componentName(component)}'s; it looks like ${identify(file, groups).description}`);
+  const [own, others] = [contextWidth(names(base)), contextWidth(group.tensors.values())];
+  if (own !== undefined && others !== undefined && own !== others) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(own)} (text encoding of width ${own}, not ${others})`);
+  const renamed = componentFile(file, group, layout);
+  for (const [name, entry] of renamed.entries) {
+    const expected = base.shape(name);
+    if (!expected) throw new InputError(`${file.name}: tensor ${quote(name)} is none of this ${componentName(component)}'s; is it made for another model?`);
+    if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(expected).join()) throw new InputError(`${file.name}: tensor ${quote(name)} has shape [${entry.shape.join(",")}], the ${componentName(component)} of this model has [${expected.join(",")}]`);
+  }
+  if (renamed.entries.size === 0) throw wrong();
+  return {
+    name: `${file.name} over ${base.name}`,
+    shape: (tensor) => base.shape(tensor),
+    names: () => base.names(),
+    readFloat32: (tensor) => (renamed.entries.has(tensor) ? renamed : base).readFloat32(tensor),
+    readFloat16: (tensor) => (renamed.entries.has(tensor) ? weightSource(renamed) : base).readFloat16?.(tensor),
+    async close() {
+      await Promise.all([file.close(), base.close?.()]);
+    },
+  };
+}
+
+/**
+ * A component's tensors, the UNet's optionally in their averaged form. Not by default: who fine-tunes or unlearns a model with the original
+ * code changes the plain weights and may leave the averaged ones as they were, which would then be the original model.
+ */
+export function chooseEma(groups: Groups, component: Group["component"], ema: boolean): Group | undefined {
+  const group = groups.components.get(component);
+  if (!group || component !== "unet" || !ema || groups.ema.size === 0) return group;
+  return { ...group, tensors: new Map([...group.tensors, ...groups.ema]) };
+}
+
+/** For a caller who wants averaged weights of a file that has none. */
+export function noAveraged(file: TensorFile, groups: Groups): InputError {
+  return new InputError(`${file.name}: has no averaged (EMA) weights to take; it looks like ${identify(file, groups).description}`);
+}
+
+function* names(base: WeightSource): Iterable<{ name: string; shape: readonly number[] }> {
+  for (const name of base.names()) yield { name, shape: base.shape(name)! };
+}

@@ -1,0 +1,40 @@
+import { lossCurve } from "./curve.ts";
+import type { ReportData } from "./data.ts";
+import { escape, htmlPage } from "./html.ts";
+import css from "./report.css";
+import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
+import { verdictOf } from "./verdict.ts";
+
+const LOSS_NOTE =
+  "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.";
+const DISTANCE_NOTE = "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
+
+/** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. */
+export function renderReport(data: ReportData): string {
+  const { record, evaluations, curve } = data;
+  const verdict = verdictOf(data);
+  const marks = evaluations
+    .filter((e) => e.loss !== null)
+    .map((e) => ({ iteration: e.iteration, success: e.judgement.success, label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}` }));
+  const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
+  return htmlPage(verdict.short, css, `<header>
+<p class="brand">Lethe <span>did this model really forget?</span></p>
+<p class="when">${escape(started)}</p>
+</header>
+<section class="verdict ${verdict.kind}" aria-labelledby="verdict">
+<h1 id="verdict">${verdict.headline}</h1>
+${verdict.paragraphs.map((p) => `<p>${p}</p>`).join("\n")}
+</section>
+${picturesSection(data)}
+${attemptsSection(data)}
+<section aria-labelledby="curve">
+<h2 id="curve">Loss</h2>
+<p>${record.settings.attacker === "ring-a-bell" ? DISTANCE_NOTE : LOSS_NOTE}</p>
+${lossCurve(curve.losses, curve.timesteps, marks)}
+</section>
+${evaluationsSection(data)}
+${reproduceSection(data)}
+${settingsSection(data)}
+${filesSection(data)}
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`);
+}

@@ -1,0 +1,107 @@
+import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
+import { GEMM_SOURCES, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
+import { matrixConfig } from "../../../kernels/matrix-tile.ts";
+import type { Capabilities } from "../../../kernels/kernel.ts";
+import type { Device } from "../device.ts";
+import type { Platform } from "../platform.ts";
+import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
+import { type Candidate, probe, winners } from "./kernel-probe.ts";
+import { type ProbeRow, type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
+import { gemmSamples, rowSamples } from "./kernel-samples.ts";
+import { planningFor } from "./planning.ts";
+
+/** Results of f16 operands may be this far from those of f32: each is rounded to 11 bits, 2e-4 to 4e-4 in sum. */
+const HALF_TOLERANCE = 2e-3;
+const FULL_TOLERANCE = 1e-5;
+
+/**
+ * Settles which variants a device computes with.
+ * @param cache where a choice is remembered
+ * @param say told what was measured and what is wrong
+ * @throws NoAdapterError if the device lacks what the given structure needs; UsageError if that does not go with the precision; DeviceLostError
+ */
+export async function chooseKernels(device: Device, option: KernelOption, math: MathMode, cache: Pick<Platform, "readCache" | "writeCache">, say: (line: string) => void = () => undefined): Promise<KernelChoice> {
+  const { capabilities } = device;
+  const shipped = shippedChoice(capabilities, math);
+  if (option === "default") return shipped;
+  if (option !== "auto" && option !== "tune") {
+    const onUnits = option === "matrix" || option === "matrix-small";
+    if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
+    const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
+    const why = whyNot(variant, capabilities);
+    if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
+    return { ...shipped, origin: "given", table: uniformTable(variant) };
+  }
+  const key = cacheKey(device, math);
+  if (option === "auto") {
+    const remembered = parseChoice(await cache.readCache(key), capabilities, math);
+    if (remembered) return remembered;
+    if (device.info.software) return shipped;
+  }
+  say(`measuring kernels on ${device.description}, once`);
+  const choice = await measure(device, math, shipped, say);
+  say(`kernels: ${describeChoice(choice)}`);
+  try {
+    await cache.writeCache(key, JSON.stringify(choice));
+  } catch (error) {
+    say(`the choice of kernels cannot be kept, and will be measured again: ${errorMessage(error)}`);
+  }
+  return choice;
+}
+
+async function measure(device: Device, math: MathMode, shipped: KernelChoice, say: (line: string) => void): Promise<KernelChoice> {
+  const complain = (row: ProbeRow): void => {
+    if (row.problem !== null) say(`kernel variant "${row.candidate}" for ${row.class} ${row.problem}`);
+  };
+  const plain: Candidate = { name: "register", plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }), tolerance: FULL_TOLERANCE };
+  const products: ProbeRow<GemmClass, GemmVariant>[] = [];
+  for (const size of GEMM_SIZES) {
+    const candidates = variantsFor(device.capabilities, math, size).map((variant): Candidate<GemmVariant> => ({
+      name: variant,
+      plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
+      tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
+    }));
+    products.push(...(await probe(device, gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)), candidates, plain, complain)));
+  }
+  const lanes: Candidate<"workgroup" | "subgroup">[] = [
+    { ...plain, name: "workgroup" },
+    ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
+  ];
+  const reductions = await probe(device, rowSamples(), lanes, plain, complain);
+  return {
+    origin: "measured",
+    table: { ...shipped.table, ...winners(products) },
+    subgroupRows: winners(reductions).rows === "subgroup",
+    measured: new Date().toISOString(),
+    rows: [...products, ...reductions],
+  };
+}
+
+/** A remembered choice that this version can use on this device; undefined for anything else. */
+export function parseChoice(text: string | undefined, capabilities: Capabilities, math: MathMode): KernelChoice | undefined {
+  if (text === undefined) return undefined;
+  let json: Partial<KernelChoice> | null;
+  try {
+    json = JSON.parse(text) as Partial<KernelChoice> | null;
+  } catch {
+    return undefined; // half written or tampered with: it is measured again
+  }
+  const table = json?.table;
+  if (!json || !table || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
+  if (!GEMM_CLASSES.every((c) => variantsFor(capabilities, math, sizeOf(c)).includes(table[c]))) return undefined;
+  return { origin: "remembered", table, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };
+}
+
+/** One name for adapter, driver, precision and the shaders' text: with another of these it is measured again. */
+export function cacheKey({ info, features }: Device, math: MathMode): string {
+  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES]))}`;
+}
+
+/** 64 bits of FNV-1a, in two halves with different starts. */
+function hash(text: string): string {
+  return [0x811c9dc5, 0x9747b28c].map((start) => {
+    let h = start;
+    for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+    return (h >>> 0).toString(16).padStart(8, "0");
+  }).join("");
+}

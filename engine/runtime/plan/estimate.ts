@@ -1,0 +1,42 @@
+import { type Capabilities, type Value, byteLength } from "../../../kernels/kernel.ts";
+import type { Graph } from "../graph.ts";
+import { planMemory } from "./memory-plan.ts";
+import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
+
+/** What a program will take, known before anything is allocated. */
+export interface Estimate {
+  /** Weights it reads, once each. */
+  readonly weightBytes: number;
+  /** Bytes of each buffer of intermediate tensors as planned; programs of one device share them. */
+  readonly buffers: readonly number[];
+  /** The most that intermediate tensors hold at any one op: no plan can be below it. */
+  readonly liveBytes: number;
+  /** Inputs, constants, state and outputs. */
+  readonly ownBytes: number;
+  readonly flops: number;
+  readonly dispatches: number;
+}
+
+/** Plans a graph without a device. @throws Error if a tensor is larger than one binding of such a device */
+export function estimateProgram(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, share = true): Estimate {
+  const schedule = makeSchedule(graph, outputs, capabilities);
+  checkBindings(schedule, capabilities);
+  const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
+  const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
+  const { buffers, lowerBound } = planMemory(schedule.claims, share);
+  return {
+    weightBytes: sum(true),
+    buffers,
+    liveBytes: lowerBound,
+    ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
+    flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),
+    dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
+  };
+}
+
+/** `29.8 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const step = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 2 ** (10 * step)).toFixed(step === 0 ? 0 : 1)} ${units[step]}`;
+}

@@ -1,0 +1,119 @@
+import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../../kernels/kernel.ts";
+import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
+import type { Claim } from "./memory-plan.ts";
+
+/** One op of a schedule with its dispatches. */
+export interface Step {
+  readonly node: GraphNode;
+  readonly plan: Plan;
+}
+
+/** A graph cut down to what its outputs need, in running order, with the lifetime of every buffer. */
+export interface Schedule {
+  readonly steps: readonly Step[];
+  readonly leaves: readonly GraphNode[];
+  /** The value whose memory holds this one: itself, unless it is a view. */
+  storage(value: GraphValue): GraphValue;
+  /** What holds the outputs, which outlive the run: memory of their own. */
+  readonly kept: readonly GraphValue[];
+  /** Other values with memory: those of the first claims (same index). */
+  readonly intermediates: readonly GraphValue[];
+  readonly claims: readonly Claim[];
+  /** For scratch j of step i: index into `claims`. */
+  readonly scratchClaim: readonly (readonly number[])[];
+}
+
+/** @throws Error naming a value of a schedule that is larger than one binding of the device */
+export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
+  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
+    if (byteLength(type) > limit) throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
+  }
+}
+
+/** Keeps what `outputs` need, plans each op for the device and derives lifetimes. */
+export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
+  for (const v of outputs) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);
+  const live = new Set<number>();
+  const stack = outputs.map((v) => asGraphValue(v).node);
+  while (stack.length > 0) {
+    const node = stack.pop()!;
+    if (live.has(node.id)) continue;
+    live.add(node.id);
+    for (const v of node.inputs) if (v) stack.push(v.node);
+  }
+  const nodes = graph.nodes.filter((n) => live.has(n.id));
+  const placed = placements(nodes, new Set(outputs.map(asGraphValue)));
+  const storage = (value: GraphValue): GraphValue => {
+    let v = value;
+    while (v.node.kernel?.view) v = v.node.inputs[0]!;
+    return placed.get(v)?.whole ?? v;
+  };
+  const reads = new Set([...nodes.flatMap((n) => n.inputs), ...outputs.map(asGraphValue)]);
+  const isRead = (v: GraphValue): boolean => reads.has(v);
+  const typeOf = (v: GraphValue): TensorType => placed.get(v)?.type ?? v.type;
+  const steps: Step[] = nodes
+    .filter((n) => n.kernel && !n.kernel.view)
+    .map((node) => ({
+      node,
+      plan: node.kernel!.plan!({
+        inputs: node.inputs.map((v) => v && typeOf(v)),
+        outputs: node.outputs.map(typeOf),
+        read: node.outputs.map(isRead),
+        attributes: node.attributes,
+        capabilities,
+      }),
+    }));
+
+  const outlives = new Set(outputs.map((v) => storage(asGraphValue(v))));
+  const kept = new Set<GraphValue>();
+  const uses = new Map<GraphValue, { writes: number[]; reads: number[] }>();
+  steps.forEach(({ node }, i) => {
+    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs).map(storage)) {
+      if (outlives.has(v)) kept.add(v);
+      else if (uses.has(v)) uses.get(v)!.writes.push(i);
+      else uses.set(v, { writes: [i], reads: [] });
+    }
+    for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
+  });
+  const claims: Claim[] = [...uses].map(([v, steps]) => ({ bytes: byteLength(v.type), ...steps }));
+  const scratchClaim = steps.map(({ plan }, i) => (plan.scratch ?? []).map((bytes) => claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [i], reads: [] }) - 1));
+  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], intermediates: [...uses.keys()], claims, scratchClaim };
+}
+
+/**
+ * What is written to its place in a join's output at once: the outputs of kernels that write columns, if nothing but the join reads them
+ * and they start at whole vec4s.
+ */
+function placements(nodes: readonly GraphNode[], outputs: ReadonlySet<GraphValue>): Map<GraphValue, { whole: GraphValue; type: TensorType }> {
+  const uses = new Map<GraphValue, number>();
+  for (const node of nodes) for (const v of node.inputs) if (v) uses.set(v, (uses.get(v) ?? 0) + 1);
+  const placed = new Map<GraphValue, { whole: GraphValue; type: TensorType }>();
+  for (const join of nodes.filter((n) => n.kernel?.joins)) {
+    const whole = join.outputs[0]!;
+    const stride = whole.type.shape.at(-1)!;
+    let offset = 0;
+    for (const part of join.inputs as readonly GraphValue[]) {
+      const { kernel, inputs, attributes } = part.node;
+      const width = part.type.shape.at(-1)!;
+      const aligned = [stride, offset, width].every((n) => n % 4 === 0);
+      if (aligned && uses.get(part) === 1 && !outputs.has(part) && kernel?.writesColumns?.(inputs.map((v) => v?.type), attributes)) {
+        placed.set(part, { whole, type: { ...part.type, columns: { stride, offset, whole: join.id } } });
+      }
+      offset += width;
+    }
+  }
+  return placed;
+}
+
+/** FLOPs and bytes of a node by its kernel's own count. */
+export function costOf(node: GraphNode): { flops: number; bytes: number } {
+  const types = node.inputs.map((v) => v?.type);
+  const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(v.type) : 0), 0);
+  const counted = node.kernel?.cost?.(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
+  return { flops: counted.flops ?? 0, bytes: counted.bytes ?? moved };
+}
+
+/** All dispatches of a schedule, in order. */
+export function dispatchesOf(schedule: Schedule): Dispatch[] {
+  return schedule.steps.flatMap((s) => s.plan.dispatches);
+}

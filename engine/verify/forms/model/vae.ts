@@ -1,0 +1,78 @@
+import type { Value } from "../../../../kernels/kernel.ts";
+import { gradients } from "../../../runtime/autodiff.ts";
+import type { Graph } from "../../../runtime/graph.ts";
+import { Layers } from "../../../nn/layers.ts";
+import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
+import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { Form } from "../../context.ts";
+import type { Golden } from "../../golden.ts";
+import { channelsFirst, channelsLast } from "../../layout.ts";
+import type { Rows } from "../../rows.ts";
+import { asStored } from "./unet.ts";
+
+const ACTIVATION = "act.";
+const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
+
+/** `golden_vae`: encoder and decoder with the gradients for their inputs, and the output of every listed module. */
+export const vae: Form = async (golden, rows, context) => {
+  const model = await context.model();
+  for (const { name } of golden.cases) {
+    await rows.guard(name, "mean", () => oneWay(golden, rows, model, name, "image", "mean", (g, x) => model.recordEncoder(g, x)));
+    await rows.guard(name, "decoded", () => oneWay(golden, rows, model, name, "z", "decoded", (g, x) => ({ decoded: model.recordDecoder(g, x) })));
+  }
+  const modules = golden.names().filter((n) => n.startsWith(ACTIVATION));
+  if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(golden, rows, model, modules));
+};
+
+/** `from` to `to` and the vector-Jacobian product back. */
+async function oneWay(golden: Golden, rows: Rows, model: StableDiffusion, name: string, from: string, to: string, record: (g: Graph, x: Value) => Readonly<Record<string, Value>>): Promise<void> {
+  if (!golden.has(`${name}.${from}`)) return;
+  const input = channelsLast(await golden.array(`${name}.${from}`));
+  const cotangent = golden.has(`${name}.${to}.g`) ? channelsLast(await golden.array(`${name}.${to}.g`)) : undefined;
+  const shapes: Record<string, readonly number[]> = {};
+  const program = await model.program(`verify vae ${to} ${input.shape.join("x")} ${cotangent !== undefined}`, (g) => {
+    const x = g.input("x", { shape: input.shape, dtype: "f32" });
+    const outputs: Record<string, Value> = { ...record(g, x) };
+    if (cotangent) outputs[`${from}.g`] = gradients(g, outputs[to]!, [x], g.input("cotangent", { shape: cotangent.shape, dtype: "f32" }))[0]!;
+    for (const [key, value] of Object.entries(outputs)) shapes[key] = value.type.shape;
+    return { outputs };
+  });
+  program.run({ x: input.data, ...(cotangent && { cotangent: cotangent.data }) });
+  const computed = await program.read();
+  for (const [key, numbers] of Object.entries(computed)) {
+    const tensor = `${name}.${key}`;
+    if (!golden.has(tensor)) continue;
+    const data = channelsFirst({ data: numbers as Float32Array<ArrayBuffer>, shape: shapes[key] ?? golden.shape(tensor) }).data;
+    const actual = key === "logvar" ? data.map((v) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], v))) : data;
+    rows.compare(name, key, actual, await golden.floats(tensor), key.endsWith(".g") ? rows.tolerances.opGradient : rows.tolerances.model);
+  }
+}
+
+/** The modules of the first case, recorded without fused epilogues. */
+async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, modules: readonly string[]): Promise<void> {
+  const { name } = golden.cases[0]!;
+  const image = channelsLast(await golden.array(`${name}.image`));
+  const z = channelsLast(await golden.array(`${name}.z`));
+  const shapes = new Map<string, readonly number[]>();
+  const { config, parameters } = model.parts.vae;
+  const program = await model.program(`verify vae modules ${image.shape.join("x")}`, (g) => {
+    const layers = new Layers(g, parameters, false);
+    vaeEncode(layers, config, g.input("image", { shape: image.shape, dtype: "f32" }));
+    vaeDecode(layers, config, g.input("z", { shape: z.shape, dtype: "f32" }));
+    const outputs: Record<string, Value> = {};
+    for (const module of modules) {
+      const value = g.captured.get(module.slice(ACTIVATION.length));
+      if (!value) continue;
+      outputs[module] = value;
+      shapes.set(module, value.type.shape);
+    }
+    return { outputs };
+  });
+  program.run(Object.fromEntries(Object.entries({ image: image.data, z: z.data }).filter(([key]) => program.hasInput(key))));
+  const computed = await program.read();
+  for (const module of modules) {
+    const shape = shapes.get(module);
+    if (!shape) rows.failed("modules", module, "the model has no such module");
+    else rows.compare("modules", module, asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)), await golden.floats(module), rows.tolerances.model);
+  }
+}

@@ -1,0 +1,155 @@
+import { adam, adamHyperparameters } from "../../../kernels/adam.ts";
+import type { Value } from "../../../kernels/kernel.ts";
+import { gradients } from "../../runtime/autodiff.ts";
+import { Graph } from "../../runtime/graph.ts";
+import { type HostArray, Program } from "../../runtime/program.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { Layers } from "../../nn/layers.ts";
+import { Parameters, lookup } from "../../nn/parameters.ts";
+import { timestepFrequencies } from "./timestep.ts";
+import type { Form, VerifyContext } from "../context.ts";
+import type { Golden, Json } from "../golden.ts";
+import { channelsFirst, channelsLast } from "../layout.ts";
+import { OP_RECIPES, type OpRecipe } from "./ops-table.ts";
+import { type Rows, TOLERANCES, type Tolerances } from "../rows.ts";
+
+type Case = Json & { readonly name: string };
+
+/** `ops/*`: single ops and small modules, forward and vector-Jacobian products for inputs and weights. */
+export const ops: Form = async (golden, rows, context) => {
+  for (const c of golden.cases) {
+    const op = String(c["op"]);
+    await rows.guard(c.name, op, async () => {
+      if (op === "torch.optim.Adam") await checkAdam(golden, c, rows, context);
+      else if (op === "timestep_embedding") await checkTimestepEmbedding(golden, c, rows);
+      else if (Object.hasOwn(OP_RECIPES, op)) await checkOp(golden, c, OP_RECIPES[op]!, rows, context);
+      else {
+        golden.account(...golden.names().filter((n) => n.startsWith(`${c.name}/`)));
+        rows.failed(c.name, op, `no check for op "${op}"`);
+      }
+    });
+  }
+};
+
+async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, context: VerifyContext): Promise<void> {
+  const device = await context.device();
+  const own = (name: string): string => `${c.name}/${name}`;
+  const first = (shape: readonly number[]): boolean => shape.length >= (recipe.channelsFirstFrom ?? 4);
+  const toDevice = (x: NDArray): NDArray => (first(x.shape) ? channelsLast(x) : { ...x, shape: x.shape.length === 0 ? [1] : x.shape });
+  const stored = (leaf: string): string => own(recipe.prefix === undefined ? leaf : `p.${leaf.slice(recipe.prefix.length + 1)}`);
+  const weights = new Parameters("weights", device, {
+    name: golden.source,
+    shape: (name) => (golden.has(stored(name)) ? golden.shape(stored(name)) : undefined),
+    names: () => golden.names(),
+    readFloat32: (name) => golden.floats(stored(name)),
+  });
+  const graph = new Graph();
+  const inputs = new Map<string, Value>();
+  const host: Record<string, HostArray> = {};
+  for (const name of recipe.inputs.filter((n) => golden.has(own(n)))) {
+    const integers = golden.dtype(own(name)).startsWith("I");
+    const x = integers ? { data: Uint32Array.from(await golden.ints(own(name))), shape: golden.shape(own(name)) } : toDevice(await golden.array(own(name)));
+    inputs.set(name, graph.input(name, { shape: x.shape, dtype: integers ? "u32" : "f32" }));
+    host[name] = x.data;
+  }
+  const y = recipe.build({
+    golden,
+    case: c,
+    layers: new Layers(graph, weights),
+    input(name) {
+      const value = inputs.get(name);
+      if (!value) throw new Error(`the case has no tensor "${name}"`);
+      return value;
+    },
+    weight: (name, layout = "plain") => (weights.has(name) ? weights.value(graph, name, layout, weights.storedShape(name)) : undefined),
+    shape: (name) => golden.shape(own(name)),
+  });
+  const outputs: Record<string, Value> = { y };
+  const gradientOf = (tensor: string): string => `g${stored(tensor).slice(c.name.length + 1)}`;
+  // Every leaf with the names of its gradients: a weight's leaf may be made of several tensors.
+  const leaves = [...inputs].map(([name, value]) => ({ name: `g${name}`, value, gradients: [`g${name}`] }));
+  for (const { leaf, name, outputs: [value] } of graph.nodes) {
+    if (leaf?.kind === "parameter") leaves.push({ name, value: value!, gradients: weights.tensorsOf(name).map(gradientOf) });
+  }
+  const wanted = leaves.filter((l) => l.gradients.some((name) => golden.has(own(name))));
+  if (wanted.length > 0) {
+    const gy = toDevice(await golden.array(own("gy")));
+    const seed = graph.input("gy", { shape: gy.shape, dtype: "f32" });
+    host["gy"] = gy.data;
+    gradients(graph, y, wanted.map((l) => l.value), seed).forEach((g, i) => {
+      if (!g) throw new Error(`${wanted[i]!.name}: the output does not depend on it`);
+      outputs[wanted[i]!.name] = g;
+    });
+  }
+  await weights.load();
+  const program = await Program.create(device, graph, { outputs, parameters: lookup(weights), label: c.name });
+  try {
+    program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
+    const results = await program.read();
+    // Only these round their operands with f16 arithmetic.
+    const tolerances = program.nodes.some((n) => /^(matmul|conv2d)/.test(n.kernel?.name ?? "")) ? rows.tolerances : TOLERANCES;
+    const computed = Object.entries(outputs).flatMap(([name, { type: { shape } }]) => {
+      const data = results[name] as Float32Array<ArrayBuffer>;
+      if (weights.owns(name)) return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(tensor), part] as const);
+      return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
+    });
+    for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
+      const expected = await golden.floats(own(name));
+      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, TOLERANCES.zero, "absolute");
+      else rows.compare(c.name, name, actual, expected, name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances), "relative L2");
+    }
+  } finally {
+    program.destroy();
+    weights.destroy();
+  }
+}
+
+/** 1e-4; where a norm's groups have but two values the gradient for x nearly cancels. */
+function gradientTolerance(golden: Golden, c: Case, name: string, tolerances: Tolerances): number {
+  if (name !== "gx" || !String(c["op"]).startsWith("group_norm")) return tolerances.opGradient;
+  const [, channels, ...rest] = golden.shape(`${c.name}/x`) as [number, number, ...number[]];
+  const perGroup = (channels / golden.number("groups", c)) * rest.reduce((a, b) => a * b, 1);
+  return perGroup <= 2 ? tolerances.onePixelNorm : tolerances.opGradient;
+}
+
+async function checkTimestepEmbedding(golden: Golden, c: Case, rows: Rows): Promise<void> {
+  const timesteps = [...(await golden.floats(`${c.name}/t`))];
+  for (const name of ["y", "y64"].filter((n) => golden.has(`${c.name}/${n}`))) {
+    const tensor = `${c.name}/${name}`;
+    rows.compare(c.name, name, timestepFrequencies(golden.shape(tensor)[1]!, timesteps), await golden.floats(tensor), TOLERANCES.timestepEmbedding, "absolute");
+  }
+}
+
+/** Every step of torch.optim.Adam from the parameters before it, and the moments at the end. */
+async function checkAdam(golden: Golden, c: Case, rows: Rows, context: VerifyContext): Promise<void> {
+  const words = golden.text("words", c);
+  const setting = (name: string): number => {
+    const value = new RegExp(`${name}=([\\d.e+-]*\\d)`).exec(words)?.[1];
+    if (value === undefined) throw new Error(`"words" does not give ${name}: ${words}`);
+    return Number(value);
+  };
+  const options = { lr: setting("lr"), weightDecay: setting("weight_decay") };
+  const grads = await golden.array(`${c.name}/grads`);
+  const params = await golden.array(`${c.name}/params`);
+  const shape = grads.shape.slice(1);
+  const n = grads.data.length / grads.shape[0]!;
+  let state = { parameter: params.data.slice(0, n), m: new Float32Array(n), v: new Float32Array(n) };
+  const path: number[] = [];
+  for (let step = 0; step < grads.shape[0]!; step++) {
+    state = await adamStep(context, state, grads.data.slice(step * n, (step + 1) * n), shape, adamHyperparameters(options, step + 1));
+    path.push(...state.parameter);
+  }
+  rows.compare(c.name, "params", path, params.data.subarray(n), TOLERANCES.opForward);
+  rows.compare(c.name, "exp_avg", state.m, await golden.floats(`${c.name}/exp_avg`), TOLERANCES.opForward);
+  rows.compare(c.name, "exp_avg_sq", state.v, await golden.floats(`${c.name}/exp_avg_sq`), TOLERANCES.opForward);
+}
+
+type AdamArrays = { readonly parameter: Float32Array<ArrayBuffer>; readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
+
+/** One Adam step on the device. */
+export async function adamStep(context: VerifyContext, state: AdamArrays, gradient: Float32Array<ArrayBuffer>, shape: readonly number[], hyper: Float32Array<ArrayBuffer>): Promise<AdamArrays> {
+  const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
+  const inputs = { parameter: of(state.parameter), m: of(state.m), v: of(state.v), gradient: of(gradient), hyper: { data: hyper, shape: [hyper.length] } };
+  const result = await context.run("adam", inputs, (g, v) => ({ ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!) }));
+  return result as AdamArrays;
+}

@@ -1,0 +1,60 @@
+import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../../diffusion/schedulers/index.ts";
+import { lmsCoefficient } from "../../diffusion/schedulers/lms.ts";
+import type { Form } from "../context.ts";
+import { type Rows, TOLERANCES } from "../rows.ts";
+import type { Golden, Json } from "../golden.ts";
+
+const TIMESTEP_TOLERANCE = 1e-6;
+
+/** `schedulers`: timesteps, noise levels and whole trajectories under the file's stand-in for a model. Needs no device. */
+export const schedulers: Form = async (golden, rows) => {
+  const common = golden.object("common_config");
+  const config = parseSchedulerConfig("ddim", common);
+  const ac = alphasCumprod(config);
+  await rows.guard("noise schedule", "betas", async () => {
+    rows.compare("noise schedule", "betas", betas(config), await golden.floats("betas"), 0, "mismatches");
+    rows.compare("noise schedule", "alphas_cumprod", ac, await golden.floats("alphas_cumprod"), 0, "mismatches");
+  });
+  if (golden.has("add_noise.x0")) await rows.guard("add_noise", "out", () => checkAddNoise(golden, rows, ac));
+  const unit = await golden.floats("x_unit");
+  const noises = await golden.floats("noise");
+  for (const c of golden.cases) await rows.guard(c.name, "traj", () => checkTrajectory(golden, c, rows, common, unit, noises));
+};
+
+async function checkAddNoise(golden: Golden, rows: Rows, ac: Float32Array): Promise<void> {
+  const [x0, noise] = [await golden.floats("add_noise.x0"), await golden.floats("add_noise.noise")];
+  const times = await golden.ints("add_noise.t");
+  const n = x0.length / times.length;
+  for (const [tensor, make] of [["out", addNoise], ["velocity", getVelocity]] as const) {
+    const actual = [...times].flatMap((t, i) => [...make(ac, x0.subarray(i * n, (i + 1) * n), noise.subarray(i * n, (i + 1) * n), t)]);
+    rows.compare("add_noise", tensor, actual, await golden.floats(`add_noise.${tensor}`), TOLERANCES.opForward);
+  }
+}
+
+async function checkTrajectory(golden: Golden, c: Json & { readonly name: string }, rows: Rows, common: Json, unit: Float32Array, noises: Float32Array): Promise<void> {
+  const name = schedulerNameOf(c["cls"]);
+  const eta = typeof c["eta"] === "number" ? c["eta"] : 0;
+  const plan = createSamplerPlan(name, { ...common, ...golden.object("config", c) }, golden.number("steps", c), { eta });
+  if (typeof c["init_noise_sigma"] === "number") rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
+  rows.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), await golden.floats(`${c.name}.timesteps`), TIMESTEP_TOLERANCE);
+  if (golden.has(`${c.name}.sigmas`)) rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
+  if (golden.has(`${c.name}.lms_coeffs`)) {
+    const sigmas = plan.sigmas ?? [];
+    const all = plan.steps.flatMap((_, i) => [0, 1, 2, 3].map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, 4), back) : 0)));
+    rows.compare(c.name, "lms_coeffs", all, await golden.floats(`${c.name}.lms_coeffs`), TOLERANCES.opForward);
+  }
+  const state = startSampler(plan, unit);
+  const path = [...state.sample];
+  plan.steps.forEach((step, i) => {
+    const noise = step.needsNoise ? noises.slice(i * unit.length, (i + 1) * unit.length) : undefined;
+    runSamplerStep(step, state, standIn(modelInput(step, state), step.timestep), noise);
+    path.push(...state.sample);
+  });
+  rows.compare(c.name, "traj", path, await golden.floats(`${c.name}.traj`), TOLERANCES.opForward);
+}
+
+/** The file's formula in place of a model: 0.3 sin(t / 100) x + 0.1. */
+function standIn(x: Float32Array, t: number): Float32Array {
+  const c = Math.fround(0.3 * Math.sin(t / 100));
+  return x.map((v) => Math.fround(c * v) + Math.fround(0.1));
+}

@@ -1,0 +1,41 @@
+import type { Picture } from "../../protocol.ts";
+import { el } from "./dom.ts";
+
+/** Shows a picture in a frame; a veiled one is blurred until its button is pressed, and again after another press. */
+export function showPicture(frame: HTMLElement, { file, width, height }: Picture, alt: string, blurred: boolean): void {
+  const image = el("img", { alt, width: String(width), height: String(height) });
+  image.src = URL.createObjectURL(file);
+  frame.dataset["latest"] = image.src;
+  // The one before stays until this one can be shown; one that is late gives way to a later.
+  void image.decode().catch(() => undefined).then(() => {
+    URL.revokeObjectURL(image.src);
+    if (frame.dataset["latest"] !== image.src) return;
+    frame.classList.remove("empty");
+    const before = frame.querySelector("img");
+    if (before) before.replaceWith(image);
+    else frame.replaceChildren(image);
+    setVeil(frame, blurred);
+  });
+}
+
+/** Puts the veil on a frame that has none, or takes it away; one that was lifted stays lifted. */
+export function setVeil(frame: HTMLElement, blurred: boolean): void {
+  const button = frame.querySelector<HTMLButtonElement>(".reveal");
+  if (!blurred) {
+    frame.classList.remove("veiled");
+    button?.remove();
+  } else if (!button) {
+    frame.classList.add("veiled");
+    frame.append(veilButton(frame));
+  }
+}
+
+function veilButton(frame: HTMLElement): HTMLButtonElement {
+  const button = el("button", { type: "button", class: "reveal", "aria-pressed": "false" }, "show");
+  button.onclick = (): void => {
+    const veiled = frame.classList.toggle("veiled");
+    button.setAttribute("aria-pressed", String(!veiled));
+    button.textContent = veiled ? "show" : "hide";
+  };
+  return button;
+}
