@@ -1,7 +1,6 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
-import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
-import queryWgsl from "../shaders/attention-gradient-query.wgsl";
-import { type AttentionAttributes, HeadPadding, attentionSizes, attentionTakesColumns, flashForm, flashParams, flashWorkgroups, rowPlace } from "./attention-plan.ts";
+import { type AttentionAttributes, HeadPadding, type PassOutput, attentionSizes, attentionTakesColumns, flashParams, rowPlace } from "./attention-plan.ts";
+import { flashPass } from "./attention-form.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, f32, formatType, need, sameShape, spread } from "./kernel.ts";
 
 export type AttentionGradientAttributes = AttentionAttributes & {
@@ -35,21 +34,27 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     const sizes = attentionSizes("attention-gradient", inputs, attributes.heads);
     const { batch, heads, queries, keys, head } = sizes;
     const { query, keyValue } = attributes;
-    const [qType, kType, vType] = inputs;
     const padding = new HeadPadding(head);
-    const { headVec4 } = padding;
+    const { headVec4, scratch } = padding;
     const read = (index: number): Binding => padding.input(inputs[index]!, { input: index });
     const [q, k, v, o, dO] = [read(0), read(1), read(2), read(3), read(5)];
-    const dQ = query ? padding.output(qType!, { output: 0 }) : undefined;
+    const output = (name: PassOutput["name"], index: number): PassOutput => ({
+      name,
+      binding: padding.output(outputs[index]!, { output: index }),
+      place: rowPlace(outputs[index]!, heads, headVec4),
+    });
     const first = query ? 1 : 0;
-    const dK = keyValue ? padding.output(kType!, { output: first }) : undefined;
-    const dV = keyValue ? padding.output(vType!, { output: first + 1 }) : undefined;
+    const [queryOutputs, keyValueOutputs] = [query ? [output("dQ", 0)] : [], keyValue ? [output("dK", first), output("dV", first + 1)] : []];
     const rows = batch * heads * queries;
     const products = rows * keys * head;
-    const delta: Binding = { scratch: padding.scratch.push(Math.ceil(rows / 4) * 16) - 1 };
-    const params = flashParams(sizes, headVec4, attributes, inputs);
-    const place = (name: string, output: number): Record<string, number> => rowPlace(name, outputs[output]!, heads, headVec4);
-    const operands = { q, k, v, dO, logSumExp: { input: 4 }, delta };
+    const delta: Binding = { scratch: scratch.push(Math.ceil(rows / 4) * 16) - 1 };
+    const shared = {
+      sizes,
+      headVec4,
+      bindings: { q, k, v, dO, logSumExp: { input: 4 }, delta },
+      params: flashParams(sizes, headVec4, attributes, inputs),
+      scratch,
+    };
     const main: Dispatch[] = [
       {
         shader: { name: "attention-gradient-delta", text: deltaWgsl },
@@ -59,17 +64,13 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
         workgroups: spread(Math.ceil(rows / 64)),
       },
     ];
-    if (dQ) {
-      const { defines, block } = flashForm(headVec4, queries, 6 * products, ["k", "v"], capabilities);
-      main.push({ shader: { name: "attention-gradient-query", text: queryWgsl }, defines, bindings: { ...operands, dQ }, params: { ...params, ...place("DQ", 0) }, workgroups: flashWorkgroups(sizes, queries, block) });
-    }
-    if (dK && dV) {
+    if (query) main.push(...flashPass({ ...shared, name: "query", flops: 6 * products, outputs: queryOutputs }, capabilities));
+    if (keyValue) {
       const [kPlace, vPlace] = [outputs[first]!.columns, outputs[first + 1]!.columns];
       const joint = kPlace !== undefined && kPlace.whole === vPlace?.whole;
-      const { defines, block } = flashForm(headVec4, keys, 8 * products, ["q", "dO"], capabilities);
-      main.push({ shader: { name: "attention-gradient-key-value", text: keyValueWgsl }, defines: { ...defines, JOINT: joint, DV: joint ? "dK" : "dV" }, bindings: { ...operands, dK, ...(!joint && { dV }) }, params: { ...params, ...place("DK", first), ...place("DV", first + 1) }, workgroups: flashWorkgroups(sizes, keys, block) });
+      main.push(...flashPass({ ...shared, name: "key-value", flops: 8 * products, outputs: keyValueOutputs, joint }, capabilities));
     }
-    return { dispatches: [...padding.before, ...main, ...padding.after], scratch: padding.scratch };
+    return { dispatches: [...padding.before, ...main, ...padding.after], scratch };
   },
   cost(inputs, _outputs, { heads, causal, query, keyValue }) {
     const { batch, queries, keys, head } = attentionSizes("attention-gradient", inputs, heads);

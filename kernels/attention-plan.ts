@@ -1,6 +1,5 @@
-import tile from "../shaders/lib/attention-tile.wgsl";
 import windowWgsl from "../shaders/window.wgsl";
-import { type Binding, type Capabilities, type Defines, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need, spread } from "./kernel.ts";
+import { type Binding, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need } from "./kernel.ts";
 import { perElement } from "./per-element.ts";
 
 /** Largest head the flash kernels hold in registers; above it `attention` composes matmul and softmax. */
@@ -37,62 +36,64 @@ export function attentionSizes(op: string, inputs: readonly (TensorType | undefi
   return { batch, heads, queries, keys, head: channels / heads };
 }
 
-// One pipeline for every head size on software adapters, where compiling is what costs and private arrays are memory anyway.
-// On a GPU the head lies in registers, so its loops need constant bounds.
-function headDefines(headVec4: number, software: boolean): Defines {
-  return software ? { UNROLL: false, HEAD_VEC4: MAX_FLASH_HEAD / 4 } : { UNROLL: true, HEAD_VEC4: headVec4 };
-}
-
-/**
- * From this many rows and this much work (FLOPs) on, software adapters give a lane four rows of its tensor: each load of the other
- * two then serves four times as much. Measured at SD 1.4's shapes, against one row: 1.6 to 1.8 times the speed forward on lavapipe and SwiftShader,
- * 1.5 times in the gradients. Its pipeline takes twice as long to compile (2 s on lavapipe), so small models do with the other.
- */
-const FOUR_ROWS_FROM = { rows: 48, flops: 1e7 };
-
-/** How a flash shader is compiled, and the rows of one of its workgroups. */
-export interface FlashForm {
-  readonly defines: Defines;
-  readonly block: number;
-}
-
-/**
- * The form of a flash shader whose lanes own `rows` rows of a head and walk over tiles of two other tensors. Broadcasting between lanes was measured
- * to pay on software adapters, where a lane is an element of a CPU vector. GPUs get the workgroup-memory form, the usual one there; not measured.
- * @param tiles names of those tensors' buffers in the shader
- * @param flops of the whole dispatch
- */
-export function flashForm(headVec4: number, rows: number, flops: number, [tileA, tileB]: readonly [string, string], { subgroupSize, software }: Capabilities): FlashForm {
-  const subgroups = software && subgroupSize >= 4;
-  const split = subgroupSize === 4;
-  const workgroup = software ? 16 : 64;
-  const fourRows = software && rows >= FOUR_ROWS_FROM.rows && flops >= FOUR_ROWS_FROM.flops;
-  return {
-    block: fourRows ? 4 * workgroup : workgroup,
-    defines: { ...headDefines(headVec4, software), TILE: tile, TILE_A: tileA, TILE_B: tileB, SUBGROUPS: subgroups, SPLIT: split, HIGH: split ? 0 : 4, WORKGROUP: workgroup, FOUR_ROWS: fourRows },
-  };
-}
-
 /** Whether q, k, v and their gradients may be columns of wider tensors: the flash shaders take them by row stride, which padded heads do not have. */
 export function attentionTakesColumns(head: number): boolean {
   return head % 4 === 0 && head <= MAX_FLASH_HEAD;
 }
 
-/** `rowStride<name>` and `offset<name>` of a flash shader, in vec4s, for a tensor of heads that may be columns of a wider one. */
-export function rowPlace(name: string, { columns }: TensorType, heads: number, headVec4: number): Record<string, number> {
-  return { [`rowStride${name}`]: columns ? columns.stride / 4 : heads * headVec4, [`offset${name}`]: columns ? columns.offset / 4 : 0 };
+/** Rows of a tensor of heads that may be columns of a wider one, in vec4s. */
+export interface RowPlace {
+  readonly rowStride: number;
+  readonly offset: number;
 }
 
-/** What `struct Params` of the three flash shaders has in common. @param inputs q, k and v first */
+export function rowPlace({ columns }: TensorType, heads: number, headVec4: number): RowPlace {
+  return columns ? { rowStride: columns.stride / 4, offset: columns.offset / 4 } : { rowStride: heads * headVec4, offset: 0 };
+}
+
+/** The fields `rowStride<name>` and `offset<name>` of a flash shader's `struct Params`. */
+export function placeParams(name: string, { rowStride, offset }: RowPlace): Record<string, number> {
+  return { [`rowStride${name}`]: rowStride, [`offset${name}`]: offset };
+}
+
+/** What `struct Params` of the three flash passes has in common. @param inputs q, k and v first */
 export function flashParams({ batch, heads, queries, keys }: AttentionSizes, headVec4: number, { causal, scale }: AttentionAttributes, inputs: readonly (TensorType | undefined)[]): Record<string, number> {
-  const [q, k, v] = inputs as readonly [TensorType, TensorType, TensorType];
-  const place = (name: string, type: TensorType): Record<string, number> => rowPlace(name, type, heads, headVec4);
-  return { batch, heads, queries, keys, headVec4, ...place("Q", q), ...place("K", k), ...place("V", v), rowStrideO: heads * headVec4, causal: causal ? 1 : 0, scale };
+  const places = ["Q", "K", "V"].map((name, i) => placeParams(name, rowPlace(inputs[i]!, heads, headVec4)));
+  return { batch, heads, queries, keys, headVec4, ...Object.assign({}, ...places) as Record<string, number>, rowStrideO: heads * headVec4, causal: causal ? 1 : 0, scale };
 }
 
-/** Workgroups for `rows` rows of every head of every batch, `block` rows each. */
-export function flashWorkgroups({ batch, heads }: AttentionSizes, rows: number, block: number): [number, number, number] {
-  return spread(batch * heads * Math.ceil(rows / block));
+/** The three flash passes: outputs, the gradient of queries, the gradient of keys and values. */
+export type PassName = "forward" | "query" | "key-value";
+
+/** An output of a pass: the shader's variable, which names its place in `struct Params` too (`rowStrideDQ` of dQ). */
+export interface PassOutput {
+  readonly name: "o" | "dQ" | "dK" | "dV";
+  readonly binding: Binding;
+  /** Absent for o, which lies as `flashParams` says. */
+  readonly place?: RowPlace;
+}
+
+/** A flash pass, whatever form computes it. */
+export interface FlashPass {
+  readonly name: PassName;
+  readonly sizes: AttentionSizes;
+  readonly headVec4: number;
+  /** FLOPs of the pass. */
+  readonly flops: number;
+  /** All but those of the outputs. */
+  readonly bindings: Readonly<Record<string, Binding>>;
+  /** Of `flashParams`. */
+  readonly params: Readonly<Record<string, number>>;
+  readonly outputs: readonly PassOutput[];
+  /** dK and dV lie in one tensor, which a dispatch may bind but once. */
+  readonly joint?: boolean;
+  /** Bytes of the op's scratch buffers so far; those that the pass needs are added. */
+  readonly scratch: number[];
+}
+
+/** The places of outputs as fields of `struct Params`. */
+export function outputParams(outputs: readonly PassOutput[]): Record<string, number> {
+  return Object.assign({}, ...outputs.map(({ name, place }) => (place ? placeParams(name.charAt(0).toUpperCase() + name.slice(1), place) : {}))) as Record<string, number>;
 }
 
 /**

@@ -1,6 +1,6 @@
-import attentionWgsl from "../shaders/attention.wgsl";
 import { attentionGradientKernel } from "./attention-gradient.ts";
-import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashForm, flashParams, flashWorkgroups } from "./attention-plan.ts";
+import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashParams } from "./attention-plan.ts";
+import { flashPass } from "./attention-form.ts";
 import { composedAttention } from "./composed-attention.ts";
 import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } from "./kernel.ts";
 
@@ -20,22 +20,18 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
   plan({ inputs, outputs, attributes, capabilities }) {
     const sizes = attentionSizes("attention", inputs, attributes.heads);
     const padding = new HeadPadding(sizes.head);
-    const { defines, block } = flashForm(padding.headVec4, sizes.queries, flops(sizes), ["k", "v"], capabilities);
-    const bindings = {
-      q: padding.input(inputs[0]!, { input: 0 }),
-      k: padding.input(inputs[1]!, { input: 1 }),
-      v: padding.input(inputs[2]!, { input: 2 }),
-      o: padding.output(outputs[0]!, { output: 0 }),
-      logSumExp: { output: 1 },
-    };
-    const main = {
-      shader: { name: "attention", text: attentionWgsl },
-      defines,
-      bindings,
-      params: flashParams(sizes, padding.headVec4, attributes, inputs),
-      workgroups: flashWorkgroups(sizes, sizes.queries, block),
-    };
-    return { dispatches: [...padding.before, main, ...padding.after], scratch: padding.scratch };
+    const { headVec4, scratch } = padding;
+    const main = flashPass({
+      name: "forward",
+      sizes,
+      headVec4,
+      flops: flops(sizes),
+      bindings: { q: padding.input(inputs[0]!, { input: 0 }), k: padding.input(inputs[1]!, { input: 1 }), v: padding.input(inputs[2]!, { input: 2 }), logSumExp: { output: 1 } },
+      params: flashParams(sizes, headVec4, attributes, inputs),
+      outputs: [{ name: "o", binding: padding.output(outputs[0]!, { output: 0 }) }],
+      scratch,
+    }, capabilities);
+    return { dispatches: [...padding.before, ...main, ...padding.after], scratch };
   },
   cost(inputs, _outputs, { heads, causal }) {
     return { flops: flops(attentionSizes("attention", inputs, heads)) * (causal ? 0.5 : 1) };

@@ -1,45 +1,26 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type AttentionAttributes } from "../../kernels/attention-plan.ts";
-import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
 import { attention, attentionKernel } from "../../kernels/attention.ts";
 import { composedAttention } from "../../kernels/composed-attention.ts";
-import { type Attributes, type Capabilities, type Kernel, type Recorder, ShapeError, type Value, f32 } from "../../kernels/kernel.ts";
+import { type Capabilities, type Recorder, ShapeError, type Value, f32 } from "../../kernels/kernel.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
-import { type OpInput, type OpSpec, checkOp } from "../support/op-test.ts";
+import { type AttentionCase, attentionInputs, attentionWithGradients } from "../support/attention-case.ts";
+import { type OpSpec, checkOp } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
-import { type AttentionSettings, attentionGradientReference, attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
+import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
 
-interface Case extends AttentionSettings {
-  readonly name: string;
-  readonly batch?: number;
-  readonly queries: number;
-  readonly keys: number;
-  readonly head: number;
-  /** Standard deviation of q and k. */
-  readonly size?: number;
-}
-
-function inputs({ batch = 1, queries, keys, head, heads, size = 1 }: Case): Record<string, OpInput> {
-  return {
-    q: { shape: [batch, queries, heads * head], scale: size },
-    k: { shape: [batch, keys, heads * head], scale: size },
-    v: { shape: [batch, keys, heads * head] },
-  };
-}
-
-function spec(c: Case, gradients: readonly string[] = ["q", "k", "v"]): OpSpec {
+function spec(c: AttentionCase, gradients: readonly string[] = ["q", "k", "v"]): OpSpec {
   return {
     name: c.name,
-    inputs: inputs(c),
+    inputs: attentionInputs(c),
     build: (g, { q, k, v }) => attention(g, q!, k!, v!, c),
     reference: ({ q, k, v }) => attentionReference(q!, k!, v!, c)[0],
     gradients,
   };
 }
 
-const CASES: readonly Case[] = [
+const CASES: readonly AttentionCase[] = [
   { name: "self attention, 64 tokens, heads of 16", heads: 4, queries: 64, keys: 64, head: 16 },
   { name: "self attention, 16 tokens, heads of 24", heads: 4, queries: 16, keys: 16, head: 24 },
   { name: "cross attention to 32 keys", heads: 4, queries: 64, keys: 32, head: 16 },
@@ -64,7 +45,7 @@ test("attention: one key", async () => {
 });
 
 test("attention: gradient of the query only, and of key and value only", async () => {
-  const c: Case = { name: "some gradients", heads: 2, queries: 11, keys: 14, head: 12 };
+  const c: AttentionCase = { name: "some gradients", heads: 2, queries: 11, keys: 14, head: 12 };
   await checkOp(spec(c, ["q"]));
   await checkOp(spec(c, ["k"]));
   await checkOp(spec(c, ["v"]));
@@ -73,51 +54,31 @@ test("attention: gradient of the query only, and of key and value only", async (
 test("attention: saturated scores stay finite", () => checkOp(spec({ name: "saturated", heads: 1, queries: 20, keys: 40, head: 16, size: 40 }, [])));
 
 // Shaders chosen for other devices than the one at hand, whose outputs and gradients must be the same.
-function planned<A extends Attributes>(kernel: Kernel<A>, override: Partial<Capabilities>): Kernel<A> {
-  return { ...kernel, plan: (context) => kernel.plan!({ ...context, capabilities: { ...context.capabilities, ...override } }) };
-}
-
 const DEVICES: Readonly<Record<string, Partial<Capabilities>>> = {
   "a CPU without subgroups": { subgroupSize: 0 },
   "a GPU": { software: false },
 };
-const VARIANTS: readonly Case[] = [
+const VARIANTS: readonly AttentionCase[] = [
   { name: "cross", batch: 2, heads: 2, queries: 37, keys: 21, head: 8 },
   { name: "causal", heads: 1, queries: 70, keys: 70, head: 20, causal: true },
   { name: "130 queries, heads of 10", heads: 2, queries: 130, keys: 9, head: 10 },
 ];
 
-/** Output, logSumExp and all gradients, as the kernels plan them for such a device. */
-function withGradient(c: Case, override: Partial<Capabilities>): OpSpec {
-  const attributes: AttentionAttributes = { heads: c.heads, causal: c.causal ?? false, scale: 1 / Math.sqrt(c.head) };
-  const own = inputs(c);
-  return {
-    name: c.name,
-    inputs: { ...own, dO: { shape: own["q"]!.shape } },
-    build: (g, { q, k, v, dO }) => {
-      const [o, logSumExp] = g.apply(planned(attentionKernel, override), [q, k, v], attributes);
-      const gradient = g.apply(planned(attentionGradientKernel, override), [q, k, v, o, logSumExp, dO], { ...attributes, query: true, keyValue: true });
-      return [o!, logSumExp!, ...gradient];
-    },
-    reference: ({ q, k, v, dO }) => [...attentionReference(q!, k!, v!, c), ...attentionGradientReference(q!, k!, v!, dO!, c)],
-  };
-}
-
 for (const [device, override] of Object.entries(DEVICES)) {
-  for (const c of VARIANTS) test(`attention as on ${device}: ${c.name}`, () => checkOp(withGradient(c, override)));
+  for (const c of VARIANTS) test(`attention as on ${device}: ${c.name}`, () => checkOp(attentionWithGradients(c, override)));
 }
 
 // Enough work for four rows a lane on a software adapter: of queries and keys, of queries only, of keys only.
-const LARGE: readonly Case[] = [
+const LARGE: readonly AttentionCase[] = [
   { name: "133 queries, 410 keys, batch 2", batch: 2, heads: 3, queries: 133, keys: 410, head: 40 },
   { name: "300 queries, causal", heads: 8, queries: 300, keys: 300, head: 20, causal: true },
   { name: "1030 queries, 77 keys, heads of 10", heads: 16, queries: 1030, keys: 77, head: 10 },
   { name: "30 queries, 1030 keys", heads: 10, queries: 30, keys: 1030, head: 44 },
 ];
-for (const c of LARGE) test(`attention: ${c.name}`, () => checkOp(withGradient(c, {})));
+for (const c of LARGE) test(`attention: ${c.name}`, () => checkOp(attentionWithGradients(c, {})));
 
 test("attention: heads above 160 are composed, a slice of queries at a time", async () => {
-  const c: Case = { name: "heads of 164", heads: 2, queries: 10, keys: 7, head: 164, batch: 2 };
+  const c: AttentionCase = { name: "heads of 164", heads: 2, queries: 10, keys: 7, head: 164, batch: 2 };
   await checkOp(spec(c));
   await checkOp({ ...spec(c), name: "in slices", build: (g, { q, k, v }) => composedAttention(g, q!, k!, v!, { heads: 2, maxScores: 2 * 7 * 4 }) });
 });

@@ -1,0 +1,110 @@
+// dK and dV of attention, for GPUs: one pass over the queries per block of keys, with the probabilities computed again from logSumExp:
+// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
+// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
+// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
+// attention-merge. Defines: BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
+struct Params {
+  batch: u32,
+  heads: u32,
+  queries: u32,
+  keys: u32,
+  headVec4: u32,
+  rowStrideQ: u32,
+  offsetQ: u32,
+  rowStrideK: u32,
+  offsetK: u32,
+  rowStrideV: u32,
+  offsetV: u32,
+  rowStrideO: u32,
+  rowStrideDK: u32,
+  offsetDK: u32,
+  rowStrideDV: u32,
+  offsetDV: u32,
+  causal: u32,
+  scale: f32,
+  splits: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dK: array<Piece>;
+#if ${JOINT}
+#else
+@group(0) @binding(8) var<storage, read_write> dV: array<Piece>;
+#endif
+
+const Q = 0u;
+const K = 1u;
+const V = 2u;
+const DO = 3u;
+fn load(tensor: u32, at: u32) -> vec4f {
+  switch (tensor) {
+    case Q: { return q[at]; }
+    case K: { return k[at]; }
+    case V: { return v[at]; }
+    default: { return dO[at]; }
+  }
+}
+
+${BLOCK}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let block = blockOf(group, groups, params.keys);
+  if (!block.real) { return; }
+  let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
+  let headStart = block.head * params.headVec4;
+  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
+  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
+  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
+  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+
+  let numbers = (block.batch * params.heads + block.head) * params.queries;
+  let causal = params.causal != 0u;
+  var dKey: Output;
+  var dValue: Output;
+  let part = partOf(select(0u, min(block.first, params.queries), causal), params.queries, block.split);
+  for (var query = part.x; query < part.y; query += BLOCK_COLUMNS) {
+    var scores: Scores;
+    var dWeights: Scores;
+    product(&scores, K, keys, block.first, params.scale, Q, queries, query, at, local);
+    product(&dWeights, V, values, block.first, 1.0, DO, dOuts, query, at, local);
+    for (var g = 0u; g < GROUPS; g++) {
+      let column = query + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+      let safe = numbers + min(column, vec4u(params.queries - 1u));
+      let columnLogSumExp = vec4f(logSumExp[safe.x], logSumExp[safe.y], logSumExp[safe.z], logSumExp[safe.w]);
+      let columnDelta = vec4f(delta[safe.x], delta[safe.y], delta[safe.z], delta[safe.w]);
+      for (var i = 0u; i < ROWS; i++) {
+        let n = i * GROUPS + g;
+        // A causal key is seen by the queries from its own index on.
+        let seenFrom = select(0u, block.first + at.x + i * THREAD_ROWS, causal);
+        let seen = (column < vec4u(params.queries)) & (column >= vec4u(seenFrom));
+        let w = select(vec4f(), exp(scores[n] - columnLogSumExp), seen);
+        scores[n] = w;
+        dWeights[n] = w * (dWeights[n] - columnDelta);
+      }
+    }
+    addWeighted(&dValue, &scores, DO, dOuts, query, at, local);
+    addWeighted(&dKey, &dWeights, Q, queries, query, at, local);
+  }
+
+  for (var i = 0u; i < ROWS; i++) {
+    let key = block.first + at.x + i * THREAD_ROWS;
+    if (key >= params.keys) { break; }
+    let row = (block.split * params.batch + block.batch) * params.keys + key;
+    let startK = (params.offsetDK + row * params.rowStrideDK + headStart) * PIECES_OF_VEC4;
+    let startV = (params.offsetDV + row * params.rowStrideDV + headStart) * PIECES_OF_VEC4;
+    for (var c = 0u; c < COLUMNS; c++) {
+      let column = at.y + c * THREAD_COLUMNS;
+      if (column < PIECES) {
+        dK[startK + column] = dKey[i * COLUMNS + c] * params.scale;
+        ${DV}[startV + column] = dValue[i * COLUMNS + c];
+      }
+    }
+  }
+}

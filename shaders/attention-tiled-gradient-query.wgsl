@@ -1,0 +1,98 @@
+// dQ of attention, for GPUs: one pass over the keys per block of queries, with the probabilities computed again from logSumExp:
+// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
+// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
+// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for attention-merge.
+// Defines: BLOCK the text of lib/attention-block.wgsl, with its defines.
+struct Params {
+  batch: u32,
+  heads: u32,
+  queries: u32,
+  keys: u32,
+  headVec4: u32,
+  rowStrideQ: u32,
+  offsetQ: u32,
+  rowStrideK: u32,
+  offsetK: u32,
+  rowStrideV: u32,
+  offsetV: u32,
+  rowStrideO: u32,
+  rowStrideDQ: u32,
+  offsetDQ: u32,
+  causal: u32,
+  scale: f32,
+  splits: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dQ: array<Piece>;
+
+const Q = 0u;
+const K = 1u;
+const V = 2u;
+const DO = 3u;
+fn load(tensor: u32, at: u32) -> vec4f {
+  switch (tensor) {
+    case Q: { return q[at]; }
+    case K: { return k[at]; }
+    case V: { return v[at]; }
+    default: { return dO[at]; }
+  }
+}
+
+${BLOCK}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let block = blockOf(group, groups, params.queries);
+  if (!block.real) { return; }
+  let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
+  let headStart = block.head * params.headVec4;
+  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
+  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
+  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
+  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+
+  let numbers = (block.batch * params.heads + block.head) * params.queries;
+  var rowLogSumExp: array<f32, ROWS>;
+  var rowDelta: array<f32, ROWS>;
+  for (var i = 0u; i < ROWS; i++) {
+    let query = numbers + min(block.first + at.x + i * THREAD_ROWS, params.queries - 1u);
+    rowLogSumExp[i] = logSumExp[query];
+    rowDelta[i] = delta[query];
+  }
+  var dQuery: Output;
+  let causal = params.causal != 0u;
+  let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
+  for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
+    var scores: Scores;
+    var dWeights: Scores;
+    product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
+    product(&dWeights, DO, dOuts, block.first, 1.0, V, values, key, at, local);
+    for (var i = 0u; i < ROWS; i++) {
+      // A causal query sees the keys up to its own index.
+      let visible = select(params.keys, min(block.first + at.x + i * THREAD_ROWS + 1u, params.keys), causal);
+      for (var g = 0u; g < GROUPS; g++) {
+        let n = i * GROUPS + g;
+        let column = key + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+        scores[n] = select(vec4f(), exp(scores[n] - rowLogSumExp[i]) * (dWeights[n] - rowDelta[i]), column < vec4u(visible));
+      }
+    }
+    addWeighted(&dQuery, &scores, K, keys, key, at, local);
+  }
+
+  for (var i = 0u; i < ROWS; i++) {
+    let query = block.first + at.x + i * THREAD_ROWS;
+    if (query >= params.queries) { break; }
+    let start = (params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideDQ + headStart) * PIECES_OF_VEC4;
+    for (var c = 0u; c < COLUMNS; c++) {
+      let column = at.y + c * THREAD_COLUMNS;
+      if (column < PIECES) { dQ[start + column] = dQuery[i * COLUMNS + c] * params.scale; }
+    }
+  }
+}

@@ -1,0 +1,137 @@
+// Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), for GPUs: a
+// workgroup owns a block of queries, scores and outputs are tiles in its threads' registers, with a running maximum and sum per query.
+// Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
+// vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
+// With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
+// Defines: BLOCK the text of lib/attention-block.wgsl, with its defines.
+struct Params {
+  batch: u32,
+  heads: u32,
+  queries: u32,
+  keys: u32,
+  headVec4: u32,
+  rowStrideQ: u32,
+  offsetQ: u32,
+  rowStrideK: u32,
+  offsetK: u32,
+  rowStrideV: u32,
+  offsetV: u32,
+  rowStrideO: u32,
+  causal: u32,
+  scale: f32,
+  splits: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> o: array<Piece>;
+@group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
+
+const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
+const Q = 0u;
+const K = 1u;
+const V = 2u;
+fn load(tensor: u32, at: u32) -> vec4f {
+  switch (tensor) {
+    case Q: { return q[at]; }
+    case K: { return k[at]; }
+    default: { return v[at]; }
+  }
+}
+
+${BLOCK}
+
+const FOURS = ROWS / 4u;
+alias PerRow = array<vec4f, FOURS>; // a number of each of a thread's rows
+
+// Numbers of each row, one of every thread column, to be reduced, and behind them what becomes of them.
+const PARTS_STRIDE = THREAD_COLUMNS + 1u;
+const PARTS = THREAD_ROWS * PARTS_STRIDE;
+const RESULTS = FOURS * PARTS;
+
+// The maximum, or the sum, of each row over the thread columns.
+fn overColumns(x: PerRow, sum: bool, at: vec2u, local: u32) -> PerRow {
+  workgroupBarrier();
+  for (var f = 0u; f < FOURS; f++) { tile[f * PARTS + at.x * PARTS_STRIDE + at.y] = x[f]; }
+  workgroupBarrier();
+  for (var n = local; n < FOURS * THREAD_ROWS; n += THREADS) {
+    let first = (n / THREAD_ROWS) * PARTS + (n % THREAD_ROWS) * PARTS_STRIDE;
+    var whole = tile[first];
+    for (var c = 1u; c < THREAD_COLUMNS; c++) {
+      let other = tile[first + c];
+      whole = select(max(whole, other), whole + other, sum);
+    }
+    tile[RESULTS + n] = whole;
+  }
+  workgroupBarrier();
+  var y: PerRow;
+  for (var f = 0u; f < FOURS; f++) { y[f] = tile[RESULTS + f * THREAD_ROWS + at.x]; }
+  return y;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let block = blockOf(group, groups, params.queries);
+  if (!block.real) { return; }
+  let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
+  let headStart = block.head * params.headVec4;
+  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
+  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
+  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+
+  var out: Output;
+  var high: PerRow;  // largest score so far
+  var total: PerRow; // sum of exp(score - high) so far, of this thread's columns
+  for (var f = 0u; f < FOURS; f++) { high[f] = vec4f(LOWEST); }
+  let causal = params.causal != 0u;
+  let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
+  for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
+    var scores: Scores;
+    product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
+    var partHigh: PerRow;
+    for (var i = 0u; i < ROWS; i++) {
+      // A causal query sees the keys up to its own index.
+      let visible = select(params.keys, min(block.first + at.x + i * THREAD_ROWS + 1u, params.keys), causal);
+      var most = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        let column = key + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+        let s = select(vec4f(LOWEST), scores[i * GROUPS + g], column < vec4u(visible));
+        scores[i * GROUPS + g] = s;
+        most = max(most, max(max(s.x, s.y), max(s.z, s.w)));
+      }
+      partHigh[i / 4u][i % 4u] = most;
+    }
+    let blockHigh = overColumns(partHigh, false, at, local);
+    for (var i = 0u; i < ROWS; i++) {
+      let before = high[i / 4u][i % 4u];
+      let now = max(before, blockHigh[i / 4u][i % 4u]);
+      let shrink = exp(before - now);
+      var sum = 0.0;
+      for (var g = 0u; g < GROUPS; g++) {
+        let w = exp(scores[i * GROUPS + g] - now);
+        scores[i * GROUPS + g] = w;
+        sum += (w.x + w.y) + (w.z + w.w);
+      }
+      high[i / 4u][i % 4u] = now;
+      total[i / 4u][i % 4u] = total[i / 4u][i % 4u] * shrink + sum;
+      for (var c = 0u; c < COLUMNS; c++) { out[i * COLUMNS + c] *= shrink; }
+    }
+    addWeighted(&out, &scores, V, values, key, at, local);
+  }
+
+  total = overColumns(total, true, at, local);
+  let numbers = ((block.split * params.batch + block.batch) * params.heads + block.head) * params.queries;
+  for (var i = 0u; i < ROWS; i++) {
+    let query = block.first + at.x + i * THREAD_ROWS;
+    if (query >= params.queries) { break; }
+    let sum = total[i / 4u][i % 4u];
+    if (at.y == 0u) { logSumExp[numbers + query] = high[i / 4u][i % 4u] + log(sum); }
+    let start = (((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideO + headStart) * PIECES_OF_VEC4;
+    for (var c = 0u; c < COLUMNS; c++) {
+      let column = at.y + c * THREAD_COLUMNS;
+      if (column < PIECES) { o[start + column] = out[i * COLUMNS + c] / sum; }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type AttentionAttributes } from "../../kernels/attention-plan.ts";
+import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
+import { attention, attentionKernel } from "../../kernels/attention.ts";
+import { splitColumns } from "../../kernels/columns.ts";
+import { type Value, f32 } from "../../kernels/kernel.ts";
+import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
+import { windowReference } from "../../engine/verify/self-test/reference/spatial.ts";
+import { type AttentionCase, attentionWithGradients } from "../support/attention-case.ts";
+import { finish, testDevice } from "../support/device.ts";
+import { checkOp } from "../support/op-test.ts";
+import { plannedForGpu } from "../support/planning.ts";
+
+// The form for GPUs, on whatever device there is: every block of the table, sizes that no block divides, heads with numbers or vec4s for pieces.
+const CASES: readonly AttentionCase[] = [
+  { name: "heads of 40, 77 keys, batch 2, large scores", batch: 2, heads: 2, queries: 133, keys: 77, head: 40, size: 3 },
+  { name: "heads of 40, parts of queries", heads: 2, queries: 301, keys: 30, head: 40 },
+  { name: "heads of 64, 77 tokens, causal", heads: 3, queries: 77, keys: 77, head: 64, causal: true },
+  { name: "heads of 80, parts of keys", heads: 1, queries: 70, keys: 150, head: 80 },
+  { name: "heads of 160, parts of both", heads: 2, queries: 75, keys: 140, head: 160 },
+  { name: "heads of 50, padded", batch: 2, heads: 2, queries: 33, keys: 129, head: 50 },
+  { name: "causal with fewer keys than queries", heads: 1, queries: 150, keys: 13, head: 8, causal: true },
+  { name: "causal with more keys than queries", heads: 1, queries: 13, keys: 150, head: 8, causal: true },
+  { name: "one key", batch: 2, heads: 2, queries: 7, keys: 1, head: 8 },
+  { name: "one query, a given scale", heads: 2, queries: 1, keys: 300, head: 8, scale: 0.05 },
+];
+for (const c of CASES) test(`tiled attention: ${c.name}`, () => checkOp(attentionWithGradients(c, { software: false })));
+
+test("tiled attention: the gradients of columns of one tensor, summed over parts", async () => {
+  await checkOp({
+    name: "columns",
+    inputs: { x: { shape: [2, 150, 48] } },
+    build(g, { x }) {
+      const r = plannedForGpu(g);
+      const [q, k, v] = splitColumns(r, x!, [16, 16, 16]) as [Value, Value, Value];
+      return attention(r, q, k, v, { heads: 2 });
+    },
+    reference: ({ x }) => attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
+    gradients: ["x"],
+  });
+});
+
+test("tiled attention: the walk is cut where blocks of rows are few, and not where it is causal", async () => {
+  const { capabilities } = await testDevice();
+  const names = (queries: number, keys: number, causal: boolean): string[] => {
+    const [q, k] = [f32([1, queries, 320]), f32([1, keys, 320])];
+    const attributes: AttentionAttributes = { heads: 8, causal, scale: 1 };
+    const context = { read: [true, true, true], capabilities: { ...capabilities, software: false } };
+    const outputs = attentionKernel.infer([q, k, k], attributes);
+    const gradient = { ...attributes, query: true, keyValue: true };
+    return [
+      ...attentionKernel.plan!({ ...context, inputs: [q, k, k], outputs, attributes }).dispatches,
+      ...attentionGradientKernel.plan!({ ...context, inputs: [q, k, k, ...outputs, q], outputs: [q, k, k], attributes: gradient }).dispatches,
+    ].map((d) => d.shader.name.replace("attention-", ""));
+  };
+  const whole = ["tiled", "gradient-delta", "tiled-gradient-query", "tiled-gradient-key-value"];
+  assert.equal(names(4096, 4096, false), whole);
+  assert.equal(names(77, 77, true), whole);
+  assert.equal(names(4096, 77, false), [...whole, "merge", "merge"]);
+  assert.equal(names(256, 256, false), ["tiled", "merge", "gradient-delta", "tiled-gradient-query", "merge", "tiled-gradient-key-value", "merge", "merge"]);
+});
+
+finish();

@@ -1,0 +1,42 @@
+import { type AttentionAttributes } from "../../kernels/attention-plan.ts";
+import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
+import { attentionKernel } from "../../kernels/attention.ts";
+import type { Capabilities } from "../../kernels/kernel.ts";
+import { planningFor } from "../../engine/runtime/planning.ts";
+import { type AttentionSettings, attentionGradientReference, attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
+import type { OpInput, OpSpec } from "./op-test.ts";
+
+export interface AttentionCase extends AttentionSettings {
+  readonly name: string;
+  readonly batch?: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly head: number;
+  /** Standard deviation of q and k. */
+  readonly size?: number;
+}
+
+export function attentionInputs({ batch = 1, queries, keys, head, heads, size = 1 }: AttentionCase): Record<string, OpInput> {
+  return {
+    q: { shape: [batch, queries, heads * head], scale: size },
+    k: { shape: [batch, keys, heads * head], scale: size },
+    v: { shape: [batch, keys, heads * head] },
+  };
+}
+
+/** Output, logSumExp and all gradients, as the kernels plan them for a device with these capabilities. */
+export function attentionWithGradients(c: AttentionCase, override: Partial<Capabilities>): OpSpec {
+  const attributes: AttentionAttributes = { heads: c.heads, causal: c.causal ?? false, scale: c.scale ?? 1 / Math.sqrt(c.head) };
+  const inputs = attentionInputs(c);
+  return {
+    name: c.name,
+    inputs: { ...inputs, dO: { shape: inputs["q"]!.shape } },
+    build: (recorder, { q, k, v, dO }) => {
+      const g = planningFor(recorder, override);
+      const [o, logSumExp] = g.apply(attentionKernel, [q, k, v], attributes);
+      const gradient = g.apply(attentionGradientKernel, [q, k, v, o, logSumExp, dO], { ...attributes, query: true, keyValue: true });
+      return [o!, logSumExp!, ...gradient];
+    },
+    reference: ({ q, k, v, dO }) => [...attentionReference(q!, k!, v!, c), ...attentionGradientReference(q!, k!, v!, dO!, c)],
+  };
+}
