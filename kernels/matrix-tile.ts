@@ -1,4 +1,5 @@
-import type { Capabilities, Defines, MatrixConfig, MatrixUnits } from "./kernel.ts";
+import type { Capabilities, Defines, Dispatch, MatrixConfig, MatrixUnits } from "./kernel.ts";
+import dialectWgsl from "../shaders/matrix-dialect.wgsl";
 
 /** Lanes of a workgroup that computes on matrix units. */
 const THREADS = 128;
@@ -14,6 +15,17 @@ export interface MatrixTile {
   readonly defines: Defines;
   /** Bytes of workgroup memory, at most. */
   readonly bytes: number;
+}
+
+/** One product on matrix units, in one dialect: for a look at whether it compiles. */
+export function dialectProbe({ component, m, n, k }: MatrixConfig, old: boolean): Dispatch {
+  return {
+    shader: { name: "matrix-dialect", text: dialectWgsl },
+    defines: { OLD: old, HALF: component === "f16", COMPONENT: component, M: m, N: n, K: k },
+    bindings: { y: { output: 0 } },
+    params: { size: 0 },
+    workgroups: [1, 1, 1],
+  };
 }
 
 /** The largest configuration that takes operands of this kind; undefined if there is none. */

@@ -1,5 +1,5 @@
 import type { Dispatch, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
-import dialectWgsl from "../../shaders/matrix-dialect.wgsl";
+import { dialectProbe } from "../../kernels/matrix-tile.ts";
 
 /** Dawn's experimental feature for matrix units; no type of WebGPU's knows it yet. */
 export const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
@@ -29,14 +29,7 @@ export async function usableMatrices(configs: readonly MatrixConfig[], lanes: nu
   const [config] = configs;
   if (!config) return undefined;
   for (const old of [false, true]) {
-    const dispatch: Dispatch = {
-      shader: { name: "matrix-dialect", text: dialectWgsl },
-      defines: { OLD: old, HALF: config.component === "f16", COMPONENT: config.component, M: config.m, N: config.n, K: config.k },
-      bindings: { y: { output: 0 } },
-      params: { size: 0 },
-      workgroups: [1, 1, 1],
-    };
-    if (await compiles(dispatch)) return { configs, lanes, old };
+    if (await compiles(dialectProbe(config, old))) return { configs, lanes, old };
   }
   return undefined;
 }

@@ -6,6 +6,7 @@ import { type HostArray, Program } from "../../runtime/program.ts";
 import { relativeError } from "../../runtime/relative-error.ts";
 import { type WeightPrecision, packHalves, relayout, weightType } from "../../nn/weight-layout.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../formats/half.ts";
+import { tolerancesOf } from "../rows.ts";
 import type { Array64 } from "./array64.ts";
 
 export interface OpInput {
@@ -26,6 +27,7 @@ export interface OpSpec {
   readonly reference: (x: Readonly<Record<string, Array64>>) => Array64 | readonly Array64[];
   /** Inputs whose gradient on the device is compared with finite differences of the reference. */
   readonly gradients?: readonly string[];
+  /** Relative L2; by default those of the project, of f16 operands on a device that rounds them. */
   readonly forwardTolerance?: number;
   readonly gradientTolerance?: number;
 }
@@ -124,12 +126,13 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   } finally {
     made.destroy();
   }
+  const tolerances = tolerancesOf({ halfPrecision: device.halfPrecision, halfWeights: false });
   const forwards = asList(spec.reference(exact)).map((expected, i) => {
     const shape = outputs[i]!.type.shape;
     if (expected.shape.join() !== shape.join()) throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
-    return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? 1e-5);
+    return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? tolerances.opForward);
   });
-  const backwards = wanted.map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!));
+  const backwards = wanted.map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient));
   return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
 }
 
@@ -139,7 +142,7 @@ function compare(tensor: string, actual: ArrayLike<number>, expected: ArrayLike<
   return { tensor, error, tolerance, worst: `worst at ${worst}: ${actual[worst]} instead of ${expected[worst]}` };
 }
 
-function compareDifferences(spec: OpSpec, name: string, exact: Readonly<Record<string, Array64>>, gradient: ArrayLike<number>, cotangent: ArrayLike<number>): OpComparison {
+function compareDifferences(spec: OpSpec, name: string, exact: Readonly<Record<string, Array64>>, gradient: ArrayLike<number>, cotangent: ArrayLike<number>, tolerance: number): OpComparison {
   const x = exact[name]!;
   const objective = (): number => {
     const y = asList(spec.reference(exact))[0]!.data;
@@ -159,5 +162,5 @@ function compareDifferences(spec: OpSpec, name: string, exact: Readonly<Record<s
     x.data[i] = saved;
     return (plus - minus) / (2 * h);
   });
-  return compare(`gradient of ${name}`, indices.map((i) => gradient[i]!), expected, spec.gradientTolerance ?? 1e-4);
+  return compare(`gradient of ${name}`, indices.map((i) => gradient[i]!), expected, tolerance);
 }
