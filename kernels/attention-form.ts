@@ -5,7 +5,9 @@ import { ATTENTION_FORMS, type AttentionForm, attentionClass } from "./attention
 import type { Capabilities, Dispatch } from "./kernel.ts";
 
 /** All that a measured choice depends on: with another text it is measured again. */
-export const ATTENTION_SOURCES: readonly string[] = [...ROWS_SOURCES, ...TILED_SOURCES];
+export function attentionSources(): string[] {
+  return [...ROWS_SOURCES, ...TILED_SOURCES];
+}
 
 /** The form for a device that nothing was measured on: broadcasting between lanes was measured to pay on software adapters, where a lane is an element of a CPU vector. */
 export function defaultForm({ software }: Capabilities): AttentionForm {

@@ -34,27 +34,26 @@ const WORKGROUP_VEC4 = 1024;
 const ENOUGH_WORKGROUPS = 512;
 
 /** The largest head, and the block for heads up to it. */
-type Blocks = readonly (readonly [upTo: number, block: TiledBlock])[];
-
-const grid = (threadRows: number, threadColumns: number, rows: number, groups: number): TiledBlock => ({ threadRows, threadColumns, rows, groups });
+type Blocks = readonly (readonly [upTo: number, block: readonly [threadRows: number, threadColumns: number, rows: number, groups: number]])[];
 
 /** Scores and outputs stay in a thread's registers: at most 168 numbers (255 registers on NVIDIA). */
 const BLOCKS: Readonly<Record<TiledForm, Readonly<Record<PassName, Blocks>>>> = {
   "tiled-8": {
-    forward: [[48, grid(8, 8, 8, 2)], [80, grid(8, 8, 8, 1)], [160, grid(8, 8, 4, 2)]],
-    query: [[80, grid(8, 8, 8, 1)], [160, grid(8, 8, 4, 1)]],
-    "key-value": [[48, grid(8, 8, 8, 1)], [80, grid(8, 8, 4, 1)], [160, grid(8, 16, 4, 1)]],
+    forward: [[48, [8, 8, 8, 2]], [80, [8, 8, 8, 1]], [160, [8, 8, 4, 2]]],
+    query: [[80, [8, 8, 8, 1]], [160, [8, 8, 4, 1]]],
+    "key-value": [[48, [8, 8, 8, 1]], [80, [8, 8, 4, 1]], [160, [8, 16, 4, 1]]],
   },
   "tiled-4": {
-    forward: [[160, grid(16, 8, 4, 2)]],
-    query: [[80, grid(16, 8, 4, 2)], [160, grid(16, 8, 4, 1)]],
-    "key-value": [[80, grid(16, 8, 4, 1)], [160, grid(8, 16, 4, 1)]],
+    forward: [[160, [16, 8, 4, 2]]],
+    query: [[80, [16, 8, 4, 2]], [160, [16, 8, 4, 1]]],
+    "key-value": [[80, [16, 8, 4, 1]], [160, [8, 16, 4, 1]]],
   },
 };
 
 /** The block for a pass over heads of `headVec4` vec4s. */
 export function tiledBlock(form: TiledForm, pass: PassName, headVec4: number): TiledBlock {
-  return BLOCKS[form][pass].find(([upTo]) => 4 * headVec4 <= upTo)![1];
+  const [, [threadRows, threadColumns, rows, groups]] = BLOCKS[form][pass].find(([upTo]) => 4 * headVec4 <= upTo)!;
+  return { threadRows, threadColumns, rows, groups };
 }
 
 /** A block as the shaders' defines. @throws Error if it does not fit into workgroup memory. */

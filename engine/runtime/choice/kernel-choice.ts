@@ -1,4 +1,4 @@
-import { ATTENTION_SOURCES, formsFor } from "../../../kernels/attention-form.ts";
+import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
 import { ATTENTION_CLASSES, type AttentionForm, uniformAttention } from "../../../kernels/attention-table.ts";
 import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
 import { GEMM_SOURCES, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
@@ -105,7 +105,7 @@ export function parseChoice(text: string | undefined, capabilities: Capabilities
 
 /** One name for adapter, driver, precision and the shaders' text: with another of these it is measured again. */
 export function cacheKey({ info, features }: Device, math: MathMode): string {
-  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES, ATTENTION_SOURCES]))}`;
+  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES, attentionSources()]))}`;
 }
 
 /** 64 bits of FNV-1a, in two halves with different starts. */
