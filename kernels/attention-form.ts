@@ -1,9 +1,27 @@
 import type { FlashPass } from "./attention-plan.ts";
-import { rowsPass } from "./attention-rows.ts";
-import { tiledPass } from "./attention-tiled.ts";
+import { ROWS_SOURCES, rowsPass } from "./attention-rows.ts";
+import { TILED_SOURCES, tiledPass } from "./attention-tiled.ts";
+import { ATTENTION_FORMS, type AttentionForm, attentionClass } from "./attention-table.ts";
 import type { Capabilities, Dispatch } from "./kernel.ts";
 
-/** The dispatches of a flash pass in the form for the device: whole rows to a lane on software adapters, tiles on GPUs. */
+/** All that a measured choice depends on: with another text it is measured again. */
+export function attentionSources(): string[] {
+  return [...ROWS_SOURCES, ...TILED_SOURCES];
+}
+
+/** The form for a device that nothing was measured on: broadcasting between lanes was measured to pay on software adapters, where a lane is an element of a CPU vector. */
+export function defaultForm({ software }: Capabilities): AttentionForm {
+  return software ? "rows" : "tiled-8";
+}
+
+/** Every form a device can run, the plain one first. */
+export function formsFor(_capabilities: Capabilities): AttentionForm[] {
+  return [...ATTENTION_FORMS];
+}
+
+/** The dispatches of a flash pass, in the form that the device was found to be fastest with. */
 export function flashPass(pass: FlashPass, capabilities: Capabilities): Dispatch[] {
-  return capabilities.software ? rowsPass(pass, capabilities) : tiledPass(pass);
+  const { batch, heads, queries, keys, head } = pass.sizes;
+  const form = capabilities.attention?.[attentionClass(pass.name, batch * heads * queries * keys * head)] ?? defaultForm(capabilities);
+  return form === "rows" ? rowsPass(pass, capabilities) : tiledPass(pass, form);
 }

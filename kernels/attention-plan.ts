@@ -1,5 +1,6 @@
 import windowWgsl from "../shaders/window.wgsl";
 import { type Binding, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need } from "./kernel.ts";
+import type { PassName } from "./attention-table.ts";
 import { perElement } from "./per-element.ts";
 
 /** Largest head the flash kernels hold in registers; above it `attention` composes matmul and softmax. */
@@ -61,9 +62,6 @@ export function flashParams({ batch, heads, queries, keys }: AttentionSizes, hea
   const places = ["Q", "K", "V"].map((name, i) => placeParams(name, rowPlace(inputs[i]!, heads, headVec4)));
   return { batch, heads, queries, keys, headVec4, ...Object.assign({}, ...places) as Record<string, number>, rowStrideO: heads * headVec4, causal: causal ? 1 : 0, scale };
 }
-
-/** The three flash passes: outputs, the gradient of queries, the gradient of keys and values. */
-export type PassName = "forward" | "query" | "key-value";
 
 /** An output of a pass: the shader's variable, which names its place in `struct Params` too (`rowStrideDQ` of dQ). */
 export interface PassOutput {

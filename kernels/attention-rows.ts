@@ -2,7 +2,8 @@ import tile from "../shaders/lib/attention-tile.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
 import forwardWgsl from "../shaders/attention.wgsl";
-import { type FlashPass, MAX_FLASH_HEAD, type PassName, outputParams } from "./attention-plan.ts";
+import { type FlashPass, MAX_FLASH_HEAD, outputParams } from "./attention-plan.ts";
+import type { PassName } from "./attention-table.ts";
 import { type Capabilities, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 
 const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
@@ -10,6 +11,9 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
   query: { name: "attention-gradient-query", text: queryWgsl },
   "key-value": { name: "attention-gradient-key-value", text: keyValueWgsl },
 };
+
+/** All that this form is made of. */
+export const ROWS_SOURCES: readonly string[] = [tile, forwardWgsl, queryWgsl, keyValueWgsl];
 
 // One pipeline for every head size on software adapters, where compiling is what costs and private arrays are memory anyway.
 // On a GPU the head lies in registers, so its loops need constant bounds.

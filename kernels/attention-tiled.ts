@@ -3,7 +3,8 @@ import mergeWgsl from "../shaders/attention-merge.wgsl";
 import keyValueWgsl from "../shaders/attention-tiled-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-tiled-gradient-query.wgsl";
 import forwardWgsl from "../shaders/attention-tiled.wgsl";
-import { type FlashPass, type PassName, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
+import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
+import type { AttentionForm, PassName } from "./attention-table.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 import { perElement } from "./per-element.ts";
 
@@ -12,6 +13,11 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
   query: { name: "attention-tiled-gradient-query", text: queryWgsl },
   "key-value": { name: "attention-tiled-gradient-key-value", text: keyValueWgsl },
 };
+
+/** All that this form is made of. */
+export const TILED_SOURCES: readonly string[] = [block, mergeWgsl, forwardWgsl, queryWgsl, keyValueWgsl];
+
+export type TiledForm = Exclude<AttentionForm, "rows">;
 
 /** How a workgroup's threads share out a block: a grid of threads, each with `rows` rows and `groups` groups of four columns of scores. */
 export interface TiledBlock {
@@ -27,27 +33,27 @@ const WORKGROUP_VEC4 = 1024;
 /** Workgroups that keep a large GPU busy (132 processors, four small workgroups each). With fewer the walk is cut into parts, whose results are merged. */
 const ENOUGH_WORKGROUPS = 512;
 
-/** Pieces of an output that a thread holds without leaving registers, beside its scores: numbers. */
-const BLOCKS: Readonly<Record<PassName, readonly { readonly upTo: number; readonly block: TiledBlock }[]>> = {
-  forward: [
-    { upTo: 48, block: { threadRows: 8, threadColumns: 8, rows: 8, groups: 2 } },
-    { upTo: 80, block: { threadRows: 8, threadColumns: 8, rows: 8, groups: 1 } },
-    { upTo: 160, block: { threadRows: 8, threadColumns: 8, rows: 4, groups: 2 } },
-  ],
-  query: [
-    { upTo: 80, block: { threadRows: 8, threadColumns: 8, rows: 8, groups: 1 } },
-    { upTo: 160, block: { threadRows: 8, threadColumns: 8, rows: 4, groups: 1 } },
-  ],
-  "key-value": [
-    { upTo: 48, block: { threadRows: 8, threadColumns: 8, rows: 8, groups: 1 } },
-    { upTo: 80, block: { threadRows: 8, threadColumns: 8, rows: 4, groups: 1 } },
-    { upTo: 160, block: { threadRows: 8, threadColumns: 16, rows: 4, groups: 1 } },
-  ],
+/** The largest head, and the block for heads up to it. */
+type Blocks = readonly (readonly [upTo: number, block: readonly [threadRows: number, threadColumns: number, rows: number, groups: number]])[];
+
+/** Scores and outputs stay in a thread's registers: at most 168 numbers (255 registers on NVIDIA). */
+const BLOCKS: Readonly<Record<TiledForm, Readonly<Record<PassName, Blocks>>>> = {
+  "tiled-8": {
+    forward: [[48, [8, 8, 8, 2]], [80, [8, 8, 8, 1]], [160, [8, 8, 4, 2]]],
+    query: [[80, [8, 8, 8, 1]], [160, [8, 8, 4, 1]]],
+    "key-value": [[48, [8, 8, 8, 1]], [80, [8, 8, 4, 1]], [160, [8, 16, 4, 1]]],
+  },
+  "tiled-4": {
+    forward: [[160, [16, 8, 4, 2]]],
+    query: [[80, [16, 8, 4, 2]], [160, [16, 8, 4, 1]]],
+    "key-value": [[80, [16, 8, 4, 1]], [160, [8, 16, 4, 1]]],
+  },
 };
 
 /** The block for a pass over heads of `headVec4` vec4s. */
-export function tiledBlock(pass: PassName, headVec4: number): TiledBlock {
-  return BLOCKS[pass].find(({ upTo }) => 4 * headVec4 <= upTo)!.block;
+export function tiledBlock(form: TiledForm, pass: PassName, headVec4: number): TiledBlock {
+  const [, [threadRows, threadColumns, rows, groups]] = BLOCKS[form][pass].find(([upTo]) => 4 * headVec4 <= upTo)!;
+  return { threadRows, threadColumns, rows, groups };
 }
 
 /** A block as the shaders' defines. @throws Error if it does not fit into workgroup memory. */
@@ -92,10 +98,10 @@ function chunkFor(headVec4: number, lines: number): number {
  * The dispatches of a tiled pass. Where blocks of rows are too few for a large GPU the walk over the columns is cut into parts, each with outputs
  * of its own in scratch memory, which further dispatches merge. A causal walk is not cut: it is as short as a prompt.
  */
-export function tiledPass({ name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass): Dispatch[] {
+export function tiledPass({ name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass, form: TiledForm): Dispatch[] {
   const [rows, columns] = name === "key-value" ? [keys, queries] : [queries, keys];
   const forward = name === "forward";
-  const block = tiledBlock(name, headVec4);
+  const block = tiledBlock(form, name, headVec4);
   const workgroups = batch * heads * Math.ceil(rows / (block.threadRows * block.rows));
   const splits = params["causal"] === 1 ? 1 : partsOf(Math.ceil(columns / (4 * block.threadColumns * block.groups)), Math.floor(ENOUGH_WORKGROUPS / workgroups));
   const whole = splits === 1;

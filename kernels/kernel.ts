@@ -3,6 +3,7 @@
  * Nothing here knows a GPUDevice, so every rule can be tested without one.
  */
 
+import type { AttentionTable } from "./attention-table.ts";
 import type { GemmTable } from "./gemm-table.ts";
 
 /** Dimensions, slowest first, row-major. */
@@ -70,6 +71,8 @@ export interface Capabilities {
   readonly maxStorageBufferBindingSize: number;
   /** The variant of matrix product for each class, as measured on the device or asked for. Absent: one for all, by the kind of device. */
   readonly gemm?: GemmTable;
+  /** The form of attention for each class of pass; absent: one for all, by the kind of device. */
+  readonly attention?: AttentionTable;
   /** False: sums over rows go through workgroup memory also where subgroups are there. */
   readonly subgroupRows?: boolean;
 }

@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import type { GemmClass } from "../../kernels/gemm-table.ts";
 import { KERNELS } from "../../kernels/index.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/runtime/choice/kernel-table.ts";
@@ -79,8 +78,9 @@ function describe(device: Device): About {
 }
 
 /** Classes down, candidates across; below it what is wrong with any of them. */
-function kernelTable({ rows, table, subgroupRows }: KernelChoice): string {
-  const chosen = (row: ProbeRow): boolean => (row.class === "rows" ? row.candidate === (subgroupRows ? "subgroup" : "workgroup") : table[row.class as GemmClass] === row.candidate);
+function kernelTable({ rows, table, attention, subgroupRows }: KernelChoice): string {
+  const chosenFor: Readonly<Record<string, string>> = { ...table, ...attention, rows: subgroupRows ? "subgroup" : "workgroup" };
+  const chosen = (row: ProbeRow): boolean => chosenFor[row.class] === row.candidate;
   const candidates = [...new Set(rows.map((r) => r.candidate))];
   const cell = (row: ProbeRow | undefined): string => (!row ? "" : row.milliseconds === null ? "unusable" : `${row.milliseconds.toPrecision(3)}${chosen(row) ? "*" : ""}`);
   const lines = [...new Set(rows.map((r) => r.class))].map((name) => [name, ...candidates.map((c) => cell(rows.find((r) => r.class === name && r.candidate === c)))]);

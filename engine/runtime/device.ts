@@ -107,7 +107,7 @@ export class Device {
   /** Programs made from now on are planned with these variants. */
   useKernels(choice: KernelChoice): void {
     this.#kernels = choice;
-    this.#capabilities = { ...this.#capabilities, gemm: choice.table, subgroupRows: choice.subgroupRows };
+    this.#capabilities = { ...this.#capabilities, gemm: choice.table, attention: choice.attention, subgroupRows: choice.subgroupRows };
   }
 
   /** Programs made from now on may be planned for these matrix units. */

@@ -1,3 +1,4 @@
+import { uniformAttention } from "../../kernels/attention-table.ts";
 import { uniformTable } from "../../kernels/gemm-table.ts";
 import type { Attributes, Dispatch, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
@@ -17,5 +18,5 @@ export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Disp
 
 /** As on a GPU whose browser offers no subgroups: the variants that need nothing. */
 export function plannedForGpu(g: Recorder): Recorder {
-  return planningFor(g, { subgroupSize: 0, software: false, gemm: uniformTable("register") });
+  return planningFor(g, { subgroupSize: 0, software: false, gemm: uniformTable("register"), attention: uniformAttention("tiled-8") });
 }

@@ -1,3 +1,5 @@
+import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
+import { ATTENTION_CLASSES, type AttentionForm, uniformAttention } from "../../../kernels/attention-table.ts";
 import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
 import { GEMM_SOURCES, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
 import { matrixConfig } from "../../../kernels/matrix-tile.ts";
@@ -5,6 +7,7 @@ import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
 import type { Platform } from "../platform.ts";
 import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
+import { attentionSamples } from "./attention-samples.ts";
 import { type Candidate, probe, winners } from "./kernel-probe.ts";
 import { type ProbeRow, type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
 import { gemmSamples, rowSamples } from "./kernel-samples.ts";
@@ -68,12 +71,19 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
     ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
   ];
   const reductions = await probe(device, rowSamples(), lanes, plain, complain);
+  const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({
+    name: form,
+    plan: (g) => planningFor(g, { attention: uniformAttention(form) }),
+    tolerance: FULL_TOLERANCE,
+  }));
+  const passes = await probe(device, attentionSamples(device.info.software), forms, forms[0]!, complain);
   return {
     origin: "measured",
     table: { ...shipped.table, ...winners(products) },
+    attention: { ...shipped.attention, ...winners(passes) },
     subgroupRows: winners(reductions).rows === "subgroup",
     measured: new Date().toISOString(),
-    rows: [...products, ...reductions],
+    rows: [...products, ...reductions, ...passes],
   };
 }
 
@@ -86,15 +96,16 @@ export function parseChoice(text: string | undefined, capabilities: Capabilities
   } catch {
     return undefined; // half written or tampered with: it is measured again
   }
-  const table = json?.table;
-  if (!json || !table || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
+  const [table, attention, forms] = [json?.table, json?.attention, formsFor(capabilities)];
+  if (!json || !table || !attention || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
   if (!GEMM_CLASSES.every((c) => variantsFor(capabilities, math, sizeOf(c)).includes(table[c]))) return undefined;
-  return { origin: "remembered", table, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };
+  if (!ATTENTION_CLASSES.every((c) => forms.includes(attention[c]))) return undefined;
+  return { origin: "remembered", table, attention, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };
 }
 
 /** One name for adapter, driver, precision and the shaders' text: with another of these it is measured again. */
 export function cacheKey({ info, features }: Device, math: MathMode): string {
-  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES]))}`;
+  return `kernels-${math}-${hash(JSON.stringify([info, features, GEMM_SOURCES, attentionSources()]))}`;
 }
 
 /** 64 bits of FNV-1a, in two halves with different starts. */

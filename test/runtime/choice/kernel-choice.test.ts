@@ -11,6 +11,7 @@ import { describeChoice, shippedChoice, type ProbeRow } from "../../../engine/ru
 import { type Candidate, type ProbeClass, probe, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
 import { GEMM_CLASSES } from "../../../kernels/gemm-table.ts";
 import { uniformTable } from "../../../kernels/gemm-table.ts";
+import { uniformAttention } from "../../../kernels/attention-table.ts";
 import { type Dispatch, f32 } from "../../../kernels/kernel.ts";
 import { matmul } from "../../../kernels/matmul.ts";
 import { withDispatches } from "../../support/planning.ts";
@@ -86,7 +87,9 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
 
 test("a remembered variant that this device cannot run is no choice", async () => {
   const { capabilities } = await testDevice();
-  const text = (variant: string): string => JSON.stringify({ table: Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])), subgroupRows: true, measured: "2026-01-02", rows: [] });
+  const text = (variant: string, attention: Record<string, string> = uniformAttention("rows")): string => JSON.stringify({ table: Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])), subgroupRows: true, attention, measured: "2026-01-02", rows: [] });
+  assert.is(parseChoice(text("register", uniformAttention("tiled-4")), capabilities, "f32")?.attention["query large"], "tiled-4");
+  assert.is(parseChoice(text("register", { ...uniformAttention("rows"), "query large": "no-such-form" }), capabilities, "f32"), undefined);
   assert.is(parseChoice(text("register"), capabilities, "f32")?.table["matmul small"], "register");
   for (const variant of ["register-f16", "no-such-variant"]) assert.is(parseChoice(text(variant), capabilities, "f32"), undefined, variant);
   assert.is(parseChoice("null", capabilities, "f32"), undefined);
