@@ -36,15 +36,17 @@ export function gemmClass(op: string, transposeB: boolean, outputs: number): Gem
 const WORTH_MEASURING: Readonly<Record<GemmSizeClass, readonly (readonly [GemmStructure, SplitTarget?])[]>> = {
   small: [
     ["register"], ["broadcast"], ["workgroup-32"], ["workgroup-32", 512], ["workgroup-64x32", 512], ["workgroup-64", 256], ["workgroup-64", 512], ["workgroup-64", 1024],
-    ["matrix-small", 256], ["matrix-small", 512], ["matrix-small", 1024], ["matrix", 256],
+    ["matrix-small", 256], ["matrix-small", 512], ["matrix-small-ahead", 256], ["matrix-small-ahead", 512], ["matrix-ahead", 256],
   ],
   medium: [
     ["register"], ["broadcast"], ["workgroup-64x32"], ["workgroup-64"], ["workgroup-64", 512], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512],
-    ["matrix-small"], ["matrix-small", 512], ["matrix-small", 1024], ["matrix"], ["matrix", 256], ["matrix", 512],
+    ["matrix-small"], ["matrix-small", 512], ["matrix-small", 1024], ["matrix", 256], ["matrix", 512],
+    ["matrix-small-ahead"], ["matrix-small-ahead", 512], ["matrix-small-ahead", 1024], ["matrix-ahead", 256], ["matrix-ahead", 512],
   ],
   large: [
     ["register"], ["broadcast"], ["workgroup-64"], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512], ["workgroup-128x128"],
-    ["matrix-small"], ["matrix-small", 1024], ["matrix"], ["matrix", 256], ["matrix", 512],
+    ["matrix-small"], ["matrix"], ["matrix", 256], ["matrix", 512],
+    ["matrix-small-ahead"], ["matrix-small-ahead", 1024], ["matrix-ahead"], ["matrix-ahead", 256], ["matrix-ahead", 512],
   ],
 };
 
@@ -75,7 +77,7 @@ export function whyNot(variant: GemmVariant, capabilities: Capabilities): string
   const { subgroupSize, shaderF16, maxComputeWorkgroupStorageSize: memory } = capabilities;
   if (half && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
   if (structure === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
-  if (structure !== "matrix" && structure !== "matrix-small") return undefined;
+  if (!onMatrixUnits(structure)) return undefined;
   const component = half ? "f16" : "f32";
   if (!matrixConfig(capabilities, component)) {
     if (!half && matrixConfig(capabilities, "f16")) return "takes f16 operands only on this device (--math f16 or auto)";
@@ -86,9 +88,16 @@ export function whyNot(variant: GemmVariant, capabilities: Capabilities): string
   return tile.bytes > memory ? `needs ${tile.bytes} bytes of workgroup memory, the device has ${memory}` : undefined;
 }
 
-function matrixTileOf(structure: "matrix" | "matrix-small", half: boolean, capabilities: Capabilities): MatrixTile | undefined {
+/** Whether a structure computes on matrix units. */
+export function onMatrixUnits(structure: GemmStructure): structure is MatrixStructure {
+  return structure.startsWith("matrix");
+}
+
+type MatrixStructure = Extract<GemmStructure, `matrix${string}`>;
+
+function matrixTileOf(structure: MatrixStructure, half: boolean, capabilities: Capabilities): MatrixTile | undefined {
   const config = matrixConfig(capabilities, half ? "f16" : "f32");
-  return config && matrixTile(config, capabilities.matrixUnits!, structure === "matrix" ? 4 : 2);
+  return config && matrixTile(config, capabilities.matrixUnits!, structure.startsWith("matrix-small") ? 2 : 4);
 }
 
 /** All that a measured choice depends on: with another text it is measured again. */
@@ -122,7 +131,7 @@ export function sumTile(): Pick<GemmTile, "defines"> {
 export function gemmTile(variant: GemmVariant, capabilities: Capabilities, blocks: boolean): GemmTile {
   const { structure, half } = parseVariant(variant);
   const lanes = capabilities.subgroupSize;
-  const matrix = structure === "matrix" || structure === "matrix-small";
+  const matrix = onMatrixUnits(structure);
   const enable = [
     ...(structure === "broadcast" || matrix ? ["enable subgroups;"] : []),
     ...(half ? ["enable f16;"] : []),
@@ -135,7 +144,7 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
   if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
   if (matrix) {
     const { rows, columns, defines } = matrixTileOf(structure, half, capabilities)!;
-    return { rows, columns, perWorkgroup: 1, step: 32, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks } };
+    return { rows, columns, perWorkgroup: 1, step: 32, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks, AHEAD: structure.endsWith("-ahead") } };
   }
   const { down, across, rows, wide } = WORKGROUP_TILES[structure];
   const [tileRows, columns, threads] = [down * rows, across * (wide ? 8 : 4), down * across];

@@ -3,6 +3,7 @@
 // sums are f32. The results go through workgroup memory to the epilogue, two of each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64
 // gave 232 TFLOP/s, eight of 32 x 64 123; unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed and in vec4s, and staged as it lies;
+// AHEAD: what the next step takes is read into registers before the present one is computed;
 // OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
@@ -131,52 +132,146 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var c20: Sum; var c21: Sum; var c22: Sum; var c23: Sum;
   var c30: Sum; var c31: Sum; var c32: Sum; var c33: Sum;
 #endif
-  for (var step = first; step < end; step++) {
-    if (step / stepsPerTap != tap) {
-      tap = step / stepsPerTap;
-      base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-      p0 = rowAddress(batch, min(stagedRow, lastRow), tap);
-      p1 = rowAddress(batch, min(stagedRow + APART * 1u, lastRow), tap);
+  var a0: Operand; var a1: Operand; var b0: Operand; var b1: Operand;
 #if ${LOADS_A4}
-      p2 = rowAddress(batch, min(stagedRow + APART * 2u, lastRow), tap);
-      p3 = rowAddress(batch, min(stagedRow + APART * 3u, lastRow), tap);
+  var a2: Operand; var a3: Operand;
 #endif
 #if ${LOADS_A8}
-      p4 = rowAddress(batch, min(stagedRow + APART * 4u, lastRow), tap);
-      p5 = rowAddress(batch, min(stagedRow + APART * 5u, lastRow), tap);
-      p6 = rowAddress(batch, min(stagedRow + APART * 6u, lastRow), tap);
-      p7 = rowAddress(batch, min(stagedRow + APART * 7u, lastRow), tap);
+  var a4: Operand; var a5: Operand; var a6: Operand; var a7: Operand;
 #endif
-    }
-    let k0 = (step - tap * stepsPerTap) * STEP;
-    let k = k0 + (local % 8u) * 4u;
-    let inside = k < params.k;
-    let safeK = min(k, lastK);
-    // All are on their way before the first is put down.
-    let a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
-    let a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
-#if ${LOADS_A4}
-    let a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
-    let a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
-#endif
-#if ${LOADS_A8}
-    let a4 = loadA(RowAddress(p4.start, p4.valid && inside), safeK);
-    let a5 = loadA(RowAddress(p5.start, p5.valid && inside), safeK);
-    let a6 = loadA(RowAddress(p6.start, p6.valid && inside), safeK);
-    let a7 = loadA(RowAddress(p7.start, p7.valid && inside), safeK);
-#endif
-    let b0 = loadStagedB(base, k0, column0, local);
-    let b1 = loadStagedB(base, k0, column0, local + THREADS * 1u);
 #if ${LOADS_B4}
-    let b2 = loadStagedB(base, k0, column0, local + THREADS * 2u);
-    let b3 = loadStagedB(base, k0, column0, local + THREADS * 3u);
+  var b2: Operand; var b3: Operand;
 #endif
 #if ${LOADS_B8}
-    let b4 = loadStagedB(base, k0, column0, local + THREADS * 4u);
-    let b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
-    let b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
-    let b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
+  var b4: Operand; var b5: Operand; var b6: Operand; var b7: Operand;
 #endif
+  // With AHEAD a turn reads what one step takes and computes the step before; so there is one turn more.
+#if ${AHEAD}
+  let turns = end + 1u;
+#else
+  let turns = end;
+#endif
+  for (var step = first; step < turns; step++) {
+    if (step < end) {
+      if (step / stepsPerTap != tap) {
+        tap = step / stepsPerTap;
+        base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
+        p0 = rowAddress(batch, min(stagedRow, lastRow), tap);
+        p1 = rowAddress(batch, min(stagedRow + APART * 1u, lastRow), tap);
+#if ${LOADS_A4}
+        p2 = rowAddress(batch, min(stagedRow + APART * 2u, lastRow), tap);
+        p3 = rowAddress(batch, min(stagedRow + APART * 3u, lastRow), tap);
+#endif
+#if ${LOADS_A8}
+        p4 = rowAddress(batch, min(stagedRow + APART * 4u, lastRow), tap);
+        p5 = rowAddress(batch, min(stagedRow + APART * 5u, lastRow), tap);
+        p6 = rowAddress(batch, min(stagedRow + APART * 6u, lastRow), tap);
+        p7 = rowAddress(batch, min(stagedRow + APART * 7u, lastRow), tap);
+#endif
+      }
+      let k0 = (step - tap * stepsPerTap) * STEP;
+      let k = k0 + (local % 8u) * 4u;
+      let inside = k < params.k;
+      let safeK = min(k, lastK);
+      a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
+      a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
+#if ${LOADS_A4}
+      a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
+      a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
+#endif
+#if ${LOADS_A8}
+      a4 = loadA(RowAddress(p4.start, p4.valid && inside), safeK);
+      a5 = loadA(RowAddress(p5.start, p5.valid && inside), safeK);
+      a6 = loadA(RowAddress(p6.start, p6.valid && inside), safeK);
+      a7 = loadA(RowAddress(p7.start, p7.valid && inside), safeK);
+#endif
+      b0 = loadStagedB(base, k0, column0, local);
+      b1 = loadStagedB(base, k0, column0, local + THREADS * 1u);
+#if ${LOADS_B4}
+      b2 = loadStagedB(base, k0, column0, local + THREADS * 2u);
+      b3 = loadStagedB(base, k0, column0, local + THREADS * 3u);
+#endif
+#if ${LOADS_B8}
+      b4 = loadStagedB(base, k0, column0, local + THREADS * 4u);
+      b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
+      b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
+      b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
+#endif
+    }
+#if ${AHEAD}
+    if (step > first) {
+      for (var q = 0u; q < STEP; q += K) {
+        let fromA = ownRow * ROW_A + q;
+#if ${BLOCKS}
+        let fromB = ownColumn * ROW_B + q;
+        const NEXT = N * ROW_B;
+#else
+        let fromB = q * ROW_B + ownColumn;
+        const NEXT = N;
+#endif
+        let l0 = left(fromA);
+        let l1 = left(fromA + M * ROW_A);
+#if ${FOUR}
+        let l2 = left(fromA + M * ROW_A * 2u);
+        let l3 = left(fromA + M * ROW_A * 3u);
+#endif
+        let r0 = right(fromB);
+        c00 = subgroupMatrixMultiplyAccumulate(l0, r0, c00);
+        c10 = subgroupMatrixMultiplyAccumulate(l1, r0, c10);
+#if ${FOUR}
+        c20 = subgroupMatrixMultiplyAccumulate(l2, r0, c20);
+        c30 = subgroupMatrixMultiplyAccumulate(l3, r0, c30);
+#endif
+        let r1 = right(fromB + NEXT * 1u);
+        c01 = subgroupMatrixMultiplyAccumulate(l0, r1, c01);
+        c11 = subgroupMatrixMultiplyAccumulate(l1, r1, c11);
+#if ${FOUR}
+        c21 = subgroupMatrixMultiplyAccumulate(l2, r1, c21);
+        c31 = subgroupMatrixMultiplyAccumulate(l3, r1, c31);
+#endif
+#if ${FOUR}
+        let r2 = right(fromB + NEXT * 2u);
+        c02 = subgroupMatrixMultiplyAccumulate(l0, r2, c02);
+        c12 = subgroupMatrixMultiplyAccumulate(l1, r2, c12);
+        c22 = subgroupMatrixMultiplyAccumulate(l2, r2, c22);
+        c32 = subgroupMatrixMultiplyAccumulate(l3, r2, c32);
+        let r3 = right(fromB + NEXT * 3u);
+        c03 = subgroupMatrixMultiplyAccumulate(l0, r3, c03);
+        c13 = subgroupMatrixMultiplyAccumulate(l1, r3, c13);
+        c23 = subgroupMatrixMultiplyAccumulate(l2, r3, c23);
+        c33 = subgroupMatrixMultiplyAccumulate(l3, r3, c33);
+#endif
+      }
+    }
+    workgroupBarrier();
+    if (step < end) {
+      putA(toA, a0);
+      putA(toA + APART * ROW_A * 1u, a1);
+#if ${LOADS_A4}
+      putA(toA + APART * ROW_A * 2u, a2);
+      putA(toA + APART * ROW_A * 3u, a3);
+#endif
+#if ${LOADS_A8}
+      putA(toA + APART * ROW_A * 4u, a4);
+      putA(toA + APART * ROW_A * 5u, a5);
+      putA(toA + APART * ROW_A * 6u, a6);
+      putA(toA + APART * ROW_A * 7u, a7);
+#endif
+      putStagedB(local, b0);
+      putStagedB(local + THREADS * 1u, b1);
+#if ${LOADS_B4}
+      putStagedB(local + THREADS * 2u, b2);
+      putStagedB(local + THREADS * 3u, b3);
+#endif
+#if ${LOADS_B8}
+      putStagedB(local + THREADS * 4u, b4);
+      putStagedB(local + THREADS * 5u, b5);
+      putStagedB(local + THREADS * 6u, b6);
+      putStagedB(local + THREADS * 7u, b7);
+#endif
+    }
+    workgroupBarrier();
+#else
     putA(toA, a0);
     putA(toA + APART * ROW_A * 1u, a1);
 #if ${LOADS_A4}
@@ -245,6 +340,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endif
     }
     workgroupBarrier();
+#endif
   }
   let own = subgroup * M * STAGED_ROW;
   for (var part = 0u; part < FRAGMENTS * FRAGMENTS / 2u; part++) {

@@ -3,11 +3,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { conv2d } from "../../kernels/conv2d.ts";
 import { GEMM_STRUCTURES, uniformTable, variantOf } from "../../kernels/gemm-table.ts";
-import { defaultStructure, gemmClass, whyNot } from "../../kernels/gemm-variants.ts";
+import { defaultStructure, gemmClass, onMatrixUnits, whyNot } from "../../kernels/gemm-variants.ts";
 import { type Capabilities, type Dispatch, type MatrixConfig, type MatrixUnits, type Plan, f32 } from "../../kernels/kernel.ts";
 import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import { matmul, matmulKernel } from "../../kernels/matmul.ts";
-import { openDevice } from "../../engine/platform/open-device.ts";
+import { MATRICES } from "../../engine/runtime/matrix-units.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
 import { type OpSpec, checkVariant } from "../support/op-test.ts";
@@ -48,7 +48,8 @@ const SPECS: readonly OpSpec[] = [
   },
 ];
 
-const PLAIN_STRUCTURES = GEMM_STRUCTURES.filter((s) => s !== "matrix" && s !== "matrix-small");
+const PLAIN_STRUCTURES = GEMM_STRUCTURES.filter((s) => !onMatrixUnits(s));
+const MATRIX_STRUCTURES = GEMM_STRUCTURES.filter(onMatrixUnits);
 
 for (const structure of PLAIN_STRUCTURES) {
   test(`${structure} agrees with float64 at awkward shapes`, async () => {
@@ -161,7 +162,7 @@ const TRANSPOSED: OpSpec = {
   reference: ({ x, w }) => matmul64(x!, w!, true),
 };
 
-for (const structure of ["matrix", "matrix-small"] as const) {
+for (const structure of MATRIX_STRUCTURES) {
   test(`${structure}: staging, tiles and epilogue agree with float64, its units done by hand`, async () => {
     const device = await halfDevice();
     if (!device) return;
@@ -183,29 +184,29 @@ for (const structure of ["matrix", "matrix-small"] as const) {
 }
 
 test("matrix: every configuration and dialect compiles, as far as Dawn tells without a device that has them", async () => {
-  const device = await openDevice({ gpu: nothing, math: "f16", kernels: "default" });
+  const adapter = (await nothing.requestAdapter())!;
+  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] });
   const configs: readonly (readonly [MatrixConfig["component"], number, number, number, number])[] = [
     ["f16", 16, 16, 16, 32], ["f16", 16, 8, 16, 32], ["f16", 16, 8, 8, 32], ["f16", 8, 8, 8, 32], ["f16", 8, 8, 8, 8], ["f16", 8, 16, 16, 16], ["f16", 16, 16, 16, 64], ["f32", 8, 8, 8, 32],
   ];
   for (const [component, m, n, k, lanes] of configs) {
-    for (const structure of ["matrix", "matrix-small"] as const) {
+    for (const structure of MATRIX_STRUCTURES) {
       for (const old of [false, true]) {
         const variant = variantOf(structure, component === "f16", 512);
-        const capabilities = { ...device.capabilities, maxComputeWorkgroupStorageSize: 49152, matrixUnits: { configs: [{ component, m, n, k }], lanes, old }, gemm: uniformTable(variant) };
+        const capabilities = { ...GPU, matrixUnits: { configs: [{ component, m, n, k }], lanes, old }, gemm: uniformTable(variant) };
         assert.is(whyNot(variant, capabilities), undefined, JSON.stringify([component, m, n, k, lanes, structure]));
         for (const [inner, columns, transposeB] of [[340, 36, false], [340, 36, true], [7, 5, false]] as const) {
           const inputs = [f32([9, inner]), f32(transposeB ? [columns, inner] : [inner, columns])];
           const { dispatches } = matmulKernel.plan!({ inputs, outputs: [f32([9, columns])], read: [true], attributes: { transposeB, activation: "none", scale: 1 }, capabilities });
           for (const { shader, defines } of dispatches) {
             // The module alone: these devices have too little workgroup memory for a pipeline.
-            const { messages } = await device.gpu.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
+            const { messages } = await device.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
             assert.equal(messages.filter((m) => m.type === "error").map((m) => m.message), []);
           }
         }
       }
     }
   }
-  await device.settle();
   device.destroy();
 });
 

@@ -1,7 +1,7 @@
 import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
 import { ATTENTION_CLASSES, type AttentionForm, uniformAttention } from "../../../kernels/attention-table.ts";
 import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
-import { GEMM_SOURCES, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
+import { GEMM_SOURCES, onMatrixUnits, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
 import { matrixConfig } from "../../../kernels/matrix-tile.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
@@ -28,7 +28,7 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
   const shipped = shippedChoice(capabilities, math);
   if (option === "default") return shipped;
   if (option !== "auto" && option !== "tune") {
-    const onUnits = option === "matrix" || option === "matrix-small";
+    const onUnits = onMatrixUnits(option);
     if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
     const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
     const why = whyNot(variant, capabilities);
