@@ -62,7 +62,7 @@ async function time(device: Device, label: string, build: (g: Graph) => Value, o
     const subject = {
       name: label,
       async run(runs: number): Promise<void> {
-        for (let i = 0; i < runs; i++) program.run();
+        for (let i = 0; i < runs; i++) await program.run();
         await device.settle();
       },
     };

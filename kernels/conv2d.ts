@@ -30,6 +30,7 @@ const BATCH_BIAS = 3;
  */
 export const conv2dKernel: Kernel<Conv2dAttributes> = {
   name: "conv2d",
+  readsPanels: [1],
   readsColumns: [BATCH_BIAS],
   infer(inputs, attributes) {
     const x = need("conv2d", inputs, 0, "x", 4);
@@ -78,6 +79,7 @@ function geometry({ stride, padding }: { stride: number; padding: readonly numbe
 /** Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N], two unused places, a residual. Output: cotangent of x [B, H, W, C], plus the residual. */
 export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly number[]; inputShape: readonly number[] }> = {
   name: "conv2d-gradient",
+  readsPanels: [1],
   infer(inputs, { inputShape }) {
     const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
     const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"], true);

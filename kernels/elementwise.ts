@@ -5,23 +5,25 @@ import multiplyWgsl from "../shaders/multiply.wgsl";
 import scaleWgsl from "../shaders/scale.wgsl";
 
 function inferPair(op: string, inputs: readonly (TensorType | undefined)[]): TensorType[] {
-  const a = need(op, inputs, 0, "a");
-  const b = need(op, inputs, 1, "b");
+  const a = need(op, inputs, 0, "a", undefined, ["f32"], true);
+  const b = need(op, inputs, 1, "b", undefined, ["f32"], true);
   if (!sameShape(a.shape, b.shape)) throw new ShapeError(op, `a ${formatType(a)} and b ${formatType(b)} must have one shape (broadcastAdd repeats a smaller one)`);
   return [a];
 }
 
 export const addKernel: Kernel<Record<string, never>> = {
   name: "add",
+  alike: true,
+  inPlace: [0],
   infer: (inputs) => inferPair("add", inputs),
-  plan({ outputs }) {
+  plan({ outputs, overwrites = false }) {
     const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
     return {
       dispatches: [
         {
           shader: { name: "add", text: addWgsl },
-          defines: {},
-          bindings: { a: { input: 0 }, b: { input: 1 }, y: { output: 0 } },
+          defines: { IN_PLACE: overwrites },
+          bindings: { ...(!overwrites && { a: { input: 0 } }), b: { input: 1 }, y: { output: 0 } },
           params: { count },
           workgroups: planElements(count),
         },
@@ -34,6 +36,7 @@ export const addKernel: Kernel<Record<string, never>> = {
 
 export const multiplyKernel: Kernel<Record<string, never>> = {
   name: "multiply",
+  alike: true,
   infer: (inputs) => inferPair("multiply", inputs),
   plan({ outputs }) {
     const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
@@ -57,9 +60,10 @@ export const multiplyKernel: Kernel<Record<string, never>> = {
 
 export const scaleKernel: Kernel<{ factor: number }> = {
   name: "scale",
+  alike: true,
   infer(inputs, { factor }) {
     if (!Number.isFinite(factor)) throw new ShapeError("scale", `factor must be a finite number, got ${factor}`);
-    return [need("scale", inputs, 0, "x")];
+    return [need("scale", inputs, 0, "x", undefined, ["f32"], true)];
   },
   plan({ outputs, attributes }) {
     const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);

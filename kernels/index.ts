@@ -9,6 +9,7 @@ import { broadcastAddKernel, broadcastToKernel, sumRowsKernel } from "./broadcas
 import { categoricalKernel } from "./categorical.ts";
 import { clampKernel, clampGradientKernel } from "./clamp.ts";
 import { joinColumnsKernel, splitColumnsKernel } from "./columns.ts";
+import { clipNormKernel } from "./clip-norm.ts";
 import { concatKernel } from "./concat.ts";
 import { conv2dWeightGradientKernel } from "./conv2d-weight-gradient.ts";
 import { conv2dKernel, conv2dGradientKernel } from "./conv2d.ts";
@@ -23,13 +24,15 @@ import { groupNormApplyKernel, groupNormMergeKernel, groupNormStatisticsKernel }
 import { guidanceKernel, guidanceGradientKernel, safeGuidanceKernel } from "./guidance.ts";
 import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
 import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
+import { lerpKernel } from "./lerp.ts";
 import { linearCombinationKernel, linearCombinationGradientKernel } from "./linear-combination.ts";
 import { lossScaleKernel, scaleByKernel } from "./loss-scale.ts";
 import { mseLossKernel, l1LossKernel, lossGradientKernel } from "./loss.ts";
 import { matmulGegluGradientKernel, matmulGegluKernel } from "./matmul-geglu.ts";
 import { matmulKernel } from "./matmul.ts";
 import { maxPoolKernel, maxPoolGradientKernel } from "./max-pool.ts";
-import { sumKernel } from "./reduce.ts";
+import { sumKernel, sumOfSquaresKernel } from "./reduce.ts";
+import { repackKernel } from "./repack.ts";
 import { reshapeKernel } from "./reshape.ts";
 import { simplexProjectionKernel } from "./simplex-projection.ts";
 import { sliceKernel, padKernel } from "./slice.ts";
@@ -54,6 +57,7 @@ export const KERNELS: readonly Kernel<never>[] = [
   categoricalKernel,
   clampKernel,
   clampGradientKernel,
+  clipNormKernel,
   joinColumnsKernel,
   splitColumnsKernel,
   concatKernel,
@@ -81,6 +85,7 @@ export const KERNELS: readonly Kernel<never>[] = [
   layerNormGradientKernel,
   nchwToNhwcKernel,
   nhwcToNchwKernel,
+  lerpKernel,
   linearCombinationKernel,
   linearCombinationGradientKernel,
   lossScaleKernel,
@@ -94,6 +99,8 @@ export const KERNELS: readonly Kernel<never>[] = [
   maxPoolKernel,
   maxPoolGradientKernel,
   sumKernel,
+  sumOfSquaresKernel,
+  repackKernel,
   reshapeKernel,
   simplexProjectionKernel,
   sliceKernel,

@@ -106,6 +106,8 @@ export interface PlanContext<A extends Attributes> {
   readonly read: readonly boolean[];
   readonly attributes: A;
   readonly capabilities: Capabilities;
+  /** The inputs of `inPlace` are overwritten: only the outputs in their place may be bound. */
+  readonly overwrites?: boolean;
 }
 
 export interface Plan {
@@ -143,12 +145,18 @@ export interface Kernel<A extends Attributes = Attributes> {
   addend?(attributes: A): number | undefined;
   /** A view has no dispatches: its outputs are input 0's memory under other shapes. */
   readonly view?: boolean;
+  /** Places of the inputs that may be weights in panels; others are repacked to rows when the op is recorded. */
+  readonly readsPanels?: readonly number[];
+  /** Element by element the same in any layout: inputs of the first one's shape are repacked to its layout when the op is recorded. */
+  readonly alike?: boolean;
   /** Places of the inputs that may be columns of a wider tensor (`TensorType.columns`); others must be tensors of their own. */
   readonly readsColumns?: readonly number[];
   /** Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is given. */
   writesColumns?(inputs: readonly (TensorType | undefined)[], attributes: A): boolean;
-  /** `plan` leaves out outputs that nothing reads; they get no memory. */
-  readonly sparesOutputs?: boolean;
+  /** For each output the input that it can be written over, element by element, when both are one tensor that lives across runs; undefined: none. All are, or none is. */
+  readonly inPlace?: readonly (number | undefined)[];
+  /** Outputs that `plan` leaves out where nothing reads them; they get no memory. */
+  readonly sparesOutputs?: readonly number[];
   /** Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees `columns` of that input's type. */
   readonly joins?: boolean;
   /** The dispatches; never called for a view. */

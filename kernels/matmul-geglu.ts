@@ -21,7 +21,8 @@ function sizes(a: TensorType, b: TensorType, bias: TensorType | undefined): { ro
  */
 export const matmulGegluKernel: Kernel<Record<string, never>> = {
   name: "matmul-geglu",
-  sparesOutputs: true,
+  readsPanels: [1],
+  sparesOutputs: [1],
   infer(inputs) {
     const a = need("matmul-geglu", inputs, 0, "a");
     const { n } = sizes(a, need("matmul-geglu", inputs, 1, "b", 2, ["f32", "f16"], true), inputs[2]);

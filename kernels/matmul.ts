@@ -43,6 +43,7 @@ export const RESIDUAL = 4;
  */
 export const matmulKernel: Kernel<MatmulAttributes> = {
   name: "matmul",
+  readsPanels: [1],
   infer(inputs, { transposeB }) {
     const a = need("matmul", inputs, 0, "a");
     const b = need("matmul", inputs, 1, "b", undefined, ["f32", "f16"], true);

@@ -4,9 +4,11 @@ import { type Kernel, type Recorder, type Shape, ShapeError, type Value, element
 export const reshapeKernel: Kernel<{ shape: readonly number[] }> = {
   name: "reshape",
   view: true,
+  readsPanels: [0],
   infer([x], { shape }) {
     if (x === undefined) throw new ShapeError("reshape", "input is missing");
     if (elementCount(x.shape) !== elementCount(shape)) throw new ShapeError("reshape", `${formatType(x)} does not fit [${shape.join(",")}]`);
+    if (x.panels && !sameShape(x.shape.slice(-2), shape.slice(-2))) throw new ShapeError("reshape", `${formatType(x)} does not keep its order as [${shape.join(",")}]`);
     return [{ ...x, shape }];
   },
   gradient([dy], { g, inputs }) {

@@ -1,7 +1,7 @@
 // Sum of all elements of one tensor, or of a measure of how two tensors differ, times a factor. Each workgroup gives one number
 // over its share; run a second time on those numbers, with one workgroup, it gives the whole.
 // Bindings: x (and reference, of the same shape, with PAIR): vec4s, the last perhaps partly padding; y: one f32 per workgroup.
-// Defines: PAIR; SQUARED, with PAIR: (x - reference)^2 instead of abs(x - reference).
+// Defines: PAIR; SQUARED: x^2, with PAIR (x - reference)^2 instead of abs(x - reference); BEFORE: what is added to the result, one f32.
 
 // elements: f32s of x; groups: workgroups that take part
 struct Params { elements: u32, groups: u32, factor: f32 }
@@ -12,6 +12,9 @@ struct Params { elements: u32, groups: u32, factor: f32 }
 #endif
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
+#if ${BEFORE}
+@group(0) @binding(4) var<storage, read> before: array<f32>;
+#endif
 
 var<workgroup> partial: array<f32, 64>;
 
@@ -24,7 +27,11 @@ fn term(i: u32) -> vec4f {
   return abs(d);
 #endif
 #else
+#if ${SQUARED}
+  return x[i] * x[i];
+#else
   return x[i];
+#endif
 #endif
 }
 
@@ -46,5 +53,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     if (local < half) { partial[local] += partial[local + half]; }
     workgroupBarrier();
   }
+#if ${BEFORE}
+  if (local == 0u) { y[workgroup.x] = before[0] + partial[0] * params.factor; }
+#else
   if (local == 0u) { y[workgroup.x] = partial[0] * params.factor; }
+#endif
 }

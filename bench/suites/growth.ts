@@ -67,7 +67,7 @@ const heldBytes = ({ liveBytes, ownBytes }: Estimate): number => liveBytes + own
 
 function estimateOf(model: StableDiffusion, record: (g: Graph) => ProgramOptions): Estimate {
   const g = new Graph();
-  return estimateProgram(g, Object.values(record(g).outputs), model.device.capabilities, model.device.bufferSharing);
+  return estimateProgram(g, record(g), model.device.capabilities, model.device.bufferSharing);
 }
 
 /**

@@ -60,7 +60,9 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  if (!opening.quiet) context.say(describeEstimate(estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0 })));
+  const estimate = estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0 });
+  if (estimate.recomputing) model.recomputes = true;
+  if (!opening.quiet) context.say(describeEstimate(estimate));
   await checkJudge(context, judge, settings, target);
   const wanted = suitedTo(context);
   const files = await opening.files([

@@ -29,10 +29,11 @@ export async function cce(session: Session): Promise<void> {
   objective.start({ ids, slots: positions, latents: await model.encodeImage(target!), ...search });
   await session.saveState([random], search);
   const noiseShape = [views, model.parts.unet.config.inChannels, height, width];
-  const queue = (): void => {
+  const queue = async (): Promise<void> => {
     session.iteration++;
     const timesteps = random.randint(model.alphasCumprod.length, views);
-    objective.step({ timestep: [...timesteps], noise: random.randn(noiseShape), hyperparameters: adamHyperparameters({ lr: learningRate }, session.iteration) });
+    const hyperparameters = adamHyperparameters({ lr: learningRate }, session.iteration);
+    await objective.step({ timestep: [...timesteps], noise: random.randn(noiseShape), hyperparameters }, options.signal);
   };
 
   const pace: Pace = { batch: 1 };

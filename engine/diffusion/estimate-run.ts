@@ -2,7 +2,7 @@ import { type TensorType, type Value, byteLength, f32 } from "../../kernels/kern
 import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
-import { estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
@@ -23,25 +23,48 @@ export interface RunEstimate {
   readonly weightBytes: number;
   /** Everything else that its programs allocate. */
   readonly workingBytes: number;
+  /** There if it does not fit the device's memory limit unless gradients compute again what they could keep. */
+  readonly recomputing?: {
+    /** How many more operations an iteration is then, such as 0.27. */
+    readonly more: number;
+    /** The limit in bytes. */
+    readonly limit: number;
+  };
+}
+
+interface Work {
+  readonly bytes: number;
+  readonly flops: number;
 }
 
 /**
- * Device memory of a run, from its graphs alone: nothing is read or allocated.
+ * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the plans with recompute regions.
  * @throws RangeError for a size that is no multiple of the VAE's factor; ShapeError
  */
 export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate {
+  const weights = new Map<string, number>();
+  const kept = programsOf(model, work, false, weights);
+  const weightBytes = sum([...weights.values()]);
+  if (weightBytes + kept.bytes <= model.device.memoryLimit || work.attackRows === 0) return { weightBytes, workingBytes: kept.bytes };
+  const again = programsOf(model, work, true, weights);
+  return { weightBytes, workingBytes: again.bytes, recomputing: { more: again.flops / kept.flops - 1, limit: model.device.memoryLimit } };
+}
+
+/** What the programs of a run allocate besides their weights, and the operations of a run of the program that has a gradient. */
+function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, weights: Map<string, number>): Work {
   const [height, width] = model.latentSize(work.height, work.width);
   const { unet, vae, textEncoder } = model.parts;
   const tokens = textEncoder.config.maxLength;
-  const weights = new Map<string, number>();
   let ownBytes = 0;
+  let flops = 0;
   const buffers: (readonly number[])[] = [];
-  const add = (record: (g: Graph) => readonly Value[]): void => {
-    const g = new Graph();
-    const estimate = estimateProgram(g, record(g), model.device.capabilities, model.device.bufferSharing);
+  const add = (record: (g: Graph) => readonly Value[]): Estimate => {
+    const g = new Graph(recomputes);
+    const estimate = estimateProgram(g, { outputs: Object.fromEntries(record(g).entries()) }, model.device.capabilities, model.device.bufferSharing);
     ownBytes += estimate.ownBytes;
     buffers.push(estimate.buffers);
     for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
+    return estimate;
   };
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
   const features = (g: Graph, rows: number): Value => g.input("features", f32([rows, model.featureWidth]));
@@ -60,23 +83,26 @@ export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate 
   add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))]);
   add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
   if (work.attackRows > 0) {
-    add((g) => {
+    ({ flops } = add((g) => {
       const { embeddings, context } = text(g, work.attackRows);
       const sample = noisy(g, work.attackRows);
       const prediction = model.recordUNet(g, sample, features(g, work.attackRows), context);
       const loss = mseLoss(g, prediction, g.input("target", sample.type));
       return [loss, gradients(g, loss, [embeddings], undefined, model.rescaleAt(prediction, context))[0]!];
-    });
+    }));
     add((g) => {
       const { mean, logvar } = model.recordEncoder(g, g.input("image", f32([1, work.height, work.width, vae.config.inChannels])));
       return [mean, logvar];
     });
   }
-  const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
-  return { weightBytes: sum([...weights.values()]), workingBytes: ownBytes + (model.device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())) };
+  return { bytes: ownBytes + (model.device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())), flops };
 }
 
-/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`. */
-export function describeEstimate({ weightBytes, workingBytes }: RunEstimate): string {
-  return `needs about ${formatBytes(weightBytes + workingBytes)} of device memory: ${formatBytes(weightBytes)} of weights, ${formatBytes(workingBytes)} to work in`;
+const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+
+/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`.; with recomputing, what that is for and what it costs. */
+export function describeEstimate({ weightBytes, workingBytes, recomputing }: RunEstimate): string {
+  const needs = `needs about ${formatBytes(weightBytes + workingBytes)} of device memory: ${formatBytes(weightBytes)} of weights, ${formatBytes(workingBytes)} to work in`;
+  if (recomputing === undefined) return needs;
+  return `${needs}; to stay within ${formatBytes(recomputing.limit)}, an iteration computes parts of its forward pass twice, which is ${Math.round(100 * recomputing.more)}% more operations`;
 }

@@ -85,7 +85,7 @@ export function generateSettings(model: StableDiffusion, options: GenerateOption
 /**
  * Text to image as the field's pipeline does it: the start noise of each picture is torch's CPU `randn([1, C, h, w])` of its own seed, and
  * noise that the scheduler adds later comes from the same stream. Source: diffusers 0.21 pipeline_stable_diffusion.py, with a generator per picture.
- * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError if `signal` says so between two steps
+ * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError within a command buffer or two of when `signal` says so
  */
 export async function generate(model: StableDiffusion, options: GenerateOptions): Promise<GeneratedImage[]> {
   const settings = generateSettings(model, options);
@@ -101,10 +101,8 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
     const before = (start / batch) * stepsPerBatch;
     const latents = await sample(model, settings, options.learned ?? [], plan, part, async (step, _steps, now) => {
       await options.onStep?.(before + step, total, now);
-      // Waiting now and then keeps the queue short, the progress true and an interruption quick.
-      if (step % 2 === 0) await model.device.settle();
       options.signal?.throwIfAborted();
-    });
+    }, options.signal);
     for (const [i, one] of rows(latents).entries()) {
       const array = await model.decodeLatents(one);
       images.push({ seed: part[i]!, image: tensorToImages(array.data, array.shape)[0]!, array });
@@ -113,7 +111,7 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   return images;
 }
 
-async function sample(model: StableDiffusion, settings: GenerateSettings, learned: readonly LearnedEmbedding[], plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>): Promise<NDArray> {
+async function sample(model: StableDiffusion, settings: GenerateSettings, learned: readonly LearnedEmbedding[], plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>, signal: AbortSignal | undefined): Promise<NDArray> {
   const [height, width] = model.latentSize(settings.height, settings.width);
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));
@@ -139,6 +137,7 @@ async function sample(model: StableDiffusion, settings: GenerateSettings, learne
     plan,
     drawNoise,
     onStep,
+    signal,
   });
 }
 

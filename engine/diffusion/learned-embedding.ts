@@ -107,6 +107,6 @@ export async function encodeLearned(model: StableDiffusion, prompt: string, lear
     };
     return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs)) } };
   });
-  program.run({ ids, rows, positions: Uint32Array.from(positions) });
+  await program.run({ ids, rows, positions: Uint32Array.from(positions) });
   return { data: await program.readFloats("hidden"), shape: [1, ids.length, hiddenSize] };
 }

@@ -36,7 +36,9 @@ export interface SampleInputs {
   readonly plan: SamplerPlan;
   /** Fresh unit-normal noise of the latents' shape (NCHW), for schedulers that add some. */
   readonly drawNoise: () => Float32Array<ArrayBuffer>;
-  /** Called after each step is queued; a rejected promise ends the run. Reading the latents is on demand, since it waits for the device. */
+  /** Ends the run before its next command buffer. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each step is queued, which is when the device is near it; a rejected promise ends the run. Reading the latents is on demand, since it waits for the device. */
   readonly onStep?: (step: number, steps: number, latents: () => Promise<NDArray>) => void | Promise<void>;
 }
 
@@ -81,10 +83,10 @@ export class Sampler {
     return this.shape.sld ? 3 : this.shape.guidance > 1 ? 2 : 1;
   }
 
-  /** Runs the plan and returns the final latents [batch, C, h, w], scaled as the UNet sees them. @throws ShapeError on sizes that do not fit. */
+  /** Runs the plan and returns the final latents [batch, C, h, w], scaled as the UNet sees them. @throws ShapeError on sizes that do not fit; AbortError */
   async run(inputs: SampleInputs): Promise<NDArray> {
     const { batch, height, width, length } = this.shape;
-    const { plan, drawNoise, onStep } = inputs;
+    const { plan, drawNoise, onStep, signal } = inputs;
     const channels = this.latentShape[3];
     const contextDim = this.contextShape[2];
     if (plan.historySlots > MAX_HISTORY) throw new Error(`a sampler plan with ${plan.historySlots} history slots; at most ${MAX_HISTORY} are kept`);
@@ -92,7 +94,7 @@ export class Sampler {
     const rows = new Float32Array(this.contextShape.reduce((a, b) => a * b, 1));
     contexts.forEach((c, i) => rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length));
     const text = await this.model.program(`${this.key} text`, (g) => ({ outputs: {}, assigns: this.recordText(g).map((product, i) => [this.text[i]!, product]) }));
-    text.run({ context: rows });
+    await text.run({ context: rows });
     expectShape("sampler noise", inputs.noise, [batch, channels, height, width]);
     this.sample.write(toChannelsLast(inputs.noise).map((x) => x * plan.initNoiseSigma));
     const zeros = new Float32Array(this.latentShape.reduce((a, b) => a * b, 1));
@@ -101,13 +103,13 @@ export class Sampler {
     const predict = await this.model.program(this.key, (g) => this.recordPrediction(g));
     for (const [i, step] of plan.steps.entries()) {
       const update = await this.updateProgram(step);
-      predict.run({
+      await predict.run({
         inputScale: Float32Array.of(step.inputScale),
         features: this.model.timestepFeatures(new Array<number>(batch * this.rows).fill(step.timestep)),
         ...(this.shape.sld && { enabled: Float32Array.of(step.timestep >= this.shape.sld.warmup ? 1 : 0) }),
-      });
+      }, { signal });
       const noise = step.needsNoise ? drawNoise() : undefined;
-      update.run(this.updateInputs(step, noise));
+      await update.run(this.updateInputs(step, noise));
       await onStep?.(i + 1, plan.steps.length, () => this.latents());
     }
     return this.latents();

@@ -4,12 +4,12 @@ import { l1Loss, mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Graph } from "../runtime/graph.ts";
-import type { Program, ProgramOptions } from "../runtime/program.ts";
+import type { Program } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "../nn/array.ts";
 import { requireFinite } from "./finite.ts";
 import { Layers } from "../nn/layers.ts";
-import type { Parameters } from "../nn/parameters.ts";
-import { ProgramCache } from "../nn/program-cache.ts";
+import type { LeafStore, Parameters } from "../nn/parameters.ts";
+import { ProgramCache, type Recording } from "../nn/program-cache.ts";
 import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
 import type { UNetConfig } from "./unet-config.ts";
@@ -78,9 +78,14 @@ export class StableDiffusion {
     return made as T;
   }
 
+  /** Whether gradients compute again what they could keep in memory (see ProgramCache); of programs made from now on. */
+  set recomputes(always: boolean) {
+    this.programs.recomputes = always;
+  }
+
   /** A program made once for its key; the weights it needs are uploaded first. @throws as ProgramCache.get */
-  program(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
-    return this.programs.get(key, record);
+  program(key: string, record: Recording, stores: readonly LeafStore[] = []): Promise<Program> {
+    return this.programs.get(key, record, stores);
   }
 
   /** Token embeddings [B, T, hidden] of ids [B, T] on a graph. */
@@ -156,7 +161,7 @@ export class StableDiffusion {
       const input = g.input("ids", { shape: [batch, length], dtype: "u32" });
       return { outputs: { hidden: this.recordTextEncoder(g, this.recordEmbeddings(g, input)) } };
     });
-    program.run({ ids: flat });
+    await program.run({ ids: flat });
     return { data: requireFinite(this.device, "an element of the text encoding", await program.readFloats("hidden")), shape: [batch, length, hiddenSize] };
   }
 
@@ -177,7 +182,7 @@ export class StableDiffusion {
       const ctx = g.input("context", { shape: context.shape, dtype: "f32" });
       return { outputs: { prediction: this.recordUNet(g, sample, features, ctx) } };
     });
-    program.run({ sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data });
+    await program.run({ sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data });
     return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", await program.readFloats("prediction")), [batch, height, width, outChannels]);
   }
 
@@ -198,7 +203,7 @@ export class StableDiffusion {
       const { mean, logvar } = this.recordEncoder(g, g.input("image", { shape: [batch, height, width, inChannels], dtype: "f32" }));
       return { outputs: { mean, logvar } };
     });
-    program.run({ image: toChannelsLast(image) });
+    await program.run({ image: toChannelsLast(image) });
     const read = (await program.read("mean", "logvar")) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
     requireFinite(this.device, "an element of the encoded picture", read.mean);
     const nchw = (data: Float32Array<ArrayBuffer>): NDArray => fromChannelsLast(data, [batch, h, w, latentChannels]);
@@ -214,7 +219,7 @@ export class StableDiffusion {
       const z = g.input("latents", { shape: [batch, h, w, latentChannels], dtype: "f32" });
       return { outputs: { image: this.recordDecoder(g, z) } };
     });
-    program.run({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) });
+    await program.run({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) });
     return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", await program.readFloats("image")), [batch, h * factor, w * factor, outChannels]);
   }
 
@@ -247,7 +252,7 @@ export class StableDiffusion {
       return { outputs: { loss: objective, prediction, gradient: gradient! } };
     });
     const { noised, target } = this.addNoise(latents, noise, timestep);
-    program.run({
+    await program.run({
       noised: toChannelsLast(noised),
       target: toChannelsLast(target),
       features: this.timestepFeatures([timestep]),

@@ -3,7 +3,8 @@ import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { Tensor } from "../runtime/tensor.ts";
-import { type WeightLayout, type WeightNumbers, type WeightPrecision, checkpointOrder, halfWords, inFours, joined, packHalves, relayout, weightType } from "./weight-layout.ts";
+import type { NDArray } from "./array.ts";
+import { type WeightLayout, type WeightNumbers, type WeightPrecision, checkpointOrder, halfWords, inFours, joined, packHalves, relayout, rowByRow, weightType } from "./weight-layout.ts";
 
 /** Where a component's weights come from: names and shapes at once, numbers on demand. */
 export interface WeightSource {
@@ -40,7 +41,7 @@ const MAX_PENDING_BYTES = 256 * 2 ** 20;
  * The weights of one component (text encoder, UNet...) on a device: each is uploaded once, in the layout its op reads,
  * when the first program that needs it is made.
  */
-export class Parameters {
+export class Parameters implements LeafStore {
   private readonly requested = new Map<string, Leaf>();
   private readonly tensors = new Map<string, Tensor>();
 
@@ -203,6 +204,28 @@ export class Parameters {
     return tensor;
   }
 
+  /** A leaf's numbers as the device orders them, in float32 whatever its precision there. @throws InputError, FormatError; Error for a leaf that was never asked for */
+  exact(name: string): Promise<Float32Array<ArrayBuffer>> {
+    const asked = this.asked(name);
+    return this.read({ ...asked, type: { ...asked.type, dtype: "f32" } }) as Promise<Float32Array<ArrayBuffer>>;
+  }
+
+  /** Puts a leaf's numbers, ordered as on the device, into the checkpoint's tensors by name. @throws Error for a leaf that was never asked for */
+  intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>): void {
+    const { type, firstRow } = this.asked(name);
+    const rows = type.panels ? rowByRow(data, type.shape) : data;
+    for (const [tensor, part] of this.inCheckpointOrder(name, rows)) {
+      const shape = this.storedShape(tensor);
+      if (firstRow === undefined) {
+        tensors.set(tensor, { data: part, shape: [...shape] });
+        continue;
+      }
+      const whole = tensors.get(tensor) ?? { data: new Float32Array(elementCount(shape)), shape: [...shape] };
+      whole.data.set(part, firstRow * shape[1]!);
+      tensors.set(tensor, whole);
+    }
+  }
+
   /** The checkpoint's tensors that a leaf is made of. @throws Error for a leaf that was never asked for */
   tensorsOf(name: string): readonly string[] {
     return this.asked(name).tensors;
@@ -215,13 +238,14 @@ export class Parameters {
   }
 
   /**
-   * A leaf's gradient (of its shape, without panels) by the checkpoint's tensors and in their order: linear [out, in], convolution OIHW.
+   * A leaf's gradient (of its shape, without panels) by the checkpoint's tensors and in their order: linear [out, in], convolution OIHW; of a table's block its rows.
    * @throws Error for a leaf that was never asked for.
    */
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {
     const asked = this.asked(name);
     const ordered = asked.layout === "plain" ? data : checkpointOrder(data, this.stored(asked));
     if (asked.gated) return new Map([[asked.tensors[0]!, inFours(ordered, this.stored(asked)[0]!, true)]]);
+    if (asked.firstRow !== undefined) return new Map([[asked.tensors[0]!, ordered]]);
     let at = 0;
     return new Map(asked.tensors.map((tensor) => [tensor, ordered.subarray(at, (at += elementCount(this.storedShape(tensor))))]));
   }
@@ -237,11 +261,25 @@ export class Parameters {
   }
 }
 
-/** Finds each parameter leaf's tensor among several components. */
-export function lookup(...components: readonly Parameters[]): (name: string, type: TensorType) => Tensor {
+/** Where the tensors of parameter leaves come from. */
+export interface LeafStore {
+  /** For errors: the prefix of its leaves' names. */
+  readonly component: string;
+  owns(leaf: string): boolean;
+  /** Bytes of these leaves that are not on the device yet; those of others do not count. */
+  missingBytes(leaves: Iterable<string>): number;
+  /** Puts those of these leaves on the device that are its own and not there yet. */
+  load(leaves: Iterable<string>): Promise<void>;
+  /** @throws Error if it was not loaded */
+  tensor(leaf: string, type: TensorType): Tensor;
+  destroy(): void;
+}
+
+/** Finds each parameter leaf's tensor among several stores. */
+export function lookup(...stores: readonly LeafStore[]): (name: string, type: TensorType) => Tensor {
   return (name, type) => {
-    const owner = components.find((p) => p.owns(name));
-    if (!owner) throw new Error(`parameter "${name}" belongs to none of ${components.map((p) => p.component).join(", ")}`);
+    const owner = stores.find((p) => p.owns(name));
+    if (!owner) throw new Error(`parameter "${name}" belongs to none of ${stores.map((p) => p.component).join(", ")}`);
     return owner.tensor(name, type);
   };
 }

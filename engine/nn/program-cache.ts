@@ -1,51 +1,67 @@
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import { Program, type ProgramOptions } from "../runtime/program.ts";
-import { type Parameters, lookup } from "./parameters.ts";
+import { type LeafStore, lookup } from "./parameters.ts";
+
+/** What records a program; called again with another graph when the first plan does not fit the memory. */
+export type Recording = (g: Graph) => ProgramOptions;
 
 /** The programs of one model: each is recorded and made when first asked for, after the weights it reads are uploaded, and kept for its key. */
 export class ProgramCache {
   private readonly programs = new Map<string, Promise<Program>>();
+  /** Whether gradients compute again what they could keep, from the first plan on: set where a run is known not to fit otherwise. */
+  recomputes = false;
 
   /** @param file where the weights come from, if it is to be closed with the cache */
-  constructor(private readonly device: Device, private readonly parameters: readonly Parameters[], private readonly file?: { close(): Promise<void> }) {}
+  constructor(private readonly device: Device, private readonly parameters: readonly LeafStore[], private readonly file?: { close(): Promise<void> }) {}
 
-  /** @throws UsageError if it would not fit the device's memory limit; what recording, loading and Program.create throw. A failure can be tried again. */
-  async get(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
+  /**
+   * The program of a key. One that does not fit the device's memory limit is planned with recompute regions.
+   * @param stores where leaves come from that are not the model's weights, such as an optimiser's states
+   * @throws UsageError if it would not fit so either; what recording, loading and Program.create throw. A failure can be tried again.
+   */
+  async get(key: string, record: Recording, stores: readonly LeafStore[] = []): Promise<Program> {
     let made = this.programs.get(key);
     if (!made) {
-      this.programs.set(key, (made = this.make(key, record)));
+      this.programs.set(key, (made = this.make(key, record, [...this.parameters, ...stores])));
       made.catch(() => this.programs.delete(key));
     }
     return made;
   }
 
-  private async make(key: string, record: (g: Graph) => ProgramOptions): Promise<Program> {
-    const graph = new Graph();
-    const options = record(graph);
-    this.requireMemory(key, graph, options);
-    const leaves = graph.nodes.filter((n) => n.leaf?.kind === "parameter").map((n) => n.name);
-    for (const p of this.parameters) await p.load(leaves);
-    return Program.create(this.device, graph, { parameters: lookup(...this.parameters), label: key, ...options });
+  private async make(key: string, record: Recording, stores: readonly LeafStore[]): Promise<Program> {
+    const { graph, options } = this.plan(key, record, stores);
+    const leaves = leavesOf(graph);
+    for (const store of stores) await store.load(leaves);
+    return Program.create(this.device, graph, { parameters: lookup(...stores), label: key, ...options });
   }
 
-  private requireMemory(key: string, graph: Graph, options: ProgramOptions): void {
+  /** @throws UsageError if no plan fits */
+  private plan(key: string, record: Recording, stores: readonly LeafStore[]): { graph: Graph; options: ProgramOptions } {
     const { device } = this;
-    if (device.memoryLimit === Infinity) return;
-    const outputs = [...Object.values(options.outputs), ...(options.assigns ?? []).map(([, v]) => v)];
-    const { buffers, ownBytes } = estimateProgram(graph, outputs, device.capabilities, device.bufferSharing);
-    const leaves = graph.nodes.map((n) => n.name);
-    const intermediateBytes = device.bufferSharing ? device.pool.missingBytes(buffers) : buffers.reduce((a, b) => a + b, 0);
-    const needed = intermediateBytes + ownBytes + this.parameters.reduce((n, p) => n + p.missingBytes(leaves), 0);
     const left = device.memoryLimit - device.usage.allocatedBytes;
-    if (needed > left) {
-      throw new UsageError(
-        `not enough memory: "${key}" needs ${formatBytes(needed)} more on ${device.description}, of whose ${formatBytes(device.memoryLimit)} ${formatBytes(Math.max(0, left))} are left; ` +
-          "store weights as halves (--weights f16), or take a smaller picture or fewer at a time",
-      );
+    let least = Infinity;
+    for (const recomputes of this.recomputes ? [true] : [false, true]) {
+      const graph = new Graph(recomputes);
+      const options = record(graph);
+      if (device.memoryLimit === Infinity) return { graph, options };
+      const needed = this.neededBytes(graph, estimateProgram(graph, options, device.capabilities, device.bufferSharing), stores);
+      if (needed <= left) return { graph, options };
+      least = Math.min(least, needed);
     }
+    throw new UsageError(
+      `not enough memory: "${key}" needs ${formatBytes(least)} more on ${device.description}, of whose ${formatBytes(device.memoryLimit)} ${formatBytes(Math.max(0, left))} are left; ` +
+        "store weights as halves (--weights f16), or take a smaller picture or fewer at a time",
+    );
+  }
+
+  private neededBytes(graph: Graph, { buffers, ownBytes }: Estimate, stores: readonly LeafStore[]): number {
+    const { device } = this;
+    const intermediateBytes = device.bufferSharing ? device.pool.missingBytes(buffers) : buffers.reduce((a, b) => a + b, 0);
+    const leaves = leavesOf(graph);
+    return intermediateBytes + ownBytes + stores.reduce((n, store) => n + store.missingBytes(leaves), 0);
   }
 
   /** Frees the programs and the weights, and closes the file. */
@@ -55,4 +71,8 @@ export class ProgramCache {
     for (const p of this.parameters) p.destroy();
     await this.file?.close();
   }
+}
+
+function leavesOf(graph: Graph): string[] {
+  return graph.nodes.filter((n) => n.leaf?.kind === "parameter").map((n) => n.name);
 }

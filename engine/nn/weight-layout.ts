@@ -86,6 +86,18 @@ export function relayout<T extends WeightNumbers>(data: T, stored: Shape, layout
   return result;
 }
 
+/** A weight [.., in, out] in panels row by row. @param shape of the leaf */
+export function rowByRow(data: Float32Array<ArrayBuffer>, shape: Shape): Float32Array<ArrayBuffer> {
+  const [inner, out] = shape.slice(-2) as [number, number];
+  const result = new Float32Array(data.length);
+  for (let from = 0; from < data.length; from += PANEL) {
+    const row = from / PANEL;
+    const [tap, panel, i] = [Math.floor(from / (inner * out)), Math.floor(row / inner) % (out / PANEL), row % inner];
+    result.set(data.subarray(from, from + PANEL), (tap * inner + i) * out + panel * PANEL);
+  }
+  return result;
+}
+
 /** Pairs of floats rounded to halves in one word, as `unpack2x16float` reads them. */
 export function packHalves(data: Float32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
   return halfWords(float32ToFloat16(data));

@@ -18,7 +18,7 @@ export function freeMemory(): number | undefined {
 }
 
 /** A browser waits by itself. */
-export function patiently<T>(promise: Promise<T>): Promise<T> {
+export function patiently<T>(promise: Promise<T>, _hurry = true): Promise<T> {
   return promise;
 }
 

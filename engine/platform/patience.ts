@@ -5,6 +5,8 @@ const PAUSE_SHARE = 1 / 32;
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 let waiting = 0;
+/** Of those, how many somebody is waiting for right now, and when that began. */
+let urgent = 0;
 let since = 0;
 let pausing = false;
 
@@ -12,10 +14,14 @@ let pausing = false;
  * Waits for a promise of Dawn's without taking a core. While anything is pending, Dawn looks at its device in every turn of Node's event loop and has the loop turn without
  * rest; on a software adapter that core is missing where the work is done: with two cores, products took 1.6 times as long. So the turns are held up a little, longer the
  * longer the wait; timers and input are late by as much.
+ * @param hurry false: that it is told some milliseconds late does no harm, so that the pauses are the longest from the first on
  */
-export async function patiently<T>(promise: Promise<T>): Promise<T> {
+export async function patiently<T>(promise: Promise<T>, hurry = true): Promise<T> {
   waiting++;
-  since = performance.now();
+  if (hurry) {
+    urgent++;
+    since = performance.now();
+  }
   if (!pausing) {
     pausing = true;
     setImmediate(pause);
@@ -24,13 +30,16 @@ export async function patiently<T>(promise: Promise<T>): Promise<T> {
     return await promise;
   } finally {
     waiting--;
-    since = performance.now();
+    if (hurry) {
+      urgent--;
+      since = performance.now();
+    }
   }
 }
 
 function pause(): void {
   pausing = waiting > 0;
   if (!pausing) return;
-  Atomics.wait(sleeper, 0, 0, Math.min(LONGEST_PAUSE_MS, (performance.now() - since) * PAUSE_SHARE));
+  Atomics.wait(sleeper, 0, 0, urgent > 0 ? Math.min(LONGEST_PAUSE_MS, (performance.now() - since) * PAUSE_SHARE) : LONGEST_PAUSE_MS);
   setImmediate(pause);
 }

@@ -12,10 +12,19 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
  * @param seed cotangent of `of`; without it `of` must be a scalar and the seed is 1.
  * @param rescaleAt values whose gradient is brought near 1 by a power of two as it passes, for rules that round it to f16 (gradients of a real UNet are some
  *   1e-8, below f16's smallest number). The powers are divided out of what is returned. Give the prediction, and whatever lies where sizes change much.
+ * @param complete called with a wanted one's gradient as soon as nothing more comes to it, before what lies further down is differentiated: what is recorded
+ *   here (an optimiser's step) runs there, so that its memory is free for the next. Not called for what `of` does not depend on.
  * @returns one value per wanted one, of its shape; undefined where `of` does not depend on it.
  * @throws Error if an op on the way has no gradient, naming it and its module path.
  */
-export function gradients(graph: Graph, of: Value, wanted: readonly Value[], seed?: Value, rescaleAt: readonly Value[] = []): (GraphValue | undefined)[] {
+export function gradients(
+  graph: Graph,
+  of: Value,
+  wanted: readonly Value[],
+  seed?: Value,
+  rescaleAt: readonly Value[] = [],
+  complete?: (gradient: GraphValue, index: number) => void,
+): (GraphValue | undefined)[] {
   const target = asGraphValue(of);
   const leaves = wanted.map(asGraphValue);
   if (seed === undefined && elementCount(target.type.shape) !== 1) {
@@ -36,10 +45,10 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
 
   const replay = new Replay(graph, onPath);
   const wantedSet = new Set(leaves);
-  const nodes = graph.nodes.slice(0, target.node.id + 1).reverse();
-  for (const node of nodes) {
-    if (!onPath.has(node.id) || !node.kernel) continue;
-    if (!node.outputs.some((v) => cotangents.has(v))) continue;
+  const last = lastVisits(graph, leaves, onPath);
+  const differentiate = (node: GraphNode): void => {
+    if (!onPath.has(node.id) || !node.kernel) return;
+    if (!node.outputs.some((v) => cotangents.has(v))) return;
     const scale = scales.ofNode(node, cotangents);
     const dy = node.outputs.map((v) => cotangents.get(v));
     if (!node.kernel.gradient) throw new Error(`gradients: op "${node.kernel.name}" (${node.name}) has no gradient rule`);
@@ -59,6 +68,13 @@ export function gradients(graph: Graph, of: Value, wanted: readonly Value[], see
       accumulate(input, cotangent, twice ? graph.nodes.length : fresh, scale);
     });
     if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
+  };
+  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+    differentiate(node);
+    for (const index of complete ? (last.get(node.id) ?? []) : []) {
+      const gradient = scales.divideOut(leaves[index]!, cotangents.get(leaves[index]!));
+      if (gradient) complete?.(gradient, index);
+    }
   }
   return leaves.map((v) => scales.divideOut(v, cotangents.get(v)));
 }
@@ -76,6 +92,20 @@ function sum(graph: Graph, known: GraphValue, cotangent: GraphValue, fresh: numb
   const withSum = [...inputs];
   withSum[place] = known;
   return graph.apply(kernel, withSum, attributes)[0]!;
+}
+
+/** By node: the wanted values (by index) whose gradient is complete when that node is differentiated, since none before it reads them. */
+function lastVisits(graph: Graph, leaves: readonly GraphValue[], onPath: ReadonlySet<number>): Map<number, number[]> {
+  const firstReader = new Map<GraphValue, number>();
+  for (const node of graph.nodes) {
+    if (node.kernel && onPath.has(node.id)) for (const v of node.inputs) if (v && !firstReader.has(v)) firstReader.set(v, node.id);
+  }
+  const visits = new Map<number, number[]>();
+  leaves.forEach((v, index) => {
+    const id = firstReader.get(v);
+    if (id !== undefined) visits.set(id, [...(visits.get(id) ?? []), index]);
+  });
+  return visits;
 }
 
 function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: GraphValue): Set<number> {

@@ -3,6 +3,7 @@ import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kern
 import { DeviceLostError, GpuError } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type KernelChoice, shippedChoice } from "./choice/kernel-table.ts";
+import { Pacer } from "./pacing.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Platform } from "./platform.ts";
 
@@ -53,6 +54,8 @@ export class Device {
   readonly lost: Promise<DeviceLostError>;
   /** Pipelines made on this device. */
   readonly pipelines: PipelineCache;
+  /** Cuts the runs of all programs into command buffers, in the order of their calls. */
+  readonly pacer: Pacer;
   /** Memory of intermediate tensors, shared by all programs. */
   readonly pool: BufferPool;
   /** 16 zero bytes, bound where an optional tensor is absent. */
@@ -100,6 +103,7 @@ export class Device {
       });
     });
     this.pipelines = new PipelineCache(this);
+    this.pacer = new Pacer(() => this.#submittedDone(false));
     this.pool = new BufferPool((bytes, usage, label) => this.createBuffer(bytes, usage, label), (buffer) => this.destroyBuffer(buffer));
     this.nothing = this.createBuffer(16, 0x80 /* STORAGE */, "nothing");
   }
@@ -198,10 +202,16 @@ export class Device {
     if (messages.length > 0) throw new GpuError(`the device reported ${messages.length === 1 ? "an error" : `${messages.length} errors`}: ${messages.join("\n")}`);
   }
 
-  /** Waits until all submitted work is done, then does `check`. @throws as `check` */
+  /** Waits until all runs asked for so far are done, then does `check`. @throws as `check` */
   async settle(): Promise<void> {
-    await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone()).catch(() => undefined); // rejected by a lost device: `check` says so
+    const { over, done } = await this.pacer.turn(() => ({ over: this.pacer.waiting(), done: this.#submittedDone(true) }));
+    await done;
+    over();
     this.check();
+  }
+
+  async #submittedDone(hurry: boolean): Promise<void> {
+    await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone(), hurry).catch(() => undefined); // rejected by a lost device: `check` says so
   }
 
   /** Waits for `promise`, or until the device is lost. @throws DeviceLostError; whatever the promise rejects with on a living device. */

@@ -1,4 +1,5 @@
-import { type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType } from "../../kernels/kernel.ts";
+import { type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape } from "../../kernels/kernel.ts";
+import { repack } from "../../kernels/repack.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Where a leaf's numbers come from. */
@@ -93,9 +94,12 @@ export class Graph implements Recorder {
     return this.leafOnce(name, type, { kind: "parameter" });
   }
 
-  /** A tensor that lives on the device across runs. */
+  /** A tensor that lives on the device across runs. @throws ShapeError if another tensor has its name */
   tensor(tensor: Tensor): GraphValue {
-    return this.leafOnce(tensor.name, tensor.type, { kind: "tensor", tensor });
+    const value = this.leafOnce(tensor.name, tensor.type, { kind: "tensor", tensor });
+    const { leaf } = value.node;
+    if (leaf?.kind === "tensor" && leaf.tensor !== tensor) throw new ShapeError("graph", `two tensors are called "${tensor.name}"`);
+    return value;
   }
 
   /** Numbers known now; `shape` must hold exactly `data.length` elements. */
@@ -105,7 +109,7 @@ export class Graph implements Recorder {
   }
 
   apply<A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A): GraphValue[] {
-    const values = inputs.map((v) => (v === undefined ? undefined : asGraphValue(v)));
+    const values = this.laidOut(kernel as unknown as Kernel, inputs.map((v) => (v === undefined ? undefined : asGraphValue(v))));
     let types: TensorType[];
     try {
       values.forEach((v, i) => {
@@ -121,6 +125,17 @@ export class Graph implements Recorder {
     }
     const name = [...this.path, kernel.name].join(".");
     return [...this.record(name, values, types, attributes, kernel as unknown as Kernel, undefined)];
+  }
+
+  /** The inputs in layouts that the op reads, repacked where they are not. */
+  private laidOut({ alike = false, readsPanels = [] }: Kernel, inputs: readonly (GraphValue | undefined)[]): (GraphValue | undefined)[] {
+    const first = inputs[0]?.type;
+    return inputs.map((v, i) => {
+      if (v === undefined || (alike && !sameShape(v.type.shape, first!.shape))) return v;
+      const { panels = false } = v.type;
+      const wanted = alike ? first!.panels === true : panels && readsPanels.includes(i);
+      return panels === wanted ? v : asGraphValue(repack(this, v));
+    });
   }
 
   private leafOnce(name: string, type: TensorType, leaf: Leaf): GraphValue {

@@ -32,8 +32,8 @@ export interface Platform {
   readonly findAdapter: FindAdapter;
   /** Bytes of memory that may still be taken; undefined where the place does not say. */
   freeMemory(): number | undefined;
-  /** Waits for the GPU without taking a core meanwhile. */
-  patiently<T>(promise: Promise<T>): Promise<T>;
+  /** Waits for the GPU without taking a core meanwhile. @param hurry false: that it is told some milliseconds late does no harm. Default: true */
+  patiently<T>(promise: Promise<T>, hurry?: boolean): Promise<T>;
   /** A text that was kept under a name; undefined if none was. */
   readCache(name: string): Promise<string | undefined>;
   /** @throws Error where nothing can be kept */

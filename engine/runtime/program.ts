@@ -1,27 +1,36 @@
 import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
 import { BINDING_ALIGNMENT, planMemory } from "./plan/memory-plan.ts";
+import { DispatchTimes } from "./pacing.ts";
 import type { CompiledPipeline } from "./pipelines.ts";
 import type { Profile } from "./profile/profile.ts";
 import { profilerOf } from "./profile/profiler.ts";
 import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage } from "./buffer-usage.ts";
-import { type Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
+import { Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
 
 export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 export interface ProgramOptions {
   /** What can be read after a run, by name. */
   readonly outputs: Readonly<Record<string, Value>>;
-  /** Copied into a tensor at the end of every run: how state is carried from run to run. */
-  readonly assigns?: readonly (readonly [Tensor, Value])[];
+  /** What tensors hold after a run: how state is carried from run to run. Computed in their memory, or copied there at the end: see `placeAssigns`. */
+  readonly assigns?: readonly Assign[];
   /** The tensor of each parameter leaf. Needed if the graph has any. */
   readonly parameters?: (name: string, type: TensorType) => Tensor;
   /** Fill every intermediate buffer with NaN before each run, so that an element no shader writes shows. For tests. */
   readonly poison?: boolean;
   readonly label?: string;
+}
+
+export interface RunOptions {
+  /** Where the run is measured. Default: as the device's profiler says. */
+  readonly profile?: Profile | undefined;
+  /** Stops the run before its next command buffer; what it assigns to is then unusable. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface BoundDispatch {
@@ -31,9 +40,15 @@ interface BoundDispatch {
   readonly workgroups: readonly [number, number, number];
 }
 
+interface Copy {
+  readonly from: GPUBuffer;
+  readonly to: GPUBuffer;
+  readonly bytes: number;
+}
+
 /**
  * A graph made ready for a device: pipelines compiled, memory planned and allocated, bind groups made once.
- * A run is one command encoder and one submission.
+ * A run is a few command buffers: see Pacer.
  */
 export class Program {
   private readonly owned: GPUBuffer[] = [];
@@ -46,6 +61,8 @@ export class Program {
   /** By step. */
   private scratch: GPUBufferBinding[][] = [];
   private dispatches: BoundDispatch[] = [];
+  private readonly times: DispatchTimes;
+  private readonly copies: Copy[] = [];
   /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
   allocatedBytes = 0;
   /** Floating-point operations of one run, by the kernels' own counts. */
@@ -53,7 +70,9 @@ export class Program {
 
   private constructor(readonly device: Device, private readonly schedule: Schedule, private readonly options: ProgramOptions) {
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
-    this.flops = schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0);
+    const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
+    this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
+    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => new Array<typeof cost>(length).fill({ flops: cost.flops / length, bytes: cost.bytes / length })));
   }
 
   /**
@@ -61,8 +80,7 @@ export class Program {
    * has another type than the graph expects, or a tensor larger than one binding of this device.
    */
   static async create(device: Device, graph: Graph, options: ProgramOptions): Promise<Program> {
-    const wanted = [...Object.values(options.outputs), ...(options.assigns ?? []).map(([, v]) => v)];
-    const schedule = makeSchedule(graph, wanted, device.capabilities);
+    const schedule = makeSchedule(graph, Object.values(options.outputs), device.capabilities, options.assigns);
     const program = new Program(device, schedule, options);
     const compiled = await Promise.all(schedule.steps.flatMap((s) => s.plan.dispatches).map((d) => device.pipelines.get(d)));
     await device.withErrorScope(`program ${options.label ?? ""}`, async () => {
@@ -96,6 +114,7 @@ export class Program {
   private allocate(): void {
     checkBindings(this.schedule, this.device.capabilities);
     for (const node of this.schedule.leaves) this.bindLeaf(node);
+    for (const [v, target] of this.schedule.assigns.placed) this.memory.set(v, { buffer: this.targetBuffer(target) });
     for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
     const { intermediates, claims, scratchClaim } = this.schedule;
     const plan = planMemory(claims, this.device.bufferSharing);
@@ -104,6 +123,16 @@ export class Program {
     const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
     intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
     this.scratch = scratchClaim.map((list) => list.map((i) => ranges[i]!));
+    for (const [target, value] of this.schedule.assigns.copies) {
+      this.copies.push({ from: this.bufferOf(asGraphValue(value)), to: this.targetBuffer(target), bytes: byteLength(target.type) });
+    }
+  }
+
+  private targetBuffer(target: Assign[0]): GPUBuffer {
+    if (target instanceof Tensor) return target.buffer;
+    const value = asGraphValue(target);
+    if (!this.memory.has(value)) this.bindLeaf(value.node); // assigned to, but read by nothing
+    return this.bufferOf(value);
   }
 
   private bindLeaf(node: GraphNode): void {
@@ -207,28 +236,42 @@ export class Program {
     writeBuffer(this.device, input.buffer, input.type, data, name);
   }
 
-  /** Writes the given inputs and submits one run. Does not wait. @throws DeviceLostError or an earlier GpuError. */
-  run(inputs: Readonly<Record<string, HostArray>> = {}, profile: Profile | undefined = profilerOf(this.device)?.next(this, this.options.label ?? "program")): void {
+  /**
+   * Writes the given inputs and submits one run, after all runs asked for before. Does not wait for it, but until the device is near it.
+   * @throws DeviceLostError or an earlier GpuError; AbortError; Error as `write`
+   */
+  run(inputs: Readonly<Record<string, HostArray>> = {}, { signal, profile = profilerOf(this.device)?.next(this, this.label) }: RunOptions = {}): Promise<void> {
+    return this.device.pacer.turn(async () => {
+      this.device.check();
+      for (const [name, data] of Object.entries(inputs)) this.write(name, data);
+      if (this.options.poison) this.poison();
+      const { count } = this.times;
+      await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), to === count ? this.copies : [], profile), signal);
+      if (count === 0) this.submit([], this.copies, profile);
+      this.device.countFlops(this.flops);
+    });
+  }
+
+  private get label(): string {
+    return this.options.label ?? "program";
+  }
+
+  private submit(dispatches: readonly BoundDispatch[], copies: readonly Copy[], profile: Profile | undefined): void {
     this.device.check();
-    for (const [name, data] of Object.entries(inputs)) this.write(name, data);
-    if (this.options.poison) this.poison();
-    const encoder = this.device.gpu.createCommandEncoder({ label: this.options.label ?? "program" });
-    if (profile) profile.encode(encoder, this.dispatches.map((d) => ({ ...d, node: d.step.node })));
+    const encoder = this.device.gpu.createCommandEncoder({ label: this.label });
+    if (profile) profile.encode(encoder, dispatches.map((d) => ({ ...d, node: d.step.node })));
     else {
       const pass = encoder.beginComputePass();
       let current: GPUComputePipeline | undefined;
-      for (const d of this.dispatches) {
+      for (const d of dispatches) {
         if (d.compiled.pipeline !== current) pass.setPipeline((current = d.compiled.pipeline));
         pass.setBindGroup(0, d.bindGroup);
         pass.dispatchWorkgroups(...d.workgroups);
       }
       pass.end();
     }
-    for (const [tensor, value] of this.options.assigns ?? []) {
-      encoder.copyBufferToBuffer(this.bufferOf(asGraphValue(value)), 0, tensor.buffer, 0, byteLength(tensor.type));
-    }
+    for (const { from, to, bytes } of copies) encoder.copyBufferToBuffer(from, 0, to, 0, bytes);
     this.device.gpu.queue.submit([encoder.finish()]);
-    this.device.countFlops(this.flops);
   }
 
   /** Outputs of the last run, read back together. @throws Error for an unknown name. */

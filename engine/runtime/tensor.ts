@@ -60,19 +60,23 @@ function viewOf(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer>
   return type.dtype === "f32" ? new Float32Array(bytes, 0, n) : new Uint32Array(bytes, 0, n);
 }
 
-/** Copies buffers back to the host in one submission and one map. @throws DeviceLostError or GpuError through `device.check()`. */
+/** Copies buffers as they are after the runs asked for so far back to the host, in one submission and one map. @throws DeviceLostError or GpuError through `device.check()`. */
 export async function readBuffers(device: Device, sources: readonly { buffer: GPUBuffer; bytes: number }[]): Promise<ArrayBuffer[]> {
   const total = sources.reduce((n, s) => n + s.bytes, 0);
   const staging = device.createBuffer(Math.max(16, total), BufferUsage.staging, "readback");
   try {
-    const encoder = device.gpu.createCommandEncoder({ label: "readback" });
     let offset = 0;
-    for (const s of sources) {
-      encoder.copyBufferToBuffer(s.buffer, 0, staging, offset, s.bytes);
-      offset += s.bytes;
-    }
-    device.gpu.queue.submit([encoder.finish()]);
+    const over = await device.pacer.turn(() => {
+      const encoder = device.gpu.createCommandEncoder({ label: "readback" });
+      for (const s of sources) {
+        encoder.copyBufferToBuffer(s.buffer, 0, staging, offset, s.bytes);
+        offset += s.bytes;
+      }
+      device.gpu.queue.submit([encoder.finish()]);
+      return device.pacer.waiting();
+    });
     await device.orLost(staging.mapAsync(MAP_MODE_READ));
+    over();
     device.check();
     const mapped = staging.getMappedRange();
     const results: ArrayBuffer[] = [];

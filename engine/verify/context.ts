@@ -98,7 +98,7 @@ export class VerifyContext {
     }
     const used = program;
     // An input that no output depends on is not part of the program.
-    used.run(Object.fromEntries(Object.entries(inputs).flatMap(([name, { data }]) => (used.hasInput(name) ? [[name, data]] : []))));
+    await used.run(Object.fromEntries(Object.entries(inputs).flatMap(([name, { data }]) => (used.hasInput(name) ? [[name, data]] : []))));
     return used.read();
   }
 

@@ -69,7 +69,7 @@ export class Clip {
       const image = g.input("image", { shape: [batch, vision.imageSize, vision.imageSize, vision.channels], dtype: "f32" });
       return { outputs: { embedding: clipImageEmbedding(new Layers(g, this.parts.parameters), vision, projection, image) } };
     });
-    program.run({ image: toChannelsLast(pixels) });
+    await program.run({ image: toChannelsLast(pixels) });
     return program.readFloats("embedding");
   }
 
@@ -92,7 +92,7 @@ export class Clip {
       const pooled = gatherRows(g, hidden, g.input("end", { shape: [1], dtype: "u32" }));
       return { outputs: { embedding: layers.linear("text_projection", pooled, this.parts.projection, { bias: false }) } };
     });
-    program.run({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) });
+    await program.run({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) });
     return program.readFloats("embedding");
   }
 

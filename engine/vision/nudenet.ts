@@ -106,7 +106,7 @@ export class NudeNet {
       const levels = yolov8(new Layers(g, this.parts.parameters), g.input("image", { shape: [1, height, width, 3], dtype: "f32" }));
       return { outputs: Object.fromEntries(levels.flatMap(({ sides, classes }, i) => [[`sides ${i}`, sides], [`classes ${i}`, classes]])) };
     });
-    program.run({ image: toChannelsLast(input) });
+    await program.run({ image: toChannelsLast(input) });
     const read = await program.read();
     const classes = this.parts.classes.length;
     const levels = YOLO_STRIDES.map((stride, i) => ({ stride, height: height / stride, width: width / stride, sides: read[`sides ${i}`] as Float32Array, classes: read[`classes ${i}`] as Float32Array }));

@@ -97,7 +97,7 @@ test("steps of the inversion: the loss and the gradient at the word are the mode
     const table = await tokenRows(model, [...ids]);
     table.set(Float32Array.from(rows), positions[0]! * HIDDEN);
     const known = await model.noiseLoss({ latents, noise, timestep, embeddings: { data: table, shape: [1, 32, HIDDEN] } });
-    objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters({ lr: 0.01 }, step) });
+    await objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters({ lr: 0.01 }, step) });
     const read = await objective.program.read();
     assert.ok(Math.abs(read["loss"]![0]! / known.loss - 1) < 1e-5, `loss ${read["loss"]![0]} instead of ${known.loss}`);
     assert.ok(relativeError(read["gradient"]!, known.gradient.data.subarray(positions[0]! * HIDDEN, (positions[0]! + 1) * HIDDEN)) < 1e-5);

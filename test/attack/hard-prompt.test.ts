@@ -66,8 +66,8 @@ async function follow(loss: LossKind, original: boolean): Promise<void> {
     const noise: NDArray = { data: normals(1024), shape: LATENT };
     const timestep = Math.floor(Math.random() * 1000);
     const wanted = Array.from({ length: TOKENS }, (_, j) => nearest(table, Float32Array.from(rows.subarray(j * HIDDEN, (j + 1) * HIDDEN))));
-    prediction?.step([timestep], noise.data);
-    objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters(ADAM, step) });
+    await prediction?.step([timestep], noise.data);
+    await objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters(ADAM, step) });
     const read = await objective.program.read();
     wanted.forEach(({ id, margin }, j) => assert.ok(margin < 1e-5 || read["choice"]![j] === id, `slot ${j} took ${read["choice"]![j]}, nearest is ${id} by ${margin}`));
     const ids = framedIds(layout, prompt, read["choice"]!, model.tokenizer);

@@ -71,7 +71,7 @@ test("cases: names are unique, shapes are those of the names, every kind of op i
 test("a program with gradient gives the gradient of each activation", async () => {
   const one = EMOJI_CASES.find((c) => c.shape.op === "attention")!;
   const prepared = await prepareOp(await testDevice(), one, "forward+gradient", opData(one.shape));
-  prepared.run();
+  await prepared.run();
   const read = await prepared.program.read();
   assert.equal(Object.keys(read), ["result", "gradient of q", "gradient of k", "gradient of v"]);
   assert.is(read["result"]!.length, elementCount(outputShape(one.shape)));

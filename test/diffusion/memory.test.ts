@@ -39,6 +39,31 @@ test("what does not fit the memory limit is refused before weights are read", as
   device.destroy();
 });
 
+test("a gradient that does not fit is planned with recompute, to the same bits, and the estimate says what that costs", async () => {
+  const noise = { data: Float32Array.from({ length: 4 * 32 * 32 }, (_, i) => Math.sin(i)), shape: [1, 4, 32, 32] };
+  const latents = { ...noise, data: noise.data.map((x) => x / 2) };
+  const results = [];
+  let limit = Infinity;
+  for (const way of ["kept", "recomputed"]) {
+    const device = await openDevice({ ...adapter, memoryLimit: limit });
+    const model = await loadStableDiffusion(device, source);
+    const { recomputing } = estimateRun(model, { width: 128, height: 128, rows: 1, pictures: 1, attackRows: 1 });
+    assert.is(recomputing !== undefined, way === "recomputed");
+    if (recomputing) assert.ok(recomputing.more > 0.1 && recomputing.more < 0.5, `${recomputing.more} more operations`);
+    const { loss, gradient } = await model.noiseLoss({ latents, noise, timestep: 500, ids: new Uint32Array(8).fill(7) });
+    const { peakBytes, flops } = device.usage;
+    assert.ok(peakBytes <= limit);
+    results.push({ loss, gradient, peakBytes, flops });
+    limit = Math.floor(peakBytes - 2 ** 20);
+    await model.destroy();
+    device.destroy();
+  }
+  const [kept, again] = results as [(typeof results)[0], (typeof results)[0]];
+  assert.is(again.loss, kept.loss);
+  assert.equal(again.gradient.data, kept.gradient.data);
+  assert.ok(again.flops > 1.1 * kept.flops && again.flops < 1.5 * kept.flops, `${again.flops} operations, ${kept.flops} without`);
+});
+
 test("halves take half of the weights' memory", async () => {
   const device = await testDevice();
   const work = { width: 64, height: 64, rows: 2, pictures: 1, attackRows: 1 };

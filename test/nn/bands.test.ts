@@ -46,7 +46,7 @@ test("the VAE in bands of rows gives what it gives in one piece, and no tensor i
     const { mean, logvar } = vaeEncode(layers, config, g.input("image", f32([1, 48, 64, 3])), limit);
     await parameters.load();
     const program = await Program.create(device, g, { outputs: { decoded, mean, logvar }, parameters: lookup(parameters), poison: true });
-    program.run({ latents, image });
+    await program.run({ latents, image });
     const read = await program.read();
     const largest = Math.max(...program.nodes.flatMap((n) => n.outputs.map((v) => byteLength(v.type))));
     program.destroy();

@@ -184,7 +184,7 @@ test("wrong shapes and values are named", () => {
   const g = new Graph();
   const f = (shape: readonly number[]) => g.input(`f ${shape.join("x")}`, { shape, dtype: "f32" });
   refused(() => adam(g, { parameter: f([3, 4]), m: f([3, 4]), v: f([4, 3]) }, f([3, 4]), f([8])), /adam.*v f32\[4,3\].*f32\[3,4\]/);
-  refused(() => adam(g, { parameter: f([3]), m: f([3]), v: f([3]) }, f([3]), f([7])), /f32\[8\], got f32\[7\]/);
+  refused(() => adam(g, { parameter: f([3]), m: f([3]), v: f([3]) }, f([3]), f([7])), /f32\[10\], got f32\[7\]/);
   refused(() => simplexProjection(g, f([3])), /simplex-projection.*2 dimensions/);
   refused(() => guidance(g, f([3, 4]), 7.5), /guidance.*multiple of 2/);
   refused(() => safeGuidance(g, f([3, 4]), f([3, 4]), f([1]), SLD_PARAMETERS.weak, 7.5), /momentum is f32\[3,4\], expected f32\[1,4\]/);

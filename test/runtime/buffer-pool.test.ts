@@ -61,11 +61,11 @@ test("an output is still there after another program has used the same pool", as
   };
   const [two, three] = [await make(2), await make(3)];
   const x = normals(64);
-  two.run({ x });
-  three.run({ x });
+  await two.run({ x });
+  await three.run({ x });
   assert.equal([...(await two.readFloats("y"))], [...x].map((v) => Math.fround(8 * v)));
   two.destroy();
-  three.run({ x });
+  await three.run({ x });
   const y = await three.readFloats("y");
   assert.ok(y.every((v, i) => Math.abs(v - 27 * x[i]!) < 1e-4));
   three.destroy();

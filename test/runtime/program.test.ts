@@ -49,7 +49,7 @@ async function runDeep(device: Awaited<ReturnType<typeof testDevice>>, recompute
     },
     poison: true,
   });
-  program.run({ x, target });
+  await program.run({ x, target });
   const read = await program.read("loss", "gradient");
   const bytes = program.allocatedBytes;
   program.destroy();
@@ -64,7 +64,7 @@ test("operations are counted run by run", async () => {
   const program = await Program.create(device, g, { outputs: { y } });
   assert.is(program.flops, 2 * 5 * 12 * 8);
   const before = device.usage.flops;
-  for (let i = 0; i < 3; i++) program.run({ a: normals(5 * 12), b: normals(12 * 8) });
+  for (let i = 0; i < 3; i++) await program.run({ a: normals(5 * 12), b: normals(12 * 8) });
   assert.is(device.usage.flops - before, 3 * program.flops);
   await program.read();
   program.destroy();
@@ -93,7 +93,7 @@ test("state is carried from run to run by assignment, on the device", async () =
   const state = new Tensor(device, "state", f32([5])).write(Float32Array.of(1, 2, 3, 4, 5));
   const g = new Graph();
   const program = await Program.create(device, g, { outputs: {}, assigns: [[state, scale(g, g.tensor(state), 2)]], poison: true });
-  for (let i = 0; i < 4; i++) program.run();
+  for (let i = 0; i < 4; i++) await program.run();
   assert.equal([...(await state.read())], [16, 32, 48, 64, 80]);
   program.destroy();
   state.destroy();
@@ -109,7 +109,7 @@ test("poison shows an element that no shader writes", async () => {
   const g = new Graph();
   const [y] = g.apply(lazy, [g.input("x", f32([8]))], {});
   const program = await Program.create(device, g, { outputs: { y: y! }, poison: true });
-  program.run({ x: new Float32Array(8).fill(1) });
+  await program.run({ x: new Float32Array(8).fill(1) });
   assert.equal([...(await program.readFloats("y"))].map(Number.isNaN), [false, false, false, false, true, true, true, true]);
   program.destroy();
 });
@@ -126,9 +126,9 @@ test("wrong inputs, unknown names and unbound parameters say what is wrong", asy
   }
   const w = new Tensor(device, "w", f32([3])).write(Float32Array.of(1, 2, 3));
   const program = await Program.create(device, g, { outputs: { y }, parameters: () => w });
-  assert.throws(() => program.run({ z: new Float32Array(3) }), /no input "z"; inputs are x/);
-  assert.throws(() => program.run({ x: new Float32Array(4) }), /"x".*takes 3 floats, got 4/);
-  assert.throws(() => program.run({ x: new Uint32Array(3) }), /takes 3 floats, got 3 words/);
+  await rejects(program.run({ z: new Float32Array(3) }), /no input "z"; inputs are x/);
+  await rejects(program.run({ x: new Float32Array(4) }), /"x".*takes 3 floats, got 4/);
+  await rejects(program.run({ x: new Uint32Array(3) }), /takes 3 floats, got 3 words/);
   program.destroy();
   w.destroy();
 });
@@ -147,7 +147,7 @@ for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
       const input = g.input("a", f32([7, k]));
       const product = matmul(g, input, g.tensor(weight));
       const program = await Program.create(device, g, { outputs: { y: product, t: matmul(g, product, g.tensor(weight), { transposeB: true }) }, poison: true });
-      program.run({ a });
+      await program.run({ a });
       const y = Float64Array.from({ length: 7 * n }, (_, i) => sum(k, (l) => a[Math.floor(i / n) * k + l]! * stored[(i % n) * k + l]!));
       assert.ok(relativeError(await program.readFloats("y"), y) < 1e-6);
       const t = Float64Array.from({ length: 7 * k }, (_, i) => sum(n, (l) => y[Math.floor(i / k) * n + l]! * stored[l * k + (i % k)]!));
@@ -165,7 +165,7 @@ test("a profile has a row per dispatch with its op's name", async () => {
   const y = g.scope("a.b", () => scale(g, matmul(g, g.input("x", f32([16, 16])), g.input("w", f32([16, 16]))), 2));
   const program = await Program.create(device, g, { outputs: { y } });
   const profile = new Profile(device);
-  program.run({ x: normals(256), w: normals(256) }, profile);
+  await program.run({ x: normals(256), w: normals(256) }, { profile });
   const rows = await profile.rows();
   assert.equal(rows.map((r) => [r.kernel, r.name]), [["matmul", "a.b.matmul"], ["scale", "a.b.scale"]]);
   assert.is(rows[0]!.flops, 2 * 16 ** 3);
@@ -183,7 +183,7 @@ test("an op's cost is shared out over its dispatches", async () => {
   const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [x]);
   const program = await Program.create(device, g, { outputs: { gradient: gradient! } });
   const profile = new Profile(device);
-  program.run({ x: normals(512), target: normals(512) }, profile);
+  await program.run({ x: normals(512), target: normals(512) }, { profile });
   const rows = (await profile.rows()).filter((r) => r.kernel.startsWith("attention-gradient"));
   const pairs = 2 * 16 * 16;
   assert.equal(rows.map((r) => r.kernel), ["attention-gradient-delta", "attention-gradient-query", "attention-gradient-key-value"]);
@@ -202,12 +202,17 @@ test("programs of one label are profiled apart", async () => {
   };
   const programs = [await make(false), await make(true)];
   const profiler = new Profiler(device).start();
-  for (const program of [...programs, ...programs]) program.run({ x: normals(16) });
+  for (const program of [...programs, ...programs]) await program.run({ x: normals(16) });
   profiler.stop();
   const report = await profiler.report();
   assert.equal(report.programs.map((p) => [p.program, p.runs, p.rows.map((r) => r.kernel)]), [["same", 2, ["scale"]], ["same", 2, ["scale", "multiply"]]]);
   for (const program of programs) program.destroy();
 });
+
+async function rejects(run: Promise<void>, pattern: RegExp): Promise<void> {
+  const error = await run.then(() => undefined, (e: Error) => e);
+  assert.match(error?.message ?? "no error", pattern);
+}
 
 function sum(count: number, f: (i: number) => number): number {
   let total = 0;

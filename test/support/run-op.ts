@@ -22,7 +22,7 @@ export async function runOp(inputs: Readonly<Record<string, RunInput>>, build: (
   const outputs = build(graph, values);
   const program = await Program.create(await testDevice(), graph, { outputs: Object.fromEntries(outputs.map((v, i) => [`${i}`, v])), poison: true, label });
   try {
-    program.run(host);
+    await program.run(host);
     const results = await program.read();
     return outputs.map((_, i) => results[`${i}`]!);
   } finally {

@@ -59,7 +59,7 @@ async function benchCase(device: Device, { name, shape }: OpCase): Promise<Bench
   try {
     const batch = async (runs: number): Promise<number> => {
       const started = performance.now();
-      for (let i = 0; i < runs; i++) program.run({});
+      for (let i = 0; i < runs; i++) await program.run({});
       await device.settle();
       return (performance.now() - started) / runs;
     };

@@ -21,7 +21,7 @@ export interface GradientAttacker {
    * @param pictures latents of each case
    * @returns given each view's timestep, the noise, and which case each view shows
    */
-  readonly target?: (session: Session, objective: Objective, pictures: readonly NDArray[], views: number) => Promise<(timesteps: readonly number[], noise: Float32Array, shown: readonly number[]) => void>;
+  readonly target?: (session: Session, objective: Objective, pictures: readonly NDArray[], views: number) => Promise<(timesteps: readonly number[], noise: Float32Array, shown: readonly number[]) => Promise<void>>;
 }
 
 /**
@@ -58,7 +58,7 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   let shown = "";
   /** Which case each view has in the iteration to come: they take turns; timesteps of one case lie together. */
   const turn = (): number[] => Array.from({ length: views }, (_, n) => (session.iteration * casesPerStep + Math.floor(n / timestepsPerStep)) % cases.length);
-  const queue = (stage: readonly number[]): void => {
+  const queue = async (stage: readonly number[]): Promise<void> => {
     const casesNow = turn();
     if (cases.length > 1 && casesNow.join() !== shown) objective.show(casesNow.map((i) => shownCases[i]!));
     shown = casesNow.join();
@@ -66,8 +66,8 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
     const timesteps = Array.from({ length: views }, (_, n) => stage[n % timestepsPerStep]!);
     const { draws, noise } = drawAll(session, attacker, randoms, views);
     const hyperparameters = adamHyperparameters({ lr: options.learningRate, weightDecay: options.weightDecay }, session.iteration);
-    setTarget?.(timesteps, noise, casesNow);
-    objective.step({ timestep: timesteps, noise, hyperparameters, ...(draws && { draws }) });
+    await setTarget?.(timesteps, noise, casesNow);
+    await objective.step({ timestep: timesteps, noise, hyperparameters, ...(draws && { draws }) }, options.signal);
   };
 
   const pace: Pace = { batch: 1 };

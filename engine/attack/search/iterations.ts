@@ -22,7 +22,7 @@ export interface Pace {
  * Queues the iterations of one timestep, reports their losses (of several searches the least) and returns the mean of each search.
  * @throws LetheError for a loss that is not a number; AbortError
  */
-export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => void): Promise<number[]> {
+export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => Promise<void>): Promise<number[]> {
   const { signal, attacker, watchSlots = false } = session.options;
   const watched = watchSlots && insertsTokens(attacker);
   const first = session.iteration;
@@ -49,7 +49,7 @@ export async function runIterations(session: Session, objective: Objective, pace
   while (queued < iterations) {
     signal?.throwIfAborted();
     const count = Math.min(pace.batch, iterations - queued);
-    for (let i = 0; i < count; i++) queue();
+    for (let i = 0; i < count; i++) await queue();
     queued += count;
     // Both reads are queued behind the batch, in front of the next one: nothing waits for them.
     const next = { losses: objective.allLosses(count), slots: watched ? objective.slots() : undefined };

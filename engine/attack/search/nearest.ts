@@ -19,7 +19,7 @@ export async function tokenRows(model: StableDiffusion, ids: readonly number[]):
   const program = await model.program(`tokenRows ${ids.length}`, (g) => ({
     outputs: { rows: embedding(g, tokenTable(new Layers(g, parameters), config), g.input("ids", { shape: [ids.length], dtype: "u32" })) },
   }));
-  program.run({ ids: Uint32Array.from(ids) });
+  await program.run({ ids: Uint32Array.from(ids) });
   return program.readFloats("rows");
 }
 

@@ -126,8 +126,7 @@ export class Objective {
     const state = new ObjectiveTensors(model, shape);
     try {
       const g = new Graph();
-      const { outputs, assigns = [] } = record(g, model, shape, state, undefined);
-      return estimateProgram(g, [...Object.values(outputs), ...assigns.map(([, v]) => v)], model.device.capabilities, model.device.bufferSharing);
+      return estimateProgram(g, record(g, model, shape, state, undefined), model.device.capabilities, model.device.bufferSharing);
     } finally {
       state.destroy();
     }
@@ -160,22 +159,22 @@ export class Objective {
     state.latents.write(joined);
   }
 
-  /** Queues one iteration; does not wait. @throws DeviceLostError, or GpuError with what the device reported of earlier work */
-  step({ timestep, noise, draws, hyperparameters }: ObjectiveStep): void {
+  /** Queues one iteration: see `Program.run`. @throws DeviceLostError, or GpuError with what the device reported of earlier work; AbortError, after which the state is to be set again */
+  async step({ timestep, noise, draws, hyperparameters }: ObjectiveStep, signal?: AbortSignal): Promise<void> {
     const { height, width } = this.shape;
     const { inChannels } = this.model.parts.unet.config;
     const timesteps = typeof timestep === "number" ? new Array<number>(viewsOf(this.shape)).fill(timestep) : timestep;
     const { noising, velocity } = viewCoefficients(this.model.alphasCumprod, timesteps);
     const rows = perRow(timesteps, restartsOf(this.shape));
     const shape = [rows.length, inChannels, height, width];
-    this.program.run({
+    await this.program.run({
       ...(draws && { draws }),
       noise: toChannelsLast(expectShape("attack noise", { data: noise as Float32Array<ArrayBuffer>, shape }, shape)),
       noising,
       ...(usesVelocity(this.model, this.shape) && { velocity }),
       features: this.model.timestepFeatures(rows),
       hyperparameters,
-    });
+    }, { signal });
   }
 
   /** Losses of the last `count` iterations queued, oldest first, of the first search. @throws as `allLosses` */
@@ -200,7 +199,7 @@ export class Objective {
     const program = await model.program(`nearest tokens ${JSON.stringify(shape)}`, (g) => ({
       outputs: { tokens: nearestTokens(g, g.tensor(state.simplex), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
     }));
-    program.run();
+    await program.run();
     return [...(await program.read("tokens"))["tokens"]!];
   }
 

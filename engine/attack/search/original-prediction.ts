@@ -61,11 +61,11 @@ export class OriginalPrediction {
    * Queues the predictions of one iteration and their copy to the destination.
    * @param timesteps of each view; `noise` unit-normal, NCHW, for each view and in it for each search; `shown` the case of each view
    */
-  step(timesteps: readonly number[], noise: Float32Array, shown: readonly number[] = timesteps.map(() => 0)): void {
+  async step(timesteps: readonly number[], noise: Float32Array, shown: readonly number[] = timesteps.map(() => 0)): Promise<void> {
     const { original, own, destination, restarts } = this;
     const [batch, height, width] = own.type.shape as [number, number, number];
     const rows = perRow(shown, restarts).map((i) => this.cases[i]!);
-    this.program.run({
+    await this.program.run({
       clean: joined(rows.map((r) => r.clean)),
       noise: toChannelsLast({ data: noise as Float32Array<ArrayBuffer>, shape: [batch, original.parts.unet.config.inChannels, height, width] }),
       noising: viewCoefficients(original.alphasCumprod, timesteps).noising,

@@ -50,8 +50,8 @@ export class Painter {
       noise: { data: randn(), shape },
       plan,
       drawNoise: randn,
+      signal: options.signal,
       onStep: async (step) => {
-        options.signal?.throwIfAborted();
         const done = device.settle();
         done.catch(() => undefined); // waited for below, or the run has failed already
         queued.push({ step, done });

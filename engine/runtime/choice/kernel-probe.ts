@@ -130,7 +130,7 @@ async function prepare(device: Device, candidate: Candidate, sample: Sample, dat
 async function compute(device: Device, candidate: Candidate, sample: Sample, data: Readonly<Record<string, HostArray>>): Promise<HostArray> {
   const program = await prepare(device, candidate, sample, data, true);
   try {
-    program.run();
+    await program.run();
     return (await program.read("y"))["y"]!;
   } finally {
     program.destroy();
@@ -156,7 +156,7 @@ async function timeAll<Name extends string>(device: Device, sample: Sample, cand
   const run = async (program: Program, count: number): Promise<number> => {
     if (stamped) return onDevice(device, program, count);
     const started = performance.now();
-    for (let i = 0; i < count; i++) program.run();
+    for (let i = 0; i < count; i++) await program.run();
     await device.settle();
     return (performance.now() - started) / count;
   };

@@ -1,5 +1,6 @@
 import { type Capabilities, type Value, byteLength } from "../../../kernels/kernel.ts";
 import type { Graph } from "../graph.ts";
+import type { Assign } from "./assigns.ts";
 import { planMemory } from "./memory-plan.ts";
 import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
 
@@ -17,9 +18,15 @@ export interface Estimate {
   readonly dispatches: number;
 }
 
+/** What a program of the graph is asked for, as `ProgramOptions` have it. */
+interface Wanted {
+  readonly outputs: Readonly<Record<string, Value>>;
+  readonly assigns?: readonly Assign[];
+}
+
 /** Plans a graph without a device. @throws Error if a tensor is larger than one binding of such a device */
-export function estimateProgram(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, share = true): Estimate {
-  const schedule = makeSchedule(graph, outputs, capabilities);
+export function estimateProgram(graph: Graph, { outputs, assigns }: Wanted, capabilities: Capabilities, share = true): Estimate {
+  const schedule = makeSchedule(graph, Object.values(outputs), capabilities, assigns);
   checkBindings(schedule, capabilities);
   const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);

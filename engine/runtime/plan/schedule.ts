@@ -1,5 +1,6 @@
 import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
+import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
 import type { Claim } from "./memory-plan.ts";
 
 /** One op of a schedule with its dispatches. */
@@ -16,6 +17,8 @@ export interface Schedule {
   storage(value: GraphValue): GraphValue;
   /** What holds the outputs, which outlive the run: memory of their own. */
   readonly kept: readonly GraphValue[];
+  /** What is computed right where it is assigned to, and what is copied there at the end. */
+  readonly assigns: PlacedAssigns;
   /** Other values with memory: those of the first claims (same index). */
   readonly intermediates: readonly GraphValue[];
   readonly claims: readonly Claim[];
@@ -30,11 +33,15 @@ export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxSt
   }
 }
 
-/** Keeps what `outputs` need, plans each op for the device and derives lifetimes. */
-export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities): Schedule {
-  for (const v of outputs) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);
+/**
+ * Keeps what outputs and assigned values need, plans each op for the device and derives lifetimes.
+ * @throws Error for an output that is columns of another tensor; as `placeAssigns`
+ */
+export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, assigns: readonly Assign[] = []): Schedule {
+  const wanted = [...outputs, ...assigns.map(([, value]) => value)].map(asGraphValue);
+  for (const v of wanted) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);
   const live = new Set<number>();
-  const stack = outputs.map((v) => asGraphValue(v).node);
+  const stack = wanted.map((v) => v.node);
   while (stack.length > 0) {
     const node = stack.pop()!;
     if (live.has(node.id)) continue;
@@ -42,33 +49,35 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     for (const v of node.inputs) if (v) stack.push(v.node);
   }
   const nodes = graph.nodes.filter((n) => live.has(n.id));
-  const placed = placements(nodes, new Set(outputs.map(asGraphValue)));
+  const placed = placements(nodes, new Set(wanted));
   const storage = (value: GraphValue): GraphValue => {
     let v = value;
     while (v.node.kernel?.view) v = v.node.inputs[0]!;
     return placed.get(v)?.whole ?? v;
   };
-  const reads = new Set([...nodes.flatMap((n) => n.inputs), ...outputs.map(asGraphValue)]);
+  const reads = new Set([...nodes.flatMap((n) => n.inputs), ...wanted]);
   const isRead = (v: GraphValue): boolean => reads.has(v);
   const typeOf = (v: GraphValue): TensorType => placed.get(v)?.type ?? v.type;
-  const steps: Step[] = nodes
-    .filter((n) => n.kernel && !n.kernel.view)
-    .map((node) => ({
-      node,
-      plan: node.kernel!.plan!({
-        inputs: node.inputs.map((v) => v && typeOf(v)),
-        outputs: node.outputs.map(typeOf),
-        read: node.outputs.map(isRead),
-        attributes: node.attributes,
-        capabilities,
-      }),
-    }));
+  const ops = nodes.filter((n) => n.kernel && !n.kernel.view);
+  const assigned = placeAssigns(ops, storage, assigns, new Set(outputs.map((v) => storage(asGraphValue(v)))));
+  const steps: Step[] = ops.map((node) => ({
+    node,
+    plan: node.kernel!.plan!({
+      inputs: node.inputs.map((v) => v && typeOf(v)),
+      outputs: node.outputs.map(typeOf),
+      read: node.outputs.map(isRead),
+      attributes: node.attributes,
+      capabilities,
+      overwrites: assigned.overwriting.has(node),
+    }),
+  }));
 
-  const outlives = new Set(outputs.map((v) => storage(asGraphValue(v))));
+  const outlives = new Set(wanted.map(storage));
   const kept = new Set<GraphValue>();
   const uses = new Map<GraphValue, { writes: number[]; reads: number[] }>();
   steps.forEach(({ node }, i) => {
-    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs).map(storage)) {
+    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs?.includes(o.output)).map(storage)) {
+      if (assigned.placed.has(v)) continue;
       if (outlives.has(v)) kept.add(v);
       else if (uses.has(v)) uses.get(v)!.writes.push(i);
       else uses.set(v, { writes: [i], reads: [] });
@@ -77,7 +86,7 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
   });
   const claims: Claim[] = [...uses].map(([v, steps]) => ({ bytes: byteLength(v.type), ...steps }));
   const scratchClaim = steps.map(({ plan }, i) => (plan.scratch ?? []).map((bytes) => claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [i], reads: [] }) - 1));
-  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], intermediates: [...uses.keys()], claims, scratchClaim };
+  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], claims, scratchClaim };
 }
 
 /**

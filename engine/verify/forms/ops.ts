@@ -84,7 +84,7 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
   await weights.load();
   const program = await Program.create(device, graph, { outputs, parameters: lookup(weights), label: c.name });
   try {
-    program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
+    await program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
     const results = await program.read();
     // Only these round their operands with f16 arithmetic.
     const tolerances = program.nodes.some((n) => /^(matmul|conv2d)/.test(n.kernel?.name ?? "")) ? rows.tolerances : TOLERANCES;

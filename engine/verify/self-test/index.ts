@@ -3,9 +3,10 @@ import type { Device } from "../../runtime/device.ts";
 import { type OpResult, runOpSpec } from "./op-check.ts";
 import { LAYER_SPECS } from "./specs-layers.ts";
 import { NUMBER_SPECS } from "./specs-numbers.ts";
+import { TRAINING_SPECS } from "./specs-training.ts";
 
 /** Small checks that together run every kernel, forward and gradient. */
-export const SELF_TESTS = [...LAYER_SPECS, ...NUMBER_SPECS];
+export const SELF_TESTS = [...LAYER_SPECS, ...NUMBER_SPECS, ...TRAINING_SPECS];
 
 export interface SelfTestRow {
   readonly name: string;

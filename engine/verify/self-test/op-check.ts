@@ -120,7 +120,7 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));
   try {
     const started = performance.now();
-    made.run(host);
+    await made.run(host);
     results = await made.read(); // throws what the device reported meanwhile
     milliseconds = performance.now() - started;
   } finally {

@@ -40,7 +40,7 @@ test("each search follows the mean of its views' losses, each view with its own 
   objective.show(cases);
   const chosen = Array.from({ length: RESTARTS * TOKENS }, () => Math.floor(Math.random() * 8190));
   const noise = normals(VIEWS * RESTARTS * 1024);
-  objective.step({ timestep: timesteps, noise, draws: Uint32Array.from(chosen), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) });
+  await objective.step({ timestep: timesteps, noise, draws: Uint32Array.from(chosen), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) });
   const read = await objective.program.read("gradient");
   const losses = await objective.allLosses(1);
   for (let r = 0; r < RESTARTS; r++) {

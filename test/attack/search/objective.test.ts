@@ -75,7 +75,7 @@ async function follow(model: StableDiffusion, setting: Setting, iterations = 2):
     const choice = randomIds(tokens);
     const noise = latentNoise();
     const timestep = Math.floor(Math.random() * 1000);
-    objective.step({ timestep, noise, draws: Uint32Array.from(choice), hyperparameters: adamHyperparameters({ lr: LR, weightDecay: DECAY }, step) });
+    await objective.step({ timestep, noise, draws: Uint32Array.from(choice), hyperparameters: adamHyperparameters({ lr: LR, weightDecay: DECAY }, step) });
     const read = await objective.program.read();
     const known = await model.noiseLoss({ latents, noise: { data: noise, shape: LATENT }, timestep, ids: framed(choice), loss: setting.loss ?? "mse" });
     losses.push(read["loss"]![0]!);
@@ -131,7 +131,7 @@ test("a given target takes the noise's place", async () => {
   const noise: NDArray = { data: latentNoise(), shape: LATENT };
   const target: NDArray = { data: latentNoise(), shape: LATENT };
   objective.target.write(toChannelsLast(target));
-  objective.step({ timestep: 450, noise: noise.data, draws: Uint32Array.from(choice), hyperparameters: adamHyperparameters({ lr: LR }, 1) });
+  await objective.step({ timestep: 450, noise: noise.data, draws: Uint32Array.from(choice), hyperparameters: adamHyperparameters({ lr: LR }, 1) });
   const { prediction } = await model.noiseLoss({ latents, noise, timestep: 450, ids: framed(choice) });
   const expected = prediction.data.reduce((sum, x, i) => sum + (x - target.data[i]!) ** 2, 0) / 1024;
   const [loss] = await objective.losses(1);
@@ -148,11 +148,11 @@ test("tokens are drawn from the rows, and losses are kept in order", async () =>
   begin(model, objective, setting, latents);
   const draws = Float32Array.of(0.5 / 8192, 4096.5 / 8192, 8191.5 / 8192);
   const random = new Generator(1);
-  const step = (i: number): void => objective.step({ timestep: 50, noise: random.randn(LATENT), draws, hyperparameters: adamHyperparameters({ lr: 0.01 }, i) });
-  step(1);
+  const step = (i: number): Promise<void> => objective.step({ timestep: 50, noise: random.randn(LATENT), draws, hyperparameters: adamHyperparameters({ lr: 0.01 }, i) });
+  await step(1);
   assert.equal([...(await objective.program.read("choice"))["choice"]!], [0, 4096, 8191]);
   const [first] = await objective.losses(1);
-  for (let i = 2; i <= 4; i++) step(i);
+  for (let i = 2; i <= 4; i++) await step(i);
   const losses = await objective.losses(4);
   assert.is(losses[0], first);
   assert.is(new Set(losses).size, 4);

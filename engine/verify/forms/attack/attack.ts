@@ -100,7 +100,7 @@ function startIds(trace: Trace): Uint32Array<ArrayBuffer> {
   return framedWith(trace, new Uint32Array(trace.layout.slots.length));
 }
 
-type SetTarget = ((timestep: number, noise: Float32Array) => void) | undefined;
+type SetTarget = ((timestep: number, noise: Float32Array) => Promise<void>) | undefined;
 
 /** In a trace of P4D, what puts the unchanged model's prediction into the objective's target. */
 async function originalPrediction(trace: Trace, objective: Objective, latents: NDArray): Promise<SetTarget> {
@@ -114,8 +114,8 @@ type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array
 /** One iteration by the attack's own program. */
 async function replay(objective: Objective, trace: Trace, it: Iteration & { before: Float32Array<ArrayBuffer>; moments: Moments; step: number }, setTarget: SetTarget): Promise<Record<string, Float32Array>> {
   objective.start({ ids: startIds(trace), slots: trace.layout.slots, latents: it.x0, simplex: it.before, firstMoment: it.moments.m, secondMoment: it.moments.v });
-  setTarget?.(it.timestep, it.noise.data);
-  objective.step({ timestep: it.timestep, noise: it.noise.data, ...(it.drawn && { draws: it.drawn }), hyperparameters: adamHyperparameters(adamOptions(trace), it.step) });
+  await setTarget?.(it.timestep, it.noise.data);
+  await objective.step({ timestep: it.timestep, noise: it.noise.data, ...(it.drawn && { draws: it.drawn }), hyperparameters: adamHyperparameters(adamOptions(trace), it.step) });
   return (await objective.program.read()) as Record<string, Float32Array>;
 }
 

@@ -58,7 +58,7 @@ async function checkText(golden: Golden, rows: Rows, model: StableDiffusion, ids
     }
     return { outputs };
   });
-  program.run({ ids });
+  await program.run({ ids });
   const read = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
   rows.compare("text", "last_hidden_state", read["hidden"]!, await golden.floats("text.last_hidden_state"), rows.tolerances.model);
   for (const name of wanted) {
@@ -138,7 +138,7 @@ async function checkModules(
     }
     return { outputs };
   });
-  program.run(Object.fromEntries(Object.entries(inputs).filter(([key]) => program.hasInput(key))));
+  await program.run(Object.fromEntries(Object.entries(inputs).filter(([key]) => program.hasInput(key))));
   for (const module of modules) {
     const { keys, shapes } = parts.get(module)!;
     if (keys.length === 0) {

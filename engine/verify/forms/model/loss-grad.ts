@@ -54,7 +54,7 @@ export async function lossAndGradients(model: StableDiffusion, request: LossRequ
     for (const [name, value] of Object.entries(outputs)) shapes.set(name, value.type.shape);
     return { outputs };
   });
-  program.run({ ids, noised: noised.data, target: target.data, features: model.timestepFeatures([timestep]) });
+  await program.run({ ids, noised: noised.data, target: target.data, features: model.timestepFeatures([timestep]) });
   const computed = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
   return Object.fromEntries(Object.entries(computed).map(([name, data]) => [name, IMAGES.has(name) ? channelsFirst({ data, shape: noised.shape }).data : data]));
 }

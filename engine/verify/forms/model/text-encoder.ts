@@ -21,7 +21,7 @@ export const textEncoder: Form = async (golden, rows, context) => {
       }
       return { outputs };
     });
-    program.run({ ids });
+    await program.run({ ids });
     const computed = await program.read();
     const last = computed["last"] as Float32Array;
     rows.compare(name, "last_hidden_state", last, await golden.floats("last_hidden_state"), rows.tolerances.model);

@@ -66,7 +66,7 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     return { outputs };
   });
   const rowSize = text.data.length / text.shape[0]!;
-  program.run({ sample: input.data, features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)), context: text.data.slice(0, rowSize * sample.shape[0]!) });
+  await program.run({ sample: input.data, features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)), context: text.data.slice(0, rowSize * sample.shape[0]!) });
   const computed = await program.read();
   for (const name of modules) {
     const shape = shapes.get(name);

@@ -37,7 +37,7 @@ async function oneWay(golden: Golden, rows: Rows, model: StableDiffusion, name: 
     for (const [key, value] of Object.entries(outputs)) shapes[key] = value.type.shape;
     return { outputs };
   });
-  program.run({ x: input.data, ...(cotangent && { cotangent: cotangent.data }) });
+  await program.run({ x: input.data, ...(cotangent && { cotangent: cotangent.data }) });
   const computed = await program.read();
   for (const [key, numbers] of Object.entries(computed)) {
     const tensor = `${name}.${key}`;
@@ -68,7 +68,7 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     }
     return { outputs };
   });
-  program.run(Object.fromEntries(Object.entries({ image: image.data, z: z.data }).filter(([key]) => program.hasInput(key))));
+  await program.run(Object.fromEntries(Object.entries({ image: image.data, z: z.data }).filter(([key]) => program.hasInput(key))));
   const computed = await program.read();
   for (const module of modules) {
     const shape = shapes.get(module);

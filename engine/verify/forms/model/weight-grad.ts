@@ -23,6 +23,7 @@ export const weightGrad: Form = async (golden, rows, context) => {
         const [x, y] = [channelsLast(noised), channelsLast(target)];
         const leaves: string[] = [];
         const program = await model.program(`verify weight gradients ${c.name}`, (g) => {
+          leaves.length = 0; // it may be recorded twice
           const text = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, ids.length], dtype: "u32" })));
           const features = g.input("features", { shape: [1, model.featureWidth], dtype: "f32" });
           const prediction = model.recordUNet(g, g.input("noised", { shape: x.shape, dtype: "f32" }), features, text);
@@ -37,7 +38,7 @@ export const weightGrad: Form = async (golden, rows, context) => {
           });
           return { outputs };
         });
-        program.run({ ids, noised: x.data, target: y.data, features: model.timestepFeatures([Number(time)]) });
+        await program.run({ ids, noised: x.data, target: y.data, features: model.timestepFeatures([Number(time)]) });
         const computed = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
         if (typeof c["loss"] === "number") rows.compare(c.name, "loss", computed["loss"]!, [c["loss"]], rows.tolerances.model);
         const actual = new Map<string, Float32Array>();
