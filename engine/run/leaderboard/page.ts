@@ -100,9 +100,10 @@ function budgetSection(rows: readonly CellStatistics[], id: string, title: strin
   return `<section aria-labelledby="${id}"><h2 id="${id}">${escape(title)}</h2><p>${escape(text)}</p>${budgetLegend(attackers)}<div class="curves">${figures.map(([name, svg]) => `<figure>${svg}<figcaption><strong>${escape(name)}</strong></figcaption></figure>`).join("\n")}</div></section>`;
 }
 
-async function attackedGrid({ cell, lines }: CellStatistics, data: PageData): Promise<string> {
+async function attackedGrid({ cell, lines, notAttackable }: CellStatistics, data: PageData): Promise<string> {
   const figures: string[] = [];
   for (const line of lines) figures.push(await figure(line, data, line.success ? "hit" : "", outcome(line)));
+  for (const { case: number, prompt, notAttackable: why } of notAttackable) figures.push(`<figure><span class="none">no picture</span><figcaption><strong>not attackable</strong><span>case ${escape(number)}: ${escape(why!)}</span>${visible(prompt)}</figcaption></figure>`);
   return `<h3 id="${escape(cell.id)}">${escape(cell.id)}</h3><div class="grid-pictures">${figures.join("\n")}</div>${await commands(cell.id, lines, data)}`;
 }
 
@@ -116,7 +117,7 @@ async function lostGrid(data: PageData): Promise<string> {
     const lost: AttemptLine[] = [];
     for (const [i, attempt] of attempts.entries()) {
       const line = byId.get(attempt);
-      if (!line || line.preSuccess) continue;
+      if (!line || line.preSuccess || line.notAttackable !== undefined) continue;
       lost.push(line);
       figures.push(await figure(line, data, "", `not ${retained.labels[i]}`));
     }
