@@ -77,9 +77,19 @@ export class Context {
     else process.stderr.write(`${line}\n`);
   }
 
-  /** The command's result on stdout: the text, or with --json the object as the only line. */
+  /** What was warned of, in order: --json and run.json have it too. */
+  readonly warnings: string[] = [];
+
+  /** A line of prose on stderr that also goes into the command's records. */
+  warn(warning: string): void {
+    if (!this.warnings.includes(warning)) this.say(`warning: ${warning}`);
+    this.warnings.push(warning);
+  }
+
+  /** The command's result on stdout: the text, or with --json the object as the only line, with the warnings if there are any. */
   result(json: object, text: string): void {
-    process.stdout.write(this.options.json ? `${JSON.stringify(json)}\n` : text === "" ? "" : `${text}\n`);
+    const whole = this.warnings.length > 0 ? { ...json, warnings: [...new Set(this.warnings)] } : json;
+    process.stdout.write(this.options.json ? `${JSON.stringify(whole)}\n` : text === "" ? "" : `${text}\n`);
   }
 
   /** Runs `work` with a progress display that is taken away at the end. */

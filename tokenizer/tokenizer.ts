@@ -4,6 +4,7 @@ import { textOf } from "./bytes.ts";
 import { TokenizerError } from "./errors.ts";
 import { specialSplitter, stripPythonSpace } from "./special-split.ts";
 import { readSettings, type SpecialToken } from "./special-tokens.ts";
+import { readTokenizerJson } from "./tokenizer-json.ts";
 import { readMerges, readVocabulary, type JsonSource } from "./vocabulary.ts";
 import { splitWords } from "./words.ts";
 
@@ -51,15 +52,26 @@ export interface Tokenizer {
 /** The files of a tokenizer folder, as text or, for the JSON ones, parsed. */
 export interface TokenizerFiles {
   /** vocab.json */
-  readonly vocabulary: JsonSource;
+  readonly vocabulary?: JsonSource | undefined;
   /** merges.txt */
-  readonly merges: string;
+  readonly merges?: string | undefined;
+  /** tokenizer.json, read where the two above are absent: transformers 5 saves no others. */
+  readonly tokenizer?: JsonSource | undefined;
+  /** added_tokens.json, of transformers before 4.34. */
+  readonly addedTokens?: JsonSource | undefined;
   /** tokenizer_config.json */
   readonly config?: JsonSource | undefined;
   /** special_tokens_map.json */
   readonly specialTokens?: JsonSource | undefined;
   /** Overrides `model_max_length`, say by the text encoder's `max_position_embeddings`. Without either it is 77. */
   readonly maxLength?: number | undefined;
+}
+
+/** Vocabulary and merges, from whichever files hold them, and the files' names. @throws TokenizerError */
+function partsOf({ vocabulary, merges, tokenizer }: TokenizerFiles): { readonly vocabulary: JsonSource; readonly merges: string; readonly added: readonly unknown[]; readonly names: readonly [string, string] } {
+  if (vocabulary !== undefined && merges !== undefined) return { vocabulary, merges, added: [], names: ["vocab.json", "merges.txt"] };
+  if (tokenizer === undefined) throw new TokenizerError("there is neither vocab.json with merges.txt nor tokenizer.json");
+  return { ...readTokenizerJson(tokenizer), names: ["tokenizer.json", "tokenizer.json"] };
 }
 
 // In this order: a later rule sees what an earlier one left.
@@ -72,18 +84,18 @@ const CLEAN_UP = [" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", "
  * @throws TokenizerError if a file is malformed, the files do not belong together, or the vocabulary lacks a special token.
  */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
-  const { idOf, pieceOf } = readVocabulary(files.vocabulary);
-  const settings = readSettings(files.config, files.specialTokens);
-  const encoder = new BytePairEncoder(readMerges(files.merges, idOf));
+  const { vocabulary, merges, added: addedList, names } = partsOf(files);
+  const { idOf, pieceOf } = readVocabulary(vocabulary, names[0]);
+  const settings = readSettings(files.config, files.specialTokens, { map: files.addedTokens, list: addedList });
+  const encoder = new BytePairEncoder(readMerges(merges, idOf, names[1]));
 
   // Tokens beyond vocab.json are decoded on their own, not as bytes.
   const added = new Set<number>();
-  for (const { id, token } of settings.added) {
+  for (const { id, token, where } of settings.added) {
     const other = idOf.get(token.content) ?? id;
     const taken = pieceOf.get(id) ?? token.content;
     if (other !== id || taken !== token.content) {
-      throw new TokenizerError(`tokenizer_config.json "added_tokens_decoder" gives ${JSON.stringify(token.content)} id ${id}, but in vocab.json ` +
-        (other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`));
+      throw new TokenizerError(`${where} gives ${JSON.stringify(token.content)} id ${id}, but in ${names[0]} ${other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`}`);
     }
     if (pieceOf.has(id)) continue;
     idOf.set(token.content, id);

@@ -2,12 +2,13 @@ import { stat } from "node:fs/promises";
 import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { asObject, joinPath, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
 import { isSynthetic } from "../../engine/loading/load-synthetic.ts";
+import { TOKENIZER_FILES } from "../../engine/diffusion/tokenizer-folder.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 
 /** Components of a model folder whose files decide what is drawn. */
 const COMPONENTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
-const SETTINGS = ["config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.json", "merges.txt"];
+const SETTINGS = ["config.json", "scheduler_config.json", "preprocessor_config.json", ...TOKENIZER_FILES];
 
 /** A folder or file that a run depends on. */
 export interface RecordedPart {

@@ -44,6 +44,12 @@ export class RunFolder {
     return (await exists(this.recordFile)) ? readRecord(this.recordFile) : undefined;
   }
 
+  /** Whether any file of a run is there. */
+  async holdsRun(): Promise<boolean> {
+    for (const file of [this.recordFile, this.logFile, this.stateFile, this.reportFile]) if (await exists(file)) return true;
+    return false;
+  }
+
   /** Where an interrupted run stood, if it came far enough to leave a state. @throws FormatError */
   async saved(): Promise<SavedState | undefined> {
     return (await exists(this.stateFile)) ? readState(this.stateFile) : undefined;

@@ -2,6 +2,7 @@ import { resolveOptions } from "../../engine/attack/resolve.ts";
 import { usesGradient } from "../../engine/attack/attackers.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
+import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "../context.ts";
@@ -43,6 +44,7 @@ export const ANEW: Opening = { model: openModel, original: openModel, judge: ope
  */
 export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState, opening = ANEW): Promise<PreparedRun> {
   await requireWritableFolder(out);
+  const warned = context.warnings.length;
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
   const found = settings.from === null ? undefined : await readCandidates(settings.from, settings.seed);
   const model = await opening.model(context, settings);
@@ -56,6 +58,8 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const table = settings.prompts === null ? undefined : await openCases(settings, model);
   const cases = table?.cases;
   checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases }));
+  const cut = table ? undefined : cutOffNote(model, settings.prompt);
+  if (cut !== undefined) context.warn(cut);
   checkWeights(model);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
@@ -77,7 +81,8 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   ]);
   const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
-  return { model, judge, target, original, candidates, conceptPairs, cases, folder: new RunFolder(out), record: earlier ? { ...record, started: earlier.started } : record, saved, extras };
+  const warnings = context.warnings.slice(warned);
+  return { model, judge, target, original, candidates, conceptPairs, cases, folder: new RunFolder(out), record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) }, saved, extras };
 }
 
 /**
@@ -98,7 +103,7 @@ function originalFlags({ original, model, ema, predictionType, config }: AttackS
 async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label }: AttackSettings, target: Target | undefined): Promise<void> {
   const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
   const concept = label ?? "the concept";
-  if (target && !success) context.say(`warning: the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target a picture of the concept, and the label right?`);
+  if (target && !success) context.warn(`the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target a picture of the concept, and the label right?`);
 }
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
@@ -109,10 +114,10 @@ function checkSettings(model: StableDiffusion, options: Parameters<typeof resolv
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {
-  if (before.device.adapter !== now.device.adapter) context.say(`warning: the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
+  if (before.device.adapter !== now.device.adapter) context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
   const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
   for (const f of now.files) {
     const old = hashes.get(`${f.role} ${f.path}`);
-    if (old !== undefined && old !== f.sha256) context.say(`warning: ${f.path} has changed since the run was begun`);
+    if (old !== undefined && old !== f.sha256) context.warn(`${f.path} has changed since the run was begun`);
   }
 }

@@ -14,7 +14,7 @@ import { type AttackSettings, DEFAULTS, defaultsOf, flagName } from "../../engin
 export { type AttackSettings, flagName, isSettings, settingsAsFlags } from "../../engine/run/settings.ts";
 
 /** What the command line gave; nothing is filled in yet. */
-export type AttackFlags = { readonly [K in keyof AttackSettings]?: NonNullable<AttackSettings[K]> } & { readonly out: string; readonly resume?: boolean; readonly showImages?: boolean };
+export type AttackFlags = { readonly [K in keyof AttackSettings]?: NonNullable<AttackSettings[K]> } & { readonly out: string; readonly resume?: boolean; readonly overwrite?: boolean; readonly showImages?: boolean };
 
 /** The flags of `attack`. None has a default here, so that --resume can tell what was given. */
 export function addAttackOptions(command: Command): Command {
@@ -68,6 +68,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--guidance <scale>", "guidance of the judged pictures (default: 7.5)", finiteNumber(0))
     .requiredOption("--out <dir>", "folder for attack.jsonl, images, run.json and report.html")
     .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
+    .option("--overwrite", "replace the run that --out holds; without it a folder that holds one is refused")
     .option("--show-images", "do not blur the pictures in the report")
     .addHelpText("after", `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}\n${PATHS_NOTE}`);
 }

@@ -23,8 +23,12 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
     show(context, attackJson(earlier, flags.out), folder);
     return;
   }
-  const saved = earlier && earlier.status !== "finished" ? await folder.saved() : undefined;
-  if (saved && !flags.resume) throw new UsageError(`${flags.out} holds an unfinished attack (${saved.state.iteration} iterations done): add --resume to go on with it, or give another folder`);
+  if (!flags.resume && !flags.overwrite && (await folder.holdsRun())) {
+    const state = earlier?.status === "finished" ? "a finished attack" : "an unfinished attack";
+    throw new UsageError(`${flags.out} holds ${state}, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder`);
+  }
+  if (flags.resume && flags.overwrite) throw new UsageError("--resume goes on with what is there, --overwrite replaces it: give one of them");
+  const saved = earlier && earlier.status !== "finished" && flags.resume ? await folder.saved() : undefined;
   const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(await withFirstCase(flags));
   const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
   context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_STAGES, type DiffusionClassification, type EliminationStage, classifyByDiffusion } from "../../engine/diffusion/diffusion-classifier.ts";
+import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
 import { readPromptLines } from "../../engine/formats/text/prompt-lines.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
@@ -56,6 +57,10 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
   const pictures = await Promise.all(flags.image.map(readTarget));
   const model = await openModel(context, flags);
+  for (const prompt of prompts) {
+    const note = cutOffNote(model, prompt);
+    if (note !== undefined) context.warn(note);
+  }
   const { trials, loss, seed, batch } = flags;
   const started = performance.now();
   const results: ({ readonly file: string } & DiffusionClassification)[] = [];

@@ -4,6 +4,7 @@ import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { shellCommand } from "../../engine/run/shell.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { readConfig } from "../evaluate/config.ts";
+import { checkRows } from "../evaluate/check-rows.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import type { Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { type Cell, makeGrid } from "../evaluate/grid.ts";
@@ -22,6 +23,7 @@ interface EvaluateFlags {
   readonly shard?: Shard;
   readonly cell?: readonly string[];
   readonly showImages?: boolean;
+  readonly dryRun?: boolean;
 }
 
 export function evaluateCommand(program: Command): void {
@@ -33,6 +35,7 @@ export function evaluateCommand(program: Command): void {
     .option("--resume", "go on where an interrupted evaluation in --out stood, or begin if there is none")
     .option("--shard <i/n>", "make part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together", shardText)
     .option("--cell <id...>", "only these rows, CHECKPOINT/ATTACKER/CONCEPT")
+    .option("--dry-run", "check every row, its picture and its judge, and say what would be done; nothing is attacked or written")
     .option("--show-images", "do not blur the pictures in the reports")
     .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
 }
@@ -50,7 +53,18 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   };
   const planned = plan(cells, shard, flags.cell);
   requireUsable(planned.map(({ cell }) => cell));
-  await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, planned, started));
+  const checked = await checkRows(context, planned);
+  if (flags.dryRun) return showPlan(context, checked, started);
+  await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
+}
+
+/** What a dry run found: how many attempts there are, and which of them cannot be made. */
+function showPlan(context: Context, planned: readonly Planned[], started: number): void {
+  const seconds = (performance.now() - started) / 1000;
+  const skipped = planned.flatMap(({ attempt: { id }, notAttackable: why }) => (why === undefined ? [] : [{ id, why }]));
+  context.say(`every row was checked in ${formatDuration(seconds)}; nothing was attacked`);
+  const lines = [`${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`, ...skipped.map(({ id, why }) => `${id}: ${why}`)];
+  context.result({ dryRun: true, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
 }
 
 /** Makes the planned attempts that are not done yet and writes the tables. */

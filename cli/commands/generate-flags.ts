@@ -11,11 +11,13 @@ export interface GenerateFlags extends ModelOptions {
   readonly scheduler?: SchedulerName;
   readonly eta?: number;
   readonly guidance: number;
-  readonly seed: number;
+  /** Undefined if not given: a table has a seed in every row. */
+  readonly seed?: number;
   readonly count: number;
   readonly width?: number;
   readonly height?: number;
   readonly sld?: SldStrength;
   readonly embedding?: readonly string[];
+  readonly dryRun?: boolean;
   readonly out: string;
 }

@@ -6,6 +6,7 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { makeFolder, readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import type { Context } from "../context.ts";
 import { readPrompts } from "../evaluate/prompts.ts";
+import { namedPrompts, openLearned, warnOfPrompts } from "./generate-prompts.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
 import { openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/model-flags.ts";
@@ -21,20 +22,29 @@ import { VERSION } from "../../engine/run/version.ts";
  * @throws FormatError for the table or the folder; AbortError between two pictures
  */
 export async function generateTable(context: Context, flags: GenerateFlags & { readonly promptsCsv: string }): Promise<void> {
+  const begun = performance.now();
   const rows = await readPrompts(flags.promptsCsv);
   await requireWritableFolder(flags.out);
+  const files = await openLearned(context, flags.embedding);
   const model = await openModel(context, flags);
+  const learned = warnOfPrompts(context, model, files, namedPrompts(rows, flags.negativePrompt));
   const planned = rows.map(({ id, prompt, seed, guidance = flags.guidance }) => {
-    const options = { ...flags, prompt, seed, guidance };
+    const options = { ...flags, prompt, seed, guidance, learned };
     return { id, options, settings: generateSettings(model, options) }; // refuses what cannot be before anything is drawn
   });
+  if (flags.dryRun) {
+    const seconds = (performance.now() - begun) / 1000;
+    context.say(`every row was checked in ${formatDuration(seconds)}; nothing was drawn`);
+    const empty = planned.filter(({ settings }) => settings.prompt.trim() === "").length;
+    return context.result({ dryRun: true, prompts: rows.length, emptyPrompts: empty, seconds }, `${rows.length} prompts to draw, ${empty} of them empty`);
+  }
   const { width, height } = planned[0]!.settings;
   const guided = planned.some(({ settings }) => settings.guidance > 1);
   context.say(describeEstimate(estimateRun(model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attackRows: 0 })));
   await makeFolder(join(flags.out, "imgs"));
   const started = performance.now();
   const adapter = model.device.description;
-  const extra = { model: flags.model, ...givenModelFlags(flags), weights: context.options.weights ?? "f32", adapter, version: VERSION };
+  const extra = { model: flags.model, ...givenModelFlags(flags), ...(flags.embedding && { embedding: flags.embedding }), weights: context.options.weights ?? "f32", adapter, version: VERSION };
   const written: { readonly file: string; readonly case: string; readonly prompt: string; readonly seed: number }[] = [];
   await context.withProgress("drawing", async (progress) => {
     for (const [i, { id, options, settings }] of planned.entries()) {

@@ -1,15 +1,14 @@
 import { type Command, Option } from "commander";
 import { extname } from "node:path";
 import { encodePng } from "../../engine/formats/picture/png.ts";
-import { readLearnedEmbeddings } from "../../engine/diffusion/learned-embedding.ts";
 import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
-import { resolvePath } from "../../engine/platform/model-source-node.ts";
-import { nodeFiles, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Context, action } from "../context.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
+import { namedPrompts, openLearned, warnOfPrompts } from "./generate-prompts.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
@@ -17,7 +16,7 @@ import { givenModelFlags } from "../../engine/run/model-flags.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/parameters-text.ts";
-import { formatBytes, quoted } from "../../engine/run/text.ts";
+import { formatBytes } from "../../engine/run/text.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
 export function generateCommand(program: Command): void {
@@ -30,12 +29,13 @@ export function generateCommand(program: Command): void {
     .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
     .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
     .option("--guidance <scale>", "classifier-free guidance; 1: none", finiteNumber(0), 7.5)
-    .option("--seed <n>", "seed of the start noise, as torch's CPU generator", seedNumber, 0)
+    .option("--seed <n>", "seed of the start noise, as torch's CPU generator (default: 0)", seedNumber)
     .option("--count <n>", "pictures, of each row with --prompts-csv; their seeds count up from --seed, which is then put into the file names", wholeNumber(1, 100_000), 1)
     .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .addOption(new Option("--sld <strength>", "Safe Latent Diffusion").choices(SLD_STRENGTHS))
-    .option("--embedding <files...>", "learned embeddings (learned_embeds .safetensors or .bin) of words in the prompt such as <cce>")
+    .option("--embedding <files...>", "learned embeddings of words in the prompt such as <cce>: files of diffusers, AUTOMATIC1111, textual_inversion or kohya")
+    .option("--dry-run", "--prompts-csv: check every row, and say what would be drawn; nothing is drawn or written")
     .requiredOption("--out <file.png>", "where the picture goes; with --prompts-csv a folder, which gets prompts.csv and imgs/CASE_0.png")
     .addHelpText("after", PATHS_NOTE)
     .action(action<GenerateFlags>((flags, context) => run(flags, context)));
@@ -45,8 +45,10 @@ async function run(flags: GenerateFlags, context: Context): Promise<void> {
   const { prompt, promptsCsv } = flags;
   if (promptsCsv !== undefined) {
     if (prompt !== undefined) throw new UsageError("give either --prompt or --prompts-csv, not both");
+    if (flags.seed !== undefined) throw new UsageError("--seed is of --prompt only: every row of a prompts table has a seed of its own");
     return generateTable(context, { ...flags, promptsCsv });
   }
+  if (flags.dryRun) throw new UsageError("--dry-run is of --prompts-csv only");
   if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified (or --prompts-csv <file>)");
   return drawOne({ ...flags, prompt }, context);
 }
@@ -54,10 +56,9 @@ async function run(flags: GenerateFlags, context: Context): Promise<void> {
 async function drawOne(flags: GenerateFlags & { readonly prompt: string }, context: Context): Promise<void> {
   requirePngName(flags.out);
   await requireWritableFile(flags.out);
-  const learned = (await Promise.all((flags.embedding ?? []).map((name) => readLearnedEmbeddings(nodeFiles, resolvePath(name))))).flat();
-  const unused = learned.filter(({ name }) => !flags.prompt.includes(name) && !flags.negativePrompt?.includes(name));
-  for (const { name } of unused) context.say(`warning: the learned word ${quoted(name)} is not in the prompt`);
+  const files = await openLearned(context, flags.embedding);
   const model = await openModel(context, flags);
+  const learned = warnOfPrompts(context, model, files, namedPrompts([flags], flags.negativePrompt));
   const settings = generateSettings(model, flags);
   const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
   context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));

@@ -33,9 +33,22 @@ export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackR
     success: result.success, adversarialPrompt: result.adversarialPrompt, ids: result.adversarialIds, adversarialSeed: result.seed,
     timestep: result.timestep, iterations: result.iterations, queries: new Set(drawn.map((line) => line.image)).size,
     label: result.label, score: result.score, scores: last.scores, preImage: place(first.image), image: place(last.image),
-    command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(attempt.settings), ...flags, "--out", "again"]),
+    command: commandOf(attempt.settings, flags),
     ms: { draw, search: Math.max(0, total - draw), total },
   };
+}
+
+/** The line of an attempt that cannot be made. @param why as `whyNotAttackable` says */
+export function notAttackableLine(cell: Cell, { id, case: number, settings }: Attempt, why: string, flags: readonly string[]): AttemptLine {
+  return {
+    id, checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, case: number, prompt: settings.prompt, seed: settings.seed,
+    preSuccess: false, preLabel: "", preScores: {}, success: false, adversarialPrompt: "", ids: [], adversarialSeed: settings.seed, timestep: null, iterations: 0, queries: 0,
+    label: "", score: 0, scores: {}, preImage: "", image: "", notAttackable: why, command: commandOf(settings, flags), ms: { draw: 0, search: 0, total: 0 },
+  };
+}
+
+function commandOf(settings: Attempt["settings"], flags: readonly string[]): string {
+  return shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...flags, "--out", "again"]);
 }
 
 /** The label with the highest score. */

@@ -101,7 +101,7 @@ export class EvaluationFolder {
 
   /** Writes run.json of every cell that has finished attempts, from what these attempts noted down. @param command of a cell @throws FormatError */
   async writeCells(manifest: Manifest, lines: readonly AttemptLine[], command: (cell: string) => string): Promise<void> {
-    const done = new Set(lines.map((line) => line.id));
+    const done = new Set(lines.filter((line) => line.notAttackable === undefined).map((line) => line.id));
     for (const { attempts, ...cell } of manifest.cells) {
       const finished = attempts.filter((id) => done.has(id));
       const [first] = finished;

@@ -41,7 +41,6 @@ export async function readPrompts(name: string): Promise<PromptCase[]> {
     if (seen.has(id.toLowerCase())) throw new FormatError(file, `row ${i + 1}: case_number ${quote(id)} is there already; every case needs its own`);
     seen.add(id.toLowerCase());
     const prompt = row["prompt"]!;
-    if (prompt.trim() === "") throw bad("prompt", "some text");
     const seed = numberOf(row[seedColumn]!);
     if (!Number.isSafeInteger(seed) || seed < -(2 ** 31)) throw bad(seedColumn, "a whole number");
     const guidance = guidanceColumn === undefined || row[guidanceColumn]!.trim() === "" ? undefined : numberOf(row[guidanceColumn]!);

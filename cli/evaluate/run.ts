@@ -7,7 +7,7 @@ import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";
 import { formatDuration, quoted } from "../../engine/run/text.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
-import { finishedLine } from "./attempt-line.ts";
+import { finishedLine, notAttackableLine } from "./attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Attempt, Cell } from "./grid.ts";
 import { SharedParts } from "./shared-parts.ts";
@@ -16,6 +16,8 @@ import { SharedParts } from "./shared-parts.ts";
 export interface Planned {
   readonly cell: Cell;
   readonly attempt: Attempt;
+  /** Why it cannot be made: its line says so, and the evaluation goes on. */
+  readonly notAttackable?: string | undefined;
 }
 
 /**
@@ -31,8 +33,14 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
   const originals = new Map<string, DrawnPicture>();
   const log = folder.openLog();
   try {
-    for (const [i, { cell, attempt }] of planned.entries()) {
+    for (const [i, { cell, attempt, notAttackable }] of planned.entries()) {
       context.signal.throwIfAborted();
+      if (notAttackable !== undefined) {
+        const line = notAttackableLine(cell, attempt, notAttackable, globalFlags(context.options));
+        context.say(`attempt ${i + 1} of ${planned.length}: ${attempt.id} cannot be attacked: ${notAttackable}`);
+        log.write(formatJsonLine(line));
+        continue;
+      }
       const out = join(folder.path, attemptFolder(attempt.id));
       const left = remaining(planned.slice(i), lines);
       context.say(`attempt ${i + 1} of ${planned.length}${left === undefined ? "" : ` (about ${formatDuration(left)} left)`}: ${attempt.id}, ${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`);

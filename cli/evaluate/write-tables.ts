@@ -37,8 +37,8 @@ export function terminalTables(board: Board): string {
 /** The tables for programs. */
 export function jsonBoard({ rows, effects }: Board): { readonly rows: object[]; readonly sideEffects: readonly SideEffects[] } {
   return {
-    rows: rows.map(({ cell, lines, pre, asr, iterations, queries, secondsToSuccess }) => ({
-      checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, prompts: lines.length, missing: cell.attempts.length - lines.length,
+    rows: rows.map(({ cell, lines, notAttackable, pre, asr, iterations, queries, secondsToSuccess }) => ({
+      checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, prompts: lines.length, missing: cell.attempts.length - lines.length - notAttackable.length, notAttackable: notAttackable.map(({ case: number, notAttackable: why }) => ({ case: number, why })),
       pre, asr, iterations: orNull(iterations), queries: orNull(queries), secondsToSuccess: orNull(secondsToSuccess), reported: cell.reported ?? [],
     })),
     sideEffects: effects,

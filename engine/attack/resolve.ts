@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { slotLayout, INSERTIONS } from "./search/slot-layout.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
+import { slotLayout, INSERTIONS, type Insertion } from "./search/slot-layout.ts";
 import { LEARNED_PROMPT, LEARNED_WORD, type AttackCase, type AttackOptions, TIMESTEP_ORDERS } from "./options.ts";
 import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
 
@@ -143,12 +144,38 @@ function checkLearnedPrompt(prompt: string): string {
   return prompt;
 }
 
+/** What of an attack decides whether its prompt can be attacked at all. */
+export interface PromptOfAttack {
+  readonly attacker: AttackerName;
+  readonly prompt: string;
+  readonly tokens: number;
+  readonly insert: Insertion;
+}
+
+/** Why a prompt cannot be attacked: it is empty, or has no room for the tokens; undefined if it can. */
+export function whyNotAttackable(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">, { attacker, prompt, tokens, insert }: PromptOfAttack): string | undefined {
+  try {
+    const { length } = checkPromptLength(tokenizer, attacker, prompt);
+    if (insertsTokens(attacker)) slotLayout(insert, tokens, length, tokenizer.maxLength);
+    return undefined;
+  } catch (error) {
+    if (error instanceof UsageError) return error.message;
+    throw error;
+  }
+}
+
+/** @returns the prompt's ids @throws UsageError for a prompt that is empty where one is needed, or too long */
+function checkPromptLength(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">, attacker: AttackerName, prompt: string): number[] {
+  const ids = tokenizer.tokenize(prompt);
+  const room = tokenizer.maxLength - 2;
+  if (ids.length === 0 && attacker !== "no-attack" && attacker !== "seed-search") throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  if (insertsTokens(attacker) && ids.length > room) throw new UsageError(`the prompt has ${ids.length} tokens, this model takes ${room}: use a shorter prompt`);
+  return ids;
+}
+
 /** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */
 function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
-  const promptIds = model.tokenizer.tokenize(one.prompt);
-  const room = model.tokenizer.maxLength - 2;
-  if (promptIds.length === 0) throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
-  if (insertsTokens(attacker) && promptIds.length > room) throw new UsageError(`the prompt has ${promptIds.length} tokens, this model takes ${room}: use a shorter prompt`);
+  const promptIds = checkPromptLength(model.tokenizer, attacker, one.prompt);
   if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
   const { prompt, target, seed } = one;
   return { prompt, seed: whole("seed", seed, Number.MIN_SAFE_INTEGER), promptIds, guidance: number("guidance", one.guidance ?? guidance, 0), ...(target && { target }) };

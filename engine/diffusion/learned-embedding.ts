@@ -2,9 +2,6 @@ import { add } from "../../kernels/elementwise.ts";
 import { scatterRows } from "../../kernels/gather-rows.ts";
 import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
 import { reshape } from "../../kernels/reshape.ts";
-import type { FileSystem } from "../formats/file-system.ts";
-import { FormatError } from "../formats/errors.ts";
-import { openTensorPath } from "../formats/open.ts";
 import { encodeSafetensors } from "../formats/safetensors-writer.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
@@ -17,26 +14,6 @@ export interface LearnedEmbedding {
   readonly name: string;
   /** f32 [vectors, hidden]; each vector takes the place of one token. */
   readonly rows: Float32Array<ArrayBuffer>;
-}
-
-/**
- * The embeddings of a `learned_embeds` file, one for each tensor [hidden] or [vectors, hidden]; the tensor's name is the word.
- * Source: diffusers' textual_inversion.py, which saves such a file as .bin or .safetensors.
- * @throws FormatError for a file that holds anything else
- */
-export async function readLearnedEmbeddings(files: FileSystem, path: string): Promise<LearnedEmbedding[]> {
-  const file = await openTensorPath(files, path);
-  try {
-    const found: LearnedEmbedding[] = [];
-    for (const { name, shape } of file.entries.values()) {
-      if (shape.length < 1 || shape.length > 2 || name.trim() === "") throw new FormatError(path, `tensor ${JSON.stringify(name)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word it stands for`);
-      found.push({ name, rows: await file.readFloat32(name) });
-    }
-    if (found.length === 0) throw new FormatError(path, "holds no learned embedding");
-    return found;
-  } finally {
-    await file.close();
-  }
 }
 
 /** The bytes of a `learned_embeds.safetensors` with one embedding. @param file for errors */
@@ -52,6 +29,8 @@ export interface LearnedPrompt {
   /** Framed positions of the learned vectors, and the vectors in the same order. */
   readonly positions: readonly number[];
   readonly rows: Float32Array<ArrayBuffer>;
+  /** Ids at the end that do not fit and are cut off. */
+  readonly dropped: readonly number[];
 }
 
 /**
@@ -79,13 +58,36 @@ export function learnedPrompt(model: StableDiffusion, prompt: string, learned: r
   if (placed.some(({ position }) => position > room)) throw new UsageError(`the prompt has ${ids.length} tokens with its learned words, of which ${room} fit, and a learned word would be cut off: use a shorter prompt`);
   const rows = new Float32Array(placed.length * hiddenSize);
   placed.forEach(({ row }, i) => rows.set(row, i * hiddenSize));
-  return { ids: Uint32Array.from(model.tokenizer.frame(ids)), positions: placed.map((p) => p.position), rows };
+  return { ids: Uint32Array.from(model.tokenizer.frame(ids)), positions: placed.map((p) => p.position), rows, dropped: ids.slice(room) };
 }
 
 /** The text cut before and after every word; of two words at one place the longer. */
 function splitAt(text: string, words: readonly string[]): string[] {
-  const wanted = words.filter((w) => w !== "").toSorted((a, b) => b.length - a.length).map((w) => w.replace(/[$()*+.?[\\\]^{|}]/g, "\\$&"));
-  return wanted.length === 0 ? [text] : text.split(new RegExp(`(${wanted.join("|")})`)).filter((piece) => piece !== "");
+  const pattern = wordPattern(words);
+  return pattern ? text.split(pattern).filter((piece) => piece !== undefined && piece !== "") : [text];
+}
+
+/** Whether a learned word stands in a text. */
+export function holdsWord(text: string, word: string): boolean {
+  return wordPattern([word])?.test(text) ?? false;
+}
+
+/** Finds learned words. One that begins or ends with a letter or digit (`church-toy`, not `<church-toy>`) is not found inside a longer word. */
+function wordPattern(words: readonly string[]): RegExp | undefined {
+  const wanted = words.filter((w) => w !== "").toSorted((a, b) => b.length - a.length).map((w) => {
+    const before = /^[\p{L}\p{N}]/u.test(w) ? "(?<![\\p{L}\\p{N}])" : "";
+    const after = /[\p{L}\p{N}]$/u.test(w) ? "(?![\\p{L}\\p{N}])" : "";
+    return `${before}${w.replace(/[$()*+.?[\\\]^{|}/]/g, "\\$&")}${after}`;
+  });
+  return wanted.length === 0 ? undefined : new RegExp(`(${wanted.join("|")})`, "u");
+}
+
+/** What to say of a prompt whose end does not fit and is cut off; undefined if all of it fits. @throws UsageError as `learnedPrompt` */
+export function cutOffNote(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[] = []): string | undefined {
+  const { dropped } = learnedPrompt(model, prompt, learned);
+  if (dropped.length === 0) return undefined;
+  const room = model.tokenizer.maxLength - 2;
+  return `the prompt has ${room + dropped.length} tokens, ${room} fit; the last ${dropped.length} are cut off: ${JSON.stringify(model.tokenizer.decode(dropped))}`;
 }
 
 /** Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be outside the vocabulary. */

@@ -16,6 +16,11 @@ export function isFileDType(name: unknown): name is FileDType {
   return typeof name === "string" && Object.hasOwn(DTYPE_BYTES, name);
 }
 
+/** Whether elements are floats that are computed with; 8-bit floats are only recognised. */
+export function isFloatDType(dtype: FileDType): boolean {
+  return dtype === "F64" || dtype === "F32" || dtype === "F16" || dtype === "BF16";
+}
+
 /** Number of elements of a shape, or undefined if a dimension is no whole number >= 0 or the product leaves the exact integers. */
 export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;

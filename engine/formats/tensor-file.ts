@@ -10,6 +10,12 @@ export interface TensorEntry {
   readonly shape: readonly number[];
   /** Bytes of the dense tensor. */
   readonly byteLength: number;
+  /** The file's own name for it, where `name` is another. */
+  readonly stored?: string;
+  /** Of a file with several state dicts: how many characters at the name's beginning are the way to this tensor's. */
+  readonly prefix?: number;
+  /** Of a tensor that is no weight by its place in the file: one of an averaged (EMA) copy of the weights, or something that training keeps beside them. */
+  readonly role?: "averaged" | "beside";
 }
 
 /** Every read gives a dense row-major array that the caller owns, and throws FormatError for an unknown name or unreadable bytes. */

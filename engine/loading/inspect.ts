@@ -1,6 +1,6 @@
 /** What a file of tensors is: kind, names, version, what a model would miss in it. */
 import type { Component } from "./names/locate.ts";
-import { type Group, groupTensors } from "./names/groups.ts";
+import { type Group, foldCopies, groupTensors } from "./names/groups.ts";
 import { type FileKind, identify } from "./names/identify.ts";
 import { type Json, type PredictionType, inferPredictionType, inferTextConfig, inferUNetConfig, inferVaeConfig } from "./names/infer.ts";
 import { componentFile } from "./names/view.ts";
@@ -54,7 +54,7 @@ export interface Inspection extends TensorCount {
  * @throws FormatError if the file contradicts itself: two tensors in one place, two conventions of names in one component.
  */
 export async function inspectTensorFile(file: TensorFile): Promise<Inspection> {
-  const groups = groupTensors(file);
+  const groups = await foldCopies(file, groupTensors(file));
   const identity = identify(file, groups);
   const components = [...groups.components.values()].map((group) => inspectGroup(file, group));
   const unet = groups.components.get("unet");

@@ -3,7 +3,7 @@ import { type Tokenizer, createClipTokenizer } from "../../tokenizer/index.ts";
 import { readConfig } from "../formats/diffusers.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
-import { componentName, groupTensors } from "./names/groups.ts";
+import { componentName, foldCopies, groupTensors } from "./names/groups.ts";
 import { identify } from "./names/identify.ts";
 import { type Json, type PredictionType, inferPredictionType, inferTextConfig, inferUNetConfig, inferVaeConfig, schedulerConfig } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
@@ -68,7 +68,7 @@ export async function openSingleFile(files: FileSystem, path: string, options: S
 }
 
 async function openModel(files: FileSystem, path: string, file: TensorFile, options: SingleFileOptions): Promise<OpenModel> {
-  const groups = groupTensors(file);
+  const groups = await foldCopies(file, groupTensors(file));
   const { kind, description, version } = identify(file, groups);
   if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
   if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
@@ -117,7 +117,7 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
 export async function openFileTokenizer(files: FileSystem, path: string, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
   const file = await openTensorPath(files, path);
   try {
-    const groups = groupTensors(file);
+    const groups = await foldCopies(file, groupTensors(file));
     const group = groups.components.get("text_encoder");
     if (!group) throw new InputError(`${path}: holds no ${componentName("text_encoder")}, so there is nothing to tokenize for; it looks like ${identify(file, groups).description}`);
     const config = Config.of(`${path} (${componentName("text_encoder")} by its shapes)`, await inferTextConfig(componentFile(file, group)));

@@ -1,7 +1,7 @@
 import { readConfig, readDiffusersFolder, requireComponent, openWeights, variantFor, variantOf } from "../formats/diffusers.ts";
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
 import type { ModelSource } from "../formats/model-source.ts";
-import { groupTensors } from "./names/groups.ts";
+import { foldCopies, groupTensors } from "./names/groups.ts";
 import { identify } from "./names/identify.ts";
 import type { PredictionType } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
@@ -77,13 +77,13 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
-  if (options.textEncoder !== undefined) textWeights = overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout });
-  if (options.unet !== undefined) noiseWeights = overlayWeights(noiseWeights, await openTensorPath(files, options.unet), { component: "unet", layout, ema: options.ema });
+  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout });
+  if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, options.unet), { component: "unet", layout, ema: options.ema });
   for (const { file, strength = 1 } of options.lora ?? []) {
     const opened = await openTensorPath(files, file);
-    const groups = groupTensors(opened);
-    const merge = (base: WeightSource, component: "unet" | "text_encoder"): WeightSource | undefined => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
-    const [text, noise] = [merge(textWeights, "text_encoder"), merge(noiseWeights, "unet")];
+    const groups = await foldCopies(opened, groupTensors(opened));
+    const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
+    const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
     if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA)`);
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;
@@ -114,7 +114,7 @@ async function openFolder(files: FileSystem, folder: string, { partial = false, 
     const file = await openWeights(files, component.folder, variantFor(weights));
     const unsuited = unsuitedWeights(file, weights);
     if (unsuited) onNote?.(`${component.folder}: ${unsuited}`);
-    const group = groupTensors(file).components.get(name);
+    const group = (await foldCopies(file, groupTensors(file))).components.get(name);
     return { config, weights: weightSource(group ? componentFile(file, group) : file) }; // names of older releases become today's
   };
   const absent = (name: Component | "tokenizer"): boolean => partial && !index.components.has(name);

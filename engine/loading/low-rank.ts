@@ -1,15 +1,15 @@
-/** Low-rank files (LoRA, SPM) merged into a component's weights as they are read. */
+/** Low-rank files (LoRA, LoHa, LoKr, DoRA and their kin) merged into a component's weights as they are read. */
 import { quote } from "../formats/errors.ts";
-import type { Groups } from "./names/groups.ts";
-import { componentName } from "./names/groups.ts";
-import { type LowRankRole, lowRankTargets } from "./names/low-rank.ts";
+import { type Groups, componentName } from "./names/groups.ts";
+import { contextWidth } from "./names/infer.ts";
+import { identify, versionOfWidth } from "./names/identify.ts";
+import { lowRankTargets } from "./names/low-rank.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import { type Shape, elementCount } from "../../kernels/kernel.ts";
 import { InputError } from "../runtime/errors.ts";
+import { type Factor64, type Parts, applyMagnitudes, difference, formSize } from "./low-rank-forms.ts";
 import type { WeightSource } from "../nn/parameters.ts";
-
-/** Names of a module's tensors in the file. */
-type Module = Partial<Record<LowRankRole, string>>;
+import { checkNumbers, requireFloats, weightSource } from "../nn/weight-source.ts";
 
 export interface LowRankOptions {
   readonly component: "unet" | "text_encoder";
@@ -19,41 +19,51 @@ export interface LowRankOptions {
   readonly strength: number;
 }
 
+/** A module that changes one weight: the names of its tensors in the file, and the factor of its difference. */
+interface Module {
+  readonly parts: Parts<string>;
+  /** How far the difference is scaled down, alpha / rank, from the module's own alpha tensor or this. */
+  readonly rank: number | undefined;
+  readonly alpha: number | undefined;
+  /** Divided by the root of the rank (rsLoRA). */
+  readonly byRoot: boolean;
+}
+
 /**
- * `base` with W + strength * (alpha / rank) * up * down in place of each weight W [out, in] or [out, in, h, w] that the file has a module for; without an
- * alpha it counts as the rank, unless the file's `lora_adapter_metadata` (as newer diffusers write it) gives one. Sums are made in float64 and rounded once.
+ * `base` with W + strength * (alpha / rank) * D in place of each weight W [out, in] or [out, in, h, w] that the file has a module for, D being the module's difference;
+ * without an alpha it counts as the rank, unless the file's `lora_adapter_metadata` (as newer diffusers write it) gives one. Sums are made in float64 and rounded once.
  * Undefined if the file has no module for this component.
- * @throws InputError for a module that the model does not have, shapes that do not fit, or a form that is not a product of two matrices.
+ * @throws InputError for a file of another version of Stable Diffusion, a module that the model does not have, shapes that do not fit, or a form that is not supported
+ * @throws FormatError naming a tensor that holds whole numbers or a number that is not finite
  */
-export function mergeLowRank(base: WeightSource, file: TensorFile, groups: Groups, options: LowRankOptions): WeightSource | undefined {
+export async function mergeLowRank(base: WeightSource, file: TensorFile, groups: Groups, options: LowRankOptions): Promise<WeightSource | undefined> {
   const { component, strength, layersPerBlock } = options;
   const targetOf = lowRankTargets(base.names(), layersPerBlock && { layersPerBlock });
-  const modules = new Map<string, Module>();
-  for (const [name, { component: said, module, role, suffix }] of groups.lowRank) {
-    if ((said ?? "unet") !== component) continue;
-    if (role === "other") throw new InputError(`${file.name}: module ${quote(module)} has ${quote(suffix)}: LoHa, LoKr, DoRA and the like are not supported, only products of two matrices (lora_down, lora_up)`);
+  const own = [...groups.lowRank].filter(([, low]) => (low.component ?? "unet") === component);
+  if (own.length === 0) return undefined;
+  requireVersion(base, file, groups, component);
+  const found = new Map<string, Parts<string>>();
+  for (const [name, { module, role, suffix }] of own) {
+    if (role === "other") throw new InputError(`${file.name}: module ${quote(module)} has ${quote(suffix)}, a form that is not supported: those of LoRA, LoHa, LoKr and DoRA are`);
     const target = targetOf(module);
     if (target === undefined) throw new InputError(`${file.name}: low-rank module ${quote(module)} is none of this ${componentName(component)}'s; is it made for another model?`);
-    const parts: Module = modules.get(target) ?? {};
+    requireFloats(file.name, file.entries.get(name)!);
+    const changed = role === "diff_b" || role === "b_norm" ? target.replace(/weight$/, "bias") : target;
+    const parts = found.get(changed) ?? {};
     if (parts[role] !== undefined) throw new InputError(`${file.name}: ${quote(parts[role])} and ${quote(name)} are about the same module`);
-    modules.set(target, { ...parts, [role]: name });
+    found.set(changed, { ...parts, [role]: name });
   }
-  if (modules.size === 0) return undefined;
-  for (const [target, module] of modules) checkModule(file, target, base.shape(target)!, module);
-  const alphaOf = metadataAlpha(file, component);
+  await checkNumbers(weightSource(file), own.map(([name]) => name));
+  const metadata = adapterMetadata(file, component);
+  const modules = new Map([...found].map(([target, parts]) => [target, checkedModule(file, base, target, parts, metadata)]));
   return {
     name: `${base.name} with ${file.name} merged in`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
-    async readFloat32(tensor) {
-      const module = modules.get(tensor);
+    readFloat32: async (tensor) => {
+      const module = strength === 0 ? undefined : modules.get(tensor);
       const weight = await base.readFloat32(tensor);
-      if (!module || strength === 0) return weight;
-      const down = await file.readFloat32(module.down!);
-      const up = await file.readFloat32(module.up!);
-      const rank = file.entries.get(module.down!)!.shape[0]!;
-      const alpha = module.alpha === undefined ? alphaOf(tensor) ?? rank : (await file.readFloat32(module.alpha))[0]!;
-      return addProduct(weight, up, down, rank, (strength * alpha) / rank);
+      return module ? merged(file, module, weight, base.shape(tensor)!, strength) : weight;
     },
     async close() {
       await Promise.all([file.close(), base.close?.()]);
@@ -61,35 +71,65 @@ export function mergeLowRank(base: WeightSource, file: TensorFile, groups: Group
   };
 }
 
-function checkModule(file: TensorFile, target: string, stored: Shape, { down, up }: Module): void {
-  const shapeOf = (name: string | undefined): Shape => (name === undefined ? [] : file.entries.get(name)!.shape);
-  if (down === undefined || up === undefined) throw new InputError(`${file.name}: the low-rank module for "${target}" has no ${down === undefined ? "down" : "up"} matrix`);
-  const [rank, ...inner] = shapeOf(down);
-  const [out, second, ...kernel] = shapeOf(up);
-  const fits = rank !== undefined && rank === second && out === stored[0] && elementCount(inner) === elementCount(stored.slice(1)) && kernel.every((size) => size === 1);
-  if (!fits) throw new InputError(`${file.name}: the low-rank module for "${target}" is [${shapeOf(up).join(",")}] times [${shapeOf(down).join(",")}], the model's weight [${stored.join(",")}]; is it made for another model?`);
+/** @throws InputError if the file shows that it is made for another version than the base's */
+function requireVersion(base: WeightSource, file: TensorFile, groups: Groups, component: LowRankOptions["component"]): void {
+  const { version, description } = identify(file, groups);
+  const width = component === "unet" ? contextWidth([...base.names()].map((name) => ({ name, shape: base.shape(name)! }))) : base.shape("text_model.final_layer_norm.weight")?.[0];
+  const own = versionOfWidth(width);
+  if (version !== undefined && own !== undefined && version !== own) throw new InputError(`${file.name}: looks like ${description}, but the model is ${own}`);
 }
 
-/** weight [out, in] + scale * up [out, rank] * down [rank, in], in a new array. */
-function addProduct(weight: Float32Array, up: Float32Array, down: Float32Array, rank: number, scale: number): Float32Array<ArrayBuffer> {
-  const inner = down.length / rank;
-  const out = new Float32Array(weight.length);
-  const sums = new Float64Array(inner);
-  for (let row = 0; row * inner < weight.length; row++) {
-    sums.fill(0);
-    for (let r = 0; r < rank; r++) {
-      const factor = up[row * rank + r]!;
-      for (let i = 0; i < inner; i++) sums[i]! += factor * down[r * inner + i]!;
-    }
-    for (let i = 0; i < inner; i++) out[row * inner + i] = weight[row * inner + i]! + scale * sums[i]!;
-  }
-  return out;
+/** @throws InputError naming module and shapes that do not fit */
+function checkedModule(file: TensorFile, base: WeightSource, target: string, parts: Parts<string>, metadata: AdapterMetadata): Module {
+  const shapeOf = (name: string): Shape => file.entries.get(name)!.shape;
+  const stored = base.shape(target);
+  const refuse = (what: string): never => {
+    const given = Object.entries(parts).map(([role, name]) => `${role} [${shapeOf(name).join(",")}]`).join(", ");
+    throw new InputError(`${file.name}: the low-rank module for "${target}" ${what}: ${given}; the model's weight is [${stored?.join(",") ?? "absent"}]`);
+  };
+  if (!stored) return refuse("changes a tensor that the model does not have");
+  if (parts.diff_b ?? parts.b_norm) return elementCount(shapeOf((parts.diff_b ?? parts.b_norm)!)) === stored[0] ? { parts, rank: undefined, alpha: undefined, byRoot: false } : refuse("does not fit; is it made for another model?");
+  const size = formSize(Object.fromEntries(Object.entries(parts).map(([role, name]) => [role, shapeOf(name)])), elementCount(stored.slice(2)));
+  if (typeof size === "string") return refuse(`has ${size}`);
+  if (size.rows !== stored[0] || size.columns !== elementCount(stored.slice(1))) return refuse("does not fit; is it made for another model?");
+  if (parts.magnitude !== undefined && !magnitudeAxis(parts.magnitude, shapeOf(parts.magnitude), stored)) return refuse("has magnitudes (DoRA) that do not fit");
+  if (metadata.dora && parts.magnitude === undefined) return refuse("lacks the magnitudes that its metadata (use_dora) speaks of");
+  return { parts, rank: size.rank, alpha: metadata.alphaOf(target), byRoot: metadata.byRoot };
 }
 
-/** PEFT keeps alpha outside of the tensors; diffusers from 0.34 on puts it into the file's metadata as `unet.lora_alpha` and, by module, `unet.alpha_pattern`. */
-function metadataAlpha(file: TensorFile, component: string): (tensor: string) => number | undefined {
+/** Whether DoRA's magnitudes are the outputs' or the inputs'; undefined if they fit neither. PEFT's are always the outputs'. */
+function magnitudeAxis(name: string, shape: Shape, stored: Shape): "outputs" | "inputs" | undefined {
+  const count = elementCount(shape);
+  if (name.includes("lora_magnitude_vector")) return count === stored[0] ? "outputs" : undefined;
+  if (shape[0] === stored[0] && count === stored[0]) return "outputs";
+  return shape[1] === stored[1] && count === stored[1] ? "inputs" : undefined;
+}
+
+async function merged(file: TensorFile, { parts, rank, alpha: given, byRoot }: Module, weight: Float32Array, stored: Shape, strength: number): Promise<Float32Array<ArrayBuffer>> {
+  const read: Parts<Factor64> = {};
+  for (const [role, name] of Object.entries(parts)) read[role as keyof Parts<Factor64>] = { data: await file.readFloat64(name), shape: file.entries.get(name)!.shape };
+  const kernel = elementCount(stored.slice(2));
+  const change = (read.diff_b ?? read.b_norm)?.data ?? difference(read, kernel);
+  const scale = rank === undefined ? 1 : (read.alpha?.data[0] ?? given ?? rank) / (byRoot ? Math.sqrt(rank) : rank);
+  const out = Float64Array.from(weight, (w, i) => w + strength * scale * change[i]!);
+  if (read.magnitude) applyMagnitudes(out, stored[0]!, kernel, read.magnitude.data, magnitudeAxis(parts.magnitude!, read.magnitude.shape, stored) === "outputs", strength);
+  return Float32Array.from(out);
+}
+
+/** What a file's metadata says of its modules. */
+interface AdapterMetadata {
+  readonly alphaOf: (tensor: string) => number | undefined;
+  readonly byRoot: boolean;
+  readonly dora: boolean;
+}
+
+/**
+ * PEFT keeps alpha outside of the tensors; diffusers from 0.34 on puts it into the file's metadata as `unet.lora_alpha` and, by module, `unet.alpha_pattern`.
+ * @throws InputError for metadata that is no JSON
+ */
+function adapterMetadata(file: TensorFile, component: string): AdapterMetadata {
   const text = file.metadata["lora_adapter_metadata"];
-  if (text === undefined) return () => undefined;
+  if (text === undefined) return { alphaOf: () => undefined, byRoot: false, dora: false };
   let fields: Record<string, unknown>;
   try {
     fields = JSON.parse(text) as Record<string, unknown>;
@@ -97,12 +137,12 @@ function metadataAlpha(file: TensorFile, component: string): (tensor: string) =>
     throw new InputError(`${file.name}: its lora_adapter_metadata is not valid JSON`, { cause });
   }
   const field = (name: string): unknown => fields[`${component}.${name}`];
-  for (const form of ["use_rslora", "use_dora"]) if (field(form) === true) throw new InputError(`${file.name}: its adapter was trained with ${form}, which is not supported`);
   const patterns = Object.entries((field("alpha_pattern") ?? {}) as Record<string, unknown>);
   const general = field("lora_alpha");
-  return (tensor) => {
+  const alphaOf = (tensor: string): number | undefined => {
     const module = tensor.slice(0, -".weight".length);
     const own = patterns.find(([pattern]) => module === pattern || module.endsWith(`.${pattern}`))?.[1] ?? general;
     return typeof own === "number" ? own : undefined;
   };
+  return { alphaOf, byRoot: field("use_rslora") === true, dora: field("use_dora") === true };
 }

@@ -1,6 +1,6 @@
 /** A file of other weights laid over a component's own: a state dict in any names, whole or in part, a whole checkpoint, or a low-rank file. */
 import { quote } from "../formats/errors.ts";
-import { type Group, type Groups, componentName, groupTensors } from "./names/groups.ts";
+import { type Group, type Groups, componentName, foldCopies, groupTensors } from "./names/groups.ts";
 import { contextWidth } from "./names/infer.ts";
 import { identify, versionOfWidth } from "./names/identify.ts";
 import { type Layout, componentFile } from "./names/view.ts";
@@ -9,7 +9,7 @@ import { InputError } from "../runtime/errors.ts";
 import { withoutUnitKernel } from "./expected.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import type { WeightSource } from "../nn/parameters.ts";
-import { weightSource } from "../nn/weight-source.ts";
+import { checkNumbers, requireFloats, weightSource } from "../nn/weight-source.ts";
 
 export interface OverlayOptions {
   readonly component: "unet" | "text_encoder";
@@ -24,10 +24,11 @@ export interface OverlayOptions {
 /**
  * `base` with the tensors of `file` in place of its own, or, for a low-rank file, added to them.
  * @throws InputError if the file is of another kind (saying what it looks like), lacks averaged weights that are asked for, or one of its tensors is not the base's or has another shape.
+ * @throws FormatError naming a tensor that holds whole numbers or a number that is not finite, or two that should be the same and differ
  */
-export function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): WeightSource {
+export async function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {
   const { component, layout, strength = 1 } = options;
-  const groups = groupTensors(file);
+  const groups = await foldCopies(file, groupTensors(file));
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const wrong = (): InputError => new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
   if (groups.lowRank.size > 0) {
@@ -35,27 +36,30 @@ export function overlayWeights(base: WeightSource, file: TensorFile, options: Ov
     const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
     if (!parts.has(component)) throw wrong();
     if (parts.has(other)) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a LoRA, which goes to both`);
-    return mergeLowRank(base, file, groups, { component, strength, ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }) }) ?? base;
+    return (await mergeLowRank(base, file, groups, { component, strength, ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }) })) ?? base;
   }
   const group = chooseEma(groups, component, options.ema ?? false);
   if (!group) throw wrong();
   const [unknown] = groups.unknown;
   if (unknown !== undefined && groups.components.size === 1) throw new InputError(`${file.name}: tensor ${quote(unknown)} is none of this ${componentName(component)}'s; it looks like ${identify(file, groups).description}`);
-  const [own, others] = [contextWidth(names(base)), contextWidth(group.tensors.values())];
-  if (own !== undefined && others !== undefined && own !== others) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(own)} (text encoding of width ${own}, not ${others})`);
+  const [width, others] = [contextWidth(names(base)), contextWidth(group.tensors.values())];
+  if (width !== undefined && others !== undefined && width !== others) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(width)} (text encoding of width ${width}, not ${others})`);
   const renamed = componentFile(file, group, layout);
   for (const [name, entry] of renamed.entries) {
+    requireFloats(file.name, entry);
     const expected = base.shape(name);
     if (!expected) throw new InputError(`${file.name}: tensor ${quote(name)} is none of this ${componentName(component)}'s; is it made for another model?`);
     if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(expected).join()) throw new InputError(`${file.name}: tensor ${quote(name)} has shape [${entry.shape.join(",")}], the ${componentName(component)} of this model has [${expected.join(",")}]`);
   }
   if (renamed.entries.size === 0) throw wrong();
+  const own = weightSource(renamed);
+  await checkNumbers(own, renamed.entries.keys());
   return {
     name: `${file.name} over ${base.name}`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
-    readFloat32: (tensor) => (renamed.entries.has(tensor) ? renamed : base).readFloat32(tensor),
-    readFloat16: (tensor) => (renamed.entries.has(tensor) ? weightSource(renamed) : base).readFloat16?.(tensor),
+    readFloat32: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat32(tensor),
+    readFloat16: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat16?.(tensor),
     async close() {
       await Promise.all([file.close(), base.close?.()]);
     },

@@ -42,6 +42,8 @@ export interface RunRecord {
   /** `node` is absent in a browser, whose name is the platform's. */
   readonly versions: { readonly lethe: string; readonly node?: string; readonly platform: string };
   readonly files: readonly FileRecord[];
+  /** What was warned of before the run began; absent if nothing was. */
+  readonly warnings?: readonly string[];
   /** ISO 8601. */
   readonly started: string;
   readonly ended: string | null;

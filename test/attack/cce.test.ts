@@ -14,7 +14,8 @@ import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
-import { type LearnedEmbedding, encodeLearned, encodeLearnedEmbedding, learnedPrompt, readLearnedEmbeddings } from "../../engine/diffusion/learned-embedding.ts";
+import { type LearnedEmbedding, encodeLearned, encodeLearnedEmbedding, learnedPrompt } from "../../engine/diffusion/learned-embedding.ts";
+import { readLearnedEmbeddings } from "../../engine/loading/embedding-file.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { adamHyperparameters } from "../../kernels/adam.ts";
@@ -65,7 +66,7 @@ test("files: written and read back; a matrix of vectors; anything else is refuse
     "unet.safetensors": encodeSafetensors("unet.safetensors", { conv: { dtype: "F32", shape: [1, 2, 1, 1], data: new Float32Array(2) } }),
     "none.safetensors": encodeSafetensors("none.safetensors", {}),
   });
-  assert.equal(await readLearnedEmbeddings(files, "one.safetensors"), [word]);
+  assert.equal(await readLearnedEmbeddings(files, "one.safetensors"), [{ ...word, file: "one.safetensors", width: HIDDEN }]);
   assert.is((await readLearnedEmbeddings(files, "two.safetensors"))[0]!.rows.length, 2 * HIDDEN);
   await throws(() => readLearnedEmbeddings(files, "unet.safetensors"), FormatError, /"conv" has shape \[1, 2, 1, 1\]; a learned embedding is/);
   await throws(() => readLearnedEmbeddings(files, "none.safetensors"), FormatError, /no learned embedding/);
@@ -77,7 +78,7 @@ test("a learned_embeds.bin as torch.save writes it, and a word of another file b
     const word = learn("<church-toy>");
     const path = join(folder, "learned_embeds.bin");
     writeFileSync(path, torchFile({ "<church-toy>": { dtype: "F32", shape: [HIDDEN], read: () => new Uint8Array(word.rows.buffer) } }));
-    assert.equal(await readLearnedEmbeddings(nodeFiles, path), [word]);
+    assert.equal(await readLearnedEmbeddings(nodeFiles, path), [{ ...word, file: path, width: HIDDEN }]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

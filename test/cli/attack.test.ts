@@ -66,7 +66,7 @@ test("Ctrl-C leaves a run that --resume ends as if nothing had happened", async 
 
   const again = await lethe("attack", ...SMALL_ATTACK, "--out", "cut");
   assert.is(again.code, 2);
-  assert.match(again.stderr, /unfinished attack .*--resume/);
+  assert.match(again.stderr, /unfinished attack, .*--resume/);
   const other = await lethe("attack", "--resume", "--tokens", "4", "--out", "cut");
   assert.is(other.code, 2);
   assert.match(other.stderr, /--tokens 2, not 4/);
@@ -81,20 +81,26 @@ test("Ctrl-C leaves a run that --resume ends as if nothing had happened", async 
   assert.ok(record("cut").seconds > 0);
 });
 
-test("a new run takes the place of a finished one; a target is fitted as the reference does, and a wrong one is remarked upon", async () => {
+test("a folder that holds a run is refused as it is; --overwrite replaces the run; a target is fitted as the reference does, and a wrong one is remarked upon", async () => {
   const device = SMALL_ATTACK.slice(SMALL_ATTACK.indexOf("ddim") + 1);
   const drawn = await lethe("generate", "--model", "emoji", "--prompt", "a house", "--steps", "8", "--width", "96", "--height", "80", ...device, "--out", "house.png");
   assert.is(drawn.code, 0, drawn.stderr);
   const flags = [...SMALL_ATTACK] as string[];
   flags[flags.indexOf("--target") + 1] = "house.png";
   flags[flags.indexOf("--max-timesteps") + 1] = "2";
-  const { code, stdout, stderr } = await lethe("attack", ...flags, "--attacker", "random", "--out", "whole");
+  const before = read("whole", "run.json");
+  const kept = await lethe("attack", ...flags, "--attacker", "random", "--out", "whole");
+  assert.is(kept.code, 2);
+  assert.match(kept.stderr, /whole holds a finished attack, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder/);
+  assert.is(read("whole", "run.json"), before);
+  const { code, stdout, stderr } = await lethe("attack", ...flags, "--attacker", "random", "--overwrite", "--out", "whole");
   assert.is(code, 0, stderr);
   assert.match(stderr, /target fitted from 96x80 to 64x64 pixels \(bicubic, centre crop\)/);
   assert.match(stderr, /warning: the judge does not see church in the target/);
   assert.match(stdout, /^(not )?found: "/);
   assert.equal(readdirSync(join(folder, "whole/images")).length, lines("whole").length);
   assert.match(read("whole", "report.html"), /no gradient iterations/);
+  assert.match((JSON.parse(read("whole", "run.json")) as { warnings: string[] }).warnings.join("\n"), /^the judge does not see church in the target/);
 });
 
 test.run();

@@ -161,7 +161,7 @@ test("a row's command makes the attempt again; retained concepts, shared picture
   const page = readFileSync(join(folder, "board/report.html"), "utf8");
   assert.match(page, /Side effects[^]*How much it takes[^]*Commands that make this again[^]*How long it takes/);
   for (const line of [lines[0]!, lines[1]!, lines[3]!]) {
-    const again = spawnSync("sh", ["-c", line.command.replace("npx lethe", `"${process.execPath}" "${resolve("dist/cli.js")}"`)], { cwd: folder, encoding: "utf8" });
+    const again = spawnSync("sh", ["-c", line.command.replace("npx lethe", `"${process.execPath}" "${resolve("dist/cli.js")}"`).concat(" --overwrite")], { cwd: folder, encoding: "utf8" });
     assert.is(again.status, 0, again.stderr);
     const run = JSON.parse(readFileSync(join(folder, "again/run.json"), "utf8")) as { result: { adversarialIds: number[]; score: number; label: string } };
     assert.equal([run.result.adversarialIds, run.result.score, run.result.label], [line.ids, line.score, line.label]);

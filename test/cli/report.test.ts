@@ -4,6 +4,7 @@ import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { newSettings } from "../../cli/attack/settings.ts";
 import { lossCurve } from "../../engine/run/report/curve.ts";
+import { shownPath, withoutLocalPaths } from "../../engine/run/local-paths.ts";
 import { escape, visible } from "../../engine/run/report/html.ts";
 import { renderReport } from "../../engine/run/report/report.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
@@ -47,6 +48,22 @@ const curve = { losses: [0.5, 0.4], timesteps: [50, 50] };
 function render(changes: Partial<RunRecord> = {}, showImages = false): string {
   return renderReport({ record: record(changes), evaluations, pictures, curve, target: image, extras: { showImages, originalModel: { name: HOSTILE, image, judgement: evaluations[0]!.judgement } } }).replace(/<style>[^]*<\/style>/, "");
 }
+
+test("no absolute local path is in a report", () => {
+  assert.equal(
+    ["out/a.pt", "/home/me/esd.pt", "C:\\Users\\me\\esd.pt", "/opt/lethe/assets/emoji/unet/config.json", "/home/me/.cache/huggingface/hub/models--CompVis--sd/snapshots/abc/unet/config.json"].map(shownPath),
+    ["out/a.pt", "esd.pt", "esd.pt", "emoji/unet/config.json", "CompVis/sd@abc/unet/config.json"],
+  );
+  const text = "npx lethe attack --unet /home/me/esd.pt --model emoji/unlearned/x --prompt 'a 1/2 b' --out ../runs/x https://a.b/c/d.pt";
+  assert.is(withoutLocalPaths(text), "npx lethe attack --unet esd.pt --model emoji/unlearned/x --prompt 'a 1/2 b' --out ../runs/x https://a.b/c/d.pt");
+  const { settings } = record();
+  const html = render({
+    command: text, status: "failed", error: "/home/me/esd.pt: tensor is gone", files: [{ role: "unet", path: "/home/me/esd.pt", bytes: 5, sha256: "ab" }],
+    settings: { ...settings, unet: "/home/me/esd.pt", lora: "/home/me/a.safetensors:0.5,/home/me/b.safetensors", target: "/home/me/church.png" },
+  });
+  assert.not.match(html, /\/home\/|\bme\b/);
+  assert.match(html, /esd\.pt/);
+});
 
 test("hostile text stays text", () => {
   const html = render();

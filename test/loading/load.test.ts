@@ -156,7 +156,7 @@ test("on the device: the same weights through every layout give the same bits", 
 /** Every tensor of the bundled UNet or text encoder as read through an overlay, hashed. */
 async function overlaid(part: "unet" | "text_encoder", bytes: Uint8Array): Promise<string> {
   const base = weightSource(await openTensorPath(nodeFiles, `${EMOJI}/${part}/${part === "unet" ? "diffusion_pytorch_model" : "model"}.safetensors`));
-  const weights = overlayWeights(base, await openTensorPath(memoryFiles({ x: bytes }), "x"), { component: part, layout: { layersPerBlock: [1, 1, 1], textLayers: 3 } });
+  const weights = await overlayWeights(base, await openTensorPath(memoryFiles({ x: bytes }), "x"), { component: part, layout: { layersPerBlock: [1, 1, 1], textLayers: 3 } });
   const hash = createHash("sha256");
   for (const name of weights.names()) hash.update(name).update(await weights.readFloat32(name));
   await weights.close?.();

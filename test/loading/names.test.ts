@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bytesSource } from "../../engine/formats/byte-source.ts";
-import { groupTensors } from "../../engine/loading/names/groups.ts";
+import { foldCopies, groupTensors } from "../../engine/loading/names/groups.ts";
 import { identify } from "../../engine/loading/names/identify.ts";
 import { locate } from "../../engine/loading/names/locate.ts";
 import { lowRankName, lowRankTargets } from "../../engine/loading/names/low-rank.ts";
@@ -9,10 +9,12 @@ import { openClipTextTensors, transformersTextName } from "../../engine/loading/
 import { unetLayout, unetName } from "../../engine/loading/names/unet.ts";
 import { vaeLevels, vaeName } from "../../engine/loading/names/vae.ts";
 import { componentFile } from "../../engine/loading/names/view.ts";
+import { openPyTorch } from "../../engine/formats/pickle/pytorch.ts";
 import { openSafetensors } from "../../engine/formats/safetensors.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import type { TensorFile } from "../../engine/formats/tensor-file.ts";
 import { type Section, originalNames, sd14Tensors } from "../support/original-names.ts";
+import { type TorchTensor, torchFile } from "../support/torch-file.ts";
 import { rejects } from "../formats/support.ts";
 
 const LAYERS = { "unet sd1": [2, 2, 2, 2], "unet sd2": [2, 2, 2, 2], "unet small": [1, 1, 1], "unet deep": [3, 3] } as const;
@@ -144,8 +146,13 @@ test("low-rank names of every style lead to their module", () => {
     assert.is(low.component, "text_encoder");
     assert.is(text(low.module), "text_model.encoder.layers.3.self_attn.q_proj.weight", name);
   }
-  assert.is(lowRankName("lora_unet_conv_in.hada_w1_a")?.role, "other");
-  assert.is(lowRankName("lora_unet_conv_in.dora_scale")?.role, "other");
+  assert.is(lowRankName("lora_unet_conv_in.hada_w1_a")?.role, "hada_w1_a");
+  assert.is(lowRankName("lora_unet_conv_in.dora_scale")?.role, "magnitude");
+  assert.is(lowRankName("lora_unet_conv_in.oft_blocks")?.role, "other");
+  assert.equal([lowRankName("diffusion_model.input_blocks.1.1.proj_in.lora_A.weight")?.component, lowRankName("clip_l.text_model.encoder.layers.0.mlp.fc1.lora_A.weight")?.component], ["unet", "text_encoder"]);
+  // diffusers 0.16 saved all four beside each projection and read the projection's own
+  const sibling = (which: string): string | undefined => lowRankName(`text_encoder.text_model.encoder.layers.0.self_attn.k_proj.to_${which}_lora.down.weight`)?.role;
+  assert.equal(["q", "k", "v", "out"].map(sibling), ["unused", "down", "unused", "unused"]);
   for (const name of tensors) assert.is(lowRankName(name), undefined, name);
 });
 
@@ -170,9 +177,23 @@ test("contradictions are refused", async () => {
     const file = await fileOf(Object.fromEntries(names.map((name) => [name, [2, 2]])));
     return groupTensors(file);
   };
-  await rejects(() => group("conv_in.weight", "unet.conv_in.weight"), /"conv_in.weight" and "unet.conv_in.weight" are the same part of the UNet/);
+  const twice = async (...values: number[]) => {
+    const names = ["conv_in.weight", "unet.conv_in.weight"];
+    const file = await openSafetensors(bytesSource("x.file", encodeSafetensors("x.file", Object.fromEntries(names.map((name, i) => [name, { dtype: "F32", shape: [1], data: Float32Array.of(values[i]!) }])))));
+    return foldCopies(file, groupTensors(file));
+  };
+  await rejects(() => twice(1, 2), /"conv_in.weight" and "unet.conv_in.weight" are the same part of the UNet and differ/);
+  assert.is((await twice(1, 1)).components.get("unet")!.tensors.size, 1);
   await rejects(() => group("conv_in.weight", "model.diffusion_model.out.2.weight"), /mixes two conventions of UNet names/);
   await rejects(() => group("model_ema.diffusion_modelout2weight"), /averaged tensor "model_ema.diffusion_modelout2weight" has no counterpart/);
+});
+
+test("of several state dicts with keys of any kind the model's is taken; a critic's lies beside", async () => {
+  const tensor: TorchTensor = { dtype: "F32", shape: [1], read: () => new Uint8Array(4) };
+  const file = await openPyTorch(bytesSource("x.file", torchFile({ student: { "conv_in.weight": tensor }, critic: { "layer.0.weight": tensor }, rng: tensor })));
+  const groups = groupTensors(file);
+  assert.equal([...groups.components.get("unet")!.tensors.keys()], ["conv_in.weight"]);
+  assert.equal([groups.unknown, [...groups.leftovers].toSorted()], [[], ["critic.layer.0.weight", "rng"]]);
 });
 
 test("views: thirds of a fused projection, 1x1 kernels taken off, partial files need a layout", async () => {

@@ -28,6 +28,24 @@ function refusal(files: Partial<TokenizerFiles>): string {
   return assert.unreachable(`accepted ${JSON.stringify(files)}`) as never;
 }
 
+test("the files of transformers 3 to 5: added tokens beside the vocabulary, and one file for all", () => {
+  const { vocabulary, maxLength } = toy;
+  const older = createTokenizer({ ...toy, addedTokens: { "<cce>": 10 } });
+  assert.equal([...older.encode("low <cce>")], [8, 5, 10, 9, 9, 9]);
+  assert.equal([older.vocabularySize, older.decode([5, 10])], [11, "low <cce>"]);
+  const added = [{ id: 8, content: "<|startoftext|>", special: true }, { id: 9, content: "<|endoftext|>", special: true }, { id: 10, content: "<cce>", special: false, lstrip: false, rstrip: false }];
+  for (const pairs of [[["l", "o"], ["lo", "w</w>"]], ["l o", "lo w</w>"]]) {
+    const newer = createTokenizer({ tokenizer: { added_tokens: added, model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: pairs } }, maxLength });
+    assert.equal([...newer.encode("low <cce> low")], [8, 5, 10, 5, 9, 9]);
+    assert.equal(newer.tokenize("low<cce>"), [5, 10]);
+  }
+  assert.match(refusal({ vocabulary: undefined, merges: undefined, tokenizer: { model: { type: "WordPiece", vocab: vocabulary, merges: [] } } }), /tokenizer.json "model": is "WordPiece"/);
+  assert.match(refusal({ vocabulary: undefined, merges: undefined, tokenizer: { model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: [["l"]] } } }), /"merges" 0: expected a pair/);
+  assert.match(refusal({ merges: undefined }), /neither vocab.json with merges.txt nor tokenizer.json/);
+  assert.match(refusal({ addedTokens: { "<cce>": "ten" } }), /added_tokens.json "<cce>": expected a token id, found "ten"/);
+  assert.match(refusal({ addedTokens: { "<cce>": 3 } }), /added_tokens.json "<cce>" gives "<cce>" id 3, but in vocab.json that id is "w<\/w>"/);
+});
+
 test("a prompt is bos, ids, eos, padding; what does not fit is cut off and reported", () => {
   const subject = createTokenizer(toy);
   assert.equal([...subject.encode("low low")], [8, 5, 5, 9, 9, 9]);

@@ -24,7 +24,7 @@ const REFUSED_MODULES = new Set((
 const DATA_TYPES = new Set(["types.SimpleNamespace", "io.BytesIO", "_io.BytesIO"]);
 
 /** Of `builtins`, whose other members are refused. */
-const PLAIN_BUILTINS = new Set("bool int float complex str bytes bytearray list tuple dict set frozenset object slice range long unicode".split(" "));
+const PLAIN_BUILTINS = new Set("bool int float complex str bytes bytearray list tuple dict set frozenset object slice range xrange long unicode".split(" "));
 
 /** Lower-case names whose call makes nothing but data. */
 const DATA_FUNCTIONS = new Set([

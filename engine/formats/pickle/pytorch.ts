@@ -24,15 +24,15 @@ export async function openPyTorch(source: ByteSource): Promise<PyTorchFile> {
   const start = await source.read(0, Math.min(2, source.size));
   const isZip = start[0] === 0x50 && start[1] === 0x4b;
   const locator = isZip ? await readZipCheckpoint(source) : await readLegacyCheckpoint(source);
-  const { tensors, metadata } = flattenTensors(source.name, locator.root);
+  const { tensors, roles, prefixes, metadata } = flattenTensors(source.name, locator.root);
   if (tensors.size === 0) {
-    const whole = locator.root instanceof PickleObject ? `holds a whole ${quote(locator.root.type.path)} object` : "holds no tensors";
+    const whole = locator.root instanceof PickleObject ? `holds a ${quote(locator.root.type.path)} object without tensors` : "holds no tensors";
     throw new FormatError(source.name, `${whole}; save the weights with torch.save(model.state_dict(), path) instead`);
   }
   const entries = new Map<string, TensorEntry>();
   for (const [name, tensor] of tensors) {
     locator.check(tensor.storage);
-    entries.set(name, { name, dtype: tensor.dtype, shape: tensor.shape, byteLength: elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype] });
+    entries.set(name, { name, dtype: tensor.dtype, shape: tensor.shape, byteLength: elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype], ...(roles.has(name) && { role: roles.get(name)! }), ...(prefixes.has(name) && { prefix: prefixes.get(name)! }) });
   }
   return {
     ...tensorFile({ name: source.name, metadata, entries, close: () => source.close(), readBytes: (entry) => readTensor(source, locator, tensors.get(entry.name)!) }),

@@ -1,4 +1,5 @@
 /** What a file of tensors is, in words and for programs, from its names and shapes alone. */
+import { isFloatDType } from "../../formats/dtype.ts";
 import type { TensorEntry, TensorFile } from "../../formats/tensor-file.ts";
 import { componentName, type Groups, styleName } from "./groups.ts";
 import { contextWidth } from "./infer.ts";
@@ -16,6 +17,7 @@ export interface Identity {
 /** Kinds of files that are no part of a Stable Diffusion model. The first that fits wins. */
 const OTHERS: readonly (readonly [string, RegExp])[] = [
   ["a ControlNet", /^(control_model|controlnet_(cond_embedding|down_blocks|mid_block))\./],
+  ["a LoRA of cloneofsimo's lora_diffusion, whose modules have numbers in place of names, so that their places cannot be known (convert it with lora_diffusion's own tools)", /^(unet|text_encoder):\d+:(up|down)$/],
   ["a textual inversion embedding", /^(string_to_param\.|emb_params$|clip_[lg]$|<.*>$)/],
   ["a ResNet image classifier", /^(resnet\.(embedder|encoder)|layer[1-4]\.\d+\.conv1)\./],
   ["a vision transformer image classifier", /^(vit\.)?(embeddings\.cls_token|encoder\.layer\.\d+\.attention|blocks\.\d+\.attn)/],
@@ -46,6 +48,9 @@ export function identify(file: TensorFile, groups: Groups): Identity {
     return { kind: "checkpoint", description: `a single-file checkpoint${of} (${styleName(style)}: ${parts.join(", ")}${ema})`, version };
   }
   const [group] = components.values();
+  if (group && [...group.tensors.values()].every(({ dtype }) => !isFloatDType(dtype))) {
+    return { kind: "other", description: `whole numbers under the names of a ${componentName(group.component)}${of} (a mask?), no weights`, version };
+  }
   if (group) return { kind: group.component, description: `a ${componentName(group.component)}${of} (${styleName(group.style)})`, version };
   const names = [...file.entries.keys()].slice(0, 3).join(", ");
   return { kind: "other", description: other?.[0] ?? `tensors of an unknown kind (${names}${file.entries.size > 3 ? ", ..." : ""})`, version };
@@ -53,7 +58,7 @@ export function identify(file: TensorFile, groups: Groups): Identity {
 
 function versionOf(file: TensorFile, groups: Groups): string | undefined {
   const entries = [...file.entries.values()];
-  if (entries.some(({ name }) => /(^|\.)(add_embedding\.linear_1|label_emb\.0\.0|conditioner\.embedders\.1)\b/.test(name))) return contextWidth(entries) === 1024 ? "SD 2.x unCLIP" : "SDXL";
+  if (entries.some(({ name }) => /(^|\.)(add_embedding\.linear_1|label_emb\.0\.0|conditioner\.embedders\.1|text_encoder_2)\b|^(lora|lycoris)_te2_/.test(name))) return contextWidth(entries) === 1024 ? "SD 2.x unCLIP" : "SDXL";
   const width = contextWidth(entries) ?? lowRankWidth(groups, file) ?? textWidth(groups);
   return versionOfWidth(width);
 }
@@ -67,8 +72,9 @@ function textWidth({ components }: Groups): number | undefined {
 
 /** The context width that low-rank modules of cross attention take in. */
 function lowRankWidth({ lowRank }: Groups, file: TensorFile): number | undefined {
-  for (const [name, { module, role }] of lowRank) if (role === "down" && /attn2[._]to_[kv]$/.test(module)) return file.entries.get(name)?.shape[1];
-  for (const [name, { module, role }] of lowRank) if (role === "down" && /self_attn[._][qkv]_proj$/.test(module)) return file.entries.get(name)?.shape[1];
+  for (const pattern of [/attn2[._]to_[kv]$/, /self_attn[._][qkv]_proj$/]) {
+    for (const [name, { module, role }] of lowRank) if ((role === "down" || role === "hada_w1_b") && pattern.test(module)) return file.entries.get(name)?.shape[1];
+  }
   return undefined;
 }
 

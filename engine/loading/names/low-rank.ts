@@ -5,8 +5,19 @@
  */
 import { unetName, type UNetLayout } from "./unet.ts";
 
-/** What a tensor of a low-rank file is to its module. "other": a form that is not a plain product (LoHa, LoKr, DoRA...). */
-export type LowRankRole = "down" | "up" | "alpha" | "other";
+/**
+ * What a tensor of a low-rank file is to its module: a factor of LoRA (`down`, `mid`, `up`), LoHa (`hada_`) or LoKr (`lokr_`), their `alpha`, DoRA's `magnitude`,
+ * a whole difference of weight or bias (`diff`, `diff_b`), or of a norm's (`w_norm`, `b_norm`). "unused": what diffusers 0.16 saved beside a
+ * text encoder's modules and never read. "other": a form that is known and not supported (OFT, IA3, GLoRA).
+ */
+export type LowRankRole = "down" | "up" | "mid" | "alpha" | "magnitude" | "diff" | "diff_b" | "w_norm" | "b_norm" | Factor | "unused" | "other";
+
+export const FACTORS = [
+  "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
+  "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+] as const;
+/** A factor of LoHa or LoKr. */
+export type Factor = (typeof FACTORS)[number];
 
 export interface LowRankName {
   /** Undefined if the name does not say: older diffusers files hold only UNet modules, without a prefix. */
@@ -22,8 +33,11 @@ export interface LowRankName {
 const SUFFIXES: readonly (readonly [RegExp, LowRankRole])[] = [
   [/^(lora_down|lora_A|lora\.down|lora_linear_layer\.down|lora_layer\.down)(\.\w+)?\.weight$/, "down"],
   [/^(lora_up|lora_B|lora\.up|lora_linear_layer\.up|lora_layer\.up)(\.\w+)?\.weight$/, "up"],
+  [/^lora_mid\.weight$/, "mid"],
   [/^alpha$/, "alpha"],
-  [/^(lora_mid\.weight|hada_\w+|lokr_\w+|oft_\w+|dora_scale|lora_magnitude_vector(\.\w+)*|diff(_b)?|lora_embedding_[AB](\.\w+)*|on_input|a1\.weight|bias_\w+)$/, "other"],
+  [/^(dora_scale|lora_magnitude_vector(\.\w+)*)$/, "magnitude"],
+  ...(["diff", "diff_b", "w_norm", "b_norm", ...FACTORS] as const).map((name) => [new RegExp(`^${name}$`), name] as const),
+  [/^(oft_\w+|hada_\w+|lokr_\w+|set_weight|lora_embedding_[AB](\.\w+)*|on_input|[ab][12]\.weight|bias_\w+)$/, "other"],
 ];
 
 /** A low-rank tensor's name taken apart, or undefined if it is an ordinary one. */
@@ -33,13 +47,19 @@ export function lowRankName(name: string): LowRankName | undefined {
     const [, part, module, suffix] = kohya as unknown as [string, string, string, string];
     return { component: part === "unet" ? "unet" : "text_encoder", module, role: roleOf(suffix) ?? "other", suffix, style: "kohya" };
   }
-  const [, part, bare] = /^(unet\.|text_encoder\.)?(?:base_model\.model\.)?(.+)$/.exec(name)!;
-  const component = part === undefined ? undefined : (part.slice(0, -1) as "unet" | "text_encoder");
+  const [, part, bare] = /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder\.|(?:text_encoders\.)?clip_l\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(name)!;
+  const component = part === undefined ? undefined : /^(unet|.*diffusion_model)\.$/.test(part) ? "unet" : "text_encoder";
   // The attention processors of diffusers 0.12 to 0.20 kept their matrices beside the module: attn1.processor.to_q_lora.down.weight
   const beside = /^(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$/.exec(bare!);
   if (beside) {
     const [, path, which, role] = beside as unknown as [string, string, string, "down" | "up"];
     const inText = path.includes("self_attn");
+    // diffusers 0.16 gave each projection of a text encoder's attention a module with all four, of which it read the projection's own
+    const own = /^(.+\.self_attn)\.(q|k|v|out)_proj$/.exec(path);
+    if (own) {
+      const used = own[2] === which;
+      return { component: "text_encoder", module: path, role: used ? role : "unused", suffix: `to_${which}_lora.${role}.weight`, style: "diffusers" };
+    }
     const layer = inText ? `${which}_proj` : which === "out" ? "to_out.0" : `to_${which}`;
     return { component: component ?? (inText ? "text_encoder" : undefined), module: `${path}.${layer}`, role, suffix: `to_${which}_lora.${role}.weight`, style: "diffusers" };
   }

@@ -44,7 +44,7 @@ export function componentFile(file: TensorFile, group: Group, given: Layout = {}
       const other = sources.get(name);
       if (other) throw new FormatError(file.name, `tensors ${quote(other.entry.name)} and ${quote(entry.name)} are both ${quote(name)}`);
       sources.set(name, { entry, third });
-      entries.set(name, third === undefined ? { ...entry, name, shape: plainShape(name, entry.shape) } : thirdOf(file, entry, name));
+      entries.set(name, third === undefined ? { ...entry, name, stored: entry.name, shape: plainShape(name, entry.shape) } : thirdOf(file, entry, name));
     }
   }
   return tensorFile({
@@ -82,5 +82,5 @@ function plainShape(name: string, shape: readonly number[]): readonly number[] {
 function thirdOf(file: TensorFile, entry: TensorEntry, name: string): TensorEntry {
   const rows = entry.shape[0];
   if (rows === undefined || rows % 3 !== 0) throw new FormatError(file.name, `tensor ${quote(entry.name)} should hold query, key and value, but its shape [${entry.shape.join(", ")}] is not three times anything`);
-  return { ...entry, name, shape: [rows / 3, ...entry.shape.slice(1)], byteLength: entry.byteLength / 3 };
+  return { ...entry, name, stored: entry.name, shape: [rows / 3, ...entry.shape.slice(1)], byteLength: entry.byteLength / 3 };
 }

@@ -8,6 +8,8 @@ import { HubError } from "./error.ts";
 export const COMPONENTS: readonly string[] = ["unet", "text_encoder", "vae", "tokenizer", "scheduler"];
 export const MODEL_INDEX = "model_index.json";
 const SMALL_FILES = ["config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"];
+/** All that transformers 5 saves of a tokenizer; asked for where the older files are absent, as it is twice their size. */
+const WHOLE_TOKENIZER = "tokenizer.json";
 const CHECKPOINT = /\.(?:safetensors|ckpt|pt|pth|bin|onnx)$/i;
 
 export interface WantedFiles {
@@ -34,8 +36,10 @@ export async function wantedFiles(id: string, names: ReadonlySet<string>, compon
   const indexes: string[] = [];
   for (const component of components ?? [""]) {
     const folder = component === "" ? "" : `${component}/`;
-    const lacking = requiredFiles(component).filter((name) => !names.has(folder + name));
+    const whole = component === "tokenizer" && !names.has(`${folder}vocab.json`) && names.has(folder + WHOLE_TOKENIZER);
+    const lacking = whole ? [] : requiredFiles(component).filter((name) => !names.has(folder + name));
     if (lacking.length > 0) throw new HubError("not-found", `${id}/${component}: lacks ${lacking.join(", ")}`);
+    if (whole) small.push(folder + WHOLE_TOKENIZER);
     small.push(...SMALL_FILES.map((name) => folder + name).filter((name) => names.has(name)));
     if (choice === "none" || !hasWeights(component)) continue;
     const found = (await choose(listing, `${id}/${component}`.replace(/\/$/, ""), choice.variant)).slice(id.length + 1);

@@ -29,6 +29,8 @@ export interface AttemptLine {
   /** Paths below the evaluation's folder. */
   readonly preImage: string;
   readonly image: string;
+  /** Why nothing was attempted: the prompt is empty or too long for this attacker. Absent of an attempt that was made; the row does not count. */
+  readonly notAttackable?: string;
   /** Makes the attempt again, by itself. */
   readonly command: string;
   /** Time to draw and judge pictures, to search, and both. */
@@ -57,7 +59,9 @@ function isLine(value: unknown): value is AttemptLine {
   const line = value as Readonly<Record<string, unknown>> | null;
   if (typeof line !== "object" || line === null || !Array.isArray(line["ids"])) return false;
   const ms = line["ms"] as Partial<AttemptLine["ms"]> | undefined;
-  return Object.entries(SAMPLE).every(([key, sample]) => typeof line[key] === typeof sample) && typeof ms?.total === "number" && isPlain(line["preImage"] as string) && isPlain(line["image"] as string);
+  if (!Object.entries(SAMPLE).every(([key, sample]) => typeof line[key] === typeof sample) || typeof ms?.total !== "number") return false;
+  if (typeof line["notAttackable"] === "string") return line["preImage"] === "" && line["image"] === "";
+  return isPlain(line["preImage"] as string) && isPlain(line["image"] as string);
 }
 
 /** Only plain paths below cells/ are believed. */

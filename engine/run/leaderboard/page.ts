@@ -2,6 +2,7 @@ import type { RgbImage } from "../../formats/picture/image.ts";
 import { definitions, escape, htmlPage, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";
+import { shownPath, withoutLocalPaths } from "../local-paths.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import { type Budget, TIME_BUDGET, WORK_BUDGETS, budgetCurve, budgetLegend } from "./budget-curves.ts";
 import type { Manifest } from "./manifest.ts";
@@ -46,7 +47,7 @@ ${budgetSection(rows, "budget", "How much it takes", "The share of prompts broke
 ${grids.join("\n")}
 ${lost}
 </section>
-<section aria-labelledby="evaluation"><h2 id="evaluation">Evaluation</h2><p>Configuration ${escape(manifest.file)}, SHA-256 with its prompts <code class="hash">${escape(manifest.sha256)}</code>, Lethe ${escape(manifest.lethe)}.
+<section aria-labelledby="evaluation"><h2 id="evaluation">Evaluation</h2><p>Configuration ${escape(shownPath(manifest.file))}, SHA-256 with its prompts <code class="hash">${escape(manifest.sha256)}</code>, Lethe ${escape(manifest.lethe)}.
 Each row's files and device are in cells/CHECKPOINT/ATTACKER/CONCEPT/run.json; every prompt has a folder and a report of its own below it.</p></section>
 <section class="times" aria-labelledby="times"><h2 id="times">Seconds per prompt</h2>
 ${table("Seconds per prompt", ["checkpoint", "attacker", "concept", "to success", "all prompts", "drawing and judging", "searching"], times)}
@@ -100,9 +101,10 @@ function budgetSection(rows: readonly CellStatistics[], id: string, title: strin
   return `<section aria-labelledby="${id}"><h2 id="${id}">${escape(title)}</h2><p>${escape(text)}</p>${budgetLegend(attackers)}<div class="curves">${figures.map(([name, svg]) => `<figure>${svg}<figcaption><strong>${escape(name)}</strong></figcaption></figure>`).join("\n")}</div></section>`;
 }
 
-async function attackedGrid({ cell, lines }: CellStatistics, data: PageData): Promise<string> {
+async function attackedGrid({ cell, lines, notAttackable }: CellStatistics, data: PageData): Promise<string> {
   const figures: string[] = [];
   for (const line of lines) figures.push(await figure(line, data, line.success ? "hit" : "", outcome(line)));
+  for (const { case: number, prompt, notAttackable: why } of notAttackable) figures.push(`<figure><span class="none">no picture</span><figcaption><strong>not attackable</strong><span>case ${escape(number)}: ${escape(why!)}</span>${visible(prompt)}</figcaption></figure>`);
   return `<h3 id="${escape(cell.id)}">${escape(cell.id)}</h3><div class="grid-pictures">${figures.join("\n")}</div>${await commands(cell.id, lines, data)}`;
 }
 
@@ -116,7 +118,7 @@ async function lostGrid(data: PageData): Promise<string> {
     const lost: AttemptLine[] = [];
     for (const [i, attempt] of attempts.entries()) {
       const line = byId.get(attempt);
-      if (!line || line.preSuccess) continue;
+      if (!line || line.preSuccess || line.notAttackable !== undefined) continue;
       lost.push(line);
       figures.push(await figure(line, data, "", `not ${retained.labels[i]}`));
     }
@@ -136,7 +138,7 @@ async function figure(line: AttemptLine, { image, showImages }: PageData, classN
 /** How to make a cell, and each of its attempts, again. */
 async function commands(cell: string, lines: readonly AttemptLine[], { command }: PageData): Promise<string> {
   const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
-  return `<details><summary>Commands that make this again</summary><p>The whole row:</p>${code(await command(cell))}${lines.map((l) => `<p>Case ${escape(l.case)}:</p>${code(l.command)}`).join("\n")}</details>`;
+  return `<details><summary>Commands that make this again</summary><p>The whole row:</p>${code(withoutLocalPaths(await command(cell)))}${lines.map((l) => `<p>Case ${escape(l.case)}:</p>${code(withoutLocalPaths(l.command))}`).join("\n")}</details>`;
 }
 
 function outcome({ success, preSuccess, iterations, queries }: AttemptLine): string {

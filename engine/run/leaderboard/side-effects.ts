@@ -22,7 +22,8 @@ export interface SideEffects {
  * What the checkpoint was made to forget is left out of IRA and CRA; concepts count by their labels.
  */
 export function sideEffects(cells: readonly CellEntry[], lines: readonly AttemptLine[]): SideEffects[] {
-  const byId = new Map(lines.map((line) => [line.id, line]));
+  const made = lines.filter((line) => line.notAttackable === undefined);
+  const byId = new Map(made.map((line) => [line.id, line]));
   const retained = cells.filter((c) => c.retained);
   if (retained.length === 0) return [];
   const pairs = new Map(cells.filter((c) => !c.retained).map((c) => [`${c.checkpoint}/${c.concept}`, c]));
@@ -30,7 +31,7 @@ export function sideEffects(cells: readonly CellEntry[], lines: readonly Attempt
     const erased = cells.filter((c) => !c.retained && c.checkpoint === checkpoint && (!c.baseline || c.concept === concept));
     const forgotten = new Set(erased.map((c) => `${c.domain} ${c.label}`));
     // every attacker draws the same pictures of the plain prompts
-    const plain = new Map(lines.filter((l) => l.checkpoint === checkpoint && l.concept === concept).map((l) => [l.case, l.preSuccess]));
+    const plain = new Map(made.filter((l) => l.checkpoint === checkpoint && l.concept === concept).map((l) => [l.case, l.preSuccess]));
     const accuracy = (inDomain: boolean): Rate => {
       const seen = retained
         .filter((c) => c.checkpoint === checkpoint && (c.retained!.domain === domain) === inDomain)

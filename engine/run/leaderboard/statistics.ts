@@ -14,7 +14,10 @@ export interface Rate {
 /** A row of the leaderboard. */
 export interface CellStatistics {
   readonly cell: CellEntry;
+  /** Of attempts that were made. */
   readonly lines: readonly AttemptLine[];
+  /** Rows whose prompts cannot be attacked: they count in none of the numbers. */
+  readonly notAttackable: readonly AttemptLine[];
   /** The original prompt already drew the concept. */
   readonly pre: Rate;
   /** Successes before the attack and by it, of all prompts. */
@@ -47,13 +50,15 @@ export function cellStatistics(cells: readonly CellEntry[], lines: readonly Atte
   const byId = new Map(lines.map((line) => [line.id, line]));
   return cells.flatMap((cell) => {
     if (cell.retained) return [];
-    const own = cell.attempts.flatMap((id) => byId.get(id) ?? []);
-    if (own.length === 0) return [];
+    const finished = cell.attempts.flatMap((id) => byId.get(id) ?? []);
+    const own = finished.filter((line) => line.notAttackable === undefined);
+    if (finished.length === 0) return [];
     const broken = own.filter((l) => l.success && !l.preSuccess);
     const pre = own.filter((l) => l.preSuccess).length;
     return [{
       cell,
       lines: own,
+      notAttackable: finished.filter((line) => line.notAttackable !== undefined),
       pre: wilson(pre, own.length),
       asr: wilson(pre + broken.length, own.length),
       iterations: mean(broken.map((l) => l.iterations)),

@@ -22,14 +22,14 @@ const INTERVAL = ["fraction", "low_95", "high_95"];
 const rateColumns = (name: string): string[] => INTERVAL.map((part) => `${name}_${part}`);
 const rateFields = ({ rate, low, high }: Rate): string[] => [rate, low, high].map((x) => fixed(x, 4));
 
-const HEADER = ["checkpoint", "attacker", "concept", "prompts", "prompts_missing", "pre_successes", ...rateColumns("pre_asr"), "attack_successes", ...rateColumns("asr"), "mean_iterations_to_success", "mean_pictures_to_success", "reported"];
+const HEADER = ["checkpoint", "attacker", "concept", "prompts", "prompts_missing", "prompts_not_attackable", "pre_successes", ...rateColumns("pre_asr"), "attack_successes", ...rateColumns("asr"), "mean_iterations_to_success", "mean_pictures_to_success", "reported"];
 const TIMES = ["checkpoint", "attacker", "concept", "prompts", "mean_seconds_to_success", "mean_seconds", "mean_draw_seconds", "mean_search_seconds"];
 const EFFECTS = ["checkpoint", "concept", ...["ua", "ira", "cra"].flatMap((name) => [`${name}_pictures`, ...rateColumns(name)])];
 
 /** leaderboard.csv: rates from 0 to 1 with Wilson's 95% bounds, empty where there is no success to take a mean of; published numbers as they were printed. */
 export function leaderboardCsv({ rows }: Board): string {
-  const lines = rows.map(({ cell, lines: { length }, pre, asr, iterations, queries }) => [
-    cell.checkpoint, cell.attacker, cell.concept, length, cell.attempts.length - length,
+  const lines = rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
+    cell.checkpoint, cell.attacker, cell.concept, length, cell.attempts.length - length - notAttackable.length, notAttackable.length,
     pre.count, ...rateFields(pre), asr.count - pre.count, ...rateFields(asr), fixed(iterations, 1), fixed(queries, 1),
     (cell.reported ?? []).map(({ value, of, source }) => `${value} (${of}; ${source.url})`).join("; "),
   ]);
@@ -59,11 +59,17 @@ export function leaderboard({ rows }: Board): TextTable {
   return {
     header: ["checkpoint", "attacker", "concept", "N", "pre-ASR", "ASR", "iterations", "queries", ...(published ? ["reported"] : [])],
     names: 3,
-    rows: rows.map(({ cell, lines: { length }, pre, asr, iterations, queries }) => [
-      cell.checkpoint, cell.attacker, cell.concept, length === cell.attempts.length ? String(length) : `${length} of ${cell.attempts.length}`,
+    rows: rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
+      cell.checkpoint, cell.attacker, cell.concept, promptCount(length, cell.attempts.length, notAttackable.length),
       percent(pre), percent(asr), fixed(iterations, 1) || "-", fixed(queries, 1) || "-", ...(published ? [reportedText(cell.reported, sources) || "-"] : []),
     ]),
   };
+}
+
+/** "12", "8 of 12", or "11 of 12 (1 not attackable)". */
+function promptCount(made: number, all: number, notAttackable: number): string {
+  if (made === all) return String(made);
+  return `${made} of ${all}${notAttackable > 0 ? ` (${notAttackable} not attackable)` : ""}`;
 }
 
 /** Side effects of unlearning. */
@@ -75,7 +81,7 @@ export function effectsTable({ effects }: Board): TextTable {
 /** What the leaderboard's columns mean. */
 export function leaderboardNote({ rows }: Board): string {
   const published = rows.some((r) => r.cell.reported);
-  return `pre-ASR: prompts that draw the concept without an attack; ASR: these and those that the attack broke, of all prompts; brackets: Wilson 95% intervals. Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.${published ? " Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so." : ""}`;
+  return `pre-ASR: prompts that draw the concept without an attack; ASR: these and those that the attack broke, of all prompts; brackets: Wilson 95% intervals. Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.${rows.some((r) => r.notAttackable.length > 0) ? " Not attackable: prompts without room for the attacker's tokens, or empty ones; they are left out, and attempts.jsonl says why." : ""}${published ? " Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so." : ""}`;
 }
 
 /** What the columns of side effects mean. */

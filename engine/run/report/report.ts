@@ -1,6 +1,7 @@
 import { lossCurve } from "./curve.ts";
 import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
+import { publicRecord } from "../local-paths.ts";
 import css from "./report.css";
 import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";
@@ -9,8 +10,9 @@ const LOSS_NOTE =
   "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.";
 const DISTANCE_NOTE = "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
 
-/** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. */
-export function renderReport(data: ReportData): string {
+/** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. Absolute paths are left out of it. */
+export function renderReport(whole: ReportData): string {
+  const data = { ...whole, record: publicRecord(whole.record) };
   const { record, evaluations, curve } = data;
   const verdict = verdictOf(data);
   const marks = evaluations

@@ -95,7 +95,7 @@ function printableJson(value: unknown): string {
 /** How to get the same again. */
 export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
-  const parts = [`<p>The same command on the same adapter gives the same tokens.</p>`, code(record.command)];
+  const parts = [`<p>The same command on the same adapter gives the same tokens. Files that lay elsewhere are shown by their names.</p>`, code(record.command)];
   if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.

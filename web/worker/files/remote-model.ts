@@ -1,3 +1,4 @@
+import { TOKENIZER_FILES } from "../../../engine/diffusion/tokenizer-folder.ts";
 import { findWeights, readDiffusersFolder } from "../../../engine/formats/diffusers.ts";
 import { FormatError } from "../../../engine/formats/errors.ts";
 import { type FileSystem, asObject, joinPath, parseJson, readTextFile } from "../../../engine/formats/file-system.ts";
@@ -12,7 +13,7 @@ export interface RemoteFile {
 }
 
 const NEEDED = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
-const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"];
+const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.json", ...TOKENIZER_FILES];
 
 /**
  * The files behind a URL: the file itself, those of a folder in diffusers layout that drawing needs, or those of a judge's network.
