@@ -190,7 +190,7 @@ async function timeAll<Name extends string>(device: Device, sample: Sample, cand
 /** Milliseconds from the begin of a run's first dispatch to the end of its last by the device's clock, the least of `count` runs: submitting one takes as long as a small product. */
 async function onDevice(device: Device, program: Program, count: number): Promise<number> {
   const profile = new Profile(device);
-  for (let i = 0; i < count; i++) program.run({}, { profile });
+  for (let i = 0; i < count; i++) await program.run({}, { profile });
   const rows = await profile.rows();
   const each = rows.length / count;
   const spans = Array.from({ length: count }, (_, i) => {
