@@ -74,12 +74,20 @@ function storedWeight(shape: Shape, data: Float32Array<ArrayBuffer>, precision: 
 
 const MAX_DIFFERENCES = 192; // elements differenced per input; a fresh choice each time when there are more
 
-/**
- * Runs an op on the device with poisoned memory and compares its outputs with the reference
- * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4).
- * @throws Error for a spec that contradicts itself; whatever the device reports
- */
-export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
+/** An op recorded with numbers of its own: what it reads, and what can be read of it. */
+interface RecordedSpec {
+  readonly graph: Graph;
+  readonly host: Readonly<Record<string, HostArray>>;
+  /** The same numbers, as the reference takes them. */
+  readonly exact: Readonly<Record<string, Array64>>;
+  readonly outputs: readonly Value[];
+  /** `output 0`, `gradient of x`. */
+  readonly named: Readonly<Record<string, Value>>;
+  readonly cotangent: Float32Array<ArrayBuffer> | undefined;
+}
+
+/** Records an op and the gradients wanted of it, with fresh numbers. @throws Error for a spec that contradicts itself */
+export function recordSpec(spec: OpSpec): RecordedSpec {
   const host: Record<string, HostArray> = {};
   const exact: Record<string, Array64> = {};
   const graph = new Graph();
@@ -102,8 +110,8 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   }
   const outputs = asList(spec.build(graph, values));
   const wanted = spec.gradients ?? [];
-  const program: Record<string, Value> = {};
-  outputs.forEach((v, i) => (program[`output ${i}`] = v));
+  const named: Record<string, Value> = {};
+  outputs.forEach((v, i) => (named[`output ${i}`] = v));
   let cotangent: Float32Array<ArrayBuffer> | undefined;
   if (wanted.length > 0) {
     const seed = graph.input("cotangent", outputs[0]!.type);
@@ -111,28 +119,42 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
     host["cotangent"] = cotangent;
     gradients(graph, outputs[0]!, wanted.map((n) => values[n]!), seed).forEach((v, i) => {
       if (!v) throw new Error(`${spec.name}: no gradient for ${wanted[i]}`);
-      program[`gradient of ${wanted[i]}`] = v;
+      named[`gradient of ${wanted[i]}`] = v;
     });
   }
-  const made = await Program.create(device, graph, { outputs: program, poison: true, label: spec.name });
-  let results: Record<string, HostArray>;
-  let milliseconds: number;
+  return { graph, host, exact, outputs, named, cotangent };
+}
+
+/** Runs a recorded op on a device with poisoned memory. @throws whatever the device reports */
+export async function computeSpec(device: Device, { graph, host, named }: RecordedSpec, label: string): Promise<Pick<OpResult, "kernels" | "milliseconds"> & { readonly results: Readonly<Record<string, HostArray>> }> {
+  const made = await Program.create(device, graph, { outputs: named, poison: true, label });
   const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));
   try {
     const started = performance.now();
     await made.run(host);
-    results = await made.read(); // throws what the device reported meanwhile
-    milliseconds = performance.now() - started;
+    const results = await made.read(); // throws what the device reported meanwhile
+    return { kernels, milliseconds: performance.now() - started, results };
   } finally {
     made.destroy();
   }
+}
+
+/**
+ * Runs an op on the device with poisoned memory and compares its outputs with the reference
+ * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4); on a device that rounds operands to f16, by the tolerances of these.
+ * @throws Error for a spec that contradicts itself; whatever the device reports
+ */
+export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
+  const recorded = recordSpec(spec);
+  const { exact, outputs, cotangent } = recorded;
+  const { results, kernels, milliseconds } = await computeSpec(device, recorded, spec.name);
   const tolerances = tolerancesOf({ halfPrecision: device.halfPrecision, halfWeights: false });
   const forwards = asList(spec.reference(exact)).map((expected, i) => {
     const shape = outputs[i]!.type.shape;
     if (expected.shape.join() !== shape.join()) throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
     return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? tolerances.opForward);
   });
-  const backwards = wanted.map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient));
+  const backwards = (spec.gradients ?? []).map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient));
   return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
 }
 

@@ -1,0 +1,96 @@
+// No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the device can run, with guard words (NaN)
+// around each buffer, which must stay as they are, and the same bits as on a device that clamps.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { formsFor } from "../../kernels/attention-form.ts";
+import { uniformAttention } from "../../kernels/attention-table.ts";
+import { GEMM_STRUCTURES, type GemmVariant, uniformTable, variantOf } from "../../kernels/gemm-table.ts";
+import { whyNot } from "../../kernels/gemm-variants.ts";
+import { KERNELS } from "../../kernels/index.ts";
+import type { Capabilities } from "../../kernels/kernel.ts";
+import { openDevice } from "../../engine/platform/open-device.ts";
+import { planningFor } from "../../engine/runtime/choice/planning.ts";
+import type { Device } from "../../engine/runtime/device.ts";
+import { NoAdapterError } from "../../engine/runtime/errors.ts";
+import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
+import { type OpSpec, computeSpec, recordSpec } from "../../engine/verify/self-test/op-check.ts";
+import { finish } from "../support/device.ts";
+import { GuardWords } from "../support/guard-words.ts";
+
+const options = {
+  kernels: "default" as const,
+  bufferSharing: false,
+  ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }),
+  limits: process.env.LETHE_LIMITS === "default" ? ("default" as const) : ("adapter" as const),
+};
+
+/** The same adapter twice: clamped, and unclamped with guard words. In f16 where it can. */
+async function both(math: "f16" | "f32"): Promise<{ clamped: Device; free: Device; guards: GuardWords } | undefined> {
+  try {
+    const [clamped, free] = [await openDevice({ ...options, math, robust: true }), await openDevice({ ...options, math })];
+    return { clamped, free, guards: new GuardWords(free) };
+  } catch (error) {
+    if (error instanceof NoAdapterError && error.message.includes("shader-f16")) return undefined;
+    throw error;
+  }
+}
+
+/** A spec planned in another way. */
+function planned(spec: OpSpec, name: string, other: Partial<Capabilities>): OpSpec {
+  return { ...spec, name: `${spec.name}, ${name}`, build: (g, v) => spec.build(planningFor(g, other), v) };
+}
+
+async function check({ clamped, free, guards }: NonNullable<Awaited<ReturnType<typeof both>>>, spec: OpSpec, seen: Set<string>): Promise<void> {
+  const recorded = recordSpec(spec);
+  const [expected, found] = [await computeSpec(clamped, recorded, spec.name), await computeSpec(free, recorded, spec.name)];
+  for (const kernel of found.kernels) seen.add(kernel);
+  assert.equal(await guards.broken(), [], `${spec.name}: guard words were written`);
+  for (const [tensor, data] of Object.entries(expected.results)) {
+    const [a, b] = [data, found.results[tensor]!].map((x) => new Uint32Array(x.buffer, x.byteOffset, x.length));
+    assert.ok(a!.every((word, i) => word === b![i]), `${spec.name}, ${tensor}: other bits without clamping`);
+  }
+}
+
+const uses = (spec: OpSpec, pattern: RegExp): boolean => pattern.test(spec.name);
+
+test("every kernel, as shipped", async () => {
+  const devices = (await both("f32"))!;
+  const seen = new Set<string>();
+  for (const spec of SELF_TESTS) await check(devices, spec, seen);
+  assert.equal(KERNELS.filter((k) => !k.view && !seen.has(k.name)).map((k) => k.name), [], "kernels that were not run");
+  for (const device of [devices.clamped, devices.free]) device.destroy();
+});
+
+for (const math of ["f32", "f16"] as const) {
+  test(`every variant of products and attention, ${math}`, async () => {
+    const devices = await both(math);
+    if (!devices) return console.log("no shader-f16: not run");
+    const { capabilities } = devices.free;
+    const seen = new Set<string>();
+    const variants = GEMM_STRUCTURES.flatMap((s): GemmVariant[] => [variantOf(s, math === "f16"), variantOf(s, math === "f16", 1024)]).filter((v) => whyNot(v, capabilities) === undefined);
+    for (const variant of variants) {
+      for (const spec of SELF_TESTS.filter((s) => uses(s, /matmul|conv2d/))) await check(devices, planned(spec, variant, { gemm: uniformTable(variant) }), seen);
+    }
+    for (const form of formsFor(capabilities)) {
+      for (const spec of SELF_TESTS.filter((s) => uses(s, /attention/))) await check(devices, planned(spec, form, { attention: uniformAttention(form) }), seen);
+    }
+    for (const spec of SELF_TESTS.filter((s) => uses(s, /norm|softmax/))) await check(devices, planned(spec, "rows without subgroups", { subgroupRows: false }), seen);
+    for (const device of [devices.clamped, devices.free]) device.destroy();
+  });
+}
+
+test("a shader that leaves its buffer is found", async () => {
+  const devices = (await both("f32"))!;
+  const spec = SELF_TESTS.find((s) => s.name === "scale")!;
+  const beyond: OpSpec = { ...spec, build: (g, v) => spec.build(planningFor(g, {}), v) };
+  const recorded = recordSpec(beyond);
+  // One vec4 more than there is.
+  const { pipelines } = devices.free;
+  const get = pipelines.get.bind(pipelines);
+  pipelines.get = (dispatch) => get({ ...dispatch, shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") } });
+  await computeSpec(devices.free, recorded, "beyond");
+  assert.ok((await devices.guards.broken()).length > 0);
+  for (const device of [devices.clamped, devices.free]) device.destroy();
+});
+
+finish();
