@@ -7,7 +7,7 @@ import { attentionKernel } from "../../kernels/attention.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { type Capabilities, f32 } from "../../kernels/kernel.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
-import { openDevice } from "../../engine/platform/open-device.ts";
+import { MATRICES } from "../../engine/runtime/matrix-units.ts";
 import { type AttentionCase, attentionWithGradients } from "../support/attention-case.ts";
 import { finish, halfDevice } from "../support/device.ts";
 import { checkOp } from "../support/op-test.ts";
@@ -34,10 +34,14 @@ for (const c of CASES) {
 const nothing = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
 
 test("matrix attention: every configuration compiles, as far as Dawn tells without a device that has it", async () => {
-  const device = await openDevice({ gpu: nothing, math: "f16", kernels: "default" });
+  const adapter = (await nothing.requestAdapter())!;
+  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] });
+  const base: Capabilities = {
+    subgroupSize: 32, software: false, shaderF16: true, maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27,
+  };
   for (const [m, n, k, lanes] of [[16, 16, 16, 32], [16, 8, 16, 32], [16, 8, 8, 32], [8, 8, 8, 32], [8, 8, 8, 8], [8, 16, 16, 16], [16, 16, 16, 64]] as const) {
     const units = { configs: [{ component: "f16" as const, m, n, k }], lanes, old: false };
-    const capabilities: Capabilities = { ...device.capabilities, maxComputeWorkgroupStorageSize: 49152, matrixUnits: units, attention: uniformAttention("matrix") };
+    const capabilities: Capabilities = { ...base, matrixUnits: units, attention: uniformAttention("matrix") };
     for (const head of [40, 64, 80, 160]) {
       const q = f32([1, 256, 2 * head]);
       const attributes = { heads: 2, causal: false, scale: 1 };
@@ -49,12 +53,11 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
       assert.is(onUnits.length, head === 160 ? 2 : 3, `${[m, n, k, lanes].join(" ")}, heads of ${head}`);
       for (const { shader, defines } of onUnits) {
         // The module alone: these devices have too little workgroup memory for a pipeline.
-        const { messages } = await device.gpu.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
+        const { messages } = await device.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
         assert.equal(messages.filter((message) => message.type === "error").map((message) => message.message), []);
       }
     }
   }
-  await device.settle();
   device.destroy();
 });
 
