@@ -1,4 +1,6 @@
+import mergeWgsl from "../shaders/attention-merge.wgsl";
 import type { FlashPass } from "./attention-plan.ts";
+import { MATRIX_SOURCES, matrixBlock, matrixPass } from "./attention-matrix.ts";
 import { ROWS_SOURCES, rowsPass } from "./attention-rows.ts";
 import { TILED_SOURCES, tiledPass } from "./attention-tiled.ts";
 import { ATTENTION_FORMS, type AttentionForm, attentionClass } from "./attention-table.ts";
@@ -6,7 +8,7 @@ import type { Capabilities, Dispatch } from "./kernel.ts";
 
 /** All that a measured choice depends on: with another text it is measured again. */
 export function attentionSources(): string[] {
-  return [...ROWS_SOURCES, ...TILED_SOURCES];
+  return [...ROWS_SOURCES, ...TILED_SOURCES, ...MATRIX_SOURCES, mergeWgsl];
 }
 
 /** The form for a device that nothing was measured on: broadcasting between lanes was measured to pay on software adapters, where a lane is an element of a CPU vector. */
@@ -15,13 +17,15 @@ export function defaultForm({ software }: Capabilities): AttentionForm {
 }
 
 /** Every form a device can run, the plain one first. */
-export function formsFor(_capabilities: Capabilities): AttentionForm[] {
-  return [...ATTENTION_FORMS];
+export function formsFor(capabilities: Capabilities): AttentionForm[] {
+  return ATTENTION_FORMS.filter((form) => form !== "matrix" || matrixBlock("forward", 10, capabilities) !== undefined);
 }
 
 /** The dispatches of a flash pass, in the form that the device was found to be fastest with. */
 export function flashPass(pass: FlashPass, capabilities: Capabilities): Dispatch[] {
   const { batch, heads, queries, keys, head } = pass.sizes;
   const form = capabilities.attention?.[attentionClass(pass.name, batch * heads * queries * keys * head)] ?? defaultForm(capabilities);
-  return form === "rows" ? rowsPass(pass, capabilities) : tiledPass(pass, form);
+  if (form === "rows") return rowsPass(pass, capabilities);
+  if (form !== "matrix") return tiledPass(pass, form);
+  return matrixPass(pass, capabilities) ?? tiledPass(pass, "tiled-8");
 }

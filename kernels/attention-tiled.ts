@@ -1,12 +1,11 @@
 import block from "../shaders/lib/attention-block.wgsl";
-import mergeWgsl from "../shaders/attention-merge.wgsl";
 import keyValueWgsl from "../shaders/attention-tiled-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-tiled-gradient-query.wgsl";
 import forwardWgsl from "../shaders/attention-tiled.wgsl";
-import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
+import { blockPass } from "./attention-block.ts";
+import type { FlashPass } from "./attention-plan.ts";
 import type { AttentionForm, PassName } from "./attention-table.ts";
-import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import type { Defines, Dispatch, ShaderSource } from "./kernel.ts";
 
 const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
   forward: { name: "attention-tiled", text: forwardWgsl },
@@ -15,9 +14,9 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const TILED_SOURCES: readonly string[] = [block, mergeWgsl, forwardWgsl, queryWgsl, keyValueWgsl];
+export const TILED_SOURCES: readonly string[] = [block, forwardWgsl, queryWgsl, keyValueWgsl];
 
-export type TiledForm = Exclude<AttentionForm, "rows">;
+export type TiledForm = Exclude<AttentionForm, "rows" | "matrix">;
 
 /** How a workgroup's threads share out a block: a grid of threads, each with `rows` rows and `groups` groups of four columns of scores. */
 export interface TiledBlock {
@@ -29,9 +28,6 @@ export interface TiledBlock {
 
 /** Workgroup memory in vec4s: the 16 KiB that every device has. */
 const WORKGROUP_VEC4 = 1024;
-
-/** Workgroups that keep a large GPU busy (132 processors, four small workgroups each). With fewer the walk is cut into parts, whose results are merged. */
-const ENOUGH_WORKGROUPS = 512;
 
 /** The largest head, and the block for heads up to it. */
 type Blocks = readonly (readonly [upTo: number, block: readonly [threadRows: number, threadColumns: number, rows: number, groups: number]])[];
@@ -94,44 +90,9 @@ function chunkFor(headVec4: number, lines: number): number {
   return best;
 }
 
-/**
- * The dispatches of a tiled pass. Where blocks of rows are too few for a large GPU the walk over the columns is cut into parts, each with outputs
- * of its own in scratch memory, which further dispatches merge. A causal walk is not cut: it is as short as a prompt.
- */
-export function tiledPass({ name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass, form: TiledForm): Dispatch[] {
-  const [rows, columns] = name === "key-value" ? [keys, queries] : [queries, keys];
-  const forward = name === "forward";
-  const block = tiledBlock(form, name, headVec4);
-  const workgroups = batch * heads * Math.ceil(rows / (block.threadRows * block.rows));
-  const splits = params["causal"] === 1 ? 1 : partsOf(Math.ceil(columns / (4 * block.threadColumns * block.groups)), Math.floor(ENOUGH_WORKGROUPS / workgroups));
-  const whole = splits === 1;
-  const place: RowPlace = { rowStride: heads * headVec4, offset: 0 };
-  const elements = batch * rows * place.rowStride;
-  const keep = (bytes: number): Binding => ({ scratch: scratch.push(bytes) - 1 });
-  const parts = whole ? outputs : outputs.map((output): PassOutput => ({ name: output.name, binding: keep(splits * elements * 16), ...(output.place && { place }) }));
-  const logSumExp = forward && !whole ? keep(Math.ceil((splits * batch * heads * rows) / 4) * 16) : bindings["logSumExp"]!;
-  const shared = joint && whole;
-  const bound = Object.fromEntries((shared ? parts.slice(0, 1) : parts).map((part) => [part.name, part.binding]));
-  const main: Dispatch = {
-    shader: SHADERS[name],
-    defines: { ...blockDefines(block, headVec4), ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }) },
-    bindings: { ...bindings, logSumExp, ...bound },
-    params: { ...params, splits, ...outputParams(parts) },
-    workgroups: spread(workgroups * splits),
-  };
-  if (whole) return [main];
-  const merge = ({ binding, place: to = place }: PassOutput, i: number): Dispatch => perElement(
-    { name: "attention-merge", text: mergeWgsl },
-    elements,
-    { WEIGHTED: forward },
-    { x: parts[i]!.binding, y: binding, ...(forward && { l: logSumExp, logSumExp: bindings["logSumExp"]! }) },
-    { elements, rows, heads, headVec4, splits, ...to },
-  );
-  return [main, ...outputs.map(merge)];
-}
-
-/** How many parts `blocks` are cut into, at most `wanted`, none of them empty. */
-function partsOf(blocks: number, wanted: number): number {
-  const each = Math.ceil(blocks / Math.max(1, Math.min(wanted, blocks)));
-  return Math.ceil(blocks / each);
+/** The dispatches of a pass in one of the tiled forms. */
+export function tiledPass(pass: FlashPass, form: TiledForm): Dispatch[] {
+  const block = tiledBlock(form, pass.name, pass.headVec4);
+  const { threadRows, threadColumns, rows, groups } = block;
+  return blockPass(pass, { shader: SHADERS[pass.name], defines: blockDefines(block, pass.headVec4), rows: threadRows * rows, columns: 4 * threadColumns * groups });
 }

@@ -129,9 +129,9 @@ export class Device {
     return this.#kernels;
   }
 
-  /** Whether any product rounds its operands to f16. */
+  /** Whether any product, or attention, rounds its operands to f16. */
   get halfPrecision(): boolean {
-    return Object.values(this.#kernels.table).some(isHalf);
+    return Object.values(this.#kernels.table).some(isHalf) || Object.values(this.#kernels.attention).includes("matrix");
   }
 
   get limits(): GPUSupportedLimits {

@@ -9,12 +9,12 @@ export { relativeError } from "../../engine/runtime/relative-error.ts";
 export { type OpInput, type OpSpec, normals } from "../../engine/verify/self-test/op-check.ts";
 
 /**
- * Runs an op on the test device with poisoned memory and compares its outputs with the reference (relative L2, 1e-5) and its
+ * Runs an op on a device (the test device, unless given) with poisoned memory and compares its outputs with the reference (relative L2, 1e-5) and its
  * gradients with central differences of the reference (1e-4).
  * @throws Error saying which tensor, the error and the tolerance.
  */
-export async function checkOp(spec: OpSpec): Promise<void> {
-  complain(spec, await runOpSpec(await testDevice(), spec));
+export async function checkOp(spec: OpSpec, device?: Device): Promise<void> {
+  complain(spec, await runOpSpec(device ?? (await testDevice()), spec));
 }
 
 /** As `checkOp`, with matrix products computed as the table says. */

@@ -33,7 +33,8 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
     const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
     const why = whyNot(variant, capabilities);
     if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
-    return { ...shipped, origin: "given", table: uniformTable(variant) };
+    const attention = onUnits && formsFor(capabilities).includes("matrix") ? uniformAttention("matrix") : shipped.attention;
+    return { ...shipped, origin: "given", table: uniformTable(variant), attention };
   }
   const key = cacheKey(device, math);
   if (option === "auto") {
@@ -74,7 +75,7 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
   const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({
     name: form,
     plan: (g) => planningFor(g, { attention: uniformAttention(form) }),
-    tolerance: FULL_TOLERANCE,
+    tolerance: form === "matrix" ? HALF_TOLERANCE : FULL_TOLERANCE,
   }));
   const passes = await probe(device, attentionSamples(device.info.software), forms, forms[0]!, complain);
   return {
