@@ -56,7 +56,7 @@ for (const structure of PLAIN_STRUCTURES) {
     const device = await testDevice();
     const why = whyNot(structure, device.capabilities);
     if (why !== undefined) return assert.is(structure, "broadcast", why); // the only one that not every device can run
-    for (const spec of SPECS) await checkVariant(device, spec, uniformTable(structure));
+    for (const spec of structure.startsWith("workgroup") ? [...SPECS, ...WHOLE] : SPECS) await checkVariant(device, spec, uniformTable(structure));
   });
 
   test(`${structure} with f16 operands stays near float64`, async () => {
@@ -66,6 +66,35 @@ for (const structure of PLAIN_STRUCTURES) {
     await checkVariant(device, { ...LINEAR, forwardTolerance: 1e-3 }, uniformTable(variantOf(structure, true)));
   });
 }
+
+// Where k is whole steps of every tile, addresses are not clamped.
+const WHOLE: readonly OpSpec[] = [
+  {
+    ...LINEAR,
+    name: "linear of whole steps",
+    inputs: { ...LINEAR.inputs, x: { shape: [1, 131, 416] }, w: { shape: [416, 96], scale: 0.1, stored: "f32" } },
+    gradients: ["x"],
+  },
+  {
+    name: "linear of whole steps, f16 weights in no panels",
+    inputs: { x: { shape: [37, 160] }, w: { shape: [160, 28], scale: 0.2, stored: "f16" } },
+    build: (g, v) => matmul(g, v.x!, v.w!),
+    reference: ({ x, w }) => matmul64(x!, w!, false),
+  },
+  {
+    name: "transposed, of whole steps",
+    inputs: { x: { shape: [131, 160] }, w: { shape: [150, 160] } },
+    build: (g, v) => matmul(g, v.x!, v.w!, { transposeB: true }),
+    reference: ({ x, w }) => matmul64(x!, w!, true),
+  },
+  {
+    name: "conv2d of whole steps",
+    inputs: { x: { shape: [2, 9, 7, 64] }, w: { shape: [3, 3, 64, 96], scale: 0.1, stored: "f16" } },
+    build: (g, v) => conv2d(g, v.x!, v.w!, { padding: 1 }),
+    reference: (v) => conv2d64(v.x!, v.w!, undefined, 1, [1, 1, 1, 1]),
+    gradients: ["x"],
+  },
+];
 
 // Long enough that workgroups share the steps of a tile, the last with fewer than the others.
 const LONG: readonly OpSpec[] = [
@@ -166,7 +195,7 @@ for (const structure of MATRIX_STRUCTURES) {
   test(`${structure}: staging, tiles and epilogue agree with float64, its units done by hand`, async () => {
     const device = await halfDevice();
     if (!device) return;
-    for (const spec of [LINEAR, TRANSPOSED]) {
+    for (const spec of [LINEAR, TRANSPOSED, { ...WHOLE[0]!, gradients: [] }, WHOLE[2]!]) {
       const build: OpSpec["build"] = (g, v) => spec.build(planningFor(withDispatches(g, emulated), { matrixUnits: UNITS }), v);
       await checkVariant(device, { ...spec, build, forwardTolerance: 1e-3 }, uniformTable(variantOf(structure, true)));
     }
@@ -179,7 +208,7 @@ for (const structure of MATRIX_STRUCTURES) {
     if (why !== undefined) return console.log(`${structure}: ${why}: not run on "${device.description}"`);
     const half = (spec: OpSpec): OpSpec => ({ ...spec, forwardTolerance: 1e-3, gradientTolerance: 5e-3 });
     for (const spec of [...SPECS, TRANSPOSED]) await checkVariant(device, half(spec), uniformTable(variantOf(structure, true)));
-    for (const spec of LONG) await checkVariant(device, half(spec), uniformTable(variantOf(structure, true, 1024)));
+    for (const spec of [...LONG, ...WHOLE]) await checkVariant(device, half(spec), uniformTable(variantOf(structure, true, 1024)));
   });
 }
 
