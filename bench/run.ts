@@ -76,7 +76,7 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
   const { device, signal, profiler } = environment;
   const { software } = device.info;
   const basis = basisOf(software);
-  const measure: MeasureOptions = { samples: settings.samples, sampleMs: settings.quick ? 2 : 20, budgetMs: settings.seconds * 1000, signal };
+  const measure: MeasureOptions = { samples: settings.samples, sampleMs: settings.quick ? 2 : 20, warmMs: device.info.software ? 0 : 300, budgetMs: settings.seconds * 1000, signal };
   const header = await stamp(device, environment.versions, { ...plain(settings), ...environment.facts }, environment.root);
   const filter = settings.filter?.toLowerCase();
   const wants = (name: string): boolean => filter === undefined || name.toLowerCase().includes(filter);
