@@ -57,11 +57,11 @@ export function planGemm(
   b: TensorType,
   transposeB: boolean,
   capabilities: Capabilities,
-  extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines } = {},
+  extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines; /** The shader has a loadA of its own, element by element. */ readonly gathersA?: boolean } = {},
 ): Plan {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
-  const variant = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  const variant = capabilities.gemm?.[gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
   const tile = size.n <= NARROW ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
@@ -72,6 +72,7 @@ export function planGemm(
     shader,
     defines: {
       VEC4: vec4,
+      GATHER_A: about.multiplies && extra.gathersA === true,
       TRANSPOSE_B: about.multiplies && transposeB,
       PANELS: about.multiplies && b.panels === true,
       B_F16: about.multiplies && b.dtype === "f16",
