@@ -18,11 +18,17 @@ export const weightGradientKernel: Kernel<Attributes> = {
     const dy = need("weight-gradient", inputs, 1, "dy", 4);
     const [kernelHeight, kernelWidth, c, n] = weightShape as [number, number, number, number];
     if (x.shape[3] !== c || dy.shape[3] !== n || x.shape[0] !== dy.shape[0]) {
-      throw new ShapeError("weight-gradient", `x ${formatType(x)} and dy ${formatType(dy)} do not belong to weight [${weightShape.join(",")}]`);
+      throw new ShapeError(
+        "weight-gradient",
+        `x ${formatType(x)} and dy ${formatType(dy)} do not belong to weight [${weightShape.join(",")}]`,
+      );
     }
     if (elementCount(dy.shape) / n > MAX_PIXELS || c > MAX_INPUTS || Math.max(kernelHeight, kernelWidth) > MAX_SIDE) {
       const limits = `${MAX_PIXELS} pixels, ${MAX_INPUTS} channels and ${MAX_SIDE} taps a side`;
-      throw new ShapeError("weight-gradient", `x ${formatType(x)} for weight [${weightShape.join(",")}] is more than ${limits}: take fewer pictures at a time`);
+      throw new ShapeError(
+        "weight-gradient",
+        `x ${formatType(x)} for weight [${weightShape.join(",")}] is more than ${limits}: take fewer pictures at a time`,
+      );
     }
     return [f32(weightShape)];
   },
@@ -42,8 +48,18 @@ export const weightGradientKernel: Kernel<Attributes> = {
   cost: ([, dy], _outputs, { weightShape }) => ({ flops: 2 * elementCount(dy!.shape) * elementCount(weightShape.slice(0, 3)) }),
 };
 
-/** The gradient of a convolution of x [B, H, W, C] for its weight [kh, kw, C, N], from the cotangent dy [B, H', W', N]. @throws ShapeError on shapes that do not fit */
-export function conv2dWeightGradient(g: Recorder, x: Value, dy: Value, weightShape: readonly number[], stride: number, padding: readonly number[]): Value {
+/**
+ * The gradient of a convolution of x [B, H, W, C] for its weight [kh, kw, C, N], from the cotangent dy [B, H', W', N].
+ * @throws ShapeError on shapes that do not fit
+ */
+export function conv2dWeightGradient(
+  g: Recorder,
+  x: Value,
+  dy: Value,
+  weightShape: readonly number[],
+  stride: number,
+  padding: readonly number[],
+): Value {
   return g.apply(weightGradientKernel, [x, dy], { stride, padding: [...padding], weightShape: [...weightShape] })[0]!;
 }
 

@@ -88,7 +88,7 @@ test("the gradient of every kind of weight of the whole UNet is the loss's finit
       }
       tensor.write(stored);
       expected.push((losses[0]! - losses[1]!) / (2 * STEP));
-      actual.push(elementOf(leaf, at, computed[leaf.name] as Float32Array<ArrayBuffer>, stored));
+      actual.push(elementOf(leaf, at, computed[leaf.name] as Float32Array));
     }
     const size = Math.hypot(...expected);
     const error = Math.hypot(...expected.map((e, i) => e - actual[i]!)) / size;
@@ -99,9 +99,9 @@ test("the gradient of every kind of weight of the whole UNet is the loss's finit
 });
 
 /** The gradient, which lies row by row, of the element that is number `at` on the device. */
-function elementOf({ shape, panels }: { shape: readonly number[]; panels: boolean }, at: number, gradient: Float32Array<ArrayBuffer>, stored: Float32Array): number {
+function elementOf({ shape, panels }: { shape: readonly number[]; panels: boolean }, at: number, gradient: Float32Array): number {
   if (!panels) return gradient[at]!;
-  const mark = new Float32Array(stored.length);
+  const mark = new Float32Array(gradient.length);
   mark[at] = 1;
   return gradient[rowByRow(mark, shape).indexOf(1)]!;
 }

@@ -23,6 +23,10 @@ const CAPABILITIES = {
 };
 const VECTOR = f32([8]);
 
+function leaf(g: Graph, name: string): Value {
+  return g.parameter(name, VECTOR);
+}
+
 /** Which assigns of a graph are copied at the end, by the names of their targets. */
 function copies(record: (g: Graph) => { assigns: readonly Assign[]; outputs?: readonly Value[] }): string[] {
   const g = new Graph();
@@ -31,23 +35,21 @@ function copies(record: (g: Graph) => { assigns: readonly Assign[]; outputs?: re
 }
 
 test("a value is computed in its target's memory unless something still reads what was there", () => {
-  const leaf = (g: Graph, name: string): Value => g.parameter(name, VECTOR);
   assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), scale(g, g.input("x", VECTOR), 2)]] })), [], "nothing reads it");
   assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), scale(g, scale(g, leaf(g, "w"), 2), 3)]] })), [], "it is read before");
   assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), add(g, leaf(g, "w"), g.input("x", VECTOR))]] })), [], "the op works in place");
-  assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), add(g, g.input("x", VECTOR), leaf(g, "w"))]] })), ["w"], "the op works in place in its first input only");
+  const second = copies((g) => ({ assigns: [[leaf(g, "w"), add(g, g.input("x", VECTOR), leaf(g, "w"))]] }));
+  assert.equal(second, ["w"], "the op works in place in its first input only");
   assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), add(g, leaf(g, "w"), leaf(g, "w"))]] })), ["w"], "the op reads it twice");
   assert.equal(copies((g) => ({ assigns: [[leaf(g, "w"), scale(g, leaf(g, "w"), 2)]] })), ["w"], "the op does not work in place");
-  const readLater = (g: Graph): { assigns: Assign[]; outputs: Value[] } => {
+  assert.equal(copies((g) => {
     const next = add(g, leaf(g, "w"), g.input("x", VECTOR));
     return { assigns: [[leaf(g, "w"), next]], outputs: [multiply(g, leaf(g, "w"), next)] };
-  };
-  assert.equal(copies(readLater), ["w"], "it is read later");
-  const readThroughView = (g: Graph): { assigns: Assign[]; outputs: Value[] } => {
+  }), ["w"], "it is read later");
+  assert.equal(copies((g) => {
     const next = add(g, leaf(g, "w"), g.input("x", VECTOR));
     return { assigns: [[leaf(g, "w"), next]], outputs: [scale(g, reshape(g, leaf(g, "w"), [2, 4]), 3)] };
-  };
-  assert.equal(copies(readThroughView), ["w"], "it is read later through a view");
+  }), ["w"], "it is read later through a view");
   assert.equal(copies((g) => {
     const next = scale(g, g.input("x", VECTOR), 2);
     return { assigns: [[leaf(g, "w"), next]], outputs: [next] };
@@ -63,30 +65,35 @@ test("a value is computed in its target's memory unless something still reads wh
 });
 
 test("an op that updates several tensors does so in place for all or for none", () => {
-  const record = (g: Graph, own: boolean): { assigns: Assign[] } => {
-    const [p, m, v] = [g.parameter("p", VECTOR), g.parameter("m", VECTOR), g.parameter("v", VECTOR)];
-    const next = adam(g, { parameter: own ? p : scale(g, p, 1), m, v }, g.input("d", VECTOR), g.input("hyper", f32([ADAM_HYPERPARAMETERS])));
-    return { assigns: [[p, next.parameter], [m, next.m], [v, next.v]] };
-  };
-  assert.equal(copies((g) => record(g, true)), []);
-  assert.equal(copies((g) => record(g, false)), ["m", "v"]);
+  for (const [own, copied] of [[true, []], [false, ["m", "v"]]] as const) {
+    const found = copies((g) => {
+      const [p, m, v] = [leaf(g, "p"), leaf(g, "m"), leaf(g, "v")];
+      const hyper = g.input("hyper", f32([ADAM_HYPERPARAMETERS]));
+      const next = adam(g, { parameter: own ? p : scale(g, p, 1), m, v }, g.input("d", VECTOR), hyper);
+      return { assigns: [[p, next.parameter], [m, next.m], [v, next.v]] };
+    });
+    assert.equal(found, [...copied]);
+  }
 });
 
 test("a target assigned twice, or of another type, is refused", () => {
   const g = new Graph();
   const [x, w] = [g.input("x", VECTOR), g.parameter("w", VECTOR)];
   assert.throws(() => makeSchedule(g, [], CAPABILITIES, [[w, scale(g, x, 2)], [w, scale(g, x, 3)]]), /"w" is assigned twice/);
-  assert.throws(() => makeSchedule(g, [], CAPABILITIES, [[w, scale(g, g.input("y", f32([2, 4])), 2)]]), /"w" is f32\[8\]; it cannot hold "scale", f32\[2,4\]/);
+  const wide = scale(g, g.input("y", f32([2, 4])), 2);
+  assert.throws(() => makeSchedule(g, [], CAPABILITIES, [[w, wide]]), /"w" is f32\[8\]; it cannot hold "scale", f32\[2,4\]/);
 });
 
 test("what is updated in place takes no memory of the program's", () => {
-  const own = (assigned: boolean): number => {
+  const [apart, inPlace] = [false, true].map((assigned) => {
     const g = new Graph();
-    const next = add(g, g.parameter("w", f32([1024])), g.input("x", f32([1024])));
-    const { ownBytes, buffers } = estimateProgram(g, assigned ? { outputs: {}, assigns: [[g.parameter("w", f32([1024])), next]] } : { outputs: { next } }, CAPABILITIES);
+    const w = g.parameter("w", f32([1024]));
+    const next = add(g, w, g.input("x", f32([1024])));
+    const assigns: Assign[] = assigned ? [[w, next]] : [];
+    const { ownBytes, buffers } = estimateProgram(g, { outputs: assigned ? {} : { next: next as Value }, assigns }, CAPABILITIES);
     return ownBytes + buffers.reduce((a, b) => a + b, 0);
-  };
-  assert.is(own(false) - own(true), 4096);
+  });
+  assert.is(apart! - inPlace!, 4096);
 });
 
 test("in place and by copying, a training step gives the same bits", async () => {
@@ -104,7 +111,8 @@ test("in place and by copying, a training step gives the same bits", async () =>
     const values = [next.parameter, next.m, next.v, lerp(g, average, next.parameter, g.constant("t", [1], Float32Array.of(0.25)))];
     const assigns = tensors.map((t, i) => [t, values[i]!] as const);
     // As an output, a value has memory of its own and is copied.
-    const program = await Program.create(device, g, { outputs: inPlace ? {} : Object.fromEntries(values.map((x, i) => [`${i}`, x])), assigns, poison: true });
+    const outputs = inPlace ? {} : Object.fromEntries(values.map((x, i) => [`${i}`, x]));
+    const program = await Program.create(device, g, { outputs, assigns, poison: true });
     for (let step = 1; step <= 3; step++) {
       await program.run({ x: data.x, target: data.target, hyper: adamHyperparameters({ lr: 0.1, weightDecay: 0.1 }, step) });
     }
