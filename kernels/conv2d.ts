@@ -1,5 +1,5 @@
 import { sumRows } from "./broadcast.ts";
-import { conv2dWeightGradient } from "./conv2d-weight-gradient.ts";
+import { conv2dWeightGradient } from "./weight-gradient.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { RESIDUAL, epilogueGradient, matmul } from "./matmul.ts";

@@ -57,11 +57,17 @@ export function planGemm(
   b: TensorType,
   transposeB: boolean,
   capabilities: Capabilities,
-  extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines; readonly padded?: boolean } = {},
+  extra: {
+    readonly params?: Readonly<Record<string, number>>;
+    readonly defines?: Defines;
+    readonly padded?: boolean;
+    /** The shader has a loadA of its own, element by element. */
+    readonly gathersA?: boolean;
+  } = {},
 ): Plan {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
-  const measured = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  const measured = capabilities.gemm?.[gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
   // Four columns make too few tiles for a GPU, however many rows there are: computing 28 more for nothing, in many parts, is faster there.
   const narrow = size.n <= NARROW;
   const variant = narrow && vec4 && !capabilities.software ? "workgroup-32/512" : measured;
@@ -77,6 +83,7 @@ export function planGemm(
     defines: {
       VEC4: vec4,
       PADDED: extra.padded === true || !whole,
+      GATHER_A: about.multiplies && extra.gathersA === true,
       TRANSPOSE_B: about.multiplies && transposeB,
       PANELS: about.multiplies && b.panels === true,
       B_F16: about.multiplies && b.dtype === "f16",

@@ -1,4 +1,4 @@
-import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import { type Binding, type Cost, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
@@ -17,7 +17,10 @@ export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 export interface ProgramOptions {
   /** What can be read after a run, by name. */
   readonly outputs: Readonly<Record<string, Value>>;
-  /** What tensors hold after a run: how state is carried from run to run. Computed in their memory, or copied there at the end: see `placeAssigns`. */
+  /**
+   * What tensors hold after a run: how state is carried from run to run. Computed in their memory, or copied there at the end: see
+   * `placeAssigns`.
+   */
   readonly assigns?: readonly Assign[];
   /** The tensor of each parameter leaf. Needed if the graph has any. */
   readonly parameters?: (name: string, type: TensorType) => Tensor;
@@ -38,6 +41,11 @@ interface BoundDispatch {
   readonly compiled: CompiledPipeline;
   readonly bindGroup: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
+}
+
+/** An op's cost shared out over so many dispatches. */
+function shared({ flops, bytes }: Cost, dispatches: number): Cost {
+  return { flops: flops / dispatches, bytes: bytes / dispatches };
 }
 
 interface Copy {
@@ -63,7 +71,10 @@ export class Program {
   private dispatches: BoundDispatch[] = [];
   private readonly times: DispatchTimes;
   private readonly copies: Copy[] = [];
-  /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
+  /**
+   * Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms;
+   * weights and state not included.
+   */
   allocatedBytes = 0;
   /** Floating-point operations of one run, by the kernels' own counts. */
   readonly flops: number;
@@ -72,7 +83,7 @@ export class Program {
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
     const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
     this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
-    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => new Array<typeof cost>(length).fill({ flops: cost.flops / length, bytes: cost.bytes / length })));
+    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => Array.from({ length }, () => shared(cost, length))));
   }
 
   /**
@@ -118,7 +129,9 @@ export class Program {
     for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
     const { intermediates, claims, scratchClaim } = this.schedule;
     const plan = planMemory(claims, this.device.bufferSharing);
-    this.shared = this.device.bufferSharing ? this.device.pool.acquire(plan.buffers) : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    this.shared = this.device.bufferSharing
+      ? this.device.pool.acquire(plan.buffers)
+      : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
     if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes;
     const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
     intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
@@ -158,7 +171,9 @@ export class Program {
       case "parameter": {
         if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
         const tensor = this.options.parameters(node.name, value.type);
-        if (formatType(tensor.type) !== formatType(value.type)) throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
+        if (formatType(tensor.type) !== formatType(value.type)) {
+          throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
+        }
         this.memory.set(value, { buffer: tensor.buffer });
       }
     }
@@ -173,7 +188,9 @@ export class Program {
     for (const { plan, node } of this.schedule.steps) {
       for (const dispatch of plan.dispatches) {
         const { uniform } = compiled[next++]!.reflection;
-        if (!uniform && Object.keys(dispatch.params).length > 0) throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
+        if (!uniform && Object.keys(dispatch.params).length > 0) {
+          throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
+        }
         const block = uniform ? packParams(uniform.fields, dispatch.params) : new ArrayBuffer(0);
         offsets.push(uniformBytes);
         blocks.push(block);
@@ -192,12 +209,18 @@ export class Program {
         const { storage, uniform } = pipeline.reflection;
         const entries: GPUBindGroupEntry[] = storage.map((s) => {
           const binding = dispatch.bindings[s.name];
-          if (binding === undefined) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has a variable "${s.name}" that its dispatch does not bind`);
+          if (binding === undefined) {
+            const where = `op "${step.node.name}": shader "${dispatch.shader.name}"`;
+            throw new Error(`${where} has a variable "${s.name}" that its dispatch does not bind`);
+          }
           return { binding: s.binding, resource: this.resolve(binding, step.node, stepIndex) };
         });
         const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
         if (unknown) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has no variable "${unknown}"`);
-        if (uniform) entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size: Math.max(16, blocks[next]!.byteLength) } });
+        if (uniform) {
+          const size = Math.max(16, blocks[next]!.byteLength);
+          entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size } });
+        }
         const bindGroup = gpu.createBindGroup({ label: step.node.name, layout: pipeline.layout, entries });
         this.dispatches.push({ step, compiled: pipeline, bindGroup, workgroups: dispatch.workgroups });
         next++;
@@ -240,13 +263,15 @@ export class Program {
    * Writes the given inputs and submits one run, after all runs asked for before. Does not wait for it, but until the device is near it.
    * @throws DeviceLostError or an earlier GpuError; AbortError; Error as `write`
    */
-  run(inputs: Readonly<Record<string, HostArray>> = {}, { signal, profile = profilerOf(this.device)?.next(this, this.label) }: RunOptions = {}): Promise<void> {
+  run(inputs: Readonly<Record<string, HostArray>> = {}, options: RunOptions = {}): Promise<void> {
+    const { signal, profile = profilerOf(this.device)?.next(this, this.label) } = options;
     return this.device.pacer.turn(async () => {
       this.device.check();
       for (const [name, data] of Object.entries(inputs)) this.write(name, data);
       if (this.options.poison) this.poison();
       const { count } = this.times;
-      await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), to === count ? this.copies : [], profile), signal);
+      const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
+      await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), copies(to), profile), signal);
       if (count === 0) this.submit([], this.copies, profile);
       this.device.countFlops(this.flops);
     });

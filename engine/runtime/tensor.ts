@@ -28,7 +28,8 @@ export class Tensor {
   copyTo(other: Tensor): void {
     const bytes = byteLength(this.type);
     if (other.device !== this.device || other.type.dtype !== this.type.dtype || byteLength(other.type) !== bytes) {
-      throw new Error(`copy of "${this.name}", ${formatType(this.type)}, to "${other.name}": that is ${formatType(other.type)}${other.device === this.device ? "" : " on another device"}`);
+      const where = other.device === this.device ? "" : " on another device";
+      throw new Error(`copy of "${this.name}", ${formatType(this.type)}, to "${other.name}": that is ${formatType(other.type)}${where}`);
     }
     const encoder = this.device.gpu.createCommandEncoder({ label: `copy ${this.name}` });
     encoder.copyBufferToBuffer(this.buffer, 0, other.buffer, 0, bytes);
@@ -47,10 +48,18 @@ function wordCount(type: TensorType): number {
 }
 
 /** Queues a write of a whole tensor into its buffer. @throws Error naming the tensor if `data` does not fit its type. */
-export function writeBuffer(device: Device, buffer: GPUBuffer, type: TensorType, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, name: string): void {
+export function writeBuffer(
+  device: Device,
+  buffer: GPUBuffer,
+  type: TensorType,
+  data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+  name: string,
+): void {
   const isFloat = data instanceof Float32Array;
   if (data.length !== wordCount(type) || isFloat !== (type.dtype === "f32")) {
-    throw new Error(`write to "${name}": ${formatType(type)} takes ${wordCount(type)} ${type.dtype === "f32" ? "floats" : "words"}, got ${data.length} ${isFloat ? "floats" : "words"}`);
+    const kind = (floats: boolean): string => (floats ? "floats" : "words");
+    const takes = `${wordCount(type)} ${kind(type.dtype === "f32")}`;
+    throw new Error(`write to "${name}": ${formatType(type)} takes ${takes}, got ${data.length} ${kind(isFloat)}`);
   }
   device.gpu.queue.writeBuffer(buffer, 0, data);
 }
@@ -60,7 +69,10 @@ function viewOf(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer>
   return type.dtype === "f32" ? new Float32Array(bytes, 0, n) : new Uint32Array(bytes, 0, n);
 }
 
-/** Copies buffers as they are after the runs asked for so far back to the host, in one submission and one map. @throws DeviceLostError or GpuError through `device.check()`. */
+/**
+ * Copies buffers as they are after the runs asked for so far back to the host, in one submission and one map.
+ * @throws DeviceLostError or GpuError through `device.check()`.
+ */
 export async function readBuffers(device: Device, sources: readonly { buffer: GPUBuffer; bytes: number }[]): Promise<ArrayBuffer[]> {
   const total = sources.reduce((n, s) => n + s.bytes, 0);
   const staging = device.createBuffer(Math.max(16, total), BufferUsage.staging, "readback");

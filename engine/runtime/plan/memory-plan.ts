@@ -28,18 +28,24 @@ export interface MemoryPlan {
 export const BINDING_ALIGNMENT = 256;
 /** A plan this near to the lower bound is not improved further. */
 const NEAR = 1.05;
-/** Plans tried. Stable Diffusion 1.4's UNet at 64x64 took 70.5 MiB in the first, 57.5 in the best of 32, of 52.4 live; some 50 ms together. */
+/**
+ * Plans tried. Stable Diffusion 1.4's UNet at 64x64 took 70.5 MiB in the first, 57.5 in the best of 32, of 52.4 live; some 50 ms together.
+ */
 const ROUNDS = 32;
-/** Of the buffers a plan opened, how many of the last are blamed for it. The best of 1 to 4 and some others over batches 1 to 8 and sizes 8 to 128: 1.16 times the lower bound at worst. */
+/**
+ * Of the buffers a plan opened, how many of the last are blamed for it. The best of 1 to 4 and some others over batches 1 to 8 and sizes 8
+ * to 128: 1.16 times the lower bound at worst.
+ */
 const BLAMED = 3;
 /** Buffers below this share of the lower bound are not worth improving. */
 const SLIGHT = 1 / 512;
 
 /**
- * Assigns claims to ranges of shared buffers, so that no two that are live at one time overlap, and none that a step writes is in one buffer with
- * another that this step uses: WebGPU forbids a buffer to be bound for reading and writing in one dispatch, whatever the ranges.
- * The claims are packed one after another, those of most bytes times steps first, each into the smallest gap that holds it. What then opened the last buffers is
- * packed earlier in the next round ("squeaky wheel" optimization, Joslin and Clements, arXiv 1105.5454), and the best round counts.
+ * Assigns claims to ranges of shared buffers, so that no two that are live at one time overlap, and none that a step writes is in one
+ * buffer with another that this step uses: WebGPU forbids a buffer to be bound for reading and writing in one dispatch, whatever the
+ * ranges. The claims are packed one after another, those of most bytes times steps first, each into the smallest gap that holds it. What
+ * then opened the last buffers is packed earlier in the next round ("squeaky wheel" optimization, Joslin and Clements, arXiv 1105.5454),
+ * and the best round counts.
  *
  * @param share false gives every claim a buffer of its own, to isolate a bug.
  */
