@@ -33,6 +33,19 @@ export class Golden {
     return this.names().filter((n) => !this.used.has(n));
   }
 
+  /** Tensors that the JSON lists with their shape and the file does not have; an entry without a shape may speak of several. */
+  missing(): string[] {
+    const list = this.json["tensors"];
+    return isObject(list) ? Object.keys(list).filter((n) => isObject(list[n]) && list[n]["shape"] !== undefined && !this.has(n)) : [];
+  }
+
+  /** How rows name the JSON's `cases`: by their name or, without one, their index; none if it has no such list. */
+  caseNames(): string[] {
+    const list: unknown = this.json["cases"];
+    if (!Array.isArray(list)) return [];
+    return list.flatMap((c: unknown) => (isObject(c) ? [c["name"] ?? c["index"]] : [])).flatMap((name) => (name === undefined ? [] : [String(name)]));
+  }
+
   /** Says that a tensor is accounted for without being read. */
   account(...tensors: string[]): void {
     for (const t of tensors) this.used.add(t);

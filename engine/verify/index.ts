@@ -78,8 +78,11 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
     const form = formOf(golden);
     if (!form) return rows.failed("", "", `no check for this form of reference; known are ${FORM_NAMES.join(", ")}`);
     await form.check(golden, rows, context);
-    const why = rows.broken ? "not reached" : "no check for this tensor";
-    for (const tensor of golden.unused()) rows.failed("", tensor, why);
+    const why = (what: string): string => (rows.broken ? "not reached" : `no check for this ${what}`);
+    for (const tensor of golden.unused()) rows.failed("", tensor, why("tensor"));
+    if (!rows.broken) for (const tensor of golden.missing()) rows.failed("", tensor, "listed, but not in the file");
+    const seen = new Set(rows.list.map((row) => row.case));
+    for (const name of golden.caseNames()) if (!seen.has(name)) rows.failed(name, "", why("case"));
     if (rows.list.length === 0) rows.failed("", "", "holds no case");
   } catch (error) {
     if (endsRun(error)) throw error;

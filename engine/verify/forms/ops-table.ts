@@ -16,6 +16,7 @@ import type { WeightLayout } from "../../nn/weight-layout.ts";
 import { encoderLayer } from "../../diffusion/text-encoder.ts";
 import { vaeAttention } from "../../diffusion/vae.ts";
 import type { Golden, Json } from "../golden.ts";
+import { NUMBER, numbersIn } from "../words.ts";
 
 /** What an op's recipe works with: the case, its input tensors on the graph (channels-last), and its weights. */
 export interface OpCase {
@@ -59,6 +60,18 @@ function downsamplePadding(c: OpCase): number | readonly [number, number, number
   const symmetric = halved(height, 2) === outHeight && halved(width, 2) === outWidth;
   const oneSided = halved(height, 1) === outHeight && halved(width, 1) === outWidth;
   return oneSided && (!symmetric || /vae|asym/i.test(`${c.case.name} ${String(c.case["words"])}`)) ? [0, 1, 0, 1] : 1;
+}
+
+/** A norm's epsilon as the case states it, in its field `eps` or its `words`; the module's own default where it does not. */
+function epsilon(c: OpCase, byDefault: number): number {
+  if (c.case["eps"] !== undefined) return c.golden.number("eps", c.case);
+  return numbersIn(String(c.case["words"]), String.raw`\beps\s*=?\s*${NUMBER}`)?.[0] ?? byDefault;
+}
+
+/** @throws Error if a case states another epsilon than the one that a module always has */
+function requireEpsilon(c: OpCase, own: number): void {
+  const stated = epsilon(c, own);
+  if (stated !== own) throw new Error(`made with epsilon ${stated}, this module always has ${own}`);
 }
 
 function blockCount(c: OpCase): number {
@@ -113,7 +126,14 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
       return c.layers.at("m", () => (keysValues ? crossAttention(c.layers, c.input("x"), keysValues, heads) : selfAttention(c.layers, c.input("x"), heads)));
     },
   },
-  "Attention (VAE mid block)": { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => vaeAttention(c.layers, { groups: c.golden.number("groups", c.case) }, c.input("x"))) },
+  "Attention (VAE mid block)": {
+    inputs: ["x"],
+    prefix: "m",
+    build(c) {
+      requireEpsilon(c, 1e-6);
+      return c.layers.at("m", () => vaeAttention(c.layers, { groups: c.golden.number("groups", c.case) }, c.input("x")));
+    },
+  },
   FeedForward: { inputs: ["x"], prefix: "m", build: (c) => c.layers.at("m", () => feedForward(c.layers, c.input("x"))) },
   BasicTransformerBlock: {
     inputs: ["x", "ctx"],
@@ -126,13 +146,16 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
   Transformer2DModel: {
     inputs: ["x", "ctx"],
     prefix: "m",
-    build: (c) =>
-      transformer2d(c.layers, "m", c.input("x"), text(c, Array.from({ length: blockCount(c) }, (_, i) => `m.transformer_blocks.${i}.attn2`)), {
+    build(c) {
+      requireEpsilon(c, 1e-6);
+      const blocks = blockCount(c);
+      return transformer2d(c.layers, "m", c.input("x"), text(c, Array.from({ length: blocks }, (_, i) => `m.transformer_blocks.${i}.attn2`)), {
         heads: c.golden.number("heads", c.case),
-        layers: blockCount(c),
+        layers: blocks,
         groups: c.golden.number("groups", c.case),
         linearProjection: c.shape("p.proj_in.weight").length === 2,
-      }),
+      });
+    },
   },
   ResnetBlock2D: {
     inputs: ["x", "temb"],
@@ -141,7 +164,7 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
       const out = c.shape("p.conv1.weight")[0]!;
       const time = new Map<string, Value>();
       if (c.golden.has(`${c.case.name}/temb`)) time.set("m", c.layers.linear("m.time_emb_proj", silu(c.layers.g, c.input("temb")), out));
-      return resnetBlock(c.layers, "m", c.input("x"), out, time, { groups: c.golden.number("groups", c.case), epsilon: 1e-5 });
+      return resnetBlock(c.layers, "m", c.input("x"), out, time, { groups: c.golden.number("groups", c.case), epsilon: epsilon(c, 1e-5) });
     },
   },
   CLIPEncoderLayer: {
@@ -152,7 +175,7 @@ export const OP_RECIPES: Readonly<Record<string, OpRecipe>> = {
         hiddenSize: c.shape("x").at(-1)!,
         intermediateSize: c.shape("p.mlp.fc1.weight")[0]!,
         heads: c.golden.number("heads", c.case),
-        epsilon: 1e-5,
+        epsilon: epsilon(c, 1e-5),
         activation: /quick_gelu/.test(`${String(c.case["words"])}`) ? ("quickGelu" as const) : ("gelu" as const),
       };
       return c.layers.at("m", () => encoderLayer(c.layers, config, c.input("x")));

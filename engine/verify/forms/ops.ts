@@ -1,4 +1,4 @@
-import { adam, adamHyperparameters } from "../../../kernels/adam.ts";
+import { type AdamOptions, adam, adamHyperparameters } from "../../../kernels/adam.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import { Graph } from "../../runtime/graph.ts";
@@ -12,6 +12,7 @@ import type { Golden, Json } from "../golden.ts";
 import { channelsFirst, channelsLast } from "../layout.ts";
 import { OP_RECIPES, type OpRecipe } from "./ops-table.ts";
 import { type Rows, TOLERANCES, type Tolerances } from "../rows.ts";
+import { NUMBER, numbersIn } from "../words.ts";
 
 type Case = Json & { readonly name: string };
 
@@ -120,15 +121,20 @@ async function checkTimestepEmbedding(golden: Golden, c: Case, rows: Rows): Prom
   }
 }
 
+/** What a case's `words` say of Adam; betas and epsilon are torch's own where they say nothing. @throws Error if they do not give rate and decay */
+function adamOptions(golden: Golden, c: Case): AdamOptions {
+  const words = golden.text("words", c);
+  const [lr] = numbersIn(words, `lr=${NUMBER}`) ?? [];
+  const [weightDecay] = numbersIn(words, `weight_decay=${NUMBER}`) ?? [];
+  if (lr === undefined || weightDecay === undefined) throw new Error(`"words" does not give lr and weight_decay: ${words}`);
+  const [beta1, beta2] = numbersIn(words, String.raw`betas\s*=?\s*\(${NUMBER},\s*${NUMBER}\)`) ?? [];
+  const [eps] = numbersIn(words, String.raw`eps\s*=?\s*${NUMBER}`) ?? [];
+  return { lr, weightDecay, ...(beta1 !== undefined && { beta1 }), ...(beta2 !== undefined && { beta2 }), ...(eps !== undefined && { eps }) };
+}
+
 /** Every step of torch.optim.Adam from the parameters before it, and the moments at the end. */
 async function checkAdam(golden: Golden, c: Case, rows: Rows, context: VerifyContext): Promise<void> {
-  const words = golden.text("words", c);
-  const setting = (name: string): number => {
-    const value = new RegExp(`${name}=([\\d.e+-]*\\d)`).exec(words)?.[1];
-    if (value === undefined) throw new Error(`"words" does not give ${name}: ${words}`);
-    return Number(value);
-  };
-  const options = { lr: setting("lr"), weightDecay: setting("weight_decay") };
+  const options = adamOptions(golden, c);
   const grads = await golden.array(`${c.name}/grads`);
   const params = await golden.array(`${c.name}/params`);
   const shape = grads.shape.slice(1);

@@ -1,4 +1,4 @@
-import { asObject } from "../../../formats/file-system.ts";
+import { asObject, isObject } from "../../../formats/file-system.ts";
 import type { Component } from "../../../loading/names/locate.ts";
 import { Config } from "../../../nn/config.ts";
 import { expectedTensors, withoutUnitKernel } from "../../../loading/expected.ts";
@@ -14,6 +14,10 @@ export function listsWeights(json: Readonly<Record<string, unknown>>): boolean {
 
 /** `full_weights_*`: every parameter's name and shape as the model code asks for it, and the first two and the last of its made-up values. */
 export const fullWeights: Form = async (golden, rows) => {
+  const gain = golden.number("gain");
+  for (const [field, value] of Object.entries(golden.json)) {
+    if (isObject(value) && field !== "tensors" && !Object.hasOwn(COMPONENTS, field)) rows.failed(field, "", `no check for this component; known are ${Object.keys(COMPONENTS).join(", ")}`);
+  }
   for (const component of Object.keys(COMPONENTS) as Component[]) {
     if (golden.json[component] === undefined) continue;
     await rows.guard(component, "names and shapes", () => {
@@ -26,7 +30,7 @@ export const fullWeights: Form = async (golden, rows) => {
         const entry = asObject(golden.source, value);
         const shape = entry["shape"] as number[];
         if (withoutUnitKernel(expected.get(name) ?? []).join() !== withoutUnitKernel(shape).join()) wrong.push(name);
-        const { mean, std } = distribution(name, shape);
+        const { mean, std } = distribution(name, shape, gain);
         const count = shape.reduce((a, b) => a * b, 1);
         actual.push(...hashNumbers(name, Math.min(2, count), mean, std), ...hashNumbers(name, 1, mean, std, count - 1));
         reference.push(...(entry["first"] as number[]), entry["last"] as number);

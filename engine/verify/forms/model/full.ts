@@ -3,7 +3,7 @@ import { Layers } from "../../../nn/layers.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import { isSynthetic } from "../../../loading/load-synthetic.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
-import { hashNumbers } from "../../../loading/synthetic.ts";
+import { GAIN, hashNumbers } from "../../../loading/synthetic.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
 import type { Graph } from "../../../runtime/graph.ts";
 import type { Form, VerifyContext } from "../../context.ts";
@@ -14,28 +14,39 @@ import type { Rows } from "../../rows.ts";
 
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
 
-/** The model with made-up weights; these references have no other. */
-async function syntheticModel(context: VerifyContext): Promise<StableDiffusion> {
+/** The model with made-up weights; these references have no other. @throws Error for weights that it does not have */
+async function syntheticModel(golden: Golden, context: VerifyContext): Promise<StableDiffusion> {
   if (!isSynthetic(context.modelFolder)) throw new Error("this reference was made with hashed weights: give --model synthetic:sd14");
+  const { gain = GAIN } = golden.json;
+  if (gain !== GAIN) throw new Error(`this reference was made with weights of gain ${String(gain)}, the synthetic models have ${GAIN}`);
   return context.model();
 }
 
-/** A hashed input by its name, whole numbers of which only the shape is told by the reference. */
-function hashed(name: string, shape: readonly number[], std: number): NDArray {
-  return { data: hashNumbers(name, shape.reduce((a, b) => a * b, 1), 0, std), shape };
+/** Of inputs by the key that the manifest lists them with, less the size in it; mean 0. */
+const INPUT_STD = { latent: 1, noise: 1, image: 1 / Math.sqrt(3), z: 1 } as const;
+
+/**
+ * A hashed input of a shape: its numbers come from the name that the manifest's `input_names` gives it, without which it is "golden." and its key.
+ * The key is what the input is and, unless it has the model's own size, its height: "latent", "latent16".
+ */
+export function hashedInput(golden: Golden, what: keyof typeof INPUT_STD, shape: readonly number[], ownSize: number): NDArray {
+  const height = shape[2]!;
+  const key = height === ownSize ? what : `${what}${height}`;
+  const name = golden.json["input_names"] === undefined ? `golden.${key}` : golden.text(key, golden.object("input_names"));
+  return { data: hashNumbers(name, shape.reduce((a, b) => a * b, 1), 0, INPUT_STD[what]), shape };
 }
 
 /** `full_text_unet`: a real model's shapes; the text encoding, and for each case the noise prediction, the loss and its gradients, and what every block gives. */
 export const fullTextUNet: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(context);
+  const model = await syntheticModel(golden, context);
   const ids = Uint32Array.from(await golden.ints("ids"));
   await rows.guard("text", "last_hidden_state", () => checkText(golden, rows, model, ids));
-  const timestep = Number(golden.json["timestep"]);
+  const timestep = golden.number("timestep");
   for (const { name } of golden.cases) {
     await rows.guard(name, "eps", async () => {
       const [channels, height, width] = golden.shape(`${name}.eps`) as [number, number, number];
-      const suffix = height === model.defaultLatentSize[0] ? "" : String(height);
-      const [latent, noise] = ["golden.latent", "golden.noise"].map((n) => hashed(n + suffix, [1, channels, height, width], 1)) as [NDArray, NDArray];
+      const [ownSize] = model.defaultLatentSize;
+      const [latent, noise] = (["latent", "noise"] as const).map((what) => hashedInput(golden, what, [1, channels, height, width], ownSize)) as [NDArray, NDArray];
       await checkBlocks(golden, rows, model, name, { ids, latent, timestep });
       const results = await lossAndGradients(model, { ids, noised: latent, target: noise, timestep, loss: "mse" });
       const named: Readonly<Record<string, string>> = { eps: "eps", loss: "loss", d_embeds: "d_embeds", d_ctx: "d_ctx", d_latent: "d_x_t" };
@@ -79,15 +90,15 @@ async function checkBlocks(golden: Golden, rows: Rows, model: StableDiffusion, n
 
 /** `full_vae`: a real VAE both ways, and what every block gives. */
 export const fullVae: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(context);
+  const model = await syntheticModel(golden, context);
   const { config, parameters } = model.parts.vae;
   for (const { name } of golden.cases) {
     await rows.guard(name, "decoded", async () => {
       const [latentChannels, h, w] = golden.shape(`${name}.mean`) as [number, number, number];
       const [height, width] = [h * config.factor, w * config.factor];
-      const whole = h === model.defaultLatentSize[0];
-      const image = channelsLast(hashed(whole ? "golden.image" : `golden.image${height}`, [1, config.inChannels, height, width], 1 / Math.sqrt(3)));
-      const z = channelsLast(hashed(whole ? "golden.z" : `golden.z${h}`, [1, latentChannels, h, w], 1));
+      const [ownSize] = model.defaultLatentSize;
+      const image = channelsLast(hashedInput(golden, "image", [1, config.inChannels, height, width], ownSize * config.factor));
+      const z = channelsLast(hashedInput(golden, "z", [1, latentChannels, h, w], ownSize));
       // One pass each, since a real VAE takes minutes on a software adapter; without fused epilogues, so that every module can be seen.
       const layers = (g: Graph): Layers => new Layers(g, parameters, false);
       const input = (g: Graph, { shape }: NDArray): Value => g.input("x", { shape, dtype: "f32" });
