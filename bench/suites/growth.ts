@@ -1,4 +1,5 @@
-import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import type { ObjectiveShape } from "../../engine/attack/search/iteration-program.ts";
+import { Objective } from "../../engine/attack/search/objective.ts";
 import { Parameters } from "../../engine/nn/parameters.ts";
 import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { syntheticWeights } from "../../engine/loading/synthetic.ts";

@@ -1,4 +1,3 @@
-import { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
 
 /** Seeds are drawn below this. */
@@ -10,7 +9,7 @@ const SEEDS = 2 ** 31;
  */
 export async function seedSearch(session: Session): Promise<void> {
   const { options } = session;
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
+  const random = session.random();
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const used = new Set(session.evaluations.map((e) => e.seed));

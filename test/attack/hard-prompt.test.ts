@@ -3,7 +3,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { framedIds, slotLayout } from "../../engine/attack/search/slot-layout.ts";
 import { tokenRows } from "../../engine/attack/search/nearest.ts";
-import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import type { ObjectiveShape } from "../../engine/attack/search/iteration-program.ts";
+import { Objective } from "../../engine/attack/search/objective.ts";
+import { NEAREST } from "../../engine/attack/search/row-kinds.ts";
 import { OriginalPrediction } from "../../engine/attack/search/original-prediction.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent } from "../../engine/attack/events.ts";
@@ -54,7 +56,7 @@ async function follow(loss: LossKind, original: boolean): Promise<void> {
   const prompt = model.tokenizer.tokenize("a church on a hill");
   const layout = slotLayout("middle", TOKENS, prompt.length, 32);
   const latents = await model.encodeImage(await churchTarget(1));
-  const shape: ObjectiveShape = { tokens: TOKENS, length: 32, height: 16, width: 16, loss, projection: "exact", rows: "nearest", target: original ? "given" : "noise", replay: true };
+  const shape: ObjectiveShape = { tokens: TOKENS, length: 32, height: 16, width: 16, loss, projection: "exact", rows: NEAREST, target: original ? "given" : "noise" };
   const objective = await Objective.for(model, shape);
   const rows = Float64Array.from(normals(TOKENS * HIDDEN), (x) => x * 0.1);
   const [m, v] = [new Float64Array(rows.length), new Float64Array(rows.length)];
@@ -111,7 +113,7 @@ test("a token's own row, whatever its length, is nearest to that token; bos and 
   const rows = await tokenRows(model, ids);
   const table = await tokenTable();
   assert.equal([...rows], ids.flatMap((id) => [...table.subarray(id * HIDDEN, (id + 1) * HIDDEN)]));
-  const objective = await Objective.for(model, { tokens: 3, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: "nearest" });
+  const objective = await Objective.for(model, { tokens: 3, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: NEAREST });
   const zeros = new Float32Array(rows.length);
   const layout = slotLayout("prefix", 3, 1, 32);
   const latents: NDArray = { data: new Float32Array(1024), shape: LATENT };

@@ -1,5 +1,6 @@
 import { notFinite } from "../../diffusion/finite.ts";
-import { KEPT_LOSSES, type Objective } from "./objective.ts";
+import { KEPT_LOSSES } from "./iteration-program.ts";
+import type { Objective } from "./objective.ts";
 import type { Session } from "../session/session.ts";
 import type { SlotToken } from "./simplex.ts";
 import { insertsTokens } from "../attackers.ts";

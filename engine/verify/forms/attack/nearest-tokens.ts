@@ -12,9 +12,9 @@ const CLEAR_COSINE = 1e-5;
  * @param chosen those that the attack's own program took in each iteration's forward pass
  */
 export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<typeof openWeights>[0], chosen: readonly number[]): Promise<void> {
-  const { golden, layout, iterations, model } = trace;
-  const { vocabularySize, hiddenSize } = model.parts.textEncoder.config;
-  const file = await openWeights(files, joinPath(model.parts.name, "text_encoder"));
+  const { golden, layout, iterations, target } = trace;
+  const { vocabularySize, hiddenSize } = target.parts.textEncoder.config;
+  const file = await openWeights(files, joinPath(target.parts.name, "text_encoder"));
   const table = unitRows(await file.readFloat32("text_model.embeddings.token_embedding.weight"), hiddenSize);
   await file.close();
   const [init, moved] = [await golden.floats("init"), await golden.floats("adam")];
