@@ -58,6 +58,19 @@ function shapeOf({ tokens, loss = "mse" }: Setting): ObjectiveShape {
   return { tokens, length: 32, height: 16, width: 16, loss, projection: "exact" };
 }
 
+/** The gradient of the rows, from that of the embeddings [length, hidden]: straight through the tokens to all of the table, clamped to [-1, 1]. */
+function rowGradient(embeddingGradient: ArrayLike<number>, slots: readonly number[], table: Float32Array): Float64Array {
+  const gradient = new Float64Array(slots.length * 8192);
+  slots.forEach((position, j) => {
+    for (let id = 0; id < 8192; id++) {
+      let dot = 0;
+      for (let h = 0; h < 128; h++) dot += embeddingGradient[position * 128 + h]! * table[id * 128 + h]!;
+      gradient[j * 8192 + id] = Math.min(1, Math.max(-1, dot));
+    }
+  });
+  return gradient;
+}
+
 /** torch.optim.Adam in float64, one step from (p, m, v). */
 function adam64(p: Float64Array, g: HostArray, m: Float64Array, v: Float64Array, step: number): void {
   for (let i = 0; i < p.length; i++) {
@@ -92,14 +105,7 @@ async function follow(model: StableDiffusion, setting: Setting, iterations = 2):
     assert.ok(Math.abs(read["loss"]![0]! / known.loss - 1) < 1e-5, `${name}: loss ${read["loss"]![0]} instead of ${known.loss}`);
     assert.ok(relativeError(read["embeddingGradient"]!, known.gradient.data) < 1e-5, `${name}: gradient of the embeddings`);
 
-    const gradient = new Float64Array(tokens * 8192);
-    slots.forEach((position, j) => {
-      for (let id = 0; id < 8192; id++) {
-        let dot = 0;
-        for (let h = 0; h < 128; h++) dot += known.gradient.data[position * 128 + h]! * table[id * 128 + h]!;
-        gradient[j * 8192 + id] = Math.min(1, Math.max(-1, dot));
-      }
-    });
+    const gradient = rowGradient(known.gradient.data, slots, table);
     assert.ok(relativeError(read["gradient"]!, gradient) < 1e-4, `${name}: gradient of the rows`);
 
     const moved = Float64Array.from(rows);
@@ -130,21 +136,25 @@ test("a v-prediction model is compared with the velocity", async () => {
   await follow(model, { insert: "prefix", tokens: 3, promptLength: 4 }, 1);
 });
 
-test("a given target takes the noise's place", async () => {
+test("a given target takes the noise's place; a gradient beyond 1, as a target far off makes it, is clamped", async () => {
   const model = await emojiModel();
   const setting: Setting = { insert: "prefix", tokens: 3, promptLength: 4 };
   const latents = await model.encodeImage(await churchTarget(1));
   const objective = await Objective.for(model, { ...shapeOf(setting), target: "given" });
-  const { framed } = begin(model, objective, setting, latents);
+  const { framed, slots } = begin(model, objective, setting, latents);
   const choice = randomIds(3);
   const noise: NDArray = { data: latentNoise(), shape: LATENT };
-  const target: NDArray = { data: latentNoise(), shape: LATENT };
+  const target: NDArray = { data: latentNoise().map((x) => 1e4 * x), shape: LATENT };
   objective.target.write(toChannelsLast(target));
   await objective.step({ timestep: 450, noise: noise.data, draws: drawsOf(initialSimplex(3, 8192), choice), hyperparameters: adamHyperparameters({ lr: LR }, 1) });
   const { prediction } = await model.noiseLoss({ latents, noise, timestep: 450, ids: framed(choice) });
   const expected = prediction.data.reduce((sum, x, i) => sum + (x - target.data[i]!) ** 2, 0) / 1024;
   const [loss] = await objective.losses(1);
   assert.ok(Math.abs(loss! / expected - 1) < 1e-5, `${loss} instead of ${expected}`);
+  const read = await objective.program.read("embeddingGradient", "gradient");
+  const gradient = rowGradient(read["embeddingGradient"]!, slots, await tokenTable());
+  assert.ok(gradient.filter((x) => Math.abs(x) === 1).length > 100, "nothing to clamp");
+  assert.ok(relativeError(read["gradient"]!, gradient) < 1e-4, "clamped gradient");
   const plain = await Objective.for(model, shapeOf(setting));
   assert.throws(() => plain.target, /ask for target "given"/);
 });
