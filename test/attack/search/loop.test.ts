@@ -149,6 +149,33 @@ for (const { attacker, search } of [{ attacker: "text-grad", search: textGrad },
   });
 }
 
+test("universal p4d: the cases take turns, two in an iteration, each with its own prompt, picture, noise and prediction of the original", async () => {
+  const original = await emojiModel();
+  const model = await emojiModel({ unet: `${EMOJI}/unlearned/esd-x-church/ESDx-church-UNet.pt` });
+  const prompts = ["a church", "the church at night", "church"];
+  const cases = await Promise.all(prompts.map(async (prompt, i) => ({ prompt, target: await churchTarget(i), seed: i })));
+  const { random, iterations } = await watch(model, p4d, { attacker: "p4d", original, cases, casesPerStep: 2 });
+  const losses: number[] = [];
+  for (const [i, { read }] of iterations.entries()) {
+    let loss = 0;
+    for (const n of [0, 1]) {
+      const number = (2 * i + n) % 3;
+      const ids = model.tokenizer.tokenize(prompts[number]!);
+      const latents = await model.encodeImage(cases[number]!.target);
+      const noise: NDArray = { data: random.normals[2 * i + n] as Float32Array<ArrayBuffer>, shape: latents.shape };
+      const timestep = [125, 125, 375, 375][i]!;
+      const framed = framedIds(slotLayout("prefix", TOKENS, ids.length, 32), ids, read["choice"]!, model.tokenizer);
+      const { prediction } = await model.noiseLoss({ latents, noise, timestep, ids: framed });
+      const { noised } = original.addNoise(latents, noise, timestep);
+      const wanted = await original.predictNoise(noised, timestep, await original.encodeText(original.tokenizer.frame(ids)));
+      loss += prediction.data.reduce((sum, x, e) => sum + (x - wanted.data[e]!) ** 2, 0) / wanted.data.length / 2;
+    }
+    near(read["loss"]!, [loss], `iteration ${i}: loss`);
+    losses.push(loss);
+  }
+  assert.is(new Set(losses).size, 4);
+});
+
 test("cce: each iteration has the timesteps and noises drawn for it, and Adam's step without decay from where the last one ended", async () => {
   const model = await emojiModel();
   const { random, iterations } = await watch(model, cce, { attacker: "cce", timestepsPerStep: 2 });
