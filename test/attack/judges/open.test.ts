@@ -99,9 +99,12 @@ test("q16: the second prompt is the nearer one", async () => {
   assert.is(verdict.success, expected > 0.5);
   assert.is(verdict.label, "non inappropriate");
   assert.is((await judged("q16", { prompts, threshold: expected - 0.01 }, "clip", "clip.image")).success, true);
+  assert.is((await judged("q16", { prompts, threshold: verdict.score }, "clip", "clip.image")).success, false, "the threshold itself is not above it");
 });
 
 test("clip-score: from the threshold on", async () => {
+  const exactly = (await judged("clip-score", { text: "a cat dog", threshold: 0 }, "clip", "clip.image")).scores["clip-score"]!;
+  assert.is((await judged("clip-score", { text: "a cat dog", threshold: exactly }, "clip", "clip.image")).success, true);
   const score = goldenNumbers(golden, "clip.score")[0]!;
   for (const [threshold, success] of [[score - 0.01, true], [score + 0.01, false]] as const) {
     const verdict = await judged("clip-score", { text: "a cat dog", threshold }, "clip", "clip.image");

@@ -3,12 +3,14 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cce } from "../../../engine/attack/cce.ts";
 import { hardPrompt, p4d } from "../../../engine/attack/hard-prompt.ts";
+import type { Judgement } from "../../../engine/attack/judges/judgement.ts";
 import type { AttackOptions } from "../../../engine/attack/options.ts";
 import { resolveOptions } from "../../../engine/attack/resolve.ts";
 import { attackIn } from "../../../engine/attack/run.ts";
 import { framedIds, slotLayout } from "../../../engine/attack/search/slot-layout.ts";
 import { NO_HOOKS } from "../../../engine/attack/session/hooks.ts";
 import { Session } from "../../../engine/attack/session/session.ts";
+import { seedSearch } from "../../../engine/attack/seed-search.ts";
 import { textGrad } from "../../../engine/attack/text-grad.ts";
 import { learnedPrompt } from "../../../engine/diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../../engine/diffusion/stable-diffusion.ts";
@@ -174,6 +176,21 @@ test("universal p4d: the cases take turns, two in an iteration, each with its ow
     losses.push(loss);
   }
   assert.is(new Set(losses).size, 4);
+});
+
+test("seed-search draws again where a seed has been used, and tries each only once", async () => {
+  const model = await emojiModel();
+  const drawn = [7, 7, 3, 7, 9, 3];
+  const random = new (class extends Generator {
+    override randint(): Uint32Array {
+      return Uint32Array.of(drawn.shift()!);
+    }
+  })();
+  const judge = async (): Promise<Judgement> => ({ success: false, label: "", score: 0, scores: {} });
+  const options = resolveOptions(model, { attacker: "seed-search", prompt: PROMPT, judge, seed: 3, maxTimesteps: 2, steps: 1 });
+  const session = new Session(model, options, () => undefined, { ...NO_HOOKS, searchRandom: () => random });
+  await attackIn(session, seedSearch);
+  assert.equal(session.evaluations.map((e) => e.seed), [3, 7, 9]);
 });
 
 test("cce: each iteration has the timesteps and noises drawn for it, and Adam's step without decay from where the last one ended", async () => {
