@@ -109,6 +109,6 @@ export async function encodeLearned(model: StableDiffusion, prompt: string, lear
     };
     return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs)) } };
   });
-  await program.run({ ids, rows, positions: Uint32Array.from(positions) });
-  return { data: await program.readFloats("hidden"), shape: [1, ids.length, hiddenSize] };
+  const hidden = await program.computeFloats({ ids, rows, positions: Uint32Array.from(positions) }, "hidden");
+  return { data: hidden, shape: [1, ids.length, hiddenSize] };
 }

@@ -161,8 +161,8 @@ export class StableDiffusion {
       const input = g.input("ids", { shape: [batch, length], dtype: "u32" });
       return { outputs: { hidden: this.recordTextEncoder(g, this.recordEmbeddings(g, input)) } };
     });
-    await program.run({ ids: flat });
-    return { data: requireFinite(this.device, "an element of the text encoding", await program.readFloats("hidden")), shape: [batch, length, hiddenSize] };
+    const hidden = await program.computeFloats({ ids: flat }, "hidden");
+    return { data: requireFinite(this.device, "an element of the text encoding", hidden), shape: [batch, length, hiddenSize] };
   }
 
   /**
@@ -182,8 +182,9 @@ export class StableDiffusion {
       const ctx = g.input("context", { shape: context.shape, dtype: "f32" });
       return { outputs: { prediction: this.recordUNet(g, sample, features, ctx) } };
     });
-    await program.run({ sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data });
-    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", await program.readFloats("prediction")), [batch, height, width, outChannels]);
+    const inputs = { sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data };
+    const prediction = await program.computeFloats(inputs, "prediction");
+    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", prediction), [batch, height, width, outChannels]);
   }
 
   /** The mean of the VAE's latent distribution, scaled, [B, C, h, w], for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
@@ -203,8 +204,7 @@ export class StableDiffusion {
       const { mean, logvar } = this.recordEncoder(g, g.input("image", { shape: [batch, height, width, inChannels], dtype: "f32" }));
       return { outputs: { mean, logvar } };
     });
-    await program.run({ image: toChannelsLast(image) });
-    const read = (await program.read("mean", "logvar")) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
+    const read = (await program.compute({ image: toChannelsLast(image) })) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
     requireFinite(this.device, "an element of the encoded picture", read.mean);
     const nchw = (data: Float32Array<ArrayBuffer>): NDArray => fromChannelsLast(data, [batch, h, w, latentChannels]);
     return { mean: nchw(read.mean), logvar: nchw(read.logvar) };
@@ -219,8 +219,8 @@ export class StableDiffusion {
       const z = g.input("latents", { shape: [batch, h, w, latentChannels], dtype: "f32" });
       return { outputs: { image: this.recordDecoder(g, z) } };
     });
-    await program.run({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) });
-    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", await program.readFloats("image")), [batch, h * factor, w * factor, outChannels]);
+    const image = await program.computeFloats({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) }, "image");
+    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", image), [batch, h * factor, w * factor, outChannels]);
   }
 
   /**
@@ -252,13 +252,12 @@ export class StableDiffusion {
       return { outputs: { loss: objective, prediction, gradient: gradient! } };
     });
     const { noised, target } = this.addNoise(latents, noise, timestep);
-    await program.run({
+    const read = await program.compute({
       noised: toChannelsLast(noised),
       target: toChannelsLast(target),
       features: this.timestepFeatures([timestep]),
       ...(options.ids ? { ids: Uint32Array.from(options.ids) } : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
     });
-    const read = await program.read("loss", "prediction", "gradient");
     for (const [name, data] of Object.entries(read)) requireFinite(this.device, `an element of the ${name}`, data);
     return {
       loss: read["loss"]![0]!,

@@ -69,8 +69,7 @@ export class Clip {
       const image = g.input("image", { shape: [batch, vision.imageSize, vision.imageSize, vision.channels], dtype: "f32" });
       return { outputs: { embedding: clipImageEmbedding(new Layers(g, this.parts.parameters), vision, projection, image) } };
     });
-    await program.run({ image: toChannelsLast(pixels) });
-    return program.readFloats("embedding");
+    return program.computeFloats({ image: toChannelsLast(pixels) }, "embedding");
   }
 
   /** Embedding [projection] of a text, not normalised. What does not fit the model's positions is cut off before the end-of-text token. @throws InputError for a model without a text encoder */
@@ -92,8 +91,7 @@ export class Clip {
       const pooled = gatherRows(g, hidden, g.input("end", { shape: [1], dtype: "u32" }));
       return { outputs: { embedding: layers.linear("text_projection", pooled, this.parts.projection, { bias: false }) } };
     });
-    await program.run({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) });
-    return program.readFloats("embedding");
+    return program.computeFloats({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) }, "embedding");
   }
 
   private textPart(): TextPart {

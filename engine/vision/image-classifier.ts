@@ -96,8 +96,7 @@ export class ImageClassifier {
       const logits = this.network.record(new Layers(g, this.parameters), g.input("image", { shape: [batch, height, width, channels], dtype: "f32" }));
       return { outputs: { logits, probabilities: softmax(g, logits) } };
     });
-    await made.run({ image: toChannelsLast(input) });
-    const read = await made.read("logits", "probabilities");
+    const read = await made.compute({ image: toChannelsLast(input) }, "logits", "probabilities");
     return { logits: read["logits"] as Float32Array<ArrayBuffer>, probabilities: read["probabilities"] as Float32Array<ArrayBuffer> };
   }
 

@@ -37,7 +37,7 @@ for (const { scheduler, guidance, eta = 0, config = {}, safeFrom } of CASES) {
   test(`${scheduler}, guidance ${guidance}${safeFrom === undefined ? "" : ", away from a concept"}: every step, and again from the start`, async () => {
     const model = await emojiModel();
     const plan = createSamplerPlan(scheduler, { ...model.parts.scheduler, ...config }, STEPS, { eta });
-    const sld: SldParameters | undefined = safeFrom === undefined ? undefined : { warmup: plan.steps[safeFrom]!.timestep, guidance: 20, threshold: 0, momentumScale: 0.5, momentumBeta: 0.7 };
+    const sld: SldParameters | undefined = safeFrom === undefined ? undefined : { warmup: plan.steps[safeFrom]!.timestep, guidance: 3000, threshold: 0, momentumScale: 0.5, momentumBeta: 0.7 };
     const [context, unconditional, safety] = (await Promise.all(["a church", "", "a fish"].map((text) => model.encodeText(model.tokenizer.encode(text))))) as [NDArray, NDArray, NDArray];
     const noise: NDArray = { data: new Generator(4).randn(SHAPE) as Float32Array<ArrayBuffer>, shape: SHAPE };
 

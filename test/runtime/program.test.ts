@@ -70,6 +70,18 @@ test("operations are counted run by run", async () => {
   program.destroy();
 });
 
+test("callers that share a program at the same time each get their own run's outputs", async () => {
+  const g = new Graph();
+  const input = g.input("x", f32([4]));
+  const program = await Program.create(await testDevice(), g, { outputs: { twice: scale(g, input, 2), x3: scale(g, input, 3) } });
+  const asked = [1, 5, -2, 7].map((n) => program.compute({ x: new Float32Array(4).fill(n) }, "twice"));
+  assert.equal((await Promise.all(asked)).map(({ twice }) => twice![0]), [2, 10, -4, 14]);
+  const [a, b] = await Promise.all([program.computeFloats({ x: new Float32Array(4).fill(1) }, "x3"), program.compute({ x: new Float32Array(4).fill(2) })]);
+  assert.equal([a![0], b!["twice"]![0], b!["x3"]![0]], [3, 4, 6]);
+  await program.compute({}, "attic").then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /no output "attic"/));
+  program.destroy();
+});
+
 test("sharing memory changes no bit and saves memory", async () => {
   const shared = await runDeep(await testDevice(), false);
   const apart = await openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), bufferSharing: false });

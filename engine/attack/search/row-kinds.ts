@@ -91,8 +91,8 @@ export const NEAREST: RowKind = {
     const program = await model.program(`nearest tokens ${key}`, (g) => ({
       outputs: { tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
     }));
-    await program.run();
-    return [...(await program.read("tokens"))["tokens"]!].map((id) => [{ id, share: 1 }]);
+    const { tokens } = await program.compute({});
+    return [...tokens!].map((id) => [{ id, share: 1 }]);
   },
 };
 

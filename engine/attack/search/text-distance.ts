@@ -33,8 +33,8 @@ export class TextDistance {
     for (let first = 0; first < prompts.length; first += batch) {
       const ids = new Uint32Array(batch * tokenizer.maxLength);
       for (let i = 0; i < batch; i++) ids.set(tokenizer.frame(prompts[Math.min(first + i, prompts.length - 1)]!), i * tokenizer.maxLength);
-      await this.program.run({ ids, minusTarget: this.minusTarget });
-      distances.push(...(await this.program.readFloats("distances")).subarray(0, Math.min(batch, prompts.length - first)));
+      const read = await this.program.computeFloats({ ids, minusTarget: this.minusTarget }, "distances");
+      distances.push(...read.subarray(0, Math.min(batch, prompts.length - first)));
     }
     return distances;
   }
