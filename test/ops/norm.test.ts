@@ -49,6 +49,19 @@ for (const { shape, groups, silu, mean = 0 } of groupNormCases) {
   });
 }
 
+// So even that epsilon decides, in every way that a norm is shared out.
+for (const { shape, groups } of groupNormCases) {
+  const channels = shape.at(-1)!;
+  const name = `groupNorm of nearly equal numbers [${shape.join(",")}] in ${groups} groups`;
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { x: { shape, scale: 0.003 }, gamma: { shape: [channels] }, beta: { shape: [channels] } },
+      build: (g, v) => groupNorm(g, v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-5, silu: false }),
+      reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { groups, epsilon: 1e-5 }),
+    }));
+}
+
 // What reaches x past the norm is added by the norm's own gradient: in one dispatch, in several, and by rows.
 for (const [shape, groups, planned] of [[[2, 7, 5, 20], 2, false], [[2, 9, 7, 15], 5, false], [[1, 97, 89, 16], 4, true], [[3, 11, 64], 0, false]] as const) {
   test(`gradient of a norm of [${shape.join(",")}] in ${groups} groups, with a residual`, async () => {

@@ -31,6 +31,19 @@ for (const [shape, step, lr, weightDecay] of [[[3, 1000], 1, 0.01, 0.1], [[5, 37
   });
 }
 
+test("adam where a gradient is no larger than its epsilon", () => {
+  const shape = [64];
+  return checkOp({
+    name: "adam",
+    inputs: {
+      p: { shape }, gradient: { shape, scale: 1e-8 }, m: { shape, scale: 1e-8 }, v: { shape, data: normals(64, 1e-8).map((x) => x * x) },
+      hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr: 0.1 }, 3) },
+    },
+    build: (g, v) => adam(g, { parameter: v["p"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!).parameter,
+    reference: (x) => ({ shape, data: adamReference(x["p"]!.data, x["gradient"]!.data, x["m"]!.data, x["v"]!.data, 3, 0.1, 0)[0]! }),
+  });
+});
+
 type Arrays = Float32Array<ArrayBuffer>;
 
 async function adamStep(parameter: Arrays, gradient: Arrays, m: Arrays, v: Arrays, step: number): Promise<[Arrays, Arrays, Arrays]> {
