@@ -43,7 +43,7 @@ interface TensorFlow {
 /** TensorFlow.js on WebGPU. Its layouts are ours (NHWC, HWIO). @throws Error if its backend does not start */
 export async function loadTensorFlow(require: (name: string) => unknown, version: string): Promise<readonly Peer[]> {
   const tf = require("@tensorflow/tfjs") as TensorFlow;
-  require("@tensorflow/tfjs-backend-webgpu");
+  void require("@tensorflow/tfjs-backend-webgpu"); // registers itself
   if (!(await tf.setBackend("webgpu"))) throw new Error("its WebGPU backend does not start");
   await tf.ready();
   return [{ name: "tfjs", version, webgpu: true, gradients: true, prepare: (shape, direction, data) => Promise.resolve([prepare(tf, shape, direction, data)]) }];

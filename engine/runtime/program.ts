@@ -72,7 +72,8 @@ export class Program {
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
     const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
     this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
-    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => new Array<typeof cost>(length).fill({ flops: cost.flops / length, bytes: cost.bytes / length })));
+    const ofEach = costs.flatMap(({ length, cost: { flops, bytes } }) => Array.from({ length }, () => ({ flops: flops / length, bytes: bytes / length })));
+    this.times = new DispatchTimes(ofEach);
   }
 
   /**

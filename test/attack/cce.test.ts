@@ -142,7 +142,9 @@ test("cce: learned and judged in another prompt", async () => {
   const result = await attack(model, { ...options, learnedPrompt: "a house in <cce> style" });
   assert.is(result.adversarialPrompt, "a house in <cce> style");
   assert.equal(result.adversarialIds, [...model.tokenizer.tokenize("a house in"), 8192, ...model.tokenizer.tokenize("style")]);
-  for (const learnedPrompt of ["a house", "<cce> <cce>"]) await throws(() => attack(model, { ...options, learnedPrompt }), UsageError, /must have <cce> in it once/);
+  for (const wrong of ["a house", "<cce> <cce>"]) {
+    await throws(() => attack(model, { ...options, learnedPrompt: wrong }), UsageError, /must have <cce> in it once/);
+  }
 });
 
 finish();

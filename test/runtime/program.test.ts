@@ -190,9 +190,9 @@ test("an op's cost is shared out over its dispatches", async () => {
   const device = await testDevice();
   if (!device.features.includes("timestamp-query")) return;
   const g = new Graph();
-  const x = g.input("x", f32([1, 16, 32]));
-  const y = attention(g, x, x, x, { heads: 2 });
-  const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [x]);
+  const input = g.input("x", f32([1, 16, 32]));
+  const y = attention(g, input, input, input, { heads: 2 });
+  const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [input]);
   const program = await Program.create(device, g, { outputs: { gradient: gradient! } });
   const profile = new Profile(device);
   await program.run({ x: normals(512), target: normals(512) }, { profile });

@@ -11,11 +11,11 @@ import type { Tensor } from "../support/fixtures.ts";
 
 export const EMOJI = "assets/emoji";
 
-/** Verifies what is at `golden` on the test device, with the bundled model if asked for. */
-export function run(golden: string, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
+/** Verifies what is at a path on the test device, with the bundled model if asked for. */
+export function run(path: string, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
   return verify({
     files: nodeFiles,
-    golden,
+    golden: path,
     device: testDevice,
     clipTokenizer: async () => createClipTokenizer(new Uint8Array(readFileSync("assets/clip/bpe_simple_vocab_16e6.txt.gz"))),
     ...options,

@@ -84,7 +84,7 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     }
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
-  const claims: Claim[] = [...uses].map(([v, steps]) => ({ bytes: byteLength(v.type), ...steps }));
+  const claims: Claim[] = [...uses].map(([v, when]) => ({ bytes: byteLength(v.type), ...when }));
   const scratchClaim = steps.map(({ plan }, i) => (plan.scratch ?? []).map((bytes) => claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [i], reads: [] }) - 1));
   return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], claims, scratchClaim };
 }

@@ -78,8 +78,11 @@ export class Profile {
       const milliseconds = times[i]!;
       const op = ofOp.get(d.node)!;
       const share = op.milliseconds > 0 ? milliseconds / op.milliseconds : 1 / op.dispatches;
-      const { flops, bytes } = costOf(d.node);
-      return { kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds, flops: share * flops, bytes: share * bytes };
+      const cost = costOf(d.node);
+      return {
+        kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds,
+        flops: share * cost.flops, bytes: share * cost.bytes,
+      };
     });
   }
 }

@@ -41,7 +41,9 @@ test("classifier: the label is the first choice", async () => {
 
 test("style: among the first choices", async () => {
   // By probability: church 0.792, cassette player 0.135, tench, garbage truck, van Gogh.
-  for (const [top, success] of [[1, false], [2, true]] as const) assert.is((await judged("style", { label: "cassette player", top }, "vit", "vit.image")).success, success);
+  for (const [top, expected] of [[1, false], [2, true]] as const) {
+    assert.is((await judged("style", { label: "cassette player", top }, "vit", "vit.image")).success, expected);
+  }
   const last = await judged("style", { label: "vincent-van-gogh", top: 3 }, "vit", "vit.image");
   assert.is(last.success, false);
   assert.is(Object.keys(last.scores).length, 5);
@@ -106,9 +108,9 @@ test("clip-score: from the threshold on", async () => {
   const exactly = (await judged("clip-score", { text: "a cat dog", threshold: 0 }, "clip", "clip.image")).scores["clip-score"]!;
   assert.is((await judged("clip-score", { text: "a cat dog", threshold: exactly }, "clip", "clip.image")).success, true);
   const score = goldenNumbers(golden, "clip.score")[0]!;
-  for (const [threshold, success] of [[score - 0.01, true], [score + 0.01, false]] as const) {
+  for (const [threshold, expected] of [[score - 0.01, true], [score + 0.01, false]] as const) {
     const verdict = await judged("clip-score", { text: "a cat dog", threshold }, "clip", "clip.image");
-    assert.is(verdict.success, success);
+    assert.is(verdict.success, expected);
     assert.ok(Math.abs(verdict.scores["clip-score"]! - score) < 1e-3);
     assert.ok(Math.abs(verdict.score - score / 100) < 1e-5);
   }

@@ -6,7 +6,7 @@ import { BINDING_ALIGNMENT, type Claim, planMemory } from "../../../engine/runti
 function randomClaims(steps: number): Claim[] {
   const claims: { bytes: number; writes: number[]; reads: number[] }[] = [];
   for (let step = 0; step < steps; step++) {
-    for (let n = Math.floor(Math.random() * 3); n > 0 && step > 0; n--) {
+    for (let n = step === 0 ? 0 : Math.floor(Math.random() * 3); n > 0; n--) {
       const back = Math.random() < 0.8 ? Math.floor(Math.random() * 4) : Math.floor(Math.random() * step);
       const { writes, reads } = claims[Math.max(0, step - 1 - back)]!;
       if (reads.at(-1) !== step && writes[0] !== step) reads.push(step);
