@@ -18,7 +18,9 @@ function readArguments() {
     const { values, positionals } = parseArgs({ options: { only: { type: "string" } }, allowPositionals: true });
     return { only: values.only, wanted: positionals };
   } catch (error) {
-    return usageError(`${error.message}\nusage: node scripts/test.mjs [part of a path below test/, or a path]... [--only "part of a case's name"]`);
+    return usageError(
+      `${error.message}\nusage: node scripts/test.mjs [part of a path below test/, or a path]... [--only "part of a case's name"]`,
+    );
   }
 }
 

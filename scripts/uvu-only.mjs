@@ -1,4 +1,5 @@
-// Stands in for uvu in test bundles made with `--only`: of all test cases those whose name contains ONLY run, and after them what every file ends with.
+// Stands in for uvu in test bundles made with `--only`: of all test cases those whose name contains ONLY run, and after them what every
+// file ends with.
 import * as uvu from "uvu";
 
 /* global ONLY */

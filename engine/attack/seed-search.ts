@@ -4,7 +4,8 @@ import type { Session } from "./session/session.ts";
 const SEEDS = 2 ** 31;
 
 /**
- * The baseline without any change of the prompt: other noise (Diffusion-MU-Attack, seed_search_.py, which goes on after a success; this stops).
+ * The baseline without any change of the prompt: other noise (Diffusion-MU-Attack, seed_search_.py, which goes on after a success; this
+ * stops).
  * @throws AbortError
  */
 export async function seedSearch(session: Session): Promise<void> {

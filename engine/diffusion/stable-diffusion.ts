@@ -10,7 +10,15 @@ import { requireFinite } from "./finite.ts";
 import { Layers } from "../nn/layers.ts";
 import type { LeafStore, Parameters } from "../nn/parameters.ts";
 import { ProgramCache, type Recording } from "../nn/program-cache.ts";
-import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
+import {
+  type PredictionType,
+  type SchedulerJson,
+  addNoise,
+  alphasCumprod,
+  getVelocity,
+  noiseScheduleOnly,
+  parseSchedulerConfig,
+} from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
 import type { UNetConfig } from "./unet-config.ts";
 import { timestepFeatures, unet } from "./unet.ts";
@@ -61,7 +69,9 @@ export class StableDiffusion {
   /** Latent height and width of an image's. @throws RangeError unless both are multiples of the VAE's factor. */
   latentSize(height: number, width: number): [number, number] {
     const { factor } = this.parts.vae.config;
-    if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) throw new RangeError(`image size ${width}x${height} must be a multiple of ${factor}`);
+    if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) {
+      throw new RangeError(`image size ${width}x${height} must be a multiple of ${factor}`);
+    }
     return [height / factor, width / factor];
   }
 
@@ -107,8 +117,9 @@ export class StableDiffusion {
   }
 
   /**
-   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the prediction, whose gradient
-   * of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's result, from where it grows a thousandfold.
+   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the
+   * prediction, whose gradient of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's
+   * result, from where it grows a thousandfold.
    */
   rescaleAt(prediction: Value, context: Value): readonly Value[] {
     return this.device.halfPrecision ? [prediction, context] : [];
@@ -153,7 +164,9 @@ export class StableDiffusion {
       if (list.length !== length) throw new RangeError(`encodeText: prompt ${b} has ${list.length} tokens, the first ${length}`);
       for (let i = 0; i < length; i++) {
         const id = list[i]!;
-        if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) throw new RangeError(`encodeText: token id ${id} at ${i} is outside the vocabulary of ${vocabularySize}`);
+        if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
+          throw new RangeError(`encodeText: token id ${id} at ${i} is outside the vocabulary of ${vocabularySize}`);
+        }
         flat[b * length + i] = id;
       }
     });
@@ -184,7 +197,12 @@ export class StableDiffusion {
     });
     const inputs = { sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data };
     const prediction = await program.computeFloats(inputs, "prediction");
-    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", prediction), [batch, height, width, outChannels]);
+    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", prediction), [
+      batch,
+      height,
+      width,
+      outChannels,
+    ]);
   }
 
   /** The mean of the VAE's latent distribution, scaled, [B, C, h, w], for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
@@ -194,7 +212,10 @@ export class StableDiffusion {
     return { data: data.map((x) => x * scalingFactor), shape };
   }
 
-  /** Mean and logarithm of the variance of the VAE's latent distribution, [B, C, h, w] each, not scaled, for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
+  /**
+   * Mean and logarithm of the variance of the VAE's latent distribution, [B, C, h, w] each, not scaled, for images [B, 3, H, W] in [-1, 1].
+   * @throws ShapeError
+   */
   async encodeMoments(image: NDArray): Promise<{ mean: NDArray; logvar: NDArray }> {
     const { inChannels, latentChannels } = this.parts.vae.config;
     expectShape("encodeImage image", image, [undefined, inChannels, undefined, undefined]);
@@ -220,7 +241,12 @@ export class StableDiffusion {
       return { outputs: { image: this.recordDecoder(g, z) } };
     });
     const image = await program.computeFloats({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) }, "image");
-    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", image), [batch, h * factor, w * factor, outChannels]);
+    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", image), [
+      batch,
+      h * factor,
+      w * factor,
+      outChannels,
+    ]);
   }
 
   /**
@@ -228,7 +254,14 @@ export class StableDiffusion {
    * gradient for the token embeddings [1, T, hidden] (before positions are added).
    * Give `latents` clean: they are noised here. For a v-prediction model the target is the velocity, as in the golden references.
    */
-  async noiseLoss(options: { latents: NDArray; noise: NDArray; timestep: number; ids?: ArrayLike<number>; embeddings?: NDArray; loss?: LossKind }): Promise<{ loss: number; prediction: NDArray; gradient: NDArray }> {
+  async noiseLoss(options: {
+    latents: NDArray;
+    noise: NDArray;
+    timestep: number;
+    ids?: ArrayLike<number>;
+    embeddings?: NDArray;
+    loss?: LossKind;
+  }): Promise<{ loss: number; prediction: NDArray; gradient: NDArray }> {
     const { latents, noise, timestep, loss = "mse" } = options;
     const { inChannels } = this.parts.unet.config;
     expectShape("noiseLoss latents", latents, [1, inChannels, undefined, undefined]);
@@ -256,7 +289,9 @@ export class StableDiffusion {
       noised: toChannelsLast(noised),
       target: toChannelsLast(target),
       features: this.timestepFeatures([timestep]),
-      ...(options.ids ? { ids: Uint32Array.from(options.ids) } : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
+      ...(options.ids
+        ? { ids: Uint32Array.from(options.ids) }
+        : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
     });
     for (const [name, data] of Object.entries(read)) requireFinite(this.device, `an element of the ${name}`, data);
     return {
@@ -269,7 +304,9 @@ export class StableDiffusion {
   /** Noised latents at a whole timestep and what the model should predict for them: the noise, or the velocity of a v-prediction model. */
   addNoise(latents: NDArray, noise: NDArray, timestep: number): { noised: NDArray; target: NDArray } {
     const table = this.alphasCumprod;
-    if (!Number.isInteger(timestep) || timestep < 0 || timestep >= table.length) throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${table.length - 1}`);
+    if (!Number.isInteger(timestep) || timestep < 0 || timestep >= table.length) {
+      throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${table.length - 1}`);
+    }
     const like = (data: Float32Array): NDArray => ({ data: data as Float32Array<ArrayBuffer>, shape: latents.shape });
     return {
       noised: like(addNoise(table, latents.data, noise.data, timestep)),

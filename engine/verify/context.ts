@@ -73,7 +73,9 @@ export class VerifyContext {
     let loaded = this.models.get(variant);
     if (!loaded) {
       const { files, modelFolder: folder } = this;
-      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }));
+      loaded = this.device().then((device) =>
+        loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }),
+      );
       this.models.set(variant, loaded);
     }
     return loaded;
@@ -86,7 +88,10 @@ export class VerifyContext {
     let changed = made.get(key);
     if (!changed) {
       // Descriptors, since a part that the model lacks is a getter that throws.
-      const parts = Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(model.parts), tokenizer: { value: tokenizer, enumerable: true } });
+      const parts = Object.defineProperties(
+        {},
+        { ...Object.getOwnPropertyDescriptors(model.parts), tokenizer: { value: tokenizer, enumerable: true } },
+      );
       made.set(key, (changed = new StableDiffusion(parts as StableDiffusionParts)));
     }
     return changed;
@@ -106,7 +111,9 @@ export class VerifyContext {
     if (!program) {
       const graph = new Graph();
       const values: Record<string, Value> = {};
-      for (const [name, { data, shape }] of Object.entries(inputs)) values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+      for (const [name, { data, shape }] of Object.entries(inputs)) {
+        values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+      }
       program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: key });
       this.programs.set(full, program);
     }

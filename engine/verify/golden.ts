@@ -43,7 +43,9 @@ export class Golden {
   caseNames(): string[] {
     const list: unknown = this.json["cases"];
     if (!Array.isArray(list)) return [];
-    return list.flatMap((c: unknown) => (isObject(c) ? [c["name"] ?? c["index"]] : [])).flatMap((name) => (name === undefined ? [] : [String(name)]));
+    return list
+      .flatMap((c: unknown) => (isObject(c) ? [c["name"] ?? c["index"]] : []))
+      .flatMap((name) => (name === undefined ? [] : [String(name)]));
   }
 
   /** Says that a tensor is accounted for without being read. */
@@ -107,7 +109,9 @@ export class Golden {
   /** @throws FormatError if the JSON's field is not a number. */
   number(field: string, from: Json = this.json): number {
     const value = from[field];
-    if (typeof value !== "number") throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
+    if (typeof value !== "number") {
+      throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
+    }
     return value;
   }
 
@@ -184,7 +188,8 @@ export async function openGolden(files: FileSystem, path: string): Promise<Golde
   if (!isObject(json)) throw new FormatError(path, "should hold a JSON object");
   const name = path.slice(path.lastIndexOf("/") + 1, -".json".length);
   const folder = path.slice(0, path.lastIndexOf("/") + 1);
-  const tensorFile = typeof json["file"] === "string" && !/[/\\]/.test(json["file"]) ? folder + json["file"] : `${folder}${name}.safetensors`;
+  const tensorFile =
+    typeof json["file"] === "string" && !/[/\\]/.test(json["file"]) ? folder + json["file"] : `${folder}${name}.safetensors`;
   const exists = (await files.kind(tensorFile)) === "file";
   if (!exists && typeof json["file"] === "string") throw new FormatError(tensorFile, `no such file, but ${path} names it`);
   return new Golden(path, name, json, exists ? await openTensorPath(files, tensorFile) : undefined);

@@ -38,8 +38,8 @@ export interface VerifyOptions extends VerifySources {
 }
 
 /**
- * Recomputes reference outputs on the device and compares. Nothing is passed over: a form, case or tensor without a check, and whatever throws
- * on the way, is a failed row; only a lost device or an unusable adapter ends the run.
+ * Recomputes reference outputs on the device and compares. Nothing is passed over: a form, case or tensor without a check, and whatever
+ * throws on the way, is a failed row; only a lost device or an unusable adapter ends the run.
  * @throws FormatError if there is no reference at `golden`, or the one file named is not one; NoAdapterError, DeviceLostError
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
@@ -58,12 +58,23 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       context.begin();
       await checkFile(file, rows, context, paths.length === 1);
       all.push(...rows.list);
-      work.push({ file: shown, seconds: (performance.now() - started) / 1000, peakBytes: context.usage?.peakBytes ?? 0, flops: (context.usage?.flops ?? 0) - flopsBefore });
+      work.push({
+        file: shown,
+        seconds: (performance.now() - started) / 1000,
+        peakBytes: context.usage?.peakBytes ?? 0,
+        flops: (context.usage?.flops ?? 0) - flopsBefore,
+      });
     }
   } finally {
     await context.destroy();
   }
-  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work, halfPrecision: context.halfPrecision, halfWeights: options.weights === "f16" };
+  return {
+    ok: all.length > 0 && all.every((r) => r.ok),
+    rows: all,
+    files: work,
+    halfPrecision: context.halfPrecision,
+    halfWeights: options.weights === "f16",
+  };
 }
 
 async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {

@@ -1,4 +1,5 @@
-// The epsilon of every norm of Stable Diffusion 1.4, by its module's path, as the published code has them. Activations of usual size do not tell 1e-5 from 1e-6.
+// The epsilon of every norm of Stable Diffusion 1.4, by its module's path, as the published code has them. Activations of usual size do not
+// tell 1e-5 from 1e-6.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Capabilities, f32 } from "../../kernels/kernel.ts";
@@ -8,10 +9,20 @@ import { nodeFiles } from "../../engine/platform/node-files.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 
-const CAPABILITIES: Capabilities = { subgroupSize: 8, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 128 * 2 ** 20 };
+const CAPABILITIES: Capabilities = {
+  subgroupSize: 8,
+  software: true,
+  shaderF16: false,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+};
 
 /** How many norms have each epsilon, by what their module is. */
-async function normsOf(record: (g: Graph, model: StableDiffusion) => unknown, kinds: Readonly<Record<string, RegExp>>): Promise<Record<string, number[]>> {
+async function normsOf(
+  record: (g: Graph, model: StableDiffusion) => unknown,
+  kinds: Readonly<Record<string, RegExp>>,
+): Promise<Record<string, number[]>> {
   const device = { capabilities: CAPABILITIES, bufferSharing: true } as unknown as Device;
   const g = new Graph();
   record(g, await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true }));
@@ -25,8 +36,16 @@ async function normsOf(record: (g: Graph, model: StableDiffusion) => unknown, ki
 }
 
 test("UNet: 1e-6 before a transformer, 1e-5 everywhere else (diffusers, Transformer2DModel and UNet2DConditionModel)", async () => {
-  const kinds = { transformer: /attentions\.\d+\.norm/, "transformer block": /transformer_blocks\.\d+\.norm[123]/, resnet: /resnets\.\d+\.norm[12]/, last: /conv_norm_out/ };
-  const found = await normsOf((g, m) => m.recordUNet(g, g.input("x", f32([1, 8, 8, 4])), g.input("features", f32([1, 320])), g.input("context", f32([1, 77, 768]))), kinds);
+  const kinds = {
+    transformer: /attentions\.\d+\.norm/,
+    "transformer block": /transformer_blocks\.\d+\.norm[123]/,
+    resnet: /resnets\.\d+\.norm[12]/,
+    last: /conv_norm_out/,
+  };
+  const found = await normsOf(
+    (g, m) => m.recordUNet(g, g.input("x", f32([1, 8, 8, 4])), g.input("features", f32([1, 320])), g.input("context", f32([1, 77, 768]))),
+    kinds,
+  );
   assert.equal(found, { resnet: [1e-5], transformer: [1e-6], "transformer block": [1e-5], last: [1e-5] });
 });
 

@@ -1,9 +1,16 @@
-// The sampling loop on the device, step by step against the same plan on the host with the model's own predictions: what is combined, scaled, kept and drawn.
+// The sampling loop on the device, step by step against the same plan on the host with the model's own predictions: what is combined,
+// scaled, kept and drawn.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type SldParameters, classifierFreeGuidance, safeLatentGuidance } from "../../engine/diffusion/guidance.ts";
 import { Sampler } from "../../engine/diffusion/sampler.ts";
-import { type SchedulerName, createSamplerPlan, modelInput, runSamplerStep, startSampler } from "../../engine/diffusion/schedulers/index.ts";
+import {
+  type SchedulerName,
+  createSamplerPlan,
+  modelInput,
+  runSamplerStep,
+  startSampler,
+} from "../../engine/diffusion/schedulers/index.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
@@ -34,11 +41,17 @@ const CASES: readonly Case[] = [
 ];
 
 for (const { scheduler, guidance, eta = 0, config = {}, safeFrom } of CASES) {
-  test(`${scheduler}, guidance ${guidance}${safeFrom === undefined ? "" : ", away from a concept"}: every step, and again from the start`, async () => {
+  const safely = safeFrom === undefined ? "" : ", away from a concept";
+  test(`${scheduler}, guidance ${guidance}${safely}: every step, and again from the start`, async () => {
     const model = await emojiModel();
     const plan = createSamplerPlan(scheduler, { ...model.parts.scheduler, ...config }, STEPS, { eta });
-    const sld: SldParameters | undefined = safeFrom === undefined ? undefined : { warmup: plan.steps[safeFrom]!.timestep, guidance: 3000, threshold: 0, momentumScale: 0.5, momentumBeta: 0.7 };
-    const [context, unconditional, safety] = (await Promise.all(["a church", "", "a fish"].map((text) => model.encodeText(model.tokenizer.encode(text))))) as [NDArray, NDArray, NDArray];
+    const sld: SldParameters | undefined =
+      safeFrom === undefined
+        ? undefined
+        : { warmup: plan.steps[safeFrom]!.timestep, guidance: 3000, threshold: 0, momentumScale: 0.5, momentumBeta: 0.7 };
+    const [context, unconditional, safety] = (await Promise.all(
+      ["a church", "", "a fish"].map((text) => model.encodeText(model.tokenizer.encode(text))),
+    )) as [NDArray, NDArray, NDArray];
     const noise: NDArray = { data: new Generator(4).randn(SHAPE) as Float32Array<ArrayBuffer>, shape: SHAPE };
 
     const state = startSampler(plan, noise.data);
@@ -50,8 +63,16 @@ for (const { scheduler, guidance, eta = 0, config = {}, safeFrom } of CASES) {
       const predict = async (text: NDArray): Promise<Float32Array> => (await model.predictNoise(input, step.timestep, text)).data;
       const text = await predict(context);
       const output = sld
-        ? safeLatentGuidance({ unconditional: await predict(unconditional), text, safety: await predict(safety) }, momentum, sld, guidance, step.timestep)
-        : guidance > 1 ? classifierFreeGuidance(await predict(unconditional), text, guidance) : text;
+        ? safeLatentGuidance(
+            { unconditional: await predict(unconditional), text, safety: await predict(safety) },
+            momentum,
+            sld,
+            guidance,
+            step.timestep,
+          )
+        : guidance > 1
+          ? classifierFreeGuidance(await predict(unconditional), text, guidance)
+          : text;
       runSamplerStep(step, state, output, step.needsNoise ? random.randn(SHAPE) : undefined);
       expected.push(state.sample.slice());
     }
@@ -61,7 +82,8 @@ for (const { scheduler, guidance, eta = 0, config = {}, safeFrom } of CASES) {
       const drawn = new Generator(5);
       const drawNoise = (): Float32Array<ArrayBuffer> => drawn.randn(SHAPE) as Float32Array<ArrayBuffer>;
       const steps: Float32Array[] = [];
-      const onStep = async (_step: number, _steps: number, latents: () => Promise<NDArray>): Promise<void> => void steps.push((await latents()).data);
+      const onStep = async (_step: number, _steps: number, latents: () => Promise<NDArray>): Promise<void> =>
+        void steps.push((await latents()).data);
       await sampler.run({ context, unconditional, safety, noise, plan, drawNoise, onStep });
       assert.is(steps.length, expected.length);
       steps.forEach((latents, i) => {

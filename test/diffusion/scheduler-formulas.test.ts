@@ -1,7 +1,16 @@
 // Variants of schedulers that no recorded trajectory has, against the published formulas in float64.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type SchedulerJson, type SchedulerName, alphasCumprod, createSamplerPlan, modelInput, parseSchedulerConfig, runSamplerStep, startSampler } from "../../engine/diffusion/schedulers/index.ts";
+import {
+  type SchedulerJson,
+  type SchedulerName,
+  alphasCumprod,
+  createSamplerPlan,
+  modelInput,
+  parseSchedulerConfig,
+  runSamplerStep,
+  startSampler,
+} from "../../engine/diffusion/schedulers/index.ts";
 import { relativeL2 } from "../support/fixtures.ts";
 
 const COMMON: SchedulerJson = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", num_train_timesteps: 1000 };
@@ -33,7 +42,9 @@ function walk(name: SchedulerName, json: SchedulerJson): Walk {
 
 function same({ path }: Walk, expected: readonly ArrayLike<number>[]): void {
   assert.is(path.length, expected.length);
-  path.forEach((sample, i) => assert.ok(relativeL2(sample, expected[i]!) < 1e-5, `after step ${i}: off by ${relativeL2(sample, expected[i]!)}`));
+  path.forEach((sample, i) =>
+    assert.ok(relativeL2(sample, expected[i]!) < 1e-5, `after step ${i}: off by ${relativeL2(sample, expected[i]!)}`),
+  );
 }
 
 test("DPM-Solver++(2M) in Heun's form (arXiv 2211.01095, section 4; diffusers `solver_type` heun)", () => {
@@ -60,8 +71,13 @@ test("DPM-Solver++(2M) in Heun's form (arXiv 2211.01095, section 4; diffusers `s
 });
 
 for (const { variance, clip } of [{ variance: "fixed_large", clip: undefined }, { variance: "fixed_small", clip: 0.7 }] as const) {
-  test(`DDPM with variance ${variance}${clip === undefined ? "" : `, the clean sample clipped to ${clip}`} (arXiv 2006.11239, section 3.2 and equation 7)`, () => {
-    const taken = walk("ddpm", { variance_type: variance, clip_sample: clip !== undefined, ...(clip !== undefined && { clip_sample_range: clip }) });
+  test(`DDPM with variance ${variance}${clip === undefined ? "" : `, the clean sample clipped to ${clip}`} (arXiv 2006.11239, section ` +
+    "3.2 and equation 7)", () => {
+    const taken = walk("ddpm", {
+      variance_type: variance,
+      clip_sample: clip !== undefined,
+      ...(clip !== undefined && { clip_sample_range: clip }),
+    });
     const stride = Math.floor(1000 / STEPS);
     const expected: number[][] = [[...UNIT]];
     let clipped = 0;
@@ -71,12 +87,18 @@ for (const { variance, clip } of [{ variance: "fixed_large", clip: undefined }, 
       const beta = 1 - a / before;
       const eps = output(x, t);
       const deviation = t === 0 ? 0 : Math.sqrt(variance === "fixed_large" ? beta : ((1 - before) / (1 - a)) * beta);
-      expected.push(x.map((v, j) => {
-        const raw = (v - Math.sqrt(1 - a) * eps[j]!) / Math.sqrt(a);
-        const clean = clip === undefined ? raw : Math.min(clip, Math.max(-clip, raw));
-        if (clean !== raw) clipped++;
-        return ((Math.sqrt(before) * beta) / (1 - a)) * clean + ((Math.sqrt(a / before) * (1 - before)) / (1 - a)) * v + deviation * NOISES[i]![j]!;
-      }));
+      expected.push(
+        x.map((v, j) => {
+          const raw = (v - Math.sqrt(1 - a) * eps[j]!) / Math.sqrt(a);
+          const clean = clip === undefined ? raw : Math.min(clip, Math.max(-clip, raw));
+          if (clean !== raw) clipped++;
+          return (
+            ((Math.sqrt(before) * beta) / (1 - a)) * clean +
+            ((Math.sqrt(a / before) * (1 - before)) / (1 - a)) * v +
+            deviation * NOISES[i]![j]!
+          );
+        }),
+      );
     });
     same(taken, expected);
     assert.is(clipped > 0, clip !== undefined);

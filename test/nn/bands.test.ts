@@ -35,7 +35,9 @@ function rows64(x: { shape: readonly number[]; data: Float64Array }, from: numbe
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const perRow = width * channels;
   const data = new Float64Array(batch * (to - from) * perRow);
-  for (let b = 0; b < batch; b++) data.set(x.data.subarray((b * height + from) * perRow, (b * height + to) * perRow), b * (to - from) * perRow);
+  for (let b = 0; b < batch; b++) {
+    data.set(x.data.subarray((b * height + from) * perRow, (b * height + to) * perRow), b * (to - from) * perRow);
+  }
   return { shape: [batch, to - from, width, channels], data };
 }
 

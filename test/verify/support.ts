@@ -31,7 +31,8 @@ export function withMemory(contents: Readonly<Record<string, Uint8Array | string
 
 /** A reference of the given JSON and tensors as the two files it is kept in. */
 export function golden(name: string, json: object, tensors: Readonly<Record<string, Tensor>>): Record<string, Uint8Array | string> {
-  const dtype = (data: Tensor["data"]): "F32" | "I32" | "U8" => (data instanceof Float32Array ? "F32" : data instanceof Int32Array ? "I32" : "U8");
+  const dtype = (data: Tensor["data"]): "F32" | "I32" | "U8" =>
+    data instanceof Float32Array ? "F32" : data instanceof Int32Array ? "I32" : "U8";
   const written = Object.fromEntries(Object.entries(tensors).map(([k, { shape, data }]) => [k, { dtype: dtype(data), shape, data }]));
   return { [`memory/${name}.json`]: JSON.stringify(json), [`memory/${name}.safetensors`]: encodeSafetensors(name, written) };
 }

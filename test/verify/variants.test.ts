@@ -1,4 +1,5 @@
-// References of the known forms with other constants than those of the files we were given: made here, from what the forms' specification says.
+// References of the known forms with other constants than those of the files we were given: made here, from what the forms' specification
+// says.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
@@ -42,11 +43,16 @@ function ddim(model: Model, ac: Float32Array): { timesteps: number[]; path: numb
   return { timesteps, path };
 }
 
-/** diffusers' Euler, linspace spacing: sigmas between whole timesteps by linear interpolation (arXiv 2206.00364, algorithm 2 without churn). */
+/**
+ * diffusers' Euler, linspace spacing: sigmas between whole timesteps by linear interpolation (arXiv 2206.00364, algorithm 2 without churn).
+ */
 function euler(model: Model, ac: Float32Array): { timesteps: number[]; path: number[][]; sigmas: number[] } {
   const timesteps = Array.from({ length: STEPS }, (_, i) => ((STEPS - 1 - i) * 999) / (STEPS - 1));
   const at = (t: number): number => Math.sqrt((1 - ac[t]!) / ac[t]!);
-  const sigmas = [...timesteps.map((t) => at(Math.floor(t)) + (t - Math.floor(t)) * (at(Math.min(999, Math.floor(t) + 1)) - at(Math.floor(t)))), 0];
+  const sigmas = [
+    ...timesteps.map((t) => at(Math.floor(t)) + (t - Math.floor(t)) * (at(Math.min(999, Math.floor(t) + 1)) - at(Math.floor(t)))),
+    0,
+  ];
   const path = [UNIT.map((v) => v * sigmas[0]!)];
   timesteps.forEach((t, step) => {
     const [x, sigma] = [path.at(-1)!, sigmas[step]!];
@@ -66,9 +72,19 @@ function schedulers({ amplitude, period, offset }: Constants, stated: boolean): 
   const json = {
     common_config: readJson<{ common_config: object }>("schedulers/schedulers.json").common_config,
     ...(stated && { fake_model_constants: { amplitude, period, offset } }),
-    cases: Object.entries(classes).map(([name, cls]) => ({ name, cls, steps: STEPS, config: name === "ddim" ? { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 } : {} })),
+    cases: Object.entries(classes).map(([name, cls]) => ({
+      name,
+      cls,
+      steps: STEPS,
+      config: name === "ddim" ? { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 } : {},
+    })),
   };
-  const tensors: Record<string, Tensor> = { betas: fixture.get("betas")!, alphas_cumprod: fixture.get("alphas_cumprod")!, x_unit: f32([2, 3, 2, 2], UNIT), noise: f32([1, 2, 3, 2, 2], UNIT) };
+  const tensors: Record<string, Tensor> = {
+    betas: fixture.get("betas")!,
+    alphas_cumprod: fixture.get("alphas_cumprod")!,
+    x_unit: f32([2, 3, 2, 2], UNIT),
+    noise: f32([1, 2, 3, 2, 2], UNIT),
+  };
   for (const [name, { timesteps, path }] of Object.entries(cases)) {
     tensors[`${name}.timesteps`] = f32([STEPS], timesteps);
     tensors[`${name}.traj`] = f32([path.length, 2, 3, 2, 2], path.flat());
@@ -123,19 +139,31 @@ test("hashed weights of another gain; a component, a case or a listed tensor wit
       const std = name.endsWith(".bias") ? 0.02 : name.includes("norm") ? 0.1 : gain / Math.sqrt(shape.slice(1).reduce((a, b) => a * b, 1));
       const mean = name.includes("norm") && !name.endsWith(".bias") ? 1 : 0;
       const count = shape.reduce((a, b) => a * b, 1);
-      return [name, { shape, first: [...hashNumbers(name, Math.min(2, count), mean, std)], last: hashNumbers(name, 1, mean, std, count - 1)[0] }];
+      return [
+        name,
+        { shape, first: [...hashNumbers(name, Math.min(2, count), mean, std)], last: hashNumbers(name, 1, mean, std, count - 1)[0] },
+      ];
     });
     return Object.fromEntries(entries);
   };
   const check = (json: object) => verifyInMemory({ "memory/full_weights.json": JSON.stringify(json) });
   allWithin(await check({ gain: 0.8, vae: list(0.8) }), 2);
-  const { rows } = await check({ gain: 0.8, vae: list(1.5), text_encoder_2: {}, cases: [{ name: "more" }], tensors: { lost: { shape: [1], is: "somewhere" } } });
-  assert.equal(rows.filter((r) => !r.ok).map((r) => [r.case, r.tensor, r.note]), [
-    ["text_encoder_2", "", "no check for this component; known are unet, text_encoder, vae"],
-    ["vae", "values", undefined],
-    ["", "lost", "listed, but not in the file"],
-    ["more", "", "no check for this case"],
-  ]);
+  const { rows } = await check({
+    gain: 0.8,
+    vae: list(1.5),
+    text_encoder_2: {},
+    cases: [{ name: "more" }],
+    tensors: { lost: { shape: [1], is: "somewhere" } },
+  });
+  assert.equal(
+    rows.filter((r) => !r.ok).map((r) => [r.case, r.tensor, r.note]),
+    [
+      ["text_encoder_2", "", "no check for this component; known are unet, text_encoder, vae"],
+      ["vae", "values", undefined],
+      ["", "lost", "listed, but not in the file"],
+      ["more", "", "no check for this case"],
+    ],
+  );
 });
 
 test.run();

@@ -9,11 +9,14 @@ import { preprocessor } from "../../engine/vision/preprocess.ts";
 function framed(): RgbImage {
   const data = new Uint8Array(3 * 100 * 100).fill(255);
   const edge = (at: number): boolean => at < 2 || at > 97;
-  for (let y = 0; y < 100; y++) for (let x = 0; x < 100; x++) if (edge(x) || edge(y)) data.fill(0, 3 * (100 * y + x), 3 * (100 * y + x) + 3);
+  for (let y = 0; y < 100; y++) {
+    for (let x = 0; x < 100; x++) if (edge(x) || edge(y)) data.fill(0, 3 * (100 * y + x), 3 * (100 * y + x) + 3);
+  }
   return { data, width: 100, height: 100 };
 }
 
-test("ConvNeXT: below 384 the middle of a larger picture is cut out, from 384 on the whole is squeezed (transformers, ConvNextImageProcessor.resize)", () => {
+test("ConvNeXT: below 384 the middle of a larger picture is cut out, from 384 on the whole is squeezed (transformers, " +
+  "ConvNextImageProcessor.resize)", () => {
   for (const [edge, whole] of [[383, false], [384, true]] as const) {
     const config = Config.of("preprocessor_config.json", { crop_pct: 0.875, size: { shortest_edge: edge }, do_normalize: false });
     const { shape, data } = preprocessor(config)(framed());

@@ -31,8 +31,8 @@ export interface ObjectiveShape {
   /** Onto the simplex; other rows are not projected. */
   readonly projection: Projection;
   /**
-   * What the prediction is compared with: "noise" (default), for a v-prediction model the velocity; or "given", what another program puts into the `target`
-   * tensor before each step, such as the original model's prediction (P4D, arXiv 2309.06135).
+   * What the prediction is compared with: "noise" (default), for a v-prediction model the velocity; or "given", what another program puts
+   * into the `target` tensor before each step, such as the original model's prediction (P4D, arXiv 2309.06135).
    */
   readonly target?: "noise" | "given";
   /** Searches side by side, each with rows and moments of its own: `tokens` rows each, search by search. Default 1. */
@@ -80,7 +80,8 @@ export class ObjectiveTensors {
   }
 
   destroy(): void {
-    for (const tensor of [this.ids, this.slots, this.latents, this.simplex, this.firstMoment, this.secondMoment, this.losses, this.target]) tensor?.destroy();
+    const { ids, slots, latents, simplex, firstMoment, secondMoment, losses, target } = this;
+    for (const tensor of [ids, slots, latents, simplex, firstMoment, secondMoment, losses, target]) tensor?.destroy();
   }
 }
 
@@ -90,12 +91,19 @@ export function usesVelocity(model: StableDiffusion, { target }: FullShape): boo
 }
 
 /**
- * Records one iteration. Its outputs are few and small, so that whoever follows a search can read them of the very program that is searched with:
- * `loss` f32 [1], `choice` u32 [restarts * tokens] of rows that stand for tokens, `embeddingGradient` f32 [batch, length, hidden], `gradient` and
- * `moved` f32 like the rows: their gradient, and the rows after Adam's step, before they are projected.
+ * Records one iteration. Its outputs are few and small, so that whoever follows a search can read them of the very program that is searched
+ * with:
+ * `loss` f32 [1], `choice` u32 [restarts * tokens] of rows that stand for tokens, `embeddingGradient` f32 [batch, length, hidden],
+ * `gradient` and `moved` f32 like the rows: their gradient, and the rows after Adam's step, before they are projected.
  * @param prepared of the row kind's `prepare`
  */
-export function recordIteration(g: Graph, model: StableDiffusion, shape: FullShape, state: ObjectiveTensors, prepared: Tensor | undefined): ProgramOptions {
+export function recordIteration(
+  g: Graph,
+  model: StableDiffusion,
+  shape: FullShape,
+  state: ObjectiveTensors,
+  prepared: Tensor | undefined,
+): ProgramOptions {
   const { rows: kind, restarts, views, length, projection } = shape;
   const { config, parameters } = model.parts.textEncoder;
   const recording: Recording = {
@@ -143,7 +151,14 @@ function targetOf(g: Graph, model: StableDiffusion, shape: FullShape, { target }
 }
 
 /** The mean loss over the views of each search, [restarts]. */
-function lossOfEach(g: Graph, { restarts, views }: FullShape, measure: typeof mseLoss, prediction: Value, target: Value, ofAll: Value): Value {
+function lossOfEach(
+  g: Graph,
+  { restarts, views }: FullShape,
+  measure: typeof mseLoss,
+  prediction: Value,
+  target: Value,
+  ofAll: Value,
+): Value {
   if (restarts === 1) return ofAll;
   const size = elementCount(prediction.type.shape) / (restarts * views);
   const of = (x: Value, r: number): Value => slice(g, reshape(g, x, [views, restarts * size]), r * size, size);

@@ -23,7 +23,14 @@ export interface Pace {
  * Queues the iterations of one timestep, reports their losses (of several searches the least) and returns the mean of each search.
  * @throws LetheError for a loss that is not a number; AbortError
  */
-export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => Promise<void>): Promise<number[]> {
+export async function runIterations(
+  session: Session,
+  objective: Objective,
+  pace: Pace,
+  timestep: number,
+  iterations: number,
+  queue: () => Promise<void>,
+): Promise<number[]> {
   const { signal, attacker, watchSlots = false } = session.options;
   const watched = watchSlots && insertsTokens(attacker);
   const first = session.iteration;

@@ -65,8 +65,10 @@ export function embedTokens({ g, ids, slots, table }: Recording, choice: Value):
 }
 
 /**
- * Probabilities of all tokens, f32 [.., vocabulary], from which a token is drawn (UnlearnDiffAtk, arXiv 2310.11868; Diffusion-MU-Attack, text_grad_.py).
- * The gradient goes straight through the draw to the one-hot rows and is clamped to [-1, 1] (the reference's `StraightThroughEstimator`, hardtanh).
+ * Probabilities of all tokens, f32 [.., vocabulary], from which a token is drawn (UnlearnDiffAtk, arXiv 2310.11868; Diffusion-MU-Attack,
+ * text_grad_.py).
+ * The gradient goes straight through the draw to the one-hot rows and is clamped to [-1, 1] (the reference's `StraightThroughEstimator`,
+ * hardtanh).
  */
 export const SIMPLEX: RowKind = {
   name: "simplex",
@@ -77,7 +79,10 @@ export const SIMPLEX: RowKind = {
   read: async (model, rows, count) => likeliest((await rows.read()) as Float32Array, model.parts.textEncoder.config.vocabularySize, count),
 };
 
-/** A continuous embedding, f32 [.., hidden], of which the nearest token is taken; the gradient there moves the embedding (arXiv 2302.03668; hard_prompt_.py). */
+/**
+ * A continuous embedding, f32 [.., hidden], of which the nearest token is taken; the gradient there moves the embedding (arXiv 2302.03668;
+ * hard_prompt_.py).
+ */
 export const NEAREST: RowKind = {
   name: "nearest",
   width: ({ hiddenSize }) => hiddenSize,
@@ -96,11 +101,16 @@ export const NEAREST: RowKind = {
   },
 };
 
-/** An embedding, f32 [.., hidden], that itself stands in the prompt, where the ids in its slots must be outside the vocabulary (textual inversion, arXiv 2208.01618). */
+/**
+ * An embedding, f32 [.., hidden], that itself stands in the prompt, where the ids in its slots must be outside the vocabulary (textual
+ * inversion, arXiv 2208.01618).
+ */
 export const CONTINUOUS: RowKind = {
   name: "continuous",
   width: ({ hiddenSize }) => hiddenSize,
-  choose: ({ g, model, rows, ids, slots, views }) => ({ embeddings: recordLearned(g, model, { ids, rows: repeatForViews(g, rows, views), positions: slots }) }),
+  choose: ({ g, model, rows, ids, slots, views }) => ({
+    embeddings: recordLearned(g, model, { ids, rows: repeatForViews(g, rows, views), positions: slots }),
+  }),
   gradient: (_, ofSlots) => ofSlots,
   project: (_, moved) => moved,
   read: () => Promise.reject(new Error("continuous rows stand for themselves, not for tokens")),

@@ -10,7 +10,12 @@ const MOST = 64;
 
 /** How far prompts' encodings are from a given one. Encodings stay on the device; a distance per prompt comes back. */
 export class TextDistance {
-  private constructor(private readonly model: StableDiffusion, private readonly program: Program, private readonly batch: number, private readonly minusTarget: Float32Array<ArrayBuffer>) {}
+  private constructor(
+    private readonly model: StableDiffusion,
+    private readonly program: Program,
+    private readonly batch: number,
+    private readonly minusTarget: Float32Array<ArrayBuffer>,
+  ) {}
 
   /** @param target f32 [length, hidden], flat @param lists about how many will be measured at a time */
   static async to(model: StableDiffusion, target: Float32Array, lists = MOST): Promise<TextDistance> {
@@ -26,7 +31,10 @@ export class TextDistance {
     return new TextDistance(model, program, batch, target.map((x) => -x));
   }
 
-  /** Squared distance, summed over all positions, of each prompt's encoding; ids without frame. The last batch is filled up, so that one program does for all. */
+  /**
+   * Squared distance, summed over all positions, of each prompt's encoding; ids without frame. The last batch is filled up, so that one
+   * program does for all.
+   */
   async of(prompts: readonly (readonly number[])[]): Promise<number[]> {
     const { batch, model: { tokenizer } } = this;
     const distances: number[] = [];

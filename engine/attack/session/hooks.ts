@@ -2,7 +2,9 @@ import { Generator } from "../../runtime/random/random.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Objective } from "../search/objective.ts";
 
-/** What a replay of a recorded attack puts into the search and sees of it. An attack draws from torch's generators and is watched by nobody. */
+/**
+ * What a replay of a recorded attack puts into the search and sees of it. An attack draws from torch's generators and is watched by nobody.
+ */
 export interface SessionHooks {
   /** The generator of a search's own randomness, by its seed. */
   readonly searchRandom: (seed: number) => Generator;

@@ -16,7 +16,11 @@ export class Painter {
   private unconditional: NDArray | undefined;
 
   /** @throws SchedulerConfigError if the scheduler cannot run with the model's noise schedule */
-  constructor(private readonly model: StableDiffusion, private readonly options: ResolvedOptions, private readonly randomOf: (seed: number) => Generator) {
+  constructor(
+    private readonly model: StableDiffusion,
+    private readonly options: ResolvedOptions,
+    private readonly randomOf: (seed: number) => Generator,
+  ) {
     const { scheduler, steps } = options;
     const json = model.parts.scheduler;
     this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
@@ -28,7 +32,12 @@ export class Painter {
    * @param learned a word of the prompt that has an embedding of its own
    * @throws AbortError when `options.signal` fires
    */
-  async draw(prompt: string, { seed, guidance }: { readonly seed: number; readonly guidance: number }, onStep: (step: number, steps: number) => void | Promise<void>, learned?: LearnedEmbedding): Promise<RgbImage> {
+  async draw(
+    prompt: string,
+    { seed, guidance }: { readonly seed: number; readonly guidance: number },
+    onStep: (step: number, steps: number) => void | Promise<void>,
+    learned?: LearnedEmbedding,
+  ): Promise<RgbImage> {
     const { model, plan, options } = this;
     const { tokenizer, device } = model;
     const [height, width] = options.latentSize;

@@ -1,4 +1,15 @@
-import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../../diffusion/schedulers/index.ts";
+import {
+  addNoise,
+  alphasCumprod,
+  betas,
+  createSamplerPlan,
+  getVelocity,
+  modelInput,
+  parseSchedulerConfig,
+  runSamplerStep,
+  schedulerNameOf,
+  startSampler,
+} from "../../diffusion/schedulers/index.ts";
 import { lmsCoefficient } from "../../diffusion/schedulers/lms.ts";
 import type { Form } from "../context.ts";
 import { type Rows, TOLERANCES } from "../rows.ts";
@@ -19,7 +30,11 @@ const STAND_IN: StandIn = { amplitude: 0.3, period: 100, offset: 0.1 };
 function standInOf(golden: Golden): StandIn {
   if (golden.json["fake_model_constants"] === undefined) return STAND_IN;
   const stated = golden.object("fake_model_constants");
-  return { amplitude: golden.number("amplitude", stated), period: golden.number("period", stated), offset: golden.number("offset", stated) };
+  return {
+    amplitude: golden.number("amplitude", stated),
+    period: golden.number("period", stated),
+    offset: golden.number("offset", stated),
+  };
 }
 
 /** c(t) is computed in float64 and applied in float32, as the reference does. */
@@ -67,14 +82,26 @@ async function checkTrajectory(golden: Golden, c: Json & { readonly name: string
   const name = schedulerNameOf(c["cls"]);
   const eta = typeof c["eta"] === "number" ? c["eta"] : 0;
   const plan = createSamplerPlan(name, { ...common, ...golden.object("config", c) }, golden.number("steps", c), { eta });
-  if (typeof c["init_noise_sigma"] === "number") rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
-  rows.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), await golden.floats(`${c.name}.timesteps`), TIMESTEP_TOLERANCE);
-  if (golden.has(`${c.name}.sigmas`)) rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
+  if (typeof c["init_noise_sigma"] === "number") {
+    rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
+  }
+  rows.compare(
+    c.name,
+    "timesteps",
+    plan.steps.map((s) => s.timestep),
+    await golden.floats(`${c.name}.timesteps`),
+    TIMESTEP_TOLERANCE,
+  );
+  if (golden.has(`${c.name}.sigmas`)) {
+    rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
+  }
   if (golden.has(`${c.name}.lms_coeffs`)) {
     const sigmas = plan.sigmas ?? [];
     const order = golden.shape(`${c.name}.lms_coeffs`)[1]!;
     const backs = Array.from({ length: order }, (_, back) => back);
-    const all = plan.steps.flatMap((_, i) => backs.map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, order), back) : 0)));
+    const all = plan.steps.flatMap((_, i) =>
+      backs.map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, order), back) : 0)),
+    );
     rows.compare(c.name, "lms_coeffs", all, await golden.floats(`${c.name}.lms_coeffs`), TOLERANCES.opForward);
   }
   const state = startSampler(plan, unit);

@@ -27,7 +27,11 @@ test("the classifier's first choice decides", async () => {
 test("the first choice succeeds however small its probability; of equal ones the earlier label is first", async () => {
   const probabilities = Float32Array.of(0.1, 0.22, 0.22, 0.2, 0.16, 0.1);
   const labels = ["a", "b", "c", "d", "e", "f"];
-  const classifier = { labels, labelIndex: (label: string) => labels.indexOf(label), classify: async () => ({ probabilities }) } as unknown as ImageClassifier;
+  const classifier = {
+    labels,
+    labelIndex: (label: string) => labels.indexOf(label),
+    classify: async () => ({ probabilities }),
+  } as unknown as ImageClassifier;
   const picture = await churchPicture(0);
   const judgement = await classifierJudge(classifier, "b")(picture);
   assert.equal([judgement.success, judgement.label, judgement.score], [true, "b", probabilities[1]]);

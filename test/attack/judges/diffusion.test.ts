@@ -24,7 +24,11 @@ test("a church is one; seen as a fish it is not, and the score says by how much"
 
 test("a concept that is none of the prompts is refused", async () => {
   const model = await emojiModel();
-  assert.throws(() => diffusionJudge(model, "a dog", { prompts: PROMPTS }), (error: Error) => error instanceof UsageError && /"a dog" is none of the prompts; they are "a picture of a church", /.test(error.message));
+  assert.throws(
+    () => diffusionJudge(model, "a dog", { prompts: PROMPTS }),
+    (error: Error) =>
+      error instanceof UsageError && /"a dog" is none of the prompts; they are "a picture of a church", /.test(error.message),
+  );
 });
 
 finish();

@@ -1,4 +1,5 @@
-// The loops of the attackers with a gradient, watched from outside: every iteration of a whole attack against the model's own noise loss and plain float64.
+// The loops of the attackers with a gradient, watched from outside: every iteration of a whole attack against the model's own noise loss
+// and plain float64.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cce } from "../../../engine/attack/cce.ts";
@@ -57,17 +58,39 @@ interface Iteration {
 }
 
 /** Runs an attack of two timesteps, or rounds, of two iterations each. */
-async function watch(model: StableDiffusion, search: (session: Session) => Promise<void>, changed: Partial<AttackOptions>): Promise<{ random: Noted; iterations: Iteration[] }> {
+async function watch(
+  model: StableDiffusion,
+  search: (session: Session) => Promise<void>,
+  changed: Partial<AttackOptions>,
+): Promise<{ random: Noted; iterations: Iteration[] }> {
   const options: AttackOptions = {
-    attacker: "text-grad", prompt: PROMPT, target: await churchTarget(0), judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, attackSeed: 8,
-    iterations: 2, timesteps: 4, maxTimesteps: 2, steps: 1, learningRate: RATE, weightDecay: DECAY, tokens: TOKENS, ...changed,
+    attacker: "text-grad",
+    prompt: PROMPT,
+    target: await churchTarget(0),
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    attackSeed: 8,
+    iterations: 2,
+    timesteps: 4,
+    maxTimesteps: 2,
+    steps: 1,
+    learningRate: RATE,
+    weightDecay: DECAY,
+    tokens: TOKENS,
+    ...changed,
   };
   const randoms: Noted[] = [];
   const iterations: Promise<Iteration>[] = [];
   const session = new Session(model, resolveOptions(model, options), () => undefined, {
     ...NO_HOOKS,
     searchRandom: (seed) => noted(randoms, new Noted(seed)),
-    onIteration: (objective) => iterations.push(Promise.all([objective.program.read(), objective.readState()]).then(([read, { simplex }]) => ({ read: read as Iteration["read"], rows: simplex }))),
+    onIteration: (objective) =>
+      iterations.push(
+        Promise.all([objective.program.read(), objective.readState()]).then(([read, { simplex }]) => ({
+          read: read as Iteration["read"],
+          rows: simplex,
+        })),
+      ),
   });
   await attackIn(session, search);
   assert.is(randoms.length, 1);
@@ -110,8 +133,12 @@ interface Kind {
   readonly search: (session: Session) => Promise<void>;
 }
 
-for (const { attacker, search } of [{ attacker: "text-grad", search: textGrad }, { attacker: "hard-prompt", search: hardPrompt }, { attacker: "p4d", search: p4d }] satisfies Kind[]) {
-  test(`${attacker}: each iteration has its timestep, its draws, and Adam's step with rate and decay from where the last one ended`, async () => {
+for (const { attacker, search } of [
+  { attacker: "text-grad", search: textGrad },
+  { attacker: "hard-prompt", search: hardPrompt },
+  { attacker: "p4d", search: p4d },
+] satisfies Kind[]) {
+  test(`${attacker}: each iteration has its timestep, its draws, and Adam's step from where the last one ended`, async () => {
     const original = await emojiModel();
     const model = attacker === "p4d" ? await emojiModel({ unet: `${EMOJI}/unlearned/esd-x-church/ESDx-church-UNet.pt` }) : original;
     const { random, iterations } = await watch(model, search, { attacker, ...(attacker === "p4d" && { original }) });
@@ -123,35 +150,53 @@ for (const { attacker, search } of [{ attacker: "text-grad", search: textGrad },
     const width = attacker === "text-grad" ? VOCABULARY : HIDDEN;
     const adam = new Adam(TOKENS * width, DECAY);
     let before: Float32Array = new Float32Array(TOKENS * width).fill(1 / VOCABULARY);
-    if (attacker !== "text-grad") random.integers[0]!.forEach((id, j) => before.set(table.subarray(id * HIDDEN, (id + 1) * HIDDEN), j * HIDDEN));
+    if (attacker !== "text-grad") {
+      random.integers[0]!.forEach((id, j) => before.set(table.subarray(id * HIDDEN, (id + 1) * HIDDEN), j * HIDDEN));
+    }
     for (const [i, { read, rows }] of iterations.entries()) {
       const timestep = [125, 125, 375, 375][i]!;
       const noise: NDArray = { data: random.normals[i] as Float32Array<ArrayBuffer>, shape: latents.shape };
       const choice = [...read["choice"]!];
-      if (attacker === "text-grad") choice.forEach((id, j) => {
-        const row = before.subarray(j * VOCABULARY, (j + 1) * VOCABULARY);
-        const share = (end: number): number => row.subarray(0, end).reduce((s, x) => s + x, 0);
-        const goal = random.uniforms[i]![j]! * share(VOCABULARY);
-        assert.ok(share(id) <= goal + 1e-5 && goal <= share(id + 1) + 1e-5, `iteration ${i}: token ${id} of slot ${j} is not the one drawn`);
-      });
+      if (attacker === "text-grad") {
+        choice.forEach((id, j) => {
+          const row = before.subarray(j * VOCABULARY, (j + 1) * VOCABULARY);
+          const share = (end: number): number => row.subarray(0, end).reduce((s, x) => s + x, 0);
+          const goal = random.uniforms[i]![j]! * share(VOCABULARY);
+          assert.ok(
+            share(id) <= goal + 1e-5 && goal <= share(id + 1) + 1e-5,
+            `iteration ${i}: token ${id} of slot ${j} is not the one drawn`,
+          );
+        });
+      }
       const known = await model.noiseLoss({ latents, noise, timestep, ids: framedIds(layout, prompt, choice, model.tokenizer) });
       if (attacker === "p4d") {
-        const wanted = await original.predictNoise(original.addNoise(latents, noise, timestep).noised, timestep, await original.encodeText(original.tokenizer.frame(prompt)));
-        near(read["loss"]!, [known.prediction.data.reduce((sum, x, e) => sum + (x - wanted.data[e]!) ** 2, 0) / wanted.data.length], `iteration ${i}: loss`);
+        const wanted = await original.predictNoise(
+          original.addNoise(latents, noise, timestep).noised,
+          timestep,
+          await original.encodeText(original.tokenizer.frame(prompt)),
+        );
+        near(
+          read["loss"]!,
+          [known.prediction.data.reduce((sum, x, e) => sum + (x - wanted.data[e]!) ** 2, 0) / wanted.data.length],
+          `iteration ${i}: loss`,
+        );
       } else {
         near(read["loss"]!, [known.loss], `iteration ${i}: loss`);
         near(read["embeddingGradient"]!, known.gradient.data, `iteration ${i}: gradient of the embeddings`);
       }
       const moved = adam.next(before, read["gradient"]!);
       near(read["moved"]!, moved, `iteration ${i}: rows after Adam`);
-      if (attacker === "text-grad") for (let j = 0; j < TOKENS; j++) near([rows.subarray(j * VOCABULARY, (j + 1) * VOCABULARY).reduce((s, x) => s + x, 0)], [1], `iteration ${i}: sum of row ${j}`);
-      else assert.equal(rows, read["moved"]);
+      if (attacker === "text-grad") {
+        for (let j = 0; j < TOKENS; j++) {
+          near([rows.subarray(j * VOCABULARY, (j + 1) * VOCABULARY).reduce((s, x) => s + x, 0)], [1], `iteration ${i}: sum of row ${j}`);
+        }
+      } else assert.equal(rows, read["moved"]);
       before = rows;
     }
   });
 }
 
-test("universal p4d: the cases take turns, two in an iteration, each with its own prompt, picture, noise and prediction of the original", async () => {
+test("universal p4d: cases take turns, two in an iteration, each with its own prompt, picture, noise and prediction", async () => {
   const original = await emojiModel();
   const model = await emojiModel({ unet: `${EMOJI}/unlearned/esd-x-church/ESDx-church-UNet.pt` });
   const prompts = ["a church", "the church at night", "church"];
@@ -193,7 +238,7 @@ test("seed-search draws again where a seed has been used, and tries each only on
   assert.equal(session.evaluations.map((e) => e.seed), [3, 7, 9]);
 });
 
-test("cce: each iteration has the timesteps and noises drawn for it, and Adam's step without decay from where the last one ended", async () => {
+test("cce: each iteration has its timesteps and noises, and Adam's step without decay from where the last one ended", async () => {
   const model = await emojiModel();
   const { random, iterations } = await watch(model, cce, { attacker: "cce", timestepsPerStep: 2 });
   assert.is(iterations.length, 4);
@@ -210,7 +255,10 @@ test("cce: each iteration has the timesteps and noises drawn for it, and Adam's 
     let loss = 0;
     const gradient = new Float64Array(HIDDEN);
     for (const [n, timestep] of random.integers[i]!.entries()) {
-      const noise: NDArray = { data: random.normals[i]!.slice(n * size, (n + 1) * size) as Float32Array<ArrayBuffer>, shape: latents.shape };
+      const noise: NDArray = {
+        data: random.normals[i]!.slice(n * size, (n + 1) * size) as Float32Array<ArrayBuffer>,
+        shape: latents.shape,
+      };
       const known = await model.noiseLoss({ latents, noise, timestep, embeddings: { data: embeddings, shape: [1, 32, HIDDEN] } });
       loss += known.loss / 2;
       for (let h = 0; h < HIDDEN; h++) gradient[h]! += known.gradient.data[positions[0]! * HIDDEN + h]! / 2;

@@ -45,12 +45,24 @@ interface Setting {
   readonly loss?: "mse" | "l1";
 }
 
-function begin(model: StableDiffusion, objective: Objective, { insert, tokens, promptLength }: Setting, latents: NDArray): { prompt: number[]; slots: readonly number[]; framed: (chosen: readonly number[]) => Uint32Array<ArrayBuffer> } {
+function begin(
+  model: StableDiffusion,
+  objective: Objective,
+  { insert, tokens, promptLength }: Setting,
+  latents: NDArray,
+): { prompt: number[]; slots: readonly number[]; framed: (chosen: readonly number[]) => Uint32Array<ArrayBuffer> } {
   const prompt = randomIds(promptLength);
   const layout = slotLayout(insert, tokens, promptLength, 32);
   const framed = (chosen: readonly number[]): Uint32Array<ArrayBuffer> => framedIds(layout, prompt, chosen, model.tokenizer);
   const zeros = (): Float32Array<ArrayBuffer> => new Float32Array(tokens * 8192);
-  objective.start({ ids: framed(randomIds(tokens)), slots: layout.slots, latents, simplex: initialSimplex(tokens, 8192), firstMoment: zeros(), secondMoment: zeros() });
+  objective.start({
+    ids: framed(randomIds(tokens)),
+    slots: layout.slots,
+    latents,
+    simplex: initialSimplex(tokens, 8192),
+    firstMoment: zeros(),
+    secondMoment: zeros(),
+  });
   return { prompt, slots: layout.slots, framed };
 }
 
@@ -58,7 +70,10 @@ function shapeOf({ tokens, loss = "mse" }: Setting): ObjectiveShape {
   return { tokens, length: 32, height: 16, width: 16, loss, projection: "exact" };
 }
 
-/** The gradient of the rows, from that of the embeddings [length, hidden]: straight through the tokens to all of the table, clamped to [-1, 1]. */
+/**
+ * The gradient of the rows, from that of the embeddings [length, hidden]: straight through the tokens to all of the table, clamped to [-1,
+ * 1].
+ */
 function rowGradient(embeddingGradient: ArrayLike<number>, slots: readonly number[], table: Float32Array): Float64Array {
   const gradient = new Float64Array(slots.length * 8192);
   slots.forEach((position, j) => {
@@ -81,7 +96,9 @@ function adam64(p: Float64Array, g: HostArray, m: Float64Array, v: Float64Array,
   }
 }
 
-/** Several iterations with given tokens, each part against the model's own noise loss or a plain float64 computation from the part before. */
+/**
+ * Several iterations with given tokens, each part against the model's own noise loss or a plain float64 computation from the part before.
+ */
 async function follow(model: StableDiffusion, setting: Setting, iterations = 2): Promise<void> {
   const name = JSON.stringify(setting);
   const { tokens } = setting;
@@ -96,11 +113,22 @@ async function follow(model: StableDiffusion, setting: Setting, iterations = 2):
     const choice = Array.from({ length: tokens }, (_, j) => anyToken(rows.subarray(j * 8192, (j + 1) * 8192)));
     const noise = latentNoise();
     const timestep = Math.floor(Math.random() * 1000);
-    await objective.step({ timestep, noise, draws: drawsOf(rows, choice), hyperparameters: adamHyperparameters({ lr: LR, weightDecay: DECAY }, step) });
+    await objective.step({
+      timestep,
+      noise,
+      draws: drawsOf(rows, choice),
+      hyperparameters: adamHyperparameters({ lr: LR, weightDecay: DECAY }, step),
+    });
     const read = await objective.program.read();
     const { simplex: after } = await objective.readState();
     assert.equal([...read["choice"]!], choice, `${name}: tokens drawn`);
-    const known = await model.noiseLoss({ latents, noise: { data: noise, shape: LATENT }, timestep, ids: framed(choice), loss: setting.loss ?? "mse" });
+    const known = await model.noiseLoss({
+      latents,
+      noise: { data: noise, shape: LATENT },
+      timestep,
+      ids: framed(choice),
+      loss: setting.loss ?? "mse",
+    });
     losses.push(read["loss"]![0]!);
     assert.ok(Math.abs(read["loss"]![0]! / known.loss - 1) < 1e-5, `${name}: loss ${read["loss"]![0]} instead of ${known.loss}`);
     assert.ok(relativeError(read["embeddingGradient"]!, known.gradient.data) < 1e-5, `${name}: gradient of the embeddings`);
@@ -112,8 +140,13 @@ async function follow(model: StableDiffusion, setting: Setting, iterations = 2):
     adam64(moved, read["gradient"]!, m, v, step);
     assert.ok(relativeError(read["moved"]!, moved) < 1e-5, `${name}: Adam step ${step} is off by ${relativeError(read["moved"]!, moved)}`);
     const projected = new Float32Array(tokens * 8192);
-    for (let j = 0; j < tokens; j++) projected.set(projectRow((read["moved"] as Float32Array).subarray(j * 8192, (j + 1) * 8192)), j * 8192);
-    assert.ok(projected.every((x, i) => Math.abs(x - after[i]!) < 1e-6), `${name}: projection`);
+    for (let j = 0; j < tokens; j++) {
+      projected.set(projectRow((read["moved"] as Float32Array).subarray(j * 8192, (j + 1) * 8192)), j * 8192);
+    }
+    assert.ok(
+      projected.every((x, i) => Math.abs(x - after[i]!) < 1e-6),
+      `${name}: projection`,
+    );
     rows = after;
   }
   assert.equal([...(await objective.losses(iterations))], losses, `${name}: kept losses`);
@@ -146,7 +179,12 @@ test("a given target takes the noise's place; a gradient beyond 1, as a target f
   const noise: NDArray = { data: latentNoise(), shape: LATENT };
   const target: NDArray = { data: latentNoise().map((x) => 1e4 * x), shape: LATENT };
   objective.target.write(toChannelsLast(target));
-  await objective.step({ timestep: 450, noise: noise.data, draws: drawsOf(initialSimplex(3, 8192), choice), hyperparameters: adamHyperparameters({ lr: LR }, 1) });
+  await objective.step({
+    timestep: 450,
+    noise: noise.data,
+    draws: drawsOf(initialSimplex(3, 8192), choice),
+    hyperparameters: adamHyperparameters({ lr: LR }, 1),
+  });
   const { prediction } = await model.noiseLoss({ latents, noise, timestep: 450, ids: framed(choice) });
   const expected = prediction.data.reduce((sum, x, i) => sum + (x - target.data[i]!) ** 2, 0) / 1024;
   const [loss] = await objective.losses(1);
@@ -167,7 +205,8 @@ test("tokens are drawn from the rows, and losses are kept in order", async () =>
   begin(model, objective, setting, latents);
   const draws = Float32Array.of(0.5 / 8192, 4096.5 / 8192, 8191.5 / 8192);
   const random = new Generator(1);
-  const step = (i: number): Promise<void> => objective.step({ timestep: 50, noise: random.randn(LATENT), draws, hyperparameters: adamHyperparameters({ lr: 0.01 }, i) });
+  const step = (i: number): Promise<void> =>
+    objective.step({ timestep: 50, noise: random.randn(LATENT), draws, hyperparameters: adamHyperparameters({ lr: 0.01 }, i) });
   await step(1);
   assert.equal([...(await objective.program.read("choice"))["choice"]!], [0, 4096, 8191]);
   const [first] = await objective.losses(1);

@@ -15,8 +15,8 @@ const PROJECTION_TOLERANCE = 2e-5;
 const CLEAR_MARGIN = 1e-6;
 
 /**
- * `attack/*`: a recorded attack by the product's own loop, from its first to its last iteration, fed the recorded draws; the prompts evaluated and their
- * pictures; and the steps between the nets alone, from the recorded numbers.
+ * `attack/*`: a recorded attack by the product's own loop, from its first to its last iteration, fed the recorded draws; the prompts
+ * evaluated and their pictures; and the steps between the nets alone, from the recorded numbers.
  */
 export const attack: Form = async (golden, rows, context) => {
   const trace = await openTrace(golden, context);
@@ -24,7 +24,14 @@ export const attack: Form = async (golden, rows, context) => {
   await rows.guard(name, "loss", async () => {
     const replayed = await replay(trace);
     if (attacker !== "random") await iterations(trace, replayed, rows);
-    if (attacker === "hard-prompt") await nearestTokens(trace, rows, context.files, replayed.iterations.flatMap(({ choice }) => [...choice]));
+    if (attacker === "hard-prompt") {
+      await nearestTokens(
+        trace,
+        rows,
+        context.files,
+        replayed.iterations.flatMap(({ choice }) => [...choice]),
+      );
+    }
     await evaluations(trace, replayed, rows);
   });
   if (attacker !== "random") await rows.guard(name, "adam", () => rowSteps(trace, rows, context));
@@ -33,7 +40,13 @@ export const attack: Form = async (golden, rows, context) => {
     await rows.guard(name, "x0", async () => {
       const image = await golden.array("image");
       const shape = image.shape.length === 3 ? [1, ...image.shape] : image.shape;
-      rows.compare(name, "x0", (await trace.target.encodeImage({ data: image.data, shape })).data, await golden.floats("x0"), rows.tolerances.model);
+      rows.compare(
+        name,
+        "x0",
+        (await trace.target.encodeImage({ data: image.data, shape })).data,
+        await golden.floats("x0"),
+        rows.tolerances.model,
+      );
     });
   }
 };
@@ -51,21 +64,33 @@ class Worst {
   }
 }
 
-/** Loss, gradients, and the rows after Adam and after the projection, of each iteration, whose moments have gone through all iterations before it. */
+/**
+ * Loss, gradients, and the rows after Adam and after the projection, of each iteration, whose moments have gone through all iterations
+ * before it.
+ */
 async function iterations({ golden, name, loss: kind }: Trace, replayed: Replay, rows: Rows): Promise<void> {
   const losses = await golden.floats("loss");
-  if (replayed.iterations.length !== losses.length) throw new Error(`the attack made ${replayed.iterations.length} iterations, the trace holds ${losses.length}`);
-  const recorded = { "d_input_embeddings": await golden.array("d_input_embeddings"), "grad": await golden.array("grad"), "adam from own gradient": await golden.array("adam") };
+  if (replayed.iterations.length !== losses.length) throw new Error(`the attack made ${replayed.iterations.length} iterations, the ` +
+    `trace holds ${losses.length}`);
+  const recorded = {
+    d_input_embeddings: await golden.array("d_input_embeddings"),
+    grad: await golden.array("grad"),
+    "adam from own gradient": await golden.array("adam"),
+  };
   const projected = golden.has("proj") ? await golden.array("proj") : undefined;
   const worst = new Worst();
   for (const [i, { loss, embeddingGradient, gradient, moved, rows: after }] of replayed.iterations.entries()) {
-    const own = { "d_input_embeddings": embeddingGradient, "grad": gradient, "adam from own gradient": moved };
+    const own = { d_input_embeddings: embeddingGradient, grad: gradient, "adam from own gradient": moved };
     worst.add("loss", relativeL2([loss], [losses[i]!]));
-    for (const [tensor, expected] of Object.entries(recorded)) worst.add(tensor, relativeL2(own[tensor as keyof typeof own], part(expected, i).data));
+    for (const [tensor, expected] of Object.entries(recorded)) {
+      worst.add(tensor, relativeL2(own[tensor as keyof typeof own], part(expected, i).data));
+    }
     if (projected) worst.add("proj from own gradient", relativeL2(after, part(projected, i).data));
   }
   const { model, signs, embeddingGradient } = rows.tolerances;
-  worst.report(rows, name, (tensor) => (tensor === "loss" ? model : kind === "l1" || tensor.endsWith("from own gradient") ? signs : embeddingGradient));
+  worst.report(rows, name, (tensor) =>
+    tensor === "loss" ? model : kind === "l1" || tensor.endsWith("from own gradient") ? signs : embeddingGradient,
+  );
 }
 
 /** The prompts evaluated, the original first: their ids as they were put together, their texts, the ids of these, and the pictures. */
@@ -75,12 +100,24 @@ async function evaluations(trace: Trace, { evaluations: made, inserted }: Replay
     const framed = [framedPrompt, ...inserted.map((tokens) => framedWith(trace, tokens))];
     rows.compare(name, "eval.ids", framed.flatMap((ids) => [...ids]), await golden.ints("eval.ids"), 0, "mismatches");
     const written = golden.list("eval_prompts");
-    const wrong = written.length === made.length ? made.filter(({ evaluation }, i) => evaluation.prompt !== written[i]).length : Math.abs(written.length - made.length);
+    const wrong =
+      written.length === made.length
+        ? made.filter(({ evaluation }, i) => evaluation.prompt !== written[i]).length
+        : Math.abs(written.length - made.length);
     rows.error(name, "eval_prompts", wrong, 0, "mismatches");
     const again = made.flatMap(({ evaluation }) => [...target.tokenizer.frame(evaluation.ids)]);
     rows.compare(name, "eval.retokenized_ids", again, await golden.ints("eval.retokenized_ids"), 0, "mismatches");
   }
-  if (golden.has("eval.uint8")) rows.compare(name, "eval.uint8", made.flatMap(({ image }) => [...image.data]), await golden.ints("eval.uint8"), rows.tolerances.levels, "levels");
+  if (golden.has("eval.uint8")) {
+    rows.compare(
+      name,
+      "eval.uint8",
+      made.flatMap(({ image }) => [...image.data]),
+      await golden.ints("eval.uint8"),
+      rows.tolerances.levels,
+      "levels",
+    );
+  }
 }
 
 type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };

@@ -9,7 +9,10 @@ export interface Frame {
   readonly length: number;
 }
 
-/** The traces' stand-in tokenizer: prompts are decimal token ids, with spaces between them. Its `tokenize` throws InputError for anything else. */
+/**
+ * The traces' stand-in tokenizer: prompts are decimal token ids, with spaces between them. Its `tokenize` throws InputError for anything
+ * else.
+ */
 export function decimalTokenizer({ bosId, eosId, length }: Frame, vocabularySize: number): Tokenizer {
   const tokenize = (text: string): number[] =>
     text.split(" ").filter((word) => word !== "").map((word) => {

@@ -43,7 +43,9 @@ class RecordedRandom extends Generator {
   private normals = 0;
   private integers = 0;
 
-  constructor(private readonly recorded: { readonly normals?: readonly Float32Array[]; readonly integers?: readonly (readonly number[])[] }) {
+  constructor(
+    private readonly recorded: { readonly normals?: readonly Float32Array[]; readonly integers?: readonly (readonly number[])[] },
+  ) {
     super();
   }
 
@@ -59,14 +61,19 @@ class RecordedRandom extends Generator {
 
 function ofSize<T extends ArrayLike<number>>(recorded: T | undefined, shape: readonly number[], what: string): T {
   const size = shape.reduce((a, b) => a * b, 1);
-  if (recorded?.length !== size) throw new Error(`the attack draws ${what} [${shape.join(", ")}], the trace holds ${recorded ? `${recorded.length} numbers of it` : "none"}`);
+  if (recorded?.length !== size) {
+    throw new Error(
+      `the attack draws ${what} [${shape.join(", ")}], the trace holds ${recorded ? `${recorded.length} numbers of it` : "none"}`,
+    );
+  }
   return recorded;
 }
 
 /**
- * Runs a trace's attack by the product's own loop: its search, its Adam, its rows, its pictures. Put in are the recorded noises and draws, and what a last
- * digit decides: the rows that each iteration begins with (a projection by bisection jumps by up to 1e-5 in every element, and operands rounded to f16
- * lead to other nearest tokens), and of probabilities the tokens that stood highest at the end of a timestep, which a tie leaves open.
+ * Runs a trace's attack by the product's own loop: its search, its Adam, its rows, its pictures. Put in are the recorded noises and draws,
+ * and what a last digit decides: the rows that each iteration begins with (a projection by bisection jumps by up to 1e-5 in every element,
+ * and operands rounded to f16 lead to other nearest tokens), and of probabilities the tokens that stood highest at the end of a timestep,
+ * which a tie leaves open.
  * @throws FormatError for a trace whose tensors do not belong together; whatever the attack throws
  */
 export async function replay(trace: Trace): Promise<Replay> {
@@ -84,7 +91,8 @@ export async function replay(trace: Trace): Promise<Replay> {
     (event) => void (event.type === "evaluation" && evaluations.push(event)),
     {
       searchRandom: () => search.random,
-      pictureRandom: (seed) => (pictureNoise ? new RecordedRandom({ normals: [part(pictureNoise, evaluations.length).data] }) : new Generator(seed)),
+      pictureRandom: (seed) =>
+        pictureNoise ? new RecordedRandom({ normals: [part(pictureNoise, evaluations.length).data] }) : new Generator(seed),
       ...(search.latents && { targetLatents: () => search.latents! }),
       onIteration(objective) {
         const results = readIteration(objective, layout.slots.length);
@@ -101,13 +109,30 @@ export async function replay(trace: Trace): Promise<Replay> {
 async function readIteration(objective: Objective, k: number): Promise<ReplayedIteration> {
   const [read, { simplex: rows }] = await Promise.all([objective.program.read(), objective.readState()]);
   const { loss, choice, embeddingGradient, gradient, moved } = read as Record<string, Float32Array>;
-  return { loss: loss![0]!, choice: Uint32Array.from(choice!.subarray(0, k)), embeddingGradient: embeddingGradient!, gradient: gradient!, moved: moved!, rows };
+  return {
+    loss: loss![0]!,
+    choice: Uint32Array.from(choice!.subarray(0, k)),
+    embeddingGradient: embeddingGradient!,
+    gradient: gradient!,
+    moved: moved!,
+    rows,
+  };
 }
 
-async function optionsOf({ golden, target, original, prompt, layout, loss, insertion }: Trace): Promise<Parameters<typeof resolveOptions>[1]> {
+async function optionsOf({
+  golden,
+  target,
+  original,
+  prompt,
+  layout,
+  loss,
+  insertion,
+}: Trace): Promise<Parameters<typeof resolveOptions>[1]> {
   const words = golden.describe("eval.uint8");
   const sampling = numbersIn(words, `(\\d+) LMS steps, guidance ${NUMBER}`);
-  if (!sampling && golden.has("eval.uint8")) throw new FormatError(golden.path, `the JSON does not say how the pictures were sampled: ${words || "nothing"}`);
+  if (!sampling && golden.has("eval.uint8")) {
+    throw new FormatError(golden.path, `the JSON does not say how the pictures were sampled: ${words || "nothing"}`);
+  }
   const [steps, guidance] = (sampling ?? [1, 1]) as [number, number]; // pictures that nothing is compared with
   return {
     attacker: "random", loss, steps, guidance, insert: insertion,
@@ -134,7 +159,11 @@ interface RecordedSearch {
 
 async function recordedTries({ golden, layout }: Trace, inserted: number[][]): Promise<RecordedSearch> {
   inserted.push(...inRows(await golden.ints("random_tokens"), layout.slots.length));
-  return { options: { maxTimesteps: inserted.length, attackSeed: 0 }, random: new RecordedRandom({ integers: inserted }), run: randomTokens };
+  return {
+    options: { maxTimesteps: inserted.length, attackSeed: 0 },
+    random: new RecordedRandom({ integers: inserted }),
+    run: randomTokens,
+  };
 }
 
 async function recordedSearch(trace: Trace, inserted: number[][]): Promise<RecordedSearch> {
@@ -142,12 +171,22 @@ async function recordedSearch(trace: Trace, inserted: number[][]): Promise<Recor
   const k = layout.slots.length;
   const timesteps = [...(await golden.ints("t"))];
   const schedule = timesteps.filter((_, i) => i % iterations === 0);
-  if (timesteps.some((t, i) => t !== schedule[Math.floor(i / iterations)])) throw new FormatError(golden.path, `"t" does not hold ${iterations} iterations of each timestep`);
+  if (timesteps.some((t, i) => t !== schedule[Math.floor(i / iterations)])) {
+    throw new FormatError(golden.path, `"t" does not hold ${iterations} iterations of each timestep`);
+  }
   const [latents, noise] = [await golden.array("x0"), await golden.array("noise")];
   const [height, width] = latents.shape.slice(2).map((side) => side * trace.target.parts.vae.config.factor) as [number, number];
-  const picture: NDArray = { data: new Float32Array(3 * height * width), shape: [1, 3, height, width] }; // seen by nobody: its latents are fed
+  // seen by nobody: its latents are fed
+  const picture: NDArray = { data: new Float32Array(3 * height * width), shape: [1, 3, height, width] };
   const normals = Array.from({ length: noise.shape[0]! }, (_, i) => part(noise, i).data);
-  const common = { attacker, target: picture, iterations, projection: "reference", maxTimesteps: schedule.length, timesteps: schedule.length } as const;
+  const common = {
+    attacker,
+    target: picture,
+    iterations,
+    projection: "reference",
+    maxTimesteps: schedule.length,
+    timesteps: schedule.length,
+  } as const;
   const compared = original && P4D.target ? { target: P4D.target } : {};
   const recordedRows = await golden.array(attacker === "hard-prompt" ? "adam" : "proj");
   let queued = 0;
@@ -162,7 +201,10 @@ async function recordedSearch(trace: Trace, inserted: number[][]): Promise<Recor
   const drawnAtRandom = init.some((x) => Math.abs(x * vocabulary - 1) > 1e-5);
   const drawn = inRows(await golden.ints("choice"), k);
   const highest = inRows(await golden.ints("argmax"), k).filter((_, i) => (i + 1) % iterations === 0);
-  const tokens = trace.target.keep(`verify.drawnTokens ${k}`, () => new Tensor(trace.target.device, "verify.drawnTokens", { shape: [k], dtype: "u32" }));
+  const tokens = trace.target.keep(
+    `verify.drawnTokens ${k}`,
+    () => new Tensor(trace.target.device, "verify.drawnTokens", { shape: [k], dtype: "u32" }),
+  );
   tokens.write(Uint32Array.from(drawn[0]!));
   const next = (objective: Objective): void => {
     objective.setRows(part(recordedRows, queued++).data);
@@ -177,7 +219,14 @@ async function recordedSearch(trace: Trace, inserted: number[][]): Promise<Recor
   };
   const initialRows: GradientAttacker["initialRows"] = drawnAtRandom ? () => Promise.resolve(init) : TEXT_GRAD.initialRows;
   const textGrad: GradientAttacker = { initialRows, ...compared, rows: watched(rows, inserted) };
-  return { options: common, schedule, latents, random: new RecordedRandom({ normals }), run: (session) => gradientSearch(session, textGrad), next };
+  return {
+    options: common,
+    schedule,
+    latents,
+    random: new RecordedRandom({ normals }),
+    run: (session) => gradientSearch(session, textGrad),
+    next,
+  };
 }
 
 /** A kind of rows that also notes the tokens read of it. */

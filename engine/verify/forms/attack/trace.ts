@@ -32,7 +32,9 @@ const ATTACKERS = { text_grad: "text-grad", hard_prompt: "hard-prompt", random: 
 /** The value of one of the JSON's fields by a table. @throws FormatError that names those which are known */
 function known<T>(golden: Golden, field: string, table: Readonly<Record<string, T>>): T {
   const value = golden.text(field);
-  if (!Object.hasOwn(table, value)) throw new FormatError(golden.path, `"${field}" is ${JSON.stringify(value)}; known are ${Object.keys(table).join(", ")}`);
+  if (!Object.hasOwn(table, value)) {
+    throw new FormatError(golden.path, `"${field}" is ${JSON.stringify(value)}; known are ${Object.keys(table).join(", ")}`);
+  }
   return table[value]!;
 }
 
@@ -48,7 +50,10 @@ export async function openTrace(golden: Golden, context: VerifyContext): Promise
   const frame = { bosId: framedPrompt[0]!, eosId: vocabularySize - 1, length: framedPrompt.length }; // as the traces define it
   const promptLength = framedPrompt.indexOf(frame.eosId, 1) - 1;
   if (promptLength !== golden.number("prompt_len")) {
-    throw new FormatError(golden.path, `"prompt_len" is ${golden.number("prompt_len")}, but prompt_ids holds ${promptLength} tokens before the first end`);
+    throw new FormatError(
+      golden.path,
+      `"prompt_len" is ${golden.number("prompt_len")}, but prompt_ids holds ${promptLength} tokens before the first end`,
+    );
   }
   const tokenizer = decimalTokenizer(frame, vocabularySize);
   const insertion = insertionOf(golden.path, golden.text("insertion_location"));
@@ -73,7 +78,9 @@ async function targetModel(golden: Golden, context: VerifyContext, model: Stable
   if (/\bthe same\b/i.test(words)) return model;
   const factor = Number(/multiplied by (-?[\d.]+(?:e-?\d+)?)/i.exec(words)?.[1] ?? Number.NaN);
   const parts = [...words.matchAll(/'([^']+)'/g)].map((m) => m[1]!);
-  if (!/contains/i.test(words) || parts.length === 0 || !Number.isFinite(factor)) throw new FormatError(golden.path, `"target_unet" is not understood: ${words}`);
+  if (!/contains/i.test(words) || parts.length === 0 || !Number.isFinite(factor)) {
+    throw new FormatError(golden.path, `"target_unet" is not understood: ${words}`);
+  }
   const changeUNet = (weights: WeightSource): WeightSource => ({
     name: weights.name,
     shape: (tensor) => weights.shape(tensor),

@@ -5,18 +5,26 @@ import { expectedTensors, withoutUnitKernel } from "../../../loading/expected.ts
 import { SYNTHETIC_MODELS, distribution, hashNumbers } from "../../../loading/synthetic.ts";
 import type { Form } from "../../context.ts";
 
-const COMPONENTS: Readonly<Record<Component, object>> = { unet: SYNTHETIC_MODELS.sd14.unet, text_encoder: SYNTHETIC_MODELS.sd14.textEncoder, vae: SYNTHETIC_MODELS.sd14.vae };
+const COMPONENTS: Readonly<Record<Component, object>> = {
+  unet: SYNTHETIC_MODELS.sd14.unet,
+  text_encoder: SYNTHETIC_MODELS.sd14.textEncoder,
+  vae: SYNTHETIC_MODELS.sd14.vae,
+};
 
 /** Whether a reference lists hashed weights. */
 export function listsWeights(json: Readonly<Record<string, unknown>>): boolean {
   return typeof json["gain"] === "number" && Object.keys(COMPONENTS).some((c) => typeof json[c] === "object");
 }
 
-/** `full_weights_*`: every parameter's name and shape as the model code asks for it, and the first two and the last of its made-up values. */
+/**
+ * `full_weights_*`: every parameter's name and shape as the model code asks for it, and the first two and the last of its made-up values.
+ */
 export const fullWeights: Form = async (golden, rows) => {
   const gain = golden.number("gain");
   for (const [field, value] of Object.entries(golden.json)) {
-    if (isObject(value) && field !== "tensors" && !Object.hasOwn(COMPONENTS, field)) rows.failed(field, "", `no check for this component; known are ${Object.keys(COMPONENTS).join(", ")}`);
+    if (isObject(value) && field !== "tensors" && !Object.hasOwn(COMPONENTS, field)) {
+      rows.failed(field, "", `no check for this component; known are ${Object.keys(COMPONENTS).join(", ")}`);
+    }
   }
   for (const component of Object.keys(COMPONENTS) as Component[]) {
     if (golden.json[component] === undefined) continue;
