@@ -10,7 +10,10 @@ export interface Subject {
 }
 
 export interface MeasureOptions {
-  /** Samples wanted of each subject; fewer are taken when the budget is used up, but never fewer than three (two if fewer than three are wanted). */
+  /**
+   * Samples wanted of each subject; fewer are taken when the budget is used up, but never fewer than three (two if fewer than three are
+   * wanted).
+   */
   readonly samples: number;
   /** Runs are repeated within one sample until it is about this long, so that waiting for the device weighs nothing. */
   readonly sampleMs: number;
@@ -84,7 +87,9 @@ export async function measureInterleaved(subjects: readonly Subject[], options: 
       entry.cpu.push(cpu);
     });
   }
-  return entries.map(({ failure, firstRunMs, batch, wall, cpu }) => failure ?? { firstRunMs, batch, wall: summarize(wall), cpu: summarize(cpu) });
+  return entries.map(
+    ({ failure, firstRunMs, batch, wall, cpu }) => failure ?? { firstRunMs, batch, wall: summarize(wall), cpu: summarize(cpu) },
+  );
 }
 
 /** Node's own, which it gives to those who ask. */

@@ -1,4 +1,3 @@
-import { Generator } from "../runtime/random/random.ts";
 import { judgeTokens } from "./session/cases.ts";
 import type { Session } from "./session/session.ts";
 
@@ -9,7 +8,8 @@ import type { Session } from "./session/session.ts";
  */
 export async function randomTokens(session: Session): Promise<void> {
   const { model, options } = session;
-  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
+  const random = session.random(options.attackSeed ?? options.cases[0]!.seed);
+  if (options.attackSeed === undefined && !options.resume) random.randn([1, model.parts.unet.config.inChannels, ...options.latentSize]);
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);
@@ -19,10 +19,4 @@ export async function randomTokens(session: Session): Promise<void> {
     await session.saveState([random]);
     if (session.succeeded) return;
   }
-}
-
-function afterFirstPicture(seed: number, latentShape: readonly number[]): Generator {
-  const random = new Generator(seed);
-  random.randn(latentShape);
-  return random;
 }

@@ -1,5 +1,4 @@
 import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random/random.ts";
 import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
 import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
 import type { Session } from "./session/session.ts";
@@ -27,7 +26,7 @@ export async function ringABell(session: Session): Promise<void> {
   const encoder = options.original ?? model;
   const { tokenizer } = encoder;
   const genetic: GeneticOptions = { population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId) };
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
+  const random = session.random();
   const standing = options.resume ? standingOf(options.resume.search) : { generation: 0, individuals: firstPopulation(genetic, random) };
   let { generation } = standing;
   let individuals: readonly Individual[] = standing.individuals;

@@ -1,9 +1,10 @@
 import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
 import type { Session } from "./session/session.ts";
+import { SIMPLEX } from "./search/row-kinds.ts";
 import { initialSimplex } from "./search/simplex.ts";
 
-const TEXT_GRAD: GradientAttacker = {
-  rows: "simplex",
+export const TEXT_GRAD: GradientAttacker = {
+  rows: SIMPLEX,
   initialRows: async ({ model, options }, random) => initialSimplex(options.tokens, model.parts.textEncoder.config.vocabularySize, options.randomInit ? random : undefined),
   draws: ({ options }, random) => random.rand([options.tokens]) as Float32Array<ArrayBuffer>,
 };

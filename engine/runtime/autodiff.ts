@@ -77,7 +77,7 @@ export function gradients(
     });
     if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
   };
-  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+  for (const node of graph.nodes.slice(0, target.node.id + 1).toReversed()) {
     differentiate(node);
     for (const index of complete ? (last.get(node.id) ?? []) : []) {
       const gradient = scales.divideOut(leaves[index]!, cotangents.get(leaves[index]!));
@@ -122,7 +122,7 @@ function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: Graph
     if (node.inputs.some((v) => v !== undefined && downstream.has(v.node.id))) downstream.add(node.id);
   }
   const upstream = new Set<number>([target.node.id]);
-  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+  for (const node of graph.nodes.slice(0, target.node.id + 1).toReversed()) {
     if (upstream.has(node.id)) for (const v of node.inputs) if (v) upstream.add(v.node.id);
   }
   return new Set([...downstream].filter((id) => upstream.has(id)));

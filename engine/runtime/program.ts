@@ -10,7 +10,7 @@ import { profilerOf } from "./profile/profiler.ts";
 import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage } from "./buffer-usage.ts";
-import { Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
+import { type BufferPart, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
 
 export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
@@ -264,17 +264,32 @@ export class Program {
    * @throws DeviceLostError or an earlier GpuError; AbortError; Error as `write`
    */
   run(inputs: Readonly<Record<string, HostArray>> = {}, options: RunOptions = {}): Promise<void> {
-    const { signal, profile = profilerOf(this.device)?.next(this, this.label) } = options;
-    return this.device.pacer.turn(async () => {
-      this.device.check();
-      for (const [name, data] of Object.entries(inputs)) this.write(name, data);
-      if (this.options.poison) this.poison();
-      const { count } = this.times;
-      const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
-      await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), copies(to), profile), signal);
-      if (count === 0) this.submit([], this.copies, profile);
-      this.device.countFlops(this.flops);
+    return this.device.pacer.turn(() => this.runInTurn(inputs, options));
+  }
+
+  /**
+   * A run and the outputs that it gave, with no other run between them: what several callers may ask of one program at a time.
+   * @param names of outputs, all by default @throws as `run` and `read`
+   */
+  async compute(inputs: Readonly<Record<string, HostArray>>, ...names: string[]): Promise<Record<string, HostArray>> {
+    const wanted = this.wanted(names);
+    const reading = await this.device.pacer.turn(async () => {
+      await this.runInTurn(inputs, {});
+      return startRead(this.device, this.partsOf(wanted));
     });
+    return decoded(wanted, await finishRead(this.device, reading));
+  }
+
+  private async runInTurn(inputs: Readonly<Record<string, HostArray>>, options: RunOptions): Promise<void> {
+    const { signal, profile = profilerOf(this.device)?.next(this, this.label) } = options;
+    this.device.check();
+    for (const [name, data] of Object.entries(inputs)) this.write(name, data);
+    if (this.options.poison) this.poison();
+    const { count } = this.times;
+    const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
+    await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), copies(to), profile), signal);
+    if (count === 0) this.submit([], this.copies, profile);
+    this.device.countFlops(this.flops);
   }
 
   private get label(): string {
@@ -299,23 +314,34 @@ export class Program {
     this.device.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** Outputs of the last run, read back together. @throws Error for an unknown name. */
+  /** Outputs of the last run that was asked for, read back together. @throws Error for an unknown name. */
   async read(...names: string[]): Promise<Record<string, HostArray>> {
-    const wanted = names.length > 0 ? names : [...this.outputs.keys()];
-    const values = wanted.map((name) => {
+    const wanted = this.wanted(names);
+    return decoded(wanted, await readBuffers(this.device, this.partsOf(wanted)));
+  }
+
+  /** Outputs by name, all of them if none is named. @throws Error for an unknown name */
+  private wanted(names: readonly string[]): [string, GraphValue][] {
+    if (names.length === 0) return [...this.outputs];
+    return names.map((name) => {
       const value = this.outputs.get(name);
       if (!value) throw new Error(`no output "${name}"; outputs are ${[...this.outputs.keys()].join(", ")}`);
-      return value;
+      return [name, value];
     });
-    const bytes = await readBuffers(this.device, values.map((v) => ({ buffer: this.bufferOf(v), bytes: byteLength(v.type) })));
-    return Object.fromEntries(wanted.map((name, i) => [name, decodeBytes(values[i]!.type, bytes[i]!)]));
+  }
+
+  private partsOf(wanted: readonly (readonly [string, GraphValue])[]): BufferPart[] {
+    return wanted.map(([, value]) => ({ buffer: this.bufferOf(value), bytes: byteLength(value.type) }));
   }
 
   /** One f32 output of the last run. */
   async readFloats(name: string): Promise<Float32Array<ArrayBuffer>> {
-    const data = (await this.read(name))[name]!;
-    if (!(data instanceof Float32Array)) throw new Error(`output "${name}" is not f32`);
-    return data;
+    return requireFloats(name, await this.read(name));
+  }
+
+  /** A run and one f32 output of it, as `compute`. */
+  async computeFloats(inputs: Readonly<Record<string, HostArray>>, name: string): Promise<Float32Array<ArrayBuffer>> {
+    return requireFloats(name, await this.compute(inputs, name));
   }
 
   private poison(): void {
@@ -329,4 +355,14 @@ export class Program {
     if (this.device.bufferSharing) this.device.pool.release(this.shared.splice(0));
     for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
   }
+}
+
+function decoded(wanted: readonly (readonly [string, GraphValue])[], bytes: readonly ArrayBuffer[]): Record<string, HostArray> {
+  return Object.fromEntries(wanted.map(([name, { type }], i) => [name, decodeBytes(type, bytes[i]!)]));
+}
+
+function requireFloats(name: string, read: Readonly<Record<string, HostArray>>): Float32Array<ArrayBuffer> {
+  const data = read[name]!;
+  if (!(data instanceof Float32Array)) throw new Error(`output "${name}" is not f32`);
+  return data;
 }

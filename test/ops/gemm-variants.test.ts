@@ -245,7 +245,7 @@ test("matrix: every configuration and dialect compiles, as far as Dawn tells wit
           for (const { shader, defines } of dispatches) {
             // The module alone: these devices have too little workgroup memory for a pipeline.
             const { messages } = await device.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
-            assert.equal(messages.filter((m) => m.type === "error").map((m) => m.message), []);
+            assert.equal(messages.filter(({ type }) => type === "error").map(({ message }) => message), []);
           }
         }
       }

@@ -60,7 +60,7 @@ export function planMemory(claims: readonly Claim[], share = true): MemoryPlan {
   const order = claims.map((_, i) => i).toSorted((a, b) => area(b) - area(a));
   let best = pack(claims, relations, order);
   for (let round = 1, last = best; round < ROUNDS && best.totalBytes > NEAR * lowerBound; round++) {
-    for (const i of last.openers.filter((i) => claims[i]!.bytes > SLIGHT * lowerBound).slice(-BLAMED)) {
+    for (const i of last.openers.filter((opener) => claims[opener]!.bytes > SLIGHT * lowerBound).slice(-BLAMED)) {
       const at = order.indexOf(i);
       order.splice(at >> 1, 0, ...order.splice(at, 1));
     }
@@ -112,7 +112,7 @@ function pack(claims: readonly Claim[], relations: Uint8Array, order: readonly n
     let least = Infinity;
     members.forEach((inside, buffer) => {
       if (buffers[buffer]! < bytes || inside.some((j) => relation(j) === HOSTILE)) return;
-      const taken = inside.filter((j) => relation(j) === TOGETHER).sort((a, b) => places[a]!.offset - places[b]!.offset);
+      const taken = inside.filter((j) => relation(j) === TOGETHER).toSorted((a, b) => places[a]!.offset - places[b]!.offset);
       let offset = 0;
       for (const j of [...taken, undefined]) {
         const gap = (j === undefined ? buffers[buffer]! : places[j]!.offset) - offset;
