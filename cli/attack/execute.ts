@@ -20,7 +20,7 @@ import type { RunFolder } from "./folder.ts";
 import type { JudgeOfRun } from "./judge.ts";
 import { AttackProgress } from "./progress.ts";
 import type { RunRecord, RunStatus } from "../../engine/run/record.ts";
-import type { AttackSettings } from "./settings.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { SavedState } from "./state-file.ts";
 import type { Target } from "./target.ts";
 

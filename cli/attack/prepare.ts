@@ -17,10 +17,11 @@ import { readCandidates } from "./candidates.ts";
 import { openCases } from "./cases.ts";
 import { readConceptPairs } from "./concept-pairs.ts";
 import { RunFolder } from "./folder.ts";
-import { type JudgeOfRun, judgesByOriginal, openJudge } from "./judge.ts";
+import { type JudgeOfRun, openJudge } from "./judge.ts";
+import { judgesByOriginal } from "../../engine/run/judge.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { newRecord } from "./record.ts";
-import type { AttackSettings } from "./settings.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { SavedState } from "./state-file.ts";
 import { type Target, fitTarget, readTarget } from "./target.ts";
 
@@ -108,9 +109,9 @@ async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
-  const { scheduler, steps, screeningSteps = steps } = resolveOptions(model, options);
+  const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   const json = model.parts.scheduler;
-  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps));
+  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps ?? steps));
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {

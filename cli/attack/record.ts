@@ -6,8 +6,8 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
-import { ruleOf } from "./judge.ts";
-import { type AttackSettings, isSettings, settingsAsFlags } from "./settings.ts";
+import { ruleOf } from "../../engine/run/judge.ts";
+import { type AttackSettings, isSettings, settingsAsFlags } from "../../engine/run/settings.ts";
 import { shellCommand } from "../../engine/run/shell.ts";
 
 /** The record of a run that begins now. */

@@ -4,7 +4,8 @@ import { type AttackJson, attackJson, executeRun } from "../attack/execute.ts";
 import { RunFolder } from "../attack/folder.ts";
 import { withFirstCase } from "../attack/cases.ts";
 import { type Opening, prepareRun } from "../attack/prepare.ts";
-import { type AttackFlags, addAttackOptions, newSettings, resumedSettings } from "../attack/settings.ts";
+import { type AttackFlags, addAttackOptions } from "../attack/settings.ts";
+import { newSettings, resumedSettings } from "../../engine/run/settings.ts";
 import { type Context, action } from "../context.ts";
 import { formatBytes, formatDuration, quoted } from "../../engine/run/text.ts";
 
@@ -18,7 +19,7 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
   const folder = new RunFolder(flags.out);
   const earlier = await folder.earlier();
   if (earlier && flags.resume && earlier.status === "finished") {
-    resumedSettings(flags, earlier.settings);
+    resumedSettings(flags, earlier.settings, flags.out);
     context.say(`the run in ${flags.out} is finished`);
     show(context, attackJson(earlier, flags.out), folder);
     return;
@@ -29,7 +30,7 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
   }
   if (flags.resume && flags.overwrite) throw new UsageError("--resume goes on with what is there, --overwrite replaces it: give one of them");
   const saved = earlier && earlier.status !== "finished" && flags.resume ? await folder.saved() : undefined;
-  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(await withFirstCase(flags));
+  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings, flags.out) : newSettings(await withFirstCase(flags));
   const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
   context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);
   try {

@@ -8,7 +8,7 @@ import { readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type AttackJson, executeRun } from "../attack/execute.ts";
 import { openJudge } from "../attack/judge.ts";
 import { prepareRun } from "../attack/prepare.ts";
-import { type AttackSettings, newSettings } from "../attack/settings.ts";
+import { type AttackSettings, newSettings } from "../../engine/run/settings.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
@@ -89,7 +89,7 @@ async function readCases(): Promise<Case[]> {
 
 /** One prompt: what the original model draws, then the attack on the unlearned one. Adds its outcome to `attempts`. */
 async function tryCase(context: Context, { prompt, seed, target }: Case, out: string, attempts: Attempt[]): Promise<AttackJson> {
-  const settings = newSettings({ ...SEARCH, model: "emoji", unet: UNLEARNED, prompt, target, judge: "emoji-object", label: CONCEPT, seed, out });
+  const settings = newSettings({ ...SEARCH, model: "emoji", unet: UNLEARNED, prompt, target, judge: "emoji-object", label: CONCEPT, seed });
   const originalModel = await drawOriginal(context, settings);
   const rest: Attempt[] = [...attempts];
   const extras: ReportExtras = { showImages: true, originalModel, attempts: rest };

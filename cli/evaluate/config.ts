@@ -8,9 +8,12 @@ import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
 import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readJson, readText } from "../../engine/platform/node-files.ts";
-import { JUDGE_NAMES, JUDGE_SETTINGS, type JudgeSettings, judgeSettingProblems } from "../attack/judge.ts";
-import { type AttackSettings, DEFAULTS } from "../../engine/run/settings.ts";
+import { JUDGE_NAMES, JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/judge.ts";
+import type { AttackSettings } from "../../engine/run/settings.ts";
 import { type ModelOptions, parseLora } from "../../engine/run/model-flags.ts";
+import type { OptionTable } from "../../engine/options/option.ts";
+import { defaultsOf, pick, problemOf } from "../../engine/options/values.ts";
+import { RUN_OPTIONS } from "../../engine/run/option-table.ts";
 import { type Schema, schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
@@ -62,7 +65,7 @@ export const RETAINED = "retained";
 export const BASELINE = "original";
 
 /** Settings that other parts of the file decide. */
-const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance", "universal", "prompts", "targets", "casesPerStep"]);
+const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...Object.keys(JUDGE_OPTIONS), "seed", "steps", "scheduler", "guidance", "universal", "prompts", "targets", "casesPerStep"]);
 
 /** Problems told at once; a file of the wrong kind has very many. */
 const MOST_PROBLEMS = 5;
@@ -108,7 +111,7 @@ function nameProblems({ checkpoints, concepts, retained = [], attackers }: Evalu
 
 /** The settings of a concept's judge, or a retained set's, null where the entry has none. */
 export function judgeSettings(concept: ConceptEntry | RetainedEntry): JudgeSettings {
-  return Object.fromEntries(JUDGE_SETTINGS.map((key) => [key, concept[key] ?? null])) as unknown as JudgeSettings;
+  return { ...defaultsOf(JUDGE_OPTIONS), ...pick(JUDGE_OPTIONS, { ...concept }) } as JudgeSettings;
 }
 
 function conceptProblems(concept: ConceptEntry): string[] {
@@ -128,12 +131,13 @@ export function isPlain({ model, unet, textEncoder, lora }: CheckpointEntry): bo
 }
 
 function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
-  const samples = DEFAULTS as Readonly<Record<string, unknown>>;
+  const { model: _, prompt: _prompt, ...options }: OptionTable = RUN_OPTIONS;
   return Object.entries(settings).flatMap(([key, value]) => {
-    if (!Object.hasOwn(samples, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
+    const option = Object.hasOwn(options, key) ? options[key] : undefined;
+    if (!option) return [`attacker "${name}" has a setting ${key}, which is not known`];
     if (NOT_OF_ATTACKERS.has(key)) return [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
-    const sample = samples[key];
-    return sample === null || typeof sample === typeof value ? [] : [`attacker "${name}": ${key} must be a ${typeof sample}`];
+    const problem = problemOf(option, value);
+    return problem === undefined ? [] : [`attacker "${name}": ${key} ${problem}`];
   });
 }
 

@@ -2,7 +2,8 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import type { Device } from "../../engine/runtime/device.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
-import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";
+import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
+import { JUDGE_OPTIONS, type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
 import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { Context } from "../context.ts";
@@ -55,7 +56,8 @@ export class SharedParts implements Opening {
   readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
     const keyOf = (names: readonly (keyof JudgeSettings)[]): string => JSON.stringify(names.map((name) => settings[name]));
     // A model's labels share the model: retained concepts have many.
-    const [exact, anyLabel] = [keyOf(JUDGE_SETTINGS), keyOf(JUDGE_SETTINGS.filter((name) => name !== "label"))];
+    const names = Object.keys(JUDGE_OPTIONS) as (keyof JudgeSettings)[];
+    const [exact, anyLabel] = [keyOf(names), keyOf(names.filter((name) => name !== "label"))];
     const usable = (found: SharedJudge | undefined): found is SharedJudge => found !== undefined && (found.original === original || !judgesByOriginal(settings));
     const there = this.judges.get(exact);
     if (usable(there)) return there.open;

@@ -9,7 +9,7 @@ import type { Session } from "./session/session.ts";
  */
 export async function randomTokens(session: Session): Promise<void> {
   const { model, options } = session;
-  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
+  const random = session.random(() => (options.attackSeed === null ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);

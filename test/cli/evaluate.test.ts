@@ -9,7 +9,7 @@ import { wilson } from "../../engine/run/leaderboard/statistics.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
-import { JUDGE_NAMES } from "../../cli/attack/judge.ts";
+import { JUDGE_NAMES } from "../../engine/run/judge.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";

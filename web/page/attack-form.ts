@@ -1,7 +1,7 @@
 import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
-import { DEFAULTS, type AttackSettings } from "../../engine/run/settings.ts";
+import { type AttackSettings, defaultSettings } from "../../engine/run/settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";
 import { el, field, find, numberOf, setOptions } from "./parts/dom.ts";
@@ -86,7 +86,7 @@ export class AttackForm {
     const settings: AttackSettings = {
       model: names.model,
       prompt: text("prompt"),
-      ...DEFAULTS,
+      ...defaultSettings(attacker),
       unet: names.part === "unet" ? names.overlay : null,
       textEncoder: names.part === "textEncoder" ? names.overlay : null,
       target: usesGradient(attacker) ? (target?.name ?? null) : null,

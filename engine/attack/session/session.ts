@@ -50,7 +50,7 @@ export class Session {
   constructor(readonly model: StableDiffusion, readonly options: ResolvedOptions, readonly emit: EventHandler) {
     const { resume, screeningSteps } = options;
     this.painter = new Painter(model, options);
-    this.sketcher = screeningSteps === undefined ? undefined : new Painter(model, { ...options, steps: screeningSteps });
+    this.sketcher = screeningSteps === null ? undefined : new Painter(model, { ...options, steps: screeningSteps });
     this.gate = options.gate && new Gate(model, options);
     this.evaluations = [...(resume?.evaluations ?? [])];
     this.iteration = resume?.iteration ?? 0;
@@ -82,8 +82,8 @@ export class Session {
 
   /** The generators of searches side by side, number r with the attack's seed + r. @throws UsageError for a broken state */
   randoms(count: number): Generator[] {
-    const { resume, attackSeed = 0 } = this.options;
-    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => new Generator(attackSeed + r));
+    const { resume, attackSeed } = this.options;
+    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => new Generator((attackSeed ?? 0) + r));
   }
 
   /**

@@ -1,6 +1,6 @@
 import { usesGradient } from "../../attack/attackers.ts";
 import type { LoggedEvaluation } from "../log.ts";
-import { flagName } from "../settings.ts";
+import { flagName } from "../../options/flags.ts";
 import { shellCommand } from "../shell.ts";
 import { givenModelFlags } from "../model-flags.ts";
 import { formatBytes, formatDuration } from "../text.ts";
