@@ -18,9 +18,14 @@ export function asFlags(table: OptionTable, values: Readonly<Record<string, unkn
   });
 }
 
-/** An option's sentence with the few methods it is of before it, and its default behind it. */
-export function helpOf({ of = [], help, default: value, defaultNote, kind }: Option<unknown>): string {
-  const methods = of.length > 0 && of.length <= FEW ? `${of.join(", ")}: ` : "";
+/** An option's sentence, after the methods it is of where these are few. */
+export function sentenceOf({ of = [], help }: Option<unknown>): string {
+  return of.length > 0 && of.length <= FEW ? `${of.join(", ")}: ${help}` : help;
+}
+
+/** An option's sentence with its default. */
+export function helpOf(option: Option<unknown>): string {
+  const { default: value, defaultNote, kind } = option;
   const note = defaultNote ?? (value === undefined || value === null || kind === "flag" ? undefined : String(value));
-  return `${methods}${help}${note === undefined ? "" : ` (default: ${note})`}`;
+  return `${sentenceOf(option)}${note === undefined ? "" : ` (default: ${note})`}`;
 }
