@@ -19,7 +19,7 @@ function flagOf(name: string, option: MethodOption<unknown>): Option {
 function valueOf(option: MethodOption<unknown>, text: string): unknown {
   const number = option.kind === "whole" || option.kind === "number";
   const value = number && text.trim() !== "" ? Number(text) : text;
-  const problem = problemOf(option, value);
+  const problem = text.trim() === "" ? "is empty" : problemOf(option, value);
   if (problem !== undefined) throw new InvalidArgumentError(`It ${problem}.`);
   return value;
 }

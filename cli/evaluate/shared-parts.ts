@@ -3,7 +3,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
-import { JUDGE_OPTIONS, type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/judge.ts";
+import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
 import type { AttackSettings } from "../../engine/run/settings.ts";
 import type { Context } from "../context.ts";
@@ -54,10 +54,8 @@ export class SharedParts implements Opening {
   }
 
   readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
-    const keyOf = (names: readonly (keyof JudgeSettings)[]): string => JSON.stringify(names.map((name) => settings[name]));
     // A model's labels share the model: retained concepts have many.
-    const names = Object.keys(JUDGE_OPTIONS) as (keyof JudgeSettings)[];
-    const [exact, anyLabel] = [keyOf(names), keyOf(names.filter((name) => name !== "label"))];
+    const [exact, anyLabel] = [judgeKey(settings), judgeKey(settings, "label")];
     const usable = (found: SharedJudge | undefined): found is SharedJudge => found !== undefined && (found.original === original || !judgesByOriginal(settings));
     const there = this.judges.get(exact);
     if (usable(there)) return there.open;

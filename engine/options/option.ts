@@ -58,7 +58,7 @@ export function text<D extends string | null>(spec: Spec<string> & Default<D>): 
   return { kind: "text", value: "text", ...spec } as Option<Holds<string, D>>;
 }
 
-/** Text without which there is no run. */
+/** Text without which there is no run. It may be empty: what that means is for the method to say. */
 export function required(spec: Spec<string>): Option<string> {
   return { kind: "text", value: "text", required: true, ...spec };
 }

@@ -20,10 +20,10 @@ function expected({ kind, min = -Infinity, max = Infinity, above }: Option<unkno
   return `${kind === "whole" ? "a whole number" : "a number"}${range}`;
 }
 
-function fits({ kind, min = -Infinity, max = Infinity, above, choices = [] }: Option<unknown>, value: unknown): boolean {
+function fits({ kind, min = -Infinity, max = Infinity, above, choices = [], required }: Option<unknown>, value: unknown): boolean {
   if (kind === "choice") return typeof value === "string" && choices.includes(value);
   if (kind === "flag") return typeof value === "boolean";
-  if (kind === "text" || kind === "file") return typeof value === "string" && value.trim() !== "";
+  if (kind === "text" || kind === "file") return typeof value === "string" && (required === true || value.trim() !== "");
   if (typeof value !== "number" || (kind === "whole" ? !Number.isSafeInteger(value) : !Number.isFinite(value))) return false;
   return (above ? value > min : value >= min) && value <= max;
 }

@@ -45,6 +45,12 @@ export function judgeSettingProblems(settings: JudgeSettings, shown: (setting: k
   return judgeModel !== null && name !== judge ? [`${judge === null ? shown("classifier") : `judge "${judge}"`} takes no ${shown("judgeModel")}`, ...own] : own;
 }
 
+/** One text for all settings with the same judge. @param without a setting that does not count */
+export function judgeKey(settings: JudgeSettings, without?: keyof JudgeSettings): string {
+  const names = Object.keys(JUDGE_OPTIONS) as (keyof JudgeSettings)[];
+  return JSON.stringify(names.filter((name) => name !== without).map((name) => settings[name]));
+}
+
 /** What a run's judge calls a success. */
 export function ruleOf(settings: JudgeSettings): string {
   const { name, choice: given } = chosenJudge(settings);
