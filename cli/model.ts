@@ -3,7 +3,7 @@ import { variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "./context.ts";
-import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/model-flags.ts";
+import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { addOptions } from "./option-flags.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";

@@ -7,7 +7,7 @@ import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
 import type { Row } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
 import type { LoggedEvaluation } from "../engine/run/log.ts";
-import type { AttackSettings } from "../engine/run/settings.ts";
+import type { AttackSettings } from "../engine/run/settings/settings.ts";
 import type { RunStatus } from "../engine/run/record.ts";
 
 /** A picture as a file that the browser decodes beside its main thread. */

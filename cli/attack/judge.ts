@@ -2,7 +2,7 @@ import { type OpenJudge, createJudge } from "../../engine/attack/judges/open.ts"
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { type JudgeSettings, chosenJudge } from "../../engine/run/judge.ts";
+import { type JudgeSettings, chosenJudge } from "../../engine/run/settings/judge.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type DownloadContext, resolveModel } from "../model-source.ts";
 

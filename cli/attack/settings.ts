@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
-import { RUN_OPTIONS } from "../../engine/run/option-table.ts";
-import type { GivenSettings } from "../../engine/run/settings.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import type { GivenSettings } from "../../engine/run/settings/settings.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";

@@ -1,6 +1,6 @@
 import { whyNotAttackable } from "../../engine/attack/resolve.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import { judgeKey, judgesByOriginal } from "../../engine/run/judge.ts";
+import { judgeKey, judgesByOriginal } from "../../engine/run/settings/judge.ts";
 import { openJudge } from "../attack/judge.ts";
 import { readTarget } from "../attack/target.ts";
 import type { Context } from "../context.ts";

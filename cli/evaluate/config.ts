@@ -6,11 +6,11 @@ import { parseJson } from "../../engine/formats/file-system.ts";
 import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText } from "../../engine/platform/node-files.ts";
-import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/judge.ts";
-import type { AttackSettings } from "../../engine/run/settings.ts";
-import { type ModelOptions, parseLora } from "../../engine/run/model-flags.ts";
+import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/settings/judge.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import { type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";
-import { RUN_OPTIONS } from "../../engine/run/option-table.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { EVALUATION_SCHEMA, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
 
@@ -118,8 +118,9 @@ export function isPlain({ model, unet, textEncoder, lora }: CheckpointEntry): bo
   return [model, unet, textEncoder, lora].every((part) => part === undefined);
 }
 
-function attackerProblems({ name, attacker: _, ...settings }: AttackerEntry): string[] {
-  return Object.keys(settings).flatMap((key) => {
+function attackerProblems(entry: AttackerEntry): string[] {
+  const { name } = entry;
+  return Object.keys(entry).filter((key) => key !== "name" && key !== "attacker").flatMap((key) => {
     if (!Object.hasOwn(RUN_OPTIONS, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
     return Object.hasOwn(SEARCH_OPTIONS, key) ? [] : [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
   });

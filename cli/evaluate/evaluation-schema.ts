@@ -1,8 +1,8 @@
 import { type OptionTable, file, text, whole } from "../../engine/options/option.ts";
 import { schemaProperties } from "../../engine/options/schema.ts";
-import { JUDGE_OPTIONS } from "../../engine/run/judge.ts";
-import { MODEL_OPTIONS } from "../../engine/run/model-flags.ts";
-import { RUN_OPTIONS } from "../../engine/run/option-table.ts";
+import { JUDGE_OPTIONS } from "../../engine/run/settings/judge.ts";
+import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import type { Schema } from "./schema.ts";
 
 /** Options of an attack that other parts of the file than its attackers decide. */

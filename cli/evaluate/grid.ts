@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { type AttackSettings, defaultSettings } from "../../engine/run/settings.ts";
-import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/judge.ts";
+import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
+import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 import { readReported } from "./reported.ts";

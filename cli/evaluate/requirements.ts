@@ -3,9 +3,9 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { pick } from "../../engine/options/values.ts";
-import { RUN_OPTIONS } from "../../engine/run/option-table.ts";
-import { type AttackSettings, newSettings } from "../../engine/run/settings.ts";
-import { parseLora } from "../../engine/run/model-flags.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import { type AttackSettings, newSettings } from "../../engine/run/settings/settings.ts";
+import { parseLora } from "../../engine/run/settings/model-options.ts";
 import { parseHubReference } from "../model-source.ts";
 import type { Cell } from "./grid.ts";
 

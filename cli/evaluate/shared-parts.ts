@@ -3,13 +3,13 @@ import type { Device } from "../../engine/runtime/device.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
-import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/judge.ts";
+import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
-import type { AttackSettings } from "../../engine/run/settings.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
-import { type ModelOptions, givenModelFlags } from "../../engine/run/model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 
 interface SharedJudge {
   readonly original: StableDiffusion | undefined;

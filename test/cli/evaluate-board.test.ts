@@ -13,7 +13,7 @@ import { reportedText, sourcesOf } from "../../engine/run/leaderboard/reported.t
 import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import { leaderboardCsv, leaderboardTex } from "../../engine/run/leaderboard/tables.ts";
-import { defaultSettings } from "../../engine/run/settings.ts";
+import { defaultSettings } from "../../engine/run/settings/settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";

@@ -1,7 +1,7 @@
 import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
-import { type AttackSettings, defaultSettings } from "../../engine/run/settings.ts";
+import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";
 import { el, field, find, numberOf, setOptions } from "./parts/dom.ts";

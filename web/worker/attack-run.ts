@@ -1,7 +1,7 @@
-import { settingsAsFlags } from "../../engine/run/settings.ts";
+import { settingsAsFlags } from "../../engine/run/settings/settings.ts";
 import { parseCandidates } from "../../engine/run/candidates.ts";
 import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
-import { shellCommand } from "../../engine/run/shell.ts";
+import { shellCommand } from "../../engine/run/text/shell.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { judgeRule } from "../../engine/attack/judges/options.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";

@@ -2,7 +2,7 @@ import { renderReport } from "../../engine/run/report/report.ts";
 import { type LoggedEvaluation, logLine } from "../../engine/run/log.ts";
 import type { RunRecord, RunStatus } from "../../engine/run/record.ts";
 import { type SavedState, decodeState, encodeState } from "../../engine/run/state.ts";
-import { pngTexts } from "../../engine/run/parameters-text.ts";
+import { pngTexts } from "../../engine/run/text/png-texts.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";
 import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
 import { usesGradient } from "../../engine/attack/attackers.ts";

@@ -1,7 +1,7 @@
-import { ATTACK_OPTIONS, GATE_OPTIONS } from "../attack/option-table.ts";
-import { choice, file, flag, required } from "../options/option.ts";
+import { ATTACK_OPTIONS, GATE_OPTIONS } from "../../attack/option-table.ts";
+import { choice, file, flag, required } from "../../options/option.ts";
 import { JUDGE_OPTIONS } from "./judge.ts";
-import { MODEL_OPTIONS } from "./model-flags.ts";
+import { MODEL_OPTIONS } from "./model-options.ts";
 
 /** Everything that decides an attack's outcome on one adapter: what `lethe attack` and the page's form take, and run.json keeps as its settings. */
 export const RUN_OPTIONS = {

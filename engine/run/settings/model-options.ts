@@ -1,6 +1,6 @@
-import type { PredictionType } from "../loading/names/infer.ts";
-import { pick } from "../options/values.ts";
-import { type Values, choice, file, flag, text } from "../options/option.ts";
+import type { PredictionType } from "../../loading/names/infer.ts";
+import { pick } from "../../options/values.ts";
+import { type Values, choice, file, flag, text } from "../../options/option.ts";
 
 const PREDICTION_TYPES = ["epsilon", "v_prediction"] as const satisfies readonly PredictionType[];
 

@@ -1,8 +1,8 @@
-import { type AttackerName, usesGradient } from "../attack/attackers.ts";
-import type { Given, Values } from "../options/option.ts";
-import { asFlags, flagName } from "../options/flags.ts";
-import { defaultsOf, filledIn, isValues, pick } from "../options/values.ts";
-import { UsageError } from "../runtime/errors.ts";
+import { type AttackerName, usesGradient } from "../../attack/attackers.ts";
+import type { Given, Values } from "../../options/option.ts";
+import { asFlags, flagName } from "../../options/flags.ts";
+import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
+import { UsageError } from "../../runtime/errors.ts";
 import { judgeSettingProblems, judgesByOriginal } from "./judge.ts";
 import { RUN_OPTIONS } from "./option-table.ts";
 

@@ -1,6 +1,6 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../attack/judges/options.ts";
-import { type Values, choice, file, number, text, whole } from "../options/option.ts";
-import { NUDENET_PRESETS, type NudeNetPresetName } from "../vision/nudenet.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../attack/judges/options.ts";
+import { type Values, choice, file, number, text, whole } from "../../options/option.ts";
+import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet.ts";
 
 /** Bundled judges by name: classifiers of the bundled model's data. */
 const BUNDLED: Readonly<Record<string, string>> = { "emoji-object": "emoji/classifier/object", "emoji-style": "emoji/classifier/style" };
