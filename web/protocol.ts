@@ -122,7 +122,7 @@ export type AttackNews =
   | { readonly type: "start"; readonly totalIterations: number; readonly iteration: number; readonly label: string; readonly resumed: boolean; readonly settings: AttackSettings }
   | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number }
-  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture }
+  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture | null }
   | { readonly type: "target"; readonly picture: Picture; readonly fitted: string }
   | { readonly type: "slots"; readonly slots: readonly Slot[] }
   | ({ readonly type: "files"; readonly status: RunStatus } & RunFiles);
