@@ -4,7 +4,7 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import type { Context } from "../context.ts";
 import { resolveWeights } from "../model-source.ts";
-import { quoted } from "../../engine/run/text.ts";
+import { quoted } from "../../engine/run/text/format.ts";
 
 /** A prompt of `generate`, and what it is called in warnings: "", "negative prompt: ", "case 3: ". */
 export interface NamedPrompt {

@@ -5,7 +5,7 @@ import { type Pace, runIterations } from "./search/iterations.ts";
 import { tokenRows } from "./search/nearest.ts";
 import { Objective } from "./search/objective.ts";
 import { CONTINUOUS } from "./search/row-kinds.ts";
-import { LEARNED_WORD } from "./options.ts";
+import { LEARNED_WORD } from "./option-table.ts";
 import type { Session } from "./session/session.ts";
 
 /**

@@ -9,7 +9,7 @@ import type { Session } from "./session/session.ts";
 export async function randomTokens(session: Session): Promise<void> {
   const { model, options } = session;
   const random = session.random(options.attackSeed ?? options.cases[0]!.seed);
-  if (options.attackSeed === undefined && !options.resume) random.randn([1, model.parts.unet.config.inChannels, ...options.latentSize]);
+  if (options.attackSeed === null && !options.resume) random.randn([1, model.parts.unet.config.inChannels, ...options.latentSize]);
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);

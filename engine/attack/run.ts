@@ -76,7 +76,7 @@ function result(session: Session, seconds: number): AttackResult {
     label,
     seed: last.seed,
     ...(several && { universal: { successes: drew(best), preSuccesses: drew(groups[0]!), cases: options.cases.length } }),
-    ...((options.gate || options.screeningSteps !== undefined) && { tried: countTried(evaluations) }),
+    ...((options.gate || options.screeningSteps !== null) && { tried: countTried(evaluations) }),
     seconds,
   };
 }

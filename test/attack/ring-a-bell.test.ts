@@ -157,8 +157,8 @@ test("what cannot be is refused", async () => {
   };
   await refused({ conceptPairs: [] }, /"ring-a-bell" needs pairs of prompts/);
   await refused({ tokens: 31 }, /tokens must be a whole number from 1 to 30, got 31/);
-  await refused({ mutationRate: 1.5 }, /mutationRate is a probability, from 0 to 1, got 1.5/);
-  await refused({ population: 1 }, /population must be a whole number of at least 2/);
+  await refused({ mutationRate: 1.5 }, /mutationRate must be a number from 0 to 1, got 1.5/);
+  await refused({ population: 1 }, /population must be a whole number from 2 to 100000, got 1/);
   const { states } = await run({ generations: 1 });
   await refused({ resume: { ...states[0]!, search: { generation: 1, individuals: [] } } }, /holds no population/);
 });

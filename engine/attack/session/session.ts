@@ -53,7 +53,7 @@ export class Session {
     const { resume, screeningSteps } = options;
     const painter = (steps: number): Painter => new Painter(model, { ...options, steps }, hooks.pictureRandom);
     this.painter = painter(options.steps);
-    this.sketcher = screeningSteps === undefined ? undefined : painter(screeningSteps);
+    this.sketcher = screeningSteps === null ? undefined : painter(screeningSteps);
     this.gate = options.gate && new Gate(model, options);
     this.evaluations = [...(resume?.evaluations ?? [])];
     this.iteration = resume?.iteration ?? 0;
@@ -85,8 +85,8 @@ export class Session {
 
   /** The generators of searches side by side, number r with the attack's seed + r. @throws UsageError for a broken state */
   randoms(count: number): Generator[] {
-    const { resume, attackSeed = 0 } = this.options;
-    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => this.hooks.searchRandom(attackSeed + r));
+    const { resume, attackSeed } = this.options;
+    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => this.hooks.searchRandom((attackSeed ?? 0) + r));
   }
 
   /** Latents of a case's picture, [1, C, h, w], scaled as the UNet sees them. @throws LetheError for a picture that is not of numbers */

@@ -189,7 +189,7 @@ test("what cannot be is refused", async () => {
     [{ cases: [cases[0]!, { ...cases[1]!, target: { data: new Float32Array(3 * 32 * 64), shape: [1, 3, 32, 64] } }] }, /must have one size/],
     [{ screeningSteps: 2 }, /screeningSteps must be a whole number from 1 to 1, got 2/],
     [{ attacker: "random", target: undefined as never, gate: {} }, /a gate needs a target/],
-    [{ gate: { margin: 1 } }, /margin must be a number between -1 and 1/],
+    [{ gate: { margin: 1 } }, /margin must be a number from -0.99 to 0.99, got 1/],
     [{ timestepOrder: "random" as never }, /timestepOrder "random" is not known/],
   ];
   for (const [changed, message] of wrong) {
