@@ -1,4 +1,5 @@
-// No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the device can run, with guard words (NaN)
+// No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the
+// device can run, with guard words (NaN)
 // around each buffer, which must stay as they are, and the same bits as on a device that clamps.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -42,7 +43,11 @@ function planned(spec: OpSpec, name: string, other: Partial<Capabilities>): OpSp
   return { ...spec, name: `${spec.name}, ${name}`, build: (g, v) => spec.build(planningFor(g, other), v) };
 }
 
-async function check({ clamped, free, guards }: NonNullable<Awaited<ReturnType<typeof both>>>, spec: OpSpec, seen: Set<string>): Promise<void> {
+async function check(
+  { clamped, free, guards }: NonNullable<Awaited<ReturnType<typeof both>>>,
+  spec: OpSpec,
+  seen: Set<string>,
+): Promise<void> {
   const recorded = recordSpec(spec);
   const [expected, found] = [await computeSpec(clamped, recorded, spec.name), await computeSpec(free, recorded, spec.name)];
   for (const kernel of found.kernels) seen.add(kernel);
@@ -85,13 +90,21 @@ for (const math of ["f32", "f16"] as const) {
       const split = variantOf(structure, math === "f16", 1024);
       if (!can(whole)) continue;
       for (const spec of named("matmul", "conv2d 3x3")) await check(devices, planned(spec, whole, { gemm: uniformTable(whole) }), seen);
-      if (structure !== "register" && structure !== "broadcast") await check(devices, planned(LONG, split, { gemm: uniformTable(split) }), seen);
+      if (structure !== "register" && structure !== "broadcast") {
+        await check(devices, planned(LONG, split, { gemm: uniformTable(split) }), seen);
+      }
     }
     for (const form of formsFor(capabilities)) {
       if (math === "f16" && form !== "matrix") continue;
-      for (const spec of named("attention", "attention, causal")) await check(devices, planned(spec, form, { attention: uniformAttention(form) }), seen);
+      for (const spec of named("attention", "attention, causal")) {
+        await check(devices, planned(spec, form, { attention: uniformAttention(form) }), seen);
+      }
     }
-    if (math === "f32") for (const spec of named("layer norm", "softmax")) await check(devices, planned(spec, "rows without subgroups", { subgroupRows: false }), seen);
+    if (math === "f32") {
+      for (const spec of named("layer norm", "softmax")) {
+        await check(devices, planned(spec, "rows without subgroups", { subgroupRows: false }), seen);
+      }
+    }
     for (const device of [devices.clamped, devices.free]) device.destroy();
   });
 }
@@ -104,7 +117,11 @@ test("a shader that leaves its buffer is found", async () => {
   // One vec4 more than there is.
   const { pipelines } = devices.free;
   const get = pipelines.get.bind(pipelines);
-  pipelines.get = (dispatch) => get({ ...dispatch, shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") } });
+  pipelines.get = (dispatch) =>
+    get({
+      ...dispatch,
+      shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") },
+    });
   await computeSpec(devices.free, recorded, "beyond");
   assert.ok((await devices.guards.broken()).length > 0);
   for (const device of [devices.clamped, devices.free]) device.destroy();
