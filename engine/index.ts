@@ -4,10 +4,14 @@
  */
 import { modelSource, resolvePath } from "#platform";
 import { type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
-import { createJudge as create, type OpenJudge } from "./attack/judges/open.ts";
+import type { OpenJudge } from "./attack/judges/open.ts";
 import { loadStableDiffusion as load, type LoadOptions } from "./loading/load.ts";
 import type { ModelSource } from "./formats/model-source.ts";
-import { loadClassifier as loadFrom, type ImageClassifier } from "./vision/image-classifier.ts";
+import type { ImageClassifier } from "./vision/image-classifier.ts";
+import type { FileEmbedding } from "./loading/embedding-file.ts";
+import type { Inspection } from "./loading/inspect.ts";
+import type { FileSystem } from "./formats/file-system.ts";
+import type { TensorFile } from "./formats/tensor-file.ts";
 import type { StableDiffusionPipeline } from "./diffusion/pipeline.ts";
 import type { Device } from "./runtime/device.ts";
 
@@ -22,7 +26,7 @@ export { ShapeError } from "../kernels/kernel.ts";
 export type { NDArray } from "./nn/array.ts";
 export type { LoadOptions, LowRankFile } from "./loading/load.ts";
 export type { ModelSource } from "./formats/model-source.ts";
-export { inspectTensorFile, type InspectedComponent, type Inspection } from "./loading/inspect.ts";
+export type { InspectedComponent, Inspection } from "./loading/inspect.ts";
 export type { LossKind } from "./diffusion/stable-diffusion.ts";
 export type { StableDiffusionPipeline as StableDiffusion } from "./diffusion/pipeline.ts";
 export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffusion/generate.ts";
@@ -41,7 +45,7 @@ export type { ConceptPair } from "./attack/search/concept-vector.ts";
 export type { TransferCandidate } from "./attack/options.ts";
 export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
-export { readLearnedEmbeddings, type FileEmbedding } from "./loading/embedding-file.ts";
+export type { FileEmbedding } from "./loading/embedding-file.ts";
 export { ATTACKERS } from "./attack/attackers.ts";
 export { INSERTIONS } from "./attack/search/slot-layout.ts";
 export { TIMESTEP_ORDERS } from "./attack/option-table.ts";
@@ -81,8 +85,9 @@ export function loadStableDiffusion(device: Device, source: string | ModelSource
 }
 
 /** Opens an image classifier folder (ResNetForImageClassification or ViTForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */
-export function loadClassifier(device: Device, source: string | ModelSource): Promise<ImageClassifier> {
-  return loadFrom(device, typeof source === "string" ? modelSource(source) : source);
+export async function loadClassifier(device: Device, source: string | ModelSource): Promise<ImageClassifier> {
+  const classifiers = await import("./vision/image-classifier.ts");
+  return classifiers.loadClassifier(device, typeof source === "string" ? modelSource(source) : source);
 }
 
 /**
@@ -90,7 +95,8 @@ export function loadClassifier(device: Device, source: string | ModelSource): Pr
  * @param options `files` may be left out in Node; paths are then the disk's, or below `"emoji"`
  * @throws UsageError for a missing, useless or impossible option; FormatError or InputError naming the file for a model that cannot be used
  */
-export function createJudge(name: JudgeName, device: Device, options: Omit<JudgeOptions, "files"> & Partial<Pick<JudgeOptions, "files">>): Promise<OpenJudge> {
+export async function createJudge(name: JudgeName, device: Device, options: Omit<JudgeOptions, "files"> & Partial<Pick<JudgeOptions, "files">>): Promise<OpenJudge> {
+  const { createJudge: create } = await import("./attack/judges/open.ts");
   if (options.files) return create(name, device, { ...options, files: options.files });
   const { model, prompts } = options;
   return create(name, device, {
@@ -99,4 +105,17 @@ export function createJudge(name: JudgeName, device: Device, options: Omit<Judge
     ...(model !== undefined && { model: resolvePath(model) }),
     ...(prompts !== undefined && { prompts: resolvePath(prompts) }),
   });
+}
+
+/**
+ * What a file of tensors is: kind, names, version, what a model would miss in it. Of the numbers at most one small tensor is read.
+ * @throws FormatError if the file contradicts itself: two tensors in one place, two conventions of names in one component
+ */
+export async function inspectTensorFile(file: TensorFile): Promise<Inspection> {
+  return (await import("./loading/inspect.ts")).inspectTensorFile(file);
+}
+
+/** The learned words of a textual inversion file, in any of the field's forms. @throws FormatError for SDXL's, and for a file that holds anything else */
+export async function readLearnedEmbeddings(files: FileSystem, path: string): Promise<FileEmbedding[]> {
+  return (await import("./loading/embedding-file.ts")).readLearnedEmbeddings(files, path);
 }

@@ -1,13 +1,7 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type ResolvedOptions, resolveOptions } from "./resolve.ts";
-import { cce } from "./cce.ts";
-import { hardPrompt, p4d } from "./hard-prompt.ts";
-import { ringABell } from "./ring-a-bell.ts";
-import { randomTokens } from "./random.ts";
-import { seedSearch } from "./seed-search.ts";
 import { type EventHandler, Session } from "./session/session.ts";
 import { textGrad } from "./text-grad.ts";
-import { transfer } from "./transfer.ts";
 import type { AttackOptions } from "./options.ts";
 import type { AttackResult, TriedCounts } from "./events.ts";
 import { type AttackerName, usesGradient } from "./attackers.ts";
@@ -16,13 +10,13 @@ import type { Evaluation } from "./session/evaluation.ts";
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
 const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<void>) | undefined>> = {
   "text-grad": textGrad,
-  "hard-prompt": hardPrompt,
-  p4d,
-  cce,
-  "ring-a-bell": ringABell,
-  random: randomTokens,
-  "seed-search": seedSearch,
-  transfer,
+  "hard-prompt": async (session) => (await import("./hard-prompt.ts")).hardPrompt(session),
+  p4d: async (session) => (await import("./hard-prompt.ts")).p4d(session),
+  cce: async (session) => (await import("./cce.ts")).cce(session),
+  "ring-a-bell": async (session) => (await import("./ring-a-bell.ts")).ringABell(session),
+  random: async (session) => (await import("./random.ts")).randomTokens(session),
+  "seed-search": async (session) => (await import("./seed-search.ts")).seedSearch(session),
+  transfer: async (session) => (await import("./transfer.ts")).transfer(session),
   "no-attack": undefined,
 };
 

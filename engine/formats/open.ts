@@ -2,7 +2,6 @@
 import type { ByteSource } from "./byte-source.ts";
 import { FormatError } from "./errors.ts";
 import type { FileSystem } from "./file-system.ts";
-import { openPyTorch } from "./pickle/pytorch.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openSharded } from "./sharded.ts";
 import { describeBytes, sniff, SNIFF_BYTES } from "./sniff.ts";
@@ -13,7 +12,7 @@ export async function openTensorFile(source: ByteSource): Promise<TensorFile> {
   const head = await source.read(0, Math.min(SNIFF_BYTES, source.size));
   switch (sniff(head)) {
     case "safetensors": return openSafetensors(source);
-    case "zip": case "torch-legacy": return openPyTorch(source);
+    case "zip": case "torch-legacy": return (await import("./pickle/pytorch.ts")).openPyTorch(source);
     default: throw new FormatError(source.name, `is neither a safetensors file nor a PyTorch checkpoint: ${describeBytes(head)}`);
   }
 }

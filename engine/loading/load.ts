@@ -2,7 +2,6 @@ import { readConfig, readDiffusersFolder, requireComponent, openWeights, variant
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
 import type { ModelSource } from "../formats/model-source.ts";
 import { foldCopies, groupTensors } from "./names/groups.ts";
-import { identify } from "./names/identify.ts";
 import type { PredictionType } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
 import { componentFile } from "./names/view.ts";
@@ -11,10 +10,9 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
-import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.ts";
+import type { OpenComponent, OpenModel } from "./load-file.ts";
 import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
-import { mergeLowRank } from "./low-rank.ts";
-import { overlayWeights } from "./overlay.ts";
+import type { OverlayOptions } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
 import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
@@ -69,7 +67,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const model = synthetic
     ? await openSynthetic(folder, source.clipMerges)
     : single
-    ? await openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
+    ? await (await import("./load-file.ts")).openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
     : await openFolder(files, folder, options);
   if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
   const textConfig = textEncoderConfig(model.textEncoder.config);
@@ -77,14 +75,15 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
-  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout });
-  if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, options.unet), { component: "unet", layout, ema: options.ema });
+  if (options.textEncoder !== undefined) textWeights = await overlaid(textWeights, files, options.textEncoder, { component: "text_encoder", layout });
+  if (options.unet !== undefined) noiseWeights = await overlaid(noiseWeights, files, options.unet, { component: "unet", layout, ema: options.ema });
   for (const { file, strength = 1 } of options.lora ?? []) {
+    const { mergeLowRank } = await import("./low-rank.ts");
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
     const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
-    if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA)`);
+    if (!text && !noise) throw new InputError(`${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA)`);
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;
   }
@@ -103,6 +102,11 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
   };
   return new StableDiffusionPipeline(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
+}
+
+async function overlaid(base: WeightSource, files: FileSystem, path: string, options: OverlayOptions): Promise<WeightSource> {
+  const { overlayWeights } = await import("./overlay.ts");
+  return overlayWeights(base, await openTensorPath(files, path), options);
 }
 
 /** A folder in diffusers layout. @throws FormatError or InputError */

@@ -1,5 +1,5 @@
 import type { FileSystem } from "../../formats/file-system.ts";
-import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet.ts";
+import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet-presets.ts";
 import type { WeightPrecision } from "../../nn/weight-layout.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 

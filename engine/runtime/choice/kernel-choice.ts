@@ -1,21 +1,13 @@
-import { attentionSources, formsFor, takesHalf } from "../../../kernels/attention-form.ts";
-import { ATTENTION_CLASSES, type AttentionForm, uniformAttention } from "../../../kernels/attention-table.ts";
-import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
+import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
+import { ATTENTION_CLASSES, uniformAttention } from "../../../kernels/attention-table.ts";
+import { GEMM_CLASSES, type MathMode, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
 import { GEMM_SOURCES, onMatrixUnits, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
 import { matrixConfig } from "../../../kernels/matrix-tile.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
 import type { Platform } from "../platform.ts";
 import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
-import { attentionSamples } from "./attention-samples.ts";
-import { type Candidate, probe, winners } from "./kernel-probe.ts";
-import { type ProbeRow, type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
-import { gemmSamples, rowSamples } from "./kernel-samples.ts";
-import { planningFor } from "./planning.ts";
-
-/** Results of f16 operands may be this far from those of f32: each is rounded to 11 bits, 2e-4 to 4e-4 in sum. */
-const HALF_TOLERANCE = 2e-3;
-const FULL_TOLERANCE = 1e-5;
+import { type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
 
 /**
  * Settles which variants a device computes with.
@@ -43,7 +35,8 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
     if (device.info.software) return shipped;
   }
   say(`measuring kernels on ${device.description}, once`);
-  const choice = await measure(device, math, shipped, say);
+  const { measureKernels } = await import("./measure-kernels.ts"); // once an adapter
+  const choice = await measureKernels(device, math, shipped, say);
   say(`kernels: ${describeChoice(choice)}`);
   try {
     await cache.writeCache(key, JSON.stringify(choice));
@@ -51,41 +44,6 @@ export async function chooseKernels(device: Device, option: KernelOption, math: 
     say(`the choice of kernels cannot be kept, and will be measured again: ${errorMessage(error)}`);
   }
   return choice;
-}
-
-async function measure(device: Device, math: MathMode, shipped: KernelChoice, say: (line: string) => void): Promise<KernelChoice> {
-  const complain = (row: ProbeRow): void => {
-    if (row.problem !== null) say(`kernel variant "${row.candidate}" for ${row.class} ${row.problem}`);
-  };
-  const plain: Candidate = { name: "register", plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }), tolerance: FULL_TOLERANCE };
-  const products: ProbeRow<GemmClass, GemmVariant>[] = [];
-  for (const size of GEMM_SIZES) {
-    const candidates = variantsFor(device.capabilities, math, size).map((variant): Candidate<GemmVariant> => ({
-      name: variant,
-      plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
-      tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
-    }));
-    products.push(...(await probe(device, gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)), candidates, plain, complain)));
-  }
-  const lanes: Candidate<"workgroup" | "subgroup">[] = [
-    { ...plain, name: "workgroup" },
-    ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
-  ];
-  const reductions = await probe(device, rowSamples(), lanes, plain, complain);
-  const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({
-    name: form,
-    plan: (g) => planningFor(g, { attention: uniformAttention(form) }),
-    tolerance: takesHalf(form) ? HALF_TOLERANCE : FULL_TOLERANCE,
-  }));
-  const passes = await probe(device, attentionSamples(device.info.software), forms, forms[0]!, complain);
-  return {
-    origin: "measured",
-    table: { ...shipped.table, ...winners(products) },
-    attention: { ...shipped.attention, ...winners(passes) },
-    subgroupRows: winners(reductions).rows === "subgroup",
-    measured: new Date().toISOString(),
-    rows: [...products, ...reductions, ...passes],
-  };
 }
 
 /** A remembered choice that this version can use on this device; undefined for anything else. */
