@@ -5,6 +5,7 @@ import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, write
 import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assetList } from "./assets.mjs";
+import { buildLibrary } from "./library.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -45,8 +46,7 @@ const browser = { ...common, platform: "browser", target: ["chrome121", "firefox
 export async function buildProduct() {
   await build({ ...nodeOptions, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + nodeOptions.banner.js } });
   chmodSync(join(root, "dist/cli.js"), 0o755);
-  await build({ ...nodeOptions, entryPoints: { lethe: "engine/index.ts" }, outdir: "dist" });
-  await build({ ...browser, entryPoints: { "lethe.browser": "engine/index.ts" }, outdir: "dist" });
+  await buildLibrary(root, nodeOptions, browser);
   await buildPage();
 }
 
@@ -57,7 +57,7 @@ async function buildPage() {
   writeFileSync(join(root, "dist/web/assets.json"), JSON.stringify(assetList(join(root, "assets"))));
 }
 
-/** dist/types: declarations of engine/index.ts and all it names. Left out, saying so, where TypeScript is not installed. */
+/** dist/types: declarations of the library's entries and all they name. Left out, saying so, where TypeScript is not installed. */
 export function buildTypes() {
   const compiler = join(root, "node_modules/typescript/bin/tsc");
   if (!existsSync(compiler)) {

@@ -1,9 +1,9 @@
 /** What is published: its files, its size, its entries for Node and browsers, and its types for a strict consumer. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, posix, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,8 +11,34 @@ import * as assert from "uvu/assert";
 /** Not imported: bundled into a test, esbuild does not find its own program. */
 const { build, buildSync } = createRequire(`${process.cwd()}/package.json`)("esbuild") as typeof import("esbuild");
 
-/** Engine, shaders and tokenizer code; the vocabulary comes with a model. */
+/**
+ * Bytes, gzip, of what a page loads to open a device, load a model of a diffusers folder, generate, and attack with text-grad:
+ * the entry and what it imports statically. Engine, shaders and tokenizer code; the vocabulary comes with a model.
+ */
 const BUDGET = 150_000;
+
+/** The same of the other entries, without what `lethe` itself loads. */
+const ENTRY_BUDGETS: Readonly<Record<string, number>> = { unlearn: 10_000 };
+
+/** The same of each part that `lethe` loads when it is first needed, by the name of the file it begins with. */
+const PART_BUDGETS: Readonly<Record<string, number>> = {
+  cce: 2_000,
+  "embedding-file": 2_000,
+  "hard-prompt": 2_000,
+  identify: 5_000,
+  "image-classifier": 7_000,
+  inspect: 6_000,
+  "load-file": 12_000,
+  "low-rank": 8_000,
+  "measure-kernels": 5_000,
+  open: 24_000,
+  overlay: 10_000,
+  pytorch: 12_000,
+  random: 1_000,
+  "ring-a-bell": 3_000,
+  "seed-search": 1_000,
+  transfer: 1_000,
+};
 
 /** A consumer's project, outside the checkout, so that nothing of the checkout is found by going up. */
 const folder = mkdtempSync(join(tmpdir(), "lethe-consumer-"));
@@ -62,17 +88,75 @@ function install(): void {
 
 const gzip = (file: string): number => gzipSync(readFileSync(file), { level: 9 }).length;
 
-test("the browser library is under its budget", () => {
-  const bytes = gzip("dist/lethe.browser.js");
-  console.log(
-    `size: dist/lethe.browser.js ${bytes} bytes gzip of ${BUDGET}; page ${gzip("dist/web/page.js")}, its worker ` +
-      `${gzip("dist/web/worker.js")}`,
-  );
+/** Files that a module of dist/ names in `import ... from` and `export ... from`, or in `import()`. */
+function imported(file: string, how: "statically" | "lazily"): string[] {
+  const pattern = how === "statically" ? /\b(?:from|import)\s*"(\.[^"]+)"/g : /\bimport\("(\.[^"]+)"\)/g;
+  return [...readFileSync(file, "utf8").matchAll(pattern)].map(([, path]) => posix.join(posix.dirname(file), path!));
+}
+
+/** A module of dist/ and all that is loaded with it. */
+function loadedWith(file: string): Set<string> {
+  const found = new Set<string>([file]);
+  for (const one of found) for (const other of imported(one, "statically")) found.add(other);
+  return found;
+}
+
+const sum = (files: Iterable<string>): number => [...files].reduce((bytes, file) => bytes + gzip(file), 0);
+const without = (files: Set<string>, others: Set<string>): Set<string> => new Set([...files].filter((file) => !others.has(file)));
+/** The library's entries besides `lethe`. */
+function entryNames(): string[] {
+  const { exports } = JSON.parse(readFileSync("package.json", "utf8")) as { exports: Readonly<Record<string, unknown>> };
+  return Object.keys(exports)
+    .filter((path) => path.startsWith("./") && path !== "./package.json")
+    .map((path) => path.slice(2));
+}
+
+test("what a page loads to generate and attack is under its budget, and mostly one file", () => {
+  const files = loadedWith("dist/lethe.browser.js");
+  const bytes = sum(files);
+  const page = `page ${gzip("dist/web/page.js")}, its worker ${gzip("dist/web/worker.js")}`;
+  console.log(`size: lethe ${bytes} bytes gzip of ${BUDGET} in ${files.size} files; ${page}`);
   assert.ok(bytes < BUDGET, `${bytes} bytes`);
+  assert.ok(files.size <= 3, `${[...files].join(", ")}: shared code is cut up`);
+});
+
+test("every other entry has a budget of its own, and adds to what lethe loads without changing it", () => {
+  assert.equal(entryNames().toSorted(), Object.keys(ENTRY_BUDGETS).toSorted());
+  const main = loadedWith("dist/lethe.browser.js");
+  for (const name of entryNames()) {
+    const bytes = sum(without(loadedWith(`dist/${name}.browser.js`), main));
+    console.log(`size: lethe/${name} ${bytes} bytes gzip of ${ENTRY_BUDGETS[name]}`);
+    assert.ok(bytes < ENTRY_BUDGETS[name]!, `${name}: ${bytes} bytes`);
+    assert.not.ok(main.has(`dist/${name}.browser.js`), `lethe loads lethe/${name}`);
+  }
+});
+
+test("every part that is loaded when it is needed is under its budget", () => {
+  const main = loadedWith("dist/lethe.browser.js");
+  const seen = new Set<string>();
+  const waiting = [...main];
+  const done = new Set<string>();
+  for (const file of waiting) {
+    if (done.has(file)) continue;
+    done.add(file);
+    for (const part of imported(file, "lazily")) {
+      const files = without(loadedWith(part), main);
+      waiting.push(...files);
+      const name = posix.basename(part).replace(/-[0-9A-Z]{8}\.js$/, "");
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const [bytes, budget] = [sum(files), PART_BUDGETS[name]];
+      console.log(`size: part ${name} ${bytes} bytes gzip of ${budget}`);
+      assert.ok(budget !== undefined && bytes < budget, `${name}: ${bytes} bytes of ${budget}`);
+    }
+  }
+  assert.equal([...seen].toSorted(), Object.keys(PART_BUDGETS).toSorted());
 });
 
 test("browser files name no module of Node, and nothing from elsewhere", () => {
-  for (const file of ["dist/lethe.browser.js", "dist/web/page.js", "dist/web/worker.js"]) {
+  const parts = readdirSync("dist/browser").filter((name) => name.endsWith(".js")).map((name) => `dist/browser/${name}`);
+  const entries = ["lethe", ...entryNames()].map((name) => `dist/${name}.browser.js`);
+  for (const file of [...entries, ...parts, "dist/web/page.js", "dist/web/worker.js"]) {
     const text = readFileSync(file, "utf8");
     assert.not.match(text, /from\s*["']node:|require\(["']|import\(["']node:|\bprocess\.versions\b/, file);
     assert.not.match(text, /["']https?:\/\/(?!www\.w3\.org)/, file);
@@ -101,7 +185,7 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
     ["createTokenizer", 60_000],
     ["encodePng", 35_000],
     ["manualSeed", 30_000],
-    ["createJudge", 330_000],
+    ["createJudge", 370_000],
   ] as const) {
     const alone = bundleOf(`import { ${name} } from "lethe"; console.log(${name});`);
     console.log(`tree shaking: ${name} alone takes ${alone.bytes} bytes, ${alone.gzip} gzip, of ${whole.bytes} and ${whole.gzip}`);
@@ -112,11 +196,12 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
 
 test("npm pack holds what is needed to run and nothing else", () => {
   const paths = packed.files.map((f) => f.path);
+  const entries = ["lethe", ...entryNames()].flatMap((name) => [`dist/${name}.js`, `dist/${name}.browser.js`]);
   for (const wanted of [
     "dist/cli.js",
-    "dist/lethe.js",
-    "dist/lethe.browser.js",
+    ...entries,
     "dist/types/engine/index.d.ts",
+    "dist/types/engine/unlearn/index.d.ts",
     "dist/web/index.html",
     "dist/web/worker.js",
     "dist/web/assets.json",
@@ -131,13 +216,13 @@ test("npm pack holds what is needed to run and nothing else", () => {
     assert.ok(paths.includes(wanted), wanted);
   }
   const meant = [
-    /^dist\/(cli|lethe|lethe\.browser)\.js$/,
+    /^dist\/(cli|(node|browser)\/[\w-]+-[0-9A-Z]{8})\.js$/,
     /^dist\/types\/.*\.d\.ts$/,
     /^dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)$/,
     /^(assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml))$/,
     /^(README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|NOTICE|package\.json)$/,
   ];
-  const strays = paths.filter((path) => !meant.some((known) => known.test(path)));
+  const strays = paths.filter((path) => !entries.includes(path) && !meant.some((known) => known.test(path)));
   assert.equal(strays, []);
   console.log(`npm pack: ${paths.length} files, ${(packed.size / 2 ** 20).toFixed(1)} MiB`);
 });
@@ -149,8 +234,11 @@ test("the page's list of bundled files is right", () => {
 });
 
 test("entries resolve as they should: Node's for Node, the browser's for a bundler", async () => {
-  writeFileSync(join(folder, "where.js"), `console.log(import.meta.resolve("lethe"))`);
-  assert.match(execFileSync(process.execPath, ["where.js"], { cwd: folder, encoding: "utf8" }), /lethe\/dist\/lethe\.js/);
+  for (const name of ["", ...entryNames()]) {
+    writeFileSync(join(folder, "where.js"), `console.log(import.meta.resolve("${posix.join("lethe", name)}"))`);
+    const where = execFileSync(process.execPath, ["where.js"], { cwd: folder, encoding: "utf8" });
+    assert.match(where, new RegExp(`lethe/dist/${name || "lethe"}\\.js`));
+  }
   const bundled = await build({
     stdin: { contents: `export * from "lethe"`, resolveDir: folder },
     absWorkingDir: folder,
@@ -161,12 +249,10 @@ test("entries resolve as they should: Node's for Node, the browser's for a bundl
     platform: "browser",
     target: "es2022",
   });
-  assert.equal(
-    Object.keys(bundled.metafile.inputs)
-      .filter((p) => p.includes("dist/"))
-      .map((p) => p.replace(/^.*dist\//, "")),
-    ["lethe.browser.js"],
-  );
+  const used = Object.keys(bundled.metafile.inputs)
+    .filter((p) => p.includes("dist/"))
+    .map((p) => p.replace(/^.*dist\//, ""));
+  assert.ok(used.includes("lethe.browser.js") && used.every((p) => p === "lethe.browser.js" || p.startsWith("browser/")), used.join(", "));
 });
 
 test("a consumer in Node draws, judges and attacks with what was packed", () => {
@@ -192,6 +278,7 @@ process.exit();
 const CONSUMER = `
 import { attack, classifierJudge, httpFiles, loadClassifier, loadStableDiffusion, openDevice, rgbaPixels } from "lethe";
 import type { AttackEvent, AttackOptions, NDArray } from "lethe";
+import { Trainer, type TrainerOptions } from "lethe/unlearn";
 const device = await openDevice({ limits: "default" });
 const source = { files: httpFiles("assets"), folder: "emoji" };
 const model = await loadStableDiffusion(device, source, { weights: "f16" });
@@ -202,6 +289,7 @@ const result = await attack(model, options, (event: AttackEvent) => console.log(
 const latents: NDArray = { data: new Float32Array(1024), shape: [1, 4, 16, 16] };
 const noise: NDArray = await model.predictNoise(latents, 10, await model.encodeText(model.tokenizer.encode("x")));
 export const out: [boolean, number, number] = [result.success, noise.data.length, image ? rgbaPixels(image).length : 0];
+export const trainer = (options: TrainerOptions): Trainer => new Trainer(model, options);
 const gpu: GPUDevice = device.gpu;
 export const lost = gpu.lost;
 // @ts-expect-error a prompt is required
