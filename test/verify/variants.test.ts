@@ -1,5 +1,4 @@
-// References of the known forms with other constants than those of the files we were given: made here, from what the forms' specification
-// says.
+// References of the known forms with other constants than the usual: made here, from what the forms' specification says.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
