@@ -10,7 +10,8 @@ const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random
 export const HARD_PROMPT: GradientAttacker = { rows: NEAREST, initialRows };
 
 export const P4D: GradientAttacker = {
-  ...HARD_PROMPT,
+  rows: NEAREST, // spelled out: a spread here keeps all that it names in every consumer's bundle
+  initialRows,
   target: async ({ model, options }, objective, pictures, views) => {
     if (!options.original) throw new UsageError(`attacker "p4d" needs the original model`);
     const cases = options.cases.map(({ promptIds }, i) => ({ ids: model.tokenizer.frame(promptIds), latents: pictures[i]! }));
