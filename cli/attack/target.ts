@@ -1,8 +1,8 @@
 import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/picture/image.ts";
-import { decodePng } from "../../engine/formats/picture/png.ts";
 import { resizeShortestEdge } from "../../engine/formats/picture/resize.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import { decodePicture } from "../../engine/platform/decode-picture.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 
@@ -15,10 +15,10 @@ export interface Target {
   readonly fitted: string;
 }
 
-/** A picture file. @throws FormatError if it is missing or no PNG */
+/** A picture file: PNG, JPEG or WebP. @throws FormatError if it is missing, damaged or of another kind */
 export async function readTarget(name: string): Promise<{ file: string; image: RgbImage }> {
   const file = resolvePath(name);
-  return { file, image: await decodePng(file, await readBytes(file)) };
+  return { file, image: await decodePicture(file, await readBytes(file)) };
 }
 
 /**
