@@ -44,6 +44,7 @@ export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learn
 export { readLearnedEmbeddings, type FileEmbedding } from "./loading/embedding-file.ts";
 export { ATTACKERS } from "./attack/attackers.ts";
 export { INSERTIONS } from "./attack/search/slot-layout.ts";
+export { VOCABULARIES, type Vocabulary } from "./attack/search/vocabulary.ts";
 export { TIMESTEP_ORDERS } from "./attack/options.ts";
 export type { AttackCase, AttackOptions, GateOptions, SamplingOptions, TimestepOrder } from "./attack/options.ts";
 export type { AttackEvent, AttackResult, TriedCounts } from "./attack/events.ts";

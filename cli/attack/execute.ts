@@ -64,6 +64,8 @@ export interface AttackJson {
   readonly adapter: string;
   readonly peakBytes: number;
   readonly out: string;
+  /** As in AttackResult. */
+  readonly notPortable?: string;
   /** With --universal, and with --gate or --screening-steps: see AttackResult. */
   readonly universal?: AttackResult["universal"];
   readonly tried?: AttackResult["tried"];
@@ -100,15 +102,15 @@ export async function executeRun(context: Context, run: PreparedRun): Promise<{ 
 
 /** The JSON of a finished run. */
 export function attackJson({ result, device, peakBytes }: RunRecord, out: string): AttackJson {
-  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, universal, tried } = result!;
-  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(universal && { universal }), ...(tried && { tried }) };
+  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, notPortable, universal, tried } = result!;
+  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(notPortable !== undefined && { notPortable }), ...(universal && { universal }), ...(tried && { tried }) };
 }
 
 /** The engine's options for a run's settings. */
 export function attackOptions(s: AttackSettings, { judge, target, original, candidates, conceptPairs, cases, drawn }: Pick<PreparedRun, "judge" | "target" | "original" | "candidates" | "conceptPairs" | "cases" | "drawn">): AttackOptions {
-  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder } = s;
+  const { attacker, prompt, seed, tokens, insert, vocabulary, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder } = s;
   return {
-    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder,
+    attacker, prompt, seed, tokens, insert, vocabulary, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, learnedPrompt, eta, population, generations, mutationRate, crossoverRate, restarts, timestepsPerStep, casesPerStep, timestepOrder,
     judge: judge.judge,
     ...(target && { target: target.array }),
     ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),

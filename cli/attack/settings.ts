@@ -4,6 +4,7 @@ import { LEARNED_PROMPT, LEARNED_WORD, TIMESTEP_ORDERS } from "../../engine/atta
 import { ATTACKERS, usesGradient } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
+import { VOCABULARIES } from "../../engine/attack/search/vocabulary.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { PATHS_NOTE, addModelOptions } from "../model.ts";
@@ -39,6 +40,7 @@ export function addAttackOptions(command: Command): Command {
     .option("--timesteps <n>", "timesteps the schedule is divided into, taken from the least noisy (default: 50)", wholeNumber(1))
     .option("--max-timesteps <n>", "stop after this many of them; for random, seed-search and transfer: tries (default: all); ring-a-bell: prompts drawn, the nearest first (default: 1)", wholeNumber(1))
     .addOption(new Option("--insert <place>", "where the tokens go (default: prefix)").choices(INSERTIONS))
+    .addOption(new Option("--vocabulary <which>", "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all CLIP tokenizers; words (default: all)").choices(VOCABULARIES))
     .option("--seed <n>", "seed of the pictures' noise, as torch's CPU generator (default: 0)", seedNumber)
     .option("--attack-seed <n>", "seed of the search (default: 0; random: goes on after the first picture's noise)", seedNumber)
     .option("--learning-rate <r>", "of Adam (default: 0.01)", finiteNumber(0))

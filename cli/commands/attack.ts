@@ -47,5 +47,6 @@ function show(context: Context, json: AttackJson, folder: RunFolder): void {
   context.say(`${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; peak device memory ${formatBytes(json.peakBytes)}`);
   context.say(`report: ${folder.reportFile}`);
   const found = json.preSuccess ? "the original prompt draws the concept already" : json.success ? "found" : "not found";
+  if (json.notPortable !== undefined) context.say(`the prompt is not portable: ${json.notPortable}; --vocabulary typeable searches for one that is`);
   context.result(json, `${found}: ${quoted(json.adversarialPrompt)}, judged ${json.label}, score ${json.score.toFixed(4)}`);
 }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { ATTACKERS, type AttackerName } from "../../engine/attack/attackers.ts";
 import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
+import { VOCABULARIES } from "../../engine/attack/search/vocabulary.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
 import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
@@ -91,7 +92,7 @@ function refuse(file: string, problems: readonly string[]): never {
 /** The shipped schema with the names that this version knows. */
 async function evaluationSchema(): Promise<Schema> {
   const schema = (await readJson(join(assetsFolder(), "evaluation.schema.json"))) as Schema;
-  const known = { attackerName: ATTACKERS, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES, judgePreset: Object.keys(NUDENET_PRESETS) };
+  const known = { attackerName: ATTACKERS, vocabulary: VOCABULARIES, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES, judgePreset: Object.keys(NUDENET_PRESETS) };
   return { ...schema, $defs: { ...schema.$defs, ...Object.fromEntries(Object.entries(known).map(([def, names]) => [def, { enum: names }])) } };
 }
 

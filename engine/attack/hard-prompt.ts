@@ -2,9 +2,10 @@ import { UsageError } from "../runtime/errors.ts";
 import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
 import { tokenRows } from "./search/nearest.ts";
 import { OriginalPrediction } from "./search/original-prediction.ts";
+import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
-const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]);
+const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens));
 
 const HARD_PROMPT: GradientAttacker = { rows: "nearest", initialRows };
 

@@ -6,6 +6,7 @@ import type { AttackerName } from "./attackers.ts";
 import type { Judge, Judgement } from "./judges/judgement.ts";
 import type { ConceptPair } from "./search/concept-vector.ts";
 import type { Insertion } from "./search/slot-layout.ts";
+import type { Vocabulary } from "./search/vocabulary.ts";
 import type { AttackState } from "./session/state.ts";
 
 /** The word that `cce` learns, and the prompt it is learned and judged in unless another is given: a template of textual inversion (arXiv 2208.01618). */
@@ -98,6 +99,8 @@ export interface AttackOptions extends SamplingOptions {
   readonly tokens?: number;
   /** Where they go. Default "prefix". */
   readonly insert?: Insertion;
+  /** Which tokens a search may choose. Default "all", as the reference. */
+  readonly vocabulary?: Vocabulary;
   /** Gradient steps at each timestep. Default 40. */
   readonly iterations?: number;
   /** Timesteps the schedule is divided into; they are taken in order from the least noisy. Default 50. */

@@ -1,5 +1,6 @@
 import { Generator } from "../runtime/random/random.ts";
 import { judgeTokens } from "./session/cases.ts";
+import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
 /**
@@ -12,7 +13,7 @@ export async function randomTokens(session: Session): Promise<void> {
   const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
   await session.saveState([random]);
   while (session.finished < options.tries) {
-    const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);
+    const chosen = randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens);
     const attempt = session.finished++;
     session.iteration++;
     await judgeTokens(session, chosen, { timestep: attempt, loss: null });

@@ -2,6 +2,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { slotLayout, INSERTIONS, type Insertion } from "./search/slot-layout.ts";
+import { VOCABULARIES, type Vocabulary } from "./search/vocabulary.ts";
 import { LEARNED_PROMPT, LEARNED_WORD, type AttackCase, type AttackOptions, TIMESTEP_ORDERS } from "./options.ts";
 import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
 
@@ -9,6 +10,7 @@ import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./att
 export interface ResolvedOptions extends AttackOptions {
   readonly tokens: number;
   readonly insert: NonNullable<AttackOptions["insert"]>;
+  readonly vocabulary: Vocabulary;
   readonly iterations: number;
   readonly learningRate: number;
   readonly weightDecay: number;
@@ -114,6 +116,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     attacker,
     tokens,
     insert,
+    vocabulary: oneOf("vocabulary", options.vocabulary ?? "all", VOCABULARIES),
     iterations,
     learningRate: number("learningRate", options.learningRate ?? 0.01, 0, true),
     weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),

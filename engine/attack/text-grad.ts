@@ -1,10 +1,11 @@
 import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
 import type { Session } from "./session/session.ts";
+import { allowedTokens } from "./search/vocabulary.ts";
 import { initialSimplex } from "./search/simplex.ts";
 
 const TEXT_GRAD: GradientAttacker = {
   rows: "simplex",
-  initialRows: async ({ model, options }, random) => initialSimplex(options.tokens, model.parts.textEncoder.config.vocabularySize, options.randomInit ? random : undefined),
+  initialRows: async ({ model, options }, random) => initialSimplex(options.tokens, model.parts.textEncoder.config.vocabularySize, options.randomInit ? random : undefined, allowedTokens(model.tokenizer, options.vocabulary)),
   draws: ({ options }, random) => random.rand([options.tokens]) as Float32Array<ArrayBuffer>,
 };
 

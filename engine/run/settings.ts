@@ -1,6 +1,7 @@
 import { LEARNED_PROMPT, type TimestepOrder } from "../attack/options.ts";
 import type { AttackerName } from "../attack/attackers.ts";
 import type { Insertion } from "../attack/search/slot-layout.ts";
+import type { Vocabulary } from "../attack/search/vocabulary.ts";
 import type { NudeNetPresetName } from "../vision/nudenet.ts";
 import type { PredictionType } from "../loading/names/infer.ts";
 import type { SchedulerName } from "../diffusion/schedulers/index.ts";
@@ -36,6 +37,7 @@ export interface AttackSettings {
   readonly attacker: AttackerName;
   readonly tokens: number;
   readonly insert: Insertion;
+  readonly vocabulary: Vocabulary;
   readonly iterations: number;
   readonly timesteps: number;
   readonly maxTimesteps: number | null;
@@ -95,6 +97,7 @@ export const DEFAULTS: Omit<AttackSettings, "model" | "prompt"> = {
   attacker: "text-grad",
   tokens: 3,
   insert: "prefix",
+  vocabulary: "all",
   iterations: 40,
   timesteps: 50,
   maxTimesteps: null,
@@ -153,7 +156,7 @@ export function isSettings(value: unknown): value is AttackSettings {
   const kinds: Record<string, unknown> = { model: "", prompt: "", ...DEFAULTS };
   const nullable: Record<string, string> = { maxTimesteps: "number", attackSeed: "number", screeningSteps: "number", judgeTop: "number", judgeThreshold: "number" };
   return Object.entries(kinds).every(([key, sample]) => {
-    const field = fields[key];
+    const field = fields[key] ?? (key === "vocabulary" ? "all" : fields[key]); // records of before there was a choice
     return sample === null ? field === null || typeof field === (nullable[key] ?? "string") : typeof field === typeof sample;
   });
 }

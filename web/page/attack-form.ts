@@ -94,6 +94,7 @@ export class AttackForm {
       ...this.judge.settings,
       attacker,
       tokens: numberOf(form, "tokens"),
+      vocabulary: "typeable",
       insert: INSERTIONS.find((i) => i === text("insert")) ?? "prefix",
       iterations: numberOf(form, "iterations"),
       timesteps: numberOf(form, "timesteps"),

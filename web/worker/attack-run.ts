@@ -108,9 +108,9 @@ function tellStart(log: RunLog, totalIterations: number, job: AttackJob): void {
 }
 
 function engineOptions(settings: RunRecord["settings"]): Omit<AttackOptions, "judge"> {
-  const { attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, maxTimesteps, attackSeed } = settings;
+  const { attacker, prompt, seed, tokens, insert, vocabulary, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance, maxTimesteps, attackSeed } = settings;
   return {
-    attacker, prompt, seed, tokens, insert, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
+    attacker, prompt, seed, tokens, insert, vocabulary, iterations, timesteps, learningRate, weightDecay, loss, projection, randomInit, steps, scheduler, guidance,
     ...(maxTimesteps !== null && { maxTimesteps }),
     ...(attackSeed !== null && { attackSeed }),
   };

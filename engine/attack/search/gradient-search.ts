@@ -42,7 +42,7 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   const target = attacker.target ? "given" : "noise";
   const views = timestepsPerStep * casesPerStep;
   const batch = { ...(restarts > 1 && { restarts }), ...(views > 1 && { views }) };
-  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss: options.loss, projection: options.projection, rows: attacker.rows, target, ...batch });
+  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss: options.loss, projection: options.projection, rows: attacker.rows, target, ...batch, ...(options.vocabulary !== "all" && { vocabulary: options.vocabulary }) });
   const pictures: NDArray[] = [];
   for (const one of cases) pictures.push(await model.encodeImage(one.target!));
   const shownCases = caseLayouts(session).map((layout, i): ObjectiveView => {

@@ -3,7 +3,7 @@ import { broadcastTo, sumRows } from "../../../kernels/broadcast.ts";
 import { categorical } from "../../../kernels/categorical.ts";
 import { clamp } from "../../../kernels/clamp.ts";
 import { concat } from "../../../kernels/concat.ts";
-import { scale } from "../../../kernels/elementwise.ts";
+import { add, multiply, scale } from "../../../kernels/elementwise.ts";
 import { embedding } from "../../../kernels/embedding.ts";
 import { type Value, elementCount, f32 } from "../../../kernels/kernel.ts";
 import { l1Loss, mseLoss } from "../../../kernels/loss.ts";
@@ -23,6 +23,7 @@ import type { Program, ProgramOptions } from "../../runtime/program.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
 import { likeliest, likeliestTokens, type SlotToken } from "./simplex.ts";
+import { TokenMask, type Vocabulary } from "./vocabulary.ts";
 import { combineViews, perRow, viewCoefficients } from "./timestep-views.ts";
 
 /**
@@ -54,6 +55,8 @@ export interface ObjectiveShape {
   readonly restarts?: number;
   /** Prompts, pictures and timesteps that each search sees in one iteration; its loss is their mean. Default 1. */
   readonly views?: number;
+  /** Tokens that may be chosen. Default "all". */
+  readonly vocabulary?: Vocabulary;
   /** The token choices are given instead of drawn, and every intermediate result can be read: to follow a recorded run. */
   readonly replay?: boolean;
 }
@@ -116,7 +119,8 @@ export class Objective {
     const key = `attack ${JSON.stringify(shape)}`;
     const state = model.keep(key, () => new ObjectiveTensors(model, shape));
     const norms = shape.rows === "nearest" ? await InverseNorms.for(model, shape.tokens * restartsOf(shape)) : undefined;
-    const program = await model.program(key, (g) => record(g, model, shape, state, norms));
+    const mask = maskOf(model, shape);
+    const program = await model.program(key, (g) => record(g, model, shape, state, norms, mask));
     return new Objective(model, shape, state, program);
   }
 
@@ -126,7 +130,7 @@ export class Objective {
     const state = new ObjectiveTensors(model, shape);
     try {
       const g = new Graph();
-      return estimateProgram(g, record(g, model, shape, state, undefined), model.device.capabilities, model.device.bufferSharing);
+      return estimateProgram(g, record(g, model, shape, state, undefined, maskOf(model, shape)), model.device.capabilities, model.device.bufferSharing);
     } finally {
       state.destroy();
     }
@@ -197,7 +201,7 @@ export class Objective {
     if (shape.rows !== "nearest") return likeliestTokens((await state.simplex.read()) as Float32Array, config.vocabularySize);
     const norms = await InverseNorms.for(model, shape.tokens * restartsOf(shape));
     const program = await model.program(`nearest tokens ${JSON.stringify(shape)}`, (g) => ({
-      outputs: { tokens: nearestTokens(g, g.tensor(state.simplex), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
+      outputs: { tokens: nearestTokens(g, g.tensor(state.simplex), tokenTable(new Layers(g, parameters), config), g.tensor(norms), barredOf(g, maskOf(model, shape))) },
     }));
     await program.run();
     return [...(await program.read("tokens"))["tokens"]!];
@@ -215,6 +219,14 @@ export class Objective {
     const [a, b, c] = await Promise.all([simplex, firstMoment, secondMoment].map((t) => t.read() as Promise<Float32Array<ArrayBuffer>>));
     return { simplex: a!, firstMoment: b!, secondMoment: c! };
   }
+}
+
+function maskOf(model: StableDiffusion, { tokens, restarts = 1, vocabulary }: ObjectiveShape): TokenMask | undefined {
+  return TokenMask.for(model, restarts * tokens, vocabulary);
+}
+
+function barredOf(g: Graph, mask: TokenMask | undefined): Value | undefined {
+  return mask && g.tensor(mask.barred);
 }
 
 function restartsOf({ restarts = 1 }: Pick<ObjectiveShape, "restarts">): number {
@@ -262,17 +274,19 @@ class ObjectiveTensors {
   }
 }
 
-function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: ObjectiveTensors, norms: Tensor | undefined): ProgramOptions {
+function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: ObjectiveTensors, norms: Tensor | undefined, mask: TokenMask | undefined): ProgramOptions {
   const { config, parameters } = model.parts.textEncoder;
   const simplex = g.tensor(state.simplex);
   const slots = g.tensor(state.slots);
   const table = tokenTable(new Layers(g, parameters), config);
   const [restarts, views] = [restartsOf(shape), viewsOf(shape)];
   const rows = restarts * shape.tokens;
-  const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [rows], dtype: "u32" }) : categorical(g, simplex, g.input("draws", f32([rows]))));
+  const allowed = (x: Value): Value => (mask ? multiply(g, x, g.tensor(mask.allowed)) : x);
+  const barred = barredOf(g, mask);
+  const drawn = (): Value => (shape.replay ? g.input("draws", { shape: [rows], dtype: "u32" }) : categorical(g, allowed(simplex), g.input("draws", f32([rows]))));
   const inEachView = (x: Value): Value => (views === 1 ? x : reshape(g, broadcastTo(g, x, [views, ...x.type.shape]), [views * rows, ...x.type.shape.slice(1)]));
   const continuous = shape.rows === "continuous";
-  const choice = continuous ? undefined : norms ? nearestTokens(g, simplex, table, g.tensor(norms)) : drawn();
+  const choice = continuous ? undefined : norms ? nearestTokens(g, simplex, table, g.tensor(norms), barred) : drawn();
   const ids = g.tensor(state.ids);
   const embeddings = choice ? embedding(g, table, scatterIds(g, ids, choice, slots)) : recordLearned(g, model, { ids, rows: inEachView(simplex), positions: slots });
 
@@ -292,10 +306,10 @@ function record(g: Graph, model: StableDiffusion, shape: ObjectiveShape, state: 
   const everySlot = gatherRows(g, reshape(g, embeddingGradient, [1, restarts * views * shape.length, hidden]), slots);
   const ofViews = views === 1 ? everySlot : sumRows(g, reshape(g, everySlot, [views, rows, hidden]), [rows, hidden]);
   const slotGradient = restarts === 1 ? ofViews : scale(g, ofViews, restarts); // the loss is the mean of all searches', each follows its own
-  const gradient = norms || continuous ? slotGradient : clamp(g, timesTokenTable(g, slotGradient, table));
+  const gradient = norms || continuous ? slotGradient : allowed(clamp(g, timesTokenTable(g, slotGradient, table)));
   const hyperparameters = g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS]));
   const moved = adam(g, { parameter: simplex, m: g.tensor(state.firstMoment), v: g.tensor(state.secondMoment) }, gradient, hyperparameters);
-  const projected = norms || continuous ? moved.parameter : simplexProjection(g, moved.parameter, shape.projection);
+  const projected = norms || continuous ? moved.parameter : simplexProjection(g, barred ? add(g, moved.parameter, barred) : moved.parameter, shape.projection);
   const losses = concat(g, slice(g, g.tensor(state.losses), 1, KEPT_LOSSES - 1), reshape(g, lossOfEach(g, restarts, views, measure, prediction, target, loss), [restarts, 1]));
 
   const outputs: Record<string, Value> = shape.replay ? { ...(norms && choice && { choice }), loss, prediction, embeddingGradient, gradient, moved: moved.parameter, projected } : choice ? { choice } : { loss };
