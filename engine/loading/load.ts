@@ -11,8 +11,10 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
+import { overlayPath } from "./eraser.ts";
 import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.ts";
 import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
+import { isSpm } from "./method.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
@@ -51,6 +53,8 @@ export interface LoadOptions {
   readonly weights?: WeightPrecision | undefined;
   /** Told of files that do not suit but are all there is. */
   readonly onNote?: ((note: string) => void) | undefined;
+  /** Told of what makes the model another than the published one. */
+  readonly onWarning?: ((warning: string) => void) | undefined;
   /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
   readonly partial?: boolean | undefined;
   /** Stands between the UNet's file and the device, e.g. to scale some tensors. */
@@ -77,13 +81,14 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
-  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout });
-  if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, options.unet), { component: "unet", layout, ema: options.ema });
+  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout, onNote: options.onNote });
+  if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, await overlayPath(files, options.unet)), { component: "unet", layout, ema: options.ema, onNote: options.onNote });
   for (const { file, strength = 1 } of options.lora ?? []) {
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
     const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
+    if (isSpm(opened)) options.onWarning?.(`${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the published model`);
     if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA)`);
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;

@@ -198,11 +198,11 @@ function isCopy(dict: StateDict, other: StateDict): boolean {
   return [...dict.own.keys()].every((name) => names.has(bare(name)) || !name.includes("."));
 }
 
-/** The keys that all paths begin with. */
+/** The keys that all paths begin with, as far as these are wrappers: one with dots is a module's and part of the names below it. */
 function commonPath(paths: readonly (readonly string[])[]): readonly string[] {
   const [first = [], ...others] = paths;
   let length = 0;
-  while (length < first.length && others.every((path) => path[length] === first[length])) length++;
+  while (length < first.length && !first[length]!.includes(".") && others.every((path) => path[length] === first[length])) length++;
   return first.slice(0, length);
 }
 
