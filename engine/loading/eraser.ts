@@ -2,6 +2,7 @@
  * Receler's erasers (arXiv 2311.17717): an adapter behind the cross attention of each transformer block, y + up(gelu(down(y))) with y the attention's output.
  * Source: github.com/jasper0314-huang/Receler, receler/erasers/utils.py (`AdapterEraser`, the folder's files) and diffusers_erasers.py (where they go).
  */
+import { findWeights } from "../formats/diffusers.ts";
 import { FormatError, quote } from "../formats/errors.ts";
 import { type FileSystem, joinPath, readJsonObject } from "../formats/file-system.ts";
 import { type TensorEntry, type TensorFile, tensorFile } from "../formats/tensor-file.ts";
@@ -12,9 +13,10 @@ const WEIGHTS = "eraser_weights.pt";
 const CONFIG = "eraser_config.json";
 const NAME = /^(.+\.attentions\.\d+)\.(down|up)\.(weight|bias)$/;
 
-/** The file to lay over a UNet when a path names a folder: an eraser's weights. Any other path as it is. @throws FormatError for an eraser of another type than adapters */
+/** The file to lay over a component when a path names a folder: an eraser's weights, or the weights of a component's own folder. Any other path as it is. @throws FormatError for an eraser of another type than adapters */
 export async function overlayPath(files: FileSystem, path: string): Promise<string> {
-  if ((await files.kind(path)) !== "folder" || (await files.kind(joinPath(path, WEIGHTS))) !== "file") return path;
+  if ((await files.kind(path)) !== "folder") return path;
+  if ((await files.kind(joinPath(path, WEIGHTS))) !== "file") return findWeights(files, path);
   const config = joinPath(path, CONFIG);
   const { eraser_type: type } = (await files.kind(config)) === "file" ? await readJsonObject(files, config) : { eraser_type: "adapter" };
   if (type !== "adapter") throw new FormatError(config, `"eraser_type" is ${quote(JSON.stringify(type) ?? "nothing")}; "adapter" is expected`);

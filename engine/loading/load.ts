@@ -81,7 +81,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
-  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, options.textEncoder), { component: "text_encoder", layout, onNote: options.onNote });
+  if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, await overlayPath(files, options.textEncoder)), { component: "text_encoder", layout, onNote: options.onNote });
   if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, await overlayPath(files, options.unet)), { component: "unet", layout, ema: options.ema, onNote: options.onNote });
   for (const { file, strength = 1 } of options.lora ?? []) {
     const opened = await openTensorPath(files, file);
