@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
 import type { ModelSource } from "../engine/formats/model-source.ts";
 import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub/hub.ts";
+import { parseHubPage } from "../engine/platform/hub/page.ts";
 import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
@@ -31,14 +32,10 @@ const FILE = /\.(?:safetensors|ckpt|pt|pth|bin|onnx|index\.json)$/i;
 /** How models are named, for --help. */
 export const MODEL_NAMES = "emoji (bundled), a folder in diffusers layout, a checkpoint file, or a hub model ORG/NAME[@REVISION][/FILE or /FOLDER] or its page's address";
 
-/** A page of the hub, as it is copied from a browser: of a model, or of a folder or file in it. */
-const PAGE = /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#\s]+\/[^/?#\s]+)(?:\/(?:tree|blob|resolve|raw)\/([^/?#\s]+)(?:\/([^?#\s]+))?)?\/?(?:[?#].*)?$/;
-
 /** ORG/NAME[@REVISION][/FILE or /FOLDER], or a page's address; undefined for anything else. */
 export function parseHubReference(name: string): HubReference | undefined {
-  const page = PAGE.exec(name);
-  const parts = page ? page.slice(1).map((part) => (part === undefined ? undefined : decodeURIComponent(part))) : /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+?))?\/?$/.exec(name)?.slice(1);
-  const [id = "", revision, path] = parts ?? [];
+  const [, own = "", ownRevision, ownPath] = /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+?))?\/?$/.exec(name) ?? [];
+  const { id, revision, path } = parseHubPage(name) ?? { id: own, revision: ownRevision, path: ownPath };
   if (!isHubId(id) || (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part)))) return undefined;
   const isFile = path !== undefined && FILE.test(path);
   return { id, revision, file: isFile ? path : undefined, subfolder: isFile ? undefined : path };

@@ -169,7 +169,7 @@ async function inspectFolder(path: string): Promise<Inspected> {
     rows.push([name, className, contents ? formatCount(contents.parameters) : "", contents ? Object.keys(contents.dtypes).join(", ") : "", contents ? formatBytes(contents.bytes) : ""]);
   }
   const table = formatTable([{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }], rows);
-  const note = /Safe$/.test(index.className) ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it." : "";
+  const note = index.className.endsWith("Safe") ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it." : "";
   return { json: { kind: "diffusers folder", folder: path, className: index.className, components }, text: `diffusers folder of a ${index.className}${note}\n\n${table}` };
 }
 

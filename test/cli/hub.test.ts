@@ -9,6 +9,7 @@ import { type DownloadContext, parseHubReference, resolveModel, resolveWeights }
 import type { RunRecord } from "../../engine/run/record.ts";
 import { float16ToFloat32 } from "../../engine/formats/half.ts";
 import { decodePng } from "../../engine/formats/picture/png.ts";
+import { filesOfPage } from "../../engine/platform/hub/page.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { type Tensors, emojiTensors, safetensors, zeroed } from "../support/checkpoints.ts";
 import { DEVICE_FLAGS } from "./support.ts";
@@ -68,6 +69,8 @@ test("what a name stands for", async () => {
     ["https://huggingface.co/a/b/blob/v1/x%20y.safetensors", { revision: "v1", file: "x y.safetensors", subfolder: undefined }], ["https://hf.co/a/b/resolve/main/x.pt?download=true", { revision: "main", file: "x.pt", subfolder: undefined }],
   ] as const) assert.equal(parseHubReference(page), { id: "a/b", ...wanted }, page);
   assert.is(parseHubReference("a/b/../c"), undefined);
+  assert.equal(["https://huggingface.co/a/b", "https://huggingface.co/a/b/blob/main/x y.pt", "https://example.com/a/b"].map(filesOfPage), ["https://huggingface.co/a/b/resolve/main", "https://huggingface.co/a/b/blob/main/x y.pt", "https://example.com/a/b"]);
+  assert.is(filesOfPage("https://huggingface.co/a/b/blob/main/u/x.pt"), "https://huggingface.co/a/b/resolve/main/u/x.pt");
 });
 
 test("a hub model: fetched with progress once, then from the cache; a single file of it", async () => {
