@@ -15,7 +15,8 @@ export interface TokenizerJson {
 }
 
 /**
- * Source: github.com/huggingface/tokenizers, the serialization of `Tokenizer` with a `BPE` model; merges are pairs, or texts "left right" before its release 0.20.
+ * Source: github.com/huggingface/tokenizers, the serialization of `Tokenizer` with a `BPE` model; merges are pairs, or texts "left right"
+ * before its release 0.20.
  * @throws TokenizerError for another kind of model than CLIP's byte-level BPE with ends of words, or fields that are malformed
  */
 export function readTokenizerJson(source: JsonSource): TokenizerJson {
@@ -23,7 +24,9 @@ export function readTokenizerJson(source: JsonSource): TokenizerJson {
   const model = readJsonObject(json["model"], `${FILE} "model"`);
   const { type = "BPE", end_of_word_suffix: suffix, merges } = model;
   if (type !== "BPE" || suffix !== END_OF_WORD) {
-    throw new TokenizerError(`${FILE} "model": is ${JSON.stringify(type)} with words ending in ${JSON.stringify(suffix)}; CLIP's is "BPE" with "${END_OF_WORD}"`);
+    throw new TokenizerError(
+      `${FILE} "model": is ${JSON.stringify(type)} with words ending in ${JSON.stringify(suffix)}; CLIP's is "BPE" with "${END_OF_WORD}"`,
+    );
   }
   if (!Array.isArray(merges)) throw new TokenizerError(`${FILE} "merges": expected a list, found ${JSON.stringify(merges)}`);
   const lines = merges.map((merge: unknown, i) => {

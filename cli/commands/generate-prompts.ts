@@ -22,11 +22,17 @@ export async function openLearned(context: Context, names: readonly string[] = [
  * @returns the embeddings whose words stand in a prompt
  * @throws InputError for an embedding of another width; UsageError for a learned word that would be cut off
  */
-export function warnOfPrompts(context: Context, model: StableDiffusion, learned: readonly FileEmbedding[], prompts: readonly NamedPrompt[]): FileEmbedding[] {
+export function warnOfPrompts(
+  context: Context,
+  model: StableDiffusion,
+  learned: readonly FileEmbedding[],
+  prompts: readonly NamedPrompt[],
+): FileEmbedding[] {
   requireFitting(model, learned);
   const used = learned.filter(({ name }) => prompts.some(({ text }) => holdsWord(text, name)));
   // An embedding that goes by two names is used by either.
-  for (const { name, file, rows } of learned) if (!used.some((other) => other.rows === rows)) context.warn(`the learned word ${quoted(name)} of ${file} is in no prompt`);
+  for (const { name, file, rows } of learned)
+    if (!used.some((other) => other.rows === rows)) context.warn(`the learned word ${quoted(name)} of ${file} is in no prompt`);
   for (const { text, where } of prompts) {
     const note = cutOffNote(model, text, used);
     if (note !== undefined) context.warn(`${where}${note}`);
@@ -35,7 +41,10 @@ export function warnOfPrompts(context: Context, model: StableDiffusion, learned:
 }
 
 /** The texts of the flags and the rows with their names for warnings. */
-export function namedPrompts(prompts: readonly { readonly prompt: string; readonly id?: string }[], negativePrompt: string | undefined): NamedPrompt[] {
+export function namedPrompts(
+  prompts: readonly { readonly prompt: string; readonly id?: string }[],
+  negativePrompt: string | undefined,
+): NamedPrompt[] {
   const own = prompts.map(({ prompt, id }) => ({ text: prompt, where: id === undefined ? "" : `case ${id}: ` }));
   return negativePrompt === undefined ? own : [...own, { text: negativePrompt, where: "negative prompt: " }];
 }

@@ -26,8 +26,16 @@ const PARAMETERS: Readonly<Record<string, Partial<Record<Component, number>>>> =
   "SD 2.x": { unet: 865_910_724, text_encoder: 340_387_840 },
 };
 
-/** @param whole whether the file has all tensors of that component @returns undefined for a file that changes no UNet and no text encoder, or a model of its own */
-export function trainedPart(file: TensorFile, groups: Groups, version: string | undefined, whole: (component: Component) => boolean): Trained | undefined {
+/**
+ * @param whole whether the file has all tensors of that component @returns undefined for a file that changes no UNet and no text encoder,
+ * or a model of its own
+ */
+export function trainedPart(
+  file: TensorFile,
+  groups: Groups,
+  version: string | undefined,
+  whole: (component: Component) => boolean,
+): Trained | undefined {
   const { components, lowRank } = groups;
   if (components.has("vae") || components.size > 1) return undefined;
   const [group] = components.values();
@@ -38,7 +46,12 @@ export function trainedPart(file: TensorFile, groups: Groups, version: string | 
   const parameters = entries.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
   const all = version === undefined ? undefined : PARAMETERS[version]?.[component];
   const complete = group !== undefined && whole(component);
-  const base = version === undefined ? "a base model" : version.startsWith("a model") ? version.replace("a model", "a base model") : `a base model of ${version}`;
+  const base =
+    version === undefined
+      ? "a base model"
+      : version.startsWith("a model")
+        ? version.replace("a model", "a base model")
+        : `a base model of ${version}`;
   return {
     method: group ? methodOf(groups, component, group.tensors, complete) : lowRankMethod(file),
     component,
@@ -50,7 +63,12 @@ export function trainedPart(file: TensorFile, groups: Groups, version: string | 
   };
 }
 
-function methodOf({ copies, leftovers }: Groups, component: Component, tensors: ReadonlyMap<string, TensorEntry>, whole: boolean): string | undefined {
+function methodOf(
+  { copies, leftovers }: Groups,
+  component: Component,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  whole: boolean,
+): string | undefined {
   const names = [...tensors.keys()];
   const cross = names.filter((name) => /attn2[._]/.test(name));
   if (component === "text_encoder") {
@@ -61,7 +79,9 @@ function methodOf({ copies, leftovers }: Groups, component: Component, tensors: 
   if (isEraser(names)) return "Receler (adapters behind cross attention)";
   if (whole) return undefined; // ESD, SalUn, EraseDiff, FMN, EDiff, ScissorHands and others save whole UNets alike
   if (cross.length === names.length && names.every((name) => /attn2\.to_[kv]\.weight$/.test(name))) {
-    return leftovers.includes("embed") ? "Concept Ablation (a delta of cross-attention keys and values)" : "UCE, RECE, ESD-x-strict or a Concept-Ablation delta (cross-attention keys and values)";
+    return leftovers.includes("embed")
+      ? "Concept Ablation (a delta of cross-attention keys and values)"
+      : "UCE, RECE, ESD-x-strict or a Concept-Ablation delta (cross-attention keys and values)";
   }
   if (cross.length === names.length) return "ESD-x (cross attention)";
   return cross.length === 0 ? "ESD-u (all layers but cross attention)" : undefined;
@@ -77,7 +97,9 @@ function lowRankMethod(file: TensorFile): string | undefined {
   return `SPM (erased: ${file.metadata["prompts"]!.slice(0, 200)}; its strength depends on the prompt, which is code and not in the file)`;
 }
 
-/** The last parts of names, from the layer on: `down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k.weight` is `attn2.to_k.weight`. */
+/**
+ * The last parts of names, from the layer on: `down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k.weight` is `attn2.to_k.weight`.
+ */
 function layersOf(names: readonly string[]): (readonly [string, number])[] {
   const counts = new Map<string, number>();
   for (const name of names) {

@@ -24,7 +24,9 @@ export function weightSource(file: TensorFile): WeightSource {
       const found = entry(tensor);
       if (found?.dtype !== "F16") return undefined;
       return file.readFloat16(tensor).then((data) => {
-        requireFinite(file.name, found, firstOddHalf(data), (at) => (data[at]! & 0x3ff ? Number.NaN : data[at]! & 0x8000 ? -Infinity : Infinity));
+        requireFinite(file.name, found, firstOddHalf(data), (at) =>
+          data[at]! & 0x3ff ? Number.NaN : data[at]! & 0x8000 ? -Infinity : Infinity,
+        );
         return data;
       });
     },
@@ -35,11 +37,16 @@ export function weightSource(file: TensorFile): WeightSource {
 /** @throws FormatError naming file, tensor and type unless the tensor holds floats that can be computed with */
 export function requireFloats(file: string, { name, stored = name, dtype }: TensorEntry): void {
   if (isFloatDType(dtype)) return;
-  const what = dtype.startsWith("F8") ? "8-bit floats, which are not supported; convert it to F16 or F32" : "whole numbers (a mask?), not weights";
+  const what = dtype.startsWith("F8")
+    ? "8-bit floats, which are not supported; convert it to F16 or F32"
+    : "whole numbers (a mask?), not weights";
   throw new FormatError(file, `tensor ${quote(stored)} is of type ${dtype}: it holds ${what}`);
 }
 
-/** Reads tensors once to see that their numbers are finite, so that a damaged file is told of before work begins. @throws FormatError as `weightSource` */
+/**
+ * Reads tensors once to see that their numbers are finite, so that a damaged file is told of before work begins. @throws FormatError as
+ * `weightSource`
+ */
 export async function checkNumbers(weights: WeightSource, tensors: Iterable<string>): Promise<void> {
   for (const tensor of tensors) await (weights.readFloat16?.(tensor) ?? weights.readFloat32(tensor));
 }
@@ -60,5 +67,8 @@ function firstOddHalf(data: Uint16Array): number {
 function requireFinite(file: string, { name, stored = name, shape }: TensorEntry, at: number, value: (at: number) => number): void {
   if (at < 0) return;
   const place = shape.map((_, i) => Math.floor(at / elementCount(shape.slice(i + 1))!) % shape[i]!);
-  throw new FormatError(file, `tensor ${quote(stored)} holds ${value(at)} at index ${at} ([${place.join(", ")}] of [${shape.join(", ")}]); weights must be finite numbers`);
+  throw new FormatError(
+    file,
+    `tensor ${quote(stored)} holds ${value(at)} at index ${at} ([${place.join(", ")}] of [${shape.join(", ")}]); weights must be finite numbers`,
+  );
 }

@@ -20,7 +20,11 @@ type Decode = (bytes: ArrayBuffer) => Promise<Rgba>;
 
 /** The decoders hand their pixels to this class of browsers, which Node does not have. */
 class PlainImageData implements Rgba {
-  constructor(readonly data: Uint8ClampedArray, readonly width: number, readonly height: number) {}
+  constructor(
+    readonly data: Uint8ClampedArray,
+    readonly width: number,
+    readonly height: number,
+  ) {}
 }
 
 const decoders = new Map<"jpeg" | "webp", Promise<Decode>>();
@@ -34,7 +38,11 @@ function decoderOf(kind: "jpeg" | "webp"): Promise<Decode> {
   return made;
 }
 
-async function compiled(bytes: Uint8Array<ArrayBuffer>, init: (module: WebAssembly.Module) => Promise<void>, decode: Decode): Promise<Decode> {
+async function compiled(
+  bytes: Uint8Array<ArrayBuffer>,
+  init: (module: WebAssembly.Module) => Promise<void>,
+  decode: Decode,
+): Promise<Decode> {
   const scope: { ImageData?: unknown } = globalThis;
   scope.ImageData ??= PlainImageData;
   await init(await WebAssembly.compile(bytes));
@@ -42,7 +50,8 @@ async function compiled(bytes: Uint8Array<ArrayBuffer>, init: (module: WebAssemb
 }
 
 /**
- * A picture file as 8-bit RGB, by its content whatever its name; turned as EXIF says; transparency is left out, as Pillow's convert("RGB") does.
+ * A picture file as 8-bit RGB, by its content whatever its name; turned as EXIF says; transparency is left out, as Pillow's convert("RGB")
+ * does.
  * @throws FormatError for a damaged file, and naming what it is for any other kind
  */
 export async function decodePicture(file: string, bytes: Uint8Array<ArrayBuffer>): Promise<RgbImage> {
@@ -58,7 +67,8 @@ export async function decodePicture(file: string, bytes: Uint8Array<ArrayBuffer>
     throw new FormatError(file, `is a damaged ${header.kind === "jpeg" ? "JPEG" : "WebP"}: ${reason(error)}`, { cause: error });
   }
   const { data: rgba, width, height } = picture;
-  if (width !== header.width || height !== header.height) throw new FormatError(file, `is damaged: its header says ${header.width}x${header.height} pixels, but there are ${width}x${height}`);
+  if (width !== header.width || height !== header.height)
+    throw new FormatError(file, `is damaged: its header says ${header.width}x${header.height} pixels, but there are ${width}x${height}`);
   const data = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; to < data.length; from += 4) for (let c = 0; c < 3; c++) data[to++] = rgba[from + c]!;
   return oriented({ data, width, height }, header.orientation);

@@ -1,4 +1,7 @@
-/** JPEG and WebP against the pixels that Pillow 13 reads from the same bytes (after ImageOps.exif_transpose and convert("RGB")), and what is refused. */
+/**
+ * JPEG and WebP against the pixels that Pillow 13 reads from the same bytes (after ImageOps.exif_transpose and convert("RGB")), and what is
+ * refused.
+ */
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -36,7 +39,14 @@ test("the eight orientations of EXIF: where the stored top left corner goes", ()
     return `${at % turned.width},${Math.floor(at / turned.width)} of ${turned.width}x${turned.height}`;
   };
   assert.equal([1, 2, 3, 4, 5, 6, 7, 8].map(corner), [
-    "0,0 of 2x3", "1,0 of 2x3", "1,2 of 2x3", "0,2 of 2x3", "0,0 of 3x2", "2,0 of 3x2", "2,1 of 3x2", "0,1 of 3x2",
+    "0,0 of 2x3",
+    "1,0 of 2x3",
+    "1,2 of 2x3",
+    "0,2 of 2x3",
+    "0,0 of 3x2",
+    "2,0 of 3x2",
+    "2,1 of 3x2",
+    "0,1 of 3x2",
   ]);
 });
 

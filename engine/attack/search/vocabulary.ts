@@ -6,8 +6,10 @@ import type { Generator } from "../../runtime/random/random.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 
 /**
- * "all": every token, as the reference has it. "typeable": whole words and signs of printable ASCII that tokenize to themselves, so that the prompt found can be typed, pasted
- * into a terminal, a CSV, a JSON or a web form, and is read alike by every tokenizer of CLIP. "words": those of them that are two letters or more.
+ * "all": every token, as the reference has it. "typeable": whole words and signs of printable ASCII that tokenize to themselves, so that
+ * the prompt found can be typed, pasted
+ * into a terminal, a CSV, a JSON or a web form, and is read alike by every tokenizer of CLIP. "words": those of them that are two letters
+ * or more.
  */
 export const VOCABULARIES = ["all", "typeable", "words"] as const;
 export type Vocabulary = (typeof VOCABULARIES)[number];
@@ -36,13 +38,19 @@ function* chosen(tokenizer: Tokenizer, form: RegExp): Iterable<number> {
   }
 }
 
-/** Random ids of tokens that may be chosen, evenly. For "all" these are the generator's draws below the vocabulary's size, as the reference takes them. */
+/**
+ * Random ids of tokens that may be chosen, evenly. For "all" these are the generator's draws below the vocabulary's size, as the reference
+ * takes them.
+ */
 export function randomTokenIds(tokenizer: Tokenizer, vocabulary: Vocabulary, random: Generator, count: number): number[] {
   const allowed = allowedTokens(tokenizer, vocabulary);
   return Array.from(random.randint(allowed?.length ?? tokenizer.vocabularySize, count), (i) => allowed?.[i] ?? i);
 }
 
-/** What is added to a barred token: far below what a projection or the nearest token could reach, and near enough for the reference's bisection to start from. */
+/**
+ * What is added to a barred token: far below what a projection or the nearest token could reach, and near enough for the reference's
+ * bisection to start from.
+ */
 const BARRED = -1e6;
 
 /** Which tokens may be chosen, on the device: f32 [rows, vocabulary] each. */

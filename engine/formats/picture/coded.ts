@@ -21,7 +21,10 @@ const MAX_PIXELS = 67_108_864;
 class Fields {
   private readonly view: DataView;
 
-  constructor(private readonly file: string, readonly bytes: Uint8Array) {
+  constructor(
+    private readonly file: string,
+    readonly bytes: Uint8Array,
+  ) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -30,7 +33,8 @@ class Fields {
   }
 
   uint(at: number, size: 1 | 2 | 3 | 4, little = false): number {
-    if (at < 0 || at + size > this.bytes.length) throw new FormatError(this.file, `ends inside its header, at byte ${this.bytes.length}; it is truncated`);
+    if (at < 0 || at + size > this.bytes.length)
+      throw new FormatError(this.file, `ends inside its header, at byte ${this.bytes.length}; it is truncated`);
     if (size === 3) return this.uint(at, 2, true) + 65536 * this.uint(at + 2, 1); // WebP's, little-endian
     return size === 1 ? this.view.getUint8(at) : size === 2 ? this.view.getUint16(at, little) : this.view.getUint32(at, little);
   }
@@ -42,7 +46,8 @@ class Fields {
 
 /**
  * The header of a JPEG or WebP file; undefined for any other.
- * @throws FormatError for a damaged header, a picture that is too large, and kinds that are not read: CMYK, more than 8 bits, lossless JPEG, animations
+ * @throws FormatError for a damaged header, a picture that is too large, and kinds that are not read: CMYK, more than 8 bits, lossless
+ * JPEG, animations
  */
 export function readCodedHeader(file: string, bytes: Uint8Array): CodedHeader | undefined {
   const fields = new Fields(file, bytes);
@@ -51,13 +56,14 @@ export function readCodedHeader(file: string, bytes: Uint8Array): CodedHeader | 
   if (!jpeg && !webp) return undefined;
   const header = jpeg ? jpegHeader(file, fields) : webpHeader(file, fields);
   const { width, height } = header;
-  if (width * height > MAX_PIXELS || width === 0 || height === 0) throw new FormatError(file, `has ${width}x${height} pixels; 1 to ${MAX_PIXELS} pixels are allowed`);
+  if (width * height > MAX_PIXELS || width === 0 || height === 0)
+    throw new FormatError(file, `has ${width}x${height} pixels; 1 to ${MAX_PIXELS} pixels are allowed`);
   return header;
 }
 
 function jpegHeader(file: string, fields: Fields): CodedHeader {
   let orientation = 1;
-  for (let at = 2; ; ) {
+  for (let at = 2; ;) {
     const marker = fields.uint(at, 2);
     if (marker === 0xffff) {
       at++; // fill bytes
@@ -65,11 +71,21 @@ function jpegHeader(file: string, fields: Fields): CodedHeader {
     }
     if (marker >> 8 !== 0xff) throw new FormatError(file, `is a damaged JPEG: a marker is expected at byte ${at}`);
     const length = fields.uint(at + 2, 2);
-    if (marker === 0xffe1 && fields.text(at + 4, 6) === "Exif\0\0") orientation = exifOrientation(file, fields.bytes.subarray(at + 10, at + 2 + length));
+    if (marker === 0xffe1 && fields.text(at + 4, 6) === "Exif\0\0")
+      orientation = exifOrientation(file, fields.bytes.subarray(at + 10, at + 2 + length));
     // SOF0 to SOF15, which are no DHT (C4), JPG (C8) or DAC (CC)
     if (marker >= 0xffc0 && marker <= 0xffcf && marker !== 0xffc4 && marker !== 0xffc8 && marker !== 0xffcc) {
-      const [bits, height, width, components] = [fields.uint(at + 4, 1), fields.uint(at + 5, 2), fields.uint(at + 7, 2), fields.uint(at + 9, 1)];
-      if (marker !== 0xffc0 && marker !== 0xffc1 && marker !== 0xffc2) throw new FormatError(file, `is a JPEG of a kind that is not read (SOF${marker - 0xffc0}: lossless or arithmetic); save it as a baseline JPEG or as PNG`);
+      const [bits, height, width, components] = [
+        fields.uint(at + 4, 1),
+        fields.uint(at + 5, 2),
+        fields.uint(at + 7, 2),
+        fields.uint(at + 9, 1),
+      ];
+      if (marker !== 0xffc0 && marker !== 0xffc1 && marker !== 0xffc2)
+        throw new FormatError(
+          file,
+          `is a JPEG of a kind that is not read (SOF${marker - 0xffc0}: lossless or arithmetic); save it as a baseline JPEG or as PNG`,
+        );
       if (bits !== 8) throw new FormatError(file, `is a JPEG with ${bits} bits a channel; 8 are expected`);
       if (components === 4) throw new FormatError(file, "is a CMYK JPEG; save it in RGB");
       if (!endsWhole(fields.bytes)) throw new FormatError(file, "is a JPEG without its end; it is truncated");
@@ -90,13 +106,14 @@ function webpHeader(file: string, fields: Fields): CodedHeader {
   if (said > fields.length) throw new FormatError(file, `is a WebP of ${said} bytes of which ${fields.length} are there; it is truncated`);
   let size: { readonly width: number; readonly height: number } | undefined;
   let orientation = 1;
-  for (let at = 12; at + 8 <= said; ) {
+  for (let at = 12; at + 8 <= said;) {
     const [name, length] = [fields.text(at, 4), fields.uint(at + 4, 4, true)];
     const body = at + 8;
     if (name === "VP8X") {
       if (fields.uint(body, 1) & 2) throw new FormatError(file, "is an animated WebP; a single picture is expected");
       size = { width: 1 + fields.uint(body + 4, 3), height: 1 + fields.uint(body + 7, 3) };
-    } else if (name === "VP8 ") size ??= { width: fields.uint(body + 6, 2, true) & 0x3fff, height: fields.uint(body + 8, 2, true) & 0x3fff };
+    } else if (name === "VP8 ")
+      size ??= { width: fields.uint(body + 6, 2, true) & 0x3fff, height: fields.uint(body + 8, 2, true) & 0x3fff };
     else if (name === "VP8L") {
       const bits = fields.uint(body + 1, 4, true);
       size ??= { width: 1 + (bits & 0x3fff), height: 1 + ((bits >>> 14) & 0x3fff) };

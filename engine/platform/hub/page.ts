@@ -7,13 +7,16 @@ export interface HubPage {
   readonly path: string | undefined;
 }
 
-const PAGE = /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#\s]+\/[^/?#\s]+)(?:\/(?:tree|blob|resolve|raw)\/([^/?#\s]+)(?:\/([^?#\s]+))?)?\/?(?:[?#].*)?$/;
+const PAGE =
+  /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#\s]+\/[^/?#\s]+)(?:\/(?:tree|blob|resolve|raw)\/([^/?#\s]+)(?:\/([^?#\s]+))?)?\/?(?:[?#].*)?$/;
 
 /** What a page of the hub shows; undefined for any other address. */
 export function parseHubPage(address: string): HubPage | undefined {
   const parts = PAGE.exec(address)?.slice(1);
   if (!parts) return undefined;
-  const [id, revision, path] = parts.map((part: string | undefined) => (part === undefined ? undefined : decodeURIComponent(part).replace(/\/$/, "")));
+  const [id, revision, path] = parts.map((part: string | undefined) =>
+    part === undefined ? undefined : decodeURIComponent(part).replace(/\/$/, ""),
+  );
   return { id: id!, revision, path };
 }
 

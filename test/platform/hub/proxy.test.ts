@@ -1,4 +1,7 @@
-/** The environment's proxy: what goes through it, what does not, and what errors say. Each command is a process of its own, as the variables are read there. */
+/**
+ * The environment's proxy: what goes through it, what does not, and what errors say. Each command is a process of its own, as the variables
+ * are read there.
+ */
 import { execFile } from "node:child_process";
 import { createServer, type Server } from "node:http";
 import { connect, type AddressInfo } from "node:net";
@@ -17,7 +20,9 @@ async function startProxy(): Promise<{ readonly address: string; readonly asked:
     asked.push(`${request.method} ${request.url}`);
     const url = new URL(request.url!);
     const socket = connect(Number(url.port), url.hostname, () => {
-      const headers = Object.entries(request.headers).map(([name, value]) => `${name}: ${String(value)}`).join("\r\n");
+      const headers = Object.entries(request.headers)
+        .map(([name, value]) => `${name}: ${String(value)}`)
+        .join("\r\n");
       socket.write(`${request.method} ${url.pathname}${url.search} HTTP/1.1\r\n${headers}\r\nconnection: close\r\n\r\n`);
       socket.pipe(response.socket!);
     });
@@ -33,7 +38,9 @@ async function startProxy(): Promise<{ readonly address: string; readonly asked:
 function inspect(environment: Record<string, string>): Promise<{ code: number; err: string; out: string }> {
   const { HTTP_PROXY: _a, HTTPS_PROXY: _b, NO_PROXY: _c, http_proxy: _d, https_proxy: _e, no_proxy: _f, ...clean } = process.env;
   return new Promise((done) => {
-    execFile(process.execPath, ["dist/cli.js", "inspect", "tester/tiny/x.pt"], { env: { ...clean, ...environment } }, (error, out, err) => done({ code: error ? Number(error.code) : 0, out, err }));
+    execFile(process.execPath, ["dist/cli.js", "inspect", "tester/tiny/x.pt"], { env: { ...clean, ...environment } }, (error, out, err) =>
+      done({ code: error ? Number(error.code) : 0, out, err }),
+    );
   });
 }
 
@@ -48,7 +55,11 @@ test("requests go through HTTP_PROXY and HTTPS_PROXY, those to NO_PROXY's hosts 
     await inspect({ ...plain, http_proxy: proxy.address, NO_PROXY: "127.0.0.1" });
     assert.equal(proxy.asked, []);
     assert.ok(hub.requests.length > 0);
-    const secure = await inspect({ HF_HOME: home, HF_ENDPOINT: "https://hub.invalid", https_proxy: proxy.address.replace("//", "//name:secret@") });
+    const secure = await inspect({
+      HF_HOME: home,
+      HF_ENDPOINT: "https://hub.invalid",
+      https_proxy: proxy.address.replace("//", "//name:secret@"),
+    });
     assert.match(proxy.asked[0]!, /^CONNECT hub\.invalid:443/);
     assert.match(secure.err, /hub\.invalid .*through the proxy http:\/\/127\.0\.0\.1:\d+ /);
     assert.not.match(secure.err, /secret/);
