@@ -57,6 +57,7 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
   const pictures = await Promise.all(flags.image.map(readTarget));
   const model = await openModel(context, flags);
+  if (model.parts.transport) throw new UsageError("classify compares predictions of one model, but this eraser's strength (SPM) depends on the prompt; merge the file with --lora, which is not the published model");
   for (const prompt of prompts) {
     const note = cutOffNote(model, prompt);
     if (note !== undefined) context.warn(note);

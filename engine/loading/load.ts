@@ -16,9 +16,11 @@ import { type OpenComponent, type OpenModel, openSingleFile } from "./load-file.
 import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import { isSpm } from "./method.ts";
 import { mergeLowRank } from "./low-rank.ts";
+import { transported } from "./transport.ts";
 import { overlayWeights } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
+import type { Transport } from "../diffusion/stable-diffusion.ts";
 import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
@@ -82,7 +84,13 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
   if (options.textEncoder !== undefined) textWeights = await overlayWeights(textWeights, await openTensorPath(files, await overlayPath(files, options.textEncoder)), { component: "text_encoder", layout, onNote: options.onNote });
-  if (options.unet !== undefined) noiseWeights = await overlayWeights(noiseWeights, await openTensorPath(files, await overlayPath(files, options.unet)), { component: "unet", layout, ema: options.ema, onNote: options.onNote });
+  let transport: Transport | undefined;
+  if (options.unet !== undefined) {
+    const file = await openTensorPath(files, await overlayPath(files, options.unet));
+    if (isSpm(file)) ({ weights: noiseWeights, transport } = await transported(noiseWeights, file, noiseConfig.layersPerBlock));
+    else noiseWeights = await overlayWeights(noiseWeights, file, { component: "unet", layout, ema: options.ema, onNote: options.onNote });
+    if (transport) options.onNote?.(`${file.name}: an eraser of SPM for ${transport.erased.map((prompt) => JSON.stringify(prompt)).join(", ")}; its strength is set for each prompt (facilitated transport)`);
+  }
   for (const { file, strength = 1 } of options.lora ?? []) {
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
@@ -102,7 +110,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     ? { config: vaeConfig(model.vae.config), parameters: parameters("vae", model.vae.weights) }
     : lazy({ config: missing("vae") }, { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
   const parts = {
-    device, name: folder, vae,
+    device, name: folder, vae, transport,
     textEncoder: { config: textConfig, parameters: parameters("text_encoder", textWeights) },
     unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },

@@ -15,8 +15,10 @@ export interface LowRankOptions {
   readonly component: "unet" | "text_encoder";
   /** Resnet blocks of each UNet level, for files in flattened original names. */
   readonly layersPerBlock?: readonly number[];
-  /** Factor of the difference; 1 is as trained, 0 nothing, -1 the opposite. */
-  readonly strength: number;
+  /** Factor of the difference; 1 is as trained, 0 nothing, -1 the opposite. A function is asked whenever a weight is read. */
+  readonly strength: number | (() => number);
+  /** Told of each weight that a module changes. */
+  readonly onTarget?: (tensor: string) => void;
 }
 
 /** A module that changes one weight: the names of its tensors in the file, and the factor of its difference. */
@@ -45,7 +47,8 @@ export async function mergeLowRank(
   groups: Groups,
   options: LowRankOptions,
 ): Promise<WeightSource | undefined> {
-  const { component, strength, layersPerBlock } = options;
+  const { component, layersPerBlock } = options;
+  const strengthNow = (): number => (typeof options.strength === "number" ? options.strength : options.strength());
   const targetOf = lowRankTargets(base.names(), layersPerBlock && { layersPerBlock });
   const own = [...groups.lowRank].filter(([, low]) => (low.component ?? "unet") === component);
   if (own.length === 0) return undefined;
@@ -73,11 +76,13 @@ export async function mergeLowRank(
   );
   const metadata = adapterMetadata(file, component);
   const modules = new Map([...found].map(([target, parts]) => [target, checkedModule(file, base, target, parts, metadata)]));
+  if (options.onTarget) for (const target of modules.keys()) options.onTarget(target);
   return {
     name: `${base.name} with ${file.name} merged in`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
     readFloat32: async (tensor) => {
+      const strength = strengthNow();
       const module = strength === 0 ? undefined : modules.get(tensor);
       const weight = await base.readFloat32(tensor);
       return module ? merged(file, module, weight, base.shape(tensor)!, strength) : weight;

@@ -163,6 +163,61 @@ test("kohya's LoRA, and SPM: only as a LoRA, with a warning", async () => {
   assert.is(await methodOf(safetensors(tensors)), undefined);
 });
 
+test("SPM as it is published: the strength is the square of how well the prompt matches what is erased", async () => {
+  const unet = await emojiTensors("unet");
+  const modules = Object.keys(unet).filter((name) => /attn2\.to_[kv]\.weight$/.test(name));
+  const tensors = Object.fromEntries(
+    modules.flatMap((name) => {
+      const module = `lora_unet_${name.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+      const [out, inner] = unet[name]!.shape as [number, number];
+      return [
+        [`${module}.lora_down.weight`, f32(normals(inner), 1, inner)],
+        [`${module}.lora_up.weight`, f32(normals(out), out, 1)],
+        [`${module}.alpha`, f32(Float32Array.of(1))],
+      ];
+    }),
+  );
+  const contents = {
+    "spm.safetensors": safetensors(tensors, { prompts: "red church,fish", rank: "1", alpha: "1.0" }),
+    "plain.safetensors": safetensors(tensors),
+  };
+  const load = async (options: LoadOptions) =>
+    loadStableDiffusion(await testDevice(), { files: withEmoji(contents), folder: EMOJI }, options);
+  const draw = async (options: LoadOptions, prompt: string): Promise<Float32Array> => {
+    const model = await load(options);
+    try {
+      const [first] = await model.generate({ prompt: "a dog", steps: 1, scheduler: "ddim" }); // the weights of another prompt are on the device first
+      assert.ok(first);
+      return (await model.generate({ prompt, steps: 1, scheduler: "ddim", guidance: 3 }))[0]!.array.data;
+    } finally {
+      await model.destroy();
+    }
+  };
+  const model = await load({ unet: "spm.safetensors" });
+  assert.equal(model.parts.transport!.erased, ["red church", "fish"]);
+  const encoding = async (prompt: string): Promise<Float32Array> => (await model.encodeText(model.tokenizer.encode(prompt))).data;
+  const dot = (a: Float32Array, b: Float32Array): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+  const cosine = (a: Float32Array, b: Float32Array): number => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  for (const [prompt, shared] of [
+    ["a small church, red", 1],
+    ["a red house", 1 / 2],
+    ["a house", 0],
+  ] as const) {
+    const own = await encoding(prompt);
+    const score = Math.max(shared, cosine(own, await encoding("red church")), cosine(own, await encoding("fish")));
+    assert.ok(Math.abs((await model.parts.transport!.to(model, prompt)) - score) < 1e-6, prompt);
+    const [transported, merged] = [
+      await draw({ unet: "spm.safetensors" }, prompt),
+      await draw({ lora: [{ file: "plain.safetensors", strength: score ** 2 }] }, prompt),
+    ];
+    assert.ok(
+      transported.every((x, i) => Math.abs(x - merged[i]!) < 1e-4),
+      prompt,
+    );
+  }
+  await model.destroy();
+});
+
 test("other files say what they are", async () => {
   const describe = async (tensors: Tensors): Promise<string> =>
     (await inspectTensorFile(await openTensorPath(memoryFiles({ x: safetensors(tensors) }), "x"))).description;
