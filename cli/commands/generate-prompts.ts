@@ -2,7 +2,9 @@ import { type FileEmbedding, readLearnedEmbeddings, requireFitting } from "../..
 import { cutOffNote, holdsWord } from "../../engine/diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
+import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Context } from "../context.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
 import { resolveWeights } from "../model-source.ts";
 import { quoted } from "../../engine/run/text.ts";
 
@@ -47,4 +49,13 @@ export function namedPrompts(
 ): NamedPrompt[] {
   const own = prompts.map(({ prompt, id }) => ({ text: prompt, where: id === undefined ? "" : `case ${id}: ` }));
   return negativePrompt === undefined ? own : [...own, { text: negativePrompt, where: "negative prompt: " }];
+}
+
+/** Warns of flags that change nothing with these settings. */
+export function warnOfUnused(context: Context, { eta, negativePrompt }: GenerateFlags, settings: readonly GenerateSettings[]): void {
+  const [first] = settings;
+  if (eta !== undefined && eta > 0 && settings.every(({ scheduler }) => scheduler !== "ddim"))
+    context.warn(`--eta changes nothing: it is of the sampler ddim, not of ${first?.scheduler}`);
+  if (negativePrompt && settings.every(({ guidance }) => guidance <= 1))
+    context.warn("--negative-prompt changes nothing: it needs a guidance above 1");
 }

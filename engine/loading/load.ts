@@ -78,6 +78,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     ? await openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
     : await openFolder(files, folder, options);
   if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
+  if (options.config !== undefined && !single) throw new InputError(`${folder}: a folder of configurations (${options.config}) is for a checkpoint file; this model brings its own`);
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
@@ -97,7 +98,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
     if (isSpm(opened)) options.onWarning?.(`${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the published model`);
-    if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA)`);
+    if (!text && !noise) throw new InputError(`${file}: looks like ${identify(opened, groups).description}, not a low-rank file (LoRA) with named modules`);
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;
   }

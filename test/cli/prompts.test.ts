@@ -72,6 +72,38 @@ test("what is cut off is told by generate in both forms, on stderr and in --json
   assert.equal(readdirSync(join(folder, "drawn/imgs")).toSorted(), ["0_0.png", "1_0.png", "2_0.png"]);
 });
 
+test("flags that change nothing are warned of", async () => {
+  const warnings = async (...flags: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await lethe(
+      "generate",
+      "--model",
+      "emoji",
+      "--steps",
+      "1",
+      ...DEVICE_FLAGS,
+      "--json",
+      "--out",
+      "unused",
+      "--dry-run",
+      "--prompts-csv",
+      "unused.csv",
+      ...flags,
+    );
+    assert.is(code, 0, stderr);
+    return ((JSON.parse(stdout) as { warnings?: string[] }).warnings ?? []).join("; ");
+  };
+  write("unused.csv", "prompt,evaluation_seed,evaluation_guidance\na church,1,1\n");
+  assert.is(await warnings("--scheduler", "ddim", "--eta", "1"), "");
+  assert.match(await warnings("--scheduler", "lms", "--eta", "1"), /--eta changes nothing: it is of the sampler ddim, not of lms/);
+  assert.match(
+    await warnings("--negative-prompt", "a house", "--guidance", "3"),
+    /--negative-prompt changes nothing: it needs a guidance above 1; --guidance changes nothing: every row/,
+  );
+  const config = await lethe("generate", ...SMALL, "--prompt", "a church", "--config", "emoji", "--out", "config.png");
+  assert.is(config.code, 2);
+  assert.match(config.stderr, /is for a checkpoint file; this model brings its own/);
+});
+
 test("evaluate checks every row first: a prompt without room is recorded as not attackable and the rest goes on", async () => {
   write("rows.csv", `case_number,prompt,evaluation_seed\n0,a church,1\n1,${LONG},2\n2,,3\n`);
   const entry = { name: "church", prompts: "rows.csv", targets: "targets", judge: "emoji-object", label: "church" };
