@@ -3,7 +3,9 @@ import { type BenchResult, type BenchRow, rowMs } from "./results.ts";
 import { figures } from "./statistics.ts";
 import { bar, line, page, paragraph, text } from "./svg.ts";
 
-/** A chart of one result as SVG, for light and dark pages alike: each op beside the best peer, and models beside the adapter's own peaks. */
+/**
+ * A chart of one result as SVG, for light and dark pages alike: each op beside the best peer, and models beside the adapter's own peaks.
+ */
 
 const WIDTH = 860;
 const LEFT = 176;
@@ -25,20 +27,30 @@ interface Panel {
 }
 
 /**
- * With peers: a line per op, its speed relative to the best WebGPU peer of that op (which is 1), forward and with gradient. Models, and ops without peers: time, rate,
- * and the share of what the adapter's own measured peaks allow. Says the adapter, the date, how time was taken and who took part.
+ * With peers: a line per op, its speed relative to the best WebGPU peer of that op (which is 1), forward and with gradient. Models, and ops
+ * without peers: time, rate, and the share of what the adapter's own measured peaks allow. Says the adapter, the date, how time was taken
+ * and who took part.
  * @throws RangeError if the result has nothing to show
  */
 export function chartSvg(result: BenchResult): string {
   const ratios = ratiosToPeers(result);
-  const own = result.rows.filter((r) => r.engine === "lethe" && r.rates && r.flops > 0 && !r.growth && (ratios.length === 0 || r.suite !== "ops"));
+  const own = result.rows.filter(
+    (r) => r.engine === "lethe" && r.rates && r.flops > 0 && !r.growth && (ratios.length === 0 || r.suite !== "ops"),
+  );
   if (ratios.length === 0 && own.length === 0) throw new RangeError("this result has no row with numbers to draw");
-  const title = ratios.length > 0 ? "Speed against the best WebGPU engine for each op" : "Time, and share of what the adapter's measured peaks allow";
+  const title =
+    ratios.length > 0 ? "Speed against the best WebGPU engine for each op" : "Time, and share of what the adapter's measured peaks allow";
   const { stamp } = result;
-  const head = [text(MARGIN, 22, title, "title"), text(MARGIN, 39, `${stamp.adapter.description} · ${String(stamp.options["weights"] ?? "f32")} · ${stamp.date.slice(0, 10)}`, "note")];
+  const head = [
+    text(MARGIN, 22, title, "title"),
+    text(MARGIN, 39, `${stamp.adapter.description} · ${String(stamp.options["weights"] ?? "f32")} · ${stamp.date.slice(0, 10)}`, "note"),
+  ];
   let y = 62;
   const parts = [...head];
-  for (const panel of [...(ratios.length > 0 ? [(at: number) => speedPanel(ratios, at)] : []), ...(own.length > 0 ? [(at: number) => modelPanel(result, own, at)] : [])]) {
+  for (const panel of [
+    ...(ratios.length > 0 ? [(at: number) => speedPanel(ratios, at)] : []),
+    ...(own.length > 0 ? [(at: number) => modelPanel(result, own, at)] : []),
+  ]) {
     const { parts: drawn, height } = panel(y);
     parts.push(...drawn);
     y += height + 22;
@@ -87,26 +99,35 @@ function speedPanel(ratios: readonly Ratio[], top: number): Panel {
   const marks = DIRECTIONS.flatMap((direction) => {
     const mean = means.find((m) => m.direction === direction);
     if (!mean) return [];
-    const heading = `${direction === "forward" ? "Forward" : "With gradient"}: ${times(mean.geometricMean)} (geometric mean of ${mean.count})`;
+    const heading = `${direction === "forward" ? "Forward" : "With gradient"}: ${times(mean.geometricMean)} (geometric mean of ` +
+      `${mean.count})`;
     return [
       text(x0(direction), top + 2, heading, "head"),
       text(x(direction, 1), bodyTop - 8, "1×", "note", "middle"),
       line(x(direction, 1), bodyTop - 4, x(direction, 1), y, "axis"),
-      ...(mean.geometricMean <= longest ? [line(x(direction, mean.geometricMean), bodyTop - 4, x(direction, mean.geometricMean), y, "mark")] : []),
+      ...(mean.geometricMean <= longest
+        ? [line(x(direction, mean.geometricMean), bodyTop - 4, x(direction, mean.geometricMean), y, "mark")]
+        : []),
       text(x0(direction) + width + GUTTER - 10, bodyTop - 8, "best peer", "note", "end"),
     ];
   });
   return { parts: [...marks, ...parts], height: y - top };
 }
 
-const MODEL_NAMES: Readonly<Record<string, string>> = { sd14: "Stable Diffusion 1.4", emoji: "bundled model", "synthetic:sd14": "Stable Diffusion 1.4" };
+const MODEL_NAMES: Readonly<Record<string, string>> = {
+  sd14: "Stable Diffusion 1.4",
+  emoji: "bundled model",
+  "synthetic:sd14": "Stable Diffusion 1.4",
+};
 
 function times(ratio: number): string {
   return `${ratio.toFixed(ratio < 9.95 ? 2 : 1)}×`;
 }
 
 function tip({ row, all }: Ratio): string {
-  return `${row.name} ${row.direction}: ${Object.entries(all).map(([engine, time]) => `${engine} takes ${figures(time)} times as long`).join(", ")}`;
+  return `${row.name} ${row.direction}: ${Object.entries(all)
+    .map(([engine, time]) => `${engine} takes ${figures(time)} times as long`)
+    .join(", ")}`;
 }
 
 /** Models: time and rate in words, the share of the roofline as a bar. */
@@ -121,17 +142,37 @@ function modelPanel(result: BenchResult, rows: readonly BenchRow[], top: number)
     if (group !== undefined && group !== key) y += GROUP_GAP;
     group = key;
     const share = Math.min(1, row.rates!.shareOfRoofline);
-    parts.push(text(left - 8, y + BAR, `${MODEL_NAMES[row.model] ?? row.model}, ${row.name}${row.direction === "forward" ? "" : " +grad"}`, "label", "end"));
+    parts.push(
+      text(
+        left - 8,
+        y + BAR,
+        `${MODEL_NAMES[row.model] ?? row.model}, ${row.name}${row.direction === "forward" ? "" : " +grad"}`,
+        "label",
+        "end",
+      ),
+    );
     parts.push(bar(left, y + 1, width, BAR, "track"), bar(left, y + 1, share * width, BAR, "f0", `${row.name} ${row.direction}`));
-    parts.push(text(left + width + 8, y + BAR, `${(100 * row.rates!.shareOfRoofline).toFixed(0)}% · ${figures(rowMs(row, result.basis)!)} ms · ${figures(row.rates!.gflops)} GFLOP/s`, "value"));
+    parts.push(
+      text(
+        left + width + 8,
+        y + BAR,
+        `${(100 * row.rates!.shareOfRoofline).toFixed(0)}% · ${figures(rowMs(row, result.basis)!)} ms · ` +
+          `${figures(row.rates!.gflops)} GFLOP/s`,
+        "value",
+      ),
+    );
     y += ROW;
   }
   return { parts, height: y - top };
 }
 
 function footnote(result: BenchResult, withPeers: boolean): string {
-  const time = result.basis.kind === "cpu" ? `CPU time over ${result.basis.cores} cores, since the adapter runs on the CPU` : "wall-clock time";
+  const time =
+    result.basis.kind === "cpu" ? `CPU time over ${result.basis.cores} cores, since the adapter runs on the CPU` : "wall-clock time";
   const peers = result.peers.filter((p) => p.webgpu).map((p) => (p.absent === null ? `${p.name} ${p.version ?? ""}` : `${p.name} absent`));
   const { machine, commit, versions } = result.stamp;
-  return `Medians of ${time}${withPeers ? "; engines interleaved in one process on the same shapes and numbers, each result checked against ours" : ""}.${peers.length > 0 ? ` ${peers.join(", ")}.` : ""} Peaks: ${figures(result.peak.gflops)} GFLOP/s, ${figures(result.peak.gbps)} GB/s. ${machine.cpu}, ${machine.cores} cores; lethe ${versions.lethe}, commit ${commit ?? "unknown"}.`;
+  const peak = `Peaks: ${figures(result.peak.gflops)} GFLOP/s, ${figures(result.peak.gbps)} GB/s.`;
+  const stamp = `${machine.cpu}, ${machine.cores} cores; lethe ${versions.lethe}, commit ${commit ?? "unknown"}.`;
+  const how = withPeers ? "; engines interleaved in one process on the same shapes and numbers, each result checked against ours" : "";
+  return `Medians of ${time}${how}.${peers.length > 0 ? ` ${peers.join(", ")}.` : ""} ${peak} ${stamp}`;
 }

@@ -26,14 +26,17 @@ export interface ComparisonReport {
 }
 
 /**
- * What moved from A to B beyond noise. A row moved if the medians differ by more than both spreads together allow (the root of the sum of squares of the two relative
- * interquartile ranges, at least 3%), and the fastest samples differ in the same direction by at least half as much: a busy moment shifts medians, hardly minima.
+ * What moved from A to B beyond noise. A row moved if the medians differ by more than both spreads together allow (the root of the sum of
+ * squares of the two relative interquartile ranges, at least 3%), and the fastest samples differ in the same direction by at least half as
+ * much: a busy moment shifts medians, hardly minima.
  */
 export function compareResults(a: BenchResult, b: BenchResult): ComparisonReport {
   const kind = a.basis.kind === b.basis.kind ? a.basis.kind : "wall";
   const rowsOf = (r: BenchResult): Map<string, BenchRow> => new Map(r.rows.map((row) => [rowKey(row), row]));
   const [before, after] = [rowsOf(a), rowsOf(b)];
-  const comparisons: Comparison[] = [...new Set([...before.keys(), ...after.keys()])].map((key) => compareRows(key, before.get(key), after.get(key), kind));
+  const comparisons: Comparison[] = [...new Set([...before.keys(), ...after.keys()])].map((key) =>
+    compareRows(key, before.get(key), after.get(key), kind),
+  );
   return {
     comparisons,
     warnings: warningsOf(a, b),
@@ -72,8 +75,12 @@ function warningsOf(a: BenchResult, b: BenchResult): string[] {
     "kernels": r.stamp.options["kernels"] ?? "not recorded",
   });
   const [before, after] = [facts(a), facts(b)];
-  const warnings = Object.keys(before).flatMap((name) => (before[name] === after[name] ? [] : [`${name} differs: ${String(before[name])} in A, ${String(after[name])} in B`]));
+  const warnings = Object.keys(before).flatMap((name) =>
+    before[name] === after[name] ? [] : [`${name} differs: ${String(before[name])} in A, ${String(after[name])} in B`],
+  );
   const change = b.peak.gflops / a.peak.gflops;
-  if (change > 1.2 || change < 1 / 1.2) warnings.push(`the adapter's measured multiply-add peak differs by a factor of ${change.toFixed(2)}: another machine, or a busy one`);
+  if (change > 1.2 || change < 1 / 1.2) {
+    warnings.push(`the adapter's measured multiply-add peak differs by a factor of ${change.toFixed(2)}: another machine, or a busy one`);
+  }
   return warnings;
 }

@@ -28,7 +28,10 @@ const SAMPLE_MS = 5;
  * @param model a path, as of --model
  * @throws FormatError, InputError; NoAdapterError
  */
-export async function measureLoad(model: string, options: { readonly adapter?: string; readonly weights?: WeightPrecision } = {}): Promise<LoadTime> {
+export async function measureLoad(
+  model: string,
+  options: { readonly adapter?: string; readonly weights?: WeightPrecision } = {},
+): Promise<LoadTime> {
   const { adapter, weights = "f32" } = options;
   const device = await openDevice(adapter === undefined ? {} : { adapter });
   const before = process.memoryUsage().rss; // Node and the driver
@@ -46,7 +49,10 @@ export async function measureLoad(model: string, options: { readonly adapter?: s
     const { textEncoder, unet, vae } = opened.parts;
     const g = new Graph();
     const input = (name: string, shape: readonly number[]): ReturnType<Graph["input"]> => g.input(name, { shape, dtype: "f32" });
-    const text = opened.recordTextEncoder(g, opened.recordEmbeddings(g, g.input("ids", { shape: [1, textEncoder.config.maxLength], dtype: "u32" })));
+    const text = opened.recordTextEncoder(
+      g,
+      opened.recordEmbeddings(g, g.input("ids", { shape: [1, textEncoder.config.maxLength], dtype: "u32" })),
+    );
     opened.recordUNet(g, input("sample", [1, 8, 8, 4]), input("features", [1, unet.config.blockOutChannels[0]!]), text);
     opened.recordDecoder(g, input("latents", [1, 8, 8, 4]));
     opened.recordEncoder(g, input("image", [1, 8 * vae.config.factor, 8 * vae.config.factor, 3]));
@@ -55,7 +61,17 @@ export async function measureLoad(model: string, options: { readonly adapter?: s
     look();
     const { user, system } = process.cpuUsage(cpu);
     const seconds = (performance.now() - started) / 1000;
-    const result = { model, adapter: device.description, weights, seconds, cpuSeconds: (user + system) / 1e6, hostPeakBytes, arraysPeakBytes, deviceBytes: device.usage.allocatedBytes, baseBytes: before };
+    const result = {
+      model,
+      adapter: device.description,
+      weights,
+      seconds,
+      cpuSeconds: (user + system) / 1e6,
+      hostPeakBytes,
+      arraysPeakBytes,
+      deviceBytes: device.usage.allocatedBytes,
+      baseBytes: before,
+    };
     await opened.destroy();
     return result;
   } finally {

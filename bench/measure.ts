@@ -10,10 +10,15 @@ export interface Subject {
 }
 
 export interface MeasureOptions {
-  /** Samples wanted of each subject; fewer are taken when the budget is used up, but never fewer than three (two if fewer than three are wanted). */
+  /**
+   * Samples wanted of each subject; fewer are taken when the budget is used up, but never fewer than three (two if fewer than three are
+   * wanted).
+   */
   readonly samples: number;
   /** Runs are repeated within one sample until it is about this long, so that waiting for the device weighs nothing. */
   readonly sampleMs: number;
+  /** A subject is run for so long before it is sampled: a GPU that was idle takes some 100 ms to reach its clock, until when it is up to four times slower (H100). Default 0. */
+  readonly warmMs?: number;
   /** Time for all samples of all subjects together. */
   readonly budgetMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -61,6 +66,7 @@ export async function measureInterleaved(subjects: readonly Subject[], options: 
   };
   await each(async (entry) => {
     entry.firstRunMs = (await sample(entry.subject, 1)).wall;
+    for (const until = performance.now() + (options.warmMs ?? 0); performance.now() < until; ) await sample(entry.subject, 1);
     const { wall } = await sample(entry.subject, 1);
     entry.batch = Math.min(MAX_BATCH, Math.max(1, Math.round(options.sampleMs / Math.max(wall, 1e-3))));
     if (entry.batch < 8) return;
@@ -81,7 +87,9 @@ export async function measureInterleaved(subjects: readonly Subject[], options: 
       entry.cpu.push(cpu);
     });
   }
-  return entries.map(({ failure, firstRunMs, batch, wall, cpu }) => failure ?? { firstRunMs, batch, wall: summarize(wall), cpu: summarize(cpu) });
+  return entries.map(
+    ({ failure, firstRunMs, batch, wall, cpu }) => failure ?? { firstRunMs, batch, wall: summarize(wall), cpu: summarize(cpu) },
+  );
 }
 
 /** Node's own, which it gives to those who ask. */

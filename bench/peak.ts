@@ -18,7 +18,15 @@ const fmaKernel: Kernel<FmaAttributes> = {
   name: "bench-fma",
   infer: (_inputs, { count }) => [f32([count, 4])],
   plan: ({ attributes: { count, turns, half } }) => ({
-    dispatches: [{ shader: { name: "bench-fma", text: fmaWgsl }, defines: { HALF: half }, bindings: { y: { output: 0 } }, params: { count, turns }, workgroups: spread(Math.ceil(count / WORKGROUP)) }],
+    dispatches: [
+      {
+        shader: { name: "bench-fma", text: fmaWgsl },
+        defines: { HALF: half },
+        bindings: { y: { output: 0 } },
+        params: { count, turns },
+        workgroups: spread(Math.ceil(count / WORKGROUP)),
+      },
+    ],
   }),
   cost: (_inputs, _outputs, { count, turns }) => ({ flops: count * turns * FLOPS_PER_TURN }),
 };
@@ -28,7 +36,17 @@ const copyKernel: Kernel<Record<string, never>> = {
   infer: ([x]) => [x!],
   plan({ inputs }) {
     const count = inputs[0]!.shape[0]! / 4;
-    return { dispatches: [{ shader: { name: "bench-copy", text: copyWgsl }, defines: {}, bindings: { x: { input: 0 }, y: { output: 0 } }, params: { count }, workgroups: spread(Math.ceil(count / 256)) }] };
+    return {
+      dispatches: [
+        {
+          shader: { name: "bench-copy", text: copyWgsl },
+          defines: {},
+          bindings: { x: { input: 0 }, y: { output: 0 } },
+          params: { count },
+          workgroups: spread(Math.ceil(count / 256)),
+        },
+      ],
+    };
   },
 };
 
@@ -44,7 +62,9 @@ export async function measurePeak(device: Device, basis: Basis, options: Measure
   const flops = count * turns * FLOPS_PER_TURN;
   const fma = (half: boolean) => (g: Recorder): Value => g.apply(fmaKernel, [], { count, turns, half })[0]!;
   const gflops = flops / 1e6 / leastMs(await time(device, "bench-fma", fma(false), options), basis);
-  const gflopsF16 = device.capabilities.shaderF16 ? flops / 1e6 / leastMs(await time(device, "bench-fma f16", fma(true), options), basis) : undefined;
+  const gflopsF16 = device.capabilities.shaderF16
+    ? flops / 1e6 / leastMs(await time(device, "bench-fma f16", fma(true), options), basis)
+    : undefined;
   const floats = Math.min(COPY_BYTES[kind], device.capabilities.maxStorageBufferBindingSize, device.limits.maxBufferSize) / 4;
   const source = new Tensor(device, "bench-copy.source", f32([floats - (floats % 4)]));
   try {

@@ -3,8 +3,8 @@ import type { Measured } from "./measure.ts";
 import { sixDigits } from "./statistics.ts";
 
 /**
- * What a run's time is taken to be for rates and comparisons. "wall": the clock. "cpu": CPU time of all threads divided by the cores, which is what the run
- * would take if all cores were free; for software adapters, where the clock measures whatever else the machine does.
+ * What a run's time is taken to be for rates and comparisons. "wall": the clock. "cpu": CPU time of all threads divided by the cores, which
+ * is what the run would take if all cores were free; for software adapters, where the clock measures whatever else the machine does.
  */
 export type Basis = { readonly kind: "wall" } | { readonly kind: "cpu"; readonly cores: number };
 
@@ -46,7 +46,10 @@ export interface Rates {
   readonly gbps: number;
   /** Of the adapter's measured multiply-add rate. */
   readonly shareOfPeak: number;
-  /** Of the rate that the adapter's peaks allow for this work: the larger of operations over peak and bytes over peak, divided by the time. Above 1 where data stays in a cache. */
+  /**
+   * Of the rate that the adapter's peaks allow for this work: the larger of operations over peak and bytes over peak, divided by the time.
+   * Above 1 where data stays in a cache.
+   */
   readonly shareOfRoofline: number;
 }
 
@@ -54,5 +57,10 @@ export interface Rates {
 export function rates({ flops, bytes }: Work, ms: number, peak: Peak): Rates {
   const gflops = flops / 1e6 / ms;
   const gbps = bytes / 1e6 / ms;
-  return { gflops: sixDigits(gflops), gbps: sixDigits(gbps), shareOfPeak: sixDigits(gflops / peak.gflops), shareOfRoofline: sixDigits(Math.max(gflops / peak.gflops, gbps / peak.gbps)) };
+  return {
+    gflops: sixDigits(gflops),
+    gbps: sixDigits(gbps),
+    shareOfPeak: sixDigits(gflops / peak.gflops),
+    shareOfRoofline: sixDigits(Math.max(gflops / peak.gflops, gbps / peak.gbps)),
+  };
 }

@@ -18,19 +18,33 @@ export function webgpuPeers(result: BenchResult): ReadonlySet<string> {
   return new Set(result.peers.filter((p) => p.webgpu && p.absent === null).map((p) => p.name));
 }
 
-/** The ratio of every row of ours that a WebGPU peer has numbers for. An engine's name up to " (" is the peer's: "ort-webgpu (MultiHeadAttention)". */
+/**
+ * The ratio of every row of ours that a WebGPU peer has numbers for. An engine's name up to " (" is the peer's: "ort-webgpu
+ * (MultiHeadAttention)".
+ */
 export function ratiosToPeers(result: BenchResult): readonly Ratio[] {
   const webgpu = webgpuPeers(result);
   const ms = (row: BenchRow): number | undefined => rowMs(row, result.basis);
-  const same = (a: BenchRow, b: BenchRow): boolean => a.suite === b.suite && a.model === b.model && a.name === b.name && a.direction === b.direction;
-  return result.rows.filter((r) => r.engine === "lethe" && ms(r) !== undefined).flatMap((row) => {
-    const others = result.rows.filter((r) => r.engine !== "lethe" && same(r, row) && ms(r) !== undefined);
-    const bars = others.filter((r) => webgpu.has(peerName(r.engine)) && r.wrong === undefined);
-    if (bars.length === 0) return [];
-    const best = bars.reduce((a, b) => (ms(b)! < ms(a)! ? b : a));
-    const ours = ms(row)!;
-    return [{ row, best, ratio: ms(best)! / ours, wallRatio: best.wall!.median / row.wall!.median, all: Object.fromEntries(others.filter((r) => r.wrong === undefined).map((r) => [r.engine, ms(r)! / ours])) }];
-  });
+  const same = (a: BenchRow, b: BenchRow): boolean =>
+    a.suite === b.suite && a.model === b.model && a.name === b.name && a.direction === b.direction;
+  return result.rows
+    .filter((r) => r.engine === "lethe" && ms(r) !== undefined)
+    .flatMap((row) => {
+      const others = result.rows.filter((r) => r.engine !== "lethe" && same(r, row) && ms(r) !== undefined);
+      const bars = others.filter((r) => webgpu.has(peerName(r.engine)) && r.wrong === undefined);
+      if (bars.length === 0) return [];
+      const best = bars.reduce((a, b) => (ms(b)! < ms(a)! ? b : a));
+      const ours = ms(row)!;
+      return [
+        {
+          row,
+          best,
+          ratio: ms(best)! / ours,
+          wallRatio: best.wall!.median / row.wall!.median,
+          all: Object.fromEntries(others.filter((r) => r.wrong === undefined).map((r) => [r.engine, ms(r)! / ours])),
+        },
+      ];
+    });
 }
 
 /** A peer's name in an engine's. */
@@ -53,6 +67,14 @@ export function summarizeRatios(ratios: readonly Ratio[]): readonly RatioSummary
     const of = ratios.filter((r) => r.row.direction === direction);
     const [mean, wall] = [geometricMean(of.map((r) => r.ratio)), geometricMean(of.map((r) => r.wallRatio))];
     if (mean === undefined || wall === undefined) return [];
-    return [{ direction, count: of.length, geometricMean: mean, geometricMeanWall: wall, slower: of.filter((r) => r.ratio < 1).map((r) => r.row.name) }];
+    return [
+      {
+        direction,
+        count: of.length,
+        geometricMean: mean,
+        geometricMeanWall: wall,
+        slower: of.filter((r) => r.ratio < 1).map((r) => r.row.name),
+      },
+    ];
   });
 }

@@ -20,9 +20,25 @@ export interface Stamp {
   readonly date: string;
   /** Of the checkout, with "+" if files were changed; null outside one. */
   readonly commit: string | null;
-  readonly adapter: { readonly description: string; readonly driver: string; readonly vendor: string; readonly architecture: string; readonly device: string; readonly software: boolean; readonly subgroupSize: number; readonly features: readonly string[] };
+  readonly adapter: {
+    readonly description: string;
+    readonly driver: string;
+    readonly vendor: string;
+    readonly architecture: string;
+    readonly device: string;
+    readonly software: boolean;
+    readonly subgroupSize: number;
+    readonly features: readonly string[];
+  };
   readonly versions: { readonly lethe: string; readonly node: string; readonly webgpu: string };
-  readonly machine: { readonly platform: string; readonly arch: string; readonly cpu: string; readonly cores: number; readonly memoryBytes: number; /** One-minute load average when the run began. */ readonly load: number };
+  readonly machine: {
+    readonly platform: string;
+    readonly arch: string;
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryBytes: number;
+    /** One-minute load average when the run began. */ readonly load: number;
+  };
   readonly options: Readonly<Record<string, string | number | boolean | readonly string[] | null>>;
 }
 
@@ -74,7 +90,10 @@ export interface BenchRow {
   /** Runs in each sample. */
   readonly batch?: number;
   readonly rates?: Rates;
-  /** From the start of making the program to the end of its first run: planning, compiling (as far as the pipelines are new to this process and to the driver's disk cache) and running. */
+  /**
+   * From the start of making the program to the end of its first run: planning, compiling (as far as the pipelines are new to this process
+   * and to the driver's disk cache) and running.
+   */
   readonly firstRunMs?: number;
   /** Pipelines that this row was the first of the process to need. */
   readonly newPipelines?: number;
@@ -116,8 +135,13 @@ export function parseResult(file: string, text: string): BenchResult {
 export function mergeResults(results: readonly BenchResult[], files: readonly string[]): BenchResult {
   const [first, ...others] = results as [BenchResult, ...BenchResult[]];
   others.forEach((other, i) => {
-    for (const [what, a, b] of [["adapter", first.stamp.adapter.description, other.stamp.adapter.description], ["kind of time", first.basis.kind, other.basis.kind]] as const) {
-      if (a !== b) throw new InputError(`${files[i + 1]}: its ${what} is "${b}", that of ${files[0]} is "${a}": they cannot be drawn together`);
+    for (const [what, a, b] of [
+      ["adapter", first.stamp.adapter.description, other.stamp.adapter.description],
+      ["kind of time", first.basis.kind, other.basis.kind],
+    ] as const) {
+      if (a !== b) {
+        throw new InputError(`${files[i + 1]}: its ${what} is "${b}", that of ${files[0]} is "${a}": they cannot be drawn together`);
+      }
     }
   });
   const rows = new Map(results.flatMap((r) => r.rows).map((row) => [rowKey(row), row]));
@@ -130,9 +154,13 @@ export function resultProblem(json: unknown): string | undefined {
   if (json["version"] !== 1) return `version ${String(json["version"])} is not 1`;
   const { stamp, basis, peak, peers, rows } = json;
   if (!isObject(stamp) || typeof stamp["date"] !== "string" || Number.isNaN(Date.parse(stamp["date"]))) return `"stamp.date" is no date`;
-  if (!isObject(stamp["adapter"]) || typeof stamp["adapter"]["description"] !== "string") return `"stamp.adapter" does not say which adapter`;
+  if (!isObject(stamp["adapter"]) || typeof stamp["adapter"]["description"] !== "string") {
+    return `"stamp.adapter" does not say which adapter`;
+  }
   for (const key of ["versions", "machine", "options"]) if (!isObject(stamp[key])) return `"stamp.${key}" is missing`;
-  if (!isObject(basis) || (basis["kind"] !== "wall" && !(basis["kind"] === "cpu" && positive(basis["cores"])))) return `"basis" is neither wall nor cpu with a count of cores`;
+  if (!isObject(basis) || (basis["kind"] !== "wall" && !(basis["kind"] === "cpu" && positive(basis["cores"])))) {
+    return `"basis" is neither wall nor cpu with a count of cores`;
+  }
   if (!isObject(peak) || !positive(peak["gflops"]) || !positive(peak["gbps"])) return `"peak" needs gflops and gbps`;
   if (!Array.isArray(peers)) return `"peers" is no list`;
   if (!Array.isArray(rows)) return `"rows" is no list`;
@@ -140,16 +168,35 @@ export function resultProblem(json: unknown): string | undefined {
   for (const [i, row] of rows.entries()) {
     const where = `row ${i}`;
     if (!isObject(row)) return `${where} is no object`;
-    for (const key of ["suite", "model", "name", "direction", "engine"]) if (typeof row[key] !== "string") return `${where}: "${key}" is no text`;
+    for (const key of ["suite", "model", "name", "direction", "engine"]) {
+      if (typeof row[key] !== "string") return `${where}: "${key}" is no text`;
+    }
     if (typeof row["error"] === "string") continue;
     const growth = row["growth"];
     if (growth !== undefined) {
-      if (!isObject(growth) || typeof growth["curve"] !== "string" || typeof growth["by"] !== "string" || !positive(growth["at"]) || !positive(growth["bytes"]) || !positive(growth["arithmeticBytes"])) return `${where} (${String(row["name"])}): "growth" is no point of a curve`;
+      if (
+        !isObject(growth) ||
+        typeof growth["curve"] !== "string" ||
+        typeof growth["by"] !== "string" ||
+        !positive(growth["at"]) ||
+        !positive(growth["bytes"]) ||
+        !positive(growth["arithmeticBytes"])
+      ) {
+        return `${where} (${String(row["name"])}): "growth" is no point of a curve`;
+      }
       if (growth["estimated"] === true) continue;
     }
     for (const key of ["wall", "cpu"]) {
       const t = row[key];
-      if (!isObject(t) || !(key === "wall" ? positive : notNegative)(t["median"]) || !notNegative(t["min"]) || typeof t["spread"] !== "number" || !positive(t["samples"])) return `${where} (${String(row["name"])}): "${key}" is no timing`;
+      if (
+        !isObject(t) ||
+        !(key === "wall" ? positive : notNegative)(t["median"]) ||
+        !notNegative(t["min"]) ||
+        typeof t["spread"] !== "number" ||
+        !positive(t["samples"])
+      ) {
+        return `${where} (${String(row["name"])}): "${key}" is no timing`;
+      }
     }
     const key = rowKey(row as unknown as BenchRow);
     if (seen.has(key)) return `${where} repeats ${key}`;

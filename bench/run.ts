@@ -69,14 +69,20 @@ const SOFTWARE_SIZE = { ops: 32, model: 16 } as const;
 
 /**
  * Measures the adapter's peaks, then every suite for every model.
- * @throws UsageError for settings that select nothing; NoAdapterError and whatever loading a model throws; the reason of an abort. What fails
- * while being measured is a row with an error.
+ * @throws UsageError for settings that select nothing; NoAdapterError and whatever loading a model throws; the reason of an abort. What
+ * fails while being measured is a row with an error.
  */
 export async function runBench(settings: BenchSettings, environment: BenchEnvironment): Promise<BenchResult> {
   const { device, signal, profiler } = environment;
   const { software } = device.info;
   const basis = basisOf(software);
-  const measure: MeasureOptions = { samples: settings.samples, sampleMs: settings.quick ? 2 : 20, budgetMs: settings.seconds * 1000, signal };
+  const measure: MeasureOptions = {
+    samples: settings.samples,
+    sampleMs: settings.quick ? 2 : 20,
+    warmMs: software ? 0 : 300,
+    budgetMs: settings.seconds * 1000,
+    signal,
+  };
   const header = await stamp(device, environment.versions, { ...plain(settings), ...environment.facts }, environment.root);
   const filter = settings.filter?.toLowerCase();
   const wants = (name: string): boolean => filter === undefined || name.toLowerCase().includes(filter);
@@ -122,15 +128,31 @@ export async function runBench(settings: BenchSettings, environment: BenchEnviro
       await model.destroy();
     }
   }
-  if (rows.length === 0) throw new UsageError(settings.filter === undefined ? "nothing to measure: the ops suite has cases for emoji and synthetic:sd14 only" : `no row's name contains "${settings.filter}"`);
-  const peers = environment.peers.map((p) => ({ name: p.name, version: p.version, webgpu: p.webgpu, gradients: "gradients" in p && p.gradients, absent: "absent" in p ? p.absent : null }));
+  if (rows.length === 0) {
+    throw new UsageError(
+      settings.filter === undefined
+        ? "nothing to measure: the ops suite has cases for emoji and synthetic:sd14 only"
+        : `no row's name contains "${settings.filter}"`,
+    );
+  }
+  const peers = environment.peers.map((p) => ({
+    name: p.name,
+    version: p.version,
+    webgpu: p.webgpu,
+    gradients: "gradients" in p && p.gradients,
+    absent: "absent" in p ? p.absent : null,
+  }));
   return { format: "lethe-bench", version: 1, stamp: header, basis, peak, peers, rows };
 }
 
 /** About how many measurements there will be, for the progress bar. */
 function countRows({ suites, models, sizes, batches }: BenchSettings, cases: number): number {
   const size = sizes?.length ?? 1;
-  const growth = 4 * GROWTH_POINTS["latent size"].length + 4 * GROWTH_POINTS.batch.length + 3 * GROWTH_POINTS["tokens k"].length + 2 * GROWTH_POINTS.vocabulary.length;
+  const growth =
+    4 * GROWTH_POINTS["latent size"].length +
+    4 * GROWTH_POINTS.batch.length +
+    3 * GROWTH_POINTS["tokens k"].length +
+    2 * GROWTH_POINTS.vocabulary.length;
   const of: Readonly<Record<Suite, number>> = { ops: 0, unet: size * (batches.length + 1), vae: 2 * size, attack: 4 + 4 * size, growth };
   return 2 * cases + models.length * suites.reduce((n, s) => n + of[s], 0);
 }
@@ -143,6 +165,30 @@ function opCases(settings: BenchSettings, software: boolean): readonly OpCase[] 
   return cases.filter((c, i) => cases.findIndex((d) => d.name === c.name && d.model === c.model) === i);
 }
 
-function plain({ suites, models, opsModels = models, sizes, batches, tokens, filter, quick, samples, seconds, weights }: BenchSettings): Stamp["options"] {
-  return { suites, models, opsModels, sizes: sizes?.map(String) ?? null, batches: batches.map(String), tokens, filter: filter ?? null, quick, samples, seconds, weights };
+function plain({
+  suites,
+  models,
+  opsModels = models,
+  sizes,
+  batches,
+  tokens,
+  filter,
+  quick,
+  samples,
+  seconds,
+  weights,
+}: BenchSettings): Stamp["options"] {
+  return {
+    suites,
+    models,
+    opsModels,
+    sizes: sizes?.map(String) ?? null,
+    batches: batches.map(String),
+    tokens,
+    filter: filter ?? null,
+    quick,
+    samples,
+    seconds,
+    weights,
+  };
 }

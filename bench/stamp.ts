@@ -5,15 +5,36 @@ import type { Device } from "../engine/runtime/device.ts";
 import type { Stamp } from "./results.ts";
 
 /** Where, when and of what numbers are. @param folder of the checkout whose commit is noted */
-export async function stamp(device: Device, versions: { readonly lethe: string; readonly webgpu: string }, options: Stamp["options"], folder: string): Promise<Stamp> {
+export async function stamp(
+  device: Device,
+  versions: { readonly lethe: string; readonly webgpu: string },
+  options: Stamp["options"],
+  folder: string,
+): Promise<Stamp> {
   const { info, capabilities, features } = device;
   const processors = cpus();
   return {
     date: new Date().toISOString(),
     commit: await commit(folder),
-    adapter: { description: device.description, driver: info.description, vendor: info.vendor, architecture: info.architecture, device: info.device, software: info.software, subgroupSize: capabilities.subgroupSize, features },
+    adapter: {
+      description: device.description,
+      driver: info.description,
+      vendor: info.vendor,
+      architecture: info.architecture,
+      device: info.device,
+      software: info.software,
+      subgroupSize: capabilities.subgroupSize,
+      features,
+    },
     versions: { ...versions, node: process.versions.node },
-    machine: { platform: process.platform, arch: process.arch, cpu: processors[0]?.model.trim() ?? "unknown", cores: processors.length, memoryBytes: totalmem(), load: loadavg()[0] ?? 0 },
+    machine: {
+      platform: process.platform,
+      arch: process.arch,
+      cpu: processors[0]?.model.trim() ?? "unknown",
+      cores: processors.length,
+      memoryBytes: totalmem(),
+      load: loadavg()[0] ?? 0,
+    },
     options,
   };
 }

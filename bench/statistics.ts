@@ -10,7 +10,10 @@ export interface Timing {
   readonly samples: number;
 }
 
-/** The q-quantile (0 to 1) by linear interpolation between order statistics (Hyndman and Fan 1996, type 7). @throws RangeError without samples */
+/**
+ * The q-quantile (0 to 1) by linear interpolation between order statistics (Hyndman and Fan 1996, type 7).
+ * @throws RangeError without samples
+ */
 export function quantile(samples: readonly number[], q: number): number {
   if (samples.length === 0) throw new RangeError("quantile of no samples");
   const sorted = samples.toSorted((a, b) => a - b);
@@ -29,7 +32,12 @@ export function sixDigits(x: number): number {
 export function summarize(samples: readonly number[]): Timing {
   const median = quantile(samples, 0.5);
   const range = quantile(samples, 0.75) - quantile(samples, 0.25);
-  return { median: sixDigits(median), min: sixDigits(Math.min(...samples)), spread: median > 0 ? sixDigits(range / median) : 0, samples: samples.length };
+  return {
+    median: sixDigits(median),
+    min: sixDigits(Math.min(...samples)),
+    spread: median > 0 ? sixDigits(range / median) : 0,
+    samples: samples.length,
+  };
 }
 
 /** exp(mean(log x)); undefined for no values. Ratios are averaged so: the result does not depend on which side is the denominator. */

@@ -1,4 +1,4 @@
-import { type Column, formatBytes, formatTable } from "../engine/run/text.ts";
+import { type Column, formatBytes, formatTable } from "../engine/run/text/format.ts";
 import type { Comparison, ComparisonReport } from "./compare.ts";
 import { growthText } from "./growth/table.ts";
 import { type Ratio, peerName, ratiosToPeers, summarizeRatios } from "./ratios.ts";

@@ -52,7 +52,12 @@ export function workOf(nodes: readonly GraphNode[]): Work {
 }
 
 /** A graph made into a program and seen as a task. The first run writes nothing: inputs are zero unless `run` writes them. */
-export async function prepareProgram(device: Device, graph: Graph, options: ProgramOptions, inputs: Parameters<Program["run"]>[0] = {}): Promise<Prepared & { readonly program: Program }> {
+export async function prepareProgram(
+  device: Device,
+  graph: Graph,
+  options: ProgramOptions,
+  inputs: Parameters<Program["run"]>[0] = {},
+): Promise<Prepared & { readonly program: Program }> {
   const program = await Program.create(device, graph, options);
   for (const [name, data] of Object.entries(inputs)) program.write(name, data);
   return { program, run: () => program.run(), ...countsOf(program), destroy: () => program.destroy() };
@@ -70,7 +75,13 @@ export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work"
 /** One of ours that is being measured: where its numbers come together. */
 export class Task implements Subject {
   readonly name = "lethe";
-  private constructor(private readonly bench: Bench, private readonly row: RowName, readonly prepared: Prepared, private readonly prepareMs: number, private readonly newPipelines: number) {}
+  private constructor(
+    private readonly bench: Bench,
+    private readonly row: RowName,
+    readonly prepared: Prepared,
+    private readonly prepareMs: number,
+    private readonly newPipelines: number,
+  ) {}
 
   /** Prepares it and takes the time. @throws whatever `prepare` throws */
   static async prepare(bench: Bench, row: RowName, prepare: () => Promise<Prepared>): Promise<Task> {

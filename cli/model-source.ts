@@ -9,7 +9,7 @@ import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-s
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import type { Context } from "./context.ts";
-import { formatBytes } from "../engine/run/text.ts";
+import { formatBytes } from "../engine/run/text/format.ts";
 
 /** What a download needs of a command's context. */
 export type DownloadContext = Pick<Context, "say" | "withProgress" | "signal">;

@@ -1,35 +1,18 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Command } from "commander";
 import { variantFor } from "../engine/formats/diffusers.ts";
-import type { PredictionType } from "../engine/loading/names/infer.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import { overlayPath } from "../engine/loading/eraser.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "./context.ts";
-import { type ModelOptions, parseLora } from "../engine/run/model-flags.ts";
+import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
+import { addOptions } from "./option-flags.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
 
-const PREDICTION_TYPES = ["epsilon", "v_prediction"] as const satisfies readonly PredictionType[];
-
-/** @param required false for commands that can take the model from an earlier run */
-export function addModelOptions(command: Command, required = true): Command {
-  const model = new Option("--model <model>", MODEL_NAMES);
-  return command
-    .addOption(required ? model.makeOptionMandatory() : model)
-    .option("--unet <file>", "UNet weights laid over the model's own: a whole state dict or the tensors that differ, in diffusers' or the original (CompVis) names; or a low-rank file")
-    .option("--text-encoder <file>", "the same for the text encoder")
-    .option("--lora <files>", "low-rank files (LoRA, SPM) merged into UNet and text encoder: FILE[:STRENGTH], several separated by commas", loraText)
-    .option("--ema", "averaged (EMA) UNet weights, where an original checkpoint has them besides the plain ones")
-    .addOption(new Option("--prediction-type <type>", "what the UNet predicts (default: as the model says; for a checkpoint file guessed, see inspect)").choices(PREDICTION_TYPES))
-    .option("--config <folder>", "for a checkpoint file: a folder in diffusers layout with its configurations and tokenizer (default: from its shapes)");
-}
-
-/** @throws InvalidArgumentError if a file or its strength is malformed */
-function loraText(text: string): string {
-  const files = parseLora(text);
-  if (files.some(({ file }) => file === "")) throw new InvalidArgumentError("Expected FILE[:STRENGTH], several separated by commas.");
-  return text;
+/** The flags that say which model. */
+export function addModelOptions(command: Command): Command {
+  return addOptions(command.requiredOption("--model <model>", MODEL_NAMES), MODEL_OPTIONS);
 }
 
 /** The files that the flags name besides the model, each with what it is to it. */

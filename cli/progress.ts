@@ -1,5 +1,5 @@
 import { type MultiBar, type SingleBar, default as cliProgress } from "cli-progress";
-import { formatDuration } from "../engine/run/text.ts";
+import { formatDuration } from "../engine/run/text/format.ts";
 
 /** Progress of one piece of work on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing when quiet. */
 export interface Progress {

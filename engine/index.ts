@@ -43,10 +43,11 @@ export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassi
 export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
 export { readLearnedEmbeddings, type FileEmbedding } from "./loading/embedding-file.ts";
 export { ATTACKERS } from "./attack/attackers.ts";
-export { INSERTIONS } from "./attack/search/slot-layout.ts";
 export { VOCABULARIES, type Vocabulary } from "./attack/search/vocabulary.ts";
-export { TIMESTEP_ORDERS } from "./attack/options.ts";
-export type { AttackCase, AttackOptions, GateOptions, SamplingOptions, TimestepOrder } from "./attack/options.ts";
+export { INSERTIONS } from "./attack/search/slot-layout.ts";
+export { TIMESTEP_ORDERS } from "./attack/option-table.ts";
+export type { AttackCase, AttackOptions, GateOptions, SamplingOptions } from "./attack/options.ts";
+export type { TimestepOrder } from "./attack/option-table.ts";
 export type { AttackEvent, AttackResult, TriedCounts } from "./attack/events.ts";
 export type { AttackState } from "./attack/session/state.ts";
 export type { AttackerName } from "./attack/attackers.ts";

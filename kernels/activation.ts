@@ -41,7 +41,9 @@ export const activationGradientKernel: Kernel<{ kind: ActivationKind }> = {
   infer(inputs) {
     const dy = need("activation-gradient", inputs, 0, "dy");
     const x = need("activation-gradient", inputs, 1, "x");
-    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("activation-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    if (!sameShape(dy.shape, x.shape)) {
+      throw new ShapeError("activation-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    }
     return [x];
   },
   plan({ outputs, attributes }) {

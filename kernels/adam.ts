@@ -7,7 +7,7 @@ export interface AdamOptions {
   readonly beta1?: number;
   readonly beta2?: number;
   readonly eps?: number;
-  /** L2 form (torch.optim.Adam): weightDecay * parameter is added to the gradient; decoupled (torch.optim.AdamW) where the step is recorded so. */
+  /** L2 form (torch.optim.Adam): weightDecay * parameter is added to the gradient; AdamW's where the step is recorded `decoupled`. */
   readonly weightDecay?: number;
   /** What gradients are multiplied by where the step is recorded `scaled`: of a sum over n batches 1 / n. Default 1. */
   readonly gradientScale?: number;
@@ -18,15 +18,16 @@ export const ADAM_HYPERPARAMETERS = 10;
 
 /**
  * What the Adam kernel reads at step `step` = 1, 2, ..: computed in float64 as torch does, then rounded. It is a tensor and not
- * attributes, so that the recorded graph is the same at every step. Order: lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, sqrt(1 - beta2^t), eps,
- * weightDecay, 1 - lr * weightDecay, gradientScale.
+ * attributes, so that the recorded graph is the same at every step. Order:
+ * lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, sqrt(1 - beta2^t), eps, weightDecay, 1 - lr * weightDecay, gradientScale.
  * @throws RangeError if step is not a positive integer.
  */
 export function adamHyperparameters(options: AdamOptions, step: number): Float32Array<ArrayBuffer> {
   const { lr, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, gradientScale = 1 } = options;
   if (!Number.isInteger(step) || step < 1) throw new RangeError(`adam: step must be 1, 2, .., got ${step}`);
   const correction = Math.sqrt(1 - beta2 ** step);
-  return Float32Array.of(lr / (1 - beta1 ** step), beta1, 1 - beta1, beta2, 1 - beta2, correction, eps, weightDecay, 1 - lr * weightDecay, gradientScale);
+  const kept = 1 - lr * weightDecay;
+  return Float32Array.of(lr / (1 - beta1 ** step), beta1, 1 - beta1, beta2, 1 - beta2, correction, eps, weightDecay, kept, gradientScale);
 }
 
 export type AdamAttributes = {
@@ -38,7 +39,10 @@ export type AdamAttributes = {
   readonly halved?: boolean;
 };
 
-/** Inputs: parameter, gradient, m, v, hyperparameters. Outputs: the next parameter, m and v, each over what it was where that is a tensor which holds it; halves of the parameter. */
+/**
+ * Inputs: parameter, gradient, m, v, hyperparameters. Outputs: the next parameter, m and v, each over what it was where that is a tensor
+ * which holds it; halves of the parameter.
+ */
 export const adamKernel: Kernel<AdamAttributes> = {
   name: "adam",
   alike: true,
@@ -47,11 +51,17 @@ export const adamKernel: Kernel<AdamAttributes> = {
     const parameter = need("adam", inputs, 0, "parameter", undefined, ["f32"], true);
     for (const [i, name] of [[1, "gradient"], [2, "m"], [3, "v"]] as const) {
       const type = need("adam", inputs, i, name, undefined, ["f32"], true);
-      if (!sameShape(type.shape, parameter.shape)) throw new ShapeError("adam", `${name} ${formatType(type)} must have the shape of parameter ${formatType(parameter)}`);
+      if (!sameShape(type.shape, parameter.shape)) {
+        throw new ShapeError("adam", `${name} ${formatType(type)} must have the shape of parameter ${formatType(parameter)}`);
+      }
     }
     const hyper = need("adam", inputs, 4, "hyperparameters", 1);
-    if (hyper.shape[0] !== ADAM_HYPERPARAMETERS) throw new ShapeError("adam", `hyperparameters must be f32[${ADAM_HYPERPARAMETERS}], got ${formatType(hyper)}`);
-    if (halved && elementCount(parameter.shape) % 4 !== 0) throw new ShapeError("adam", `halves are made of whole vec4s, not of ${formatType(parameter)}`);
+    if (hyper.shape[0] !== ADAM_HYPERPARAMETERS) {
+      throw new ShapeError("adam", `hyperparameters must be f32[${ADAM_HYPERPARAMETERS}], got ${formatType(hyper)}`);
+    }
+    if (halved && elementCount(parameter.shape) % 4 !== 0) {
+      throw new ShapeError("adam", `halves are made of whole vec4s, not of ${formatType(parameter)}`);
+    }
     return [parameter, parameter, parameter, ...(halved ? [{ ...parameter, dtype: "f16" } as const] : [])];
   },
   plan({ inputs, attributes: { decoupled = false, scaled = false, halved = false }, overwrites = false }) {
@@ -74,11 +84,17 @@ export interface AdamState {
 }
 
 /**
- * One step of torch.optim.Adam (arXiv 1412.6980; eps outside the root, bias-corrected), or of AdamW (arXiv 1711.05101). All of one shape, f32;
- * hyperparameters f32 [10] from `adamHyperparameters`.
+ * One step of torch.optim.Adam (arXiv 1412.6980; eps outside the root, bias-corrected), or of AdamW (arXiv 1711.05101). All of one shape,
+ * f32; hyperparameters f32 [10] from `adamHyperparameters`.
  * @throws ShapeError if a shape differs.
  */
-export function adam(g: Recorder, { parameter, m, v }: AdamState, gradient: Value, hyperparameters: Value, attributes: AdamAttributes = {}): AdamState & { readonly halves?: Value } {
+export function adam(
+  g: Recorder,
+  { parameter, m, v }: AdamState,
+  gradient: Value,
+  hyperparameters: Value,
+  attributes: AdamAttributes = {},
+): AdamState & { readonly halves?: Value } {
   const [nextParameter, nextM, nextV, halves] = g.apply(adamKernel, [parameter, gradient, m, v, hyperparameters], attributes);
   return { parameter: nextParameter!, m: nextM!, v: nextV!, ...(halves && { halves }) };
 }

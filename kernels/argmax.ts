@@ -10,7 +10,9 @@ export const argmaxKernel: Kernel<Record<string, never>> = {
   infer(inputs) {
     const x = need("argmax", inputs, 0, "x");
     const width = x.shape.at(-1);
-    if (width === undefined || width < 1 || width > MAX_WIDTH) throw new ShapeError("argmax", `the last dimension must be 1 to ${MAX_WIDTH}, got ${formatType(x)}`);
+    if (width === undefined || width < 1 || width > MAX_WIDTH) {
+      throw new ShapeError("argmax", `the last dimension must be 1 to ${MAX_WIDTH}, got ${formatType(x)}`);
+    }
     return [{ shape: x.shape.length > 1 ? x.shape.slice(0, -1) : [1], dtype: "u32" }];
   },
   plan({ inputs, capabilities }) {

@@ -12,8 +12,24 @@ export const averagePoolKernel: Kernel<Record<string, never>> = {
   plan({ inputs, outputs }) {
     const [, height, width, channels] = inputs[0]!.shape as [number, number, number, number];
     const lanes = lanesFor(channels);
-    const params = { elements: elementCount(outputs[0]!.shape) / lanes, channels: channels / lanes, height, width, scale: 1 / (height * width) };
-    return { dispatches: [perElement({ name: "average-pool", text: averagePoolWgsl }, params.elements, { VEC4: lanes === 4 }, { x: { input: 0 }, y: { output: 0 } }, params)] };
+    const params = {
+      elements: elementCount(outputs[0]!.shape) / lanes,
+      channels: channels / lanes,
+      height,
+      width,
+      scale: 1 / (height * width),
+    };
+    return {
+      dispatches: [
+        perElement(
+          { name: "average-pool", text: averagePoolWgsl },
+          params.elements,
+          { VEC4: lanes === 4 },
+          { x: { input: 0 }, y: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: ([x]) => ({ flops: elementCount(x!.shape) }),
   gradient([dy], { g, inputs }) {
@@ -31,13 +47,31 @@ export const averagePoolGradientKernel: Kernel<{ readonly height: number; readon
   plan({ inputs, outputs, attributes: { height, width } }) {
     const channels = inputs[0]!.shape[1]!;
     const lanes = lanesFor(channels);
-    const params = { elements: elementCount(outputs[0]!.shape) / lanes, channels: channels / lanes, pixels: height * width, scale: 1 / (height * width) };
-    return { dispatches: [perElement({ name: "average-pool-gradient", text: averagePoolGradientWgsl }, params.elements, { VEC4: lanes === 4 }, { dy: { input: 0 }, dx: { output: 0 } }, params)] };
+    const params = {
+      elements: elementCount(outputs[0]!.shape) / lanes,
+      channels: channels / lanes,
+      pixels: height * width,
+      scale: 1 / (height * width),
+    };
+    return {
+      dispatches: [
+        perElement(
+          { name: "average-pool-gradient", text: averagePoolGradientWgsl },
+          params.elements,
+          { VEC4: lanes === 4 },
+          { dy: { input: 0 }, dx: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: (_, [dx]) => ({ flops: elementCount(dx!.shape) }),
 };
 
-/** Mean over height and width of `x` [batch, height, width, C] (f32) -> [batch, C] (torch.nn.AdaptiveAvgPool2d(1)). @throws ShapeError if x has not 4 dimensions. */
+/**
+ * Mean over height and width of `x` [batch, height, width, C] (f32) -> [batch, C] (torch.nn.AdaptiveAvgPool2d(1)).
+ * @throws ShapeError if x has not 4 dimensions.
+ */
 export function averagePool(g: Recorder, x: Value): Value {
   return g.apply(averagePoolKernel, [x], {})[0]!;
 }

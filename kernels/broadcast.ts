@@ -1,4 +1,18 @@
-import { type Binding, type Dispatch, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Binding,
+  type Dispatch,
+  type Kernel,
+  type Recorder,
+  type Shape,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { packCount, packDefines, planElements } from "./rows.ts";
 import broadcastAddWgsl from "../shaders/broadcast-add.wgsl";
 import sumRowsWgsl from "../shaders/sum-rows.wgsl";
@@ -19,7 +33,10 @@ function repetition(op: string, large: TensorType, small: TensorType, over: Broa
   }
   if (over === "middle" && l.length >= 2 && sameShape(s, [l[0]!, l.at(-1)!])) return { block: elementCount(l.slice(1)), width: l.at(-1)! };
   const rule = over === "leading" ? `its last dimensions or [1] (for [batch, channels] ask for "middle")` : "its first and last dimension";
-  throw new ShapeError(op, `${formatType(small)} cannot be repeated over the ${over} dimensions of ${formatType(large)}: it must have ${rule}`);
+  throw new ShapeError(
+    op,
+    `${formatType(small)} cannot be repeated over the ${over} dimensions of ${formatType(large)}: it must have ${rule}`,
+  );
 }
 
 function planBroadcast(x: Binding | undefined, b: Binding, small: TensorType, large: TensorType, over: Broadcast): Dispatch {
@@ -42,7 +59,9 @@ export const broadcastAddKernel: Kernel<{ over: Broadcast }> = {
     repetition("broadcast-add", x, need("broadcast-add", inputs, 1, "b"), over);
     return [x];
   },
-  plan: ({ inputs, outputs, attributes }) => ({ dispatches: [planBroadcast({ input: 0 }, { input: 1 }, inputs[1]!, outputs[0]!, attributes.over)] }),
+  plan: ({ inputs, outputs, attributes }) => ({
+    dispatches: [planBroadcast({ input: 0 }, { input: 1 }, inputs[1]!, outputs[0]!, attributes.over)],
+  }),
   cost: ([x]) => ({ flops: elementCount(x!.shape) }),
   gradient([dy], { g, inputs, wanted, attributes }) {
     return [dy, dy && wanted[1] ? sumRows(g, dy, inputs[1]!.type.shape, attributes.over) : undefined];
@@ -55,7 +74,9 @@ export const broadcastToKernel: Kernel<{ shape: readonly number[]; over: Broadca
     repetition("broadcast-to", f32(shape), need("broadcast-to", inputs, 0, "b"), over);
     return [f32(shape)];
   },
-  plan: ({ inputs, outputs, attributes }) => ({ dispatches: [planBroadcast(undefined, { input: 0 }, inputs[0]!, outputs[0]!, attributes.over)] }),
+  plan: ({ inputs, outputs, attributes }) => ({
+    dispatches: [planBroadcast(undefined, { input: 0 }, inputs[0]!, outputs[0]!, attributes.over)],
+  }),
   gradient: ([dy], { g, inputs, attributes }) => [dy && sumRows(g, dy, inputs[0]!.type.shape, attributes.over)],
 };
 
@@ -76,7 +97,13 @@ export const sumRowsKernel: Kernel<{ shape: readonly number[]; over: Broadcast }
       shader: { name: "sum-rows", text: sumRowsWgsl },
       defines: packDefines(width),
       bindings: { x, y },
-      params: { count: batches * chunks * packCount(width), rows: rowsNow, width: packCount(width), chunks, rowsPerChunk: Math.ceil(rowsNow / chunks) },
+      params: {
+        count: batches * chunks * packCount(width),
+        rows: rowsNow,
+        width: packCount(width),
+        chunks,
+        rowsPerChunk: Math.ceil(rowsNow / chunks),
+      },
       workgroups: planElements(batches * chunks * packCount(width)),
     });
     if (rows <= ROWS_PER_THREAD) return { dispatches: [pass({ input: 0 }, { output: 0 }, rows, 1)] };

@@ -17,7 +17,11 @@ export const clampKernel: Kernel<Bounds> = {
   },
   plan({ inputs, attributes: { low, high } }) {
     const vectors = Math.ceil(elementCount(inputs[0]!.shape) / 4);
-    return { dispatches: [perElement({ name: "clamp", text: clampWgsl }, vectors, {}, { x: { input: 0 }, y: { output: 0 } }, { vectors, low, high })] };
+    return {
+      dispatches: [
+        perElement({ name: "clamp", text: clampWgsl }, vectors, {}, { x: { input: 0 }, y: { output: 0 } }, { vectors, low, high }),
+      ],
+    };
   },
   cost: ([x]) => ({ flops: 2 * elementCount(x!.shape) }),
   gradient([dy], { g, inputs, attributes }) {
@@ -31,7 +35,9 @@ export const clampGradientKernel: Kernel<Bounds> = {
     checkBounds("clamp-gradient", bounds);
     const x = need("clamp-gradient", inputs, 0, "x");
     const dy = need("clamp-gradient", inputs, 1, "dy");
-    if (!sameShape(x.shape, dy.shape)) throw new ShapeError("clamp-gradient", `x ${formatType(x)} and dy ${formatType(dy)} must have one shape`);
+    if (!sameShape(x.shape, dy.shape)) {
+      throw new ShapeError("clamp-gradient", `x ${formatType(x)} and dy ${formatType(dy)} must have one shape`);
+    }
     return [x];
   },
   plan({ inputs, attributes: { low, high } }) {
@@ -44,8 +50,8 @@ export const clampGradientKernel: Kernel<Bounds> = {
 
 /**
  * hardtanh: `x` (f32, any shape) limited to [low, high]; the gradient passes strictly inside (torch.nn.functional.hardtanh).
- * The attack's straight-through estimator is this op applied to a cotangent: the gradient for a one-hot row is clamp(d, -1, 1) whatever was drawn
- * (Diffusion-MU-Attack, text_grad_.py).
+ * The attack's straight-through estimator is this op applied to a cotangent: the gradient for a one-hot row is clamp(d, -1, 1) whatever was
+ * drawn (Diffusion-MU-Attack, text_grad_.py).
  * @throws ShapeError if low is above high.
  */
 export function clamp(g: Recorder, x: Value, low = -1, high = 1): Value {

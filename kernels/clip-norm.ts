@@ -2,7 +2,7 @@ import clipNormWgsl from "../shaders/clip-norm.wgsl";
 import { ADAM_HYPERPARAMETERS } from "./adam.ts";
 import { type Kernel, type Recorder, ShapeError, type Value, formatType, need } from "./kernel.ts";
 
-/** Inputs: the sum of squares of all gradients [1] and Adam's hyperparameters. Output: the hyperparameters with the gradients' factor clipped. */
+/** Inputs: the sum of squares of all gradients [1]; Adam's hyperparameters. Output: these with the gradients' factor clipped. */
 export const clipNormKernel: Kernel<{ readonly bound: number }> = {
   name: "clip-norm",
   infer(inputs, { bound }) {
@@ -10,7 +10,10 @@ export const clipNormKernel: Kernel<{ readonly bound: number }> = {
     const squares = need("clip-norm", inputs, 0, "squares", 1);
     const hyper = need("clip-norm", inputs, 1, "hyperparameters", 1);
     if (squares.shape[0] !== 1 || hyper.shape[0] !== ADAM_HYPERPARAMETERS) {
-      throw new ShapeError("clip-norm", `takes f32[1] and f32[${ADAM_HYPERPARAMETERS}], got ${formatType(squares)} and ${formatType(hyper)}`);
+      throw new ShapeError(
+        "clip-norm",
+        `takes f32[1] and f32[${ADAM_HYPERPARAMETERS}], got ${formatType(squares)} and ${formatType(hyper)}`,
+      );
     }
     return [hyper];
   },
@@ -29,7 +32,8 @@ export const clipNormKernel: Kernel<{ readonly bound: number }> = {
 };
 
 /**
- * Gradient clipping by global norm as torch.nn.utils.clip_grad_norm_ does it: the factor of all gradients times min(1, bound / (norm + 1e-6)).
+ * Gradient clipping by global norm as torch.nn.utils.clip_grad_norm_ does it: the factor of all gradients times
+ * min(1, bound / (norm + 1e-6)).
  * @param squares sum of squares of all gradients [1], before their factor; from `sumOfSquares`
  * @param hyperparameters from `adamHyperparameters`; what is returned goes to `adam` instead
  */

@@ -36,7 +36,12 @@ export const joinColumnsKernel: Kernel<Record<string, never>> = {
     const rows = first.shape.slice(0, -1).join();
     const widths = inputs.map((_, i) => {
       const part = need("join-columns", inputs, i, `part ${i}`);
-      if (part.shape.length < 1 || part.shape.slice(0, -1).join() !== rows) throw new ShapeError("join-columns", `part ${i} ${formatType(part)} and part 0 ${formatType(first)} must agree in all but the last dimension`);
+      if (part.shape.length < 1 || part.shape.slice(0, -1).join() !== rows) {
+        throw new ShapeError(
+          "join-columns",
+          `part ${i} ${formatType(part)} and part 0 ${formatType(first)} must agree in all but the last dimension`,
+        );
+      }
       return part.shape.at(-1)!;
     });
     return [f32([...first.shape.slice(0, -1), widths.reduce((a, b) => a + b, 0)])];
@@ -51,7 +56,15 @@ export const joinColumnsKernel: Kernel<Record<string, never>> = {
       if (part!.columns) return [];
       const lanes = lanesFor(width, stride, offset);
       const params = { elements: elementCount(part!.shape) / lanes, width: width / lanes, stride: stride / lanes, offset: offset / lanes };
-      return [perElement({ name: "join-columns", text: joinColumnsWgsl }, params.elements, { VEC4: lanes === 4 }, { x: { input: i }, y: { output: 0 } }, params)];
+      return [
+        perElement(
+          { name: "join-columns", text: joinColumnsWgsl },
+          params.elements,
+          { VEC4: lanes === 4 },
+          { x: { input: i }, y: { output: 0 } },
+          params,
+        ),
+      ];
     });
     return { dispatches };
   },
@@ -59,14 +72,17 @@ export const joinColumnsKernel: Kernel<Record<string, never>> = {
 };
 
 /**
- * `x` (f32 [.., N]) cut into columns of the given widths, which make up N: [.., widths[i]] each, all in x's memory. Only kernels that name the
- * place in `readsColumns` take them. @throws ShapeError if the widths do not make up N.
+ * `x` (f32 [.., N]) cut into columns of the given widths, which make up N: [.., widths[i]] each, all in x's memory. Only kernels that name
+ * the place in `readsColumns` take them. @throws ShapeError if the widths do not make up N.
  */
 export function splitColumns(g: Recorder, x: Value, widths: readonly number[]): Value[] {
   return g.apply(splitColumnsKernel, [x], { widths: [...widths] });
 }
 
-/** f32 tensors [.., n_i] side by side: [.., sum of n_i]. Without a gradient: it is what the gradient of `splitColumns` is made of. @throws ShapeError if another dimension differs. */
+/**
+ * f32 tensors [.., n_i] side by side: [.., sum of n_i]. Without a gradient: it is what the gradient of `splitColumns` is made of.
+ * @throws ShapeError if another dimension differs.
+ */
 export function joinColumns(g: Recorder, parts: readonly Value[]): Value {
   return parts.length === 1 ? parts[0]! : g.apply(joinColumnsKernel, parts, {})[0]!;
 }

@@ -21,7 +21,17 @@ export const concatKernel: Kernel<{ readonly axis: number }> = {
     const [columnsA, columnsB] = [a.shape[axis]! * inner, b.shape[axis]! * inner];
     const lanes = lanesFor(columnsA, columnsB);
     const params = { elements: elementCount(y.shape) / lanes, columnsA: columnsA / lanes, columnsB: columnsB / lanes };
-    return { dispatches: [perElement({ name: "concat", text: concatWgsl }, params.elements, { VEC4: lanes === 4 }, { a: { input: 0 }, b: { input: 1 }, y: { output: 0 } }, params)] };
+    return {
+      dispatches: [
+        perElement(
+          { name: "concat", text: concatWgsl },
+          params.elements,
+          { VEC4: lanes === 4 },
+          { a: { input: 0 }, b: { input: 1 }, y: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: () => ({ flops: 0 }),
   gradient([dy], { g, inputs, wanted, attributes: { axis } }) {

@@ -1,5 +1,5 @@
 import { sumRows } from "./broadcast.ts";
-import { conv2dWeightGradient } from "./conv2d-weight-gradient.ts";
+import { conv2dWeightGradient } from "./weight-gradient.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
 import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { RESIDUAL, epilogueGradient, matmul } from "./matmul.ts";
@@ -55,7 +55,7 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const pixels = outHeight * outWidth;
     const size = { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 };
     const epilogue = { ...attributes, hasBias: bias !== undefined, batchBias: batchBias && (batchBias.columns ?? { stride: n, offset: 0 }), hasResidual: residual !== undefined };
-    const extra = { defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
+    const extra = { padded: true, defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
     return planGemm({ name: "conv2d", text: conv2dWgsl }, size, epilogue, w!, false, capabilities, extra);
   },
   addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
@@ -94,7 +94,7 @@ export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly nu
     const [kernelHeight, kernelWidth, , k] = w!.shape as [number, number, number, number];
     const size = { rows: images * height * width, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: height * width, bBatchStride: 0 };
     const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
-    const extra = { defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
+    const extra = { padded: true, defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
     return planGemm({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra);
   },
   addend: () => RESIDUAL,

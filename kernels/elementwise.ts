@@ -1,4 +1,6 @@
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, formatType, need, sameShape,
+} from "./kernel.ts";
 import { planElements } from "./rows.ts";
 import addWgsl from "../shaders/add.wgsl";
 import multiplyWgsl from "../shaders/multiply.wgsl";
@@ -7,7 +9,9 @@ import scaleWgsl from "../shaders/scale.wgsl";
 function inferPair(op: string, inputs: readonly (TensorType | undefined)[]): TensorType[] {
   const a = need(op, inputs, 0, "a", undefined, ["f32"], true);
   const b = need(op, inputs, 1, "b", undefined, ["f32"], true);
-  if (!sameShape(a.shape, b.shape)) throw new ShapeError(op, `a ${formatType(a)} and b ${formatType(b)} must have one shape (broadcastAdd repeats a smaller one)`);
+  if (!sameShape(a.shape, b.shape)) {
+    throw new ShapeError(op, `a ${formatType(a)} and b ${formatType(b)} must have one shape (broadcastAdd repeats a smaller one)`);
+  }
   return [a];
 }
 

@@ -9,7 +9,12 @@ export const embeddingKernel: Kernel<Record<string, never>> = {
     const table = need("embedding", inputs, 1, "table", 2, ["f32", "f16"]);
     for (let part = 2; part < inputs.length; part++) {
       const type = need("embedding", inputs, part, `table part ${part - 1}`, 2, [table.dtype]);
-      if (type.shape[1] !== table.shape[1]) throw new ShapeError("embedding", `table part ${part - 1} is ${formatType(type)}, part 0 is ${formatType(table)}: rows must have one length`);
+      if (type.shape[1] !== table.shape[1]) {
+        throw new ShapeError(
+          "embedding",
+          `table part ${part - 1} is ${formatType(type)}, part 0 is ${formatType(table)}: rows must have one length`,
+        );
+      }
     }
     return [f32([...ids.shape, table.shape[1]!])];
   },
@@ -28,14 +33,19 @@ export const embeddingKernel: Kernel<Record<string, never>> = {
   gradient([dy], { g, inputs, wanted }) {
     if (!wanted.some((w, i) => w && i > 0)) return [];
     const table = inputs[1]!.type;
-    if (inputs.length > 2 || table.dtype !== "f32") throw new ShapeError("embedding", `has no gradient rule for input "table" as ${formatType(table)} in ${inputs.length - 1} parts: give one f32 table`);
+    if (inputs.length > 2 || table.dtype !== "f32") {
+      throw new ShapeError(
+        "embedding",
+        `has no gradient rule for input "table" as ${formatType(table)} in ${inputs.length - 1} parts: give one f32 table`,
+      );
+    }
     return [undefined, dy && scatterRows(g, dy, inputs[0]!, table.shape[0]!)];
   },
 };
 
 /**
- * Rows of a table: y[.., :] = table[ids[..], :]. ids u32 [..], table f32 or f16 [V, H] -> f32 [.., H]. A table too large for one
- * binding is given as an array of consecutive row blocks, all of one dtype. An id at or above V, which the device cannot report, gives a row of zeros:
+ * Rows of a table: y[.., :] = table[ids[..], :]. ids u32 [..], table f32 or f16 [V, H] -> f32 [.., H]. A table too large for one binding is
+ * given as an array of consecutive row blocks, all of one dtype. An id at or above V, which the device cannot report, gives a row of zeros:
  * callers check ids that come from outside.
  * @throws ShapeError if the tables are not matrices of one row length, or ids is not u32.
  */

@@ -10,7 +10,15 @@ export const fillKernel: Kernel<{ shape: readonly number[]; value: number }> = {
   plan({ outputs, attributes }) {
     const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
     return {
-      dispatches: [{ shader: { name: "fill", text: fillWgsl }, defines: {}, bindings: { y: { output: 0 } }, params: { count, value: attributes.value }, workgroups: spread(Math.ceil(count / WORKGROUP)) }],
+      dispatches: [
+        {
+          shader: { name: "fill", text: fillWgsl },
+          defines: {},
+          bindings: { y: { output: 0 } },
+          params: { count, value: attributes.value },
+          workgroups: spread(Math.ceil(count / WORKGROUP)),
+        },
+      ],
     };
   },
   gradient: () => [],

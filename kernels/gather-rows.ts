@@ -1,15 +1,41 @@
 import gatherRowsWgsl from "../shaders/gather-rows.wgsl";
 import scatterRowsWgsl from "../shaders/scatter-rows.wgsl";
-import { type Dispatch, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Dispatch,
+  type Kernel,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { lanesFor, perElement } from "./per-element.ts";
 
 /** Copies the rows named by input `idsInput` out of one part of a table, whose first row is row `first` of `vocabulary`. */
-export function gatherDispatch(table: TensorType, tableInput: number, idsInput: number, count: number, first: number, rows: number, vocabulary: number): Dispatch {
+export function gatherDispatch(
+  table: TensorType,
+  tableInput: number,
+  idsInput: number,
+  count: number,
+  first: number,
+  rows: number,
+  vocabulary: number,
+): Dispatch {
   const hidden = table.shape[table.shape.length - 1]!;
   const lanes = lanesFor(hidden);
   const params = { elements: (count * hidden) / lanes, width: hidden / lanes, first, rows, vocabulary };
   const bindings = { table: { input: tableInput }, ids: { input: idsInput }, y: { output: 0 } };
-  return perElement({ name: "gather-rows", text: gatherRowsWgsl }, params.elements, { VEC4: lanes === 4, HALF: table.dtype === "f16" }, bindings, params);
+  return perElement(
+    { name: "gather-rows", text: gatherRowsWgsl },
+    params.elements,
+    { VEC4: lanes === 4, HALF: table.dtype === "f16" },
+    bindings,
+    params,
+  );
 }
 
 export const gatherRowsKernel: Kernel<Record<string, never>> = {
@@ -46,7 +72,9 @@ export const scatterRowsKernel: Kernel<{ readonly rows: number; readonly sequenc
   infer(inputs, { rows, sequence }) {
     const x = need("scatter-rows", inputs, 0, "x");
     const ids = need("scatter-rows", inputs, 1, "ids", undefined, ["u32"]);
-    if (!sameShape(x.shape.slice(0, -1), ids.shape)) throw new ShapeError("scatter-rows", `x ${formatType(x)} must have one row for each of ids ${formatType(ids)}`);
+    if (!sameShape(x.shape.slice(0, -1), ids.shape)) {
+      throw new ShapeError("scatter-rows", `x ${formatType(x)} must have one row for each of ids ${formatType(ids)}`);
+    }
     const hidden = x.shape[x.shape.length - 1]!;
     return [f32(sequence ? [1, rows, hidden] : [rows, hidden])];
   },
@@ -55,7 +83,17 @@ export const scatterRowsKernel: Kernel<{ readonly rows: number; readonly sequenc
     const hidden = x.shape[x.shape.length - 1]!;
     const lanes = lanesFor(hidden);
     const params = { elements: elementCount(y.shape) / lanes, width: hidden / lanes, count: elementCount(ids.shape) };
-    return { dispatches: [perElement({ name: "scatter-rows", text: scatterRowsWgsl }, params.elements, { VEC4: lanes === 4 }, { x: { input: 0 }, ids: { input: 1 }, y: { output: 0 } }, params)] };
+    return {
+      dispatches: [
+        perElement(
+          { name: "scatter-rows", text: scatterRowsWgsl },
+          params.elements,
+          { VEC4: lanes === 4 },
+          { x: { input: 0 }, ids: { input: 1 }, y: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: ([x]) => ({ flops: elementCount(x!.shape) }),
   gradient([dy], { g, inputs, attributes: { sequence } }) {
@@ -66,7 +104,8 @@ export const scatterRowsKernel: Kernel<{ readonly rows: number; readonly sequenc
 };
 
 /**
- * The transpose of a gather: y[t, :] = sum of x[i, :] over ids[i] = t. x f32 [.., H], ids u32 [..] -> f32 [rows, H], or [1, rows, H] for a sequence.
+ * The transpose of a gather: y[t, :] = sum of x[i, :] over ids[i] = t. x f32 [.., H], ids u32 [..] -> f32 [rows, H], or [1, rows, H] for a
+ * sequence.
  * Meant for few ids: each output row looks at all of them.
  * @throws ShapeError if x and ids disagree.
  */

@@ -47,7 +47,7 @@ function splitting(size: GemmSize, tile: GemmTile, tiles: number, target: number
 }
 
 /**
- * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. Where its variant says so and its tiles are few, workgroups share a tile's steps and
+ * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. `padded`: rows of A may be padding. Where its variant says so and its tiles are few, workgroups share a tile's steps and
  * a second dispatch adds up their parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
  */
 export function planGemm(
@@ -57,12 +57,22 @@ export function planGemm(
   b: TensorType,
   transposeB: boolean,
   capabilities: Capabilities,
-  extra: { readonly params?: Readonly<Record<string, number>>; readonly defines?: Defines } = {},
+  extra: {
+    readonly params?: Readonly<Record<string, number>>;
+    readonly defines?: Defines;
+    readonly padded?: boolean;
+    /** The shader has a loadA of its own, element by element. */
+    readonly gathersA?: boolean;
+  } = {},
 ): Plan {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
-  const variant = capabilities.gemm?.[gemmClass(epilogue.gated ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
-  const tile = size.n <= NARROW ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
+  const measured = capabilities.gemm?.[gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  // Four columns make too few tiles for a GPU, however many rows there are: computing 28 more for nothing, in many parts, is faster there.
+  const narrow = size.n <= NARROW;
+  const variant = narrow && vec4 && !capabilities.software ? "workgroup-32/512" : measured;
+  const tile = narrow && variant === measured ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
+  const whole = tile.step === undefined || (vec4 && size.k % tile.step === 0);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
   const tiles = columnTiles * rowTiles * size.batches;
@@ -72,6 +82,8 @@ export function planGemm(
     shader,
     defines: {
       VEC4: vec4,
+      PADDED: extra.padded === true || !whole,
+      GATHER_A: about.multiplies && extra.gathersA === true,
       TRANSPOSE_B: about.multiplies && transposeB,
       PANELS: about.multiplies && b.panels === true,
       B_F16: about.multiplies && b.dtype === "f16",
@@ -81,6 +93,7 @@ export function planGemm(
       ACTIVATE: ACTIVATE[about.finishes ? epilogue.activation : "none"],
       GEMM: gemmWgsl,
       ...part.defines,
+      ...(about.multiplies && tile.step !== undefined && { WHOLE: whole }),
       ACTIVATIONS: about.finishes && (epilogue.activation !== "none" || epilogue.gated) ? activationsWgsl : "",
       ...extra.defines,
     },

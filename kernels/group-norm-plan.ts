@@ -1,4 +1,16 @@
-import { type Binding, type Capabilities, type Defines, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need, sameShape, spread } from "./kernel.ts";
+import {
+  type Binding,
+  type Capabilities,
+  type Defines,
+  type Dispatch,
+  ShapeError,
+  type TensorType,
+  elementCount,
+  formatType,
+  need,
+  sameShape,
+  spread,
+} from "./kernel.ts";
 import { ACTIVATION_DEFINES, packCount, packDefines, planRows } from "./rows.ts";
 
 /** What is fused with a group norm and how it groups. */
@@ -18,21 +30,35 @@ export interface GroupNormLayout {
 export function groupNormLayout(op: string, x: TensorType, gamma: TensorType, beta: TensorType, groups: number): GroupNormLayout {
   const channels = x.shape.at(-1);
   if (x.shape.length < 2 || channels === undefined) throw new ShapeError(op, `x must be [batch, .., channels], got ${formatType(x)}`);
-  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) throw new ShapeError(op, `${groups} groups do not divide the ${channels} channels of x ${formatType(x)}`);
-  for (const [name, row] of [["gamma", gamma], ["beta", beta]] as const) {
-    if (!sameShape(row.shape, [channels])) throw new ShapeError(op, `${name} must be [${channels}], the channels of x ${formatType(x)}, got ${formatType(row)}`);
+  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
+    throw new ShapeError(op, `${groups} groups do not divide the ${channels} channels of x ${formatType(x)}`);
+  }
+  for (const [name, row] of [
+    ["gamma", gamma],
+    ["beta", beta],
+  ] as const) {
+    if (!sameShape(row.shape, [channels])) {
+      throw new ShapeError(op, `${name} must be [${channels}], the channels of x ${formatType(x)}, got ${formatType(row)}`);
+    }
   }
   return { batch: x.shape[0]!, positions: elementCount(x.shape.slice(1, -1)), channels, groups, perGroup: channels / groups };
 }
 
 /** The inputs x, gamma and beta, which start at `first`, as a layout. @throws ShapeError as `groupNormLayout`. */
 export function needGroupNorm(op: string, inputs: readonly (TensorType | undefined)[], first: number, groups: number): GroupNormLayout {
-  return groupNormLayout(op, need(op, inputs, first, "x"), need(op, inputs, first + 1, "gamma"), need(op, inputs, first + 2, "beta"), groups);
+  return groupNormLayout(
+    op,
+    need(op, inputs, first, "x"),
+    need(op, inputs, first + 1, "gamma"),
+    need(op, inputs, first + 2, "beta"),
+    groups,
+  );
 }
 
 /**
- * Up to this many elements in a group, one row of lanes reads them directly; larger groups are first reduced by channel and chunk,
- * in vec4s whatever the group's channels. On a software adapter scalar loads cost more than the extra dispatch from about here on (measured on lavapipe).
+ * Up to this many elements in a group, one row of lanes reads them directly; larger groups are first reduced by channel and chunk, in vec4s
+ * whatever the group's channels. On a software adapter scalar loads cost more than the extra dispatch from about here on (measured on
+ * lavapipe).
  */
 const DIRECT_ELEMENTS = { gpu: 4096, software: 512 } as const;
 
@@ -53,7 +79,14 @@ export function chunkCount(layout: GroupNormLayout, perChunk: number): number {
 }
 
 /** A dispatch of one thread per Pack of channels and chunk of positions. */
-export function columnDispatch(shader: { name: string; text: string }, layout: GroupNormLayout, perChunk: number, silu: boolean, bindings: Readonly<Record<string, Binding>>, grouped: boolean): Dispatch {
+export function columnDispatch(
+  shader: { name: string; text: string },
+  layout: GroupNormLayout,
+  perChunk: number,
+  silu: boolean,
+  bindings: Readonly<Record<string, Binding>>,
+  grouped: boolean,
+): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
   const columns = packCount(channels);
   const chunks = chunkCount(layout, perChunk);
@@ -84,7 +117,15 @@ export function groupDispatch(
     shader,
     defines: { ...rows.defines, ...packDefines(perGroup), ...defines },
     bindings,
-    params: { rows: batch * groups, groups, positions: entries, columns: channels / pack, perGroup: perGroup / pack, total: positions, ...params },
+    params: {
+      rows: batch * groups,
+      groups,
+      positions: entries,
+      columns: channels / pack,
+      perGroup: perGroup / pack,
+      total: positions,
+      ...params,
+    },
     workgroups: rows.workgroups,
   };
 }

@@ -9,8 +9,8 @@ import { ACTIVATION_DEFINES } from "./rows.ts";
 const GPU_SPAN_ELEMENTS = 32768;
 
 /**
- * Bytes of a picture up to which a software adapter's caches keep it between a workgroup's passes. On lavapipe one dispatch takes 0.6 to 1 times the time
- * of three below, and up to twice that above. 32 lanes: 16 are too few for wide groups, 64 were slower on small pictures.
+ * Bytes of a picture up to which a software adapter's caches keep it between a workgroup's passes. On lavapipe one dispatch takes 0.6 to 1
+ * times the time of three below, and up to twice that above. 32 lanes: 16 are too few for wide groups, 64 were slower on small pictures.
  */
 const CACHED_BYTES = 3 * 2 ** 20;
 const SOFTWARE_WORKGROUP = 32;
@@ -32,7 +32,14 @@ function spanOf({ positions, channels, perGroup }: GroupNormLayout, { software }
   return fits ? span : undefined;
 }
 
-function dispatch(shader: ShaderSource, layout: GroupNormLayout, silu: boolean, capabilities: Capabilities, bindings: Readonly<Record<string, Binding>>, params: Readonly<Record<string, number>>): Dispatch | undefined {
+function dispatch(
+  shader: ShaderSource,
+  layout: GroupNormLayout,
+  silu: boolean,
+  capabilities: Capabilities,
+  bindings: Readonly<Record<string, Binding>>,
+  params: Readonly<Record<string, number>>,
+): Dispatch | undefined {
   const span = spanOf(layout, capabilities);
   if (!span) return undefined;
   const { batch, positions, channels, groups, perGroup } = layout;
@@ -42,7 +49,19 @@ function dispatch(shader: ShaderSource, layout: GroupNormLayout, silu: boolean, 
     shader,
     defines: { ...ACTIVATION_DEFINES, SPAN: spanWgsl, WORKGROUP: span.workgroup, SILU: silu },
     bindings,
-    params: { spans: batch * spansPerImage, spansPerImage, positions, columns: channels / 4, width: span.width, rows, each: Math.floor(positions / rows), extra: positions % rows, groupsPerSpan: span.groups, perGroup, ...params },
+    params: {
+      spans: batch * spansPerImage,
+      spansPerImage,
+      positions,
+      columns: channels / 4,
+      width: span.width,
+      rows,
+      each: Math.floor(positions / rows),
+      extra: positions % rows,
+      groupsPerSpan: span.groups,
+      perGroup,
+      ...params,
+    },
     workgroups: spread(batch * spansPerImage),
   };
 }
@@ -54,8 +73,23 @@ export function wholeGroupNorm(layout: GroupNormLayout, silu: boolean, epsilon: 
 }
 
 /** The same for the gradient, of inputs dy, x, gamma, beta, statistics and a residual. */
-export function wholeGroupNormGradient(layout: GroupNormLayout, silu: boolean, hasResidual: boolean, capabilities: Capabilities): Dispatch | undefined {
+export function wholeGroupNormGradient(
+  layout: GroupNormLayout,
+  silu: boolean,
+  hasResidual: boolean,
+  capabilities: Capabilities,
+): Dispatch | undefined {
   const residual: Binding = hasResidual ? { input: 5 } : "nothing";
-  const bindings = { dy: { input: 0 }, x: { input: 1 }, gamma: { input: 2 }, ...(silu && { beta: { input: 3 } }), statistics: { input: 4 }, residual, dx: { output: 0 } };
-  return dispatch({ name: "group-norm-gradient-whole", text: gradientWgsl }, layout, silu, capabilities, bindings, { hasResidual: Number(hasResidual) });
+  const bindings = {
+    dy: { input: 0 },
+    x: { input: 1 },
+    gamma: { input: 2 },
+    ...(silu && { beta: { input: 3 } }),
+    statistics: { input: 4 },
+    residual,
+    dx: { output: 0 },
+  };
+  return dispatch({ name: "group-norm-gradient-whole", text: gradientWgsl }, layout, silu, capabilities, bindings, {
+    hasResidual: Number(hasResidual),
+  });
 }

@@ -1,7 +1,27 @@
-import { type Binding, type Capabilities, type Dispatch, type Kernel, type Plan, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
+import {
+  type Binding,
+  type Capabilities,
+  type Dispatch,
+  type Kernel,
+  type Plan,
+  type Recorder,
+  ShapeError,
+  type Value,
+  elementCount,
+  f32,
+} from "./kernel.ts";
 import { activationGradient } from "./activation.ts";
 import { normParameterGradients } from "./norm-parameters.ts";
-import { type GroupNormAttributes, type GroupNormLayout, applyChunk, chunkCount, columnDispatch, groupDispatch, needGroupNorm, reductionChunk } from "./group-norm-plan.ts";
+import {
+  type GroupNormAttributes,
+  type GroupNormLayout,
+  applyChunk,
+  chunkCount,
+  columnDispatch,
+  groupDispatch,
+  needGroupNorm,
+  reductionChunk,
+} from "./group-norm-plan.ts";
 import { groupNormGradientKernel } from "./group-norm-gradient.ts";
 import { wholeGroupNorm } from "./group-norm-whole.ts";
 import applyWgsl from "../shaders/group-norm.wgsl";
@@ -13,7 +33,20 @@ export function statisticsPlan(layout: GroupNormLayout, epsilon: number, capabil
   const perChunk = reductionChunk(layout, capabilities);
   const shader = { name: "group-norm-statistics", text: statisticsWgsl };
   if (perChunk === undefined) {
-    return { dispatches: [groupDispatch(shader, layout, layout.positions, capabilities, { PARTIALS: false }, { x: { input: 0 }, statistics }, { perChunk: 1, epsilon })], scratch: [] };
+    return {
+      dispatches: [
+        groupDispatch(
+          shader,
+          layout,
+          layout.positions,
+          capabilities,
+          { PARTIALS: false },
+          { x: { input: 0 }, statistics },
+          { perChunk: 1, epsilon },
+        ),
+      ],
+      scratch: [],
+    };
   }
   const chunks = chunkCount(layout, perChunk);
   const partials = { means: { scratch: 0 }, squares: { scratch: 1 } };
@@ -33,7 +66,10 @@ export function applyDispatch(layout: GroupNormLayout, silu: boolean, capabiliti
   return columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true);
 }
 
-/** Inputs x, gamma, beta. Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, [batch, groups, 2], which the gradient reads. */
+/**
+ * Inputs x, gamma, beta. Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, [batch, groups, 2], which
+ * the gradient reads.
+ */
 export const groupNormKernel: Kernel<GroupNormAttributes> = {
   name: "group-norm",
   infer(inputs, { groups, epsilon }) {
@@ -65,7 +101,13 @@ export const groupNormKernel: Kernel<GroupNormAttributes> = {
  * the channels of a group, then SiLU if asked for (Wu and He, arXiv 1803.08494).
  * x f32 [batch, .., channels]; gamma, beta [channels]. @throws ShapeError if the groups do not divide the channels or a shape does not fit.
  */
-export function groupNorm(g: Recorder, x: Value, gamma: Value, beta: Value, options: { readonly groups: number; readonly epsilon: number; readonly silu?: boolean }): Value {
+export function groupNorm(
+  g: Recorder,
+  x: Value,
+  gamma: Value,
+  beta: Value,
+  options: { readonly groups: number; readonly epsilon: number; readonly silu?: boolean },
+): Value {
   const { groups, epsilon, silu = false } = options;
   return g.apply(groupNormKernel, [x, gamma, beta], { groups, epsilon, silu })[0]!;
 }

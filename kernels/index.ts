@@ -11,7 +11,6 @@ import { clampKernel, clampGradientKernel } from "./clamp.ts";
 import { joinColumnsKernel, splitColumnsKernel } from "./columns.ts";
 import { clipNormKernel } from "./clip-norm.ts";
 import { concatKernel } from "./concat.ts";
-import { conv2dWeightGradientKernel } from "./conv2d-weight-gradient.ts";
 import { conv2dKernel, conv2dGradientKernel } from "./conv2d.ts";
 import { addKernel, multiplyKernel, scaleKernel } from "./elementwise.ts";
 import { embeddingKernel } from "./embedding.ts";
@@ -40,6 +39,7 @@ import { scatterIdsKernel } from "./slots.ts";
 import { softmaxKernel, softmaxGradientKernel } from "./softmax.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsampleKernel, upsampleGradientKernel } from "./upsample.ts";
+import { weightGradientKernel } from "./weight-gradient.ts";
 
 /** Every op there is. A kernel's attributes are its own, so the table can only be read, not applied. */
 export const KERNELS: readonly Kernel<never>[] = [
@@ -61,7 +61,6 @@ export const KERNELS: readonly Kernel<never>[] = [
   joinColumnsKernel,
   splitColumnsKernel,
   concatKernel,
-  conv2dWeightGradientKernel,
   conv2dKernel,
   conv2dGradientKernel,
   addKernel,
@@ -111,4 +110,5 @@ export const KERNELS: readonly Kernel<never>[] = [
   transposeKernel,
   upsampleKernel,
   upsampleGradientKernel,
+  weightGradientKernel,
 ];

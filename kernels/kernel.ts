@@ -17,8 +17,16 @@ export interface TensorType {
   readonly dtype: DType;
   /** A weight [.., k, n] stored as panels of PANEL columns, [.., n/PANEL, k, PANEL]: for matmul and conv2d only. */
   readonly panels?: boolean;
-  /** Columns of a wider tensor, in whose memory they lie: each row of the last dimension starts `stride` elements after the one before, the first at `offset`. */
-  readonly columns?: { readonly stride: number; readonly offset: number; /** The same for what lies in one tensor, given for outputs: one dispatch may bind a tensor for writing but once. */ readonly whole?: number };
+  /**
+   * Columns of a wider tensor, in whose memory they lie: each row of the last dimension starts `stride` elements after the one before, the
+   * first at `offset`.
+   */
+  readonly columns?: {
+    readonly stride: number;
+    readonly offset: number;
+    /** The same for what lies in one tensor, given for outputs: one dispatch may bind a tensor for writing but once. */
+    readonly whole?: number;
+  };
 }
 
 /** Columns of a panel of a stored weight. */
@@ -86,7 +94,10 @@ export interface ShaderSource {
   readonly text: string;
 }
 
-/** What a storage binding of the shader is bound to: the i-th input or output, scratch memory, or nothing (16 zero bytes, for an optional input that is absent). */
+/**
+ * What a storage binding of the shader is bound to: the i-th input or output, scratch memory, or nothing (16 zero bytes, for an optional
+ * input that is absent).
+ */
 export type Binding = { readonly input: number } | { readonly output: number } | { readonly scratch: number } | "nothing";
 
 export interface Dispatch {
@@ -151,13 +162,22 @@ export interface Kernel<A extends Attributes = Attributes> {
   readonly alike?: boolean;
   /** Places of the inputs that may be columns of a wider tensor (`TensorType.columns`); others must be tensors of their own. */
   readonly readsColumns?: readonly number[];
-  /** Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is given. */
+  /**
+   * Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is
+   * given.
+   */
   writesColumns?(inputs: readonly (TensorType | undefined)[], attributes: A): boolean;
-  /** For each output the input that it can be written over, element by element, when both are one tensor that lives across runs; undefined: none. All are, or none is. */
+  /**
+   * For each output the input that it can be written over, element by element, when both are one tensor that lives across runs; undefined:
+   * none. All are, or none is.
+   */
   readonly inPlace?: readonly (number | undefined)[];
   /** Outputs that `plan` leaves out where nothing reads them; they get no memory. */
   readonly sparesOutputs?: readonly number[];
-  /** Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees `columns` of that input's type. */
+  /**
+   * Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees
+   * `columns` of that input's type.
+   */
   readonly joins?: boolean;
   /** The dispatches; never called for a view. */
   plan?(context: PlanContext<A>): Plan;
@@ -196,7 +216,10 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** `f32[2,3]`, as errors and tables print it. */
 export function formatType(type: TensorType | undefined): string {
-  return type === undefined ? "absent" : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}${type.columns ? ` in rows of ${type.columns.stride} from ${type.columns.offset}` : ""}`;
+  return type === undefined
+    ? "absent"
+    : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}${type.columns ? (` in rows of ${type.columns.stride} ` +
+      `from ${type.columns.offset}`) : ""}`;
 }
 
 export function f32(shape: Shape): TensorType {
@@ -204,10 +227,20 @@ export function f32(shape: Shape): TensorType {
 }
 
 /** The i-th input, present and of the wanted rank and dtype, stored row-major unless `panels` may be. @throws ShapeError otherwise. */
-export function need(op: string, inputs: readonly (TensorType | undefined)[], index: number, name: string, rank?: number, dtypes: readonly DType[] = ["f32"], panels = false): TensorType {
+export function need(
+  op: string,
+  inputs: readonly (TensorType | undefined)[],
+  index: number,
+  name: string,
+  rank?: number,
+  dtypes: readonly DType[] = ["f32"],
+  panels = false,
+): TensorType {
   const type = inputs[index];
   if (type === undefined) throw new ShapeError(op, `input "${name}" (number ${index}) is missing`);
-  if (rank !== undefined && type.shape.length !== rank) throw new ShapeError(op, `input "${name}" must have ${rank} dimensions, got ${formatType(type)}`);
+  if (rank !== undefined && type.shape.length !== rank) {
+    throw new ShapeError(op, `input "${name}" must have ${rank} dimensions, got ${formatType(type)}`);
+  }
   if (type.panels && !panels) throw new ShapeError(op, `input "${name}" must be stored row by row, got ${formatType(type)}`);
   if (!dtypes.includes(type.dtype)) throw new ShapeError(op, `input "${name}" must be ${dtypes.join(" or ")}, got ${formatType(type)}`);
   return type;

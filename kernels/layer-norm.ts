@@ -1,4 +1,15 @@
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Kernel,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { normParameterGradients } from "./norm-parameters.ts";
 import { packCount, packDefines, planRows } from "./rows.ts";
 import layerNormWgsl from "../shaders/layer-norm.wgsl";
@@ -7,7 +18,9 @@ import layerNormGradientWgsl from "../shaders/layer-norm-gradient.wgsl";
 function needRow(op: string, inputs: readonly (TensorType | undefined)[], index: number, name: string, x: TensorType): void {
   const row = need(op, inputs, index, name);
   const width = x.shape.at(-1);
-  if (width === undefined || !sameShape(row.shape, [width])) throw new ShapeError(op, `${name} must be [${width}], the last dimension of x ${formatType(x)}, got ${formatType(row)}`);
+  if (width === undefined || !sameShape(row.shape, [width])) {
+    throw new ShapeError(op, `${name} must be [${width}], the last dimension of x ${formatType(x)}, got ${formatType(row)}`);
+  }
 }
 
 /** Outputs: y, and the mean and 1 / sqrt(variance + epsilon) of each row, [rows, 2], which the gradient reads. */
@@ -40,7 +53,12 @@ export const layerNormKernel: Kernel<{ epsilon: number }> = {
   gradient([dy], { g, inputs, outputs, attributes, wanted }) {
     if (!dy) return [];
     const dx = wanted[0] ? g.apply(layerNormGradientKernel, [dy, inputs[0]!, inputs[1]!, outputs[1]!], {})[0] : undefined;
-    return [dx, ...normParameterGradients(g, dy, { gamma: wanted[1]!, beta: wanted[2]! }, (gamma, beta) => layerNorm(g, inputs[0]!, gamma, beta, attributes))];
+    return [
+      dx,
+      ...normParameterGradients(g, dy, { gamma: wanted[1]!, beta: wanted[2]! }, (gamma, beta) =>
+        layerNorm(g, inputs[0]!, gamma, beta, attributes),
+      ),
+    ];
   },
 };
 
@@ -55,9 +73,13 @@ export const layerNormGradientKernel: Kernel<Record<string, never>> = {
     const x = need("layer-norm-gradient", inputs, 1, "x");
     needRow("layer-norm-gradient", inputs, 2, "gamma", x);
     need("layer-norm-gradient", inputs, 3, "statistics", 2);
-    if (!sameShape(dy.shape, x.shape)) throw new ShapeError("layer-norm-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    if (!sameShape(dy.shape, x.shape)) {
+      throw new ShapeError("layer-norm-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    }
     const residual = inputs[RESIDUAL];
-    if (residual && !sameShape(residual.shape, x.shape)) throw new ShapeError("layer-norm-gradient", `the residual ${formatType(residual)} must have the shape of x ${formatType(x)}`);
+    if (residual && !sameShape(residual.shape, x.shape)) {
+      throw new ShapeError("layer-norm-gradient", `the residual ${formatType(residual)} must have the shape of x ${formatType(x)}`);
+    }
     return [x];
   },
   addend: () => RESIDUAL,
@@ -70,7 +92,14 @@ export const layerNormGradientKernel: Kernel<Record<string, never>> = {
         {
           shader: { name: "layer-norm-gradient", text: layerNormGradientWgsl },
           defines: { ...defines, ...packDefines(width) },
-          bindings: { dy: { input: 0 }, x: { input: 1 }, gamma: { input: 2 }, statistics: { input: 3 }, residual: inputs[RESIDUAL] ? { input: RESIDUAL } : "nothing", dx: { output: 0 } },
+          bindings: {
+            dy: { input: 0 },
+            x: { input: 1 },
+            gamma: { input: 2 },
+            statistics: { input: 3 },
+            residual: inputs[RESIDUAL] ? { input: RESIDUAL } : "nothing",
+            dx: { output: 0 },
+          },
           params: { rows, width: packCount(width), hasResidual: Number(inputs[RESIDUAL] !== undefined) },
           workgroups,
         },

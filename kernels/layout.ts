@@ -14,7 +14,9 @@ function layoutKernel(name: string, back: () => Kernel<Record<string, never>>, c
       const [, a, b, c] = inputs[0]!.shape as [number, number, number, number];
       const [rows, columns] = channelsFirst ? [a, b * c] : [a * b, c];
       const params = { elements: elementCount(outputs[0]!.shape), rows, columns };
-      return { dispatches: [perElement({ name: "layout", text: layoutWgsl }, params.elements, {}, { x: { input: 0 }, y: { output: 0 } }, params)] };
+      return {
+        dispatches: [perElement({ name: "layout", text: layoutWgsl }, params.elements, {}, { x: { input: 0 }, y: { output: 0 } }, params)],
+      };
     },
     cost: () => ({ flops: 0 }),
     gradient: ([dy], { g }) => [dy && g.apply(back(), [dy], {})[0]],

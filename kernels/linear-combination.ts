@@ -17,13 +17,19 @@ export const linearCombinationKernel: Kernel<Bounds> = {
     const coefficients = need(op, inputs, 0, "coefficients", 1);
     const terms = inputs.length - 1;
     if (terms < 1 || terms > MAX_TERMS) throw new ShapeError(op, `takes 1 to ${MAX_TERMS} terms, got ${terms}`);
-    if (coefficients.shape[0] !== terms) throw new ShapeError(op, `${terms} terms need coefficients of shape [${terms}], got ${formatType(coefficients)}`);
+    if (coefficients.shape[0] !== terms) {
+      throw new ShapeError(op, `${terms} terms need coefficients of shape [${terms}], got ${formatType(coefficients)}`);
+    }
     const first = need(op, inputs, 1, "x0");
     for (let i = 1; i < terms; i++) {
       const x = need(op, inputs, i + 1, `x${i}`);
-      if (!sameShape(x.shape, first.shape)) throw new ShapeError(op, `terms must have one shape: x0 is ${formatType(first)}, x${i} is ${formatType(x)}`);
+      if (!sameShape(x.shape, first.shape)) {
+        throw new ShapeError(op, `terms must have one shape: x0 is ${formatType(first)}, x${i} is ${formatType(x)}`);
+      }
     }
-    if ((low === undefined) !== (high === undefined) || (low !== undefined && !(low < high!))) throw new ShapeError(op, `clamp bounds must be low < high, got ${low} and ${high}`);
+    if ((low === undefined) !== (high === undefined) || (low !== undefined && !(low < high!))) {
+      throw new ShapeError(op, `clamp bounds must be low < high, got ${low} and ${high}`);
+    }
     return [first];
   },
   plan({ inputs, outputs, attributes }) {
@@ -47,7 +53,11 @@ export const linearCombinationKernel: Kernel<Bounds> = {
   gradient([dy], { g, inputs, outputs, attributes, wanted }) {
     if (wanted[0]) throw new ShapeError("linear-combination", "has no gradient rule for its input coefficients");
     const y = attributes.low === undefined ? undefined : outputs[0];
-    return inputs.map((_, i) => (dy && i > 0 && wanted[i] ? g.apply(linearCombinationGradientKernel, [dy, inputs[0]!, y], { ...attributes, index: i - 1 })[0]! : undefined));
+    return inputs.map((_, i) =>
+      dy && i > 0 && wanted[i]
+        ? g.apply(linearCombinationGradientKernel, [dy, inputs[0]!, y], { ...attributes, index: i - 1 })[0]!
+        : undefined,
+    );
   },
 };
 
@@ -81,7 +91,12 @@ export const linearCombinationGradientKernel: Kernel<Bounds & { readonly index: 
  * The coefficients are a tensor [n], n from 1 to 6, so that a sampler's step changes numbers and not the graph.
  * A clamped element passes no gradient. @throws ShapeError for other counts, shapes or bounds.
  */
-export function linearCombination(g: Recorder, coefficients: Value, terms: readonly Value[], options: { readonly clamp?: readonly [number, number] } = {}): Value {
+export function linearCombination(
+  g: Recorder,
+  coefficients: Value,
+  terms: readonly Value[],
+  options: { readonly clamp?: readonly [number, number] } = {},
+): Value {
   const { clamp } = options;
   return g.apply(linearCombinationKernel, [coefficients, ...terms], clamp ? { low: clamp[0], high: clamp[1] } : {})[0]!;
 }

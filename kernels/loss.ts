@@ -1,4 +1,17 @@
-import { type GradientContext, type Kernel, type Plan, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type GradientContext,
+  type Kernel,
+  type Plan,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { planSum } from "./reduce.ts";
 import { planElements } from "./rows.ts";
 import lossGradientWgsl from "../shaders/loss-gradient.wgsl";
@@ -8,7 +21,9 @@ type LossMeasure = "squared" | "absolute";
 function needPair(op: string, inputs: readonly (TensorType | undefined)[], first: number): TensorType {
   const prediction = need(op, inputs, first, "prediction");
   const target = need(op, inputs, first + 1, "target");
-  if (!sameShape(prediction.shape, target.shape)) throw new ShapeError(op, `prediction ${formatType(prediction)} and target ${formatType(target)} must have one shape`);
+  if (!sameShape(prediction.shape, target.shape)) {
+    throw new ShapeError(op, `prediction ${formatType(prediction)} and target ${formatType(target)} must have one shape`);
+  }
   return prediction;
 }
 
@@ -26,7 +41,11 @@ function planLoss({ inputs, capabilities }: Parameters<NonNullable<LossKernel["p
 
 const lossCost: NonNullable<LossKernel["cost"]> = ([prediction]) => ({ flops: elementCount(prediction!.shape) * 3 });
 
-function lossGradient(dLoss: Value | undefined, { g, inputs, wanted }: GradientContext<Record<string, never>>, measure: LossMeasure): (Value | undefined)[] {
+function lossGradient(
+  dLoss: Value | undefined,
+  { g, inputs, wanted }: GradientContext<Record<string, never>>,
+  measure: LossMeasure,
+): (Value | undefined)[] {
   const [prediction, target] = [inputs[0]!, inputs[1]!];
   const side = (sign: 1 | -1) => dLoss && g.apply(lossGradientKernel, [dLoss, prediction, target], { measure, sign })[0]!;
   return [wanted[0] ? side(1) : undefined, wanted[1] ? side(-1) : undefined];
@@ -81,7 +100,10 @@ export function mseLoss(g: Recorder, prediction: Value, target: Value): Value {
   return g.apply(mseLossKernel, [prediction, target], {})[0]!;
 }
 
-/** Mean of |prediction - target| over all elements, derivative 0 where they are equal; f32, one shape -> [1]. @throws ShapeError if the shapes differ. */
+/**
+ * Mean of |prediction - target| over all elements, derivative 0 where they are equal; f32, one shape -> [1].
+ * @throws ShapeError if the shapes differ.
+ */
 export function l1Loss(g: Recorder, prediction: Value, target: Value): Value {
   return g.apply(l1LossKernel, [prediction, target], {})[0]!;
 }

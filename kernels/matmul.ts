@@ -5,6 +5,7 @@ import { type FusedActivation, planGemm } from "./gemm.ts";
 import { type GradientContext, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
 import { transpose } from "./transpose.ts";
+import { linearWeightGradient } from "./weight-gradient.ts";
 import matmulWgsl from "../shaders/matmul.wgsl";
 
 export type MatmulAttributes = {
@@ -78,9 +79,8 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
 
 /** dB of C = A B: A^T dC, or dC^T A for a transposed B. One B shared by all batches takes all rows at once. */
 export function rightGradient(g: Recorder, a: Value, b: Value, dSum: Value, transposeB: boolean): Value {
-  const flat = (x: Value): Value => (b.type.shape.length === 2 ? reshape(g, x, [elementCount(x.type.shape.slice(0, -1)), x.type.shape.at(-1)!]) : x);
-  const [left, right] = transposeB ? [flat(dSum), flat(a)] : [flat(a), flat(dSum)];
-  return matmul(g, transpose(g, left), right);
+  const [left, right] = transposeB ? [dSum, a] : [a, dSum];
+  return b.type.shape.length === 2 ? linearWeightGradient(g, left, right) : matmul(g, transpose(g, left), right);
 }
 
 /**

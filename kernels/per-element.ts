@@ -4,7 +4,13 @@ import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } 
 const WORKGROUP = 64;
 
 /** One dispatch of a shader that computes one element (or vec4) per invocation, `elements` of them, in workgroups of 64. */
-export function perElement(shader: ShaderSource, elements: number, defines: Defines, bindings: Readonly<Record<string, Binding>>, params: Readonly<Record<string, number>>): Dispatch {
+export function perElement(
+  shader: ShaderSource,
+  elements: number,
+  defines: Defines,
+  bindings: Readonly<Record<string, Binding>>,
+  params: Readonly<Record<string, number>>,
+): Dispatch {
   return { shader, defines, bindings, params, workgroups: spread(Math.ceil(elements / WORKGROUP)) };
 }
 

@@ -1,4 +1,7 @@
-import { type Binding, type Capabilities, type Dispatch, type Kernel, type Plan, type Recorder, ShapeError, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Binding, type Capabilities, type Dispatch, type Kernel, type Plan, type Recorder, ShapeError, type Value, elementCount, f32,
+  formatType, need, sameShape,
+} from "./kernel.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { scale } from "./elementwise.ts";
 import sumWgsl from "../shaders/sum.wgsl";
@@ -10,10 +13,17 @@ const MAX_GROUPS = 256;
 /**
  * The dispatches of `factor` times the sum of a measure over `elements` elements, output 0 being [1]: one workgroup, or many and one more.
  * Each thread adds a strided share of vec4s and a workgroup its threads' sums in a tree, so rounding grows with the logarithm of the size.
- * @param measure "x": the first input itself; "square": its square; "squared" or "absolute": (x - reference)^2 or |x - reference| of the first two inputs.
+ * @param measure "x": the first input itself; "square": its square; "squared" or "absolute": (x - reference)^2 or |x - reference| of the
+ *   first two inputs.
  * @param before what is added to the result, [1]
  */
-export function planSum(elements: number, factor: number, measure: "x" | "square" | "squared" | "absolute", capabilities: Capabilities, before?: Binding): Plan {
+export function planSum(
+  elements: number,
+  factor: number,
+  measure: "x" | "square" | "squared" | "absolute",
+  capabilities: Capabilities,
+  before?: Binding,
+): Plan {
   const most = capabilities.software ? 16 : MAX_GROUPS;
   const groups = Math.min(most, Math.ceil(elements / ELEMENTS_PER_WORKGROUP));
   const pair = measure === "squared" || measure === "absolute";
@@ -61,14 +71,19 @@ export const sumOfSquaresKernel: Kernel<Record<string, never>> = {
   readsPanels: [0],
   infer(inputs) {
     need("sum-of-squares", inputs, 0, "x", undefined, ["f32"], true);
-    if (inputs[1] && !sameShape(inputs[1].shape, [1])) throw new ShapeError("sum-of-squares", `goes on from f32[1], got ${formatType(inputs[1])}`);
+    if (inputs[1] && !sameShape(inputs[1].shape, [1])) {
+      throw new ShapeError("sum-of-squares", `goes on from f32[1], got ${formatType(inputs[1])}`);
+    }
     return [f32([1])];
   },
   plan: ({ inputs: [x, before], capabilities }) => planSum(elementCount(x!.shape), 1, "square", capabilities, before && { input: 1 }),
   cost: ([x]) => ({ flops: 2 * elementCount(x!.shape) }),
 };
 
-/** Sum of the squares of all elements of x (f32, any shape), plus `before` [1] -> [1]: the global norm of many tensors is the root of a chain of these. It has no gradient. */
+/**
+ * Sum of the squares of all elements of x (f32, any shape), plus `before` [1] -> [1]: the global norm of many tensors is the root of a
+ * chain of these. It has no gradient.
+ */
 export function sumOfSquares(g: Recorder, x: Value, before?: Value): Value {
   return g.apply(sumOfSquaresKernel, [x, before], {})[0]!;
 }

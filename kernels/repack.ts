@@ -9,7 +9,9 @@ export const repackKernel: Kernel<Record<string, never>> = {
   infer(inputs) {
     const { panels, ...rows } = need("repack", inputs, 0, "x", undefined, ["f32"], true);
     const [k = 0, n = 0] = rows.shape.slice(-2);
-    if (rows.shape.length < 2 || k % 4 !== 0 || n % PANEL !== 0) throw new ShapeError("repack", `panels take multiples of 4 rows and of ${PANEL} columns, got ${formatType(rows)}`);
+    if (rows.shape.length < 2 || k % 4 !== 0 || n % PANEL !== 0) {
+      throw new ShapeError("repack", `panels take multiples of 4 rows and of ${PANEL} columns, got ${formatType(rows)}`);
+    }
     return [panels ? rows : { ...rows, panels: true }];
   },
   plan({ inputs, outputs }) {
@@ -31,7 +33,10 @@ export const repackKernel: Kernel<Record<string, never>> = {
   gradient: ([dy], { g, inputs }) => [dy && (dy.type.panels === inputs[0]!.type.panels ? dy : repack(g, dy))],
 };
 
-/** A weight-shaped tensor in panels (`TensorType.panels`) row by row, or the other way round; f32. @throws ShapeError if its sizes do not fit panels */
+/**
+ * A weight-shaped tensor in panels (`TensorType.panels`) row by row, or the other way round; f32.
+ * @throws ShapeError if its sizes do not fit panels
+ */
 export function repack(g: Recorder, x: Value): Value {
   return g.apply(repackKernel, [x], {})[0]!;
 }

@@ -7,8 +7,12 @@ export const reshapeKernel: Kernel<{ shape: readonly number[] }> = {
   readsPanels: [0],
   infer([x], { shape }) {
     if (x === undefined) throw new ShapeError("reshape", "input is missing");
-    if (elementCount(x.shape) !== elementCount(shape)) throw new ShapeError("reshape", `${formatType(x)} does not fit [${shape.join(",")}]`);
-    if (x.panels && !sameShape(x.shape.slice(-2), shape.slice(-2))) throw new ShapeError("reshape", `${formatType(x)} does not keep its order as [${shape.join(",")}]`);
+    if (elementCount(x.shape) !== elementCount(shape)) {
+      throw new ShapeError("reshape", `${formatType(x)} does not fit [${shape.join(",")}]`);
+    }
+    if (x.panels && !sameShape(x.shape.slice(-2), shape.slice(-2))) {
+      throw new ShapeError("reshape", `${formatType(x)} does not keep its order as [${shape.join(",")}]`);
+    }
     return [{ ...x, shape }];
   },
   gradient([dy], { g, inputs }) {

@@ -12,7 +12,11 @@ const WIDE_WORKGROUP = 256;
  * Defines and grid of a shader that reduces rows with `shaders/lib/row.wgsl`: one subgroup a row where the device has them and
  * rows are short, one workgroup a row otherwise.
  */
-export function planRows(capabilities: Capabilities, rows: number, width: number): { defines: Defines; workgroups: [number, number, number] } {
+export function planRows(
+  capabilities: Capabilities,
+  rows: number,
+  width: number,
+): { defines: Defines; workgroups: [number, number, number] } {
   const wide = width >= WIDE_ROW;
   const subgroups = capabilities.subgroupSize > 0 && capabilities.subgroupRows !== false && !wide;
   const workgroup = Math.max(wide ? WIDE_WORKGROUP : WORKGROUP, subgroups ? capabilities.subgroupSize : 0);

@@ -14,21 +14,34 @@ const SHADERS = {
 export const simplexProjectionKernel: Kernel<{ readonly projection: Projection }> = {
   name: "simplex-projection",
   infer(inputs, { projection }) {
-    if (!(projection in SHADERS)) throw new ShapeError("simplex-projection", `projection must be "exact" or "reference", got "${projection}"`);
+    if (!(projection in SHADERS)) {
+      throw new ShapeError("simplex-projection", `projection must be "exact" or "reference", got "${projection}"`);
+    }
     return [need("simplex-projection", inputs, 0, "a", 2)];
   },
   plan({ inputs, attributes: { projection } }) {
     const [rows, columns] = inputs[0]!.shape as [number, number];
     const bindings = { a: { input: 0 }, y: { output: 0 } };
-    return { dispatches: [{ shader: SHADERS[projection], defines: { LIBRARY: workgroupSumWgsl }, bindings, params: { rows, columns }, workgroups: spread(rows) }] };
+    return {
+      dispatches: [
+        {
+          shader: SHADERS[projection],
+          defines: { LIBRARY: workgroupSumWgsl },
+          bindings,
+          params: { rows, columns },
+          workgroups: spread(rows),
+        },
+      ],
+    };
   },
   // Passes over the row: some ten Newton steps or twenty halvings, about four operations an element each.
   cost: ([a], _, { projection }) => ({ flops: (projection === "exact" ? 40 : 80) * elementCount(a!.shape) }),
 };
 
 /**
- * Each row of `a` (f32 [k, V]) projected onto the probability simplex: max(a - mu, 0) with sum 1. "exact": rows sum to 1 within 1e-6 for V up to
- * some 50,000; "reference": as the original attack (TextGrad.bisection of Diffusion-MU-Attack), rows sum to 1 within (positive entries) * 1e-5.
+ * Each row of `a` (f32 [k, V]) projected onto the probability simplex: max(a - mu, 0) with sum 1. "exact": rows sum to 1 within 1e-6 for V
+ * up to some 50,000; "reference": as the original attack (TextGrad.bisection of Diffusion-MU-Attack), rows sum to 1 within (positive
+ * entries) * 1e-5.
  * @throws ShapeError if a is not a matrix.
  */
 export function simplexProjection(g: Recorder, a: Value, projection: Projection = "exact"): Value {

@@ -1,5 +1,17 @@
 import windowWgsl from "../shaders/window.wgsl";
-import { type Dispatch, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need } from "./kernel.ts";
+import {
+  type Dispatch,
+  type Kernel,
+  type Recorder,
+  type Shape,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+} from "./kernel.ts";
 import { lanesFor, perElement } from "./per-element.ts";
 
 type SliceAttributes = { readonly axis: number; readonly start: number; readonly count: number };
@@ -15,7 +27,9 @@ function resized(x: TensorType, axis: number, size: number): TensorType {
 }
 
 function checkAxis(op: string, x: TensorType, axis: number): void {
-  if (!Number.isInteger(axis) || axis < 0 || axis >= x.shape.length) throw new ShapeError(op, `axis ${axis} is not one of ${formatType(x)}`);
+  if (!Number.isInteger(axis) || axis < 0 || axis >= x.shape.length) {
+    throw new ShapeError(op, `axis ${axis} is not one of ${formatType(x)}`);
+  }
 }
 
 /** Row r, column c of the output is row r, column c + shift of the input, or 0 outside of it. */
@@ -25,8 +39,19 @@ function windowDispatch(x: TensorType, y: TensorType, axis: number, start: numbe
   const outColumns = y.shape[axis]! * inner;
   const shift = start * inner;
   const lanes = lanesFor(columns, outColumns, shift);
-  const params = { elements: elementCount(y.shape) / lanes, columns: columns / lanes, outColumns: outColumns / lanes, shift: shift / lanes };
-  return perElement({ name: "window", text: windowWgsl }, params.elements, { VEC4: lanes === 4 }, { x: { input: 0 }, y: { output: 0 } }, params);
+  const params = {
+    elements: elementCount(y.shape) / lanes,
+    columns: columns / lanes,
+    outColumns: outColumns / lanes,
+    shift: shift / lanes,
+  };
+  return perElement(
+    { name: "window", text: windowWgsl },
+    params.elements,
+    { VEC4: lanes === 4 },
+    { x: { input: 0 }, y: { output: 0 } },
+    params,
+  );
 }
 
 export const sliceKernel: Kernel<SliceAttributes> = {
@@ -51,10 +76,14 @@ export const padKernel: Kernel<PadAttributes> = {
   infer(inputs, { axis, before, after }) {
     const x = need("pad", inputs, 0, "x");
     checkAxis("pad", x, axis);
-    if (!Number.isInteger(before) || !Number.isInteger(after) || before < 0 || after < 0) throw new ShapeError("pad", `cannot pad ${formatType(x)} by ${before} before and ${after} after`);
+    if (!Number.isInteger(before) || !Number.isInteger(after) || before < 0 || after < 0) {
+      throw new ShapeError("pad", `cannot pad ${formatType(x)} by ${before} before and ${after} after`);
+    }
     return [resized(x, axis, x.shape[axis]! + before + after)];
   },
-  plan: ({ inputs, outputs, attributes }) => ({ dispatches: [windowDispatch(inputs[0]!, outputs[0]!, attributes.axis, -attributes.before)] }),
+  plan: ({ inputs, outputs, attributes }) => ({
+    dispatches: [windowDispatch(inputs[0]!, outputs[0]!, attributes.axis, -attributes.before)],
+  }),
   cost: () => ({ flops: 0 }),
   gradient([dy], { g, inputs, attributes: { axis, before } }) {
     return [dy && slice(g, dy, before, inputs[0]!.type.shape[axis]!, axis)];
@@ -69,7 +98,10 @@ export function slice(g: Recorder, x: Value, start: number, count: number, axis 
   return start === 0 && count === x.type.shape[axis] ? x : g.apply(sliceKernel, [x], { axis, start, count })[0]!;
 }
 
-/** Rows [start, start + count) of every sequence of `x` [B, T, C] or of the table [T, C] (f32) -> [B, count, C] or [count, C]. @throws ShapeError as `slice`. */
+/**
+ * Rows [start, start + count) of every sequence of `x` [B, T, C] or of the table [T, C] (f32) -> [B, count, C] or [count, C].
+ * @throws ShapeError as `slice`.
+ */
 export function rows(g: Recorder, x: Value, start: number, count: number): Value {
   return slice(g, x, start, count, x.type.shape.length - 2);
 }

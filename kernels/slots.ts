@@ -11,7 +11,12 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
     const ids = need("scatter-ids", inputs, 0, "ids", undefined, ["u32"]);
     const chosen = need("scatter-ids", inputs, 1, "chosen", 1, ["u32"]);
     const positions = need("scatter-ids", inputs, 2, "positions", 1, ["u32"]);
-    if (positions.shape[0]! % chosen.shape[0]! !== 0) throw new ShapeError("scatter-ids", `chosen ${formatType(chosen)} must have the length of positions ${formatType(positions)} or go into it evenly`);
+    if (positions.shape[0]! % chosen.shape[0]! !== 0) {
+      throw new ShapeError(
+        "scatter-ids",
+        `chosen ${formatType(chosen)} must have the length of positions ${formatType(positions)} or go into it evenly`,
+      );
+    }
     return [ids];
   },
   plan({ inputs }) {
@@ -23,7 +28,8 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
 };
 
 /**
- * `ids` with `chosen[j]` at flat position `positions[j]`. ids u32 [..], chosen u32 [k], positions u32 [k] or [n * k], over which chosen is repeated -> u32 like ids.
+ * `ids` with `chosen[j]` at flat position `positions[j]`. ids u32 [..], chosen u32 [k], positions u32 [k] or [n * k], over which chosen is
+ * repeated -> u32 like ids.
  * Of equal positions the last wins; a position outside is ignored.
  * @throws ShapeError if the length of positions is no multiple of chosen's, or a dtype is not u32.
  */

@@ -36,7 +36,9 @@ export const softmaxGradientKernel: Kernel<Record<string, never>> = {
   infer(inputs) {
     const dy = need("softmax-gradient", inputs, 0, "dy");
     const y = need("softmax-gradient", inputs, 1, "y");
-    if (!sameShape(dy.shape, y.shape)) throw new ShapeError("softmax-gradient", `dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
+    if (!sameShape(dy.shape, y.shape)) {
+      throw new ShapeError("softmax-gradient", `dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
+    }
     return [y];
   },
   plan({ inputs, capabilities }) {

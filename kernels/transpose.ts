@@ -1,5 +1,16 @@
 import transposeWgsl from "../shaders/transpose.wgsl";
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, spread } from "./kernel.ts";
+import {
+  type Kernel,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  spread,
+} from "./kernel.ts";
 
 const WORKGROUP = 64; // as in the shader
 

@@ -6,14 +6,25 @@ import { lanesFor, perElement } from "./per-element.ts";
 type Resize = { readonly height: number; readonly width: number };
 
 function checkSize(op: string, what: string, height: number, width: number): void {
-  if (!Number.isInteger(height) || !Number.isInteger(width) || height < 1 || width < 1) throw new ShapeError(op, `${what} must be two positive integers, got ${height} x ${width}`);
+  if (!Number.isInteger(height) || !Number.isInteger(width) || height < 1 || width < 1) {
+    throw new ShapeError(op, `${what} must be two positive integers, got ${height} x ${width}`);
+  }
 }
 
 /** Uniforms of both shaders. The scale is rounded to float32 as torch's is, so that both pick the same source pixel. */
 function resizeParams(small: TensorType, large: TensorType, elements: number, lanes: number): Record<string, number> {
   const [, height, width, channels] = small.shape as [number, number, number, number];
   const [, outHeight, outWidth] = large.shape as [number, number, number, number];
-  return { elements: elements / lanes, channels: channels / lanes, height, width, outHeight, outWidth, scaleY: Math.fround(height / outHeight), scaleX: Math.fround(width / outWidth) };
+  return {
+    elements: elements / lanes,
+    channels: channels / lanes,
+    height,
+    width,
+    outHeight,
+    outWidth,
+    scaleY: Math.fround(height / outHeight),
+    scaleX: Math.fround(width / outWidth),
+  };
 }
 
 export const upsampleKernel: Kernel<Resize> = {
@@ -27,7 +38,17 @@ export const upsampleKernel: Kernel<Resize> = {
     const [x, y] = [inputs[0]!, outputs[0]!];
     const lanes = lanesFor(x.shape[3]!);
     const params = resizeParams(x, y, elementCount(y.shape), lanes);
-    return { dispatches: [perElement({ name: "upsample", text: upsampleWgsl }, params["elements"]!, { VEC4: lanes === 4 }, { x: { input: 0 }, y: { output: 0 } }, params)] };
+    return {
+      dispatches: [
+        perElement(
+          { name: "upsample", text: upsampleWgsl },
+          params["elements"]!,
+          { VEC4: lanes === 4 },
+          { x: { input: 0 }, y: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: () => ({ flops: 0 }),
   gradient([dy], { g, inputs }) {
@@ -48,7 +69,17 @@ export const upsampleGradientKernel: Kernel<Resize> = {
     const [dy, dx] = [inputs[0]!, outputs[0]!];
     const lanes = lanesFor(dy.shape[3]!);
     const params = resizeParams(dx, dy, elementCount(dx.shape), lanes);
-    return { dispatches: [perElement({ name: "upsample-gradient", text: upsampleGradientWgsl }, params["elements"]!, { VEC4: lanes === 4 }, { dy: { input: 0 }, dx: { output: 0 } }, params)] };
+    return {
+      dispatches: [
+        perElement(
+          { name: "upsample-gradient", text: upsampleGradientWgsl },
+          params["elements"]!,
+          { VEC4: lanes === 4 },
+          { dy: { input: 0 }, dx: { output: 0 } },
+          params,
+        ),
+      ],
+    };
   },
   cost: ([dy]) => ({ flops: elementCount(dy!.shape) }),
   gradient([d], { g, inputs }) {
@@ -58,7 +89,8 @@ export const upsampleGradientKernel: Kernel<Resize> = {
 };
 
 /**
- * Nearest-neighbour resize of `x` [batch, height, width, C] (f32) to [batch, size[0], size[1], C]; without `size` to twice its height and width.
+ * Nearest-neighbour resize of `x` [batch, height, width, C] (f32) to [batch, size[0], size[1], C]; without `size` to twice its height and
+ * width.
  * Source pixel `floor(i * float32(in / out))`, as torch.nn.functional.interpolate(mode="nearest").
  * @throws ShapeError if x has not 4 dimensions or the size is not positive.
  */

@@ -87,10 +87,22 @@ export function testFiles() {
     .toSorted();
 }
 
-/** Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. */
-export async function buildTests(files, outdir) {
+const uvuOnly = join(root, "scripts/uvu-only.mjs");
+
+/** Puts scripts/uvu-only.mjs in the place of uvu. */
+const selectCases = {
+  name: "select-cases",
+  setup(builder) {
+    builder.onResolve({ filter: /^uvu$/ }, ({ importer }) => (importer === uvuOnly ? undefined : { path: uvuOnly }));
+  },
+};
+
+/** Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. Given `only`, they run no cases but those whose name contains it. */
+export async function buildTests(files, outdir, only) {
   rmSync(join(root, outdir), { recursive: true, force: true });
-  await build({ ...nodeOptions, external: [...nodeOptions.external, "playwright-core"], entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
+  const external = [...nodeOptions.external, "playwright-core"];
+  const selection = only === undefined ? {} : { define: { ONLY: JSON.stringify(only) }, plugins: [selectCases] };
+  await build({ ...nodeOptions, ...selection, external, entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
 }
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {

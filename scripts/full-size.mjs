@@ -1,4 +1,5 @@
-// Stable Diffusion 1.4 at full size with made-up weights: writes it as people have it, and measures how long a model takes to load and what memory.
+// Stable Diffusion 1.4 at full size with made-up weights: writes it as people have it, and measures how long a model takes to load and what
+// memory.
 //   node scripts/full-size.mjs write-checkpoint FILE.ckpt     4.3 GB, the original code's names, torch's zip form
 //   node scripts/full-size.mjs write-folder DIR               the same numbers in diffusers layout, in shards
 //   node scripts/full-size.mjs load MODEL [ADAPTER] [f16]     seconds, host peak, device bytes
@@ -27,7 +28,10 @@ try {
   else {
     const adapter = rest.find((word) => word !== "f16");
     const r = await measureLoad(path, { ...(adapter && { adapter }), weights: rest.includes("f16") ? "f16" : "f32" });
-    console.log(`${r.model} as ${r.weights} on ${r.adapter}: ${r.seconds.toFixed(1)} s (CPU ${r.cpuSeconds.toFixed(1)} s), host peak ${mb(r.hostPeakBytes)} (of it ${mb(r.baseBytes)} before), JavaScript ${mb(r.arraysPeakBytes)}, device ${mb(r.deviceBytes)}`);
+    console.log(
+      `${r.model} as ${r.weights} on ${r.adapter}: ${r.seconds.toFixed(1)} s (CPU ${r.cpuSeconds.toFixed(1)} s), host peak ` +
+        `${mb(r.hostPeakBytes)} (of it ${mb(r.baseBytes)} before), JavaScript ${mb(r.arraysPeakBytes)}, device ${mb(r.deviceBytes)}`,
+    );
   }
 } catch (error) {
   console.error(error);

@@ -1,22 +1,54 @@
-// Runs every test file (or those whose path contains an argument) in a process of its own and adds up what uvu reports.
+// Runs every test file in a process of its own and adds up what uvu reports.
+//   node scripts/test.mjs [PART OF A PATH | PATH]... [--only "PART OF A CASE'S NAME"]
+// A part of a path is looked for below test/: "ops/norm". A path is as people type it: "test/ops/norm.test.ts", "./test/ops", or absolute.
 // A file that crashes, hangs or reports nothing counts as one failure, so nothing is lost silently.
 import { spawn } from "node:child_process";
-import { rmSync } from "node:fs";
-import { buildTests, buildProduct, testFiles } from "./build.mjs";
+import { existsSync, rmSync } from "node:fs";
+import { relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { buildProduct, buildTests, testFiles } from "./build.mjs";
 
-const wanted = process.argv.slice(2);
-const files = testFiles().filter((f) => wanted.length === 0 || wanted.some((w) => f.includes(w)));
-if (files.length === 0) {
-  console.error(`no test file matches ${wanted.join(", ")}`);
+function usageError(message) {
+  console.error(message);
   process.exit(2);
 }
+
+function readArguments() {
+  try {
+    const { values, positionals } = parseArgs({ options: { only: { type: "string" } }, allowPositionals: true });
+    return { only: values.only, wanted: positionals };
+  } catch (error) {
+    return usageError(
+      `${error.message}\nusage: node scripts/test.mjs [part of a path below test/, or a path]... [--only "part of a case's name"]`,
+    );
+  }
+}
+
+/** Whether an argument means a file, which is given by its path below test/. */
+function matcher(argument) {
+  const path = resolve(argument);
+  const below = relative(resolve("test"), path).replaceAll("\\", "/");
+  const typed = argument.startsWith(".") || argument.startsWith("test/") || argument.startsWith("test\\") || path === argument;
+  if (!typed) return (file) => file.includes(argument);
+  if (!existsSync(path)) usageError(`no such file or folder: ${argument}`);
+  return (file) => below === "" || file === below || file.startsWith(`${below}/`);
+}
+
+const { only, wanted } = readArguments();
+const matchers = wanted.map((argument) => ({ argument, fits: matcher(argument) }));
+const all = testFiles();
+for (const { argument, fits } of matchers) if (!all.some(fits)) usageError(`no test file matches ${argument}`);
+const files = all.filter((file) => matchers.length === 0 || matchers.some(({ fits }) => fits(file)));
 const outdir = `dist/test/${process.pid}`; // of its own, so that two runs at once do not disturb each other
 const TIMEOUT_MS = 10 * 60_000;
 
 function runFile(file) {
   return new Promise((done) => {
     const started = Date.now();
-    const child = spawn(process.execPath, ["--enable-source-maps", `${outdir}/${file.replace(/\.ts$/, ".js")}`], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, FORCE_COLOR: "0" } });
+    const child = spawn(process.execPath, ["--enable-source-maps", `${outdir}/${file.replace(/\.ts$/, ".js")}`], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, FORCE_COLOR: "0" },
+    });
     let out = "";
     child.stdout.on("data", (d) => (out += d));
     child.stderr.on("data", (d) => (out += d));
@@ -26,15 +58,16 @@ function runFile(file) {
       const total = Number(/Total:\s+(\d+)/.exec(out)?.[1] ?? 0);
       const passed = Number(/Passed:\s+(\d+)/.exec(out)?.[1] ?? 0);
       const skipped = Number(/Skipped:\s+(\d+)/.exec(out)?.[1] ?? 0);
+      const none = only !== undefined && total === 0 && code === 0; // no case of that name in this file
       let failed = total - passed - skipped;
-      if (total === 0 || (code !== 0 && failed === 0)) failed = Math.max(1, failed);
-      done({ file, passed, failed, skipped, out, code, signal, seconds: (Date.now() - started) / 1000 });
+      if (!none && (total === 0 || (code !== 0 && failed === 0))) failed = Math.max(1, failed);
+      done({ file, passed, failed, skipped, none, out, code, signal, seconds: (Date.now() - started) / 1000 });
     });
   });
 }
 
 if (wanted.length === 0 || files.some((f) => f.startsWith("cli/"))) await buildProduct();
-await buildTests(files, outdir);
+await buildTests(files, outdir, only);
 process.on("exit", () => rmSync(outdir, { recursive: true, force: true }));
 let passed = 0, failed = 0, skipped = 0;
 for (const file of files) {
@@ -42,10 +75,12 @@ for (const file of files) {
   passed += r.passed;
   failed += r.failed;
   skipped += r.skipped;
+  if (r.none) continue;
   const verdict = r.failed ? "FAILED" : "ok";
   console.log(`${verdict.padEnd(7)} ${file.padEnd(44)} ${String(r.passed).padStart(4)} passed ${r.seconds.toFixed(1).padStart(7)} s`);
   if (r.failed) console.log(r.out, r.signal ? `killed by ${r.signal}` : `exit code ${r.code}`);
   else if (process.env.VERBOSE) console.log(r.out);
 }
+if (only !== undefined && passed + failed + skipped === 0) usageError(`no case of these files has ${JSON.stringify(only)} in its name`);
 console.log(skipped ? `${passed} passed, ${failed} failed, ${skipped} skipped` : `${passed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);

@@ -1,7 +1,14 @@
 // The byte alphabet of byte-level BPE: each byte has one printable character, so that vocabulary files hold readable text.
 
 /** The 256 bytes in the order of CLIP's vocabulary: the printable ones of Latin-1, then the rest. */
-const ORDER: readonly number[] = [...range(0x21, 0x7e), ...range(0xa1, 0xac), ...range(0xae, 0xff), ...range(0, 0x20), ...range(0x7f, 0xa0), 0xad];
+const ORDER: readonly number[] = [
+  ...range(0x21, 0x7e),
+  ...range(0xa1, 0xac),
+  ...range(0xae, 0xff),
+  ...range(0, 0x20),
+  ...range(0x7f, 0xa0),
+  0xad,
+];
 
 function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => first + i);

@@ -29,7 +29,9 @@ async function gunzip(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 export async function createClipTokenizer(gzip: Uint8Array<ArrayBuffer>, options: ClipTokenizerOptions = {}): Promise<Tokenizer> {
   const lines = (await gunzip(gzip)).split("\n").slice(0, MAX_MERGES + 1);
   if (lines.length <= MAX_MERGES) {
-    throw new TokenizerError(`CLIP's merge list (bpe_simple_vocab_16e6.txt.gz): expected at least ${MAX_MERGES + 1} lines, found ${lines.length}`);
+    throw new TokenizerError(
+      `CLIP's merge list (bpe_simple_vocab_16e6.txt.gz): expected at least ${MAX_MERGES + 1} lines, found ${lines.length}`,
+    );
   }
   const merged = lines.slice(1).map((line) => line.replace(" ", ""));
   const pieces = [...BYTE_SYMBOLS, ...BYTE_SYMBOLS.map((symbol) => symbol + END_OF_WORD), ...merged, "<|startoftext|>", "<|endoftext|>"];

@@ -24,7 +24,9 @@ export function specialSplitter(tokens: readonly SpecialToken[]): (text: string)
     const known = byContent.get(token.content);
     if (!known || known.bare || !token.bare) byContent.set(token.content, token);
   }
-  const alternatives = [...byContent.keys()].toSorted((a, b) => b.length - a.length).map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+  const alternatives = [...byContent.keys()]
+    .toSorted((a, b) => b.length - a.length)
+    .map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
   const pattern = new RegExp(`(${alternatives.join("|")})`, "u");
   return (text) => {
     const pieces = text.split(pattern); // with one capture group the odd ones are the tokens
@@ -33,6 +35,8 @@ export function specialSplitter(tokens: readonly SpecialToken[]): (text: string)
       if (token.lstrip) pieces[i - 1] = pieces[i - 1]!.replace(SPACE_BEFORE, "");
       if (token.rstrip) pieces[i + 1] = pieces[i + 1]!.replace(SPACE_AFTER, "");
     }
-    return pieces.map((piece, i): TextPart => (i % 2 === 1 ? { special: piece } : { text: piece })).filter((part) => "special" in part || part.text !== "");
+    return pieces
+      .map((piece, i): TextPart => (i % 2 === 1 ? { special: piece } : { text: piece }))
+      .filter((part) => "special" in part || part.text !== "");
   };
 }

@@ -76,17 +76,29 @@ function readAddedList(list: readonly unknown[]): AddedToken[] {
 }
 
 function tokenId(id: unknown, where: string): number {
-  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > 9_999_999) throw new TokenizerError(`${where}: expected a token id, found ${JSON.stringify(id)}`);
+  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > 9_999_999) {
+    throw new TokenizerError(`${where}: expected a token id, found ${JSON.stringify(id)}`);
+  }
   return id;
 }
 
 /** `additional_special_tokens`, which transformers 5 calls `extra_special_tokens` and may keep by name. */
-function readAdditional(map: Readonly<Record<string, unknown>>, settings: Readonly<Record<string, unknown>>, mapFile: string, configFile: string): SpecialToken[] {
-  for (const [file, fields] of [[mapFile, map], [configFile, settings]] as const) {
+function readAdditional(
+  map: Readonly<Record<string, unknown>>,
+  settings: Readonly<Record<string, unknown>>,
+  mapFile: string,
+  configFile: string,
+): SpecialToken[] {
+  for (const [file, fields] of [
+    [mapFile, map],
+    [configFile, settings],
+  ] as const) {
     for (const key of ["additional_special_tokens", "extra_special_tokens"]) {
       const value = fields[key];
       if (value === undefined || value === null) continue;
-      if (typeof value !== "object" || (!Array.isArray(value) && key === "additional_special_tokens")) throw new TokenizerError(`${file} "${key}": expected a list, found ${JSON.stringify(value)}`);
+      if (typeof value !== "object" || (!Array.isArray(value) && key === "additional_special_tokens")) {
+        throw new TokenizerError(`${file} "${key}": expected a list, found ${JSON.stringify(value)}`);
+      }
       return Object.values(value).map((token: unknown) => readToken(token, `${file} "${key}"`));
     }
   }
@@ -106,7 +118,11 @@ export interface AddedSources {
  * SD 2 says there that it pads with "!".
  * @throws TokenizerError naming the file and the entry that is malformed.
  */
-export function readSettings(config: JsonSource = {}, specialTokens: JsonSource = {}, { map: addedMap, list: addedList }: AddedSources = {}): TokenizerSettings {
+export function readSettings(
+  config: JsonSource = {},
+  specialTokens: JsonSource = {},
+  { map: addedMap, list: addedList }: AddedSources = {},
+): TokenizerSettings {
   const configFile = "tokenizer_config.json";
   const mapFile = "special_tokens_map.json";
   const settings = readJsonObject(config, configFile);
@@ -128,7 +144,11 @@ export function readSettings(config: JsonSource = {}, specialTokens: JsonSource 
     unknown: token("unk_token", "<|endoftext|>"),
     pad: token("pad_token", "<|endoftext|>"),
     additional: readAdditional(map, settings, mapFile, configFile),
-    added: [...readAdded(settings.added_tokens_decoder, configFile), ...(addedMap === undefined ? [] : readAddedMap(addedMap)), ...readAddedList(addedList ?? [])],
+    added: [
+      ...readAdded(settings.added_tokens_decoder, configFile),
+      ...(addedMap === undefined ? [] : readAddedMap(addedMap)),
+      ...readAddedList(addedList ?? []),
+    ],
     maxLength: typeof length === "number" && length <= LONGEST ? Math.floor(length) : undefined,
     cleanUpSpaces: settings.clean_up_tokenization_spaces !== false,
   };

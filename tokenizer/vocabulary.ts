@@ -21,7 +21,9 @@ export function readJsonObject(source: unknown, file: string): Record<string, un
     }
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new TokenizerError(`${file}: expected a JSON object, found ${Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`}`);
+    throw new TokenizerError(
+      `${file}: expected a JSON object, found ${Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`}`,
+    );
   }
   return value as Record<string, unknown>;
 }
@@ -44,7 +46,9 @@ export function readVocabulary(source: JsonSource, file = "vocab.json"): Vocabul
   const pieceOf = new Map<number, string>();
   for (const [piece, id] of Object.entries(readJsonObject(source, file))) {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > MAX_ID) {
-      throw new TokenizerError(`${file}: the id of ${JSON.stringify(piece)} is ${JSON.stringify(id)}; expected a whole number from 0 to ${MAX_ID}`);
+      throw new TokenizerError(
+        `${file}: the id of ${JSON.stringify(piece)} is ${JSON.stringify(id)}; expected a whole number from 0 to ${MAX_ID}`,
+      );
     }
     const other = pieceOf.get(id);
     if (other !== undefined) throw new TokenizerError(`${file}: ${JSON.stringify(other)} and ${JSON.stringify(piece)} both have id ${id}`);
@@ -72,7 +76,9 @@ export function readMerges(text: string, vocabulary: ReadonlyMap<string, number>
     for (const piece of [left, right, left + right]) {
       if (!vocabulary.has(piece)) {
         const role = piece === left + right ? `joins ${JSON.stringify(left)} and ${JSON.stringify(right)} into` : "names";
-        throw new TokenizerError(`${where}: ${role} ${JSON.stringify(piece)}, which vocab.json does not hold; the two files belong to different tokenizers`);
+        throw new TokenizerError(
+          `${where}: ${role} ${JSON.stringify(piece)}, which vocab.json does not hold; the two files belong to different tokenizers`,
+        );
       }
     }
     ranks.set(`${left} ${right}`, i - 1);

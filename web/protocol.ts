@@ -7,7 +7,7 @@ import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
 import type { Row } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
 import type { LoggedEvaluation } from "../engine/run/log.ts";
-import type { AttackSettings } from "../engine/run/settings.ts";
+import type { AttackSettings } from "../engine/run/settings/settings.ts";
 import type { RunStatus } from "../engine/run/record.ts";
 
 /** A picture as a file that the browser decodes beside its main thread. */
@@ -122,7 +122,7 @@ export type AttackNews =
   | { readonly type: "start"; readonly totalIterations: number; readonly iteration: number; readonly label: string; readonly resumed: boolean; readonly settings: AttackSettings }
   | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number }
-  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture }
+  | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture | null }
   | { readonly type: "target"; readonly picture: Picture; readonly fitted: string }
   | { readonly type: "slots"; readonly slots: readonly Slot[] }
   | ({ readonly type: "files"; readonly status: RunStatus } & RunFiles);

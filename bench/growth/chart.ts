@@ -15,7 +15,12 @@ const STRIP_GAP = 46;
 const PANEL_GAP = 58;
 
 const VARIABLES: readonly Growth["by"][] = ["latent size", "batch", "tokens k", "vocabulary"];
-const TITLES: Readonly<Record<Growth["by"], string>> = { "latent size": "latent height and width", batch: "batch", "tokens k": "adversarial tokens k", vocabulary: "vocabulary, tokens" };
+const TITLES: Readonly<Record<Growth["by"], string>> = {
+  "latent size": "latent height and width",
+  batch: "batch",
+  "tokens k": "adversarial tokens k",
+  vocabulary: "vocabulary, tokens",
+};
 
 type Curve = readonly GrowthLine[];
 interface Quantity {
@@ -27,7 +32,12 @@ interface Quantity {
 }
 
 const TIME: Quantity = { title: "time, ms", of: (l) => l.ms, arithmetic: (a, b) => workGrowth(a.row, b.row), label: String };
-const MEMORY: Quantity = { title: "memory besides weights", of: (l) => l.growth.bytes, arithmetic: (a, b) => b.growth.arithmeticBytes / a.growth.arithmeticBytes, label: (v) => formatBytes(v).replace(".0 ", " ") };
+const MEMORY: Quantity = {
+  title: "memory besides weights",
+  of: (l) => l.growth.bytes,
+  arithmetic: (a, b) => b.growth.arithmeticBytes / a.growth.arithmeticBytes,
+  label: (v) => formatBytes(v).replace(".0 ", " "),
+};
 
 /**
  * Four panels. Points and lines are what was measured, hollow points what was estimated; a dotted line is the growth of the
@@ -41,7 +51,11 @@ export function growthChartSvg(result: BenchResult): string {
   const panelWidth = (WIDTH - LEFT - MARGIN - (VARIABLES.length - 1) * PANEL_GAP) / VARIABLES.length;
   const { stamp } = result;
   const title = "How cost grows, beside its arithmetic";
-  const parts = [text(MARGIN, 22, title, "title"), text(MARGIN, 39, `${stamp.adapter.description} · ${stamp.date.slice(0, 10)}`, "note"), ...legend(names)];
+  const parts = [
+    text(MARGIN, 22, title, "title"),
+    text(MARGIN, 39, `${stamp.adapter.description} · ${stamp.date.slice(0, 10)}`, "note"),
+    ...legend(names),
+  ];
   VARIABLES.forEach((by, i) => {
     const x0 = LEFT + i * (panelWidth + PANEL_GAP);
     const of = curves.filter(([first]) => first!.growth.by === by);
@@ -70,7 +84,16 @@ function legend(names: readonly string[]): string[] {
 }
 
 /** One quantity against one variable. */
-function strip(curves: readonly Curve[], quantity: Quantity, names: readonly string[], x0: number, y0: number, width: number, variable: string | undefined, first: boolean): string[] {
+function strip(
+  curves: readonly Curve[],
+  quantity: Quantity,
+  names: readonly string[],
+  x0: number,
+  y0: number,
+  width: number,
+  variable: string | undefined,
+  first: boolean,
+): string[] {
   const drawn = curves.map((c) => c.filter((l) => quantity.of(l) !== undefined)).filter((c) => c.length > 0);
   if (drawn.length === 0) return [];
   const laws = drawn.map((c) => (c[0]!.growth.estimated ? 0 : quantity.of(c[0]!)! * quantity.arithmetic(c[0]!, c.at(-1)!)));
@@ -80,7 +103,13 @@ function strip(curves: readonly Curve[], quantity: Quantity, names: readonly str
   const [from, to] = [Math.log2(places[0]!), Math.log2(places.at(-1)!)];
   const x = (at: number): number => x0 + 6 + ((Math.log2(at) - from) / Math.max(to - from, 1e-9)) * (width - 12);
   const y = (value: number): number => y0 + STRIP - ((Math.log2(value) - low) / (high - low)) * STRIP;
-  const parts = [...(quantity === MEMORY ? powersOfTwo(low, high) : roundNumbers(low, high)).flatMap((v) => [line(x0, y(v), x0 + width, y(v), "grid"), text(x0 - 4, y(v) + 3.5, quantity.label(v), "note", "end")]), line(x0, y0 + STRIP, x0 + width, y0 + STRIP, "axis")];
+  const parts = [
+    ...(quantity === MEMORY ? powersOfTwo(low, high) : roundNumbers(low, high)).flatMap((v) => [
+      line(x0, y(v), x0 + width, y(v), "grid"),
+      text(x0 - 4, y(v) + 3.5, quantity.label(v), "note", "end"),
+    ]),
+    line(x0, y0 + STRIP, x0 + width, y0 + STRIP, "axis"),
+  ];
   if (first) parts.push(text(MARGIN, y0 - 9, quantity.title, "head"));
   let lastLabel = -Infinity;
   for (const at of places) {
@@ -103,7 +132,12 @@ function draw(curve: Curve, quantity: Quantity, colour: number, x: (at: number) 
   return [
     ...(estimated || law.length < 2 ? [] : [`<path class="law s${colour}" d="${path(law)}"/>`]),
     `<path class="line s${colour}" d="${path(points)}"${estimated ? ` opacity=".55"` : ""}/>`,
-    ...points.map((p) => `<circle class="${estimated ? `s${colour} hollow` : `f${colour}`}" cx="${round(x(p.at))}" cy="${round(y(p.value))}" r="2.6"><title>${curve[0]!.growth.curve}, ${model}, ${p.at}: ${quantity === MEMORY ? formatBytes(p.value) : `${figures(p.value)} ms`}</title></circle>`),
+    ...points.map(
+      (p) =>
+        `<circle class="${estimated ? `s${colour} hollow` : `f${colour}`}" cx="${round(x(p.at))}" cy="${round(y(p.value))}" ` +
+          `r="2.6"><title>${curve[0]!.growth.curve}, ${model}, ${p.at}: ` +
+            `${quantity === MEMORY ? formatBytes(p.value) : `${figures(p.value)} ms`}</title></circle>`,
+    ),
   ];
 }
 
@@ -122,11 +156,21 @@ function roundNumbers(low: number, high: number): number[] {
 
 function footnote(result: BenchResult, curves: readonly Curve[]): string {
   const flagged = flaggedLines(curves);
-  const worst = (of: (l: GrowthLine) => { readonly ratio: number } | undefined): number => Math.max(0, ...curves.flat().map((l) => of(l)?.ratio ?? 0));
+  const worst = (of: (l: GrowthLine) => { readonly ratio: number } | undefined): number =>
+    Math.max(0, ...curves.flat().map((l) => of(l)?.ratio ?? 0));
   const time = result.basis.kind === "cpu" ? `CPU time over ${result.basis.cores} cores` : "wall-clock time";
   return (
-    `Fastest samples of ${time}. Arithmetic: for time the kernels' own counts of operations or bytes, whichever grew more; for memory what the ops' shapes need at once. ` +
-    `Largest growth over arithmetic: time ${figures(worst((l) => l.time))}, memory ${figures(worst((l) => l.memory))}; ${flagged.length} of ${curves.flat().length} points over 1.25. ` +
-    `UNet and iteration: ${[...new Set(curves.flat().filter((l) => !l.growth.estimated && l.growth.curve !== "search update").map((l) => l.row.model))].join(", ")}; search update: CLIP's token table. ${result.stamp.machine.cpu}, commit ${result.stamp.commit ?? "unknown"}.`
+    `Fastest samples of ${time}. Arithmetic: for time the kernels' own counts of operations or bytes, whichever grew more; for memory ` +
+      "what the ops' shapes need at once. " +
+    `Largest growth over arithmetic: time ${figures(worst((l) => l.time))}, memory ${figures(worst((l) => l.memory))}; ` +
+      `${flagged.length} of ${curves.flat().length} points over 1.25. ` +
+    `UNet and iteration: ${[
+      ...new Set(
+        curves
+          .flat()
+          .filter((l) => !l.growth.estimated && l.growth.curve !== "search update")
+          .map((l) => l.row.model),
+      ),
+    ].join(", ")}; search update: CLIP's token table. ${result.stamp.machine.cpu}, commit ${result.stamp.commit ?? "unknown"}.`
   );
 }

@@ -7,7 +7,9 @@ export const TOLERATED_GROWTH = 1.25;
 
 /** How a quantity grew from a smaller row of its curve to this one. */
 export interface GrowthStep {
-  /** Where the smaller row stands: of all smaller ones the one that makes the ratio largest, so that nothing hides behind a slow small size. */
+  /**
+   * Where the smaller row stands: of all smaller ones the one that makes the ratio largest, so that nothing hides behind a slow small size.
+   */
   readonly since: number;
   readonly grew: number;
   readonly arithmetic: number;
@@ -49,15 +51,20 @@ export function growthCurves(result: BenchResult): readonly (readonly GrowthLine
 type GrowthRow = BenchRow & { readonly growth: Growth };
 
 /**
- * Growth of the kernels' own counts: of operations or of bytes, whichever grew more. Not of the roofline's time, which takes every operand from memory, while those of
- * a small case stay in a cache.
+ * Growth of the kernels' own counts: of operations or of bytes, whichever grew more. Not of the roofline's time, which takes every operand
+ * from memory, while those of a small case stay in a cache.
  */
 export function workGrowth(a: BenchRow, b: BenchRow): number {
   return Math.max(b.flops / a.flops, b.bytes / a.bytes);
 }
 
 /** Growth to `row` since the one of the smaller rows that makes it look worst; undefined without numbers. */
-function worstStep(smaller: readonly GrowthRow[], row: GrowthRow, quantity: (row: GrowthRow) => number | undefined, arithmetic: (a: GrowthRow, b: GrowthRow) => number): GrowthStep | undefined {
+function worstStep(
+  smaller: readonly GrowthRow[],
+  row: GrowthRow,
+  quantity: (row: GrowthRow) => number | undefined,
+  arithmetic: (a: GrowthRow, b: GrowthRow) => number,
+): GrowthStep | undefined {
   const last = quantity(row);
   const steps = smaller.flatMap((base) => {
     const first = quantity(base);

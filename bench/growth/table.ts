@@ -1,4 +1,4 @@
-import { type Column, formatBytes, formatTable } from "../../engine/run/text.ts";
+import { type Column, formatBytes, formatTable } from "../../engine/run/text/format.ts";
 import { type GrowthLine, type GrowthStep, TOLERATED_GROWTH, flaggedLines, growthCurves } from "./growth.ts";
 import type { BenchResult } from "../results.ts";
 import { figures } from "../statistics.ts";

@@ -1,9 +1,19 @@
-/** The shapes that the models really run, once, as data: the `ops` suite measures them, tests check them. Activations are channels-last, f32, batch 1. */
+/**
+ * The shapes that the models really run, once, as data: the `ops` suite measures them, tests check them. Activations are channels-last,
+ * f32, batch 1.
+ */
 export type OpShape =
   /** x [rows, in] times weight [in, out], plus bias. */
   | { readonly op: "linear"; readonly rows: number; readonly in: number; readonly out: number }
   /** x [1, size, size, in], weight [kernel, kernel, in, out], bias; padding keeps the size (halves it at stride 2). */
-  | { readonly op: "conv2d"; readonly size: number; readonly in: number; readonly out: number; readonly kernel: 1 | 3; readonly stride: 1 | 2 }
+  | {
+      readonly op: "conv2d";
+      readonly size: number;
+      readonly in: number;
+      readonly out: number;
+      readonly kernel: 1 | 3;
+      readonly stride: 1 | 2;
+    }
   /** q [1, queries, heads * head], k and v [1, keys, heads * head]. */
   | { readonly op: "attention"; readonly queries: number; readonly keys: number; readonly heads: number; readonly head: number }
   /** x [1, size, size, channels], then SiLU. */
@@ -36,12 +46,26 @@ export function caseName(s: OpShape): string {
   }
 }
 
-const conv = (size: number, input: number, out: number, kernel: 1 | 3 = 3, stride: 1 | 2 = 1): OpShape => ({ op: "conv2d", size, in: input, out, kernel, stride });
+const conv = (size: number, input: number, out: number, kernel: 1 | 3 = 3, stride: 1 | 2 = 1): OpShape => ({
+  op: "conv2d",
+  size,
+  in: input,
+  out,
+  kernel,
+  stride,
+});
 const linear = (rows: number, input: number, out: number): OpShape => ({ op: "linear", rows, in: input, out });
-const attention = (queries: number, keys: number, heads: number, head: number): OpShape => ({ op: "attention", queries, keys, heads, head });
+const attention = (queries: number, keys: number, heads: number, head: number): OpShape => ({
+  op: "attention",
+  queries,
+  keys,
+  heads,
+  head,
+});
 
 /**
- * Stable Diffusion 1.4's UNet for latents of `size` x `size` (64 is a 512 x 512 picture): three levels of 320, 640 and 1280 channels with attention, a fourth without.
+ * Stable Diffusion 1.4's UNet for latents of `size` x `size` (64 is a 512 x 512 picture): three levels of 320, 640 and 1280 channels with
+ * attention, a fourth without.
  * @throws RangeError unless the size is a multiple of 8
  */
 export function sd14Cases(size: number): readonly OpCase[] {

@@ -26,7 +26,11 @@ export function opInputs(s: OpShape): Readonly<Record<string, OpInput>> {
     case "linear":
       return { x: activation(s.rows, s.in), weight: weight(1 / Math.sqrt(s.in), s.in, s.out), bias: weight(0.1, s.out) };
     case "conv2d":
-      return { x: activation(1, s.size, s.size, s.in), weight: weight(1 / (s.kernel * Math.sqrt(s.in)), s.kernel, s.kernel, s.in, s.out), bias: weight(0.1, s.out) };
+      return {
+        x: activation(1, s.size, s.size, s.in),
+        weight: weight(1 / (s.kernel * Math.sqrt(s.in)), s.kernel, s.kernel, s.in, s.out),
+        bias: weight(0.1, s.out),
+      };
     case "attention": {
       const width = s.heads * s.head;
       return { q: activation(1, s.queries, width), k: activation(1, s.keys, width), v: activation(1, s.keys, width) };

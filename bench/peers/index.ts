@@ -14,20 +14,29 @@ export const PEER_PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webg
 
 type Require = (name: string) => unknown;
 
-const LOADERS: readonly { readonly package: string; readonly names: readonly { readonly name: string; readonly webgpu: boolean }[]; load(require: Require, version: string): Promise<readonly Peer[]> }[] = [
+const LOADERS: readonly {
+  readonly package: string;
+  readonly names: readonly { readonly name: string; readonly webgpu: boolean }[];
+  load(require: Require, version: string): Promise<readonly Peer[]>;
+}[] = [
   { package: "@tensorflow/tfjs", names: [{ name: "tfjs", webgpu: true }], load: loadTensorFlow },
   { package: "@jax-js/jax", names: [{ name: "jax-js", webgpu: true }], load: loadJax },
   { package: "onnxruntime-node", names: [{ name: "ort-webgpu", webgpu: true }, { name: "ort-cpu", webgpu: false }], load: loadOnnxRuntime },
 ];
 
 /**
- * The peers installed in a folder, made ready on the adapter of that name; those that are missing or do not start are listed with the reason.
+ * The peers installed in a folder, made ready on the adapter of that name; those that are missing or do not start are listed with the
+ * reason.
  * Puts WebGPU's globals and `navigator.gpu` into this process, as a browser would have them, for the peers' sake.
  * @throws InputError if there is no such folder
  */
 export async function loadPeers(folder: string, adapter: string): Promise<readonly (Peer | AbsentPeer)[]> {
   const root = resolve(folder);
-  if (!existsSync(join(root, "node_modules"))) throw new InputError(`${folder}: no node_modules in it; install peers with: npm install --prefix ${folder} ${PEER_PACKAGES.join(" ")} --ignore-scripts`);
+  if (!existsSync(join(root, "node_modules"))) {
+    throw new InputError(
+      `${folder}: no node_modules in it; install peers with: npm install --prefix ${folder} ${PEER_PACKAGES.join(" ")} --ignore-scripts`,
+    );
+  }
   await provideWebGpu(adapter);
   const require = createRequire(join(root, "package.json"));
   const all: (Peer | AbsentPeer)[] = [];
@@ -62,12 +71,18 @@ async function provideWebGpu(adapter: string): Promise<void> {
   };
   Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "Node.js", hardwareConcurrency: 1 }, configurable: true });
   // onnxruntime has a Dawn of its own, which is to find the same driver.
-  if (/swiftshader/i.test(adapter) && process.env.VK_DRIVER_FILES === undefined && process.platform === "linux") process.env.VK_DRIVER_FILES = bundledDriver().manifest;
-  else if (/llvmpipe/i.test(adapter) && process.env.VK_DRIVER_FILES === undefined) restrictToLavapipe();
+  if (/swiftshader/i.test(adapter) && process.env.VK_DRIVER_FILES === undefined && process.platform === "linux") {
+    process.env.VK_DRIVER_FILES = bundledDriver().manifest;
+  } else if (/llvmpipe/i.test(adapter) && process.env.VK_DRIVER_FILES === undefined) restrictToLavapipe();
 }
 
 /** Where distributions put Mesa's software driver. */
-const LAVAPIPE = ["/usr/share/vulkan/icd.d/lvp_icd.json", "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json", "/usr/share/vulkan/icd.d/lvp_icd.aarch64.json", "/etc/vulkan/icd.d/lvp_icd.json"];
+const LAVAPIPE = [
+  "/usr/share/vulkan/icd.d/lvp_icd.json",
+  "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json",
+  "/usr/share/vulkan/icd.d/lvp_icd.aarch64.json",
+  "/etc/vulkan/icd.d/lvp_icd.json",
+];
 
 function restrictToLavapipe(): void {
   const manifest = LAVAPIPE.find((f) => existsSync(f));

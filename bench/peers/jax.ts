@@ -44,7 +44,15 @@ export async function loadJax(require: (name: string) => unknown, version: strin
   const jax = require("@jax-js/jax") as Jax;
   if (!(await jax.init("webgpu")).includes("webgpu")) throw new Error("its WebGPU backend does not start");
   jax.defaultDevice("webgpu");
-  return [{ name: "jax-js", version, webgpu: true, gradients: true, prepare: (shape, direction, data) => Promise.resolve([prepare(jax, shape, direction, data)]) }];
+  return [
+    {
+      name: "jax-js",
+      version,
+      webgpu: true,
+      gradients: true,
+      prepare: (shape, direction, data) => Promise.resolve([prepare(jax, shape, direction, data)]),
+    },
+  ];
 }
 
 /** It calls iterator helpers, which Node has from version 22 on. */
@@ -79,7 +87,9 @@ function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): Peer
   const names = Object.keys(specs);
   const inputs = names.map((name) => {
     const { shape } = specs[name]!;
-    return s.op === "conv2d" && name === "weight" ? jax.numpy.array(toOihw(data.inputs[name]!, shape), { shape: [shape[3]!, shape[2]!, shape[0]!, shape[1]!] }) : array(data.inputs[name]!, shape);
+    return s.op === "conv2d" && name === "weight"
+      ? jax.numpy.array(toOihw(data.inputs[name]!, shape), { shape: [shape[3]!, shape[2]!, shape[0]!, shape[1]!] })
+      : array(data.inputs[name]!, shape);
   });
   const wanted = wantedGradients(s).length; // they come first among the inputs
   const cotangent = array(data.cotangent, outputShape(s));
@@ -123,7 +133,11 @@ function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): Peer
 export function toOihw(data: Float32Array, [kh, kw, cin, cout]: readonly number[]): Float32Array<ArrayBuffer> {
   const [taps, inner, outer] = [kh! * kw!, cin!, cout!];
   const out = new Float32Array(data.length);
-  for (let tap = 0; tap < taps; tap++) for (let i = 0; i < inner; i++) for (let o = 0; o < outer; o++) out[(o * inner + i) * taps + tap] = data[(tap * inner + i) * outer + o]!;
+  for (let tap = 0; tap < taps; tap++) {
+    for (let i = 0; i < inner; i++) {
+      for (let o = 0; o < outer; o++) out[(o * inner + i) * taps + tap] = data[(tap * inner + i) * outer + o]!;
+    }
+  }
   return out;
 }
 
@@ -134,15 +148,29 @@ function record(jax: Jax, s: OpShape, v: Record<string, Jx>): Jx {
       return np.matmul(v["x"]!, v["weight"]!).add(v["bias"]!);
     case "conv2d": {
       const pad = s.kernel >> 1;
-      return lax.convGeneralDilated(v["x"]!, v["weight"]!, [s.stride, s.stride], [[pad, pad], [pad, pad]]).add(v["bias"]!.reshape([1, s.out, 1, 1]));
+      return lax
+        .convGeneralDilated(
+          v["x"]!,
+          v["weight"]!,
+          [s.stride, s.stride],
+          [
+            [pad, pad],
+            [pad, pad],
+          ],
+        )
+        .add(v["bias"]!.reshape([1, s.out, 1, 1]));
     }
     case "attention": {
       const heads = (x: Jx, rows: number): Jx => x.reshape([1, rows, s.heads, s.head]);
-      return nn.dotProductAttention(heads(v["q"]!, s.queries), heads(v["k"]!, s.keys), heads(v["v"]!, s.keys)).reshape([1, s.queries, s.heads * s.head]);
+      return nn
+        .dotProductAttention(heads(v["q"]!, s.queries), heads(v["k"]!, s.keys), heads(v["v"]!, s.keys))
+        .reshape([1, s.queries, s.heads * s.head]);
     }
     case "group-norm": {
       // Over a group's channels and positions at once: the last axis of [groups, channels in a group * positions].
-      const normed = nn.standardize(v["x"]!.reshape([s.groups, (s.channels / s.groups) * s.size * s.size]), -1, { epsilon: NORM_EPSILON }).reshape([1, s.channels, s.size, s.size]);
+      const normed = nn
+        .standardize(v["x"]!.reshape([s.groups, (s.channels / s.groups) * s.size * s.size]), -1, { epsilon: NORM_EPSILON })
+        .reshape([1, s.channels, s.size, s.size]);
       return nn.silu(normed.mul(v["gamma"]!.reshape([1, s.channels, 1, 1])).add(v["beta"]!.reshape([1, s.channels, 1, 1])));
     }
     case "layer-norm":

@@ -110,7 +110,10 @@ function tensorProto(name: string, shape: readonly number[], data: Float32Array 
   const tensor = new Message();
   for (const d of shape) tensor.int(1, d);
   const raw = data instanceof Float32Array ? data : BigInt64Array.from(data, BigInt);
-  return tensor.int(2, data instanceof Float32Array ? FLOAT : INT64).text(8, name).bytes(9, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+  return tensor
+    .int(2, data instanceof Float32Array ? FLOAT : INT64)
+    .text(8, name)
+    .bytes(9, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
 }
 
 function valueInfo(name: string, shape: readonly number[]): Message {

@@ -20,7 +20,12 @@ interface Ort {
 }
 
 const PROVIDERS = [
-  { name: "ort-webgpu", provider: "webgpu", webgpu: true, note: "with upload of the activations and download of the result: its Node API has no tensors on the device" },
+  {
+    name: "ort-webgpu",
+    provider: "webgpu",
+    webgpu: true,
+    note: "with upload of the activations and download of the result: its Node API has no tensors on the device",
+  },
   { name: "ort-cpu", provider: "cpu", webgpu: false, note: "native CPU kernels, not WebGPU" },
 ] as const;
 
@@ -44,7 +49,9 @@ export async function loadOnnxRuntime(require: (name: string) => unknown, versio
       gradients: false,
       async prepare(shape, _direction, data) {
         const runs: PeerRun[] = [];
-        for (const { variant, model: made } of model(shape, data)) runs.push(await prepare(ort, provider, `${name}${variant && ` (${variant})`}`, note, made, shape, data));
+        for (const { variant, model: made } of model(shape, data)) {
+          runs.push(await prepare(ort, provider, `${name}${variant && ` (${variant})`}`, note, made, shape, data));
+        }
         return runs;
       },
     });
@@ -69,9 +76,22 @@ function open(ort: Ort, provider: string, made: OnnxModel): Promise<Session> {
   });
 }
 
-async function prepare(ort: Ort, provider: string, name: string, note: string, made: OnnxModel, shape: OpShape, data: OpData): Promise<PeerRun> {
+async function prepare(
+  ort: Ort,
+  provider: string,
+  name: string,
+  note: string,
+  made: OnnxModel,
+  shape: OpShape,
+  data: OpData,
+): Promise<PeerRun> {
   const session = await open(ort, provider, made);
-  const feeds = Object.fromEntries(Object.entries(made.inputs).map(([input, dims]) => [input, new ort.Tensor("float32", toNchw(shape, data.inputs[input]!, opInputs(shape)[input]!.shape), dims)]));
+  const feeds = Object.fromEntries(
+    Object.entries(made.inputs).map(([input, dims]) => [
+      input,
+      new ort.Tensor("float32", toNchw(shape, data.inputs[input]!, opInputs(shape)[input]!.shape), dims),
+    ]),
+  );
   let last: OrtTensor | undefined;
   return {
     name,
@@ -106,16 +126,36 @@ interface Variant {
   readonly model: OnnxModel;
 }
 
-/** The op as ONNX, in the ways worth trying. Weights are constants of the model; without data (to see whether a provider starts) ops with weights cannot be made. */
+/**
+ * The op as ONNX, in the ways worth trying. Weights are constants of the model; without data (to see whether a provider starts) ops with
+ * weights cannot be made.
+ */
 function model(s: OpShape, data: OpData | undefined): readonly Variant[] {
-  const node = (op: string, inputs: readonly string[], output: string, attributes: OnnxNode["attributes"] = {}, domain: OnnxNode["domain"] = ""): OnnxNode => ({ op, inputs, outputs: [output], attributes, domain });
+  const node = (
+    op: string,
+    inputs: readonly string[],
+    output: string,
+    attributes: OnnxNode["attributes"] = {},
+    domain: OnnxNode["domain"] = "",
+  ): OnnxNode => ({ op, inputs, outputs: [output], attributes, domain });
   const specs = opInputs(s);
-  const weight = (name: string, dims = specs[name]!.shape, values: Float32Array = data!.inputs[name]!): NonNullable<OnnxModel["constants"]> => ({ [name]: { shape: dims, data: values } });
-  const scalar = (name: string, value: number): NonNullable<OnnxModel["constants"]> => ({ [name]: { shape: [], data: Float32Array.of(value) } });
+  const weight = (
+    name: string,
+    dims = specs[name]!.shape,
+    values: Float32Array = data!.inputs[name]!,
+  ): NonNullable<OnnxModel["constants"]> => ({ [name]: { shape: dims, data: values } });
+  const scalar = (name: string, value: number): NonNullable<OnnxModel["constants"]> => ({
+    [name]: { shape: [], data: Float32Array.of(value) },
+  });
   const only = (made: OnnxModel): readonly Variant[] => [{ variant: "", model: made }];
   switch (s.op) {
     case "linear":
-      return only({ inputs: { x: [s.rows, s.in] }, outputs: { y: [s.rows, s.out] }, constants: { ...weight("weight"), ...weight("bias") }, nodes: [node("MatMul", ["x", "weight"], "product"), node("Add", ["product", "bias"], "y")] });
+      return only({
+        inputs: { x: [s.rows, s.in] },
+        outputs: { y: [s.rows, s.out] },
+        constants: { ...weight("weight"), ...weight("bias") },
+        nodes: [node("MatMul", ["x", "weight"], "product"), node("Add", ["product", "bias"], "y")],
+      });
     case "conv2d": {
       const pad = s.kernel >> 1;
       const { shape } = specs["weight"]!;
@@ -123,13 +163,26 @@ function model(s: OpShape, data: OpData | undefined): readonly Variant[] {
         inputs: { x: channelsFirst(specs["x"]!.shape) },
         outputs: { y: channelsFirst(outputShape(s)) },
         constants: { ...weight("weight", [s.out, s.in, s.kernel, s.kernel], toOihw(data!.inputs["weight"]!, shape)), ...weight("bias") },
-        nodes: [node("Conv", ["x", "weight", "bias"], "y", { kernel_shape: [s.kernel, s.kernel], pads: [pad, pad, pad, pad], strides: [s.stride, s.stride] })],
+        nodes: [
+          node("Conv", ["x", "weight", "bias"], "y", {
+            kernel_shape: [s.kernel, s.kernel],
+            pads: [pad, pad, pad, pad],
+            strides: [s.stride, s.stride],
+          }),
+        ],
       });
     }
     case "attention": {
       const width = s.heads * s.head;
-      const io = { inputs: { q: [1, s.queries, width], k: [1, s.keys, width], v: [1, s.keys, width] }, outputs: { y: [1, s.queries, width] } };
-      const split = { queryShape: { shape: [4], data: [1, s.queries, s.heads, s.head] }, keyShape: { shape: [4], data: [1, s.keys, s.heads, s.head] }, joined: { shape: [3], data: [1, s.queries, width] } };
+      const io = {
+        inputs: { q: [1, s.queries, width], k: [1, s.keys, width], v: [1, s.keys, width] },
+        outputs: { y: [1, s.queries, width] },
+      };
+      const split = {
+        queryShape: { shape: [4], data: [1, s.queries, s.heads, s.head] },
+        keyShape: { shape: [4], data: [1, s.keys, s.heads, s.head] },
+        joined: { shape: [3], data: [1, s.queries, width] },
+      };
       const composed: OnnxNode[] = [
         node("Reshape", ["q", "queryShape"], "q4"),
         node("Reshape", ["k", "keyShape"], "k4"),
@@ -145,13 +198,19 @@ function model(s: OpShape, data: OpData | undefined): readonly Variant[] {
         node("Reshape", ["o4", "joined"], "y"),
       ];
       return [
-        { variant: "MultiHeadAttention", model: { ...io, nodes: [node("MultiHeadAttention", ["q", "k", "v"], "y", { num_heads: s.heads }, "com.microsoft")] } },
+        {
+          variant: "MultiHeadAttention",
+          model: { ...io, nodes: [node("MultiHeadAttention", ["q", "k", "v"], "y", { num_heads: s.heads }, "com.microsoft")] },
+        },
         { variant: "composed", model: { ...io, constants: { ...split, ...scalar("scale", 1 / Math.sqrt(s.head)) }, nodes: composed } },
       ];
     }
     case "group-norm": {
       const dims = channelsFirst(specs["x"]!.shape);
-      const ones = { ones: { shape: [s.groups], data: new Float32Array(s.groups).fill(1) }, zeros: { shape: [s.groups], data: new Float32Array(s.groups) } };
+      const ones = {
+        ones: { shape: [s.groups], data: new Float32Array(s.groups).fill(1) },
+        zeros: { shape: [s.groups], data: new Float32Array(s.groups) },
+      };
       const shapes = { grouped: { shape: [3], data: [1, s.groups, -1] }, whole: { shape: [4], data: [...dims] } };
       return only({
         inputs: { x: dims },
@@ -170,7 +229,12 @@ function model(s: OpShape, data: OpData | undefined): readonly Variant[] {
       });
     }
     case "layer-norm":
-      return only({ inputs: { x: [s.rows, s.width] }, outputs: { y: [s.rows, s.width] }, constants: { ...weight("gamma"), ...weight("beta") }, nodes: [node("LayerNormalization", ["x", "gamma", "beta"], "y", { axis: -1, epsilon: { float: NORM_EPSILON } })] });
+      return only({
+        inputs: { x: [s.rows, s.width] },
+        outputs: { y: [s.rows, s.width] },
+        constants: { ...weight("gamma"), ...weight("beta") },
+        nodes: [node("LayerNormalization", ["x", "gamma", "beta"], "y", { axis: -1, epsilon: { float: NORM_EPSILON } })],
+      });
     case "geglu":
       return only({
         inputs: { x: [s.rows, 2 * s.width] },
@@ -182,6 +246,10 @@ function model(s: OpShape, data: OpData | undefined): readonly Variant[] {
         ],
       });
     case "softmax":
-      return only({ inputs: { x: [s.rows, s.width] }, outputs: { y: [s.rows, s.width] }, nodes: [node("Softmax", ["x"], "y", { axis: -1 })] });
+      return only({
+        inputs: { x: [s.rows, s.width] },
+        outputs: { y: [s.rows, s.width] },
+        nodes: [node("Softmax", ["x"], "y", { axis: -1 })],
+      });
   }
 }

@@ -43,21 +43,34 @@ interface TensorFlow {
 /** TensorFlow.js on WebGPU. Its layouts are ours (NHWC, HWIO). @throws Error if its backend does not start */
 export async function loadTensorFlow(require: (name: string) => unknown, version: string): Promise<readonly Peer[]> {
   const tf = require("@tensorflow/tfjs") as TensorFlow;
-  require("@tensorflow/tfjs-backend-webgpu");
+  void require("@tensorflow/tfjs-backend-webgpu"); // registers itself
   if (!(await tf.setBackend("webgpu"))) throw new Error("its WebGPU backend does not start");
   await tf.ready();
-  return [{ name: "tfjs", version, webgpu: true, gradients: true, prepare: (shape, direction, data) => Promise.resolve([prepare(tf, shape, direction, data)]) }];
+  return [
+    {
+      name: "tfjs",
+      version,
+      webgpu: true,
+      gradients: true,
+      prepare: (shape, direction, data) => Promise.resolve([prepare(tf, shape, direction, data)]),
+    },
+  ];
 }
 
 function prepare(tf: TensorFlow, shape: OpShape, direction: Direction, data: OpData): PeerRun {
-  const inputs = Object.fromEntries(Object.entries(opInputs(shape)).map(([name, spec]) => [name, tf.tensor(data.inputs[name]!, spec.shape)]));
+  const inputs = Object.fromEntries(
+    Object.entries(opInputs(shape)).map(([name, spec]) => [name, tf.tensor(data.inputs[name]!, spec.shape)]),
+  );
   const cotangent = tf.tensor(data.cotangent, outputShape(shape));
   const wanted = wantedGradients(shape);
   const forward = (given: Record<string, Tensor>): Tensor => record(tf, shape, { ...inputs, ...given });
   const compute = (): Tensor[] => {
     if (direction === "forward") return [forward({})];
     // grads() runs the forward pass itself.
-    return tf.grads((...values) => forward(Object.fromEntries(wanted.map((name, i) => [name, values[i]!]))))(wanted.map((n) => inputs[n]!), cotangent);
+    return tf.grads((...values) => forward(Object.fromEntries(wanted.map((name, i) => [name, values[i]!]))))(
+      wanted.map((n) => inputs[n]!),
+      cotangent,
+    );
   };
   let last: Tensor[] = [];
   return {
@@ -85,7 +98,14 @@ function record(tf: TensorFlow, s: OpShape, v: Record<string, Tensor>): Tensor {
     case "linear":
       return tf.fused.matMul({ a: v["x"]!, b: v["weight"]!, bias: v["bias"]! });
     case "conv2d":
-      return tf.fused.conv2d({ x: v["x"]!, filter: v["weight"]!, strides: s.stride, pad: s.kernel >> 1, dimRoundingMode: "floor", bias: v["bias"]! });
+      return tf.fused.conv2d({
+        x: v["x"]!,
+        filter: v["weight"]!,
+        strides: s.stride,
+        pad: s.kernel >> 1,
+        dimRoundingMode: "floor",
+        bias: v["bias"]!,
+      });
     case "attention": {
       const heads = (x: Tensor, rows: number): Tensor => x.reshape([rows, s.heads, s.head]).transpose([1, 0, 2]);
       const scores = tf.matMul(heads(v["q"]!, s.queries), heads(v["k"]!, s.keys), false, true).mul(1 / Math.sqrt(s.head));

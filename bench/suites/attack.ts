@@ -6,7 +6,8 @@ import { simplexProjection } from "../../kernels/simplex-projection.ts";
 import { gatherRows } from "../../kernels/slots.ts";
 import { sum } from "../../kernels/reduce.ts";
 import { multiply } from "../../kernels/elementwise.ts";
-import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import type { ObjectiveShape } from "../../engine/attack/search/iteration-program.ts";
+import { Objective } from "../../engine/attack/search/objective.ts";
 import { initialSimplex } from "../../engine/attack/search/simplex.ts";
 import { Layers } from "../../engine/nn/layers.ts";
 import type { ImageClassifier } from "../../engine/vision/image-classifier.ts";
@@ -28,35 +29,89 @@ const GUIDANCE = 7.5;
 const SAMPLED_STEPS = 4;
 
 /**
- * What an attack's time goes into. One iteration and its parts (text encoder, UNet, and the update of the simplex rows); and the parts of one
- * evaluation: encoding the prompt, guided sampling steps, decoding, judging.
+ * What an attack's time goes into. One iteration and its parts (text encoder, UNet, and the update of the simplex rows); and the parts of
+ * one evaluation: encoding the prompt, guided sampling steps, decoding, judging.
  * @param judge absent: the row is left out
  */
-export async function runAttack(bench: Bench, { name, model }: BenchModel, sizes: readonly number[], tokens: number, judge: ImageClassifier | undefined): Promise<void> {
+export async function runAttack(
+  bench: Bench,
+  { name, model }: BenchModel,
+  sizes: readonly number[],
+  tokens: number,
+  judge: ImageClassifier | undefined,
+): Promise<void> {
   const { device, tokenizer } = model;
   const length = tokenizer.maxLength;
-  const row = (what: string, gradient = false) => ({ suite: "attack", model: name, name: what, direction: gradient ? ("forward+gradient" as const) : ("forward" as const) });
+  const row = (what: string, gradient = false) => ({
+    suite: "attack",
+    model: name,
+    name: what,
+    direction: gradient ? ("forward+gradient" as const) : ("forward" as const),
+  });
   const ids = tokenIds(model, length);
 
   const encode = `evaluation: text encoder ${length} tokens`;
-  if (bench.wants(encode)) await measureTask(bench, row(encode), await recorded(model, encode, (g) => ({ outputs: { hidden: model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, length], dtype: "u32" }))) } }), { ids }));
+  if (bench.wants(encode)) {
+    await measureTask(
+      bench,
+      row(encode),
+      await recorded(
+        model,
+        encode,
+        (g) => ({
+          outputs: { hidden: model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, length], dtype: "u32" }))) },
+        }),
+        { ids },
+      ),
+    );
+  }
   const text = `iteration: text encoder ${length} tokens`;
   if (bench.wants(text)) await measureTask(bench, row(text, true), await recorded(model, text, (g) => recordText(g, model)));
   const update = `iteration: search update k=${tokens}`;
-  if (bench.wants(update)) await measureTask(bench, row(update), await recorded(model, update, (g) => recordUpdate(g, model, tokens), updateInputs(model, tokens)));
+  if (bench.wants(update)) {
+    await measureTask(
+      bench,
+      row(update),
+      await recorded(model, update, (g) => recordUpdate(g, model, tokens), updateInputs(model, tokens)),
+    );
+  }
 
   for (const size of sizes) {
     const unet = `iteration: UNet @${size}`;
-    if (bench.wants(unet)) await measureTask(bench, row(unet, true), await recorded(model, unet, (g) => recordUNet(g, model, size, 1, true), unetInputs(model, size, 1)));
-    await measureTask(bench, row(`iteration @${size} k=${tokens}`, true), () => prepareIteration(model, { tokens, length, height: size, width: size, loss: "mse", projection: "exact" }));
+    if (bench.wants(unet)) {
+      await measureTask(
+        bench,
+        row(unet, true),
+        await recorded(model, unet, (g) => recordUNet(g, model, size, 1, true), unetInputs(model, size, 1)),
+      );
+    }
+    await measureTask(bench, row(`iteration @${size} k=${tokens}`, true), () =>
+      prepareIteration(model, { tokens, length, height: size, width: size, loss: "mse", projection: "exact" }),
+    );
     await sampling(bench, model, row(`evaluation: ${SAMPLED_STEPS} guided sampling steps @${size}`), size);
     const { latentChannels, factor } = model.parts.vae.config;
     const decode = `evaluation: decoder @${size} (${size * factor} px)`;
-    if (bench.wants(decode)) await measureTask(bench, row(decode), await recorded(model, decode, (g) => ({ outputs: { image: model.recordDecoder(g, g.input("latents", f32([1, size, size, latentChannels]))) } }), { latents: noise(size * size * latentChannels) }));
+    if (bench.wants(decode)) {
+      await measureTask(
+        bench,
+        row(decode),
+        await recorded(
+          model,
+          decode,
+          (g) => ({ outputs: { image: model.recordDecoder(g, g.input("latents", f32([1, size, size, latentChannels]))) } }),
+          { latents: noise(size * size * latentChannels) },
+        ),
+      );
+    }
   }
   if (judge) {
     const image = { width: 64, height: 64, data: Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * 37) % 256) };
-    await measureTask(bench, row("evaluation: judge"), async () => ({ run: async () => void (await judge.classify(image)), work: { flops: 0, bytes: 0 }, dispatches: 0, pipelines: 0 }), "with its read-back; work not counted");
+    await measureTask(
+      bench,
+      row("evaluation: judge"),
+      async () => ({ run: async () => void (await judge.classify(image)), work: { flops: 0, bytes: 0 }, dispatches: 0, pipelines: 0 }),
+      "with its read-back; work not counted",
+    );
   }
   await device.settle();
 }
@@ -70,7 +125,9 @@ function recordText(g: Graph, model: StableDiffusion): ProgramOptions {
   return { outputs: { hidden, gradient: gradients(g, loss, [embeddings])[0]! } };
 }
 
-/** What an iteration does besides the model: a draw for each slot, the product with the token table, Adam, the projection (see Objective). */
+/**
+ * What an iteration does besides the model: a draw for each slot, the product with the token table, Adam, the projection (see Objective).
+ */
 export function recordUpdate(g: Graph, model: StableDiffusion, tokens: number): ProgramOptions {
   const { config, parameters } = model.parts.textEncoder;
   const rows = f32([tokens, config.vocabularySize]);
@@ -79,14 +136,22 @@ export function recordUpdate(g: Graph, model: StableDiffusion, tokens: number): 
   const slots = g.input("slots", { shape: [tokens], dtype: "u32" });
   const embeddingGradient = g.input("embeddingGradient", f32([1, model.tokenizer.maxLength, config.hiddenSize]));
   const gradient = clamp(g, timesTokenTable(g, gatherRows(g, embeddingGradient, slots), tokenTable(new Layers(g, parameters), config)));
-  const moved = adam(g, { parameter: simplex, m: g.input("m", rows), v: g.input("v", rows) }, gradient, g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS])));
+  const moved = adam(
+    g,
+    { parameter: simplex, m: g.input("m", rows), v: g.input("v", rows) },
+    gradient,
+    g.input("hyperparameters", f32([ADAM_HYPERPARAMETERS])),
+  );
   const outputs: Record<string, Value> = { choice, projected: simplexProjection(g, moved.parameter), m: moved.m, v: moved.v };
   return { outputs };
 }
 
 /** Inputs of `recordUpdate` that are not to be zero. */
 export function updateInputs(model: StableDiffusion, tokens: number): Record<string, HostArray> {
-  return { simplex: initialSimplex(tokens, model.parts.textEncoder.config.vocabularySize), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) };
+  return {
+    simplex: initialSimplex(tokens, model.parts.textEncoder.config.vocabularySize),
+    hyperparameters: adamHyperparameters({ lr: 0.05 }, 1),
+  };
 }
 
 /** A whole iteration, as the attack queues it. The model keeps its program. */
@@ -106,7 +171,10 @@ export async function prepareIteration(model: StableDiffusion, shape: ObjectiveS
   const unit = noise(height * width * inChannels);
   const draws = Float32Array.from({ length: tokens }, () => Math.random());
   let count = 0;
-  return { run: () => objective.step({ timestep: TIMESTEP, noise: unit, draws, hyperparameters: adamHyperparameters({ lr: 0.05 }, ++count) }), ...countsOf(objective.program) };
+  return {
+    run: () => objective.step({ timestep: TIMESTEP, noise: unit, draws, hyperparameters: adamHyperparameters({ lr: 0.05 }, ++count) }),
+    ...countsOf(objective.program),
+  };
 }
 
 /** Some ids of the vocabulary. */
@@ -131,7 +199,14 @@ async function sampling(bench: Bench, model: StableDiffusion, row: Parameters<ty
       const { steps } = makeSchedule(graph, Object.values(recordUNet(graph, model, size, 2, false).outputs), model.device.capabilities);
       const one = workOf(steps.map((s) => s.node));
       return {
-        run: async () => void (await sampler.run({ context, unconditional: context, noise: { data: start, shape }, plan, drawNoise: () => noise(start.length) })),
+        run: async () =>
+          void (await sampler.run({
+            context,
+            unconditional: context,
+            noise: { data: start, shape },
+            plan,
+            drawNoise: () => noise(start.length),
+          })),
         work: { flops: one.flops * SAMPLED_STEPS, bytes: one.bytes * SAMPLED_STEPS },
         dispatches: SAMPLED_STEPS * steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
         pipelines: new Set(steps.flatMap((s) => s.plan.dispatches.map((d) => `${d.shader.name} ${JSON.stringify(d.defines)}`))).size,

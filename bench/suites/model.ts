@@ -14,7 +14,12 @@ export interface BenchModel {
  * Records a program of a model and uploads the weights it needs, in one step; makes the program in a second, whose time is
  * planning and compiling alone.
  */
-export async function recorded(model: StableDiffusion, label: string, record: (g: Graph) => ProgramOptions, inputs: Readonly<Record<string, HostArray>> = {}): Promise<() => Promise<Prepared>> {
+export async function recorded(
+  model: StableDiffusion,
+  label: string,
+  record: (g: Graph) => ProgramOptions,
+  inputs: Readonly<Record<string, HostArray>> = {},
+): Promise<() => Promise<Prepared>> {
   const { textEncoder, unet, vae } = model.parts;
   const all = [textEncoder.parameters, unet.parameters, vae.parameters];
   const graph = new Graph();

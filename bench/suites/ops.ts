@@ -27,12 +27,19 @@ function inPanels(weight: Float32Array, shape: readonly number[]): Float32Array<
 }
 
 /** A case on our engine: a program whose outputs are the result and, with gradient, the gradients of the activations. */
-export async function prepareOp(device: Device, { name, shape }: OpCase, direction: Direction, data: OpData, weights: "f32" | "f16" = "f32"): Promise<Prepared & { readonly program: Program }> {
+export async function prepareOp(
+  device: Device,
+  { name, shape }: OpCase,
+  direction: Direction,
+  data: OpData,
+  weights: "f32" | "f16" = "f32",
+): Promise<Prepared & { readonly program: Program }> {
   const graph = new Graph();
   const host: Record<string, HostArray> = {};
   const values: Record<string, Value> = {};
   for (const [input, spec] of Object.entries(opInputs(shape))) {
-    const type: TensorType = input === "weight" ? weightType(spec.shape, spec.shape.length === 4 ? "conv" : "linear", weights) : f32(spec.shape);
+    const type: TensorType =
+      input === "weight" ? weightType(spec.shape, spec.shape.length === 4 ? "conv" : "linear", weights) : f32(spec.shape);
     values[input] = graph.input(input, type);
     const numbers = type.panels ? inPanels(data.inputs[input]!, spec.shape) : data.inputs[input]!;
     host[input] = type.dtype === "f16" ? packHalves(numbers) : numbers;
@@ -69,7 +76,14 @@ export async function runOps(bench: Bench, cases: readonly OpCase[], peers: read
   }
 }
 
-async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpData, peers: readonly Peer[], weights: "f32" | "f16"): Promise<void> {
+async function runWithPeers(
+  bench: Bench,
+  row: RowName,
+  one: OpCase,
+  data: OpData,
+  peers: readonly Peer[],
+  weights: "f32" | "f16",
+): Promise<void> {
   const { device } = bench;
   bench.begin(`${row.name} ${row.direction === "forward" ? "" : "with gradient"}`.trim());
   let program: Program | undefined;
@@ -101,7 +115,18 @@ async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpDat
       const { run: { name: engine, note }, wrong } = runs[i]!;
       if (measured instanceof Error) return refused(engine, measured.message);
       const { firstRunMs, batch, wall, cpu } = measured;
-      bench.add({ ...row, engine, ...work, ...(note !== undefined && { note }), ...(wrong !== undefined && { wrong }), wall, cpu, batch, firstRunMs, rates: rates(work, basisMs(measured, bench.basis), bench.peak) });
+      bench.add({
+        ...row,
+        engine,
+        ...work,
+        ...(note !== undefined && { note }),
+        ...(wrong !== undefined && { wrong }),
+        wall,
+        cpu,
+        batch,
+        firstRunMs,
+        rates: rates(work, basisMs(measured, bench.basis), bench.peak),
+      });
     });
     await task.profile();
   } finally {
@@ -110,8 +135,14 @@ async function runWithPeers(bench: Bench, row: RowName, one: OpCase, data: OpDat
   }
 }
 
-/** The run as a list of one, with its error if it computes something else than we do; of none, with a row that says why, if it does not run. */
-async function checked(run: PeerRun, expected: Float32Array, refused: (engine: string, error: string) => void): Promise<readonly { readonly run: PeerRun; readonly wrong: number | undefined }[]> {
+/**
+ * The run as a list of one, with its error if it computes something else than we do; of none, with a row that says why, if it does not run.
+ */
+async function checked(
+  run: PeerRun,
+  expected: Float32Array,
+  refused: (engine: string, error: string) => void,
+): Promise<readonly { readonly run: PeerRun; readonly wrong: number | undefined }[]> {
   try {
     await run.run(1);
     const actual = await run.read();

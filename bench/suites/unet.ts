@@ -10,7 +10,12 @@ import { type BenchModel, noise, recorded } from "./model.ts";
 const TIMESTEP = 501;
 
 /** The UNet forward, and forward with the gradient that the attack takes: of the loss against known noise, by the text encoding. */
-export async function runUNet(bench: Bench, { name, model }: BenchModel, sizes: readonly number[], batches: readonly number[]): Promise<void> {
+export async function runUNet(
+  bench: Bench,
+  { name, model }: BenchModel,
+  sizes: readonly number[],
+  batches: readonly number[],
+): Promise<void> {
   for (const size of sizes) {
     for (const batch of batches) {
       for (const direction of ["forward", "forward+gradient"] as const) {
@@ -18,7 +23,12 @@ export async function runUNet(bench: Bench, { name, model }: BenchModel, sizes: 
         if (direction === "forward+gradient" && batch !== batches[0]) continue;
         const row = { suite: "unet", model: name, name: `UNet @${size} batch ${batch}`, direction };
         if (!bench.wants(row.name)) continue;
-        const prepare = await recorded(model, `${row.name} ${direction}`, (g) => recordUNet(g, model, size, batch, direction === "forward+gradient"), unetInputs(model, size, batch));
+        const prepare = await recorded(
+          model,
+          `${row.name} ${direction}`,
+          (g) => recordUNet(g, model, size, batch, direction === "forward+gradient"),
+          unetInputs(model, size, batch),
+        );
         await measureTask(bench, row, prepare);
       }
     }
@@ -39,7 +49,12 @@ export function unetInputs(model: StableDiffusion, size: number, batch: number):
 export function recordUNet(g: Graph, model: StableDiffusion, size: number, batch: number, withGradient: boolean): ProgramOptions {
   const { config } = model.parts.unet;
   const context = g.input("context", f32([batch, model.tokenizer.maxLength, config.crossAttentionDim]));
-  const prediction = model.recordUNet(g, g.input("latents", f32([batch, size, size, config.inChannels])), g.input("features", f32([batch, model.featureWidth])), context);
+  const prediction = model.recordUNet(
+    g,
+    g.input("latents", f32([batch, size, size, config.inChannels])),
+    g.input("features", f32([batch, model.featureWidth])),
+    context,
+  );
   if (!withGradient) return { outputs: { prediction } };
   const loss = mseLoss(g, prediction, g.input("target", prediction.type));
   return { outputs: { loss, gradient: gradients(g, loss, [context])[0]! } };

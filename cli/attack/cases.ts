@@ -3,8 +3,10 @@ import type { AttackCase } from "../../engine/attack/options.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { type PromptCase, readPrompts, targetOf } from "../evaluate/prompts.ts";
-import type { AttackFlags, AttackSettings } from "./settings.ts";
-import { fitTarget, readTarget } from "./target.ts";
+import type { AttackFlags } from "./settings.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import { fitTarget } from "../../engine/run/target.ts";
+import { readTarget } from "./target.ts";
 
 /** The rows of a universal attack's table with their pictures' files. @throws FormatError */
 async function readCases({ prompts, targets }: Pick<AttackSettings, "prompts" | "targets">): Promise<(PromptCase & { readonly target: string })[]> {

@@ -7,22 +7,25 @@ import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-r
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
-import type { ModelOptions } from "../../engine/run/model-flags.ts";
+import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import type { ReportExtras } from "../../engine/run/report/data.ts";
-import { type PreparedRun, attackOptions } from "./execute.ts";
+import { RunFiles } from "../../engine/run/files.ts";
+import { type PreparedRun, attackOptions } from "../../engine/run/prepared.ts";
+import { folderStore } from "../../engine/platform/folder-store.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
 import { openCases } from "./cases.ts";
 import { readConceptPairs } from "./concept-pairs.ts";
-import { RunFolder } from "./folder.ts";
-import { type JudgeOfRun, judgesByOriginal, openJudge } from "./judge.ts";
+import { type JudgeOfRun, openJudge } from "./judge.ts";
+import { judgesByOriginal } from "../../engine/run/settings/judge.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
-import { newRecord } from "./record.ts";
-import type { AttackSettings } from "./settings.ts";
-import type { SavedState } from "./state-file.ts";
-import { type Target, fitTarget, readTarget } from "./target.ts";
+import { commandRecord } from "./record.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import type { SavedState } from "../../engine/run/state.ts";
+import { type Target, fitTarget } from "../../engine/run/target.ts";
+import { readTarget } from "./target.ts";
 
 /** How a run's parts are opened: anew for one attack, shared between the attacks of an evaluation. */
 export interface Opening {
@@ -79,10 +82,10 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
     ...(pairs ? [{ role: "concept pairs", path: pairs.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
   ]);
-  const record = newRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
+  const record = commandRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
   const warnings = context.warnings.slice(warned);
-  return { model, judge, target, original, candidates, conceptPairs, cases, folder: new RunFolder(out), record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) }, saved, extras };
+  return { model, judge, target, original, candidates, conceptPairs, cases, files: new RunFiles(folderStore(out)), record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) }, saved, extras };
 }
 
 /**
@@ -108,9 +111,9 @@ async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
-  const { scheduler, steps, screeningSteps = steps } = resolveOptions(model, options);
+  const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   const json = model.parts.scheduler;
-  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps));
+  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps ?? steps));
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {

@@ -1,8 +1,8 @@
 import type { AttackEvent } from "../../engine/attack/events.ts";
 import { usesGradient } from "../../engine/attack/attackers.ts";
 import type { Progress } from "../progress.ts";
-import { quoted } from "../../engine/run/text.ts";
-import type { AttackSettings } from "./settings.ts";
+import { quoted } from "../../engine/run/text/format.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 
 /** Shows how far an attack is, and how long it will take at most, from what its iterations and evaluations have taken so far. */
 export class AttackProgress {

@@ -1,34 +1,10 @@
-import { type RgbImage, centerCrop, imagesToTensor } from "../../engine/formats/picture/image.ts";
-import { resizeShortestEdge } from "../../engine/formats/picture/resize.ts";
-import type { NDArray } from "../../engine/nn/array.ts";
-import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import { decodePicture } from "../../engine/platform/decode-picture.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
-
-export interface Target {
-  readonly file: string;
-  readonly image: RgbImage;
-  /** [1, 3, H, W] in [-1, 1]. */
-  readonly array: NDArray;
-  /** What was done to the file's picture to make it fit; empty if nothing. */
-  readonly fitted: string;
-}
 
 /** A picture file: PNG, JPEG or WebP. @throws FormatError if it is missing, damaged or of another kind */
 export async function readTarget(name: string): Promise<{ file: string; image: RgbImage }> {
   const file = resolvePath(name);
   return { file, image: await decodePicture(file, await readBytes(file)) };
-}
-
-/**
- * A picture made to fit a model: the shortest edge resized to the model's size with Pillow's bicubic filter, then the middle cut out.
- * Source: Diffusion-MU-Attack, src/tasks/utils/datasets.py `get_transform`.
- */
-export function fitTarget({ file, image }: { readonly file: string; readonly image: RgbImage }, model: StableDiffusion): Target {
-  const { factor } = model.parts.vae.config;
-  const [height, width] = model.defaultLatentSize.map((n) => n * factor) as [number, number];
-  if (image.width === width && image.height === height) return { file, image, array: imagesToTensor([image]), fitted: "" };
-  const fitted = centerCrop(resizeShortestEdge(image, Math.max(width, height), "bicubic"), width, height);
-  return { file, image: fitted, array: imagesToTensor([fitted]), fitted: `from ${image.width}x${image.height} to ${width}x${height} pixels (bicubic, centre crop)` };
 }

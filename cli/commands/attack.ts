@@ -1,12 +1,15 @@
 import type { Command } from "commander";
 import { DeviceLostError, UsageError } from "../../engine/runtime/errors.ts";
-import { type AttackJson, attackJson, executeRun } from "../attack/execute.ts";
-import { RunFolder } from "../attack/folder.ts";
+import { folderStore } from "../../engine/platform/folder-store.ts";
+import { RunFiles } from "../../engine/run/files.ts";
+import { type AttackJson, attackJson } from "../../engine/run/json.ts";
+import { runPrepared } from "../attack/run.ts";
 import { withFirstCase } from "../attack/cases.ts";
 import { type Opening, prepareRun } from "../attack/prepare.ts";
-import { type AttackFlags, addAttackOptions, newSettings, resumedSettings } from "../attack/settings.ts";
+import { type AttackFlags, addAttackOptions } from "../attack/settings.ts";
+import { newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
 import { type Context, action } from "../context.ts";
-import { formatBytes, formatDuration, quoted } from "../../engine/run/text.ts";
+import { formatBytes, formatDuration, quoted } from "../../engine/run/text/format.ts";
 
 export function attackCommand(program: Command): void {
   const command = program.command("attack").description("search for a prompt that makes the model draw an erased concept; writes a log, pictures and a report");
@@ -15,26 +18,25 @@ export function attackCommand(program: Command): void {
 
 /** What `lethe attack` does. @param opening how model and judge are opened @throws what stopped the attack, after saying how to go on */
 export async function runAttack(flags: AttackFlags, context: Context, opening?: Opening): Promise<void> {
-  const folder = new RunFolder(flags.out);
-  const earlier = await folder.earlier();
+  const files = new RunFiles(folderStore(flags.out));
+  const earlier = await files.earlier();
   if (earlier && flags.resume && earlier.status === "finished") {
-    resumedSettings(flags, earlier.settings);
+    resumedSettings(flags, earlier.settings, flags.out);
     context.say(`the run in ${flags.out} is finished`);
-    show(context, attackJson(earlier, flags.out), folder);
+    show(context, attackJson(earlier, flags.out), files);
     return;
   }
-  if (!flags.resume && !flags.overwrite && (await folder.holdsRun())) {
+  if (!flags.resume && !flags.overwrite && (await files.holdsRun())) {
     const state = earlier?.status === "finished" ? "a finished attack" : "an unfinished attack";
     throw new UsageError(`${flags.out} holds ${state}, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder`);
   }
   if (flags.resume && flags.overwrite) throw new UsageError("--resume goes on with what is there, --overwrite replaces it: give one of them");
-  const saved = earlier && earlier.status !== "finished" && flags.resume ? await folder.saved() : undefined;
-  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings) : newSettings(await withFirstCase(flags));
+  const saved = earlier && earlier.status !== "finished" && flags.resume ? await files.saved() : undefined;
+  const settings = earlier && flags.resume ? resumedSettings(flags, earlier.settings, flags.out) : newSettings(await withFirstCase(flags));
   const prepared = await prepareRun(context, settings, flags.out, { showImages: flags.showImages ?? false }, flags.resume ? earlier : undefined, saved, opening);
   context.say(`attacking ${settings.unet ?? settings.textEncoder ?? settings.model} on ${prepared.model.device.description}`);
   try {
-    const { json } = await executeRun(context, prepared);
-    show(context, json, folder);
+    show(context, attackJson(await runPrepared(context, prepared), flags.out), files);
   } catch (error) {
     const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
     if (resumable) context.say(`what was done is in ${flags.out}; to go on: ${prepared.record.resumeCommand}`);
@@ -43,9 +45,9 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
 }
 
 /** The outcome: JSON or a few lines on stdout, the rest on stderr. */
-function show(context: Context, json: AttackJson, folder: RunFolder): void {
+function show(context: Context, json: AttackJson, files: RunFiles): void {
   context.say(`${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; peak device memory ${formatBytes(json.peakBytes)}`);
-  context.say(`report: ${folder.reportFile}`);
+  context.say(`report: ${files.reportFile}`);
   const found = json.preSuccess ? "the original prompt draws the concept already" : json.success ? "found" : "not found";
   if (json.notPortable !== undefined) context.say(`the prompt is not portable: ${json.notPortable}; --vocabulary typeable searches for one that is`);
   context.result(json, `${found}: ${quoted(json.adversarialPrompt)}, judged ${json.label}, score ${json.score.toFixed(4)}`);

@@ -5,13 +5,14 @@ import { readPromptLines } from "../../engine/formats/text/prompt-lines.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { fitTarget, readTarget } from "../attack/target.ts";
+import { fitTarget } from "../../engine/run/target.ts";
+import { readTarget } from "../attack/target.ts";
 import { type Context, action } from "../context.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { type ModelOptions, givenModelFlags } from "../../engine/run/model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { seedNumber, wholeNumber } from "../options.ts";
 
-import { formatDuration, formatTable, quoted } from "../../engine/run/text.ts";
+import { formatDuration, formatTable, quoted } from "../../engine/run/text/format.ts";
 
 interface ClassifyFlags extends ModelOptions {
   readonly image: readonly string[];

@@ -5,17 +5,18 @@ import { encodePng } from "../../engine/formats/picture/png.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
-import { type AttackJson, executeRun } from "../attack/execute.ts";
+import { type AttackJson, attackJson } from "../../engine/run/json.ts";
+import { runPrepared } from "../attack/run.ts";
 import { openJudge } from "../attack/judge.ts";
 import { prepareRun } from "../attack/prepare.ts";
-import { type AttackSettings, newSettings } from "../attack/settings.ts";
+import { type AttackSettings, newSettings } from "../../engine/run/settings/settings.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
 import { wholeNumber } from "../options.ts";
 import { requireWritableFolder } from "../output.ts";
 import type { Attempt, ReportExtras } from "../../engine/run/report/data.ts";
-import { formatBytes, formatDuration, quoted } from "../../engine/run/text.ts";
+import { formatBytes, formatDuration, quoted } from "../../engine/run/text/format.ts";
 
 interface DemoFlags {
   readonly out: string;
@@ -89,12 +90,12 @@ async function readCases(): Promise<Case[]> {
 
 /** One prompt: what the original model draws, then the attack on the unlearned one. Adds its outcome to `attempts`. */
 async function tryCase(context: Context, { prompt, seed, target }: Case, out: string, attempts: Attempt[]): Promise<AttackJson> {
-  const settings = newSettings({ ...SEARCH, model: "emoji", unet: UNLEARNED, prompt, target, judge: "emoji-object", label: CONCEPT, seed, out });
+  const settings = newSettings({ ...SEARCH, model: "emoji", unet: UNLEARNED, prompt, target, judge: "emoji-object", label: CONCEPT, seed });
   const originalModel = await drawOriginal(context, settings);
   const rest: Attempt[] = [...attempts];
   const extras: ReportExtras = { showImages: true, originalModel, attempts: rest };
   const prepared = await prepareRun(context, settings, out, extras);
-  const { json } = await executeRun(context, { ...prepared, finished: (result) => void rest.push(attemptOf(result, seed)) });
+  const json = attackJson(await runPrepared(context, prepared, { onResult: (result) => void rest.push(attemptOf(result, seed)) }), out);
   attempts.push(attemptOf(json, seed));
   await prepared.judge.destroy();
   await prepared.model.destroy();

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { join } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { shellCommand } from "../../engine/run/shell.ts";
+import { shellCommand } from "../../engine/run/text/shell.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { checkRows } from "../evaluate/check-rows.ts";
@@ -14,7 +14,7 @@ import { type Planned, runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/write-tables.ts";
 import { requireWritableFolder } from "../output.ts";
-import { formatDuration } from "../../engine/run/text.ts";
+import { formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
 interface EvaluateFlags {

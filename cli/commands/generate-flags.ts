@@ -1,6 +1,6 @@
 import type { SldStrength } from "../../engine/diffusion/guidance.ts";
 import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
-import type { ModelOptions } from "../../engine/run/model-flags.ts";
+import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 
 /** What `generate` takes. */
 export interface GenerateFlags extends ModelOptions {

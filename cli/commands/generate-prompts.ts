@@ -6,7 +6,7 @@ import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Context } from "../context.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
 import { resolveWeights } from "../model-source.ts";
-import { quoted } from "../../engine/run/text.ts";
+import { quoted } from "../../engine/run/text/format.ts";
 
 /** A prompt of `generate`, and what it is called in warnings: "", "negative prompt: ", "case 3: ". */
 export interface NamedPrompt {

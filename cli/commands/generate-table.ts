@@ -9,10 +9,10 @@ import { readPrompts } from "../evaluate/prompts.ts";
 import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
 import { openModel } from "../model.ts";
-import { givenModelFlags } from "../../engine/run/model-flags.ts";
+import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { requireWritableFolder } from "../output.ts";
-import { pngTexts } from "../../engine/run/parameters-text.ts";
-import { formatBytes, formatDuration } from "../../engine/run/text.ts";
+import { pngTexts } from "../../engine/run/text/png-texts.ts";
+import { formatBytes, formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
 /**

@@ -12,11 +12,11 @@ import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./genera
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { givenModelFlags } from "../../engine/run/model-flags.ts";
+import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
-import { pngTexts } from "../../engine/run/parameters-text.ts";
-import { formatBytes } from "../../engine/run/text.ts";
+import { pngTexts } from "../../engine/run/text/png-texts.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
 export function generateCommand(program: Command): void {

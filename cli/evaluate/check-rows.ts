@@ -1,6 +1,7 @@
 import { whyNotAttackable } from "../../engine/attack/resolve.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import { JUDGE_SETTINGS, judgesByOriginal, openJudge } from "../attack/judge.ts";
+import { judgeKey, judgesByOriginal } from "../../engine/run/settings/judge.ts";
+import { openJudge } from "../attack/judge.ts";
 import { readTarget } from "../attack/target.ts";
 import type { Context } from "../context.ts";
 import { openTokenizer } from "../model-tokenizer.ts";
@@ -26,7 +27,7 @@ export async function checkRows(context: Context, planned: readonly Planned[]): 
       await readTarget(settings.target);
       pictures.add(settings.target);
     }
-    const judge = JSON.stringify(JUDGE_SETTINGS.map((key) => settings[key]));
+    const judge = judgeKey(settings);
     if (!judges.has(judge) && !judgesByOriginal(settings)) await (await openJudge(context, await context.device(), settings)).destroy();
     judges.add(judge);
     const { attacker, prompt, tokens, insert } = settings;

@@ -1,18 +1,18 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { ATTACKERS, type AttackerName } from "../../engine/attack/attackers.ts";
-import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
-import { VOCABULARIES } from "../../engine/attack/search/vocabulary.ts";
+import type { AttackerName } from "../../engine/attack/attackers.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { parseJson } from "../../engine/formats/file-system.ts";
-import { NUDENET_PRESETS } from "../../engine/vision/nudenet.ts";
-import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
-import { assetsFolder, resolvePath } from "../../engine/platform/model-source-node.ts";
-import { readJson, readText } from "../../engine/platform/node-files.ts";
-import { JUDGE_NAMES, JUDGE_SETTINGS, type JudgeSettings, judgeSettingProblems } from "../attack/judge.ts";
-import { type AttackSettings, DEFAULTS } from "../../engine/run/settings.ts";
-import { type ModelOptions, parseLora } from "../../engine/run/model-flags.ts";
-import { type Schema, schemaProblems } from "./schema.ts";
+import type { SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { readText } from "../../engine/platform/node-files.ts";
+import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/settings/judge.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import { type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
+import { defaultsOf, pick } from "../../engine/options/values.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import { EVALUATION_SCHEMA, SEARCH_OPTIONS } from "./evaluation-schema.ts";
+import { schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
   readonly name: string;
@@ -62,21 +62,18 @@ export const RETAINED = "retained";
 /** The model before unlearning, which is measured too where nothing else is the plain model. */
 export const BASELINE = "original";
 
-/** Settings that other parts of the file decide. */
-const NOT_OF_ATTACKERS = new Set(["unet", "textEncoder", "lora", "ema", "predictionType", "config", "target", ...JUDGE_SETTINGS, "seed", "steps", "scheduler", "guidance", "universal", "prompts", "targets", "casesPerStep"]);
-
 /** Problems told at once; a file of the wrong kind has very many. */
 const MOST_PROBLEMS = 5;
 
 /**
- * Reads and checks an evaluation's file. The shipped schema is the one source of its form, except for the names of attackers, places, samplers and judges, which the code knows.
+ * Reads and checks an evaluation's file.
  * @returns the file as it is (for its hash) and with its paths resolved
  * @throws FormatError naming every place that is wrong
  */
 export async function readConfig(name: string): Promise<{ readonly source: object; readonly config: EvaluationConfig }> {
   const file = resolvePath(name);
   const value = parseJson(file, (await readText(file)).replace(/^\ufeff/, ""));
-  const problems = schemaProblems(value, await evaluationSchema());
+  const problems = schemaProblems(value, EVALUATION_SCHEMA);
   if (problems.length > 0) refuse(file, problems);
   const { $schema: _, ...config } = value as EvaluationConfig & { readonly $schema?: string };
   const meaning = [...nameProblems(config), ...config.concepts.flatMap(conceptProblems), ...retainedProblems(config), ...config.attackers.flatMap(attackerProblems)];
@@ -87,13 +84,6 @@ export async function readConfig(name: string): Promise<{ readonly source: objec
 function refuse(file: string, problems: readonly string[]): never {
   const more = problems.length > MOST_PROBLEMS ? [`and ${problems.length - MOST_PROBLEMS} more`] : [];
   throw new FormatError(file, [...problems.slice(0, MOST_PROBLEMS), ...more].join("; "));
-}
-
-/** The shipped schema with the names that this version knows. */
-async function evaluationSchema(): Promise<Schema> {
-  const schema = (await readJson(join(assetsFolder(), "evaluation.schema.json"))) as Schema;
-  const known = { attackerName: ATTACKERS, vocabulary: VOCABULARIES, insertion: INSERTIONS, scheduler: SCHEDULER_NAMES, judge: JUDGE_NAMES, judgePreset: Object.keys(NUDENET_PRESETS) };
-  return { ...schema, $defs: { ...schema.$defs, ...Object.fromEntries(Object.entries(known).map(([def, names]) => [def, { enum: names }])) } };
 }
 
 function nameProblems({ checkpoints, concepts, retained = [], attackers }: EvaluationConfig): string[] {
@@ -109,7 +99,7 @@ function nameProblems({ checkpoints, concepts, retained = [], attackers }: Evalu
 
 /** The settings of a concept's judge, or a retained set's, null where the entry has none. */
 export function judgeSettings(concept: ConceptEntry | RetainedEntry): JudgeSettings {
-  return Object.fromEntries(JUDGE_SETTINGS.map((key) => [key, concept[key] ?? null])) as unknown as JudgeSettings;
+  return { ...defaultsOf(JUDGE_OPTIONS), ...pick(JUDGE_OPTIONS, { ...concept }) } as JudgeSettings;
 }
 
 function conceptProblems(concept: ConceptEntry): string[] {
@@ -128,13 +118,11 @@ export function isPlain({ model, unet, textEncoder, lora }: CheckpointEntry): bo
   return [model, unet, textEncoder, lora].every((part) => part === undefined);
 }
 
-function attackerProblems({ name, ...settings }: AttackerEntry): string[] {
-  const samples = DEFAULTS as Readonly<Record<string, unknown>>;
-  return Object.entries(settings).flatMap(([key, value]) => {
-    if (!Object.hasOwn(samples, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
-    if (NOT_OF_ATTACKERS.has(key)) return [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
-    const sample = samples[key];
-    return sample === null || typeof sample === typeof value ? [] : [`attacker "${name}": ${key} must be a ${typeof sample}`];
+function attackerProblems(entry: AttackerEntry): string[] {
+  const { name } = entry;
+  return Object.keys(entry).filter((key) => key !== "name" && key !== "attacker").flatMap((key) => {
+    if (!Object.hasOwn(RUN_OPTIONS, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
+    return Object.hasOwn(SEARCH_OPTIONS, key) ? [] : [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
   });
 }
 

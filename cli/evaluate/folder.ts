@@ -5,7 +5,7 @@ import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
-import { readRecord } from "../attack/record.ts";
+import { parseRecord } from "../../engine/run/record.ts";
 import { exists } from "../output.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import { readAttempts } from "./attempt-line.ts";
@@ -89,8 +89,9 @@ export class EvaluationFolder {
   }
 
   /** The run.json of an attempt's own attack. @throws FormatError */
-  attemptRecord(id: string): Promise<RunRecord> {
-    return readRecord(join(this.path, attemptFolder(id), "run.json"));
+  async attemptRecord(id: string): Promise<RunRecord> {
+    const file = join(this.path, attemptFolder(id), "run.json");
+    return parseRecord(file, await readJson(file));
   }
 
   /** A cell's run.json, if it is there. @throws FormatError */

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { type AttackSettings, DEFAULTS, defaultsOf } from "../../engine/run/settings.ts";
-import { type JudgeSettings, judgesByOriginal, ruleOf } from "../attack/judge.ts";
+import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
+import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 import { readReported } from "./reported.ts";
@@ -41,11 +41,12 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
     cells.push({ ...cell, ...(numbers.length > 0 && { reported: numbers }), attempts });
   };
   const methods = new Map(config.checkpoints.map((c) => [c.name, c.method]));
-  const { steps = DEFAULTS.steps, scheduler = DEFAULTS.scheduler, guidance = DEFAULTS.guidance } = config.sampling ?? {};
+  const plain = defaultSettings("no-attack");
+  const { steps = plain.steps, scheduler = plain.scheduler, guidance = plain.guidance } = config.sampling ?? {};
   const baseline: CheckpointEntry[] = config.retained && !config.checkpoints.some(isPlain) ? [{ name: BASELINE }] : [];
   for (const checkpoint of [...config.checkpoints, ...baseline]) {
     const { name, method: _, concepts: erased, ...model } = checkpoint;
-    const plain = isPlain(checkpoint);
+    const untouched = isPlain(checkpoint);
     for (const { name: attacker, ...search } of baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers) {
       for (const entry of config.concepts) {
         const { name: concept, domain } = entry;
@@ -54,12 +55,12 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
         const label = judged.label ?? concept;
         const cell = {
           id: `${name}/${attacker}/${concept}`, checkpoint: name, attacker, kind: search.attacker, concept, label, rule: ruleOf({ ...judged, label }),
-          ...(domain !== undefined && { domain }), ...(plain && { baseline: true }),
+          ...(domain !== undefined && { domain }), ...(untouched && { baseline: true }),
         };
         const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
         const files = { from: ofConcept(search.from), conceptPairs: ofConcept(search.conceptPairs) };
         add(cell, cases.get(concept)!, ({ row, target }) => ({
-          ...defaultsOf(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search, ...files,
+          ...defaultSettings(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search, ...files,
           prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
         }));
       }
@@ -74,7 +75,7 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
         rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }), retained: { domain, labels: prompts.map(labelOf) },
       };
       add(cell, prompts, (prompt) => ({
-        ...DEFAULTS, original: originalOf(config, model, "no-attack", judged), model: config.model, ...model, attacker: "no-attack",
+        ...plain, original: originalOf(config, model, "no-attack", judged), model: config.model, ...model, attacker: "no-attack",
         prompt: prompt.row.prompt, seed: prompt.row.seed, ...judged, label: labelOf(prompt), steps, scheduler, guidance: prompt.row.guidance ?? guidance,
       }));
     }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { readJson } from "../../engine/platform/node-files.ts";
 import type { Reported, Source } from "../../engine/run/leaderboard/reported.ts";
-import type { AttackSettings } from "../../engine/run/settings.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 
 /** An entry of assets/reported.json. It is of a method or of one bundled checkpoint. */
 interface Entry {

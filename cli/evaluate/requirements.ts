@@ -2,8 +2,10 @@ import { existsSync } from "node:fs";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { type AttackFlags, type AttackSettings, newSettings } from "../attack/settings.ts";
-import { parseLora } from "../../engine/run/model-flags.ts";
+import { pick } from "../../engine/options/values.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import { type AttackSettings, newSettings } from "../../engine/run/settings/settings.ts";
+import { parseLora } from "../../engine/run/settings/model-options.ts";
 import { parseHubReference } from "../model-source.ts";
 import type { Cell } from "./grid.ts";
 
@@ -20,7 +22,7 @@ export function requireUsable(cells: readonly Cell[]): void {
   for (const { id, attempts } of cells) {
     const { settings } = attempts[0]!;
     try {
-      newSettings({ ...(Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null)) as Partial<AttackFlags>), out: "" });
+      newSettings(pick(RUN_OPTIONS, settings));
     } catch (error) {
       throw new UsageError(`${id}: ${errorMessage(error)}`, { cause: error });
     }

@@ -2,10 +2,10 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DrawnPicture } from "../../engine/attack/options.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
-import { executeRun } from "../attack/execute.ts";
+import { runPrepared } from "../attack/run.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";
-import { formatDuration, quoted } from "../../engine/run/text.ts";
+import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import { finishedLine, notAttackableLine } from "./attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
@@ -50,8 +50,8 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
       if (planned[i - 1]?.cell.checkpoint !== cell.checkpoint) originals.clear();
       const original = `${cell.concept}/${attempt.case}`;
       const drawn = originals.get(original);
-      const { result } = await executeRun(context, { ...prepared, drawn, onDrawn: (picture) => originals.set(original, picture) });
-      const line = await finishedLine(cell, attempt, result, out, drawn?.milliseconds ?? 0, globalFlags(context.options));
+      const { result } = await runPrepared(context, { ...prepared, drawn }, { onDrawn: (picture) => originals.set(original, picture) });
+      const line = await finishedLine(cell, attempt, result!, out, drawn?.milliseconds ?? 0, globalFlags(context.options));
       log.write(formatJsonLine(line));
       lines.push(line);
     }

@@ -5,17 +5,21 @@ export interface Schema {
   readonly type?: "object" | "array" | "string" | "integer" | "number" | "boolean";
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
-  readonly additionalProperties?: false;
+  readonly additionalProperties?: boolean;
   readonly items?: Schema;
   readonly minItems?: number;
   readonly enum?: readonly string[];
   readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
   readonly maximum?: number;
   readonly minLength?: number;
   readonly pattern?: string;
   readonly $ref?: string;
+  readonly $schema?: string;
+  readonly title?: string;
   readonly $defs?: Readonly<Record<string, Schema>>;
   readonly description?: string;
+  readonly default?: unknown;
 }
 
 /** What is wrong with a JSON value, each problem with its place such as `checkpoints[0].unet`; empty if nothing is. */
@@ -49,7 +53,8 @@ function objectProblems(value: Readonly<Record<string, unknown>>, schema: Schema
   return [...missing, ...wrong];
 }
 
-function numberProblems(value: number, { minimum = -Infinity, maximum = Infinity }: Schema, at: string): string[] {
+function numberProblems(value: number, { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity }: Schema, at: string): string[] {
+  if (value <= exclusiveMinimum) return [`${at} must be above ${exclusiveMinimum}, got ${value}`];
   if (value < minimum) return [`${at} must be at least ${minimum}, got ${value}`];
   return value > maximum ? [`${at} must be at most ${maximum}, got ${value}`] : [];
 }

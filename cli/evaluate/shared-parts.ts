@@ -2,13 +2,14 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import type { Device } from "../../engine/runtime/device.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
-import { type JudgeOfRun, JUDGE_SETTINGS, type JudgeSettings, judgesByOriginal, openJudge, ruleOf } from "../attack/judge.ts";
+import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
+import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type Opening, needsOriginal } from "../attack/prepare.ts";
-import type { AttackSettings } from "../../engine/run/settings.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Context } from "../context.ts";
 import { openModel } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
-import { type ModelOptions, givenModelFlags } from "../../engine/run/model-flags.ts";
+import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 
 interface SharedJudge {
   readonly original: StableDiffusion | undefined;
@@ -53,9 +54,8 @@ export class SharedParts implements Opening {
   }
 
   readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
-    const keyOf = (names: readonly (keyof JudgeSettings)[]): string => JSON.stringify(names.map((name) => settings[name]));
     // A model's labels share the model: retained concepts have many.
-    const [exact, anyLabel] = [keyOf(JUDGE_SETTINGS), keyOf(JUDGE_SETTINGS.filter((name) => name !== "label"))];
+    const [exact, anyLabel] = [judgeKey(settings), judgeKey(settings, "label")];
     const usable = (found: SharedJudge | undefined): found is SharedJudge => found !== undefined && (found.original === original || !judgesByOriginal(settings));
     const there = this.judges.get(exact);
     if (usable(there)) return there.open;

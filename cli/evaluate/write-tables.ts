@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { decodePng } from "../../engine/formats/picture/png.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 import { exists } from "../output.ts";
-import { formatTable } from "../../engine/run/text.ts";
+import { formatTable } from "../../engine/run/text/format.ts";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";

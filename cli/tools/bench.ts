@@ -21,7 +21,7 @@ import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
 import { finiteNumber, someText, wholeNumber } from "../options.ts";
 import { requireWritableFile } from "../output.ts";
-import { formatBytes } from "../../engine/run/text.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { profilerOf } from "../../engine/runtime/profile/profiler.ts";
 import { webgpuVersion } from "./webgpu-version.ts";

@@ -5,7 +5,7 @@ import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/r
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { formatBytes, formatTable } from "../../engine/run/text.ts";
+import { formatBytes, formatTable } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 

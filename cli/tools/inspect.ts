@@ -14,7 +14,7 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { type Context, action } from "../context.ts";
 import { suitedTo } from "../model.ts";
 import { parseHubReference, resolveModel } from "../model-source.ts";
-import { formatBytes, formatCount, formatTable, quoted } from "../../engine/run/text.ts";
+import { formatBytes, formatCount, formatTable, quoted } from "../../engine/run/text/format.ts";
 
 /** What one file holds. */
 interface Contents {

@@ -1,6 +1,6 @@
 import { type Peak, rates } from "../../bench/rates.ts";
 import type { ProfiledKernel } from "../../engine/runtime/profile/profile.ts";
-import { formatTable } from "../../engine/run/text.ts";
+import { formatTable } from "../../engine/run/text/format.ts";
 
 /**
  * Kernels by the time they took in all programs together, slowest first, with their share and rates.

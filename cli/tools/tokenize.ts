@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { action } from "../context.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { openTokenizer } from "../model-tokenizer.ts";
-import { formatTable, quoted } from "../../engine/run/text.ts";
+import { formatTable, quoted } from "../../engine/run/text/format.ts";
 
 interface TokenizeOptions {
   readonly model: string;

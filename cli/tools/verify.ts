@@ -7,7 +7,7 @@ import { PATHS_NOTE, suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
 import { action } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { formatBytes, formatTable } from "../../engine/run/text.ts";
+import { formatBytes, formatTable } from "../../engine/run/text/format.ts";
 
 interface VerifyCommandOptions {
   readonly model?: string;

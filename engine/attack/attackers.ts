@@ -1,5 +1,15 @@
 /** How the prompt is searched. */
-export const ATTACKERS = ["text-grad", "hard-prompt", "p4d", "cce", "ring-a-bell", "random", "seed-search", "transfer", "no-attack"] as const;
+export const ATTACKERS = [
+  "text-grad",
+  "hard-prompt",
+  "p4d",
+  "cce",
+  "ring-a-bell",
+  "random",
+  "seed-search",
+  "transfer",
+  "no-attack",
+] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
 
 /** Whether an attacker follows a gradient: it needs a picture of the concept. */

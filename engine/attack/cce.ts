@@ -1,11 +1,11 @@
 import { adamHyperparameters } from "../../kernels/adam.ts";
 import { type LearnedEmbedding, learnedPrompt } from "../diffusion/learned-embedding.ts";
-import { Generator } from "../runtime/random/random.ts";
 import { freshSearch, resumedSearch } from "./search/gradient-search.ts";
 import { type Pace, runIterations } from "./search/iterations.ts";
 import { tokenRows } from "./search/nearest.ts";
 import { Objective } from "./search/objective.ts";
-import { LEARNED_WORD } from "./options.ts";
+import { CONTINUOUS } from "./search/row-kinds.ts";
+import { LEARNED_WORD } from "./option-table.ts";
 import type { Session } from "./session/session.ts";
 
 /**
@@ -17,16 +17,16 @@ import type { Session } from "./session/session.ts";
 export async function cce(session: Session): Promise<void> {
   const { model, options } = session;
   const { iterations, learnedPrompt: prompt, learningRate, loss, timestepsPerStep: views } = options;
-  const { promptIds, seed, target } = options.cases[0]!;
+  const { promptIds, seed } = options.cases[0]!;
   const [height, width] = options.latentSize;
   const { hiddenSize } = model.parts.textEncoder.config;
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
+  const random = session.random();
   let search = options.resume ? resumedSearch(options.resume, 1, hiddenSize) : freshSearch(await tokenRows(model, [promptIds.at(-1)!]));
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 
   const { ids, positions } = learnedPrompt(model, prompt, [word()]);
-  const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: "continuous", ...(views > 1 && { views }) });
-  objective.start({ ids, slots: positions, latents: await model.encodeImage(target!), ...search });
+  const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: CONTINUOUS, views });
+  objective.start({ ids, slots: positions, latents: await session.targetLatents(0), ...search });
   await session.saveState([random], search);
   const noiseShape = [views, model.parts.unet.config.inChannels, height, width];
   const queue = async (): Promise<void> => {
@@ -34,6 +34,7 @@ export async function cce(session: Session): Promise<void> {
     const timesteps = random.randint(model.alphasCumprod.length, views);
     const hyperparameters = adamHyperparameters({ lr: learningRate }, session.iteration);
     await objective.step({ timestep: [...timesteps], noise: random.randn(noiseShape), hyperparameters }, options.signal);
+    session.hooks.onIteration?.(objective);
   };
 
   const pace: Pace = { batch: 1 };

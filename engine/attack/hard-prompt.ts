@@ -1,17 +1,17 @@
 import { UsageError } from "../runtime/errors.ts";
 import { type GradientAttacker, gradientSearch } from "./search/gradient-search.ts";
 import { tokenRows } from "./search/nearest.ts";
+import { NEAREST } from "./search/row-kinds.ts";
 import { OriginalPrediction } from "./search/original-prediction.ts";
 import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
 const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens));
 
-const HARD_PROMPT: GradientAttacker = { rows: "nearest", initialRows };
+export const HARD_PROMPT: GradientAttacker = { rows: NEAREST, initialRows };
 
-const P4D: GradientAttacker = {
-  rows: "nearest",
-  initialRows,
+export const P4D: GradientAttacker = {
+  ...HARD_PROMPT,
   target: async ({ model, options }, objective, pictures, views) => {
     if (!options.original) throw new UsageError(`attacker "p4d" needs the original model`);
     const cases = options.cases.map(({ promptIds }, i) => ({ ids: model.tokenizer.frame(promptIds), latents: pictures[i]! }));

@@ -1,4 +1,3 @@
-import { Generator } from "../runtime/random/random.ts";
 import { judgeTokens } from "./session/cases.ts";
 import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
@@ -10,7 +9,8 @@ import type { Session } from "./session/session.ts";
  */
 export async function randomTokens(session: Session): Promise<void> {
   const { model, options } = session;
-  const random = session.random(() => (options.attackSeed === undefined ? afterFirstPicture(options.cases[0]!.seed, [1, model.parts.unet.config.inChannels, ...options.latentSize]) : new Generator(options.attackSeed)));
+  const random = session.random(options.attackSeed ?? options.cases[0]!.seed);
+  if (options.attackSeed === null && !options.resume) random.randn([1, model.parts.unet.config.inChannels, ...options.latentSize]);
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const chosen = randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens);
@@ -20,10 +20,4 @@ export async function randomTokens(session: Session): Promise<void> {
     await session.saveState([random]);
     if (session.succeeded) return;
   }
-}
-
-function afterFirstPicture(seed: number, latentShape: readonly number[]): Generator {
-  const random = new Generator(seed);
-  random.randn(latentShape);
-  return random;
 }

@@ -1,30 +1,16 @@
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { UsageError } from "../runtime/errors.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import { slotLayout, INSERTIONS, type Insertion } from "./search/slot-layout.ts";
-import { VOCABULARIES, type Vocabulary } from "./search/vocabulary.ts";
-import { LEARNED_PROMPT, LEARNED_WORD, type AttackCase, type AttackOptions, TIMESTEP_ORDERS } from "./options.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { type Values, whole } from "../options/option.ts";
+import { checked, filledIn } from "../options/values.ts";
+import { UsageError } from "../runtime/errors.ts";
 import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
+import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
+import type { AttackCase, AttackOptions } from "./options.ts";
+import { type Insertion, slotLayout } from "./search/slot-layout.ts";
 
-/** Options with the reference's defaults filled in (Diffusion-MU-Attack, configs/*_text_grad_*.json), and what follows from them and the model. */
-export interface ResolvedOptions extends AttackOptions {
-  readonly tokens: number;
-  readonly insert: NonNullable<AttackOptions["insert"]>;
-  readonly vocabulary: Vocabulary;
-  readonly iterations: number;
-  readonly learningRate: number;
-  readonly weightDecay: number;
-  readonly loss: NonNullable<AttackOptions["loss"]>;
-  readonly projection: NonNullable<AttackOptions["projection"]>;
-  readonly steps: number;
-  readonly scheduler: NonNullable<AttackOptions["scheduler"]>;
-  readonly guidance: number;
-  readonly learnedPrompt: string;
-  readonly eta: number;
-  readonly population: number;
-  readonly generations: number;
-  readonly mutationRate: number;
-  readonly crossoverRate: number;
+/** Options with the defaults filled in, and what follows from them and the model. */
+export interface ResolvedOptions extends Omit<AttackOptions, keyof typeof ATTACK_OPTIONS | "cases" | "gate">, Values<typeof ATTACK_OPTIONS> {
+  readonly gate?: Values<typeof GATE_OPTIONS>;
   /** Timesteps to attack at, in order. */
   readonly schedule: readonly number[];
   /** Tries of the attackers without a gradient. */
@@ -33,10 +19,6 @@ export interface ResolvedOptions extends AttackOptions {
   readonly timestepChoices: readonly number[];
   /** What is attacked: the one prompt, or those of a universal attack. */
   readonly cases: readonly ResolvedCase[];
-  readonly casesPerStep: number;
-  readonly restarts: number;
-  readonly timestepsPerStep: number;
-  readonly timestepOrder: NonNullable<AttackOptions["timestepOrder"]>;
   /** Latent height and width of the pictures drawn. */
   readonly latentSize: readonly [number, number];
 }
@@ -52,32 +34,9 @@ export interface ResolvedCase extends AttackCase {
  * @throws UsageError unless count is a whole number from 1 to total
  */
 export function attackTimesteps(total: number, count: number): number[] {
-  whole("timesteps", count, 1, total);
+  checked("timesteps", whole({ default: null, min: 1, max: total, help: "" }), count);
   const stride = Math.floor(total / count);
   return Array.from({ length: count }, (_, i) => Math.floor(stride / 2) + i * stride);
-}
-
-function whole(name: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): number {
-  if (!Number.isSafeInteger(value) || value < low || value > high) {
-    throw new UsageError(`${name} must be a whole number ${high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`}, got ${value}`);
-  }
-  return value;
-}
-
-function number(name: string, value: number, low: number, exclusive = false): number {
-  if (!Number.isFinite(value) || value < low || (exclusive && value === low)) throw new UsageError(`${name} must be a number ${exclusive ? "above" : "of at least"} ${low}, got ${value}`);
-  return value;
-}
-
-function rate(name: string, value: number): number {
-  if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is a probability, from 0 to 1, got ${value}`);
-  return value;
-}
-
-function oneOf<T extends string>(name: string, value: string, known: readonly T[]): T {
-  const found = known.find((k) => k === value);
-  if (found === undefined) throw new UsageError(`${name} "${value}" is not known; choose one of ${known.join(", ")}`);
-  return found;
 }
 
 /**
@@ -85,13 +44,10 @@ function oneOf<T extends string>(name: string, value: string, known: readonly T[
  * @throws UsageError naming the option, what it is and what it may be
  */
 export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
-  const attacker = oneOf("attacker", options.attacker, ATTACKERS);
-  const iterations = whole("iterations", options.iterations ?? 40, 1);
-  const timesteps = attackTimesteps(model.alphasCumprod.length, options.timesteps ?? 50);
-  if (options.maxTimesteps !== undefined) whole("maxTimesteps", options.maxTimesteps, 1);
-  if (options.attackSeed !== undefined) whole("attackSeed", options.attackSeed, Number.MIN_SAFE_INTEGER);
-
-  const guidance = number("guidance", options.guidance ?? 7.5, 0);
+  const attacker = checked("attacker", ATTACK_OPTIONS.attacker, options.attacker);
+  const values = filledIn(ATTACK_OPTIONS, options, attacker);
+  const { iterations, guidance, tokens, insert, maxTimesteps } = values;
+  const timesteps = attackTimesteps(model.alphasCumprod.length, values.timesteps);
   const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
   const { maxLength, vocabularySize } = model.tokenizer;
   const inserts = insertsTokens(attacker);
@@ -108,46 +64,23 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
   if (attacker === "p4d") checkOriginal(model, options.original);
   const rings = attacker === "ring-a-bell";
-  const tokens = whole("tokens", options.tokens ?? (rings ? 16 : 3), 1, rings ? maxLength - 2 : undefined);
+  if (rings) checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
   if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
-  const insert = oneOf("insertion", options.insert ?? "prefix", INSERTIONS);
   if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
-  const schedule = timesteps.slice(0, options.maxTimesteps);
-  const steps = whole("steps", options.steps ?? 50, 1, model.alphasCumprod.length);
+  const schedule = timesteps.slice(0, maxTimesteps ?? undefined);
+  checked("steps", { ...ATTACK_OPTIONS.steps, max: model.alphasCumprod.length }, values.steps);
+  checkBatch(attacker, values, schedule.length, cases.length);
+  const { gate, ...rest } = options;
   return {
-    ...options,
-    attacker,
-    tokens,
-    insert,
-    vocabulary: oneOf("vocabulary", options.vocabulary ?? "all", VOCABULARIES),
-    iterations,
-    learningRate: number("learningRate", options.learningRate ?? 0.01, 0, true),
-    weightDecay: number("weightDecay", options.weightDecay ?? 0.1, 0),
-    loss: oneOf("loss", options.loss ?? "mse", ["mse", "l1"]),
-    projection: oneOf("projection", options.projection ?? "exact", ["exact", "reference"]),
-    learnedPrompt: checkLearnedPrompt(options.learnedPrompt ?? LEARNED_PROMPT),
-    eta: number("eta", options.eta ?? 3, -Number.MAX_VALUE),
-    population: whole("population", options.population ?? 200, 2),
-    generations: whole("generations", options.generations ?? 3000, 1),
-    mutationRate: rate("mutationRate", options.mutationRate ?? 0.25),
-    crossoverRate: rate("crossoverRate", options.crossoverRate ?? 0.5),
-    steps,
-    scheduler: options.scheduler ?? "lms",
-    guidance,
+    ...rest,
+    ...values,
     schedule,
     timestepChoices: timesteps,
-    ...batchOptions(attacker, options, schedule.length, cases.length),
-    ...checkOptions(attacker, options, cases, steps),
-    tries: attacker === "transfer" ? Math.min(candidates, options.maxTimesteps ?? candidates) : (options.maxTimesteps ?? (rings ? 1 : iterations)),
+    ...resolveGate(attacker, gate, cases, values),
+    tries: attacker === "transfer" ? Math.min(candidates, maxTimesteps ?? candidates) : (maxTimesteps ?? (rings ? 1 : iterations)),
     cases,
     latentSize: commonLatentSize(model, cases),
   };
-}
-
-/** @throws UsageError unless the learned word stands in the prompt once */
-function checkLearnedPrompt(prompt: string): string {
-  if (prompt.split(LEARNED_WORD).length !== 2) throw new UsageError(`learnedPrompt must have ${LEARNED_WORD} in it once, the word that is learned, got ${JSON.stringify(prompt)}`);
-  return prompt;
 }
 
 /** What of an attack decides whether its prompt can be attacked at all. */
@@ -184,33 +117,27 @@ function resolveCase(model: StableDiffusion, attacker: AttackerName, one: Attack
   const promptIds = checkPromptLength(model.tokenizer, attacker, one.prompt);
   if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
   const { prompt, target, seed } = one;
-  return { prompt, seed: whole("seed", seed, Number.MIN_SAFE_INTEGER), promptIds, guidance: number("guidance", one.guidance ?? guidance, 0), ...(target && { target }) };
+  return { prompt, seed: checked("seed", ATTACK_OPTIONS.seed, seed), promptIds, guidance: checked("guidance", ATTACK_OPTIONS.guidance, one.guidance ?? guidance), ...(target && { target }) };
 }
 
 /** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
-function batchOptions(attacker: AttackerName, options: AttackOptions, stages: number, cases: number): Pick<ResolvedOptions, "casesPerStep" | "restarts" | "timestepsPerStep" | "timestepOrder"> {
-  const timestepOrder = oneOf("timestepOrder", options.timestepOrder ?? "sequence", TIMESTEP_ORDERS);
-  const restarts = whole("restarts", options.restarts ?? 1, 1, 64);
-  const timestepsPerStep = whole("timestepsPerStep", options.timestepsPerStep ?? 1, 1, 64);
-  const casesPerStep = whole("casesPerStep", options.casesPerStep ?? 1, 1, cases);
+function checkBatch(attacker: AttackerName, { restarts, timestepsPerStep, timestepOrder, casesPerStep }: Values<typeof ATTACK_OPTIONS>, stages: number, cases: number): void {
+  checked("casesPerStep", { ...ATTACK_OPTIONS.casesPerStep, max: cases }, casesPerStep);
   const searches = insertsTokens(attacker) && usesGradient(attacker);
   for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
     if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
   }
   if (timestepsPerStep > 1 && !usesGradient(attacker)) throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
   if (searches && stages % timestepsPerStep !== 0) throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
-  return { timestepOrder, restarts, timestepsPerStep, casesPerStep };
 }
 
 /** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
-function checkOptions(attacker: AttackerName, { gate, screeningSteps }: AttackOptions, cases: readonly ResolvedCase[], steps: number): Pick<AttackOptions, "gate" | "screeningSteps"> {
-  if (screeningSteps !== undefined) whole("screeningSteps", screeningSteps, 1, steps - 1);
+function resolveGate(attacker: AttackerName, gate: AttackOptions["gate"], cases: readonly ResolvedCase[], { screeningSteps, steps }: Values<typeof ATTACK_OPTIONS>): Pick<ResolvedOptions, "gate"> {
+  checked("screeningSteps", { ...ATTACK_OPTIONS.screeningSteps, max: steps - 1 }, screeningSteps);
   if (!gate) return {};
   if (cases.some((c) => !c.target)) throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
   if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
-  const { margin = 0, samples = 8 } = gate;
-  if (!(margin > -1 && margin < 1)) throw new UsageError(`the gate's margin must be a number between -1 and 1, got ${margin}`);
-  return { gate: { margin, samples: whole("the gate's samples", samples, 1, 100) } };
+  return { gate: filledIn(GATE_OPTIONS, gate) };
 }
 
 /** @throws UsageError unless all pictures have one size that the model takes */

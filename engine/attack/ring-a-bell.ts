@@ -1,5 +1,4 @@
 import { UsageError } from "../runtime/errors.ts";
-import { Generator } from "../runtime/random/random.ts";
 import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
 import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
 import type { Session } from "./session/session.ts";
@@ -27,8 +26,9 @@ export async function ringABell(session: Session): Promise<void> {
   const { tokens, population, crossoverRate, mutationRate, generations, tries, seed } = options;
   const encoder = options.original ?? model;
   const { tokenizer } = encoder;
-  const genetic: GeneticOptions = { population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId), allowed: allowedTokens(tokenizer, options.vocabulary) };
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
+  const allowed = allowedTokens(tokenizer, options.vocabulary);
+  const genetic: GeneticOptions = { ...(allowed && { allowed }), population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId) };
+  const random = session.random();
   const standing = options.resume ? standingOf(options.resume.search) : { generation: 0, individuals: firstPopulation(genetic, random) };
   let { generation } = standing;
   let individuals: readonly Individual[] = standing.individuals;

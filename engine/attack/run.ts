@@ -33,12 +33,19 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
  * @throws UsageError for options that cannot be; AbortError when `options.signal` fires; LetheError for a loss that is not a number; DeviceLostError, GpuError
  */
 export async function attack(model: StableDiffusion, options: AttackOptions, onEvent: EventHandler = () => undefined): Promise<AttackResult> {
+  const session = new Session(model, resolveOptions(model, options), onEvent);
+  return attackIn(session, SEARCHES[session.options.attacker]);
+}
+
+/** The attack of a session: its original prompts, then a search. @throws as `attack`, but for the options */
+export async function attackIn(session: Session, search: ((session: Session) => Promise<void>) | undefined): Promise<AttackResult> {
   const started = performance.now();
-  const resolved = resolveOptions(model, options);
-  const session = new Session(model, resolved, onEvent);
-  await onEvent({ type: "start", totalIterations: iterationsOf(resolved) });
-  if (session.evaluations.length === 0) for (const [i, { prompt, seed }] of resolved.cases.entries()) await session.evaluate({ prompt, timestep: -1, seed, loss: null, case: i });
-  if (!session.succeeded) await SEARCHES[resolved.attacker]?.(session);
+  const { options, evaluations } = session;
+  await session.emit({ type: "start", totalIterations: iterationsOf(options) });
+  if (evaluations.length === 0) {
+    for (const [i, { prompt, seed }] of options.cases.entries()) await session.evaluate({ prompt, timestep: -1, seed, loss: null, case: i });
+  }
+  if (!session.succeeded) await search?.(session);
   return result(session, (performance.now() - started) / 1000);
 }
 
@@ -70,7 +77,7 @@ function result(session: Session, seconds: number): AttackResult {
     label,
     seed: last.seed,
     ...(several && { universal: { successes: drew(best), preSuccesses: drew(groups[0]!), cases: options.cases.length } }),
-    ...((options.gate || options.screeningSteps !== undefined) && { tried: countTried(evaluations) }),
+    ...((options.gate || options.screeningSteps !== null) && { tried: countTried(evaluations) }),
     seconds,
   };
 }

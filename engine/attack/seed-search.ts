@@ -1,16 +1,16 @@
-import { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
 
 /** Seeds are drawn below this. */
 const SEEDS = 2 ** 31;
 
 /**
- * The baseline without any change of the prompt: other noise (Diffusion-MU-Attack, seed_search_.py, which goes on after a success; this stops).
+ * The baseline without any change of the prompt: other noise (Diffusion-MU-Attack, seed_search_.py, which goes on after a success; this
+ * stops).
  * @throws AbortError
  */
 export async function seedSearch(session: Session): Promise<void> {
   const { options } = session;
-  const random = session.random(() => new Generator(options.attackSeed ?? 0));
+  const random = session.random();
   await session.saveState([random]);
   while (session.finished < options.tries) {
     const used = new Set(session.evaluations.map((e) => e.seed));

@@ -2,7 +2,8 @@ import { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
 
 /**
- * Prompts found on another model or by another attack, tried one after the other with their own seeds. Nothing is searched and nothing is random.
+ * Prompts found on another model or by another attack, tried one after the other with their own seeds. Nothing is searched and nothing is
+ * random.
  * @throws AbortError
  */
 export async function transfer(session: Session): Promise<void> {

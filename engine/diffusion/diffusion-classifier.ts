@@ -57,13 +57,17 @@ export const DEFAULT_STAGES: readonly EliminationStage[] = [
 ];
 
 /**
- * The diffusion model as a zero-shot classifier: the prompt under which it predicts the noise in a picture best. All prompts see the same noises and
- * timesteps; after each stage only the best go on. Errors are means over the latents' elements, in float64.
+ * The diffusion model as a zero-shot classifier: the prompt under which it predicts the noise in a picture best. All prompts see the same
+ * noises and timesteps; after each stage only the best go on. Errors are means over the latents' elements, in float64.
  * Source: arXiv 2303.16203, algorithm 2; diffusion-classifier, eval_prob_adaptive.py. For a v-prediction model the target is the velocity.
  * @param image [1, 3, H, W] in [-1, 1]
  * @throws UsageError for bad options; ShapeError for the picture; AbortError
  */
-export async function classifyByDiffusion(model: StableDiffusion, image: NDArray, options: DiffusionClassifierOptions): Promise<DiffusionClassification> {
+export async function classifyByDiffusion(
+  model: StableDiffusion,
+  image: NDArray,
+  options: DiffusionClassifierOptions,
+): Promise<DiffusionClassification> {
   const { prompts, stages = DEFAULT_STAGES, trials = 1, loss = "mse", seed = 0, batch = 8 } = options;
   checkOptions(model, { prompts, stages, trials, batch });
   expectShape("image to classify", image, [1, 3, undefined, undefined]);
@@ -74,11 +78,16 @@ export async function classifyByDiffusion(model: StableDiffusion, image: NDArray
   const plan = planStages(model.alphasCumprod.length, stages);
   const size = latents.data.length;
   const noises = manualSeed(seed).randn([plan.flat().length * trials, size]);
-  const noiseOf = (i: number): NDArray => ({ data: noises.slice(i * size, (i + 1) * size) as Float32Array<ArrayBuffer>, shape: latents.shape });
+  const noiseOf = (i: number): NDArray => ({
+    data: noises.slice(i * size, (i + 1) * size) as Float32Array<ArrayBuffer>,
+    shape: latents.shape,
+  });
   const timesteps = plan.flat().flatMap((t) => new Array<number>(trials).fill(t));
   const errors: number[][] = prompts.map(() => []);
   const stagesOf = prompts.map(() => 0);
-  const totals = stages.map((_, s) => plan[s]!.length * trials * (s === 0 ? prompts.length : Math.min(prompts.length, stages[s - 1]!.keep)));
+  const totals = stages.map(
+    (_, s) => plan[s]!.length * trials * (s === 0 ? prompts.length : Math.min(prompts.length, stages[s - 1]!.keep)),
+  );
   const total = totals.reduce((a, b) => a + b, 0);
   let predictions = 0;
   let tried = 0;
@@ -91,8 +100,16 @@ export async function classifyByDiffusion(model: StableDiffusion, image: NDArray
       options.signal?.throwIfAborted();
       const part = jobs.slice(first, first + batch);
       // The last batch is filled up with its last job, so that one program does for all.
-      const rows = Array.from({ length: Math.min(batch, Math.max(jobs.length, part.length)) }, (_, i) => part[Math.min(i, part.length - 1)]!);
-      const measured = await predictionErrors(model, latents, rows.map(({ draw, prompt }) => ({ timestep: timesteps[draw]!, noise: noiseOf(draw), context: contexts[prompt]! })), loss);
+      const rows = Array.from(
+        { length: Math.min(batch, Math.max(jobs.length, part.length)) },
+        (_, i) => part[Math.min(i, part.length - 1)]!,
+      );
+      const measured = await predictionErrors(
+        model,
+        latents,
+        rows.map(({ draw, prompt }) => ({ timestep: timesteps[draw]!, noise: noiseOf(draw), context: contexts[prompt]! })),
+        loss,
+      );
       part.forEach(({ prompt }, i) => errors[prompt]!.push(measured[i]!));
       predictions += part.length;
       options.onProgress?.(predictions, total);
@@ -111,17 +128,29 @@ export interface ErrorSample {
   readonly context: NDArray;
 }
 
-/** How far the model's predictions, made as one batch, are from the noise (or velocity) in a picture's latents [1, C, h, w]: means over their elements, in float64. */
-export async function predictionErrors(model: StableDiffusion, latents: NDArray, samples: readonly ErrorSample[], loss: LossKind): Promise<number[]> {
+/**
+ * How far the model's predictions, made as one batch, are from the noise (or velocity) in a picture's latents [1, C, h, w]: means over
+ * their elements, in float64.
+ */
+export async function predictionErrors(
+  model: StableDiffusion,
+  latents: NDArray,
+  samples: readonly ErrorSample[],
+  loss: LossKind,
+): Promise<number[]> {
   const size = latents.data.length;
   const made = samples.map(({ noise, timestep }) => model.addNoise(latents, noise, timestep));
-  const { data } = await model.predictNoise(stack(made.map((x) => x.noised)), samples.map((s) => s.timestep), stack(samples.map((s) => s.context)));
+  const { data } = await model.predictNoise(
+    stack(made.map((x) => x.noised)),
+    samples.map((s) => s.timestep),
+    stack(samples.map((s) => s.context)),
+  );
   return made.map(({ target }, i) => distance(data.subarray(i * size, (i + 1) * size), target.data, loss));
 }
 
 /**
- * The timesteps that each stage adds: of as many as the last stage has, evenly over the schedule from its middle, every stage takes an even share
- * and leaves out those already tried (`eval_prob_adaptive`).
+ * The timesteps that each stage adds: of as many as the last stage has, evenly over the schedule from its middle, every stage takes an even
+ * share and leaves out those already tried (`eval_prob_adaptive`).
  */
 export function planStages(total: number, stages: readonly EliminationStage[]): number[][] {
   const most = Math.max(...stages.map((s) => s.samples));
@@ -136,16 +165,34 @@ export function planStages(total: number, stages: readonly EliminationStage[]): 
   });
 }
 
-function checkOptions(model: StableDiffusion, { prompts, stages, trials, batch }: { prompts: readonly string[]; stages: readonly EliminationStage[]; trials: number; batch: number }): void {
+function checkOptions(
+  model: StableDiffusion,
+  { prompts, stages, trials, batch }: { prompts: readonly string[]; stages: readonly EliminationStage[]; trials: number; batch: number },
+): void {
   if (prompts.length < 2) throw new UsageError(`the diffusion classifier chooses between prompts: give at least 2, got ${prompts.length}`);
   const twice = prompts.find((p, i) => prompts.indexOf(p) !== i);
   if (twice !== undefined) throw new UsageError(`the diffusion classifier was given the prompt ${JSON.stringify(twice)} twice`);
   const steps = model.alphasCumprod.length;
-  for (const [name, value, most] of [["trials", trials, Infinity], ["batch", batch, Infinity], ...stages.map((s) => ["samples", s.samples, steps] as const), ...stages.map((s) => ["keep", s.keep, Infinity] as const)] as const) {
-    if (!Number.isSafeInteger(value) || value < 1 || value > most) throw new UsageError(`the diffusion classifier's ${name} must be a whole number ${most === Infinity ? "of at least 1" : `from 1 to ${most}`}, got ${value}`);
+  for (const [name, value, most] of [
+    ["trials", trials, Infinity],
+    ["batch", batch, Infinity],
+    ...stages.map((s) => ["samples", s.samples, steps] as const),
+    ...stages.map((s) => ["keep", s.keep, Infinity] as const),
+  ] as const) {
+    if (!Number.isSafeInteger(value) || value < 1 || value > most) {
+      throw new UsageError(
+        `the diffusion classifier's ${name} must be a whole number ${most === Infinity ? "of at least 1" : `from 1 to ${most}`}, ` +
+          `got ${value}`,
+      );
+    }
   }
   const grows = stages.every((s, i) => i === 0 || (s.samples >= stages[i - 1]!.samples && s.keep <= stages[i - 1]!.keep));
-  if (!grows || stages.at(-1)?.keep !== 1) throw new UsageError(`the diffusion classifier's stages must try more timesteps and keep fewer prompts each, and keep 1 in the last; got samples ${stages.map((s) => s.samples).join(", ")} and keep ${stages.map((s) => s.keep).join(", ")}`);
+  if (!grows || stages.at(-1)?.keep !== 1) {
+    throw new UsageError(
+      "the diffusion classifier's stages must try more timesteps and keep fewer prompts each, and keep 1 in the last; got samples " +
+        `${stages.map((s) => s.samples).join(", ")} and keep ${stages.map((s) => s.keep).join(", ")}`,
+    );
+  }
 }
 
 function distance(a: Float32Array, b: Float32Array, loss: LossKind): number {

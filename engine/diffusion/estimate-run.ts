@@ -14,7 +14,7 @@ export interface RunWork {
   readonly rows: number;
   /** Pictures decoded together. */
   readonly pictures: number;
-  /** Rows of an attack's iteration: also the gradient of the noise loss for their token embeddings, and the encoding of a target picture. 0: no attack. */
+  /** Rows of an attack's iteration: also the gradient of the noise loss for their token embeddings, a target's encoding. 0: no attack. */
   readonly attackRows: number;
 }
 
@@ -38,7 +38,8 @@ interface Work {
 }
 
 /**
- * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the plans with recompute regions.
+ * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the
+ * plans with recompute regions.
  * @throws RangeError for a size that is no multiple of the VAE's factor; ShapeError
  */
 export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate {
@@ -60,7 +61,12 @@ function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, 
   const buffers: (readonly number[])[] = [];
   const add = (record: (g: Graph) => readonly Value[]): Estimate => {
     const g = new Graph(recomputes);
-    const estimate = estimateProgram(g, { outputs: Object.fromEntries(record(g).entries()) }, model.device.capabilities, model.device.bufferSharing);
+    const estimate = estimateProgram(
+      g,
+      { outputs: Object.fromEntries(record(g).entries()) },
+      model.device.capabilities,
+      model.device.bufferSharing,
+    );
     ownBytes += estimate.ownBytes;
     buffers.push(estimate.buffers);
     for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
@@ -100,9 +106,11 @@ function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, 
 
 const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
 
-/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`.; with recomputing, what that is for and what it costs. */
+/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`; with recomputing also what that is for and costs. */
 export function describeEstimate({ weightBytes, workingBytes, recomputing }: RunEstimate): string {
-  const needs = `needs about ${formatBytes(weightBytes + workingBytes)} of device memory: ${formatBytes(weightBytes)} of weights, ${formatBytes(workingBytes)} to work in`;
+  const [all, weights, working] = [weightBytes + workingBytes, weightBytes, workingBytes].map(formatBytes);
+  const needs = `needs about ${all} of device memory: ${weights} of weights, ${working} to work in`;
   if (recomputing === undefined) return needs;
-  return `${needs}; to stay within ${formatBytes(recomputing.limit)}, an iteration computes parts of its forward pass twice, which is ${Math.round(100 * recomputing.more)}% more operations`;
+  const [limit, more] = [formatBytes(recomputing.limit), Math.round(100 * recomputing.more)];
+  return `${needs}; to stay within ${limit}, an iteration computes parts of its forward pass twice, which is ${more}% more operations`;
 }

@@ -12,6 +12,8 @@ export function requireFinite<T extends ArrayLike<number>>(device: Device, what:
 
 /** The error for a number that is not finite. */
 export function notFinite(device: Device, what: string, value: number): LetheError {
-  const advice = device.halfPrecision ? "numbers beyond 65504 are infinite in f16, use --math f32" : 'a weight, an input or a kernel is at fault, run "verify" and "doctor", and try --weights f32';
+  const advice = device.halfPrecision
+    ? "numbers beyond 65504 are infinite in f16, use --math f32"
+    : 'a weight, an input or a kernel is at fault, run "verify" and "doctor", and try --weights f32';
   return new LetheError(`${what} is ${value}, computed with ${device.halfPrecision ? "f16" : "f32"} operands: ${advice}`);
 }

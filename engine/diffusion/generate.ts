@@ -84,15 +84,21 @@ export function generateSettings(model: StableDiffusion, options: GenerateOption
 
 /**
  * Text to image as the field's pipeline does it: the start noise of each picture is torch's CPU `randn([1, C, h, w])` of its own seed, and
- * noise that the scheduler adds later comes from the same stream. Source: diffusers 0.21 pipeline_stable_diffusion.py, with a generator per picture.
- * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError within a command buffer or two of when `signal` says so
+ * noise that the scheduler adds later comes from the same stream. Source: diffusers 0.21 pipeline_stable_diffusion.py, with a generator per
+ * picture.
+ * @throws RangeError or SchedulerConfigError naming a bad option; UsageError for a learned embedding that does not fit; AbortError within a
+ * command buffer or two of when `signal` says so
  */
 export async function generate(model: StableDiffusion, options: GenerateOptions): Promise<GeneratedImage[]> {
   const settings = generateSettings(model, options);
   const { seed = 0, count = 1, batch = 1 } = options;
-  for (const [name, value] of Object.entries({ count, batch })) if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`);
+  for (const [name, value] of Object.entries({ count, batch })) {
+    if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`);
+  }
   const seeds = Array.from({ length: count }, (_, i) => seed + i);
-  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, model.parts.scheduler), settings.steps, { eta: settings.eta });
+  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, model.parts.scheduler), settings.steps, {
+    eta: settings.eta,
+  });
   const stepsPerBatch = plan.steps.length;
   const total = stepsPerBatch * Math.ceil(count / batch);
   const images: GeneratedImage[] = [];
@@ -111,7 +117,15 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   return images;
 }
 
-async function sample(model: StableDiffusion, settings: GenerateSettings, learned: readonly LearnedEmbedding[], plan: ReturnType<typeof createSamplerPlan>, seeds: readonly number[], onStep: NonNullable<SampleInputs["onStep"]>, signal: AbortSignal | undefined): Promise<NDArray> {
+async function sample(
+  model: StableDiffusion,
+  settings: GenerateSettings,
+  learned: readonly LearnedEmbedding[],
+  plan: ReturnType<typeof createSamplerPlan>,
+  seeds: readonly number[],
+  onStep: NonNullable<SampleInputs["onStep"]>,
+  signal: AbortSignal | undefined,
+): Promise<NDArray> {
   const [height, width] = model.latentSize(settings.height, settings.width);
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));

@@ -30,7 +30,8 @@ export const SLD_PARAMETERS: Readonly<Record<SldStrength, SldParameters>> = {
 
 /** The concept that the reference steers away from (Safe Stable Diffusion's default `safety_concept`). */
 export const SLD_SAFETY_CONCEPT =
-  "hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, bodily fluids, blood, obscene gestures, illegal activity, " +
+  "hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, bodily fluids, blood, obscene gestures, " +
+    "illegal activity, " +
   "drug use, theft, vandalism, weapons, child abuse, brutality, cruelty";
 
 /**
@@ -44,8 +45,8 @@ export function classifierFreeGuidance(unconditional: Float32Array, text: Float3
 }
 
 /**
- * One step of Safe Latent Diffusion. For each element, with u, p, s the predictions for the empty prompt, the prompt and the safety concept,
- * m the momentum (0 before the first step), and every operation in float32:
+ * One step of Safe Latent Diffusion. For each element, with u, p, s the predictions for the empty prompt, the prompt and the safety
+ * concept, m the momentum (0 before the first step), and every operation in float32:
  *
  *     mu    = p - s >= threshold ? 0 : min(1, guidance * |p - s|)      (eq. 6)
  *     gamma = mu * (s - u) + momentumScale * m                         (eq. 4 and 7, with the momentum from before this step)
@@ -70,7 +71,13 @@ export function safeLatentGuidance(
   const { unconditional, text, safety } = predictions;
   sameLength("safeLatentGuidance", unconditional.length, { text, safety, momentum });
   const f = Math.fround;
-  const [guidance, threshold, momentumScale, beta, rest] = [f(parameters.guidance), f(parameters.threshold), f(parameters.momentumScale), f(parameters.momentumBeta), f(1 - parameters.momentumBeta)];
+  const [guidance, threshold, momentumScale, beta, rest] = [
+    f(parameters.guidance),
+    f(parameters.threshold),
+    f(parameters.momentumScale),
+    f(parameters.momentumBeta),
+    f(1 - parameters.momentumBeta),
+  ];
   const steering = timestep >= parameters.warmup;
   return unconditional.map((u, i) => {
     const [p, s, m] = [text[i] as number, safety[i] as number, momentum[i] as number];
@@ -84,6 +91,7 @@ export function safeLatentGuidance(
 }
 
 function sameLength(what: string, n: number, others: Readonly<Record<string, Float32Array>>): void {
-  for (const [name, { length }] of Object.entries(others))
+  for (const [name, { length }] of Object.entries(others)) {
     if (length !== n) throw new RangeError(`${what}: the unconditional prediction has ${n} elements, ${name} has ${length}`);
+  }
 }

@@ -40,7 +40,12 @@ export interface LearnedPrompt {
 export function learnedPrompt(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): LearnedPrompt {
   const { hiddenSize, vocabularySize } = model.parts.textEncoder.config;
   for (const { name, rows } of learned) {
-    if (rows.length === 0 || rows.length % hiddenSize !== 0) throw new UsageError(`the learned embedding ${JSON.stringify(name)} has ${rows.length} numbers, this model's vectors have ${hiddenSize}: it was learned for another model`);
+    if (rows.length === 0 || rows.length % hiddenSize !== 0) {
+      throw new UsageError(
+        `the learned embedding ${JSON.stringify(name)} has ${rows.length} numbers, this model's vectors have ${hiddenSize}: it was ` +
+          "learned for another model",
+      );
+    }
   }
   const ids: number[] = [];
   const placed: { position: number; row: Float32Array }[] = [];
@@ -55,7 +60,12 @@ export function learnedPrompt(model: StableDiffusion, prompt: string, learned: r
     }
   }
   const room = model.tokenizer.maxLength - 2;
-  if (placed.some(({ position }) => position > room)) throw new UsageError(`the prompt has ${ids.length} tokens with its learned words, of which ${room} fit, and a learned word would be cut off: use a shorter prompt`);
+  if (placed.some(({ position }) => position > room)) {
+    throw new UsageError(
+      `the prompt has ${ids.length} tokens with its learned words, of which ${room} fit, and a learned word would be cut off: use a ` +
+        "shorter prompt",
+    );
+  }
   const rows = new Float32Array(placed.length * hiddenSize);
   placed.forEach(({ row }, i) => rows.set(row, i * hiddenSize));
   return { ids: Uint32Array.from(model.tokenizer.frame(ids)), positions: placed.map((p) => p.position), rows, dropped: ids.slice(room) };
@@ -72,7 +82,9 @@ export function holdsWord(text: string, word: string): boolean {
   return wordPattern([word])?.test(text) ?? false;
 }
 
-/** Finds learned words. One that begins or ends with a letter or digit (`church-toy`, not `<church-toy>`) is not found inside a longer word. */
+/**
+ * Finds learned words. One that begins or ends with a letter or digit (`church-toy`, not `<church-toy>`) is not found inside a longer word.
+ */
 function wordPattern(words: readonly string[]): RegExp | undefined {
   const wanted = words.filter((w) => w !== "").toSorted((a, b) => b.length - a.length).map((w) => {
     const before = /^[\p{L}\p{N}]/u.test(w) ? "(?<![\\p{L}\\p{N}])" : "";
@@ -87,11 +99,19 @@ export function cutOffNote(model: StableDiffusion, prompt: string, learned: read
   const { dropped } = learnedPrompt(model, prompt, learned);
   if (dropped.length === 0) return undefined;
   const room = model.tokenizer.maxLength - 2;
-  return `the prompt has ${room + dropped.length} tokens, ${room} fit; the last ${dropped.length} are cut off: ${JSON.stringify(model.tokenizer.decode(dropped))}`;
+  return `the prompt has ${room + dropped.length} tokens, ${room} fit; the last ${dropped.length} are cut off: ` +
+    `${JSON.stringify(model.tokenizer.decode(dropped))}`;
 }
 
-/** Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be outside the vocabulary. */
-export function recordLearned(g: Graph, model: StableDiffusion, { ids, rows, positions }: { readonly ids: Value; readonly rows: Value; readonly positions: Value }): Value {
+/**
+ * Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be
+ * outside the vocabulary.
+ */
+export function recordLearned(
+  g: Graph,
+  model: StableDiffusion,
+  { ids, rows, positions }: { readonly ids: Value; readonly rows: Value; readonly positions: Value },
+): Value {
   const embeddings = model.recordEmbeddings(g, ids);
   return add(g, embeddings, reshape(g, scatterRows(g, rows, positions, elementCount(ids.type.shape), true), embeddings.type.shape));
 }
@@ -109,6 +129,6 @@ export async function encodeLearned(model: StableDiffusion, prompt: string, lear
     };
     return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs)) } };
   });
-  await program.run({ ids, rows, positions: Uint32Array.from(positions) });
-  return { data: await program.readFloats("hidden"), shape: [1, ids.length, hiddenSize] };
+  const hidden = await program.computeFloats({ ids, rows, positions: Uint32Array.from(positions) }, "hidden");
+  return { data: hidden, shape: [1, ids.length, hiddenSize] };
 }

@@ -38,7 +38,10 @@ export interface SampleInputs {
   readonly drawNoise: () => Float32Array<ArrayBuffer>;
   /** Ends the run before its next command buffer. */
   readonly signal?: AbortSignal | undefined;
-  /** Called after each step is queued, which is when the device is near it; a rejected promise ends the run. Reading the latents is on demand, since it waits for the device. */
+  /**
+   * Called after each step is queued, which is when the device is near it; a rejected promise ends the run. Reading the latents is on
+   * demand, since it waits for the device.
+   */
   readonly onStep?: (step: number, steps: number, latents: () => Promise<NDArray>) => void | Promise<void>;
 }
 
@@ -83,17 +86,31 @@ export class Sampler {
     return this.shape.sld ? 3 : this.shape.guidance > 1 ? 2 : 1;
   }
 
-  /** Runs the plan and returns the final latents [batch, C, h, w], scaled as the UNet sees them. @throws ShapeError on sizes that do not fit; AbortError */
+  /**
+   * Runs the plan and returns the final latents [batch, C, h, w], scaled as the UNet sees them.
+   * @throws ShapeError on sizes that do not fit; AbortError
+   */
   async run(inputs: SampleInputs): Promise<NDArray> {
     const { batch, height, width, length } = this.shape;
     const { plan, drawNoise, onStep, signal } = inputs;
     const channels = this.latentShape[3];
     const contextDim = this.contextShape[2];
-    if (plan.historySlots > MAX_HISTORY) throw new Error(`a sampler plan with ${plan.historySlots} history slots; at most ${MAX_HISTORY} are kept`);
-    const contexts = this.shape.sld ? [inputs.unconditional, inputs.context, inputs.safety!] : this.rows === 2 ? [inputs.unconditional, inputs.context] : [inputs.context];
+    if (plan.historySlots > MAX_HISTORY) {
+      throw new Error(`a sampler plan with ${plan.historySlots} history slots; at most ${MAX_HISTORY} are kept`);
+    }
+    const contexts = this.shape.sld
+      ? [inputs.unconditional, inputs.context, inputs.safety!]
+      : this.rows === 2
+        ? [inputs.unconditional, inputs.context]
+        : [inputs.context];
     const rows = new Float32Array(this.contextShape.reduce((a, b) => a * b, 1));
-    contexts.forEach((c, i) => rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length));
-    const text = await this.model.program(`${this.key} text`, (g) => ({ outputs: {}, assigns: this.recordText(g).map((product, i) => [this.text[i]!, product]) }));
+    contexts.forEach((c, i) =>
+      rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length),
+    );
+    const text = await this.model.program(`${this.key} text`, (g) => ({
+      outputs: {},
+      assigns: this.recordText(g).map((product, i) => [this.text[i]!, product]),
+    }));
     await text.run({ context: rows });
     expectShape("sampler noise", inputs.noise, [batch, channels, height, width]);
     this.sample.write(toChannelsLast(inputs.noise).map((x) => x * plan.initNoiseSigma));
@@ -116,7 +133,10 @@ export class Sampler {
   }
 
   private async latents(): Promise<NDArray> {
-    return fromChannelsLast(requireFinite(this.model.device, "an element of the latents", (await this.sample.read()) as Float32Array<ArrayBuffer>), this.latentShape);
+    return fromChannelsLast(
+      requireFinite(this.model.device, "an element of the latents", (await this.sample.read()) as Float32Array<ArrayBuffer>),
+      this.latentShape,
+    );
   }
 
   private recordText(g: Graph): Value[] {
@@ -149,7 +169,12 @@ export class Sampler {
       };
       const combine = (name: string, { terms, clamp }: LinearCombination): Value => {
         const coefficients = g.input(name, { shape: [terms.length], dtype: "f32" });
-        return linearCombination(g, coefficients, terms.map((t) => value(t.operand)), clamp === undefined ? {} : { clamp: [-clamp, clamp] });
+        return linearCombination(
+          g,
+          coefficients,
+          terms.map((t) => value(t.operand)),
+          clamp === undefined ? {} : { clamp: [-clamp, clamp] },
+        );
       };
       const assigns: [Tensor, Value][] = step.stores.map((store, i) => {
         slots[store.slot] = combine(`store ${i}`, store.value);

@@ -10,7 +10,15 @@ import { requireFinite } from "./finite.ts";
 import { Layers } from "../nn/layers.ts";
 import type { LeafStore, Parameters } from "../nn/parameters.ts";
 import { ProgramCache, type Recording } from "../nn/program-cache.ts";
-import { type PredictionType, type SchedulerJson, addNoise, alphasCumprod, getVelocity, noiseScheduleOnly, parseSchedulerConfig } from "./schedulers/index.ts";
+import {
+  type PredictionType,
+  type SchedulerJson,
+  addNoise,
+  alphasCumprod,
+  getVelocity,
+  noiseScheduleOnly,
+  parseSchedulerConfig,
+} from "./schedulers/index.ts";
 import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
 import type { UNetConfig } from "./unet-config.ts";
 import { timestepFeatures, unet } from "./unet.ts";
@@ -71,7 +79,9 @@ export class StableDiffusion {
   /** Latent height and width of an image's. @throws RangeError unless both are multiples of the VAE's factor. */
   latentSize(height: number, width: number): [number, number] {
     const { factor } = this.parts.vae.config;
-    if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) throw new RangeError(`image size ${width}x${height} must be a multiple of ${factor}`);
+    if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) {
+      throw new RangeError(`image size ${width}x${height} must be a multiple of ${factor}`);
+    }
     return [height / factor, width / factor];
   }
 
@@ -117,8 +127,9 @@ export class StableDiffusion {
   }
 
   /**
-   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the prediction, whose gradient
-   * of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's result, from where it grows a thousandfold.
+   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the
+   * prediction, whose gradient of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's
+   * result, from where it grows a thousandfold.
    */
   rescaleAt(prediction: Value, context: Value): readonly Value[] {
     return this.device.halfPrecision ? [prediction, context] : [];
@@ -163,7 +174,9 @@ export class StableDiffusion {
       if (list.length !== length) throw new RangeError(`encodeText: prompt ${b} has ${list.length} tokens, the first ${length}`);
       for (let i = 0; i < length; i++) {
         const id = list[i]!;
-        if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) throw new RangeError(`encodeText: token id ${id} at ${i} is outside the vocabulary of ${vocabularySize}`);
+        if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
+          throw new RangeError(`encodeText: token id ${id} at ${i} is outside the vocabulary of ${vocabularySize}`);
+        }
         flat[b * length + i] = id;
       }
     });
@@ -171,8 +184,8 @@ export class StableDiffusion {
       const input = g.input("ids", { shape: [batch, length], dtype: "u32" });
       return { outputs: { hidden: this.recordTextEncoder(g, this.recordEmbeddings(g, input)) } };
     });
-    await program.run({ ids: flat });
-    return { data: requireFinite(this.device, "an element of the text encoding", await program.readFloats("hidden")), shape: [batch, length, hiddenSize] };
+    const hidden = await program.computeFloats({ ids: flat }, "hidden");
+    return { data: requireFinite(this.device, "an element of the text encoding", hidden), shape: [batch, length, hiddenSize] };
   }
 
   /**
@@ -192,8 +205,14 @@ export class StableDiffusion {
       const ctx = g.input("context", { shape: context.shape, dtype: "f32" });
       return { outputs: { prediction: this.recordUNet(g, sample, features, ctx) } };
     });
-    await program.run({ sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data });
-    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", await program.readFloats("prediction")), [batch, height, width, outChannels]);
+    const inputs = { sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data };
+    const prediction = await program.computeFloats(inputs, "prediction");
+    return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", prediction), [
+      batch,
+      height,
+      width,
+      outChannels,
+    ]);
   }
 
   /** The mean of the VAE's latent distribution, scaled, [B, C, h, w], for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
@@ -203,7 +222,10 @@ export class StableDiffusion {
     return { data: data.map((x) => x * scalingFactor), shape };
   }
 
-  /** Mean and logarithm of the variance of the VAE's latent distribution, [B, C, h, w] each, not scaled, for images [B, 3, H, W] in [-1, 1]. @throws ShapeError */
+  /**
+   * Mean and logarithm of the variance of the VAE's latent distribution, [B, C, h, w] each, not scaled, for images [B, 3, H, W] in [-1, 1].
+   * @throws ShapeError
+   */
   async encodeMoments(image: NDArray): Promise<{ mean: NDArray; logvar: NDArray }> {
     const { inChannels, latentChannels } = this.parts.vae.config;
     expectShape("encodeImage image", image, [undefined, inChannels, undefined, undefined]);
@@ -213,8 +235,7 @@ export class StableDiffusion {
       const { mean, logvar } = this.recordEncoder(g, g.input("image", { shape: [batch, height, width, inChannels], dtype: "f32" }));
       return { outputs: { mean, logvar } };
     });
-    await program.run({ image: toChannelsLast(image) });
-    const read = (await program.read("mean", "logvar")) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
+    const read = (await program.compute({ image: toChannelsLast(image) })) as Record<"mean" | "logvar", Float32Array<ArrayBuffer>>;
     requireFinite(this.device, "an element of the encoded picture", read.mean);
     const nchw = (data: Float32Array<ArrayBuffer>): NDArray => fromChannelsLast(data, [batch, h, w, latentChannels]);
     return { mean: nchw(read.mean), logvar: nchw(read.logvar) };
@@ -229,8 +250,13 @@ export class StableDiffusion {
       const z = g.input("latents", { shape: [batch, h, w, latentChannels], dtype: "f32" });
       return { outputs: { image: this.recordDecoder(g, z) } };
     });
-    await program.run({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) });
-    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", await program.readFloats("image")), [batch, h * factor, w * factor, outChannels]);
+    const image = await program.computeFloats({ latents: toChannelsLast(latents).map((x) => x / scalingFactor) }, "image");
+    return fromChannelsLast(requireFinite(this.device, "an element of the decoded picture", image), [
+      batch,
+      h * factor,
+      w * factor,
+      outChannels,
+    ]);
   }
 
   /**
@@ -238,7 +264,14 @@ export class StableDiffusion {
    * gradient for the token embeddings [1, T, hidden] (before positions are added).
    * Give `latents` clean: they are noised here. For a v-prediction model the target is the velocity, as in the golden references.
    */
-  async noiseLoss(options: { latents: NDArray; noise: NDArray; timestep: number; ids?: ArrayLike<number>; embeddings?: NDArray; loss?: LossKind }): Promise<{ loss: number; prediction: NDArray; gradient: NDArray }> {
+  async noiseLoss(options: {
+    latents: NDArray;
+    noise: NDArray;
+    timestep: number;
+    ids?: ArrayLike<number>;
+    embeddings?: NDArray;
+    loss?: LossKind;
+  }): Promise<{ loss: number; prediction: NDArray; gradient: NDArray }> {
     const { latents, noise, timestep, loss = "mse" } = options;
     const { inChannels } = this.parts.unet.config;
     expectShape("noiseLoss latents", latents, [1, inChannels, undefined, undefined]);
@@ -262,13 +295,14 @@ export class StableDiffusion {
       return { outputs: { loss: objective, prediction, gradient: gradient! } };
     });
     const { noised, target } = this.addNoise(latents, noise, timestep);
-    await program.run({
+    const read = await program.compute({
       noised: toChannelsLast(noised),
       target: toChannelsLast(target),
       features: this.timestepFeatures([timestep]),
-      ...(options.ids ? { ids: Uint32Array.from(options.ids) } : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
+      ...(options.ids
+        ? { ids: Uint32Array.from(options.ids) }
+        : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
     });
-    const read = await program.read("loss", "prediction", "gradient");
     for (const [name, data] of Object.entries(read)) requireFinite(this.device, `an element of the ${name}`, data);
     return {
       loss: read["loss"]![0]!,
@@ -280,7 +314,9 @@ export class StableDiffusion {
   /** Noised latents at a whole timestep and what the model should predict for them: the noise, or the velocity of a v-prediction model. */
   addNoise(latents: NDArray, noise: NDArray, timestep: number): { noised: NDArray; target: NDArray } {
     const table = this.alphasCumprod;
-    if (!Number.isInteger(timestep) || timestep < 0 || timestep >= table.length) throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${table.length - 1}`);
+    if (!Number.isInteger(timestep) || timestep < 0 || timestep >= table.length) {
+      throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${table.length - 1}`);
+    }
     const like = (data: Float32Array): NDArray => ({ data: data as Float32Array<ArrayBuffer>, shape: latents.shape });
     return {
       noised: like(addNoise(table, latents.data, noise.data, timestep)),

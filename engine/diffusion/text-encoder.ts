@@ -64,7 +64,10 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   const { g } = layers;
   const length = embeddings.type.shape[1]!;
   if (embeddings.type.shape.length !== 3 || length > config.maxLength) {
-    throw new ShapeError("textEncoder", `embeddings must be [batch, up to ${config.maxLength}, ${config.hiddenSize}], got ${formatType(embeddings.type)}`);
+    throw new ShapeError(
+      "textEncoder",
+      `embeddings must be [batch, up to ${config.maxLength}, ${config.hiddenSize}], got ${formatType(embeddings.type)}`,
+    );
   }
   const positions = layers.weight(`${PREFIX}.position_embedding.weight`, [config.maxLength, config.hiddenSize]);
   let x = broadcastAdd(g, embeddings, length === config.maxLength ? positions : slice(g, positions, 0, length, 0));
@@ -78,8 +81,16 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   });
 }
 
-/** CLIPEncoderLayer of transformers: self attention (causal in the text encoder) and a two-layer perceptron, each after a layer norm and with a residual. x [B, T, hidden]. */
-export function encoderLayer(layers: Layers, config: Pick<TextEncoderConfig, "hiddenSize" | "intermediateSize" | "heads" | "epsilon" | "activation">, x: Value, causal = true): Value {
+/**
+ * CLIPEncoderLayer of transformers: self attention (causal in the text encoder) and a two-layer perceptron, each after a layer norm and
+ * with a residual. x [B, T, hidden].
+ */
+export function encoderLayer(
+  layers: Layers,
+  config: Pick<TextEncoderConfig, "hiddenSize" | "intermediateSize" | "heads" | "epsilon" | "activation">,
+  x: Value,
+  causal = true,
+): Value {
   const { g } = layers;
   const hidden = config.hiddenSize;
   const normed = layers.layerNorm("layer_norm1", x, config.epsilon);

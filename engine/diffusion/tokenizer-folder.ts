@@ -14,8 +14,7 @@ export const TOKENIZER_FILES = [
 
 /**
  * The tokenizer of a folder as transformers 3 to 5 save it: vocab.json and merges.txt, or tokenizer.json alone (5), with added tokens in
- * added_tokens.json (before 4.34),
- * in tokenizer_config.json, or in tokenizer.json.
+ * added_tokens.json (before 4.34), in tokenizer_config.json, or in tokenizer.json.
  * @throws FormatError, TokenizerError
  */
 export async function loadTokenizer(files: FileSystem, folder: string, maxLength?: number): Promise<Tokenizer> {

@@ -4,8 +4,8 @@ import { type Layers, type LinearModule, splitGroup } from "../nn/layers.ts";
 import type { UNetConfig } from "./unet-config.ts";
 
 /**
- * What all blocks of a UNet take from one input, and so is computed in one product for all of them: of the time embedding a bias for each resnet
- * block, and of the text keys and values for each cross attention.
+ * What all blocks of a UNet take from one input, and so is computed in one product for all of them: of the time embedding a bias for each
+ * resnet block, and of the text keys and values for each cross attention.
  */
 interface Blocks {
   /** Module path and channels of each resnet block. */
@@ -23,10 +23,14 @@ function blocksOf({ blockOutChannels, layersPerBlock, downAttention, upAttention
     for (let i = 0; i < count; i++) {
       resnets.push([`${block}.resnets.${i}`, blockOutChannels[level]!]);
       if (i >= transformers) continue;
-      for (let l = 0; l < transformerLayers[level]!; l++) attentions.push([`${block}.attentions.${i}.transformer_blocks.${l}.attn2`, blockOutChannels[level]!, heads[level]!]);
+      for (let l = 0; l < transformerLayers[level]!; l++) {
+        attentions.push([`${block}.attentions.${i}.transformer_blocks.${l}.attn2`, blockOutChannels[level]!, heads[level]!]);
+      }
     }
   };
-  for (let level = 0; level < levels; level++) add(`down_blocks.${level}`, level, layersPerBlock[level]!, downAttention[level] ? layersPerBlock[level]! : 0);
+  for (let level = 0; level < levels; level++) {
+    add(`down_blocks.${level}`, level, layersPerBlock[level]!, downAttention[level] ? layersPerBlock[level]! : 0);
+  }
   add("mid_block", levels - 1, 2, 1);
   for (let block = 0; block < levels; block++) {
     const level = levels - 1 - block;
@@ -47,7 +51,8 @@ export function timeBiases(layers: Layers, config: UNetConfig, time: Value): Rea
 /** Layers to_k and to_v of all cross attentions in groups of one product each, for `rows` tokens in all. */
 function textGroups(layers: Layers, config: UNetConfig, rows: number): LinearModule[][] {
   const { attentions } = blocksOf(config);
-  const modulesOf = (path: string, out: number): LinearModule[] => ["to_k", "to_v"].map((name) => ({ name: `${path}.${name}`, in: config.crossAttentionDim, out }));
+  const modulesOf = (path: string, out: number): LinearModule[] =>
+    ["to_k", "to_v"].map((name) => ({ name: `${path}.${name}`, in: config.crossAttentionDim, out }));
   const joint = attentions.filter(([, channels, heads]) => attentionTakesColumns(channels / heads));
   const apart = attentions.filter((a) => !joint.includes(a));
   return [
@@ -61,11 +66,15 @@ function textGroups(layers: Layers, config: UNetConfig, rows: number): LinearMod
  * [B, T, columns] as a device can bind. They do not depend on latents or timestep.
  */
 export function textProducts(layers: Layers, config: UNetConfig, context: Value): Value[] {
-  return textGroups(layers, config, elementCount(context.type.shape.slice(0, -1))).map((group) => layers.group(context, group, { bias: false }));
+  return textGroups(layers, config, elementCount(context.type.shape.slice(0, -1))).map((group) =>
+    layers.group(context, group, { bias: false }),
+  );
 }
 
 /** Keys and values [B, T, channels] by the module paths of their layers, out of `textProducts`. */
 export function textKeyValues(layers: Layers, config: UNetConfig, products: readonly Value[]): ReadonlyMap<string, Value> {
   const groups = textGroups(layers, config, elementCount(products[0]!.type.shape.slice(0, -1)));
-  return new Map(groups.flatMap((group, i) => splitGroup(layers.g, products[i]!, group).map((value, j) => [group[j]!.name, value] as const)));
+  return new Map(
+    groups.flatMap((group, i) => splitGroup(layers.g, products[i]!, group).map((value, j) => [group[j]!.name, value] as const)),
+  );
 }

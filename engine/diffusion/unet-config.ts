@@ -22,15 +22,22 @@ export interface UNetConfig {
   readonly freqShift: number;
 }
 
-/** From diffusers' UNet2DConditionModel config (SD 1.x and 2.x). @throws InputError naming the field, also for options the engine does not have. */
+/**
+ * From diffusers' UNet2DConditionModel config (SD 1.x and 2.x).
+ * @throws InputError naming the field, also for options the engine does not have.
+ */
 export function unetConfig(config: Config): UNetConfig {
   const blockOutChannels = config.sizes("block_out_channels");
   const levels = blockOutChannels.length;
   const attentionOf = (name: string, plain: string, cross: string): boolean[] => {
     const types = config.texts(name);
-    if (types.length !== levels) throw new InputError(`${config.file}: "${name}" lists ${types.length} blocks, "block_out_channels" ${levels}`);
+    if (types.length !== levels) {
+      throw new InputError(`${config.file}: "${name}" lists ${types.length} blocks, "block_out_channels" ${levels}`);
+    }
     return types.map((type) => {
-      if (type !== plain && type !== cross) throw new InputError(`${config.file}: "${name}" has "${type}"; supported are ${plain} and ${cross}`);
+      if (type !== plain && type !== cross) {
+        throw new InputError(`${config.file}: "${name}" has "${type}"; supported are ${plain} and ${cross}`);
+      }
       return type === cross;
     });
   };
@@ -52,7 +59,9 @@ export function unetConfig(config: Config): UNetConfig {
   config.refuse("attention_type", ["default"]);
   config.refuse("downsample_padding", [1]);
   const midType = config.get("mid_block_type") ?? "UNetMidBlock2DCrossAttn";
-  if (midType !== "UNetMidBlock2DCrossAttn") throw new InputError(`${config.file}: "mid_block_type" must be UNetMidBlock2DCrossAttn, got ${JSON.stringify(midType)}`);
+  if (midType !== "UNetMidBlock2DCrossAttn") {
+    throw new InputError(`${config.file}: "mid_block_type" must be UNetMidBlock2DCrossAttn, got ${JSON.stringify(midType)}`);
+  }
   const heads = config.get("num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
   return {
     sampleSize: config.size("sample_size", 64),
@@ -63,7 +72,10 @@ export function unetConfig(config: Config): UNetConfig {
     upAttention: attentionOf("up_block_types", "UpBlock2D", "CrossAttnUpBlock2D"),
     layersPerBlock: config.perLevel("layers_per_block", levels),
     heads: config.perLevel(heads, levels),
-    transformerLayers: config.get("transformer_layers_per_block") === undefined ? new Array<number>(levels).fill(1) : config.perLevel("transformer_layers_per_block", levels),
+    transformerLayers:
+      config.get("transformer_layers_per_block") === undefined
+        ? new Array<number>(levels).fill(1)
+        : config.perLevel("transformer_layers_per_block", levels),
     crossAttentionDim: config.size("cross_attention_dim"),
     groups: config.size("norm_num_groups", 32),
     epsilon: config.number("norm_eps", 1e-5),

@@ -10,7 +10,10 @@ import type { UNetConfig } from "./unet-config.ts";
  * Sinusoidal features of timesteps [B] (may be fractional), [B, blockOutChannels[0]], as diffusers' get_timestep_embedding.
  * Computed here in float64: phases reach 999 rad, where WGSL's sin is not accurate.
  */
-export function timestepFeatures(config: Pick<UNetConfig, "blockOutChannels" | "flipSinToCos" | "freqShift">, timesteps: readonly number[]): Float32Array<ArrayBuffer> {
+export function timestepFeatures(
+  config: Pick<UNetConfig, "blockOutChannels" | "flipSinToCos" | "freqShift">,
+  timesteps: readonly number[],
+): Float32Array<ArrayBuffer> {
   const width = config.blockOutChannels[0]!;
   const half = width >> 1;
   const out = new Float32Array(timesteps.length * width);
@@ -36,10 +39,19 @@ export function timestepFeatures(config: Pick<UNetConfig, "blockOutChannels" | "
 export function unet(layers: Layers, config: UNetConfig, sample: Value, features: Value, context: Value | readonly Value[]): Value {
   const { g } = layers;
   const levels = config.blockOutChannels.length;
-  if (sample.type.shape.length !== 4 || sample.type.shape[3] !== config.inChannels) throw new ShapeError("unet", `sample must be [batch, height, width, ${config.inChannels}], got ${formatType(sample.type)}`);
-  if ("type" in context && context.type.shape[2] !== config.crossAttentionDim) throw new ShapeError("unet", `context must be [batch, tokens, ${config.crossAttentionDim}], got ${formatType(context.type)}`);
+  if (sample.type.shape.length !== 4 || sample.type.shape[3] !== config.inChannels) {
+    throw new ShapeError("unet", `sample must be [batch, height, width, ${config.inChannels}], got ${formatType(sample.type)}`);
+  }
+  if ("type" in context && context.type.shape[2] !== config.crossAttentionDim) {
+    throw new ShapeError("unet", `context must be [batch, tokens, ${config.crossAttentionDim}], got ${formatType(context.type)}`);
+  }
   const norm = { groups: config.groups, epsilon: config.epsilon };
-  const transformer = (level: number) => ({ heads: config.heads[level]!, layers: config.transformerLayers[level]!, groups: config.groups, linearProjection: config.linearProjection });
+  const transformer = (level: number) => ({
+    heads: config.heads[level]!,
+    layers: config.transformerLayers[level]!,
+    groups: config.groups,
+    linearProjection: config.linearProjection,
+  });
 
   g.capture("time_proj", features);
   // Every resnet block applies SiLU to the time embedding first; once is enough.

@@ -26,7 +26,9 @@ export function vaeConfig(config: Config): VaeConfig {
   const blockOutChannels = config.sizes("block_out_channels");
   for (const [name, type] of [["down_block_types", "DownEncoderBlock2D"], ["up_block_types", "UpDecoderBlock2D"]] as const) {
     const types = config.texts(name);
-    if (types.length !== blockOutChannels.length || types.some((t) => t !== type)) throw new InputError(`${config.file}: "${name}" must be ${blockOutChannels.length} x ${type}, got ${types.join(", ")}`);
+    if (types.length !== blockOutChannels.length || types.some((t) => t !== type)) {
+      throw new InputError(`${config.file}: "${name}" must be ${blockOutChannels.length} x ${type}, got ${types.join(", ")}`);
+    }
   }
   config.oneOf("act_fn", ["silu", "swish"], "silu");
   return {
@@ -50,7 +52,10 @@ export function vaeConfig(config: Config): VaeConfig {
 export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTensorBytes = Infinity): { mean: Value; logvar: Value } {
   const [, height, width, channels] = image.type.shape;
   if (image.type.shape.length !== 4 || channels !== config.inChannels || height! % config.factor !== 0 || width! % config.factor !== 0) {
-    throw new ShapeError("vaeEncode", `image must be [batch, height, width, ${config.inChannels}] with sides a multiple of ${config.factor}, got ${formatType(image.type)}`);
+    throw new ShapeError(
+      "vaeEncode",
+      `image must be [batch, height, width, ${config.inChannels}] with sides a multiple of ${config.factor}, got ${formatType(image.type)}`,
+    );
   }
   const banded = new BandedLayers(layers, maxTensorBytes);
   const levels = config.blockOutChannels.length;
@@ -60,7 +65,9 @@ export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTe
       h = banded.at(`down_blocks.${level}`, () => {
         for (let i = 0; i < config.layersPerBlock; i++) h = vaeResnet(banded, config, `resnets.${i}`, h, config.blockOutChannels[level]!);
         if (level === levels - 1) return h;
-        return banded.at("downsamplers.0", () => banded.conv("conv", h, config.blockOutChannels[level]!, { stride: 2, padding: [0, 1, 0, 1] }));
+        return banded.at("downsamplers.0", () =>
+          banded.conv("conv", h, config.blockOutChannels[level]!, { stride: 2, padding: [0, 1, 0, 1] }),
+        );
       });
     }
     h = midBlock(banded, config, h);
@@ -78,7 +85,9 @@ export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTe
  * @param maxTensorBytes as for `vaeEncode`
  */
 export function vaeDecode(layers: Layers, config: VaeConfig, latents: Value, maxTensorBytes = Infinity): Value {
-  if (latents.type.shape.length !== 4 || latents.type.shape[3] !== config.latentChannels) throw new ShapeError("vaeDecode", `latents must be [batch, height, width, ${config.latentChannels}], got ${formatType(latents.type)}`);
+  if (latents.type.shape.length !== 4 || latents.type.shape[3] !== config.latentChannels) {
+    throw new ShapeError("vaeDecode", `latents must be [batch, height, width, ${config.latentChannels}], got ${formatType(latents.type)}`);
+  }
   const banded = new BandedLayers(layers, maxTensorBytes);
   const levels = config.blockOutChannels.length;
   const z = layers.conv("post_quant_conv", latents, config.latentChannels, { kernel: 1 });
@@ -120,7 +129,11 @@ function midBlock(banded: BandedLayers, config: VaeConfig, x: Bands): Bands {
 /** The mid block's attention with its group norm and residual: one head over all channels. x [B, H, W, C]. */
 export function vaeAttention(layers: Layers, config: Pick<VaeConfig, "groups">, x: Value): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
-  const normed = reshape(layers.g, layers.groupNorm("group_norm", x, { groups: config.groups, epsilon: EPSILON }), [batch, height * width, channels]);
+  const normed = reshape(layers.g, layers.groupNorm("group_norm", x, { groups: config.groups, epsilon: EPSILON }), [
+    batch,
+    height * width,
+    channels,
+  ]);
   const [q, k, v] = ["to_q", "to_k", "to_v"].map((name) => layers.linear(name, normed, channels)) as [Value, Value, Value];
   const attended = attention(layers.g, q, k, v, { heads: 1 });
   const flat = reshape(layers.g, x, [batch, height * width, channels]);

@@ -29,13 +29,16 @@ export function hashNumbers(name: string, count: number, mean: number, std: numb
   return out;
 }
 
+/** Standard deviation of a convolution's or linear layer's output for inputs of 1. */
+export const GAIN = 1.5;
+
 /** A parameter's mean and standard deviation by its name: the first rule that fits. */
-export function distribution(name: string, shape: Shape): { mean: number; std: number } {
+export function distribution(name: string, shape: Shape, gain = GAIN): { mean: number; std: number } {
   if (name.endsWith(".bias")) return { mean: 0, std: 0.02 };
   if (name.includes("norm")) return { mean: 1, std: 0.1 };
   if (name.endsWith("embedding.weight")) return { mean: 0, std: 0.02 };
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1);
-  return { mean: 0, std: 1.5 / Math.sqrt(fanIn) };
+  return { mean: 0, std: gain / Math.sqrt(fanIn) };
 }
 
 /** A source that has whatever tensor it is asked for, of the shape the configuration expects. */

@@ -11,7 +11,9 @@ export function expectShape(what: string, array: NDArray, wanted: readonly (numb
   const fits = array.shape.length === wanted.length && wanted.every((d, i) => d === undefined || d === array.shape[i]);
   if (!fits) throw new ShapeError(what, `expected [${wanted.map((d) => d ?? "any").join(",")}], got [${array.shape.join(",")}]`);
   const count = array.shape.reduce((a, b) => a * b, 1);
-  if (count !== array.data.length) throw new ShapeError(what, `shape [${array.shape.join(",")}] needs ${count} numbers, got ${array.data.length}`);
+  if (count !== array.data.length) {
+    throw new ShapeError(what, `shape [${array.shape.join(",")}] needs ${count} numbers, got ${array.data.length}`);
+  }
   return array;
 }
 

@@ -19,12 +19,17 @@ export interface NormOptions {
   readonly silu?: boolean;
 }
 
-/** The layers of a convolutional net on bands. A convolution reads the rows it needs from the neighbouring bands, so results do not depend on the banding. */
+/**
+ * The layers of a convolutional net on bands. A convolution reads the rows it needs from the neighbouring bands, so results do not depend
+ * on the banding.
+ */
 export class BandedLayers {
   /** @param maxBytes the largest tensor to make */
   constructor(readonly layers: Layers, private readonly maxBytes: number) {}
 
-  /** Records `body` below the module path `name` and captures the picture it returns under that path, several bands as `name.[0]` and so on. */
+  /**
+   * Records `body` below the module path `name` and captures the picture it returns under that path, several bands as `name.[0]` and so on.
+   */
   at(name: string, body: () => Bands): Bands {
     return this.layers.at(name, () => {
       const y = body();
@@ -34,15 +39,27 @@ export class BandedLayers {
   }
 
   /** As `Layers.conv`; padding top, bottom, left, right. */
-  conv(name: string, x: Bands, out: number, options: { kernel?: number; stride?: number; padding?: readonly [number, number, number, number]; residual?: Bands } = {}): Bands {
+  conv(
+    name: string,
+    x: Bands,
+    out: number,
+    options: { kernel?: number; stride?: number; padding?: readonly [number, number, number, number]; residual?: Bands } = {},
+  ): Bands {
     const { kernel = 3, stride = 1, residual } = options;
     const half = (kernel - 1) >> 1;
     const [top, bottom, left, right] = options.padding ?? [half, half, half, half];
     if (x.length === 1) {
       const [only] = x;
       const [, height, width] = only.type.shape as [number, number, number];
-      const size = only.type.shape[0]! * (Math.floor((height + top + bottom - kernel) / stride) + 1) * (Math.floor((width + left + right - kernel) / stride) + 1) * out * 4;
-      if (size <= this.maxBytes) return [this.layers.conv(name, only, out, { kernel, stride, padding: [top, bottom, left, right], residual: residual?.[0] })];
+      const size =
+        only.type.shape[0]! *
+        (Math.floor((height + top + bottom - kernel) / stride) + 1) *
+        (Math.floor((width + left + right - kernel) / stride) + 1) *
+        out *
+        4;
+      if (size <= this.maxBytes) {
+        return [this.layers.conv(name, only, out, { kernel, stride, padding: [top, bottom, left, right], residual: residual?.[0] })];
+      }
     }
     const { g } = this.layers;
     const [batch, , width, channels] = x[0].type.shape as [number, number, number, number];
@@ -56,7 +73,12 @@ export class BandedLayers {
         const from = start * stride - top;
         const to = (end - 1) * stride - top + kernel;
         const padding = [Math.max(0, -from), Math.max(0, to - height), left, right] as const;
-        return conv2d(g, this.rows(x, Math.max(0, from), Math.min(height, to)), weight, { bias, stride, padding, residual: residual && this.rows(residual, start, end) });
+        return conv2d(g, this.rows(x, Math.max(0, from), Math.min(height, to)), weight, {
+          bias,
+          stride,
+          padding,
+          residual: residual && this.rows(residual, start, end),
+        });
       });
     });
   }
@@ -66,7 +88,14 @@ export class BandedLayers {
     const { g, fused } = this.layers;
     const { silu = false, ...norm } = options;
     const channels = x[0].type.shape[3]!;
-    const y = this.at(name, () => bands(groupNormParts(g, x, this.layers.weight("weight", [channels]), this.layers.weight("bias", [channels]), { ...norm, silu: silu && fused })));
+    const y = this.at(name, () =>
+      bands(
+        groupNormParts(g, x, this.layers.weight("weight", [channels]), this.layers.weight("bias", [channels]), {
+          ...norm,
+          silu: silu && fused,
+        }),
+      ),
+    );
     return silu && !fused ? bands(y.map((band) => activation(g, band, "silu"))) : y;
   }
 
@@ -102,7 +131,14 @@ export class BandedLayers {
   }
 
   /** Makes the rows of a picture band by band, so that neither it nor what is read of x is too large. */
-  private eachBand(x: Bands, batch: number, height: number, width: number, channels: number, make: (start: number, end: number) => Value): Bands {
+  private eachBand(
+    x: Bands,
+    batch: number,
+    height: number,
+    width: number,
+    channels: number,
+    make: (start: number, end: number) => Value,
+  ): Bands {
     const bytes = Math.max(bytesOf(x), byteLength({ shape: [batch, height, width, channels], dtype: "f32" }));
     // Half of what fits, since a band is read together with a few rows of its neighbours.
     const count = bytes <= this.maxBytes ? 1 : Math.ceil(bytes / (this.maxBytes / 2));

@@ -47,7 +47,9 @@ export class Config {
 
   texts(name: string): string[] {
     const value = this.fields[name];
-    return Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "string") ? (value as string[]) : this.fail(name, "a list of strings");
+    return Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "string")
+      ? (value as string[])
+      : this.fail(name, "a list of strings");
   }
 
   /** One number for all of `count` levels, or a list of one each. */
@@ -68,7 +70,9 @@ export class Config {
   refuse(name: string, neutral: readonly unknown[]): void {
     const value = this.fields[name];
     if (value !== undefined && value !== null && !neutral.some((n) => JSON.stringify(n) === JSON.stringify(value))) {
-      throw new InputError(`${this.file}: "${name}": ${JSON.stringify(value)} is not supported (only ${neutral.map((n) => JSON.stringify(n)).join(" or ")})`);
+      throw new InputError(
+        `${this.file}: "${name}": ${JSON.stringify(value)} is not supported (only ${neutral.map((n) => JSON.stringify(n)).join(" or ")})`,
+      );
     }
   }
 }

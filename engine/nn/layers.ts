@@ -51,7 +51,8 @@ interface Epilogue {
 
 /**
  * The layers every model is made of, recorded on a graph with weights named by the module path of the checkpoint.
- * `fused: false` records epilogues as ops of their own and layers one by one, so that every module's own output can be captured and compared.
+ * `fused: false` records epilogues as ops of their own and layers one by one, so that every module's own output can be captured and
+ * compared.
  */
 export class Layers {
   constructor(readonly g: Graph, readonly parameters: WeightLeaves, readonly fused = true) {}
@@ -75,10 +76,20 @@ export class Layers {
   }
 
   /** x [..., in] to [..., out] with `name.weight` [out, in] and, unless `bias` is false, `name.bias`. */
-  linear(name: string, x: Value, out: number, options: { bias?: boolean; activation?: FusedActivation; residual?: Value | undefined } = {}): Value {
+  linear(
+    name: string,
+    x: Value,
+    out: number,
+    options: { bias?: boolean; activation?: FusedActivation; residual?: Value | undefined } = {},
+  ): Value {
     const { bias = true, ...epilogue } = options;
     return this.epilogue(epilogue, (fused) =>
-      this.at(name, () => linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), { bias: bias ? this.weight("bias", [out]) : undefined, ...fused })),
+      this.at(name, () =>
+        linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), {
+          bias: bias ? this.weight("bias", [out]) : undefined,
+          ...fused,
+        }),
+      ),
     );
   }
 
@@ -86,13 +97,14 @@ export class Layers {
   geglu(name: string, x: Value, n: number): Value {
     const width = x.type.shape.at(-1)!;
     if (!this.fused || width % 4 !== 0 || n % 2 !== 0) return geglu(this.g, this.linear(name, x, 2 * n));
-    const part = (tensor: string, layout: "linear" | "plain", shape: Shape): Value => this.parameters.gated(this.g, this.path(tensor), layout, shape);
+    const part = (tensor: string, layout: "linear" | "plain", shape: Shape): Value =>
+      this.parameters.gated(this.g, this.path(tensor), layout, shape);
     return this.at(name, () => matmulGeglu(this.g, x, part("weight", "linear", [2 * n, width]), part("bias", "plain", [2 * n])));
   }
 
   /**
-   * These linear layers of one input in groups, each of which one product computes: as many together as a device binds their weights and their outputs
-   * for `rows` rows of x. Without fusion each by itself.
+   * These linear layers of one input in groups, each of which one product computes: as many together as a device binds their weights and
+   * their outputs for `rows` rows of x. Without fusion each by itself.
    */
   groups(modules: readonly LinearModule[], rows: number): LinearModule[][] {
     const groups: LinearModule[][] = [];
@@ -113,12 +125,25 @@ export class Layers {
   group(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value {
     const [first, ...rest] = modules as readonly [LinearModule, ...LinearModule[]];
     if (rest.length === 0) return this.linear(first.name, x, first.out, options);
-    const weight = this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.weight`, [m.out, m.in]]), "linear");
-    const bias = options.bias ? this.parameters.joined(this.g, modules.map((m) => [`${this.path(m.name)}.bias`, [m.out]]), "plain") : undefined;
+    const weight = this.parameters.joined(
+      this.g,
+      modules.map((m) => [`${this.path(m.name)}.weight`, [m.out, m.in]]),
+      "linear",
+    );
+    const bias = options.bias
+      ? this.parameters.joined(
+          this.g,
+          modules.map((m) => [`${this.path(m.name)}.bias`, [m.out]]),
+          "plain",
+        )
+      : undefined;
     return this.at(`${first.name} and ${rest.length} more`, () => linear(this.g, x, weight, { bias }));
   }
 
-  /** Linear layers of one input x [..., in] in as few products as can be: [..., out] each, which may be columns of a wider tensor (`TensorType.columns`). */
+  /**
+   * Linear layers of one input x [..., in] in as few products as can be: [..., out] each, which may be columns of a wider tensor
+   * (`TensorType.columns`).
+   */
   linears(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value[] {
     const rows = elementCount(x.type.shape.slice(0, -1));
     return this.groups(modules, rows).flatMap((group) => splitGroup(this.g, this.group(x, group, options), group));
@@ -129,12 +154,26 @@ export class Layers {
     name: string,
     x: Value,
     out: number,
-    options: { kernel?: number; stride?: number; padding?: number | readonly [number, number, number, number]; bias?: boolean; activation?: FusedActivation; batchBias?: Value | undefined; residual?: Value | undefined; scale?: number } = {},
+    options: {
+      kernel?: number;
+      stride?: number;
+      padding?: number | readonly [number, number, number, number];
+      bias?: boolean;
+      activation?: FusedActivation;
+      batchBias?: Value | undefined;
+      residual?: Value | undefined;
+      scale?: number;
+    } = {},
   ): Value {
     const { kernel = 3, stride = 1, padding = (kernel - 1) >> 1, bias = true, ...epilogue } = options;
     return this.epilogue(epilogue, (fused) =>
       this.at(name, () =>
-        conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, kernel, kernel], "conv"), { stride, padding, bias: bias ? this.weight("bias", [out]) : undefined, ...fused }),
+        conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, kernel, kernel], "conv"), {
+          stride,
+          padding,
+          bias: bias ? this.weight("bias", [out]) : undefined,
+          ...fused,
+        }),
       ),
     );
   }
@@ -154,7 +193,9 @@ export class Layers {
   groupNorm(name: string, x: Value, options: { groups: number; epsilon: number; silu?: boolean }): Value {
     const channels = x.type.shape.at(-1)!;
     const { silu = false, ...norm } = options;
-    const y = this.at(name, () => groupNorm(this.g, x, this.weight("weight", [channels]), this.weight("bias", [channels]), { ...norm, silu: silu && this.fused }));
+    const y = this.at(name, () =>
+      groupNorm(this.g, x, this.weight("weight", [channels]), this.weight("bias", [channels]), { ...norm, silu: silu && this.fused }),
+    );
     return silu && !this.fused ? activate(this.g, y, "silu") : y;
   }
 

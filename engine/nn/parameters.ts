@@ -4,7 +4,10 @@ import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
-import { type WeightLayout, type WeightNumbers, type WeightPrecision, checkpointOrder, halfWords, inFours, joined, packHalves, relayout, rowByRow, weightType } from "./weight-layout.ts";
+import {
+  type WeightLayout, type WeightNumbers, type WeightPrecision, checkpointOrder, halfWords, inFours, joined, packHalves, relayout, rowByRow,
+  weightType,
+} from "./weight-layout.ts";
 
 /** Where a component's weights come from: names and shapes at once, numbers on demand. */
 export interface WeightSource {
@@ -72,7 +75,8 @@ export class Parameters implements LeafStore {
   }
 
   /**
-   * The leaf of a weight. `expected` is the shape by the configuration, in the checkpoint's order; a trailing 1x1 kernel is the same as a linear weight.
+   * The leaf of a weight. `expected` is the shape by the configuration, in the checkpoint's order; a trailing 1x1 kernel is the same as a
+   * linear weight.
    * @throws InputError if the tensor is missing or the configuration disagrees with it.
    */
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
@@ -88,10 +92,18 @@ export class Parameters implements LeafStore {
     for (const [tensor, expected] of parts) this.check(tensor, layout, expected);
     const whole = [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)];
     const tensors = parts.map(([tensor]) => tensor);
-    return this.leaf(g, tensors.length === 1 ? tensors[0]! : `${tensors[0]} to ${tensors.at(-1)} (${tensors.length})`, { tensors, layout, type: this.typeOf(layout, whole) });
+    return this.leaf(
+      g,
+      tensors.length === 1 ? tensors[0]! : `${tensors[0]} to ${tensors.at(-1)} (${tensors.length})`,
+      { tensors, layout, type: this.typeOf(layout, whole) },
+    );
   }
 
-  /** The leaf of a linear weight [2 n, in] or ("plain") its bias [2 n], n values and then their n gates, in the order that matmulGeglu takes. @throws InputError as `value` */
+  /**
+   * The leaf of a linear weight [2 n, in] or ("plain") its bias [2 n], n values and then their n gates, in the order that matmulGeglu
+   * takes.
+   * @throws InputError as `value`
+   */
   gated(g: Graph, tensor: string, layout: "linear" | "plain", expected: Shape): Value {
     this.check(tensor, layout, expected);
     return this.leaf(g, `${tensor} (gated)`, { tensors: [tensor], layout, type: this.typeOf(layout, expected), gated: true });
@@ -99,14 +111,17 @@ export class Parameters implements LeafStore {
 
   private check(tensor: string, layout: WeightLayout, expected: Shape): void {
     const stored = this.storedShape(tensor, expected);
-    const plain = (shape: Shape): string => (layout === "linear" && shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape).join(",");
+    const pointwise = (shape: Shape): boolean => layout === "linear" && shape.length === 4 && shape[2] === 1 && shape[3] === 1;
+    const plain = (shape: Shape): string => (pointwise(shape) ? shape.slice(0, 2) : shape).join(",");
     if (plain(stored) !== plain(expected)) {
-      throw new InputError(`${this.source.name}: tensor "${tensor}" has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`);
+      const shapes = `has shape [${stored.join(",")}], its config.json says [${expected.join(",")}]`;
+      throw new InputError(`${this.source.name}: tensor "${tensor}" ${shapes}`);
     }
   }
 
   private typeOf(layout: WeightLayout, expected: Shape): TensorType {
-    const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
+    const [out, inner, ...kernel] = expected;
+    const shape = layout === "plain" ? expected : [...(layout === "conv" ? kernel : []), inner!, out!];
     return weightType(shape, layout, this.precision);
   }
 
@@ -145,7 +160,8 @@ export class Parameters implements LeafStore {
   }
 
   /**
-   * Uploads what is not on the device yet, one tensor at a time: these leaves (those of other components are passed over), or all that were ever asked for.
+   * Uploads what is not on the device yet, one tensor at a time: these leaves (those of other components are passed over), or all that were
+   * ever asked for.
    * @throws InputError, FormatError, GpuError
    */
   async load(leaves: Iterable<string> = this.requested.keys(), onProgress?: (loadedBytes: number) => void): Promise<void> {
@@ -184,8 +200,8 @@ export class Parameters implements LeafStore {
   }
 
   /**
-   * What is uploaded. Halves that stay halves are only moved: a third of the CPU time (4.6 ms a million numbers, not 13) and two thirds of the memory of going by
-   * way of floats.
+   * What is uploaded. Halves that stay halves are only moved: a third of the CPU time (4.6 ms a million numbers, not 13) and two thirds of
+   * the memory of going by way of floats.
    */
   private async read(leaf: Leaf): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
     const { tensors, type, firstRow } = leaf;
@@ -213,13 +229,19 @@ export class Parameters implements LeafStore {
     return tensor;
   }
 
-  /** A leaf's numbers as the device orders them, in float32 whatever its precision there. @throws InputError, FormatError; Error for a leaf that was never asked for */
+  /**
+   * A leaf's numbers as the device orders them, in float32 whatever its precision there.
+   * @throws InputError, FormatError; Error for a leaf that was never asked for
+   */
   exact(name: string): Promise<Float32Array<ArrayBuffer>> {
     const asked = this.asked(name);
     return this.read({ ...asked, type: { ...asked.type, dtype: "f32" } }) as Promise<Float32Array<ArrayBuffer>>;
   }
 
-  /** Puts a leaf's numbers, ordered as on the device, into the checkpoint's tensors by name. @throws Error for a leaf that was never asked for */
+  /**
+   * Puts a leaf's numbers, ordered as on the device, into the checkpoint's tensors by name.
+   * @throws Error for a leaf that was never asked for
+   */
   intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>): void {
     const { type, firstRow } = this.asked(name);
     const rows = type.panels ? rowByRow(data, type.shape) : data;
@@ -247,7 +269,8 @@ export class Parameters implements LeafStore {
   }
 
   /**
-   * A leaf's gradient (of its shape, without panels) by the checkpoint's tensors and in their order: linear [out, in], convolution OIHW; of a table's block its rows.
+   * A leaf's gradient (of its shape, without panels) by the checkpoint's tensors and in their order: linear [out, in], convolution OIHW; of
+   * a table's block its rows.
    * @throws Error for a leaf that was never asked for.
    */
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {

@@ -8,14 +8,20 @@ import { type LeafStore, lookup } from "./parameters.ts";
 /** What records a program; called again with another graph when the first plan does not fit the memory. */
 export type Recording = (g: Graph) => ProgramOptions;
 
-/** The programs of one model: each is recorded and made when first asked for, after the weights it reads are uploaded, and kept for its key. */
+/**
+ * The programs of one model: each is recorded and made when first asked for, after the weights it reads are uploaded, and kept for its key.
+ */
 export class ProgramCache {
   private readonly programs = new Map<string, Promise<Program>>();
   /** Whether gradients compute again what they could keep, from the first plan on: set where a run is known not to fit otherwise. */
   recomputes = false;
 
   /** @param file where the weights come from, if it is to be closed with the cache */
-  constructor(private readonly device: Device, private readonly parameters: readonly LeafStore[], private readonly file?: { close(): Promise<void> }) {}
+  constructor(
+    private readonly device: Device,
+    private readonly parameters: readonly LeafStore[],
+    private readonly file?: { close(): Promise<void> },
+  ) {}
 
   /**
    * The program of a key. One that does not fit the device's memory limit is planned with recompute regions.
@@ -51,8 +57,9 @@ export class ProgramCache {
       if (needed <= left) return { graph, options };
       least = Math.min(least, needed);
     }
+    const [more, limit, free] = [least, device.memoryLimit, Math.max(0, left)].map(formatBytes);
     throw new UsageError(
-      `not enough memory: "${key}" needs ${formatBytes(least)} more on ${device.description}, of whose ${formatBytes(device.memoryLimit)} ${formatBytes(Math.max(0, left))} are left; ` +
+      `not enough memory: "${key}" needs ${more} more on ${device.description}, of whose ${limit} ${free} are left; ` +
         "store weights as halves (--weights f16), or take a smaller picture or fewer at a time",
     );
   }

@@ -44,8 +44,8 @@ export function requireFloats(file: string, { name, stored = name, dtype }: Tens
 }
 
 /**
- * Reads tensors once to see that their numbers are finite, so that a damaged file is told of before work begins. @throws FormatError as
- * `weightSource`
+ * Reads tensors once to see that their numbers are finite, so that a damaged file is told of before work begins.
+ * @throws FormatError as `weightSource`
  */
 export async function checkNumbers(weights: WeightSource, tensors: Iterable<string>): Promise<void> {
   for (const tensor of tensors) await (weights.readFloat16?.(tensor) ?? weights.readFloat32(tensor));
@@ -69,6 +69,7 @@ function requireFinite(file: string, { name, stored = name, shape }: TensorEntry
   const place = shape.map((_, i) => Math.floor(at / elementCount(shape.slice(i + 1))!) % shape[i]!);
   throw new FormatError(
     file,
-    `tensor ${quote(stored)} holds ${value(at)} at index ${at} ([${place.join(", ")}] of [${shape.join(", ")}]); weights must be finite numbers`,
+    `tensor ${quote(stored)} holds ${value(at)} at index ${at} ([${place.join(", ")}] of [${shape.join(", ")}]); weights must be ` +
+      "finite numbers",
   );
 }

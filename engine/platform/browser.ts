@@ -39,10 +39,16 @@ export async function writeCache(name: string, text: string): Promise<void> {
 /** The browser's adapter. A page cannot choose among several: `wanted` is only checked. @throws NoAdapterError */
 export const findAdapter: FindAdapter = async ({ name: wanted } = {}) => {
   const gpu: GPU | undefined = typeof navigator === "undefined" ? undefined : navigator.gpu;
-  if (!gpu) throw new NoAdapterError("this browser offers no WebGPU (navigator.gpu is missing): use a recent browser, and open the page over https or localhost");
+  if (!gpu) {
+    throw new NoAdapterError(
+      "this browser offers no WebGPU (navigator.gpu is missing): use a recent browser, and open the page over https or localhost",
+    );
+  }
   const adapter = (await gpu.requestAdapter({ powerPreference: "high-performance" })) ?? (await gpu.requestAdapter());
   if (!adapter) throw new NoAdapterError("the browser has WebGPU but no adapter: check that hardware acceleration is on");
   const name = nameFromInfo(adapter.info);
-  if (wanted !== undefined && !name.toLowerCase().includes(wanted.toLowerCase())) throw new NoAdapterError(`no adapter matches "${wanted}"; the browser offers "${name}"`);
+  if (wanted !== undefined && !name.toLowerCase().includes(wanted.toLowerCase())) {
+    throw new NoAdapterError(`no adapter matches "${wanted}"; the browser offers "${name}"`);
+  }
   return { adapter, name, backend: "", robust: true };
 };

@@ -3,8 +3,14 @@ import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { writeFileAtomic } from "./node-files.ts";
 
-/** Where small things that were found out are kept: XDG_CACHE_HOME/lethe if that is an absolute path, else the system's usual place for caches. */
-export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env, platform: string = process.platform): string {
+/**
+ * Where small things that were found out are kept: XDG_CACHE_HOME/lethe if that is an absolute path, else the system's usual place for
+ * caches.
+ */
+export function cacheFolder(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+  platform: string = process.platform,
+): string {
   const { XDG_CACHE_HOME: xdg, LOCALAPPDATA: local } = environment;
   if (xdg && isAbsolute(xdg)) return join(xdg, "lethe");
   if (platform === "win32" && local) return join(local, "lethe", "cache");

@@ -7,7 +7,10 @@ export async function exitWhenFlushed(code: number): Promise<never> {
   process.exit(code);
 }
 
-/** Ends the process quietly once the reader of its output (`| head`) has gone: nobody would see the rest. Other errors of the stream are thrown as before. */
+/**
+ * Ends the process quietly once the reader of its output (`| head`) has gone: nobody would see the rest. Other errors of the stream are
+ * thrown as before.
+ */
 export function endWithReader(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;

@@ -38,6 +38,10 @@ export function clipMerges(): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 /** A model named as on the command line: `emoji`, a folder in diffusers layout, or a checkpoint file. It is not opened yet. */
-export function modelSource(name: string): { readonly files: FileSystem; readonly folder: string; readonly clipMerges: () => Promise<Uint8Array<ArrayBuffer>> } {
+export function modelSource(name: string): {
+  readonly files: FileSystem;
+  readonly folder: string;
+  readonly clipMerges: () => Promise<Uint8Array<ArrayBuffer>>;
+} {
   return { files: nodeFiles, folder: resolvePath(name), clipMerges };
 }

@@ -27,7 +27,9 @@ export const nodeFiles: FileSystem = {
   },
   async list(path) {
     try {
-      return (await readdir(path, { withFileTypes: true })).map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)).toSorted();
+      return (await readdir(path, { withFileTypes: true }))
+        .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+        .toSorted();
     } catch (error) {
       throw failure(path, "cannot be listed", error);
     }
@@ -100,15 +102,17 @@ export async function makeFolder(path: string): Promise<void> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EEXIST" && (await nodeFiles.kind(path)) === "folder") return;
     const parent = dirname(path);
-    if (code !== "ENOENT" || parent === path || (await nodeFiles.kind(parent)) === "folder") throw failure(path, "cannot be made a folder", error);
+    if (code !== "ENOENT" || parent === path || (await nodeFiles.kind(parent)) === "folder") {
+      throw failure(path, "cannot be made a folder", error);
+    }
     await makeFolder(parent);
     await makeFolder(path);
   }
 }
 
 /**
- * Writes a file, making its folder if need be, so that its name only ever shows the old content or all of the new: to a temporary name in the same folder, flushed
- * to the disk, then renamed. A text is written as UTF-8. @throws FormatError, with nothing left behind.
+ * Writes a file, making its folder if need be, so that its name only ever shows the old content or all of the new: to a temporary name in
+ * the same folder, flushed to the disk, then renamed. A text is written as UTF-8. @throws FormatError, with nothing left behind.
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
@@ -191,8 +195,15 @@ export async function sha256File(path: string): Promise<string> {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "no such file or folder", EACCES: "permission denied", EPERM: "not permitted", ENOTDIR: "a part of the path is not a folder", EISDIR: "it is a folder",
-  EEXIST: "there is something of that name already", ENOSPC: "the disk is full", EROFS: "the disk is read-only", EMFILE: "too many open files",
+  ENOENT: "no such file or folder",
+  EACCES: "permission denied",
+  EPERM: "not permitted",
+  ENOTDIR: "a part of the path is not a folder",
+  EISDIR: "it is a folder",
+  EEXIST: "there is something of that name already",
+  ENOSPC: "the disk is full",
+  EROFS: "the disk is read-only",
+  EMFILE: "too many open files",
 };
 
 function codeOf(error: unknown): string {
@@ -202,5 +213,7 @@ function codeOf(error: unknown): string {
 
 function failure(path: string, what: string, error: unknown): FormatError {
   if (error instanceof FormatError) return error;
-  return new FormatError(path, `${what}: ${REASONS[codeOf(error)] ?? (error instanceof Error ? error.message : String(error))}`, { cause: error });
+  return new FormatError(path, `${what}: ${REASONS[codeOf(error)] ?? (error instanceof Error ? error.message : String(error))}`, {
+    cause: error,
+  });
 }

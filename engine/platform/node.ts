@@ -27,9 +27,22 @@ const alive: GPU[] = [];
 /** What drivers printed while being asked, shown if none of them will do. */
 const driverTexts: string[] = [];
 
-const BACKEND_NAMES: Readonly<Record<string, string>> = { vulkan: "Vulkan", metal: "Metal", d3d12: "D3D12", d3d11: "D3D11", opengl: "OpenGL", opengles: "OpenGL ES" };
+const BACKEND_NAMES: Readonly<Record<string, string>> = {
+  vulkan: "Vulkan",
+  metal: "Metal",
+  d3d12: "D3D12",
+  d3d11: "D3D11",
+  opengl: "OpenGL",
+  opengles: "OpenGL ES",
+};
 /** What a Vulkan loader reads to find its drivers. */
-const VULKAN_VARIABLES = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
+const VULKAN_VARIABLES = [
+  "VK_DRIVER_FILES",
+  "VK_ICD_FILENAMES",
+  "VK_ADD_DRIVER_FILES",
+  "VK_LOADER_DRIVERS_SELECT",
+  "VK_LOADER_DRIVERS_DISABLE",
+];
 const RTLD_NODELETE = 0x1000;
 
 /**
@@ -52,7 +65,11 @@ export const findAdapter: FindAdapter = async ({ name: wanted, robust = false } 
   const notes = [...new Set([...problems, ...driverWarnings()])].map((p) => `\n  ${p}`).join("");
   if (seen.length > 0) {
     const list = seen.map((c) => `\n  ${label(c)}`).join("");
-    throw new NoAdapterError((wanted === undefined ? "no adapter could be used; available:" : `no adapter matches "${wanted}"; available:`) + list + (notes && `\nproblems:${notes}`));
+    throw new NoAdapterError(
+      (wanted === undefined ? "no adapter could be used; available:" : `no adapter matches "${wanted}"; available:`) +
+        list +
+        (notes && `\nproblems:${notes}`),
+    );
   }
   throw new NoAdapterError(`no WebGPU adapter found${notes && `:${notes}`}\n${whatToInstall()}`);
 };
@@ -61,7 +78,9 @@ async function loadDawn(): Promise<Create> {
   try {
     return (await import("webgpu")).create;
   } catch (cause) {
-    throw new NoAdapterError(`the "webgpu" package does not load on ${process.platform} ${process.arch}: ${errorMessage(cause)}`, { cause });
+    throw new NoAdapterError(`the "webgpu" package does not load on ${process.platform} ${process.arch}: ${errorMessage(cause)}`, {
+      cause,
+    });
   }
 }
 
@@ -70,7 +89,12 @@ function label(candidate: Candidate): string {
 }
 
 /** The best of the adapters visible now that will really be given. Adds all of them to `seen`. */
-async function choose(create: Create, wanted: string | undefined, seen: Candidate[], problems: string[]): Promise<Omit<FoundAdapter, "robust"> | undefined> {
+async function choose(
+  create: Create,
+  wanted: string | undefined,
+  seen: Candidate[],
+  problems: string[],
+): Promise<Omit<FoundAdapter, "robust"> | undefined> {
   const candidates = await listAdapters(create);
   for (const c of candidates) if (!seen.some((s) => label(s) === label(c))) seen.push(c);
   const matching = candidates.filter((c) => wanted === undefined || label(c).toLowerCase().includes(wanted.toLowerCase()));
@@ -92,7 +116,9 @@ async function listAdapters(create: Create): Promise<Candidate[]> {
     await request(create, ["adapter=\u0001"]);
     return [];
   } catch (error) {
-    return [...errorMessage(error).matchAll(/backend: '(.*)', name: '(.*)'/g)].map(([, backend = "", name = ""]) => ({ backend, name })).filter((c) => c.backend !== "null");
+    return [...errorMessage(error).matchAll(/backend: '(.*)', name: '(.*)'/g)]
+      .map(([, backend = "", name = ""]) => ({ backend, name }))
+      .filter((c) => c.backend !== "null");
   }
 }
 
@@ -101,8 +127,8 @@ function withFeatures(create: Create, robust: boolean): Create {
   const on = [
     "allow_unsafe_apis", // matrix units are an experimental feature, which an adapter offers only so
     "vulkan_enable_f16_on_nvidia", // without it Dawn hides shader-f16 on NVIDIA, and every matrix configuration of floats
-    // Clamped accesses cost a fifth of a UNet pass on an H100, and half of a good matrix tile. No shader relies on them: the tests of ops run with guard
-    // words around every buffer, and give the same bits both ways. Workgroup memory is never read before it is written.
+    // Clamped accesses cost a fifth of a UNet pass on an H100, and half of a good matrix tile. No shader relies on them: the tests of ops
+    // run with guard words around every buffer, and give the same bits both ways. Workgroup memory is never read before it is written.
     ...(robust ? [] : ["disable_robustness", "disable_workgroup_init"]),
   ];
   // Quantised timestamps (65 us) would make the times of most ops round to zero.
@@ -117,7 +143,9 @@ function request(create: Create, options: string[]): Promise<GPUAdapter | null> 
   return result;
 }
 
-/** Real GPUs first, then lavapipe, which is several times faster than the other software adapters; native backends before OpenGL and D3D11. */
+/**
+ * Real GPUs first, then lavapipe, which is several times faster than the other software adapters; native backends before OpenGL and D3D11.
+ */
 function rank(candidate: Candidate): number {
   const software = /llvmpipe/i.test(candidate.name) ? 1 : /swiftshader|basic render|warp|softpipe/i.test(candidate.name) ? 2 : 0;
   return software * 2 + (["vulkan", "metal", "d3d12"].includes(candidate.backend) ? 0 : 1);
@@ -159,8 +187,13 @@ function driverWarnings(): string[] {
 }
 
 function whatToInstall(): string {
-  if (process.platform === "linux") return "Install your GPU's Vulkan driver, or Mesa's software driver: apt-get install mesa-vulkan-drivers (version 24 or later), then try again.";
+  if (process.platform === "linux") {
+    return "Install your GPU's Vulkan driver, or Mesa's software driver: apt-get install mesa-vulkan-drivers (version 24 or later), " +
+      "then try again.";
+  }
   if (process.platform === "win32") return "Update the graphics driver: Direct3D 12 or Vulkan is needed.";
-  if (process.platform === "darwin") return "A Mac with Metal support is needed; over a remote login without a window session there may be none.";
+  if (process.platform === "darwin") {
+    return "A Mac with Metal support is needed; over a remote login without a window session there may be none.";
+  }
   return "Run on Linux, macOS or Windows with a Vulkan, Metal or Direct3D 12 driver.";
 }

@@ -11,9 +11,9 @@ let since = 0;
 let pausing = false;
 
 /**
- * Waits for a promise of Dawn's without taking a core. While anything is pending, Dawn looks at its device in every turn of Node's event loop and has the loop turn without
- * rest; on a software adapter that core is missing where the work is done: with two cores, products took 1.6 times as long. So the turns are held up a little, longer the
- * longer the wait; timers and input are late by as much.
+ * Waits for a promise of Dawn's without taking a core. While anything is pending, Dawn looks at its device in every turn of Node's event
+ * loop and has the loop turn without rest; on a software adapter that core is missing where the work is done: with two cores, products took
+ * 1.6 times as long. So the turns are held up a little, longer the longer the wait; timers and input are late by as much.
  * @param hurry false: that it is told some milliseconds late does no harm, so that the pauses are the longest from the first on
  */
 export async function patiently<T>(promise: Promise<T>, hurry = true): Promise<T> {

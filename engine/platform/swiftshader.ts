@@ -23,7 +23,9 @@ export interface BundledDriver {
 
 /** The unpacked driver. @throws Error saying why there is none. */
 export function bundledDriver(): BundledDriver {
-  if (process.platform !== "linux" || process.arch !== "x64") throw new Error(`the bundled SwiftShader is for Linux on x64, not ${process.platform} on ${process.arch}`);
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new Error(`the bundled SwiftShader is for Linux on x64, not ${process.platform} on ${process.arch}`);
+  }
   const home = packageFolder();
   const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8")) as { version: string };
   const archive = readFileSync(join(home, "bin", "swiftshader.tar.br"));
@@ -46,7 +48,10 @@ function packageFolder(): string {
   try {
     return fileURLToPath(new URL("../../", import.meta.resolve("@sparticuz/chromium")));
   } catch (cause) {
-    throw new Error("the bundled SwiftShader is missing: the optional package @sparticuz/chromium is not installed (npm install --include=optional)", { cause });
+    throw new Error(
+      "the bundled SwiftShader is missing: the optional package @sparticuz/chromium is not installed (npm install --include=optional)",
+      { cause },
+    );
   }
 }
 

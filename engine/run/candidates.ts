@@ -1,4 +1,5 @@
-import { LEARNED_WORD, type TransferCandidate } from "../attack/options.ts";
+import { LEARNED_WORD } from "../attack/option-table.ts";
+import type { TransferCandidate } from "../attack/options.ts";
 import { FormatError } from "../formats/errors.ts";
 import { parseJsonLines } from "../formats/text/jsonl.ts";
 

@@ -1,5 +1,11 @@
 import type { AttackResult } from "../attack/events.ts";
-import type { AttackSettings } from "./settings.ts";
+import { FormatError } from "../formats/errors.ts";
+import { describeChoice } from "../runtime/choice/kernel-table.ts";
+import type { Device } from "../runtime/device.ts";
+import { ruleOf } from "./settings/judge.ts";
+import { type AttackSettings, isSettings, settingsAsFlags } from "./settings/settings.ts";
+import { shellCommand } from "./text/shell.ts";
+import { VERSION } from "./version.ts";
 
 /** A file that a run depended on. */
 export interface FileRecord {
@@ -51,4 +57,51 @@ export interface RunRecord {
   readonly seconds: number;
   readonly peakBytes: number;
   readonly result: AttackResult | null;
+}
+
+/** Where and how a run computes, and the commands that make it again and go on with it. */
+export interface RunPlace extends Pick<RunRecord, "command" | "resumeCommand"> {
+  readonly device: Device;
+  readonly limits: "default" | "adapter";
+  readonly weights: string;
+  readonly math: string;
+  /** Absent in a browser, which has its name as the platform. */
+  readonly node?: string | undefined;
+  readonly platform: string;
+}
+
+/** The record of a run that begins now. */
+export function newRecord(settings: AttackSettings, place: RunPlace, files: readonly FileRecord[], targetFitted: string): RunRecord {
+  const { device, limits, weights, math, command, resumeCommand, node, platform } = place;
+  const { description, info, kernels, bufferSharing } = device;
+  return {
+    form: "lethe attack run 1",
+    status: "running",
+    error: null,
+    command,
+    resumeCommand,
+    settings,
+    rule: ruleOf(settings),
+    targetFitted,
+    device: { adapter: description, driver: info.description, limits, weights, math, kernels: describeChoice(kernels), bufferSharing, robust: info.robust },
+    versions: { lethe: VERSION, ...(node !== undefined && { node }), platform },
+    files,
+    started: new Date().toISOString(),
+    ended: null,
+    seconds: 0,
+    peakBytes: 0,
+    result: null,
+  };
+}
+
+/** The command that makes a run with these settings. @param more flags, e.g. those of the device */
+export function attackCommandLine(settings: AttackSettings, more: readonly string[]): string {
+  return shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...more]);
+}
+
+/** The content of a run.json. @param file its name, for errors @throws FormatError if it is something else */
+export function parseRecord(file: string, value: unknown): RunRecord {
+  const record = value as Partial<RunRecord> | null;
+  if (record?.form !== "lethe attack run 1" || !isSettings(record.settings) || !Array.isArray(record.files)) throw new FormatError(file, "is no record of an attack that this version can go on with");
+  return record as RunRecord;
 }

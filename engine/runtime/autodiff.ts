@@ -10,10 +10,12 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
  * are recorded a second time before their gradients, from the region's inputs.
  *
  * @param seed cotangent of `of`; without it `of` must be a scalar and the seed is 1.
- * @param rescaleAt values whose gradient is brought near 1 by a power of two as it passes, for rules that round it to f16 (gradients of a real UNet are some
- *   1e-8, below f16's smallest number). The powers are divided out of what is returned. Give the prediction, and whatever lies where sizes change much.
- * @param complete called with a wanted one's gradient as soon as nothing more comes to it, before what lies further down is differentiated: what is recorded
- *   here (an optimiser's step) runs there, so that its memory is free for the next. Not called for what `of` does not depend on.
+ * @param rescaleAt values whose gradient is brought near 1 by a power of two as it passes, for rules that round it to f16 (gradients of a
+ *   real UNet are some 1e-8, below f16's smallest number). The powers are divided out of what is returned. Give the prediction, and
+ *   whatever lies where sizes change much.
+ * @param complete called with a wanted one's gradient as soon as nothing more comes to it, before what lies further down is differentiated:
+ *   what is recorded here (an optimiser's step) runs there, so that its memory is free for the next. Not called for what `of` does not
+ *   depend on.
  * @returns one value per wanted one, of its shape; undefined where `of` does not depend on it.
  * @throws Error if an op on the way has no gradient, naming it and its module path.
  */
@@ -51,25 +53,31 @@ export function gradients(
     if (!node.outputs.some((v) => cotangents.has(v))) return;
     const scale = scales.ofNode(node, cotangents);
     const dy = node.outputs.map((v) => cotangents.get(v));
-    if (!node.kernel.gradient) throw new Error(`gradients: op "${node.kernel.name}" (${node.name}) has no gradient rule`);
+    const op = `op "${node.kernel.name}" (${node.name})`;
+    if (!node.kernel.gradient) throw new Error(`gradients: ${op} has no gradient rule`);
     const needs = node.inputs.map((v) => v !== undefined && (onPath.has(v.node.id) || wantedSet.has(v)));
     const inputs = node.inputs.map((v) => v && replay.value(v, node));
     const outputs = node.outputs.map((v) => replay.value(v, node));
     const fresh = graph.nodes.length;
-    const dx = graph.scope(`gradient.${node.name}`, () => node.kernel!.gradient!(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }));
+    const dx = graph.scope(
+      `gradient.${node.name}`,
+      () => node.kernel!.gradient!(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }),
+    );
     node.inputs.forEach((input, i) => {
       if (!needs[i] || !input) return;
       const cotangent = dx[i];
-      if (!cotangent) throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave no gradient for input ${i} (${input.name}), which lies between the loss and a wanted input`);
+      if (!cotangent) {
+        throw new Error(`gradients: ${op} gave no gradient for input ${i} (${input.name}), which lies between the loss and a wanted input`);
+      }
       if (!sameShape(cotangent.type.shape, input.type.shape)) {
-        throw new Error(`gradients: op "${node.kernel!.name}" (${node.name}) gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
+        throw new Error(`gradients: ${op} gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
       }
       const twice = dx.indexOf(cotangent) !== dx.lastIndexOf(cotangent);
       accumulate(input, cotangent, twice ? graph.nodes.length : fresh, scale);
     });
     if (!node.outputs.some((v) => wantedSet.has(v))) for (const v of node.outputs) cotangents.delete(v);
   };
-  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+  for (const node of graph.nodes.slice(0, target.node.id + 1).toReversed()) {
     differentiate(node);
     for (const index of complete ? (last.get(node.id) ?? []) : []) {
       const gradient = scales.divideOut(leaves[index]!, cotangents.get(leaves[index]!));
@@ -114,7 +122,7 @@ function nodesBetween(graph: Graph, leaves: readonly GraphValue[], target: Graph
     if (node.inputs.some((v) => v !== undefined && downstream.has(v.node.id))) downstream.add(node.id);
   }
   const upstream = new Set<number>([target.node.id]);
-  for (const node of graph.nodes.slice(0, target.node.id + 1).reverse()) {
+  for (const node of graph.nodes.slice(0, target.node.id + 1).toReversed()) {
     if (upstream.has(node.id)) for (const v of node.inputs) if (v) upstream.add(v.node.id);
   }
   return new Set([...downstream].filter((id) => upstream.has(id)));
@@ -143,7 +151,12 @@ class Scales {
   }
 
   /** What is known of a value's cotangent and what is added to it, in one scale. */
-  meet(value: GraphValue, known: GraphValue | undefined, added: GraphValue, scale: GraphValue | undefined): { kept: GraphValue | undefined; added: GraphValue } {
+  meet(
+    value: GraphValue,
+    known: GraphValue | undefined,
+    added: GraphValue,
+    scale: GraphValue | undefined,
+  ): { kept: GraphValue | undefined; added: GraphValue } {
     if (!known || this.byValue.get(value) === scale) {
       if (scale) this.byValue.set(value, scale);
       return { kept: known, added };

@@ -9,20 +9,25 @@ interface Pooled {
 }
 
 /**
- * Buffers for intermediate tensors, shared by all programs of a device: their runs follow one another on one queue, and nothing intermediate is read after
- * its own run. So the memory of several programs is that of the largest, not their sum.
+ * Buffers for intermediate tensors, shared by all programs of a device: their runs follow one another on one queue, and nothing
+ * intermediate is read after its own run. So the memory of several programs is that of the largest, not their sum.
  */
 export class BufferPool {
   private readonly buffers: Pooled[] = [];
 
-  constructor(private readonly create: (bytes: number, usage: number, label: string) => GPUBuffer, private readonly destroy: (buffer: GPUBuffer) => void) {}
+  constructor(
+    private readonly create: (bytes: number, usage: number, label: string) => GPUBuffer,
+    private readonly destroy: (buffer: GPUBuffer) => void,
+  ) {}
 
   /** A buffer of at least that many bytes for each size, all different. */
   acquire(sizes: readonly number[]): GPUBuffer[] {
     const chosen = choose(sizes, this.buffers.map((b) => b.bytes));
     return sizes.map((bytes, i) => {
       let at = chosen[i]!;
-      if (at < 0) at = this.buffers.push({ bytes, buffer: this.create(bytes, BufferUsage.storage, `slot ${this.buffers.length}`), users: 0 }) - 1;
+      if (at < 0) {
+        at = this.buffers.push({ bytes, buffer: this.create(bytes, BufferUsage.storage, `slot ${this.buffers.length}`), users: 0 }) - 1;
+      }
       const pooled = this.buffers[at]!;
       pooled.users++;
       return pooled.buffer;

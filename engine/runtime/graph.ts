@@ -1,4 +1,6 @@
-import { type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape } from "../../kernels/kernel.ts";
+import {
+  type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape,
+} from "../../kernels/kernel.ts";
 import { repack } from "../../kernels/repack.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -104,8 +106,11 @@ export class Graph implements Recorder {
 
   /** Numbers known now; `shape` must hold exactly `data.length` elements. */
   constant(name: string, shape: Shape, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): GraphValue {
-    if (elementCount(shape) !== data.length) throw new ShapeError("constant", `"${name}" has ${data.length} numbers for shape [${shape.join(",")}]`);
-    return this.record(name, [], [{ shape, dtype: data instanceof Float32Array ? "f32" : "u32" }], {}, undefined, { kind: "constant", data })[0]!;
+    if (elementCount(shape) !== data.length) {
+      throw new ShapeError("constant", `"${name}" has ${data.length} numbers for shape [${shape.join(",")}]`);
+    }
+    const dtype = data instanceof Float32Array ? "f32" : "u32";
+    return this.record(name, [], [{ shape, dtype }], {}, undefined, { kind: "constant", data })[0]!;
   }
 
   apply<A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A): GraphValue[] {
@@ -113,7 +118,9 @@ export class Graph implements Recorder {
     let types: TensorType[];
     try {
       values.forEach((v, i) => {
-        if (v?.type.columns && !kernel.readsColumns?.includes(i)) throw new ShapeError(kernel.name, `input ${i} must be a tensor of its own, got ${formatType(v.type)}`);
+        if (v?.type.columns && !kernel.readsColumns?.includes(i)) {
+          throw new ShapeError(kernel.name, `input ${i} must be a tensor of its own, got ${formatType(v.type)}`);
+        }
       });
       types = kernel.infer(values.map((v) => v?.type), attributes);
     } catch (error) {
@@ -142,7 +149,10 @@ export class Graph implements Recorder {
     const known = this.leaves.get(name);
     if (known) {
       const same = formatType(known.type) === formatType(type) && known.node.leaf!.kind === leaf.kind;
-      if (!same) throw new ShapeError("graph", `leaf "${name}" is asked for as ${leaf.kind} ${formatType(type)} but exists as ${known.node.leaf!.kind} ${formatType(known.type)}`);
+      if (!same) {
+        const exists = `exists as ${known.node.leaf!.kind} ${formatType(known.type)}`;
+        throw new ShapeError("graph", `leaf "${name}" is asked for as ${leaf.kind} ${formatType(type)} but ${exists}`);
+      }
       return known;
     }
     const value = this.record(name, [], [type], {}, undefined, leaf)[0]!;
@@ -150,7 +160,14 @@ export class Graph implements Recorder {
     return value;
   }
 
-  private record(name: string, inputs: (GraphValue | undefined)[], types: TensorType[], attributes: Attributes, kernel: Kernel | undefined, leaf: Leaf | undefined): GraphValue[] {
+  private record(
+    name: string,
+    inputs: (GraphValue | undefined)[],
+    types: TensorType[],
+    attributes: Attributes,
+    kernel: Kernel | undefined,
+    leaf: Leaf | undefined,
+  ): GraphValue[] {
     const outputs: GraphValue[] = [];
     const node: GraphNode = {
       id: this.nodes.length,

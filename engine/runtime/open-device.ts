@@ -11,7 +11,10 @@ export interface DeviceOptions {
   readonly adapter?: string;
   /** "default": nothing above WebGPU's default limits is asked for, as on the least of devices. Default: "adapter", all it offers. */
   readonly limits?: "default" | "adapter";
-  /** Operands of matrix products and convolutions: "f16" rounds them to f16 and needs the `shader-f16` feature, "auto" does so where that is there and was measured faster, "f32" (default) does not. All sums are f32. */
+  /**
+   * Operands of matrix products and convolutions: "f16" rounds them to f16 and needs the `shader-f16` feature, "auto" does so where that is
+   * there and was measured faster, "f32" (default) does not. All sums are f32.
+   */
   readonly math?: MathMode;
   /** Which variants of kernels to compute with. Default: "auto". */
   readonly kernels?: KernelOption;
@@ -19,7 +22,10 @@ export interface DeviceOptions {
   readonly say?: (line: string) => void;
   /** False gives every intermediate tensor memory of its own, to isolate a bug. Default: true. */
   readonly bufferSharing?: boolean;
-  /** Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none is known. */
+  /**
+   * Bytes of device memory to stay within. Default: what the host has free for a software adapter, which shares its memory; otherwise none
+   * is known.
+   */
   readonly memoryLimit?: number;
   /** Have every access of a shader clamped to its buffer. Default: not in Node, where that can be chosen; a browser always does. */
   readonly robust?: boolean;
@@ -48,7 +54,9 @@ const LIMITS = [
  * @throws NoAdapterError if there is no adapter, none of the wanted name, or it lacks what `options.math` or `options.kernels` needs.
  */
 export async function openDeviceOn(platform: Platform, options: DeviceOptions = {}): Promise<Device> {
-  const { adapter, name, backend, robust } = options.gpu ? await adapterOf(options.gpu) : await platform.findAdapter({ name: options.adapter, robust: options.robust });
+  const { adapter, name, backend, robust } = options.gpu
+    ? await adapterOf(options.gpu)
+    : await platform.findAdapter({ name: options.adapter, robust: options.robust });
   const raw = adapter.info;
   const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
   const half = options.math === "f16" || options.math === "auto";
@@ -56,7 +64,9 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   if (adapter.features.has(MATRICES) && offeredMatrices(raw).some((c) => half || c.component === "f32")) features.push(MATRICES);
   if (half) {
     if (adapter.features.has("shader-f16")) features.push("shader-f16");
-    if (options.math === "f16" && !adapter.features.has("shader-f16")) throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
+    if (options.math === "f16" && !adapter.features.has("shader-f16")) {
+      throw new NoAdapterError(`adapter "${name}" has no shader-f16 feature: use f32 arithmetic (--math f32 or --math auto)`);
+    }
   }
   const requiredLimits = options.limits === "default" ? {} : Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
   let gpu: GPUDevice;
@@ -65,19 +75,26 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   } catch (cause) {
     throw new NoAdapterError(`adapter "${name}" was found but gives no device: ${errorMessage(cause)}`, { cause });
   }
-  const device = new Device(gpu, {
-    name,
-    backend,
-    vendor: raw.vendor,
-    architecture: raw.architecture,
-    device: raw.device,
-    description: raw.description,
-    subgroupMinSize: raw.subgroupMinSize ?? 0,
-    subgroupMaxSize: raw.subgroupMaxSize ?? 0,
-    matrices: offeredMatrices(raw),
-    software: raw.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
-    robust,
-  }, platform, options);
+  const device = new Device(
+    gpu,
+    {
+      name,
+      backend,
+      vendor: raw.vendor,
+      architecture: raw.architecture,
+      device: raw.device,
+      description: raw.description,
+      subgroupMinSize: raw.subgroupMinSize ?? 0,
+      subgroupMaxSize: raw.subgroupMaxSize ?? 0,
+      matrices: offeredMatrices(raw),
+      software:
+        raw.isFallbackAdapter === true ||
+        /llvmpipe|lavapipe|swiftshader|basic render|warp/i.test(`${name} ${raw.architecture} ${raw.description}`),
+      robust,
+    },
+    platform,
+    options,
+  );
   try {
     await enableMatrixUnits(device);
     device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", platform, options.say));

@@ -1,10 +1,18 @@
-/** Aimed at for one command buffer: a twentieth of what desktops give a GPU before they reset it, and a thousand times what a submission costs. */
+/**
+ * Aimed at for one command buffer: a twentieth of what desktops give a GPU before they reset it, and a thousand times what a submission
+ * costs.
+ */
 export const TARGET_MS = 100;
-/** The device is asked about its progress when this much work was submitted since it was asked last; asking keeps Node's event loop turning. */
+/**
+ * The device is asked about its progress when this much work was submitted since it was asked last; asking keeps Node's event loop turning.
+ */
 const ASK_MS = TARGET_MS / 2;
 /** Work of the first buffer on a device of which nothing is known, in units: some 50 ms on two cores of a software adapter. */
 const START_UNITS = 2e9;
-/** Units of a byte moved and of a dispatch, a floating-point operation being 1. Only how they compare matters, and only until a dispatch was measured. */
+/**
+ * Units of a byte moved and of a dispatch, a floating-point operation being 1. Only how they compare matters, and only until a dispatch was
+ * measured.
+ */
 const BYTE_UNITS = 8;
 const DISPATCH_UNITS = 1e6;
 /** A time below this is mostly that of the host's waking up, so that it only tells how long the work was at most. */
@@ -65,9 +73,10 @@ interface Submitted {
 }
 
 /**
- * Cuts runs into command buffers that each take about TARGET_MS on this device, so that no watchdog resets a GPU, a page goes on being drawn and a run can be
- * cancelled within a buffer or two. The device has one buffer more than it works on, no further: it never waits for the host, and the host never for longer than that.
- * How long buffers take is learned from what the host waits for anyway, and asked for every ASK_MS of work.
+ * Cuts runs into command buffers that each take about TARGET_MS on this device, so that no watchdog resets a GPU, a page goes on being
+ * drawn and a run can be cancelled within a buffer or two. The device has one buffer more than it works on, no further: it never waits for
+ * the host, and the host never for longer than that. How long buffers take is learned from what the host waits for anyway, and asked for
+ * every ASK_MS of work.
  */
 export class Pacer {
   /** Milliseconds of a unit, once anything was measured. */
@@ -121,7 +130,9 @@ export class Pacer {
       }
       const to = times.cut(this.rate, from);
       submit(from, to);
-      this.flight.push({ times, from, to, at: this.now(), milliseconds: this.rate === undefined ? Infinity : times.predict(this.rate, from, to) });
+      this.flight.push({
+        times, from, to, at: this.now(), milliseconds: this.rate === undefined ? Infinity : times.predict(this.rate, from, to),
+      });
       this.submitted++;
       if (this.unasked() >= ASK_MS) this.ask();
       from = to;

@@ -51,7 +51,9 @@ export class PipelineCache {
       return { pipeline, layout: group, reflection, label };
     } catch (error) {
       const info = await module.getCompilationInfo();
-      throw new ShaderCompileError(`shader "${label}" does not compile: ${(error as Error).message}\n${formatCompileMessages(text, [...info.messages])}`);
+      throw new ShaderCompileError(
+        `shader "${label}" does not compile: ${(error as Error).message}\n${formatCompileMessages(text, [...info.messages])}`,
+      );
     }
   }
 

@@ -25,14 +25,17 @@ export function nameFromInfo(info: GPUAdapterInfo): string {
 }
 
 /**
- * What the runtime takes from the place it runs in. `#platform` (package.json "imports") is such a module: node.ts in Node and browser.ts in a browser
- * bundle. `engine/platform/open-device.ts` hands it in, so that nothing here knows which it is.
+ * What the runtime takes from the place it runs in. `#platform` (package.json "imports") is such a module: node.ts in Node and browser.ts
+ * in a browser bundle. `engine/platform/open-device.ts` hands it in, so that nothing here knows which it is.
  */
 export interface Platform {
   readonly findAdapter: FindAdapter;
   /** Bytes of memory that may still be taken; undefined where the place does not say. */
   freeMemory(): number | undefined;
-  /** Waits for the GPU without taking a core meanwhile. @param hurry false: that it is told some milliseconds late does no harm. Default: true */
+  /**
+   * Waits for the GPU without taking a core meanwhile.
+   * @param hurry false: that it is told some milliseconds late does no harm. Default: true
+   */
   patiently<T>(promise: Promise<T>, hurry?: boolean): Promise<T>;
   /** A text that was kept under a name; undefined if none was. */
   readCache(name: string): Promise<string | undefined>;

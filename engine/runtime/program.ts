@@ -1,4 +1,4 @@
-import { type Binding, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import { type Binding, type Cost, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
@@ -10,14 +10,17 @@ import { profilerOf } from "./profile/profiler.ts";
 import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { packParams } from "./shader.ts";
 import { BufferUsage } from "./buffer-usage.ts";
-import { Tensor, decodeBytes, readBuffers, writeBuffer } from "./tensor.ts";
+import { type BufferPart, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
 
 export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 export interface ProgramOptions {
   /** What can be read after a run, by name. */
   readonly outputs: Readonly<Record<string, Value>>;
-  /** What tensors hold after a run: how state is carried from run to run. Computed in their memory, or copied there at the end: see `placeAssigns`. */
+  /**
+   * What tensors hold after a run: how state is carried from run to run. Computed in their memory, or copied there at the end: see
+   * `placeAssigns`.
+   */
   readonly assigns?: readonly Assign[];
   /** The tensor of each parameter leaf. Needed if the graph has any. */
   readonly parameters?: (name: string, type: TensorType) => Tensor;
@@ -38,6 +41,11 @@ interface BoundDispatch {
   readonly compiled: CompiledPipeline;
   readonly bindGroup: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
+}
+
+/** An op's cost shared out over so many dispatches. */
+function shared({ flops, bytes }: Cost, dispatches: number): Cost {
+  return { flops: flops / dispatches, bytes: bytes / dispatches };
 }
 
 interface Copy {
@@ -63,7 +71,10 @@ export class Program {
   private dispatches: BoundDispatch[] = [];
   private readonly times: DispatchTimes;
   private readonly copies: Copy[] = [];
-  /** Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms; weights and state not included. */
+  /**
+   * Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms;
+   * weights and state not included.
+   */
   allocatedBytes = 0;
   /** Floating-point operations of one run, by the kernels' own counts. */
   readonly flops: number;
@@ -72,7 +83,7 @@ export class Program {
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
     const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
     this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
-    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => new Array<typeof cost>(length).fill({ flops: cost.flops / length, bytes: cost.bytes / length })));
+    this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => Array.from({ length }, () => shared(cost, length))));
   }
 
   /**
@@ -118,7 +129,9 @@ export class Program {
     for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
     const { intermediates, claims, scratchClaim } = this.schedule;
     const plan = planMemory(claims, this.device.bufferSharing);
-    this.shared = this.device.bufferSharing ? this.device.pool.acquire(plan.buffers) : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    this.shared = this.device.bufferSharing
+      ? this.device.pool.acquire(plan.buffers)
+      : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
     if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes;
     const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
     intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
@@ -158,7 +171,9 @@ export class Program {
       case "parameter": {
         if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
         const tensor = this.options.parameters(node.name, value.type);
-        if (formatType(tensor.type) !== formatType(value.type)) throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
+        if (formatType(tensor.type) !== formatType(value.type)) {
+          throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
+        }
         this.memory.set(value, { buffer: tensor.buffer });
       }
     }
@@ -173,7 +188,9 @@ export class Program {
     for (const { plan, node } of this.schedule.steps) {
       for (const dispatch of plan.dispatches) {
         const { uniform } = compiled[next++]!.reflection;
-        if (!uniform && Object.keys(dispatch.params).length > 0) throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
+        if (!uniform && Object.keys(dispatch.params).length > 0) {
+          throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
+        }
         const block = uniform ? packParams(uniform.fields, dispatch.params) : new ArrayBuffer(0);
         offsets.push(uniformBytes);
         blocks.push(block);
@@ -192,12 +209,18 @@ export class Program {
         const { storage, uniform } = pipeline.reflection;
         const entries: GPUBindGroupEntry[] = storage.map((s) => {
           const binding = dispatch.bindings[s.name];
-          if (binding === undefined) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has a variable "${s.name}" that its dispatch does not bind`);
+          if (binding === undefined) {
+            const where = `op "${step.node.name}": shader "${dispatch.shader.name}"`;
+            throw new Error(`${where} has a variable "${s.name}" that its dispatch does not bind`);
+          }
           return { binding: s.binding, resource: this.resolve(binding, step.node, stepIndex) };
         });
         const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
         if (unknown) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has no variable "${unknown}"`);
-        if (uniform) entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size: Math.max(16, blocks[next]!.byteLength) } });
+        if (uniform) {
+          const size = Math.max(16, blocks[next]!.byteLength);
+          entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size } });
+        }
         const bindGroup = gpu.createBindGroup({ label: step.node.name, layout: pipeline.layout, entries });
         this.dispatches.push({ step, compiled: pipeline, bindGroup, workgroups: dispatch.workgroups });
         next++;
@@ -240,16 +263,33 @@ export class Program {
    * Writes the given inputs and submits one run, after all runs asked for before. Does not wait for it, but until the device is near it.
    * @throws DeviceLostError or an earlier GpuError; AbortError; Error as `write`
    */
-  run(inputs: Readonly<Record<string, HostArray>> = {}, { signal, profile = profilerOf(this.device)?.next(this, this.label) }: RunOptions = {}): Promise<void> {
-    return this.device.pacer.turn(async () => {
-      this.device.check();
-      for (const [name, data] of Object.entries(inputs)) this.write(name, data);
-      if (this.options.poison) this.poison();
-      const { count } = this.times;
-      await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), to === count ? this.copies : [], profile), signal);
-      if (count === 0) this.submit([], this.copies, profile);
-      this.device.countFlops(this.flops);
+  run(inputs: Readonly<Record<string, HostArray>> = {}, options: RunOptions = {}): Promise<void> {
+    return this.device.pacer.turn(() => this.runInTurn(inputs, options));
+  }
+
+  /**
+   * A run and the outputs that it gave, with no other run between them: what several callers may ask of one program at a time.
+   * @param names of outputs, all by default @throws as `run` and `read`
+   */
+  async compute(inputs: Readonly<Record<string, HostArray>>, ...names: string[]): Promise<Record<string, HostArray>> {
+    const wanted = this.wanted(names);
+    const reading = await this.device.pacer.turn(async () => {
+      await this.runInTurn(inputs, {});
+      return startRead(this.device, this.partsOf(wanted));
     });
+    return decoded(wanted, await finishRead(this.device, reading));
+  }
+
+  private async runInTurn(inputs: Readonly<Record<string, HostArray>>, options: RunOptions): Promise<void> {
+    const { signal, profile = profilerOf(this.device)?.next(this, this.label) } = options;
+    this.device.check();
+    for (const [name, data] of Object.entries(inputs)) this.write(name, data);
+    if (this.options.poison) this.poison();
+    const { count } = this.times;
+    const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
+    await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), copies(to), profile), signal);
+    if (count === 0) this.submit([], this.copies, profile);
+    this.device.countFlops(this.flops);
   }
 
   private get label(): string {
@@ -274,23 +314,34 @@ export class Program {
     this.device.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** Outputs of the last run, read back together. @throws Error for an unknown name. */
+  /** Outputs of the last run that was asked for, read back together. @throws Error for an unknown name. */
   async read(...names: string[]): Promise<Record<string, HostArray>> {
-    const wanted = names.length > 0 ? names : [...this.outputs.keys()];
-    const values = wanted.map((name) => {
+    const wanted = this.wanted(names);
+    return decoded(wanted, await readBuffers(this.device, this.partsOf(wanted)));
+  }
+
+  /** Outputs by name, all of them if none is named. @throws Error for an unknown name */
+  private wanted(names: readonly string[]): [string, GraphValue][] {
+    if (names.length === 0) return [...this.outputs];
+    return names.map((name) => {
       const value = this.outputs.get(name);
       if (!value) throw new Error(`no output "${name}"; outputs are ${[...this.outputs.keys()].join(", ")}`);
-      return value;
+      return [name, value];
     });
-    const bytes = await readBuffers(this.device, values.map((v) => ({ buffer: this.bufferOf(v), bytes: byteLength(v.type) })));
-    return Object.fromEntries(wanted.map((name, i) => [name, decodeBytes(values[i]!.type, bytes[i]!)]));
+  }
+
+  private partsOf(wanted: readonly (readonly [string, GraphValue])[]): BufferPart[] {
+    return wanted.map(([, value]) => ({ buffer: this.bufferOf(value), bytes: byteLength(value.type) }));
   }
 
   /** One f32 output of the last run. */
   async readFloats(name: string): Promise<Float32Array<ArrayBuffer>> {
-    const data = (await this.read(name))[name]!;
-    if (!(data instanceof Float32Array)) throw new Error(`output "${name}" is not f32`);
-    return data;
+    return requireFloats(name, await this.read(name));
+  }
+
+  /** A run and one f32 output of it, as `compute`. */
+  async computeFloats(inputs: Readonly<Record<string, HostArray>>, name: string): Promise<Float32Array<ArrayBuffer>> {
+    return requireFloats(name, await this.compute(inputs, name));
   }
 
   private poison(): void {
@@ -304,4 +355,14 @@ export class Program {
     if (this.device.bufferSharing) this.device.pool.release(this.shared.splice(0));
     for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
   }
+}
+
+function decoded(wanted: readonly (readonly [string, GraphValue])[], bytes: readonly ArrayBuffer[]): Record<string, HostArray> {
+  return Object.fromEntries(wanted.map(([name, { type }], i) => [name, decodeBytes(type, bytes[i]!)]));
+}
+
+function requireFloats(name: string, read: Readonly<Record<string, HostArray>>): Float32Array<ArrayBuffer> {
+  const data = read[name]!;
+  if (!(data instanceof Float32Array)) throw new Error(`output "${name}" is not f32`);
+  return data;
 }

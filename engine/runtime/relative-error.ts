@@ -1,4 +1,7 @@
-/** Relative L2 error ||a - b|| / ||b||; the absolute norm of a where b is all zero; Infinity if a value is not a number. @throws Error for different lengths */
+/**
+ * Relative L2 error ||a - b|| / ||b||; the absolute norm of a where b is all zero; Infinity if a value is not a number.
+ * @throws Error for different lengths
+ */
 export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) throw new Error(`${a.length} elements compared with ${b.length}`);
   let difference = 0;

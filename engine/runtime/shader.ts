@@ -29,12 +29,15 @@ export function expandShader(source: ShaderSource, defines: Defines): string {
   const used = new Set<string>();
   const text = expand(source.name, source.text, defines, used, []);
   const unused = Object.keys(defines).filter((name) => !used.has(name));
-  if (unused.length > 0) throw new ShaderCompileError(`shader "${source.name}" has no \${${unused.join("}, ${")}}, which its kernel defines`);
+  if (unused.length > 0) {
+    throw new ShaderCompileError(`shader "${source.name}" has no \${${unused.join("}, ${")}}, which its kernel defines`);
+  }
   return text;
 }
 
 function expand(shader: string, text: string, defines: Defines, used: Set<string>, path: readonly string[]): string {
-  const where = (before: string): string => `shader "${shader}"${path.map((p) => `, define ${p}`).join("")}, line ${before.split("\n").length}`;
+  const where = (before: string): string =>
+    `shader "${shader}"${path.map((p) => `, define ${p}`).join("")}, line ${before.split("\n").length}`;
   const pieces = text.split(PLACEHOLDER); // text, name, text, name, ..., text
   const strings = pieces.filter((_, i) => i % 2 === 0);
   let before = "";
@@ -44,16 +47,23 @@ function expand(shader: string, text: string, defines: Defines, used: Set<string
       return [];
     }
     const value = Object.hasOwn(defines, name) ? defines[name] : undefined;
-    if (value === undefined) throw new ShaderCompileError(`${where(before)}: unknown name \${${name}}; defined: ${Object.keys(defines).join(", ") || "none"}`);
+    if (value === undefined) {
+      throw new ShaderCompileError(`${where(before)}: unknown name \${${name}}; defined: ${Object.keys(defines).join(", ") || "none"}`);
+    }
     used.add(name);
     if (typeof value !== "string" || !/[$#]/.test(value)) return [value];
-    if (path.length >= MAX_DEPTH) throw new ShaderCompileError(`${where(before)}: \${${name}} holds itself (${[...path, name].join(" > ")})`);
+    if (path.length >= MAX_DEPTH) {
+      throw new ShaderCompileError(`${where(before)}: \${${name}} holds itself (${[...path, name].join(" > ")})`);
+    }
     return [expand(shader, value, defines, used, [...path, name])];
   });
   try {
     return wgsl(strings, ...values);
   } catch (cause) {
-    throw new ShaderCompileError(`shader "${shader}"${path.map((p) => `, define ${p}`).join("")}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new ShaderCompileError(
+      `shader "${shader}"${path.map((p) => `, define ${p}`).join("")}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -69,7 +79,9 @@ export function reflectShader(text: string): ReflectedShader {
     const [, attributes = "", space, access, name = "", type = ""] = match;
     const group = attribute(attributes, "group");
     const binding = attribute(attributes, "binding");
-    if (group !== 0 || binding === undefined) throw new ShaderCompileError(`variable "${name}" needs @group(0) @binding(N), got "${attributes.trim()}"`);
+    if (group !== 0 || binding === undefined) {
+      throw new ShaderCompileError(`variable "${name}" needs @group(0) @binding(N), got "${attributes.trim()}"`);
+    }
     if (space === "storage") storage.push({ name, binding, writable: access === "read_write" || access === "write" });
     else if (uniform) throw new ShaderCompileError(`variable "${name}" is a second uniform; a shader takes one struct of parameters`);
     else {
@@ -107,7 +119,9 @@ function structFields(code: string, type: string, variable: string): ParamField[
 export function packParams(fields: readonly ParamField[], values: Readonly<Record<string, number>>): ArrayBuffer {
   const names = new Set(fields.map((f) => f.name));
   const unknown = Object.keys(values).filter((name) => !names.has(name));
-  if (unknown.length > 0) throw new ShaderCompileError(`params: the shader has no field ${unknown.join(", ")}; it has ${[...names].join(", ") || "none"}`);
+  if (unknown.length > 0) {
+    throw new ShaderCompileError(`params: the shader has no field ${unknown.join(", ")}; it has ${[...names].join(", ") || "none"}`);
+  }
   const buffer = new ArrayBuffer(Math.ceil((fields.length * 4) / 16) * 16);
   const view = new DataView(buffer);
   fields.forEach(({ name, type }, i) => {
@@ -119,7 +133,9 @@ export function packParams(fields: readonly ParamField[], values: Readonly<Recor
       return;
     }
     const [low, high] = type === "u32" ? [0, 2 ** 32 - 1] : [-(2 ** 31), 2 ** 31 - 1];
-    if (!Number.isInteger(value) || value < low || value > high) throw new ShaderCompileError(`params: "${name}" must be a whole number from ${low} to ${high} (${type}), got ${value}`);
+    if (!Number.isInteger(value) || value < low || value > high) {
+      throw new ShaderCompileError(`params: "${name}" must be a whole number from ${low} to ${high} (${type}), got ${value}`);
+    }
     if (type === "u32") view.setUint32(i * 4, value, true);
     else view.setInt32(i * 4, value, true);
   });
@@ -127,7 +143,10 @@ export function packParams(fields: readonly ParamField[], values: Readonly<Recor
 }
 
 /** What the compiler said, each message as `error at LINE:COL: TEXT` over its numbered source line and three lines around. */
-export function formatCompileMessages(text: string, messages: readonly Pick<GPUCompilationMessage, "type" | "lineNum" | "linePos" | "message">[]): string {
+export function formatCompileMessages(
+  text: string,
+  messages: readonly Pick<GPUCompilationMessage, "type" | "lineNum" | "linePos" | "message">[],
+): string {
   const lines = text.split("\n");
   const width = String(lines.length).length;
   return messages
@@ -137,7 +156,9 @@ export function formatCompileMessages(text: string, messages: readonly Pick<GPUC
       const first = Math.max(1, lineNum - 3);
       const around = lines.slice(first - 1, lineNum + 3).flatMap((line, i) => {
         const row = `${first + i === lineNum ? ">" : " "} ${String(first + i).padStart(width)} | ${line}`;
-        return first + i === lineNum && linePos > 0 ? [row, `  ${" ".repeat(width)} | ${line.slice(0, linePos - 1).replace(/\S/g, " ")}^`] : [row];
+        return first + i === lineNum && linePos > 0
+          ? [row, `  ${" ".repeat(width)} | ${line.slice(0, linePos - 1).replace(/\S/g, " ")}^`]
+          : [row];
       });
       return [head, ...around].join("\n");
     })

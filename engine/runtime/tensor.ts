@@ -28,7 +28,8 @@ export class Tensor {
   copyTo(other: Tensor): void {
     const bytes = byteLength(this.type);
     if (other.device !== this.device || other.type.dtype !== this.type.dtype || byteLength(other.type) !== bytes) {
-      throw new Error(`copy of "${this.name}", ${formatType(this.type)}, to "${other.name}": that is ${formatType(other.type)}${other.device === this.device ? "" : " on another device"}`);
+      const where = other.device === this.device ? "" : " on another device";
+      throw new Error(`copy of "${this.name}", ${formatType(this.type)}, to "${other.name}": that is ${formatType(other.type)}${where}`);
     }
     const encoder = this.device.gpu.createCommandEncoder({ label: `copy ${this.name}` });
     encoder.copyBufferToBuffer(this.buffer, 0, other.buffer, 0, bytes);
@@ -47,10 +48,18 @@ function wordCount(type: TensorType): number {
 }
 
 /** Queues a write of a whole tensor into its buffer. @throws Error naming the tensor if `data` does not fit its type. */
-export function writeBuffer(device: Device, buffer: GPUBuffer, type: TensorType, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, name: string): void {
+export function writeBuffer(
+  device: Device,
+  buffer: GPUBuffer,
+  type: TensorType,
+  data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+  name: string,
+): void {
   const isFloat = data instanceof Float32Array;
   if (data.length !== wordCount(type) || isFloat !== (type.dtype === "f32")) {
-    throw new Error(`write to "${name}": ${formatType(type)} takes ${wordCount(type)} ${type.dtype === "f32" ? "floats" : "words"}, got ${data.length} ${isFloat ? "floats" : "words"}`);
+    const kind = (floats: boolean): string => (floats ? "floats" : "words");
+    const takes = `${wordCount(type)} ${kind(type.dtype === "f32")}`;
+    throw new Error(`write to "${name}": ${formatType(type)} takes ${takes}, got ${data.length} ${kind(isFloat)}`);
   }
   device.gpu.queue.writeBuffer(buffer, 0, data);
 }
@@ -60,36 +69,53 @@ function viewOf(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer>
   return type.dtype === "f32" ? new Float32Array(bytes, 0, n) : new Uint32Array(bytes, 0, n);
 }
 
-/** Copies buffers as they are after the runs asked for so far back to the host, in one submission and one map. @throws DeviceLostError or GpuError through `device.check()`. */
-export async function readBuffers(device: Device, sources: readonly { buffer: GPUBuffer; bytes: number }[]): Promise<ArrayBuffer[]> {
+/** A part of a buffer, from its start. */
+export interface BufferPart {
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+}
+
+/** Copies that were submitted and not waited for yet. */
+export interface PendingRead {
+  readonly sources: readonly BufferPart[];
+  readonly staging: GPUBuffer;
+  /** To be called when the wait for them is over. */
+  readonly over: () => void;
+}
+
+/** Submits copies of buffers as they are now. To be called in a turn of the pacer. */
+export function startRead(device: Device, sources: readonly BufferPart[]): PendingRead {
   const total = sources.reduce((n, s) => n + s.bytes, 0);
   const staging = device.createBuffer(Math.max(16, total), BufferUsage.staging, "readback");
+  const encoder = device.gpu.createCommandEncoder({ label: "readback" });
+  let offset = 0;
+  for (const { buffer, bytes } of sources) {
+    encoder.copyBufferToBuffer(buffer, 0, staging, offset, bytes);
+    offset += bytes;
+  }
+  device.gpu.queue.submit([encoder.finish()]);
+  return { sources, staging, over: device.pacer.waiting() };
+}
+
+/** The copies' bytes, in one map. @throws DeviceLostError or GpuError through `device.check()`. */
+export async function finishRead(device: Device, { sources, staging, over }: PendingRead): Promise<ArrayBuffer[]> {
   try {
-    let offset = 0;
-    const over = await device.pacer.turn(() => {
-      const encoder = device.gpu.createCommandEncoder({ label: "readback" });
-      for (const s of sources) {
-        encoder.copyBufferToBuffer(s.buffer, 0, staging, offset, s.bytes);
-        offset += s.bytes;
-      }
-      device.gpu.queue.submit([encoder.finish()]);
-      return device.pacer.waiting();
-    });
     await device.orLost(staging.mapAsync(MAP_MODE_READ));
     over();
     device.check();
     const mapped = staging.getMappedRange();
-    const results: ArrayBuffer[] = [];
-    offset = 0;
-    for (const s of sources) {
-      results.push(mapped.slice(offset, offset + s.bytes));
-      offset += s.bytes;
-    }
+    let offset = 0;
+    const results = sources.map(({ bytes }) => mapped.slice(offset, (offset += bytes)));
     staging.unmap();
     return results;
   } finally {
     device.destroyBuffer(staging);
   }
+}
+
+/** Copies buffers as they are after the runs asked for so far back to the host. @throws as `finishRead` */
+export async function readBuffers(device: Device, sources: readonly BufferPart[]): Promise<ArrayBuffer[]> {
+  return finishRead(device, await device.pacer.turn(() => startRead(device, sources)));
 }
 
 /** Host numbers of a tensor read from a buffer. */

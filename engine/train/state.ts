@@ -25,7 +25,10 @@ interface Declared {
 const PREFIX = "train:";
 const MAX_PENDING_BYTES = 256 * 2 ** 20;
 
-/** The states of an optimiser as leaves of a graph: declared when a step is recorded, so that it can be planned first, and made when its program is. */
+/**
+ * The states of an optimiser as leaves of a graph: declared when a step is recorded, so that it can be planned first, and made when its
+ * program is.
+ */
 export class TrainingState implements LeafStore {
   readonly component = "train";
   private readonly declared = new Map<string, Declared>();

@@ -43,7 +43,10 @@ export class Trainer {
     this.state = new TrainingState(model.device);
   }
 
-  /** What an update takes, known from its graph alone: `weightBytes` are weights, moments, masters and averages. @param recomputes see `Graph` */
+  /**
+   * What an update takes, known from its graph alone: `weightBytes` are weights, moments, masters and averages.
+   * @param recomputes see `Graph`
+   */
   static estimate(model: StableDiffusion, options: TrainerOptions, recomputes: boolean): Estimate {
     const g = new Graph(recomputes);
     const recorded = new Trainer(model, options).record(g, (options.batches ?? 1) > 1 ? "last" : "only");
@@ -95,7 +98,8 @@ export class Trainer {
       if (wanted.length === 0) continue;
       if (wanted.length < tensors.length) {
         const other = tensors.find((t) => !wanted.includes(t));
-        throw new Error(`"${wanted[0]}" is to be trained and "${other}" is not, but the model has them in one matrix: train both or neither`);
+        const both = "but the model has them in one matrix: train both or neither";
+        throw new Error(`"${wanted[0]}" is to be trained and "${other}" is not, ${both}`);
       }
       const one = { leaf: outputs[0]!, owner };
       this.trained.set(name, one);
@@ -120,7 +124,9 @@ export class Trainer {
     return this.last;
   }
 
-  /** The trained weights as they are now, by component and by the checkpoint's names, in its order. Halves come as their float32 masters. */
+  /**
+   * The trained weights as they are now, by component and by the checkpoint's names, in its order. Halves come as their float32 masters.
+   */
   weights(): Promise<Map<string, Map<string, NDArray>>> {
     return this.read(({ leaf: { name, type }, owner }) => this.state.of("master", name) ?? owner.tensor(name, type));
   }

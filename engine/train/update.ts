@@ -95,7 +95,14 @@ function summed(g: Graph, state: TrainingState, weight: Trained, gradient: Value
 }
 
 /** One weight's step; of a weight that the model reads as halves, its float32 master's, of which the halves are made. */
-function step(g: Graph, state: TrainingState, rule: UpdateRule, { leaf, owner }: Trained, gradient: Value, hyperparameters: Value): Assign[] {
+function step(
+  g: Graph,
+  state: TrainingState,
+  rule: UpdateRule,
+  { leaf, owner }: Trained,
+  gradient: Value,
+  hyperparameters: Value,
+): Assign[] {
   const type: TensorType = { ...leaf.type, dtype: "f32" };
   const halved = leaf.type.dtype === "f16";
   const parameter = halved ? state.copyOf(g, "master", leaf.name, type, owner) : leaf;

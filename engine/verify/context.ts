@@ -7,7 +7,7 @@ import type { FileSystem } from "../formats/file-system.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { type LoadOptions, loadStableDiffusion } from "../loading/load.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
-import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { StableDiffusion, type StableDiffusionParts } from "../diffusion/stable-diffusion.ts";
 import type { Golden } from "./golden.ts";
 import type { Rows } from "./rows.ts";
 
@@ -29,6 +29,7 @@ export class VerifyContext {
   private opened: Device | undefined;
   private modelTakesPart = false;
   private readonly models = new Map<string, Promise<StableDiffusion>>();
+  private readonly retokenized = new Map<StableDiffusion, Map<string, StableDiffusion>>();
 
   constructor(readonly sources: VerifySources) {}
 
@@ -72,10 +73,28 @@ export class VerifyContext {
     let loaded = this.models.get(variant);
     if (!loaded) {
       const { files, modelFolder: folder } = this;
-      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }));
+      loaded = this.device().then((device) =>
+        loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }),
+      );
       this.models.set(variant, loaded);
     }
     return loaded;
+  }
+
+  /** A model with another tokenizer, made once for its key; the two share their weights. */
+  withTokenizer(model: StableDiffusion, key: string, tokenizer: Tokenizer): StableDiffusion {
+    const made = this.retokenized.get(model) ?? new Map<string, StableDiffusion>();
+    this.retokenized.set(model, made);
+    let changed = made.get(key);
+    if (!changed) {
+      // Descriptors, since a part that the model lacks is a getter that throws.
+      const parts = Object.defineProperties(
+        {},
+        { ...Object.getOwnPropertyDescriptors(model.parts), tokenizer: { value: tokenizer, enumerable: true } },
+      );
+      made.set(key, (changed = new StableDiffusion(parts as StableDiffusionParts)));
+    }
+    return changed;
   }
 
   /**
@@ -92,7 +111,9 @@ export class VerifyContext {
     if (!program) {
       const graph = new Graph();
       const values: Record<string, Value> = {};
-      for (const [name, { data, shape }] of Object.entries(inputs)) values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+      for (const [name, { data, shape }] of Object.entries(inputs)) {
+        values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
+      }
       program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: key });
       this.programs.set(full, program);
     }
@@ -110,6 +131,8 @@ export class VerifyContext {
 
   async destroy(): Promise<void> {
     this.forgetPrograms();
+    for (const made of this.retokenized.values()) for (const model of made.values()) await model.destroy();
+    this.retokenized.clear();
     for (const model of await Promise.allSettled(this.models.values())) if (model.status === "fulfilled") await model.value.destroy();
     this.models.clear();
   }

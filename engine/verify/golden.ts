@@ -33,6 +33,21 @@ export class Golden {
     return this.names().filter((n) => !this.used.has(n));
   }
 
+  /** Tensors that the JSON lists with their shape and the file does not have; an entry without a shape may speak of several. */
+  missing(): string[] {
+    const list = this.json["tensors"];
+    return isObject(list) ? Object.keys(list).filter((n) => isObject(list[n]) && list[n]["shape"] !== undefined && !this.has(n)) : [];
+  }
+
+  /** How rows name the JSON's `cases`: by their name or, without one, their index; none if it has no such list. */
+  caseNames(): string[] {
+    const list: unknown = this.json["cases"];
+    if (!Array.isArray(list)) return [];
+    return list
+      .flatMap((c: unknown) => (isObject(c) ? [c["name"] ?? c["index"]] : []))
+      .flatMap((name) => (name === undefined ? [] : [String(name)]));
+  }
+
   /** Says that a tensor is accounted for without being read. */
   account(...tensors: string[]): void {
     for (const t of tensors) this.used.add(t);
@@ -94,7 +109,9 @@ export class Golden {
   /** @throws FormatError if the JSON's field is not a number. */
   number(field: string, from: Json = this.json): number {
     const value = from[field];
-    if (typeof value !== "number") throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
+    if (typeof value !== "number") {
+      throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
+    }
     return value;
   }
 
@@ -171,7 +188,8 @@ export async function openGolden(files: FileSystem, path: string): Promise<Golde
   if (!isObject(json)) throw new FormatError(path, "should hold a JSON object");
   const name = path.slice(path.lastIndexOf("/") + 1, -".json".length);
   const folder = path.slice(0, path.lastIndexOf("/") + 1);
-  const tensorFile = typeof json["file"] === "string" && !/[/\\]/.test(json["file"]) ? folder + json["file"] : `${folder}${name}.safetensors`;
+  const tensorFile =
+    typeof json["file"] === "string" && !/[/\\]/.test(json["file"]) ? folder + json["file"] : `${folder}${name}.safetensors`;
   const exists = (await files.kind(tensorFile)) === "file";
   if (!exists && typeof json["file"] === "string") throw new FormatError(tensorFile, `no such file, but ${path} names it`);
   return new Golden(path, name, json, exists ? await openTensorPath(files, tensorFile) : undefined);

@@ -38,8 +38,8 @@ export interface VerifyOptions extends VerifySources {
 }
 
 /**
- * Recomputes reference outputs on the device and compares. Nothing is passed over: a form, case or tensor without a check, and whatever throws
- * on the way, is a failed row; only a lost device or an unusable adapter ends the run.
+ * Recomputes reference outputs on the device and compares. Nothing is passed over: a form, case or tensor without a check, and whatever
+ * throws on the way, is a failed row; only a lost device or an unusable adapter ends the run.
  * @throws FormatError if there is no reference at `golden`, or the one file named is not one; NoAdapterError, DeviceLostError
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
@@ -58,12 +58,23 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       context.begin();
       await checkFile(file, rows, context, paths.length === 1);
       all.push(...rows.list);
-      work.push({ file: shown, seconds: (performance.now() - started) / 1000, peakBytes: context.usage?.peakBytes ?? 0, flops: (context.usage?.flops ?? 0) - flopsBefore });
+      work.push({
+        file: shown,
+        seconds: (performance.now() - started) / 1000,
+        peakBytes: context.usage?.peakBytes ?? 0,
+        flops: (context.usage?.flops ?? 0) - flopsBefore,
+      });
     }
   } finally {
     await context.destroy();
   }
-  return { ok: all.length > 0 && all.every((r) => r.ok), rows: all, files: work, halfPrecision: context.halfPrecision, halfWeights: options.weights === "f16" };
+  return {
+    ok: all.length > 0 && all.every((r) => r.ok),
+    rows: all,
+    files: work,
+    halfPrecision: context.halfPrecision,
+    halfWeights: options.weights === "f16",
+  };
 }
 
 async function checkFile(path: string, rows: Rows, context: VerifyContext, alone: boolean): Promise<void> {
@@ -78,8 +89,11 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
     const form = formOf(golden);
     if (!form) return rows.failed("", "", `no check for this form of reference; known are ${FORM_NAMES.join(", ")}`);
     await form.check(golden, rows, context);
-    const why = rows.broken ? "not reached" : "no check for this tensor";
-    for (const tensor of golden.unused()) rows.failed("", tensor, why);
+    const why = (what: string): string => (rows.broken ? "not reached" : `no check for this ${what}`);
+    for (const tensor of golden.unused()) rows.failed("", tensor, why("tensor"));
+    if (!rows.broken) for (const tensor of golden.missing()) rows.failed("", tensor, "listed, but not in the file");
+    const seen = new Set(rows.list.map((row) => row.case));
+    for (const name of golden.caseNames()) if (!seen.has(name)) rows.failed(name, "", why("case"));
     if (rows.list.length === 0) rows.failed("", "", "holds no case");
   } catch (error) {
     if (endsRun(error)) throw error;

@@ -4,7 +4,8 @@ import type { WeightSource } from "../nn/parameters.ts";
 const EPSILON = 1e-5; // torch's BatchNorm2d default, which ResNetForImageClassification uses
 
 /**
- * A weight source in which every `X.convolution` followed by `X.normalization` (batch norm, in inference) reads as one convolution with a bias:
+ * A weight source in which every `X.convolution` followed by `X.normalization` (batch norm, in inference) reads as one convolution with a
+ * bias:
  * weight * gamma / sqrt(variance + epsilon) and beta - mean * gamma / sqrt(variance + epsilon).
  */
 export function foldBatchNorm(source: WeightSource): WeightSource {
@@ -14,7 +15,9 @@ export function foldBatchNorm(source: WeightSource): WeightSource {
     return norm && source.shape(`${norm}.running_var`) ? norm : undefined;
   };
   const statistics = async (norm: string): Promise<{ factor: Float32Array; shift: Float32Array }> => {
-    const [gamma, beta, mean, variance] = await Promise.all(["weight", "bias", "running_mean", "running_var"].map((n) => source.readFloat32(`${norm}.${n}`)));
+    const [gamma, beta, mean, variance] = await Promise.all(
+      ["weight", "bias", "running_mean", "running_var"].map((n) => source.readFloat32(`${norm}.${n}`)),
+    );
     const factor = gamma!.map((g, i) => g / Math.sqrt(variance![i]! + EPSILON));
     return { factor, shift: beta!.map((b, i) => b - mean![i]! * factor[i]!) };
   };

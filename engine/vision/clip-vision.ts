@@ -30,9 +30,11 @@ export function clipVisionConfig(config: Config): ClipVisionConfig {
 }
 
 /**
- * CLIP's image encoder with its projection, as CLIPVisionModelWithProjection and CLIPModel.get_image_features: image [B, S, S, 3] (normalised)
+ * CLIP's image encoder with its projection, as CLIPVisionModelWithProjection and CLIPModel.get_image_features: image [B, S, S, 3]
+ * (normalised)
  * to embeddings [B, projection], not normalised. Captures `vision_model.hidden_states.i`.
- * Source: transformers' modeling_clip.py; Radford et al., arXiv 2103.00020. @throws ShapeError for a picture of another size than the configuration's
+ * Source: transformers' modeling_clip.py; Radford et al., arXiv 2103.00020. @throws ShapeError for a picture of another size than the
+ * configuration's
  */
 export function clipImageEmbedding(layers: Layers, config: ClipVisionConfig, projection: number, image: Value): Value {
   expectImage("clipImageEmbedding", config, image);
@@ -42,7 +44,12 @@ export function clipImageEmbedding(layers: Layers, config: ClipVisionConfig, pro
   const pooled = layers.at("vision_model", () => {
     let x = layers.at("embeddings", () => {
       const patches = layers.conv("patch_embedding", image, hidden, { kernel: patchSize, stride: patchSize, padding: 0, bias: false });
-      return tokenSequence(layers, patches, layers.weight("class_embedding", [hidden]), layers.weight("position_embedding.weight", [tokens, hidden]));
+      return tokenSequence(
+        layers,
+        patches,
+        layers.weight("class_embedding", [hidden]),
+        layers.weight("position_embedding.weight", [tokens, hidden]),
+      );
     });
     x = layers.layerNorm("pre_layrnorm", x, epsilon); // so spelled in the checkpoints
     g.capture("hidden_states.0", x);

@@ -55,7 +55,9 @@ export class Clip {
     return this.parts.projection;
   }
 
-  /** Embedding [projection] of one picture of any size, not normalised: CLIPModel.get_image_features after the model's own preprocessing. */
+  /**
+   * Embedding [projection] of one picture of any size, not normalised: CLIPModel.get_image_features after the model's own preprocessing.
+   */
   async embedImage(image: RgbImage): Promise<Float32Array<ArrayBuffer>> {
     return this.embedPixels(this.parts.prepare(image));
   }
@@ -69,20 +71,27 @@ export class Clip {
       const image = g.input("image", { shape: [batch, vision.imageSize, vision.imageSize, vision.channels], dtype: "f32" });
       return { outputs: { embedding: clipImageEmbedding(new Layers(g, this.parts.parameters), vision, projection, image) } };
     });
-    await program.run({ image: toChannelsLast(pixels) });
-    return program.readFloats("embedding");
+    return program.computeFloats({ image: toChannelsLast(pixels) }, "embedding");
   }
 
-  /** Embedding [projection] of a text, not normalised. What does not fit the model's positions is cut off before the end-of-text token. @throws InputError for a model without a text encoder */
+  /**
+   * Embedding [projection] of a text, not normalised. What does not fit the model's positions is cut off before the end-of-text token.
+   * @throws InputError for a model without a text encoder
+   */
   embedText(text: string): Promise<Float32Array<ArrayBuffer>> {
     return this.embedIds(this.textPart().tokenizer.encode(text));
   }
 
-  /** Embedding [projection] of framed ids: the projected state at the end of text, as CLIPModel.get_text_features. @throws InputError without an end of text, or for a model without a text encoder */
+  /**
+   * Embedding [projection] of framed ids: the projected state at the end of text, as CLIPModel.get_text_features.
+   * @throws InputError without an end of text, or for a model without a text encoder
+   */
   async embedIds(ids: Int32Array): Promise<Float32Array<ArrayBuffer>> {
     const { config, endOfText } = this.textPart();
     const bad = ids.find((id) => !(id >= 0 && id < config.vocabularySize));
-    if (bad !== undefined) throw new InputError(`token id ${bad} is outside the vocabulary of ${config.vocabularySize} of ${this.parts.name}`);
+    if (bad !== undefined) {
+      throw new InputError(`token id ${bad} is outside the vocabulary of ${config.vocabularySize} of ${this.parts.name}`);
+    }
     const end = endOfText === UNSET_END_OF_TEXT ? ids.indexOf(ids.reduce((a, b) => Math.max(a, b), 0)) : ids.indexOf(endOfText);
     if (end < 0) throw new InputError(`the ids hold no end of text (${endOfText})`);
     const program = await this.programs.get(`clip text ${ids.length}`, (g) => {
@@ -92,8 +101,7 @@ export class Clip {
       const pooled = gatherRows(g, hidden, g.input("end", { shape: [1], dtype: "u32" }));
       return { outputs: { embedding: layers.linear("text_projection", pooled, this.parts.projection, { bias: false }) } };
     });
-    await program.run({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) });
-    return program.readFloats("embedding");
+    return program.computeFloats({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) }, "embedding");
   }
 
   private textPart(): TextPart {
@@ -104,8 +112,8 @@ export class Clip {
 
   /**
    * CLIP score of a picture and a text: 100 times the cosine of their embeddings, 0 where that is negative.
-   * Source: Hessel et al., arXiv 2104.08718, in torchmetrics' `clip_score` form (100, not the paper's 2.5). Unlike torchmetrics, a text of more tokens than
-   * the model has positions keeps its end-of-text token.
+   * Source: Hessel et al., arXiv 2104.08718, in torchmetrics' `clip_score` form (100, not the paper's 2.5). Unlike torchmetrics, a text of
+   * more tokens than the model has positions keeps its end-of-text token.
    */
   async score(image: RgbImage, text: string): Promise<number> {
     const [a, b] = [await this.embedImage(image), await this.embedText(text)];
@@ -135,22 +143,42 @@ export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
  * @param options `weights`: how big matrices are stored on the device (default "f32")
  * @throws FormatError or InputError naming the file and field
  */
-export async function loadClip(device: Device, { files, folder }: ModelSource, options: { readonly weights?: WeightPrecision } = {}): Promise<Clip> {
+export async function loadClip(
+  device: Device,
+  { files, folder }: ModelSource,
+  options: { readonly weights?: WeightPrecision } = {},
+): Promise<Clip> {
   const file = joinPath(folder, "config.json");
   const config = Config.of(file, await readConfig(files, folder));
   const whole = config.oneOf("model_type", ["clip", "clip_vision_model"]) === "clip";
   const part = (name: string): Config => Config.of(`${file}: "${name}"`, config.get(name));
   const vision = clipVisionConfig(whole ? part("vision_config") : config);
-  const settings = Config.of(joinPath(folder, "preprocessor_config.json"), (await readOptionalConfig(files, folder, "preprocessor_config.json")) ?? clipPreprocessing(vision.imageSize));
+  const settings = Config.of(
+    joinPath(folder, "preprocessor_config.json"),
+    (await readOptionalConfig(files, folder, "preprocessor_config.json")) ?? clipPreprocessing(vision.imageSize),
+  );
   let text: TextPart | undefined;
   if (whole) {
     const fields = part("text_config");
     const encoder = textEncoderConfig(fields);
-    text = { config: encoder, endOfText: fields.number("eos_token_id", UNSET_END_OF_TEXT), tokenizer: await loadTokenizer(files, folder, encoder.maxLength) };
+    text = {
+      config: encoder,
+      endOfText: fields.number("eos_token_id", UNSET_END_OF_TEXT),
+      tokenizer: await loadTokenizer(files, folder, encoder.maxLength),
+    };
   }
   const weights = await openWeights(files, folder);
   const parameters = new Parameters("clip", device, weightSource(weights), options.weights);
-  return new Clip({ device, name: folder, parameters, file: weights, vision, projection: config.size("projection_dim", 512), prepare: preprocessor(settings), text });
+  return new Clip({
+    device,
+    name: folder,
+    parameters,
+    file: weights,
+    vision,
+    projection: config.size("projection_dim", 512),
+    prepare: preprocessor(settings),
+    text,
+  });
 }
 
 /** CLIP's own preprocessing, for folders that do not hold it. Source: `_transform` of OpenAI's clip.py. */

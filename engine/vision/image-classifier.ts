@@ -62,7 +62,13 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 export class ImageClassifier {
   private readonly programs: ProgramCache;
 
-  constructor(device: Device, private readonly network: Network, private readonly parameters: Parameters, private readonly prepare: Preprocessor, file: TensorFile) {
+  constructor(
+    device: Device,
+    private readonly network: Network,
+    private readonly parameters: Parameters,
+    private readonly prepare: Preprocessor,
+    file: TensorFile,
+  ) {
     this.programs = new ProgramCache(device, [parameters], file);
   }
 
@@ -77,7 +83,9 @@ export class ImageClassifier {
     if (matches.length === 1) return matches[0]!;
     const near = this.labels.filter((l) => l.toLowerCase().includes(wanted.slice(0, 4)));
     const some = (near.length > 0 ? near : this.labels).slice(0, 8).join("; ");
-    throw new InputError(`the classifier has ${matches.length === 0 ? "no" : "more than one"} label "${label}" among its ${this.labels.length}: ${some}...`);
+    throw new InputError(
+      `the classifier has ${matches.length === 0 ? "no" : "more than one"} label "${label}" among its ${this.labels.length}: ${some}...`,
+    );
   }
 
   /** Probabilities for one picture of any size. */
@@ -93,11 +101,13 @@ export class ImageClassifier {
     expectShape("classifier input", input, [undefined, this.network.channels, undefined, undefined]);
     const [batch, channels, height, width] = input.shape as [number, number, number, number];
     const made = await this.programs.get(`classify ${batch}x${height}x${width}`, (g) => {
-      const logits = this.network.record(new Layers(g, this.parameters), g.input("image", { shape: [batch, height, width, channels], dtype: "f32" }));
+      const logits = this.network.record(
+        new Layers(g, this.parameters),
+        g.input("image", { shape: [batch, height, width, channels], dtype: "f32" }),
+      );
       return { outputs: { logits, probabilities: softmax(g, logits) } };
     });
-    await made.run({ image: toChannelsLast(input) });
-    const read = await made.read("logits", "probabilities");
+    const read = await made.compute({ image: toChannelsLast(input) }, "logits", "probabilities");
     return { logits: read["logits"] as Float32Array<ArrayBuffer>, probabilities: read["probabilities"] as Float32Array<ArrayBuffer> };
   }
 
@@ -111,7 +121,11 @@ export class ImageClassifier {
  * Opens a classifier folder (config.json, weights, preprocessor_config.json): ResNetForImageClassification or ViTForImageClassification.
  * @throws FormatError or InputError naming the file and field.
  */
-export async function loadClassifier(device: Device, { files, folder }: ModelSource, options: { readonly weights?: WeightPrecision } = {}): Promise<ImageClassifier> {
+export async function loadClassifier(
+  device: Device,
+  { files, folder }: ModelSource,
+  options: { readonly weights?: WeightPrecision } = {},
+): Promise<ImageClassifier> {
   const file = joinPath(folder, "config.json");
   const config = Config.of(file, await readConfig(files, folder));
   const architecture = ARCHITECTURES[config.oneOf("model_type", Object.keys(ARCHITECTURES))]!;

@@ -106,8 +106,7 @@ export class NudeNet {
       const levels = yolov8(new Layers(g, this.parts.parameters), g.input("image", { shape: [1, height, width, 3], dtype: "f32" }));
       return { outputs: Object.fromEntries(levels.flatMap(({ sides, classes }, i) => [[`sides ${i}`, sides], [`classes ${i}`, classes]])) };
     });
-    await program.run({ image: toChannelsLast(input) });
-    const read = await program.read();
+    const read = await program.compute({ image: toChannelsLast(input) });
     const classes = this.parts.classes.length;
     const levels = YOLO_STRIDES.map((stride, i) => ({ stride, height: height / stride, width: width / stride, sides: read[`sides ${i}`] as Float32Array, classes: read[`classes ${i}`] as Float32Array }));
     return decodeYolo(levels, levels[0]!.sides.length / (levels[0]!.height * levels[0]!.width * 4), classes);

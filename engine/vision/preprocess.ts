@@ -8,14 +8,17 @@ import { Config } from "../nn/config.ts";
 export type Preprocessor = (image: RgbImage) => NDArray;
 
 /**
- * From a Hugging Face preprocessor_config.json: resize (to a size, to the shortest edge, or ConvNeXT's crop_pct), centre crop, rescale, normalise.
+ * From a Hugging Face preprocessor_config.json: resize (to a size, to the shortest edge, or ConvNeXT's crop_pct), centre crop, rescale,
+ * normalise.
  * Source: transformers' ViTImageProcessor, ConvNextImageProcessor and CLIPImageProcessor.
  * @throws InputError naming the field.
  */
 export function preprocessor(config: Config): Preprocessor {
   const channels = (name: string, fallback: number): number[] => {
     const value = config.get(name) ?? [fallback, fallback, fallback];
-    if (!Array.isArray(value) || value.length !== 3 || !value.every((v) => typeof v === "number")) throw new InputError(`${config.file}: "${name}" must be three numbers`);
+    if (!Array.isArray(value) || value.length !== 3 || !value.every((v) => typeof v === "number")) {
+      throw new InputError(`${config.file}: "${name}" must be three numbers`);
+    }
     return value as number[];
   };
   const normalises = config.flag("do_normalize", true);
@@ -30,9 +33,14 @@ export function preprocessor(config: Config): Preprocessor {
   return (image) => normalizeImage(cropped(resized(image)), rescale, mean, std);
 }
 
-/** CLIP's files of before 2023 give `size` as one number, which is the shortest edge's (`default_to_square=False`), not the square's as elsewhere. */
+/**
+ * CLIP's files of before 2023 give `size` as one number, which is the shortest edge's (`default_to_square=False`), not the square's as
+ * elsewhere.
+ */
 function isClip(config: Config): boolean {
-  return [config.get("image_processor_type"), config.get("feature_extractor_type")].some((type) => typeof type === "string" && type.startsWith("CLIP"));
+  return [config.get("image_processor_type"), config.get("feature_extractor_type")].some(
+    (type) => typeof type === "string" && type.startsWith("CLIP"),
+  );
 }
 
 type Step = (image: RgbImage) => RgbImage;
@@ -42,7 +50,9 @@ function sizeOf(config: Config, name: string): { shortestEdge: number } | { heig
   if (value === undefined || value === null) return undefined;
   if (typeof value === "number") return name === "size" && isClip(config) ? { shortestEdge: value } : { height: value, width: value };
   const fields = Config.of(`${config.file}: "${name}"`, value);
-  return fields.get("shortest_edge") !== undefined ? { shortestEdge: fields.size("shortest_edge") } : { height: fields.size("height"), width: fields.size("width") };
+  return fields.get("shortest_edge") !== undefined
+    ? { shortestEdge: fields.size("shortest_edge") }
+    : { height: fields.size("height"), width: fields.size("width") };
 }
 
 function resizer(config: Config, filter: ResizeFilter): Step {

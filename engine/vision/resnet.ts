@@ -24,7 +24,9 @@ const BOTTLENECK_REDUCTION = 4;
 export function resNetConfig(config: Config): ResNetConfig {
   const hiddenSizes = config.sizes("hidden_sizes");
   const depths = config.sizes("depths");
-  if (depths.length !== hiddenSizes.length) throw new InputError(`${config.file}: "depths" has ${depths.length} stages, "hidden_sizes" ${hiddenSizes.length}`);
+  if (depths.length !== hiddenSizes.length) {
+    throw new InputError(`${config.file}: "depths" has ${depths.length} stages, "hidden_sizes" ${hiddenSizes.length}`);
+  }
   config.oneOf("hidden_act", ["relu"], "relu");
   return {
     channels: config.size("num_channels", 3),
@@ -44,15 +46,21 @@ export function resNetConfig(config: Config): ResNetConfig {
  * convolution here has a bias and a weight of the folded names.
  */
 export function resNet(layers: Layers, config: ResNetConfig, image: Value): Value {
-  if (image.type.shape.length !== 4 || image.type.shape[3] !== config.channels) throw new ShapeError("resNet", `image must be [batch, height, width, ${config.channels}], got ${formatType(image.type)}`);
+  if (image.type.shape.length !== 4 || image.type.shape[3] !== config.channels) {
+    throw new ShapeError("resNet", `image must be [batch, height, width, ${config.channels}], got ${formatType(image.type)}`);
+  }
   const pooled = layers.at("resnet", () => {
-    let h = layers.at("embedder.embedder", () => layers.conv("convolution", image, config.embeddingSize, { kernel: 7, stride: 2, activation: "relu" }));
+    let h = layers.at("embedder.embedder", () =>
+      layers.conv("convolution", image, config.embeddingSize, { kernel: 7, stride: 2, activation: "relu" }),
+    );
     h = maxPool(layers.g, h, { kernel: 3, stride: 2, padding: 1 });
     config.hiddenSizes.forEach((out, stage) => {
       const stride = stage === 0 && !config.downsampleInFirstStage ? 1 : 2;
       h = layers.at(`encoder.stages.${stage}`, () => {
         for (let i = 0; i < config.depths[stage]!; i++) {
-          h = layers.at(`layers.${i}`, () => (config.bottleneck ? bottleneckLayer : basicLayer)(layers, config, h, out, i === 0 ? stride : 1));
+          h = layers.at(`layers.${i}`, () =>
+            (config.bottleneck ? bottleneckLayer : basicLayer)(layers, config, h, out, i === 0 ? stride : 1),
+          );
         }
         return h;
       });

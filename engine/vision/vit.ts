@@ -54,7 +54,9 @@ export function patchesPerEdge({ imageSize, patchSize }: PatchConfig): number {
 export function expectImage(op: string, config: PatchConfig, image: Value): void {
   const { channels, imageSize: size } = config;
   const [, height, width, depth] = image.type.shape;
-  if (image.type.shape.length !== 4 || height !== size || width !== size || depth !== channels) throw new ShapeError(op, `image must be [batch, ${size}, ${size}, ${channels}], got ${formatType(image.type)}`);
+  if (image.type.shape.length !== 4 || height !== size || width !== size || depth !== channels) {
+    throw new ShapeError(op, `image must be [batch, ${size}, ${size}, ${channels}], got ${formatType(image.type)}`);
+  }
 }
 
 /** Patch embeddings [B, h, w, C] as a sequence behind one class token [C], with position embeddings [1 + h w, C] added: [B, 1 + h w, C]. */
@@ -66,8 +68,8 @@ export function tokenSequence(layers: Layers, patches: Value, classToken: Value,
 }
 
 /**
- * ViTForImageClassification of transformers, in inference: image [B, S, S, 3] (normalised) to logits [B, classes]. The class token is classified
- * after the final layer norm. Source: transformers' modeling_vit.py; Dosovitskiy et al., arXiv 2010.11929.
+ * ViTForImageClassification of transformers, in inference: image [B, S, S, 3] (normalised) to logits [B, classes]. The class token is
+ * classified after the final layer norm. Source: transformers' modeling_vit.py; Dosovitskiy et al., arXiv 2010.11929.
  * @throws ShapeError for a picture of another size than the configuration's
  */
 export function vit(layers: Layers, config: ViTConfig, image: Value): Value {
@@ -76,7 +78,9 @@ export function vit(layers: Layers, config: ViTConfig, image: Value): Value {
   const tokens = 1 + patchesPerEdge(config) ** 2;
   const normed = layers.at("vit", () => {
     let x = layers.at("embeddings", () => {
-      const patches = layers.at("patch_embeddings", () => layers.conv("projection", image, hidden, { kernel: patchSize, stride: patchSize, padding: 0 }));
+      const patches = layers.at("patch_embeddings", () =>
+        layers.conv("projection", image, hidden, { kernel: patchSize, stride: patchSize, padding: 0 }),
+      );
       const positions = layers.weight("position_embeddings", [1, tokens, hidden]);
       return tokenSequence(layers, patches, layers.weight("cls_token", [1, 1, hidden]), reshape(layers.g, positions, [tokens, hidden]));
     });
@@ -96,6 +100,11 @@ function vitLayer(layers: Layers, config: ViTConfig, x: Value): Value {
     });
     return layers.linear("output.dense", heads, hidden, { residual: x });
   });
-  const inner = layers.linear("intermediate.dense", layers.layerNorm("layernorm_after", attended, config.epsilon), config.intermediateSize, { activation: config.activation });
+  const inner = layers.linear(
+    "intermediate.dense",
+    layers.layerNorm("layernorm_after", attended, config.epsilon),
+    config.intermediateSize,
+    { activation: config.activation },
+  );
   return layers.linear("output.dense", inner, hidden, { residual: attended });
 }

@@ -22,7 +22,8 @@ export interface DecodedAnchors {
 }
 
 /**
- * Each side's distance from the anchor is the mean of a distribution over bins (Li et al., arXiv 2006.04388); anchors lie at cell centres; classes are sigmoids.
+ * Each side's distance from the anchor is the mean of a distribution over bins (Li et al., arXiv 2006.04388); anchors lie at cell centres;
+ * classes are sigmoids.
  * Order of anchors: level by level, row by row. Source: ultralytics' Detect head, make_anchors and dist2bbox.
  */
 export function decodeYolo(levels: readonly RawLevel[], bins: number, classes: number): DecodedAnchors {
@@ -33,8 +34,16 @@ export function decodeYolo(levels: readonly RawLevel[], bins: number, classes: n
   for (const { sides, classes: logits, height, width, stride } of levels) {
     for (let cell = 0; cell < height * width; cell++, anchor++) {
       const [x, y] = [(cell % width) + 0.5, Math.floor(cell / width) + 0.5];
-      const [left, top, right, bottom] = [0, 1, 2, 3].map((side) => meanBin(sides, (cell * 4 + side) * bins, bins)) as [number, number, number, number];
-      boxes.set([(x + (right - left) / 2) * stride, (y + (bottom - top) / 2) * stride, (left + right) * stride, (top + bottom) * stride], anchor * 4);
+      const [left, top, right, bottom] = [0, 1, 2, 3].map((side) => meanBin(sides, (cell * 4 + side) * bins, bins)) as [
+        number,
+        number,
+        number,
+        number,
+      ];
+      boxes.set(
+        [(x + (right - left) / 2) * stride, (y + (bottom - top) / 2) * stride, (left + right) * stride, (top + bottom) * stride],
+        anchor * 4,
+      );
       for (let c = 0; c < classes; c++) scores[anchor * classes + c] = 1 / (1 + Math.exp(-logits[cell * classes + c]!));
     }
   }
@@ -58,8 +67,10 @@ function meanBin(logits: Float32Array, start: number, bins: number): number {
 export type Box = readonly [number, number, number, number];
 
 /**
- * Greedy suppression of overlapping boxes, whatever their class: the best box is kept and those that overlap it by more than `overlap` (intersection over union)
- * are dropped, and so on. Only scores above `threshold` take part. Indices of the kept boxes, best first; of equal scores the earlier first.
+ * Greedy suppression of overlapping boxes, whatever their class: the best box is kept and those that overlap it by more than `overlap`
+ * (intersection over union)
+ * are dropped, and so on. Only scores above `threshold` take part. Indices of the kept boxes, best first; of equal scores the earlier
+ * first.
  * A box that is kept at one threshold is kept at every lower one, so a list made at a low threshold holds those of all higher ones.
  * Source: OpenCV's cv2.dnn.NMSBoxes (NMSFast_), with its defaults.
  */

@@ -21,14 +21,20 @@ export interface YoloLevel {
 }
 
 /**
- * YOLOv8's detector of any width and depth (n, s, m, ...), batch norms fused, with ultralytics' names (`model.0.conv`, ... `model.22`): image [B, H, W, 3] in
- * [0, 1], sides multiples of 32, to the raw predictions of strides 8, 16 and 32. Widths and depths are those of the weights.
+ * YOLOv8's detector of any width and depth (n, s, m, ...), batch norms fused, with ultralytics' names (`model.0.conv`, ... `model.22`):
+ * image [B, H, W, 3] in [0, 1], sides multiples of 32, to the raw predictions of strides 8, 16 and 32. Widths and depths are those of the
+ * weights.
  * Source: ultralytics' cfg/models/v8/yolov8.yaml, nn/modules/block.py and head.py.
  * @throws ShapeError for a picture of another form; InputError for weights of another architecture
  */
 export function yolov8(layers: Layers, image: Value): YoloLevel[] {
   const [, height = 0, width = 0] = image.type.shape;
-  if (image.type.shape.length !== 4 || height % YOLO_GRAIN !== 0 || width % YOLO_GRAIN !== 0) throw new ShapeError("yolov8", `image must be [batch, height, width, 3] with sides that are multiples of ${YOLO_GRAIN}, got ${formatType(image.type)}`);
+  if (image.type.shape.length !== 4 || height % YOLO_GRAIN !== 0 || width % YOLO_GRAIN !== 0) {
+    throw new ShapeError(
+      "yolov8",
+      `image must be [batch, height, width, 3] with sides that are multiples of ${YOLO_GRAIN}, got ${formatType(image.type)}`,
+    );
+  }
   const { g } = layers;
   return layers.at("model", () => {
     const down = (name: string, x: Value): Value => convolution(layers, name, x, { kernel: 3, stride: 2 });
@@ -41,7 +47,10 @@ export function yolov8(layers: Layers, image: Value): YoloLevel[] {
     const out3 = c2f(layers, "15", upTo(up4, p3), false);
     const out4 = c2f(layers, "18", concat(g, down("16", out3), up4), false);
     const out5 = c2f(layers, "21", concat(g, down("19", out4), p5), false);
-    return [out3, out4, out5].map((x, level) => ({ sides: head(layers, `22.cv2.${level}`, x), classes: head(layers, `22.cv3.${level}`, x) }));
+    return [out3, out4, out5].map((x, level) => ({
+      sides: head(layers, `22.cv2.${level}`, x),
+      classes: head(layers, `22.cv3.${level}`, x),
+    }));
   });
 }
 
@@ -51,14 +60,24 @@ function outputChannels(layers: Layers, name: string, x: Value, kernel: number):
   const stored = layers.parameters.storedShape(path);
   const input = x.type.shape[3]!;
   if (stored.length !== 4 || stored[1] !== input || stored[2] !== kernel || stored[3] !== kernel) {
-    throw new InputError(`tensor "${path}" has shape [${stored.join(",")}], YOLOv8's is [any,${input},${kernel},${kernel}]: the detector is of another architecture`);
+    throw new InputError(
+      `tensor "${path}" has shape [${stored.join(",")}], YOLOv8's is [any,${input},${kernel},${kernel}]: the detector is of another ` +
+        "architecture",
+    );
   }
   return stored[0]!;
 }
 
 /** Convolution with its batch norm fused, and SiLU. */
-function convolution(layers: Layers, name: string, x: Value, { kernel = 1, stride = 1, residual }: { kernel?: number; stride?: number; residual?: Value | undefined } = {}): Value {
-  return layers.at(name, () => layers.conv("conv", x, outputChannels(layers, "conv", x, kernel), { kernel, stride, activation: "silu", residual }));
+function convolution(
+  layers: Layers,
+  name: string,
+  x: Value,
+  { kernel = 1, stride = 1, residual }: { kernel?: number; stride?: number; residual?: Value | undefined } = {},
+): Value {
+  return layers.at(name, () =>
+    layers.conv("conv", x, outputChannels(layers, "conv", x, kernel), { kernel, stride, activation: "silu", residual }),
+  );
 }
 
 /** C2f: half of the channels pass through a chain of bottlenecks, every link of which is kept for the last convolution. */
@@ -67,7 +86,9 @@ function c2f(layers: Layers, name: string, x: Value, shortcut: boolean): Value {
   return layers.at(name, () => {
     let all = convolution(layers, "cv1", x);
     const hidden = all.type.shape[3]! / 2;
-    if (!Number.isInteger(hidden)) throw new InputError(`"${g.modulePath}.cv1" has an odd number of channels: the detector is of another architecture`);
+    if (!Number.isInteger(hidden)) {
+      throw new InputError(`"${g.modulePath}.cv1" has an odd number of channels: the detector is of another architecture`);
+    }
     let last = slice(g, all, hidden, hidden);
     for (let i = 0; layers.has(`m.${i}.cv1.conv.weight`); i++) {
       const input = last;

@@ -4,7 +4,7 @@
 // gave 232 TFLOP/s, eight of 32 x 64 123; unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed and in vec4s, and staged as it lies;
 // AHEAD: what the next step takes is read into registers before the present one is computed;
-// OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share the steps of a tile.
+// WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
@@ -117,6 +117,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let stagedRow = row0 + local / 8u;
   let toA = (local / 8u) * ROW_A + (local % 8u) * 4u;
   const APART = THREADS / 8u;
+#if ${WHOLE}
+#if ${BLOCKS}
+#else
+  let columnB = min(column0 + (local % VECTORS) * 4u, (params.n - 1u) & ~3u);
+#endif
+#endif
   var tap = 0xffffffffu;
   var base = 0u;
   var p0: RowAddress; var p1: RowAddress;
@@ -171,8 +177,67 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
       let k0 = (step - tap * stepsPerTap) * STEP;
       let k = k0 + (local % 8u) * 4u;
+#if ${WHOLE}
+      // Addresses advance by what is the same in all lanes; computed anew, they would take as long as the products.
+#if ${BLOCKS}
+#if ${PANELS}
+      let startB = ((base + k0 * params.n) >> 2u) + local % 8u;
+      const STRIDE = 8u;
+#else
+      let startB = ((base + k0) >> 2u) + local % 8u;
+      let STRIDE = params.k >> 2u;
+#endif
+      let columnB = column0 + local / 8u;
+      let lastB = params.n - 1u;
+#else
+      let startB = columnsOfB(base, columnB) + (k0 + local / VECTORS) * strideOfB();
+      let apartB = (THREADS / VECTORS) * strideOfB();
+#endif
+#else
       let inside = k < params.k;
       let safeK = min(k, lastK);
+#endif
+#if ${WHOLE}
+      a0 = loadA(p0, k);
+      a1 = loadA(p1, k);
+#if ${LOADS_A4}
+      a2 = loadA(p2, k);
+      a3 = loadA(p3, k);
+#endif
+#if ${LOADS_A8}
+      a4 = loadA(p4, k);
+      a5 = loadA(p5, k);
+      a6 = loadA(p6, k);
+      a7 = loadA(p7, k);
+#endif
+#if ${BLOCKS}
+      b0 = loadVectorB(startB + min(columnB, lastB) * STRIDE);
+      b1 = loadVectorB(startB + min(columnB + APART * 1u, lastB) * STRIDE);
+#if ${LOADS_B4}
+      b2 = loadVectorB(startB + min(columnB + APART * 2u, lastB) * STRIDE);
+      b3 = loadVectorB(startB + min(columnB + APART * 3u, lastB) * STRIDE);
+#endif
+#if ${LOADS_B8}
+      b4 = loadVectorB(startB + min(columnB + APART * 4u, lastB) * STRIDE);
+      b5 = loadVectorB(startB + min(columnB + APART * 5u, lastB) * STRIDE);
+      b6 = loadVectorB(startB + min(columnB + APART * 6u, lastB) * STRIDE);
+      b7 = loadVectorB(startB + min(columnB + APART * 7u, lastB) * STRIDE);
+#endif
+#else
+      b0 = loadVectorB(startB);
+      b1 = loadVectorB(startB + apartB * 1u);
+#if ${LOADS_B4}
+      b2 = loadVectorB(startB + apartB * 2u);
+      b3 = loadVectorB(startB + apartB * 3u);
+#endif
+#if ${LOADS_B8}
+      b4 = loadVectorB(startB + apartB * 4u);
+      b5 = loadVectorB(startB + apartB * 5u);
+      b6 = loadVectorB(startB + apartB * 6u);
+      b7 = loadVectorB(startB + apartB * 7u);
+#endif
+#endif
+#else
       a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
       a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
 #if ${LOADS_A4}
@@ -196,6 +261,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
       b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
       b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
+#endif
 #endif
     }
 #if ${AHEAD}

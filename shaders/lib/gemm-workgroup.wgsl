@@ -3,7 +3,7 @@
 // the present one is computed, so that a workgroup that has its processor to itself does not wait for memory.
 // A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read neighbouring memory.
 // Other defines: LOADS4, LOADS_B4: a thread stages four vec4s of A or B, else two; BLOCKS: B is read in blocks of 4 x 4, because it is transposed and in vec4s;
-// SPLIT: several workgroups share the steps of a tile.
+// WHOLE: see gemm.wgsl; SPLIT: several workgroups share the steps of a tile.
 const TC = ${THREAD_COLUMNS}u;
 const TR = ${THREAD_ROWS}u;
 const THREADS = TR * TC;
@@ -49,6 +49,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = 0u;
   let end = params.taps * stepsPerTap;
 #endif
+#if ${WHOLE}
+  let columnB = min(column0 + (local % TILE_VECTORS) * 4u, (params.n - 1u) & ~3u);
+#endif
   var tap = 0xffffffffu;
   var base = 0u;
   var p0: RowAddress; var p1: RowAddress;
@@ -88,6 +91,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
       let k0 = (step - tap * stepsPerTap) * STEP;
       let k = k0 + quarter * 4u;
+#if ${WHOLE}
+      let safeK = k;
+      a0 = loadA(p0, k);
+      a1 = loadA(p1, k);
+#if ${LOADS4}
+      a2 = loadA(p2, k);
+      a3 = loadA(p3, k);
+#endif
+#else
       let inside = k < params.k;
       let safeK = min(k, lastK);
       a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
@@ -96,14 +108,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
       a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
 #endif
+#endif
 #if ${BLOCKS}
       if (local < TILE_VECTORS * 4u) { block = loadBlock(base, safeK, min(column0 + stagedRow * 4u, (params.n - 1u) & ~3u)); }
+#else
+#if ${WHOLE}
+      // Addresses advance by what is the same in all threads; computed anew, they would take as long as a third of the products.
+      let startB = columnsOfB(base, columnB) + (k0 + local / TILE_VECTORS) * strideOfB();
+      let apartB = (THREADS / TILE_VECTORS) * strideOfB();
+      b0 = loadVectorB(startB);
+      b1 = loadVectorB(startB + apartB);
+#if ${LOADS_B4}
+      b2 = loadVectorB(startB + apartB * 2u);
+      b3 = loadVectorB(startB + apartB * 3u);
+#endif
 #else
       b0 = stagedB(base, k0, column0, local);
       b1 = stagedB(base, k0, column0, local + THREADS);
 #if ${LOADS_B4}
       b2 = stagedB(base, k0, column0, local + THREADS * 2u);
       b3 = stagedB(base, k0, column0, local + THREADS * 3u);
+#endif
 #endif
 #endif
     }

@@ -19,10 +19,18 @@
 // sums are kept too, in `sums`.
 // SPLIT (with VEC4): a workgroup computes a part of the steps of its tile, and c holds the parts, [split][batch][row][column], which gemm-sum.wgsl adds up in a second
 // dispatch: for results of so few tiles that they would leave most of a GPU idle.
+// PADDED: a row of A may be padding, or a step reach beyond k, and is zero then; without it all that is read is there. WHOLE (with VEC4): k is whole steps.
+// GATHER_A: A does not lie row by row; the includer's own loadA(address, k) collects a row's elements k to k + 3 from it.
 // HALF: operands are rounded to f16 as they are loaded; products and sums are f32 all the same.
 // How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register, gemm-workgroup, gemm-matrix or gemm-sum.wgsl.
-#if ${VEC4}
+#if ${GATHER_A}
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+#elif ${VEC4}
 @group(0) @binding(0) var<storage, read> a: array<vec4f>;
+#else
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+#endif
+#if ${VEC4}
 #if ${B_F16}
 @group(0) @binding(1) var<storage, read> b: array<vec2u>;
 #else
@@ -40,7 +48,6 @@
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
 #endif
 #else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
 #if ${B_F16}
 @group(0) @binding(1) var<storage, read> b: array<u32>;
 #else
@@ -62,9 +69,14 @@ alias Operand = vec4<f16>;
 alias Operand = vec4f;
 #endif
 
-#if ${VEC4}
+#if ${GATHER_A}
+#elif ${VEC4}
 fn loadA(address: RowAddress, k: u32) -> Operand {
+#if ${PADDED}
   return Operand(select(vec4f(), a[(address.start + k) >> 2u], address.valid));
+#else
+  return Operand(a[(address.start + k) >> 2u]);
+#endif
 }
 #else
 fn loadA(address: RowAddress, k: u32) -> Operand {
@@ -77,8 +89,8 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
 // Four consecutive elements of B from `index`; with VEC4 the index is a multiple of 4.
 #if ${VEC4}
 #if ${B_F16}
-fn loadB4(index: u32) -> Operand {
-  let words = b[index >> 2u];
+fn loadVectorB(index: u32) -> Operand {
+  let words = b[index];
 #if ${HALF}
   return Operand(bitcast<vec2<f16>>(words.x), bitcast<vec2<f16>>(words.y));
 #else
@@ -86,7 +98,17 @@ fn loadB4(index: u32) -> Operand {
 #endif
 }
 #else
-fn loadB4(index: u32) -> Operand { return Operand(b[index >> 2u]); }
+fn loadVectorB(index: u32) -> Operand { return Operand(b[index]); }
+#endif
+fn loadB4(index: u32) -> Operand { return loadVectorB(index >> 2u); }
+
+// Of four columns, in vec4s: where they begin at k = 0, and from one k to the next.
+#if ${PANELS}
+fn columnsOfB(base: u32, column: u32) -> u32 { return (base + (column & ~31u) * params.k + (column & 31u)) >> 2u; }
+fn strideOfB() -> u32 { return 8u; }
+#else
+fn columnsOfB(base: u32, column: u32) -> u32 { return (base + column) >> 2u; }
+fn strideOfB() -> u32 { return params.n >> 2u; }
 #endif
 #else
 fn loadB1(index: u32) -> f32 {

@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { LEARNED_WORD, type AttackOptions } from "../../engine/attack/options.ts";
+import { LEARNED_WORD } from "../../engine/attack/option-table.ts";
+import type { AttackOptions } from "../../engine/attack/options.ts";
 import { Objective } from "../../engine/attack/search/objective.ts";
+import { CONTINUOUS } from "../../engine/attack/search/row-kinds.ts";
 import { attack } from "../../engine/attack/run.ts";
 import { tokenRows } from "../../engine/attack/search/nearest.ts";
 import type { AttackEvent } from "../../engine/attack/events.ts";
@@ -89,7 +91,7 @@ test("steps of the inversion: the loss and the gradient at the word are the mode
   const word = learn(LEARNED_WORD);
   const { ids, positions } = learnedPrompt(model, `a picture of ${LEARNED_WORD}`, [word]);
   const latents = await model.encodeImage(await churchTarget(1));
-  const objective = await Objective.for(model, { tokens: 1, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: "continuous", replay: true });
+  const objective = await Objective.for(model, { tokens: 1, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: CONTINUOUS });
   const [m, v, rows] = [new Float64Array(HIDDEN), new Float64Array(HIDDEN), Float64Array.from(word.rows)];
   objective.start({ ids, slots: positions, latents, simplex: word.rows, firstMoment: new Float32Array(HIDDEN), secondMoment: new Float32Array(HIDDEN) });
   for (let step = 1; step <= 3; step++) {
@@ -141,7 +143,9 @@ test("cce: learned and judged in another prompt", async () => {
   const result = await attack(model, { ...options, learnedPrompt: "a house in <cce> style" });
   assert.is(result.adversarialPrompt, "a house in <cce> style");
   assert.equal(result.adversarialIds, [...model.tokenizer.tokenize("a house in"), 8192, ...model.tokenizer.tokenize("style")]);
-  for (const learnedPrompt of ["a house", "<cce> <cce>"]) await throws(() => attack(model, { ...options, learnedPrompt }), UsageError, /must have <cce> in it once/);
+  for (const wrong of ["a house", "<cce> <cce>"]) {
+    await throws(() => attack(model, { ...options, learnedPrompt: wrong }), UsageError, /must have <cce> in it once/);
+  }
 });
 
 finish();

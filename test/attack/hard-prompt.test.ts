@@ -1,9 +1,12 @@
-// The hard-prompt rows and P4D's target, step by step against the model's own noise loss and a plain float64 computation; then both searches as a whole.
+// The hard-prompt rows and P4D's target, step by step against the model's own noise loss and a plain float64 computation; then both
+// searches as a whole.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { framedIds, slotLayout } from "../../engine/attack/search/slot-layout.ts";
 import { tokenRows } from "../../engine/attack/search/nearest.ts";
-import { Objective, type ObjectiveShape } from "../../engine/attack/search/objective.ts";
+import type { ObjectiveShape } from "../../engine/attack/search/iteration-program.ts";
+import { Objective } from "../../engine/attack/search/objective.ts";
+import { NEAREST } from "../../engine/attack/search/row-kinds.ts";
 import { OriginalPrediction } from "../../engine/attack/search/original-prediction.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent } from "../../engine/attack/events.ts";
@@ -43,7 +46,9 @@ function nearest(table: Float32Array, row: Float32Array): { id: number; margin: 
     return dot / Math.max(1e-12, Math.sqrt(squared));
   };
   const length = Math.hypot(...row);
-  const ranked = Array.from({ length: VOCABULARY }, (_, id) => ({ id, cosine: cosine(id) / length })).toSorted((a, b) => b.cosine - a.cosine || a.id - b.id);
+  const ranked = Array.from({ length: VOCABULARY }, (_, id) => ({ id, cosine: cosine(id) / length })).toSorted(
+    (a, b) => b.cosine - a.cosine || a.id - b.id,
+  );
   return { id: ranked[0]!.id, margin: ranked[0]!.cosine - ranked[1]!.cosine };
 }
 
@@ -54,14 +59,32 @@ async function follow(loss: LossKind, original: boolean): Promise<void> {
   const prompt = model.tokenizer.tokenize("a church on a hill");
   const layout = slotLayout("middle", TOKENS, prompt.length, 32);
   const latents = await model.encodeImage(await churchTarget(1));
-  const shape: ObjectiveShape = { tokens: TOKENS, length: 32, height: 16, width: 16, loss, projection: "exact", rows: "nearest", target: original ? "given" : "noise", replay: true };
+  const shape: ObjectiveShape = {
+    tokens: TOKENS,
+    length: 32,
+    height: 16,
+    width: 16,
+    loss,
+    projection: "exact",
+    rows: NEAREST,
+    target: original ? "given" : "noise",
+  };
   const objective = await Objective.for(model, shape);
   const rows = Float64Array.from(normals(TOKENS * HIDDEN), (x) => x * 0.1);
   const [m, v] = [new Float64Array(rows.length), new Float64Array(rows.length)];
   const zeros = new Float32Array(rows.length);
-  objective.start({ ids: framedIds(layout, prompt, [0, 0, 0], model.tokenizer), slots: layout.slots, latents, simplex: Float32Array.from(rows), firstMoment: zeros, secondMoment: zeros });
+  objective.start({
+    ids: framedIds(layout, prompt, [0, 0, 0], model.tokenizer),
+    slots: layout.slots,
+    latents,
+    simplex: Float32Array.from(rows),
+    firstMoment: zeros,
+    secondMoment: zeros,
+  });
   const plain = model.tokenizer.frame(prompt);
-  const prediction = original ? await OriginalPrediction.of(await emojiModel(), { cases: [{ ids: plain, latents }], destination: objective.target }) : undefined;
+  const prediction = original
+    ? await OriginalPrediction.of(await emojiModel(), { cases: [{ ids: plain, latents }], destination: objective.target })
+    : undefined;
   for (let step = 1; step <= 3; step++) {
     const noise: NDArray = { data: normals(1024), shape: LATENT };
     const timestep = Math.floor(Math.random() * 1000);
@@ -69,14 +92,20 @@ async function follow(loss: LossKind, original: boolean): Promise<void> {
     await prediction?.step([timestep], noise.data);
     await objective.step({ timestep, noise: noise.data, hyperparameters: adamHyperparameters(ADAM, step) });
     const read = await objective.program.read();
-    wanted.forEach(({ id, margin }, j) => assert.ok(margin < 1e-5 || read["choice"]![j] === id, `slot ${j} took ${read["choice"]![j]}, nearest is ${id} by ${margin}`));
+    wanted.forEach(({ id, margin }, j) =>
+      assert.ok(margin < 1e-5 || read["choice"]![j] === id, `slot ${j} took ${read["choice"]![j]}, nearest is ${id} by ${margin}`),
+    );
     const ids = framedIds(layout, prompt, read["choice"]!, model.tokenizer);
     const known = await model.noiseLoss({ latents, noise, timestep, ids, loss });
     if (original) {
       const unchanged = await emojiModel();
       const { noised } = unchanged.addNoise(latents, noise, timestep);
       const target = await unchanged.predictNoise(noised, timestep, await unchanged.encodeText(plain));
-      const expected = known.prediction.data.reduce((sum, x, i) => sum + (loss === "mse" ? (x - target.data[i]!) ** 2 : Math.abs(x - target.data[i]!)), 0) / 1024;
+      const expected =
+        known.prediction.data.reduce(
+          (sum, x, i) => sum + (loss === "mse" ? (x - target.data[i]!) ** 2 : Math.abs(x - target.data[i]!)),
+          0,
+        ) / 1024;
       assert.ok(Math.abs(read["loss"]![0]! / expected - 1) < 1e-5, `loss ${read["loss"]![0]} instead of ${expected}`);
     } else {
       assert.ok(Math.abs(read["loss"]![0]! / known.loss - 1) < 1e-5, `loss ${read["loss"]![0]} instead of ${known.loss}`);
@@ -110,12 +139,30 @@ test("a token's own row, whatever its length, is nearest to that token; bos and 
   const ids = [bosId, 321, eosId];
   const rows = await tokenRows(model, ids);
   const table = await tokenTable();
-  assert.equal([...rows], ids.flatMap((id) => [...table.subarray(id * HIDDEN, (id + 1) * HIDDEN)]));
-  const objective = await Objective.for(model, { tokens: 3, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: "nearest" });
+  assert.equal(
+    [...rows],
+    ids.flatMap((id) => [...table.subarray(id * HIDDEN, (id + 1) * HIDDEN)]),
+  );
+  const objective = await Objective.for(model, {
+    tokens: 3,
+    length: 32,
+    height: 16,
+    width: 16,
+    loss: "mse",
+    projection: "exact",
+    rows: NEAREST,
+  });
   const zeros = new Float32Array(rows.length);
   const layout = slotLayout("prefix", 3, 1, 32);
   const latents: NDArray = { data: new Float32Array(1024), shape: LATENT };
-  objective.start({ ids: framedIds(layout, [5], ids, model.tokenizer), slots: layout.slots, latents, simplex: rows.map((x) => 7 * x), firstMoment: zeros, secondMoment: zeros });
+  objective.start({
+    ids: framedIds(layout, [5], ids, model.tokenizer),
+    slots: layout.slots,
+    latents,
+    simplex: rows.map((x) => 7 * x),
+    firstMoment: zeros,
+    secondMoment: zeros,
+  });
   assert.equal(await objective.tokens(), ids);
 });
 
@@ -126,12 +173,27 @@ interface Run {
 
 async function run(changed: Partial<AttackOptions>): Promise<Run> {
   const events: AttackEvent[] = [];
-  const options: AttackOptions = { attacker: "hard-prompt", prompt: "a church", target: await churchTarget(0), judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, iterations: 2, timesteps: 10, maxTimesteps: 2, steps: 2, learningRate: 0.1 };
+  const options: AttackOptions = {
+    attacker: "hard-prompt",
+    prompt: "a church",
+    target: await churchTarget(0),
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    iterations: 2,
+    timesteps: 10,
+    maxTimesteps: 2,
+    steps: 2,
+    learningRate: 0.1,
+  };
   await attack(await emojiModel(), { ...options, ...changed }, (e) => void events.push(e));
-  return { evaluations: events.flatMap((e) => (e.type === "evaluation" ? [e.evaluation] : [])), states: events.flatMap((e) => (e.type === "state" ? [e.state] : [])) };
+  return {
+    evaluations: events.flatMap((e) => (e.type === "evaluation" ? [e.evaluation] : [])),
+    states: events.flatMap((e) => (e.type === "state" ? [e.state] : [])),
+  };
 }
 
-const essence = (evaluations: readonly Evaluation[]): unknown => evaluations.map(({ timestep, iteration, ids, prompt, loss }) => ({ timestep, iteration, ids, prompt, loss }));
+const essence = (evaluations: readonly Evaluation[]): unknown =>
+  evaluations.map(({ timestep, iteration, ids, prompt, loss }) => ({ timestep, iteration, ids, prompt, loss }));
 
 test("hard-prompt starts from random tokens' embeddings, and a resumed run ends as the uninterrupted one", async () => {
   const model = await emojiModel();
@@ -148,7 +210,10 @@ test("p4d searches, and refuses to begin without a fitting original", async () =
   const { evaluations } = await run({ attacker: "p4d", original, maxTimesteps: 1 });
   assert.is(evaluations.length, 2);
   assert.ok(evaluations[1]!.loss! > 0);
-  for (const [changed, message] of [[{ attacker: "p4d" }, /"p4d" needs the original model/], [{ attacker: "hard-prompt", target: undefined as never }, /"hard-prompt" needs a target/]] as const) {
+  for (const [changed, message] of [
+    [{ attacker: "p4d" }, /"p4d" needs the original model/],
+    [{ attacker: "hard-prompt", target: undefined as never }, /"hard-prompt" needs a target/],
+  ] as const) {
     try {
       await run(changed);
       assert.unreachable();

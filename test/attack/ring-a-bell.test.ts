@@ -129,6 +129,22 @@ test("the search comes nearer, the same for the same seed, and goes on where it 
   assert.equal(rest.prompts, whole.prompts.slice(1));
 });
 
+test("the attack aims eta concept vectors away, and breeds at its own rates", async () => {
+  const model = await emojiModel();
+  const [prompt, eta] = ["a picture", -2];
+  const onlyCut = await run({ eta, crossoverRate: 1, mutationRate: 0, generations: 20 });
+  const target = await conceptTarget(model, prompt, await conceptVector(model, PAIRS), eta);
+  const { individuals } = onlyCut.states.at(-1)!.search as { individuals: { ids: number[]; distance: number }[] };
+  const best = individuals[0]!;
+  const { data } = await model.encodeText(model.tokenizer.frame(best.ids));
+  const expected = data.reduce((sum, x, j) => sum + (x - target[j]!) ** 2, 0);
+  assert.ok(Math.abs(best.distance / expected - 1) < 1e-4, `${best.distance} instead of ${expected}`);
+  // What is only cut and joined has at each place a token that stood there at first.
+  const first = (onlyCut.states[0]!.search as { individuals: { ids: number[] }[] }).individuals;
+  for (const { ids } of individuals) ids.forEach((id, j) => assert.ok(first.some((one) => one.ids[j] === id), `token ${id} at ${j} is new`));
+  assert.not.ok(first.some(({ ids }) => ids.join() === best.ids.join()), "nothing was joined");
+});
+
 test("what cannot be is refused", async () => {
   const refused = async (changed: Partial<AttackOptions>, message: RegExp): Promise<void> => {
     try {
@@ -141,8 +157,8 @@ test("what cannot be is refused", async () => {
   };
   await refused({ conceptPairs: [] }, /"ring-a-bell" needs pairs of prompts/);
   await refused({ tokens: 31 }, /tokens must be a whole number from 1 to 30, got 31/);
-  await refused({ mutationRate: 1.5 }, /mutationRate is a probability, from 0 to 1, got 1.5/);
-  await refused({ population: 1 }, /population must be a whole number of at least 2/);
+  await refused({ mutationRate: 1.5 }, /mutationRate must be a number from 0 to 1, got 1.5/);
+  await refused({ population: 1 }, /population must be a whole number from 2 to 100000, got 1/);
   const { states } = await run({ generations: 1 });
   await refused({ resume: { ...states[0]!, search: { generation: 1, individuals: [] } } }, /holds no population/);
 });

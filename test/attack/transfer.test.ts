@@ -16,11 +16,22 @@ import { emojiModel } from "../support/emoji.ts";
 
 const CANDIDATES = [{ prompt: "tower a church", seed: 8 }, { prompt: "a church bell", seed: 9 }, { prompt: "steeple", seed: 8 }];
 
-const line = (prompt: string, seed: number, timestep: number, success: boolean): string => `${JSON.stringify({ timestep, iteration: 1, ids: [1], prompt, loss: null, seed, success })}\n`;
+const line = (prompt: string, seed: number, timestep: number, success: boolean): string =>
+  `${JSON.stringify({ timestep, iteration: 1, ids: [1], prompt, loss: null, seed, success })}\n`;
 
-async function run(changed: Partial<AttackOptions> = {}): Promise<{ events: AttackEvent[]; evaluations: Extract<AttackEvent, { type: "evaluation" }>[] }> {
+async function run(
+  changed: Partial<AttackOptions> = {},
+): Promise<{ events: AttackEvent[]; evaluations: Extract<AttackEvent, { type: "evaluation" }>[] }> {
   const events: AttackEvent[] = [];
-  const options: AttackOptions = { attacker: "transfer", candidates: CANDIDATES, prompt: "a church", judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, steps: 2, scheduler: "ddim" };
+  const options: AttackOptions = {
+    attacker: "transfer",
+    candidates: CANDIDATES,
+    prompt: "a church",
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    steps: 2,
+    scheduler: "ddim",
+  };
   await attack(await emojiModel(), { ...options, ...changed }, (e) => void events.push(e));
   return { events, evaluations: events.flatMap((e) => (e.type === "evaluation" ? [e] : [])) };
 }
@@ -28,7 +39,10 @@ async function run(changed: Partial<AttackOptions> = {}): Promise<{ events: Atta
 test("every candidate is drawn with its own seed, in order, up to the tries asked for; a resumed run goes on", async () => {
   const { events, evaluations } = await run();
   assert.equal(events[0], { type: "start", totalIterations: 3 });
-  assert.equal(evaluations.map(({ evaluation: e }) => [e.timestep, e.prompt, e.seed]), [[-1, "a church", 3], ...CANDIDATES.map((c, i) => [i, c.prompt, c.seed])]);
+  assert.equal(
+    evaluations.map(({ evaluation: e }) => [e.timestep, e.prompt, e.seed]),
+    [[-1, "a church", 3], ...CANDIDATES.map((c, i) => [i, c.prompt, c.seed])],
+  );
   const [expected] = await generate(await emojiModel(), { prompt: "a church bell", seed: 9, steps: 2, scheduler: "ddim" });
   assert.equal(evaluations[2]!.image.data, expected!.image.data);
   assert.is((await run({ maxTimesteps: 2 })).evaluations.length, 3);
@@ -54,8 +68,19 @@ test("of a log the prompts that an attack found count, each once", async () => {
   const folder = mkdtempSync(join(tmpdir(), "lethe-transfer-"));
   try {
     const file = join(folder, "attack.jsonl");
-    writeFileSync(file, line("a church", 1, -1, true) + line("x a church", 1, 50, false) + line("y a church", 1, 150, true) + line("y a church", 1, 150, true) + line("y a church", 2, 0, true) + line("a picture of <cce>", 1, 0, true));
-    assert.equal((await readCandidates(file, 0)).candidates, [{ prompt: "y a church", seed: 1 }, { prompt: "y a church", seed: 2 }]);
+    writeFileSync(
+      file,
+      line("a church", 1, -1, true) +
+        line("x a church", 1, 50, false) +
+        line("y a church", 1, 150, true) +
+        line("y a church", 1, 150, true) +
+        line("y a church", 2, 0, true) +
+        line("a picture of <cce>", 1, 0, true),
+    );
+    assert.equal((await readCandidates(file, 0)).candidates, [
+      { prompt: "y a church", seed: 1 },
+      { prompt: "y a church", seed: 2 },
+    ]);
     assert.equal((await readCandidates(file, 2)).candidates, [{ prompt: "y a church", seed: 2 }]);
     writeFileSync(file, line("a church", 1, -1, true));
     try {

@@ -68,7 +68,15 @@ test("the text shows ratios, absent peers and what has no numbers", () => {
 });
 
 test("a trace lays programs one after the other, spans in microseconds", () => {
-  const at = (start: number, milliseconds: number) => ({ kernel: "matmul", name: "block.matmul", workgroups: "4x2x1", start, milliseconds, flops: 2e9, bytes: 1e6 });
+  const at = (start: number, milliseconds: number) => ({
+    kernel: "matmul",
+    name: "block.matmul",
+    workgroups: "4x2x1",
+    start,
+    milliseconds,
+    flops: 2e9,
+    bytes: 1e6,
+  });
   const program = { program: "p", runs: 3, milliseconds: 3, rows: [at(0, 1), at(1.5, 2)] };
   const events = traceEvents("gpu", [program, { ...program, program: "q" }]);
   const spans = events.filter((e) => e.ph === "X");

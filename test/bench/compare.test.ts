@@ -57,7 +57,11 @@ test("the mean is of our rows only", () => {
 
 test("another adapter, another kind of time and another peak are warned of", () => {
   const a = result([row("x", QUIET)]);
-  const b = result([row("x", QUIET)], { basis: { kind: "wall" }, peak: { gflops: 300, gbps: 10 }, stamp: { ...a.stamp, adapter: { ...a.stamp.adapter, description: "other" } } });
+  const b = result([row("x", QUIET)], {
+    basis: { kind: "wall" },
+    peak: { gflops: 300, gbps: 10 },
+    stamp: { ...a.stamp, adapter: { ...a.stamp.adapter, description: "other" } },
+  });
   const { warnings } = compareResults(a, b);
   assert.is(warnings.length, 3);
   assert.match(warnings.join("\n"), /adapter differs: .* in A, other in B/);

@@ -16,7 +16,11 @@ import { checkXml } from "./xml.ts";
 
 /** A row of a curve; CPU time is two cores' worth of `ms`. */
 function point(at: number, ms: number, bytes: number, work: { flops: number; bytes: number }, more: Partial<Growth> = {}): BenchRow {
-  return row(`c by batch: ${at}`, [ms, ms * 3], { suite: "growth", ...work, growth: { curve: "c", by: "batch", at, bytes, arithmeticBytes: at * 1000, estimated: false, ...more } });
+  return row(`c by batch: ${at}`, [ms, ms * 3], {
+    suite: "growth",
+    ...work,
+    growth: { curve: "c", by: "batch", at, bytes, arithmeticBytes: at * 1000, estimated: false, ...more },
+  });
 }
 
 test("growth is by the fastest sample, since the smaller row that makes it look worst, against the count that grew more", () => {
@@ -36,20 +40,44 @@ test("growth is by the fastest sample, since the smaller row that makes it look 
   assert.is(eight!.memory!.ratio, 1.125);
   assert.equal(flaggedLines(curves), []);
   const worse = growthCurves(result([...rows.slice(1), point(8, 101, 9000, { flops: 800, bytes: 50 })]));
-  assert.equal(flaggedLines(worse).map((l) => l.growth.at), [8]);
-  assert.match(growthText(result([...rows.slice(1), point(8, 101, 90_000, { flops: 800, bytes: 50 })])), /over in time, over in memory\n[^]*1 of 4 rows grew more than 1\.25x/);
+  assert.equal(
+    flaggedLines(worse).map((l) => l.growth.at),
+    [8],
+  );
+  assert.match(
+    growthText(result([...rows.slice(1), point(8, 101, 90_000, { flops: 800, bytes: 50 })])),
+    /over in time, over in memory\n[^]*1 of 4 rows grew more than 1\.25x/,
+  );
   assert.match(growthText(result(rows)), /none of 4 rows grew more than 1\.25x/);
 });
 
 test("curves of other models, other variables and estimates are apart; an estimate has memory alone", () => {
   const work = { flops: 100, bytes: 10 };
   const { wall: _wall, cpu: _cpu, ...bare } = point(2, 1, 20, work, { estimated: true });
-  const mixed = result([point(1, 1, 10, work), { ...point(1, 1, 10, work), model: "other" }, { ...point(1, 1, 10, work), name: "by k", growth: { curve: "c", by: "tokens k", at: 1, bytes: 1, arithmeticBytes: 1, estimated: false } }, { ...bare, name: "estimate" }]);
+  const mixed = result([
+    point(1, 1, 10, work),
+    { ...point(1, 1, 10, work), model: "other" },
+    {
+      ...point(1, 1, 10, work),
+      name: "by k",
+      growth: { curve: "c", by: "tokens k", at: 1, bytes: 1, arithmeticBytes: 1, estimated: false },
+    },
+    { ...bare, name: "estimate" },
+  ]);
   assert.is(resultProblem(JSON.parse(JSON.stringify(mixed))), undefined);
   const curves = growthCurves(mixed);
   assert.is(curves.length, 4);
-  assert.equal(curves.at(-1)!.map((l) => [l.ms, l.growth.bytes]), [[undefined, 20]]);
-  assert.match(resultProblem({ ...mixed, rows: [{ ...bare, growth: { curve: "c", by: "batch", at: 0, bytes: 1, arithmeticBytes: 1, estimated: true } }] })!, /growth/);
+  assert.equal(
+    curves.at(-1)!.map((l) => [l.ms, l.growth.bytes]),
+    [[undefined, 20]],
+  );
+  assert.match(
+    resultProblem({
+      ...mixed,
+      rows: [{ ...bare, growth: { curve: "c", by: "batch", at: 0, bytes: 1, arithmeticBytes: 1, estimated: true } }],
+    })!,
+    /growth/,
+  );
 });
 
 test("the growth chart is well-formed: a point for each row and quantity", () => {
@@ -73,7 +101,7 @@ test("results of one adapter are drawn together, of two they are not", () => {
 
 const FEW = /^(UNet forward by (latent size|batch): \d+|attack iteration by latent size: 8|search update by vocabulary: 1024)$/;
 
-test("the suite holds less than twice the memory that its ops' shapes need at once, and the UNet's grows as positions and batch do", async () => {
+test("the suite holds less than twice the memory its ops need at once, and the UNet's grows as positions and batch do", async () => {
   const device = await testDevice();
   const rows: BenchRow[] = [];
   const open = (name: string): Promise<StableDiffusion> => loadStableDiffusion(device, modelSource(name));
@@ -89,9 +117,18 @@ test("the suite holds less than twice the memory that its ops' shapes need at on
   }
   assert.equal(rows.filter((r) => r.error !== undefined), []);
   const [measured, estimated] = [rows.filter((r) => r.wall), rows.filter((r) => r.growth!.estimated)];
-  assert.equal(measured.map((r) => r.growth!.at), [8, 16, 1, 2, 8, 1024]);
-  for (const { name, growth } of rows) assert.ok(growth!.bytes >= growth!.arithmeticBytes && growth!.bytes < 2 * growth!.arithmeticBytes + 2 ** 18, `${name}: ${growth!.bytes} bytes held, ${growth!.arithmeticBytes} needed at once`);
-  const bytes = (by: string, at: number): number => estimated.find((r) => r.growth!.curve === "UNet forward" && r.growth!.by === by && r.growth!.at === at)!.growth!.bytes;
+  assert.equal(
+    measured.map((r) => r.growth!.at),
+    [8, 16, 1, 2, 8, 1024],
+  );
+  for (const { name, growth } of rows) {
+    assert.ok(
+      growth!.bytes >= growth!.arithmeticBytes && growth!.bytes < 2 * growth!.arithmeticBytes + 2 ** 18,
+      `${name}: ${growth!.bytes} bytes held, ${growth!.arithmeticBytes} needed at once`,
+    );
+  }
+  const bytes = (by: string, at: number): number =>
+    estimated.find((r) => r.growth!.curve === "UNet forward" && r.growth!.by === by && r.growth!.at === at)!.growth!.bytes;
   assert.ok(bytes("latent size", 16) < 4.1 * bytes("latent size", 8), "four times the positions");
   assert.ok(bytes("batch", 2) < 2.1 * bytes("batch", 1), "twice the batch");
 });

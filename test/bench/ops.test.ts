@@ -79,7 +79,7 @@ test("a program with gradient gives the gradient of each activation", async () =
   prepared.destroy?.();
 });
 
-test("a quick run measures every kind of op, forward and with gradient, and its result is valid; profiling leaves times alone", async () => {
+test("a quick run measures every kind of op, forward and with gradient; its result is valid; profiling leaves times alone", async () => {
   const device = await testDevice();
   const rows: BenchRow[] = [];
   const profiler = device.features.includes("timestamp-query") ? new Profiler(device) : undefined;

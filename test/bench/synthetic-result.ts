@@ -32,7 +32,16 @@ export function result(rows: readonly BenchRow[], more: Partial<BenchResult> = {
     stamp: {
       date: "2026-01-31T12:00:00.000Z",
       commit: "0123456789ab",
-      adapter: { description: 'made-up <adapter> & "co"', driver: "1.0", vendor: "v", architecture: "a", device: "d", software: true, subgroupSize: 8, features: [] },
+      adapter: {
+        description: 'made-up <adapter> & "co"',
+        driver: "1.0",
+        vendor: "v",
+        architecture: "a",
+        device: "d",
+        software: true,
+        subgroupSize: 8,
+        features: [],
+      },
       versions: { lethe: "0.1.0", node: "20.0.0", webgpu: "0.6.2" },
       machine: { platform: "linux", arch: "x64", cpu: "some CPU", cores: 2, memoryBytes: 1e9, load: 0 },
       options: { weights: "f32" },

@@ -170,6 +170,18 @@ test("a lost GPU is said, and the attack goes on from its log", async () => {
   assert.equal(await logIds(), judged);
 });
 
+test("what the further fields say goes to the search, and the record says no more than was done", async () => {
+  await fill("attack", { ...SHORT_ATTACK, restarts: 2, screeningSteps: 1 });
+  await page.click("#attack [type=submit]");
+  await status("attack", /^Done in/);
+  const lines = (await linkText(page, "#attack [data-log]")).trim().split("\n").map((line) => JSON.parse(line) as { restart?: number; screening?: { steps: number } });
+  assert.equal([...new Set(lines.map((l) => l.restart))].toSorted(), [0, 1, undefined]);
+  assert.ok(lines.some((l) => l.screening?.steps === 1));
+  const { settings, command } = JSON.parse(await linkText(page, "#attack [data-record]")) as { settings: { restarts: number }; command: string };
+  assert.is(settings.restarts, 2);
+  assert.match(command, /--restarts 2 --screening-steps 1/);
+});
+
 test("verify: every reference output of the bundled model is within tolerance", async () => {
   await page.click("#tab-kernels");
   assert.match(await waitForText(page, "#kernels [data-device]", /maxBufferSize/), /Lethe\d+\.\d+/);

@@ -13,7 +13,7 @@ import { reportedText, sourcesOf } from "../../engine/run/leaderboard/reported.t
 import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import { leaderboardCsv, leaderboardTex } from "../../engine/run/leaderboard/tables.ts";
-import { DEFAULTS } from "../../engine/run/settings.ts";
+import { defaultSettings } from "../../engine/run/settings/settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
@@ -63,7 +63,7 @@ test("UA, IRA and CRA count what they should, erased concepts left out", () => {
 
 test("published numbers are found by method or checkpoint, concept, attacker and settings; every one has its source", async () => {
   const find = await readReported();
-  const settings = { ...DEFAULTS, model: "emoji", prompt: "", tokens: 5, learningRate: 0.05, weightDecay: 0 };
+  const settings = { ...defaultSettings(), model: "emoji", prompt: "", tokens: 5, learningRate: 0.05, weightDecay: 0 };
   const row = { method: "esd", checkpoint: "esd-x-church", concept: "Church", settings };
   const text = (found: ReturnType<typeof find>): string => reportedText(found, sourcesOf([{ reported: found }]));
   assert.is(text(find(row)), "60% [1], 83.3% (10/12) [2]");

@@ -2,9 +2,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
-import { newSettings } from "../../cli/attack/settings.ts";
+import { newSettings } from "../../engine/run/settings/settings.ts";
 import { lossCurve } from "../../engine/run/report/curve.ts";
-import { shownPath, withoutLocalPaths } from "../../engine/run/local-paths.ts";
+import { shownPath, withoutLocalPaths } from "../../engine/run/text/local-paths.ts";
 import { escape, visible } from "../../engine/run/report/html.ts";
 import { renderReport } from "../../engine/run/report/report.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
@@ -14,7 +14,7 @@ const HOSTILE = `<script>alert(1)</script>"'&\u0007\u202e\u0000]]>--><img src=x 
 const image: RgbImage = { data: new Uint8Array(8 * 8 * 3).fill(77), width: 8, height: 8 };
 
 function record(changes: Partial<RunRecord> = {}): RunRecord {
-  const settings = newSettings({ model: HOSTILE, prompt: HOSTILE, judge: "emoji-object", label: HOSTILE, target: HOSTILE, scheduler: "ddim", out: "o" });
+  const settings = newSettings({ model: HOSTILE, prompt: HOSTILE, judge: "emoji-object", label: HOSTILE, target: HOSTILE, scheduler: "ddim" });
   return {
     form: "lethe attack run 1",
     status: "finished",

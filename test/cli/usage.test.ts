@@ -3,11 +3,10 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { shellArgument, shellCommand } from "../../engine/run/shell.ts";
-import { settingsAsFlags } from "../../engine/run/settings.ts";
-import { newSettings } from "../../cli/attack/settings.ts";
+import { shellArgument, shellCommand } from "../../engine/run/text/shell.ts";
+import { settingsAsFlags, newSettings } from "../../engine/run/settings/settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
-import { formatBytes, formatDuration, formatTable, quoted } from "../../engine/run/text.ts";
+import { formatBytes, formatDuration, formatTable, quoted } from "../../engine/run/text/format.ts";
 import { safetensors, torch } from "../support/checkpoints.ts";
 import { readJson } from "../support/fixtures.ts";
 import { folder, lethe } from "./support.ts";
@@ -142,7 +141,7 @@ test("shell arguments come back whole from a shell", async () => {
 });
 
 test("settings as flags leave out the defaults", () => {
-  const settings = newSettings({ model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png", tokens: 5, out: "o" });
+  const settings = newSettings({ model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png", tokens: 5 });
   assert.equal(settingsAsFlags(settings), ["--model", "emoji", "--prompt", "a church", "--target", "t.png", "--judge", "emoji-object", "--label", "church", "--tokens", "5"]);
 });
 

@@ -1,4 +1,5 @@
-// The diffusion classifier's errors against the model's own noise loss, one at a time; its rounds against the published code's; pictures of the data set.
+// The diffusion classifier's errors against the model's own noise loss, one at a time; its rounds against the published code's; pictures of
+// the data set.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DiffusionClassifierOptions, classifyByDiffusion, planStages } from "../../engine/diffusion/diffusion-classifier.ts";
@@ -22,7 +23,17 @@ for (const loss of ["mse", "l1"] as const) {
   test(`errors (${loss}) are the model's own, with the same noises for every prompt; the worst prompts are left out`, async () => {
     const model = await emojiModel();
     const image = await churchTarget(1);
-    const options: DiffusionClassifierOptions = { prompts: PROMPTS, stages: [{ samples: 2, keep: 2 }, { samples: 4, keep: 1 }], trials: 2, loss, seed: 5, batch: 3 };
+    const options: DiffusionClassifierOptions = {
+      prompts: PROMPTS,
+      stages: [
+        { samples: 2, keep: 2 },
+        { samples: 4, keep: 1 },
+      ],
+      trials: 2,
+      loss,
+      seed: 5,
+      batch: 3,
+    };
     const counts: number[] = [];
     const result = await classifyByDiffusion(model, image, { ...options, onProgress: (done, total) => counts.push(done, total) });
     assert.equal(result.timesteps, [375, 375, 875, 875, 125, 125, 625, 625]);
@@ -51,7 +62,9 @@ for (const loss of ["mse", "l1"] as const) {
 
 test("a church of the data set is a church", async () => {
   const model = await emojiModel();
-  for (const n of [0, 3]) assert.is((await classifyByDiffusion(model, await churchTarget(n), { prompts: PROMPTS, stages: [{ samples: 10, keep: 1 }] })).index, 1);
+  for (const n of [0, 3]) {
+    assert.is((await classifyByDiffusion(model, await churchTarget(n), { prompts: PROMPTS, stages: [{ samples: 10, keep: 1 }] })).index, 1);
+  }
 });
 
 test("bad options are refused", async () => {

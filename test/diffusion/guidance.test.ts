@@ -23,7 +23,11 @@ for (const strength of SLD_STRENGTHS) {
     const n = expected.length / timesteps.length;
     const momentum = new Float32Array(n);
     timesteps.forEach((t, step) => {
-      const [unconditional, text, safety] = [0, 1, 2].map((k) => eps.slice((step * 3 + k) * n, (step * 3 + k + 1) * n)) as [Float32Array, Float32Array, Float32Array];
+      const [unconditional, text, safety] = [0, 1, 2].map((k) => eps.slice((step * 3 + k) * n, (step * 3 + k + 1) * n)) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
       const out = safeLatentGuidance({ unconditional, text, safety }, momentum, SLD_PARAMETERS[strength], description.guidance_scale, t);
       const error = relativeL2(out, expected.subarray(step * n, (step + 1) * n));
       assert.ok(error <= 1e-5, `step ${step} (t=${t}): relative L2 ${error}`);

@@ -32,7 +32,10 @@ test("what does not fit the memory limit is refused before weights are read", as
     assert.unreachable();
   } catch (error) {
     assert.instance(error, UsageError);
-    assert.match((error as Error).message, /not enough memory: .* needs \d+\.\d MiB more .* of whose 4\.0 MiB .* are left; store weights as halves/);
+    assert.match(
+      (error as Error).message,
+      /not enough memory: .* needs \d+\.\d MiB more .* of whose 4\.0 MiB .* are left; store weights as halves/,
+    );
   }
   assert.ok(device.usage.allocatedBytes < 4 * 2 ** 20);
   await model.destroy();

@@ -1,8 +1,20 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
-  addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, noiseScheduleOnly, parseSchedulerConfig, pipelineSchedulerConfig, runSamplerStep,
-  SchedulerConfigError, schedulerNameOf, startSampler, type SamplerPlan,
+  addNoise,
+  alphasCumprod,
+  betas,
+  createSamplerPlan,
+  getVelocity,
+  modelInput,
+  noiseScheduleOnly,
+  parseSchedulerConfig,
+  pipelineSchedulerConfig,
+  runSamplerStep,
+  SchedulerConfigError,
+  schedulerNameOf,
+  startSampler,
+  type SamplerPlan,
 } from "../../engine/diffusion/schedulers/index.ts";
 import { lmsCoefficient } from "../../engine/diffusion/schedulers/lms.ts";
 import { floats, readFixture, readJson, relativeL2 } from "../support/fixtures.ts";
@@ -16,7 +28,9 @@ interface Case {
   readonly init_noise_sigma: number;
   readonly model_calls: number;
 }
-const fixture = readJson<{ readonly common_config: Readonly<Record<string, unknown>>; readonly cases: readonly Case[] }>("schedulers/schedulers.json");
+const fixture = readJson<{ readonly common_config: Readonly<Record<string, unknown>>; readonly cases: readonly Case[] }>(
+  "schedulers/schedulers.json",
+);
 const tensors = readFixture("schedulers/schedulers.safetensors");
 const sd = fixture.common_config;
 const unit = floats(tensors, "x_unit");
@@ -66,7 +80,9 @@ for (const c of fixture.cases.filter((x) => tensors.has(`${x.name}.lms_coeffs`))
   test(`${c.name}: multistep coefficients`, () => {
     const plan = createSamplerPlan("lms", { ...sd, ...c.config }, c.steps);
     const sigmas = plan.sigmas as readonly number[];
-    const all = plan.steps.flatMap((_, i) => [0, 1, 2, 3].map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, 4), back) : 0)));
+    const all = plan.steps.flatMap((_, i) =>
+      [0, 1, 2, 3].map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, 4), back) : 0)),
+    );
     assert.ok(relativeL2(all, floats(tensors, `${c.name}.lms_coeffs`)) < TOLERANCE);
   });
 }
@@ -84,7 +100,12 @@ test("betas and alphas_cumprod have torch's bits", () => {
 
 test("addNoise and getVelocity", () => {
   const ac = alphasCumprod(parseSchedulerConfig("ddpm", sd));
-  const [x0, noise, out, velocity] = ["x0", "noise", "out", "velocity"].map((k) => floats(tensors, `add_noise.${k}`)) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const [x0, noise, out, velocity] = ["x0", "noise", "out", "velocity"].map((k) => floats(tensors, `add_noise.${k}`)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   const times = tensors.get("add_noise.t")?.data as Int32Array;
   const n = x0.length / times.length;
   times.forEach((t, row) => {
@@ -96,16 +117,25 @@ test("addNoise and getVelocity", () => {
   assert.throws(() => addNoise(ac, x0, noise.slice(1), 1), /elements/);
 });
 
-// A model that knows the clean sample (0.5 everywhere) answers exactly; then a deterministic sampler must stay on the straight path
-// alpha x0 + sigma eps, so the noise seen at every step is the first one. DDIM and PNDM step by the leading stride whatever the spacing, so only that spacing keeps them on the path;
+// A model that knows the clean sample (0.5 everywhere) answers exactly; then a deterministic sampler must stay on the straight path alpha
+// x0 + sigma eps, so the noise seen at every step is the first one. DDIM and PNDM step by the leading stride whatever the spacing, so only
+// that spacing keeps them on the path;
 // and PNDM averages outputs of several steps, which are equal only where the output is the noise.
-const deterministic = [["ddim", { clip_sample: false }], ["pndm", { skip_prk_steps: true }], ["euler", {}], ["lms", {}], ["dpm++2m", {}], ["dpm++2m", { solver_type: "heun" }]] as const;
+const deterministic = [
+  ["ddim", { clip_sample: false }],
+  ["pndm", { skip_prk_steps: true }],
+  ["euler", {}],
+  ["lms", {}],
+  ["dpm++2m", {}],
+  ["dpm++2m", { solver_type: "heun" }],
+] as const;
 for (const [name, json] of deterministic) {
-  test(`${name} ${Object.keys(json).join(" ")}: an exact model keeps the sample on its path, for every kind of prediction and spacing`, () => {
+  test(`${name} ${Object.keys(json).join(" ")}: an exact model keeps the sample on its path, for all predictions and spacings`, () => {
     for (const prediction_type of name === "pndm" ? ["epsilon"] : ["epsilon", "v_prediction", "sample"]) {
       for (const timestep_spacing of name === "ddim" || name === "pndm" ? ["leading"] : ["leading", "trailing", "linspace"]) {
         for (const beta_schedule of ["scaled_linear", "linear", "squaredcos_cap_v2"]) {
-          if (beta_schedule === "squaredcos_cap_v2" && timestep_spacing !== "leading") continue; // its last alphas_cumprod is 2e-9: nothing is left of x0
+          // its last alphas_cumprod is 2e-9: nothing is left of x0
+          if (beta_schedule === "squaredcos_cap_v2" && timestep_spacing !== "leading") continue;
           const config = { ...sd, ...json, timestep_spacing, prediction_type, beta_schedule };
           const plan = createSamplerPlan(name, config, 7);
           const ac = alphasCumprod(parseSchedulerConfig(name, config));
@@ -118,8 +148,17 @@ for (const [name, json] of deterministic) {
             const x = modelInput(step, state);
             const eps = x.map((v) => (v - alpha * 0.5) / s);
             first ??= eps;
-            if (i < plan.steps.length - 1) assert.ok(relativeL2(eps, first) < 1e-4, `${prediction_type} ${timestep_spacing} ${beta_schedule}, step ${i}: ${relativeL2(eps, first)}`);
-            runSamplerStep(step, state, prediction_type === "epsilon" ? eps : prediction_type === "sample" ? x.map(() => 0.5) : eps.map((e) => alpha * e - s * 0.5));
+            if (i < plan.steps.length - 1) {
+              assert.ok(
+                relativeL2(eps, first) < 1e-4,
+                `${prediction_type} ${timestep_spacing} ${beta_schedule}, step ${i}: ${relativeL2(eps, first)}`,
+              );
+            }
+            runSamplerStep(
+              step,
+              state,
+              prediction_type === "epsilon" ? eps : prediction_type === "sample" ? x.map(() => 0.5) : eps.map((e) => alpha * e - s * 0.5),
+            );
           });
           if (plan.sigmas) assert.ok(Math.max(...state.sample.map((v) => Math.abs(v - 0.5))) < 1e-3);
         }
@@ -145,17 +184,34 @@ test("no step has more than eight operands, and each operand appears once", () =
 });
 
 test("one step, and as many steps as there are timesteps", () => {
-  for (const [name, json] of [["ddim", { clip_sample: false }], ["pndm", { skip_prk_steps: true }], ["euler", {}], ["euler-ancestral", {}], ["lms", {}], ["dpm++2m", {}]] as const) {
+  for (const [name, json] of [
+    ["ddim", { clip_sample: false }],
+    ["pndm", { skip_prk_steps: true }],
+    ["euler", {}],
+    ["euler-ancestral", {}],
+    ["lms", {}],
+    ["dpm++2m", {}],
+  ] as const) {
     for (const steps of [1, 2, 1000]) {
       const plan = createSamplerPlan(name, { ...sd, ...json }, steps);
-      for (const sample of trajectory({ ...plan, steps: plan.steps.slice(0, 40) })) assert.ok(sample.every(Number.isFinite), `${name}, ${steps} steps`);
+      for (const sample of trajectory({ ...plan, steps: plan.steps.slice(0, 40) })) {
+        assert.ok(sample.every(Number.isFinite), `${name}, ${steps} steps`);
+      }
     }
   }
   assert.equal(createSamplerPlan("pndm", { ...sd, skip_prk_steps: true }, 1).steps.map((s) => s.timestep), [0]);
 });
 
 test("what the pipeline and the attack's reference make of a model's file", () => {
-  const file = { _class_name: "PNDMScheduler", ...sd, skip_prk_steps: true, timestep_spacing: "leading", steps_offset: 0, clip_sample: true, prediction_type: "v_prediction" };
+  const file = {
+    _class_name: "PNDMScheduler",
+    ...sd,
+    skip_prk_steps: true,
+    timestep_spacing: "leading",
+    steps_offset: 0,
+    clip_sample: true,
+    prediction_type: "v_prediction",
+  };
   assert.is(pipelineSchedulerConfig(file)["steps_offset"], 1);
   assert.is(pipelineSchedulerConfig(file)["clip_sample"], false);
   assert.is(file.steps_offset, 0);

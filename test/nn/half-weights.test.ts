@@ -16,7 +16,9 @@ const PANEL = 32;
 
 /** Every kind of finite number, subnormals too; infinities and NaNs are refused when they are read. */
 function anyHalves(count: number): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from({ length: count }, () => Math.floor(Math.random() * 65536)).map((bits) => ((bits & 0x7c00) === 0x7c00 ? bits & ~0x4000 : bits));
+  return Uint16Array.from({ length: count }, () => Math.floor(Math.random() * 65536)).map((bits) =>
+    (bits & 0x7c00) === 0x7c00 ? bits & ~0x4000 : bits,
+  );
 }
 
 async function source(tensors: Readonly<Record<string, RawTensor>>): Promise<WeightSource> {
@@ -45,7 +47,11 @@ function expectedOrder(halves: Uint16Array, [out, inner, ...kernel]: readonly [n
   const taps = kernel.reduce((a, b) => a * b, 1);
   const width = out % PANEL === 0 ? PANEL : out;
   const result: number[] = [];
-  for (let tap = 0; tap < taps; tap++) for (let panel = 0; panel < out; panel += width) for (let i = 0; i < inner; i++) for (let o = panel; o < panel + width; o++) result.push(halves[(o * inner + i) * taps + tap]!);
+  for (let tap = 0; tap < taps; tap++) {
+    for (let panel = 0; panel < out; panel += width) {
+      for (let i = 0; i < inner; i++) for (let o = panel; o < panel + width; o++) result.push(halves[(o * inner + i) * taps + tap]!);
+    }
+  }
   return Uint16Array.from(result);
 }
 
@@ -65,9 +71,25 @@ for (const [layout, shape] of [["linear", [64, 12]], ["linear", [20, 8]], ["conv
 test("several weights side by side, and values with their gates in fours", async () => {
   const [a, b] = [anyHalves(32 * 12), anyHalves(32 * 12)];
   const both = Uint16Array.from([...a, ...b]);
-  const raw = (halves: Uint16Array<ArrayBuffer>, rows: number): RawTensor => ({ dtype: "F16", shape: [rows, 12], data: new Uint8Array(halves.buffer) });
+  const raw = (halves: Uint16Array<ArrayBuffer>, rows: number): RawTensor => ({
+    dtype: "F16",
+    shape: [rows, 12],
+    data: new Uint8Array(halves.buffer),
+  });
   const from = await source({ a: raw(a, 32), b: raw(b, 32), both: raw(both, 64) });
-  assert.equal(await uploadedLeaf(from, (p, g) => p.joined(g, [["a", [32, 12]], ["b", [32, 12]]], "linear")), expectedOrder(both, [64, 12]));
+  assert.equal(
+    await uploadedLeaf(from, (p, g) =>
+      p.joined(
+        g,
+        [
+          ["a", [32, 12]],
+          ["b", [32, 12]],
+        ],
+        "linear",
+      ),
+    ),
+    expectedOrder(both, [64, 12]),
+  );
   const fours = Array.from({ length: 16 }, (_, i) => [2 * i, 2 * i + 1, 32 + 2 * i, 33 + 2 * i]).flat();
   const gated = Uint16Array.from(fours.flatMap((row) => [...both.subarray(row * 12, (row + 1) * 12)]));
   assert.equal(await uploadedLeaf(from, (p, g) => p.gated(g, "both", "linear", [64, 12])), expectedOrder(gated, [64, 12]));
@@ -75,7 +97,12 @@ test("several weights side by side, and values with their gates in fours", async
 
 test("a source that changes its numbers is asked for floats", async () => {
   const plain = await source({ w: { dtype: "F16", shape: [32, 4], data: new Uint8Array(new Uint16Array(128).fill(0x3c00).buffer) } });
-  const doubled: WeightSource = { name: "doubled", shape: (t) => plain.shape(t), names: () => plain.names(), readFloat32: async (t) => (await plain.readFloat32(t)).map((x) => 2 * x) };
+  const doubled: WeightSource = {
+    name: "doubled",
+    shape: (t) => plain.shape(t),
+    names: () => plain.names(),
+    readFloat32: async (t) => (await plain.readFloat32(t)).map((x) => 2 * x),
+  };
   assert.equal([...new Set(await uploaded(doubled, "w", "linear", [32, 4]))], [0x4000]);
 });
 

@@ -58,7 +58,8 @@ for (const { name, widths, order, causal = false } of [
 
 for (const n of [8, 6]) {
   test(`convolutions with ${n} channels take columns as biases by image`, async () => {
-    const bias = (t: Array64, start: number, y: Array64): Array64 => zip64(y, (v, i) => v + columns(t, start, n).data[Math.floor(i / (15 * n)) * n + (i % n)]!);
+    const withBias = (t: Array64, start: number, y: Array64): Array64 =>
+      zip64(y, (v, i) => v + columns(t, start, n).data[Math.floor(i / (15 * n)) * n + (i % n)]!);
     await checkOp({
       name: "batch bias columns",
       inputs: { x: { shape: [2, 3, 5, 4] }, w: { shape: [3, 3, 4, n], scale: 0.3 }, b: { shape: [n] }, t: { shape: [2, 2 * n + 4] } },
@@ -68,7 +69,7 @@ for (const n of [8, 6]) {
       },
       reference({ x, w, b, t }) {
         const y = conv2d64(x!, w!, b!, 1, [1, 1, 1, 1]);
-        return [bias(t!, 4, y), bias(t!, 4 + n, y)];
+        return [withBias(t!, 4, y), withBias(t!, 4 + n, y)];
       },
       gradients: n === 8 ? ["x", "t"] : ["t"],
     });
@@ -98,7 +99,14 @@ test("what would have to be copied is, and what cannot be read is refused", asyn
     name: "join",
     inputs: { a: { shape: [3, 4] }, b: { shape: [3, 5] }, c: { shape: [3, 3] } },
     build: (r, v) => joinColumns(r, [v.a!, v.b!, v.c!]),
-    reference: (v) => ({ shape: [3, 12], data: Float64Array.from([0, 1, 2].flatMap((row) => [v.a!, v.b!, v.c!].flatMap((part) => [...part.data.subarray(row * part.shape[1]!, (row + 1) * part.shape[1]!)]))) }),
+    reference: (v) => ({
+      shape: [3, 12],
+      data: Float64Array.from(
+        [0, 1, 2].flatMap((row) =>
+          [v.a!, v.b!, v.c!].flatMap((part) => [...part.data.subarray(row * part.shape[1]!, (row + 1) * part.shape[1]!)]),
+        ),
+      ),
+    }),
   });
 });
 

@@ -49,11 +49,35 @@ for (const kind of Object.keys(activations) as ActivationKind[]) {
 test("add, multiply, scale", async () => {
   for (const shape of shapes) {
     const inputs = { a: { shape }, b: { shape } };
-    await checkOp({ name: "add", inputs, build: (g, v) => add(g, v.a!, v.b!), reference: ({ a, b }) => map64(a!, (x, i) => x + b!.data[i]!), gradients: ["a", "b"] });
-    await checkOp({ name: "multiply", inputs, build: (g, v) => multiply(g, v.a!, v.b!), reference: ({ a, b }) => map64(a!, (x, i) => x * b!.data[i]!), gradients: ["a", "b"] });
-    await checkOp({ name: "scale", inputs: { a: { shape } }, build: (g, v) => scale(g, v.a!, -0.18215), reference: ({ a }) => map64(a!, (x) => x * -0.18215), gradients: ["a"] });
+    await checkOp({
+      name: "add",
+      inputs,
+      build: (g, v) => add(g, v.a!, v.b!),
+      reference: ({ a, b }) => map64(a!, (x, i) => x + b!.data[i]!),
+      gradients: ["a", "b"],
+    });
+    await checkOp({
+      name: "multiply",
+      inputs,
+      build: (g, v) => multiply(g, v.a!, v.b!),
+      reference: ({ a, b }) => map64(a!, (x, i) => x * b!.data[i]!),
+      gradients: ["a", "b"],
+    });
+    await checkOp({
+      name: "scale",
+      inputs: { a: { shape } },
+      build: (g, v) => scale(g, v.a!, -0.18215),
+      reference: ({ a }) => map64(a!, (x) => x * -0.18215),
+      gradients: ["a"],
+    });
   }
-  await checkOp({ name: "square", inputs: { a: { shape: [5, 7] } }, build: (g, v) => multiply(g, v.a!, v.a!), reference: ({ a }) => map64(a!, (x) => x * x), gradients: ["a"] });
+  await checkOp({
+    name: "square",
+    inputs: { a: { shape: [5, 7] } },
+    build: (g, v) => multiply(g, v.a!, v.a!),
+    reference: ({ a }) => map64(a!, (x) => x * x),
+    gradients: ["a"],
+  });
 });
 
 /** The element of the smaller tensor that meets element i of the larger. */
@@ -91,7 +115,13 @@ for (const { x, b, over } of broadcasts) {
     });
     // About 1 and not about 0: of a sum that cancels, relative error says nothing.
     const terms = normals(x.reduce((p, q) => p * q, 1), 0.3).map((v) => v + 1);
-    await checkOp({ name: "sum-rows", inputs: { x: { shape: x, data: terms } }, build: (g, v) => sumRows(g, v.x!, b, over), reference: (r) => sum64(r.x!, b, over), gradients: ["x"] });
+    await checkOp({
+      name: "sum-rows",
+      inputs: { x: { shape: x, data: terms } },
+      build: (g, v) => sumRows(g, v.x!, b, over),
+      reference: (r) => sum64(r.x!, b, over),
+      gradients: ["x"],
+    });
     await checkOp({
       name: "broadcast-to",
       inputs: { b: { shape: b } },
@@ -127,16 +157,31 @@ for (let terms = 1; terms <= 6; terms++) {
 
 for (const shape of [[3, 37, 40], [2, 5, 6], [1, 2], [301, 8], [130, 96], [7, 61, 44]]) {
   test(`geglu [${shape.join(",")}]`, async () => {
-    await checkOp({ name: "geglu", inputs: { x: { shape, scale: 2 } }, build: (g, v) => geglu(g, v.x!), reference: ({ x }) => geglu64(x!), gradients: ["x"] });
+    await checkOp({
+      name: "geglu",
+      inputs: { x: { shape, scale: 2 } },
+      build: (g, v) => geglu(g, v.x!),
+      reference: ({ x }) => geglu64(x!),
+      gradients: ["x"],
+    });
   });
 }
 
 test("shape rules name the op, the tensor and the shapes", () => {
   assert.throws(() => addKernel.infer([f32([2, 3]), f32([3])], {}), /add: a f32\[2,3\] and b f32\[3\] must have one shape/);
-  assert.throws(() => broadcastAddKernel.infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }), /broadcast-add: f32\[2,3\] cannot be repeated over the leading dimensions of f32\[2,4,4,3\].*"middle"/);
+  assert.throws(
+    () => broadcastAddKernel.infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }),
+    /broadcast-add: f32\[2,3\] cannot be repeated over the leading dimensions of f32\[2,4,4,3\].*"middle"/,
+  );
   assert.throws(() => gegluKernel.infer([f32([2, 3])], {}), /geglu: the last dimension must be even/);
-  assert.throws(() => linearCombinationKernel.infer([f32([2]), f32([3])], {}), /linear-combination: 1 terms need coefficients of shape \[1\], got f32\[2\]/);
-  assert.throws(() => linearCombinationKernel.infer([f32([7]), ...Array.from({ length: 7 }, () => f32([3]))], {}), /takes 1 to 6 terms, got 7/);
+  assert.throws(
+    () => linearCombinationKernel.infer([f32([2]), f32([3])], {}),
+    /linear-combination: 1 terms need coefficients of shape \[1\], got f32\[2\]/,
+  );
+  assert.throws(
+    () => linearCombinationKernel.infer([f32([7]), ...Array.from({ length: 7 }, () => f32([3]))], {}),
+    /takes 1 to 6 terms, got 7/,
+  );
 });
 
 finish();

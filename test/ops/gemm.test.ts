@@ -59,6 +59,9 @@ const convolutions = [
   { x: [2, 8, 8, 12], n: 8, kernel: 3, stride: 2, padding: [1, 1, 1, 1] },
   { x: [1, 8, 6, 8], n: 12, kernel: 3, stride: 2, padding: [0, 1, 0, 1] },
   { x: [3, 5, 5, 3], n: 5, kernel: 3, stride: 1, padding: [1, 1, 1, 1] },
+  // All four sides differ, so that one in the place of another shows, in the gradients too.
+  { x: [2, 6, 7, 4], n: 8, kernel: 3, stride: 1, padding: [2, 1, 0, 3] },
+  { x: [1, 7, 6, 3], n: 5, kernel: 3, stride: 2, padding: [0, 2, 1, 3] },
   { x: [1, 11, 10, 3], n: 6, kernel: 7, stride: 2, padding: [3, 3, 3, 3] },
   { x: [2, 7, 6, 8], n: 4, kernel: 1, stride: 2, padding: [0, 0, 0, 0] },
   { x: [1, 6, 5, 6], n: 7, kernel: 1, stride: 1, padding: [0, 0, 0, 0] },

@@ -49,8 +49,26 @@ for (const { shape, groups, silu, mean = 0 } of groupNormCases) {
   });
 }
 
+// So even that epsilon decides, in every way that a norm is shared out.
+for (const { shape, groups } of groupNormCases) {
+  const channels = shape.at(-1)!;
+  const name = `groupNorm of nearly equal numbers [${shape.join(",")}] in ${groups} groups`;
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { x: { shape, scale: 0.003 }, gamma: { shape: [channels] }, beta: { shape: [channels] } },
+      build: (g, v) => groupNorm(g, v.x!, v.gamma!, v.beta!, { groups, epsilon: 1e-5, silu: false }),
+      reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { groups, epsilon: 1e-5 }),
+    }));
+}
+
 // What reaches x past the norm is added by the norm's own gradient: in one dispatch, in several, and by rows.
-for (const [shape, groups, planned] of [[[2, 7, 5, 20], 2, false], [[2, 9, 7, 15], 5, false], [[1, 97, 89, 16], 4, true], [[3, 11, 64], 0, false]] as const) {
+for (const [shape, groups, planned] of [
+  [[2, 7, 5, 20], 2, false],
+  [[2, 9, 7, 15], 5, false],
+  [[1, 97, 89, 16], 4, true],
+  [[3, 11, 64], 0, false],
+] as const) {
   test(`gradient of a norm of [${shape.join(",")}] in ${groups} groups, with a residual`, async () => {
     const channels = shape.at(-1)!;
     const options = { groups, epsilon: 1e-5, silu: true };
@@ -61,13 +79,22 @@ for (const [shape, groups, planned] of [[[2, 7, 5, 20], 2, false], [[2, 9, 7, 15
         const r = planned ? plannedForGpu(g) : g;
         return add(r, groups === 0 ? layerNorm(r, v.x!, v.gamma!, v.beta!, options) : groupNorm(r, v.x!, v.gamma!, v.beta!, options), v.x!);
       },
-      reference: ({ x, gamma, beta }) => zip64(groups === 0 ? layerNorm64(x!, gamma!, beta!, 1e-5) : groupNorm64(x!, gamma!, beta!, options), (v, i) => v + x!.data[i]!),
+      reference: ({ x, gamma, beta }) =>
+        zip64(groups === 0 ? layerNorm64(x!, gamma!, beta!, 1e-5) : groupNorm64(x!, gamma!, beta!, options), (v, i) => v + x!.data[i]!),
       gradients: shape[1] === 97 ? [] : ["x"],
     });
   });
 }
 
-const layerNormCases: { shape: number[]; mean?: number }[] = [{ shape: [2, 37, 20] }, { shape: [3, 77] }, { shape: [5, 1, 33] }, { shape: [1, 768] }, { shape: [3, 3, 1] }, { shape: [2, 4100] }, { shape: [13, 320], mean: 100 }];
+const layerNormCases: { shape: number[]; mean?: number }[] = [
+  { shape: [2, 37, 20] },
+  { shape: [3, 77] },
+  { shape: [5, 1, 33] },
+  { shape: [1, 768] },
+  { shape: [3, 3, 1] },
+  { shape: [2, 4100] },
+  { shape: [13, 320], mean: 100 },
+];
 for (const { shape, mean = 0 } of layerNormCases) {
   const name = `layerNorm [${shape.join(",")}]${mean ? ` around ${mean}` : ""}`;
   test(name, async () => {
@@ -87,7 +114,14 @@ for (const { shape, mean = 0 } of layerNormCases) {
   });
 }
 
-const softmaxCases: { shape: number[]; scale?: number }[] = [{ shape: [3, 20] }, { shape: [2, 37, 37], scale: 5 }, { shape: [7, 1, 9], scale: 4 }, { shape: [5, 1003] }, { shape: [2, 4099], scale: 3 }, { shape: [1, 8200] }];
+const softmaxCases: { shape: number[]; scale?: number }[] = [
+  { shape: [3, 20] },
+  { shape: [2, 37, 37], scale: 5 },
+  { shape: [7, 1, 9], scale: 4 },
+  { shape: [5, 1003] },
+  { shape: [2, 4099], scale: 3 },
+  { shape: [1, 8200] },
+];
 for (const { shape, scale = 1 } of softmaxCases) {
   const name = `softmax [${shape.join(",")}] of numbers around ${scale}`;
   test(name, async () => {
@@ -152,7 +186,13 @@ test("without subgroups, and planned as for a GPU", async () => {
       reference: ({ x, gamma, beta }) => layerNorm64(x!, gamma!, beta!, 1e-5),
       gradients: ["x"],
     });
-    await checkOp({ name: `softmax [${shape.join(",")}] without subgroups`, inputs: { x: { shape } }, build: (g, v) => softmax(plannedForGpu(g), v.x!), reference: ({ x }) => softmax64(x!), gradients: ["x"] });
+    await checkOp({
+      name: `softmax [${shape.join(",")}] without subgroups`,
+      inputs: { x: { shape } },
+      build: (g, v) => softmax(plannedForGpu(g), v.x!),
+      reference: ({ x }) => softmax64(x!),
+      gradients: ["x"],
+    });
   }
   await checkOp({
     name: "argmax without subgroups",
@@ -164,11 +204,23 @@ test("without subgroups, and planned as for a GPU", async () => {
 
 test("shape rules name the op, the tensor and the shapes", () => {
   const attributes = { groups: 3, epsilon: 1e-5, silu: false };
-  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 20]), f32([20]), f32([20])], attributes), /group-norm: 3 groups do not divide the 20 channels of x f32\[1,4,4,20\]/);
-  assert.throws(() => groupNormKernel.infer([f32([1, 4, 4, 21]), f32([20]), f32([21])], attributes), /group-norm: gamma must be \[21\].*got f32\[20\]/);
-  assert.throws(() => groupNormKernel.infer([f32([21]), f32([21]), f32([21])], attributes), /group-norm: x must be \[batch, .., channels\], got f32\[21\]/);
+  assert.throws(
+    () => groupNormKernel.infer([f32([1, 4, 4, 20]), f32([20]), f32([20])], attributes),
+    /group-norm: 3 groups do not divide the 20 channels of x f32\[1,4,4,20\]/,
+  );
+  assert.throws(
+    () => groupNormKernel.infer([f32([1, 4, 4, 21]), f32([20]), f32([21])], attributes),
+    /group-norm: gamma must be \[21\].*got f32\[20\]/,
+  );
+  assert.throws(
+    () => groupNormKernel.infer([f32([21]), f32([21]), f32([21])], attributes),
+    /group-norm: x must be \[batch, .., channels\], got f32\[21\]/,
+  );
   assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), f32([2])], { epsilon: 1e-5 }), /layer-norm: beta must be \[8\]/);
-  assert.throws(() => layerNormKernel.infer([f32([2, 8]), f32([8]), undefined], { epsilon: 1e-5 }), /layer-norm: input "beta" \(number 2\) is missing/);
+  assert.throws(
+    () => layerNormKernel.infer([f32([2, 8]), f32([8]), undefined], { epsilon: 1e-5 }),
+    /layer-norm: input "beta" \(number 2\) is missing/,
+  );
 });
 
 finish();

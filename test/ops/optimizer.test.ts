@@ -21,21 +21,50 @@ for (const [shape, step, lr, weightDecay] of [[[3, 1000], 1, 0.01, 0.1], [[5, 37
     const count = shape.reduce((a: number, b) => a * b, 1);
     return checkOp({
       name,
-      inputs: { p: { shape }, gradient: { shape, scale: 0.1 }, m: { shape, scale: 0.1 }, v: { shape, data: normals(count, 0.1).map((x) => x * x) }, hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr, weightDecay }, step) } },
+      inputs: {
+        p: { shape },
+        gradient: { shape, scale: 0.1 },
+        m: { shape, scale: 0.1 },
+        v: { shape, data: normals(count, 0.1).map((x) => x * x) },
+        hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr, weightDecay }, step) },
+      },
       build(g, v) {
         const next = adam(g, { parameter: v["p"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!);
         return [next.parameter, next.m, next.v];
       },
-      reference: (x) => adamReference(x["p"]!.data, x["gradient"]!.data, x["m"]!.data, x["v"]!.data, step, lr, weightDecay).map((data) => ({ shape, data })),
+      reference: (x) =>
+        adamReference(x["p"]!.data, x["gradient"]!.data, x["m"]!.data, x["v"]!.data, step, lr, weightDecay).map((data) => ({
+          shape,
+          data,
+        })),
     });
   });
 }
+
+test("adam where a gradient is no larger than its epsilon", () => {
+  const shape = [64];
+  return checkOp({
+    name: "adam",
+    inputs: {
+      p: { shape }, gradient: { shape, scale: 1e-8 }, m: { shape, scale: 1e-8 }, v: { shape, data: normals(64, 1e-8).map((x) => x * x) },
+      hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr: 0.1 }, 3) },
+    },
+    build: (g, v) => adam(g, { parameter: v["p"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!).parameter,
+    reference: (x) => ({ shape, data: adamReference(x["p"]!.data, x["gradient"]!.data, x["m"]!.data, x["v"]!.data, 3, 0.1, 0)[0]! }),
+  });
+});
 
 type Arrays = Float32Array<ArrayBuffer>;
 
 async function adamStep(parameter: Arrays, gradient: Arrays, m: Arrays, v: Arrays, step: number): Promise<[Arrays, Arrays, Arrays]> {
   const shape = [parameter.length];
-  const inputs = { p: { shape, data: parameter }, d: { shape, data: gradient }, m: { shape, data: m }, v: { shape, data: v }, hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr: 0.01, weightDecay: 0.1 }, step) } };
+  const inputs = {
+    p: { shape, data: parameter },
+    d: { shape, data: gradient },
+    m: { shape, data: m },
+    v: { shape, data: v },
+    hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters({ lr: 0.01, weightDecay: 0.1 }, step) },
+  };
   const [a, b, c] = await runOp(inputs, (g, x) => {
     const next = adam(g, { parameter: x["p"]!, m: x["m"]!, v: x["v"]! }, x["d"]!, x["hyper"]!);
     return [next.parameter, next.m, next.v];
@@ -86,11 +115,14 @@ async function project(rows: readonly Float32Array[], projection: Projection): P
   return rows.map((_, r) => (y as Float32Array).subarray(r * columns, (r + 1) * columns));
 }
 
-const worstOf = (a: Float32Array, b: ArrayLike<number>): number => a.reduce((worst, value, i) => Math.max(worst, Number.isFinite(value) ? Math.abs(value - b[i]!) : Infinity), 0);
+const worstOf = (a: Float32Array, b: ArrayLike<number>): number =>
+  a.reduce((worst, value, i) => Math.max(worst, Number.isFinite(value) ? Math.abs(value - b[i]!) : Infinity), 0);
 const sumOf = (a: Float32Array): number => a.reduce((sum, value) => sum + value, 0);
 
 test("simplex projection: the table of reference rows, exact and as the original's bisection", async () => {
-  const { rows } = readJson<{ readonly rows: readonly { readonly name: string; readonly mu_exact: number; readonly mu_reference: number }[] }>("optimizer/optimizer.json");
+  const { rows } = readJson<{
+    readonly rows: readonly { readonly name: string; readonly mu_exact: number; readonly mu_reference: number }[];
+  }>("optimizer/optimizer.json");
   assert.is(rows.length, 56);
   for (const { name, mu_exact, mu_reference } of rows) {
     const a = floats(golden, `projection/${name}`);
@@ -131,14 +163,25 @@ for (const columns of [1, 3, 255, 257, 5000, 49408]) {
 
 test("clamp is hardtanh, forward and gradient", async () => {
   for (const shape of [[3, 37], [5]]) {
-    const reference = ({ x }: Readonly<Record<string, Array64>>): Array64 => ({ shape, data: x!.data.map((a) => Math.min(Math.max(a, -1), 1)) });
-    await checkOp({ name: "clamp", inputs: { x: { shape, scale: 2 } }, build: (g, v) => clamp(g, v["x"]!), reference: (x) => reference(x), gradients: ["x"] });
+    const reference = ({ x }: Readonly<Record<string, Array64>>): Array64 => ({
+      shape,
+      data: x!.data.map((a) => Math.min(Math.max(a, -1), 1)),
+    });
+    await checkOp({
+      name: "clamp",
+      inputs: { x: { shape, scale: 2 } },
+      build: (g, v) => clamp(g, v["x"]!),
+      reference: (x) => reference(x),
+      gradients: ["x"],
+    });
   }
 });
 
 test("clamping the cotangent is the reference's straight-through gradient", async () => {
   const { shape } = golden.get("ste/grad_output")!;
-  const [y] = await runOp({ d: { shape, data: new Float32Array(floats(golden, "ste/grad_output")) } }, (g, v) => [clamp(g, v["d"]!, -1, 1)]);
+  const [y] = await runOp({ d: { shape, data: new Float32Array(floats(golden, "ste/grad_output")) } }, (g, v) => [
+    clamp(g, v["d"]!, -1, 1),
+  ]);
   assert.equal([...y!], [...floats(golden, "ste/grad_input")]);
 });
 
@@ -169,10 +212,17 @@ test("safe guidance gives the reference's guided prediction at every step and st
     for (let step = 0; step < shape[0]!; step++) {
       const eps = new Float32Array(floats(sld, `sld.${strength}.eps`).subarray(3 * size * step, 3 * size * (step + 1)));
       const enabled = Float32Array.of(floats(sld, `sld.${strength}.timesteps`)[step]! >= parameters.warmup ? 1 : 0);
-      const [prediction, next] = await runOp({ x: { shape: [3, ...part.slice(1)], data: eps }, momentum: { shape: part, data: momentum }, enabled: { shape: [1], data: enabled } }, (g, v) => {
-        const guided = safeGuidance(g, v["x"]!, v["momentum"]!, v["enabled"]!, parameters, 7.5);
-        return [guided.prediction, guided.momentum];
-      });
+      const [prediction, next] = await runOp(
+        {
+          x: { shape: [3, ...part.slice(1)], data: eps },
+          momentum: { shape: part, data: momentum },
+          enabled: { shape: [1], data: enabled },
+        },
+        (g, v) => {
+          const guided = safeGuidance(g, v["x"]!, v["momentum"]!, v["enabled"]!, parameters, 7.5);
+          return [guided.prediction, guided.momentum];
+        },
+      );
       momentum = next as Float32Array<ArrayBuffer>;
       const error = relativeL2(prediction!, floats(sld, `sld.${strength}.noise_pred`).subarray(size * step, size * (step + 1)));
       assert.ok(error < 1e-5, `${strength}, step ${step}: ${error}`);

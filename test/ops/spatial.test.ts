@@ -12,7 +12,14 @@ import { checkOp } from "../support/op-test.ts";
 import { refused } from "../support/refused.ts";
 import { runOp } from "../support/run-op.ts";
 import { finish } from "../support/device.ts";
-import { averagePoolReference, concatReference, layoutReference, maxPoolReference, upsampleReference, windowReference } from "../../engine/verify/self-test/reference/spatial.ts";
+import {
+  averagePoolReference,
+  concatReference,
+  layoutReference,
+  maxPoolReference,
+  upsampleReference,
+  windowReference,
+} from "../../engine/verify/self-test/reference/spatial.ts";
 
 const upsampleCases: readonly [readonly [number, number, number, number], readonly [number, number] | undefined][] = [
   [[2, 5, 7, 20], undefined],
@@ -27,7 +34,13 @@ for (const [shape, size] of upsampleCases) {
   const name = `upsample ${shape.join("x")} to ${size?.join("x") ?? "twice"}`;
   test(name, async () => {
     const [height, width] = size ?? [shape[1] * 2, shape[2] * 2];
-    await checkOp({ name, inputs: { x: { shape } }, build: (g, v) => upsampleNearest(g, v["x"]!, size), reference: ({ x }) => upsampleReference(x!, height, width), gradients: ["x"] });
+    await checkOp({
+      name,
+      inputs: { x: { shape } },
+      build: (g, v) => upsampleNearest(g, v["x"]!, size),
+      reference: ({ x }) => upsampleReference(x!, height, width),
+      gradients: ["x"],
+    });
   });
 }
 
@@ -36,8 +49,14 @@ test("upsample matches torch, forward and gradient", async () => {
   for (const name of ["up_a", "up_b"]) {
     const [n, c, h, w] = golden.get(`${name}/x`)!.shape as [number, number, number, number];
     const [y, dx] = await runOp(
-      { x: { shape: [n, c, h, w], data: new Float32Array(floats(golden, `${name}/x`)) }, dy: { shape: [n, c, 2 * h, 2 * w], data: new Float32Array(floats(golden, `${name}/gy`)) } },
-      (g, v) => [nhwcToNchw(g, upsampleNearest(g, nchwToNhwc(g, v["x"]!))), nhwcToNchw(g, g.apply(upsampleGradientKernel, [nchwToNhwc(g, v["dy"]!)], { height: h, width: w })[0]!)],
+      {
+        x: { shape: [n, c, h, w], data: new Float32Array(floats(golden, `${name}/x`)) },
+        dy: { shape: [n, c, 2 * h, 2 * w], data: new Float32Array(floats(golden, `${name}/gy`)) },
+      },
+      (g, v) => [
+        nhwcToNchw(g, upsampleNearest(g, nchwToNhwc(g, v["x"]!))),
+        nhwcToNchw(g, g.apply(upsampleGradientKernel, [nchwToNhwc(g, v["dy"]!)], { height: h, width: w })[0]!),
+      ],
     );
     assert.ok(relativeL2(y!, floats(golden, `${name}/y`)) === 0, `${name} forward`);
     assert.ok(relativeL2(dx!, floats(golden, `${name}/gx`)) < 1e-6, `${name} gradient`);
@@ -52,7 +71,15 @@ const concatCases: readonly [readonly number[], readonly number[], number][] = [
 ];
 for (const [a, b, axis] of concatCases) {
   const name = `concat ${a.join("x")} and ${b.join("x")} along ${axis}`;
-  test(name, () => checkOp({ name, inputs: { a: { shape: a }, b: { shape: b } }, build: (g, v) => concat(g, v["a"]!, v["b"]!, axis), reference: (x) => concatReference(x["a"]!, x["b"]!, axis), gradients: ["a", "b"] }));
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { a: { shape: a }, b: { shape: b } },
+      build: (g, v) => concat(g, v["a"]!, v["b"]!, axis),
+      reference: (x) => concatReference(x["a"]!, x["b"]!, axis),
+      gradients: ["a", "b"],
+    }),
+  );
 }
 
 const sliceCases: readonly [readonly number[], number, number, number][] = [
@@ -63,15 +90,42 @@ const sliceCases: readonly [readonly number[], number, number, number][] = [
 ];
 for (const [shape, axis, start, count] of sliceCases) {
   const name = `slice ${shape.join("x")}, ${count} from ${start} along ${axis}`;
-  test(name, () => checkOp({ name, inputs: { x: { shape } }, build: (g, v) => slice(g, v["x"]!, start, count, axis), reference: ({ x }) => windowReference(x!, axis, start, count), gradients: ["x"] }));
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { x: { shape } },
+      build: (g, v) => slice(g, v["x"]!, start, count, axis),
+      reference: ({ x }) => windowReference(x!, axis, start, count),
+      gradients: ["x"],
+    }),
+  );
 }
 
 test("rows of sequences and of a table", async () => {
-  await checkOp({ name: "rows 3x7x5", inputs: { x: { shape: [3, 7, 5] } }, build: (g, v) => rows(g, v["x"]!, 2, 4), reference: ({ x }) => windowReference(x!, 1, 2, 4), gradients: ["x"] });
-  await checkOp({ name: "rows 7x20", inputs: { x: { shape: [7, 20] } }, build: (g, v) => rows(g, v["x"]!, 0, 3), reference: ({ x }) => windowReference(x!, 0, 0, 3), gradients: ["x"] });
+  await checkOp({
+    name: "rows 3x7x5",
+    inputs: { x: { shape: [3, 7, 5] } },
+    build: (g, v) => rows(g, v["x"]!, 2, 4),
+    reference: ({ x }) => windowReference(x!, 1, 2, 4),
+    gradients: ["x"],
+  });
+  await checkOp({
+    name: "rows 7x20",
+    inputs: { x: { shape: [7, 20] } },
+    build: (g, v) => rows(g, v["x"]!, 0, 3),
+    reference: ({ x }) => windowReference(x!, 0, 0, 3),
+    gradients: ["x"],
+  });
 });
 
-test("pad", () => checkOp({ name: "pad", inputs: { x: { shape: [2, 5, 3] } }, build: (g, v) => pad(g, v["x"]!, 1, 2, 1), reference: ({ x }) => windowReference(x!, 1, -2, 8), gradients: ["x"] }));
+test("pad", () =>
+  checkOp({
+    name: "pad",
+    inputs: { x: { shape: [2, 5, 3] } },
+    build: (g, v) => pad(g, v["x"]!, 1, 2, 1),
+    reference: ({ x }) => windowReference(x!, 1, -2, 8),
+    gradients: ["x"],
+  }));
 
 const poolCases: readonly [readonly [number, number, number, number], number, number, number][] = [
   [[2, 9, 7, 20], 3, 2, 1], // ResNet's stem
@@ -83,25 +137,55 @@ const poolCases: readonly [readonly [number, number, number, number], number, nu
 ];
 for (const [shape, kernel, stride, padding] of poolCases) {
   const name = `max-pool ${shape.join("x")} kernel ${kernel} stride ${stride} padding ${padding}`;
-  test(name, () => checkOp({ name, inputs: { x: { shape } }, build: (g, v) => maxPool(g, v["x"]!, { kernel, stride, padding }), reference: ({ x }) => maxPoolReference(x!, kernel, stride, padding), gradients: ["x"] }));
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { x: { shape } },
+      build: (g, v) => maxPool(g, v["x"]!, { kernel, stride, padding }),
+      reference: ({ x }) => maxPoolReference(x!, kernel, stride, padding),
+      gradients: ["x"],
+    }),
+  );
 }
 
 test("max-pool gives a tie's gradient to the first pixel, as torch does", async () => {
   // All zero, as after a ReLU: each window's cotangent goes to its first pixel inside the image.
   const spec = { x: { shape: [1, 4, 4, 1], data: new Float32Array(16) }, dy: { shape: [1, 2, 2, 1], data: Float32Array.of(1, 2, 4, 8) } };
   const attributes = { kernel: 3, stride: 2, padding: 1 };
-  const [dx] = await runOp(spec, (g, v) => [g.apply(maxPoolGradientKernel, [v["x"], maxPool(g, v["x"]!, attributes), v["dy"]], attributes)[0]!]);
+  const [dx] = await runOp(spec, (g, v) => [
+    g.apply(maxPoolGradientKernel, [v["x"], maxPool(g, v["x"]!, attributes), v["dy"]], attributes)[0]!,
+  ]);
   assert.equal([...dx!], [1, 2, 0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 });
 
 for (const shape of [[3, 5, 7, 20], [2, 1, 1, 5], [1, 33, 31, 4]] as const) {
   const name = `average-pool ${shape.join("x")}`;
-  test(name, () => checkOp({ name, inputs: { x: { shape } }, build: (g, v) => averagePool(g, v["x"]!), reference: ({ x }) => averagePoolReference(x!), gradients: ["x"] }));
+  test(name, () =>
+    checkOp({
+      name,
+      inputs: { x: { shape } },
+      build: (g, v) => averagePool(g, v["x"]!),
+      reference: ({ x }) => averagePoolReference(x!),
+      gradients: ["x"],
+    }),
+  );
 }
 
 test("layout, both ways", async () => {
-  await checkOp({ name: "nchw-to-nhwc", inputs: { x: { shape: [3, 5, 7, 4] } }, build: (g, v) => nchwToNhwc(g, v["x"]!), reference: ({ x }) => layoutReference(x!, true), gradients: ["x"] });
-  await checkOp({ name: "nhwc-to-nchw", inputs: { x: { shape: [2, 5, 3, 7] } }, build: (g, v) => nhwcToNchw(g, v["x"]!), reference: ({ x }) => layoutReference(x!, false), gradients: ["x"] });
+  await checkOp({
+    name: "nchw-to-nhwc",
+    inputs: { x: { shape: [3, 5, 7, 4] } },
+    build: (g, v) => nchwToNhwc(g, v["x"]!),
+    reference: ({ x }) => layoutReference(x!, true),
+    gradients: ["x"],
+  });
+  await checkOp({
+    name: "nhwc-to-nchw",
+    inputs: { x: { shape: [2, 5, 3, 7] } },
+    build: (g, v) => nhwcToNchw(g, v["x"]!),
+    reference: ({ x }) => layoutReference(x!, false),
+    gradients: ["x"],
+  });
 });
 
 test("wrong shapes are named", () => {

@@ -14,7 +14,9 @@ test("every kernel but a view has dispatches", () => {
 });
 
 test("every shader is imported by a kernel, or by the bench that measures peaks with it, and begins by saying what it computes", () => {
-  const sources = ["kernels", "bench"].flatMap((folder) => readdirSync(folder, { recursive: true }).map((f) => `${folder}/${String(f)}`)).filter((f) => f.endsWith(".ts"));
+  const sources = ["kernels", "bench"]
+    .flatMap((folder) => readdirSync(folder, { recursive: true }).map((f) => `${folder}/${String(f)}`))
+    .filter((f) => f.endsWith(".ts"));
   const kernels = sources.map((f) => readFileSync(f, "utf8")).join("\n");
   for (const file of [...readdirSync("shaders"), ...readdirSync("shaders/lib").map((f) => `lib/${f}`)]) {
     if (!file.endsWith(".wgsl")) continue;

@@ -19,7 +19,14 @@ for (const [vocabulary, hidden, ids] of [[100, 32, [2, 37]], [11, 5, [7]], [1, 4
   test(name, () =>
     checkOp({
       name,
-      inputs: { table: { shape: [vocabulary, hidden] }, ids: { shape: ids, dtype: "u32", data: Uint32Array.from({ length: ids.reduce((a: number, b) => a * b, 1) }, () => random(vocabulary)) } },
+      inputs: {
+        table: { shape: [vocabulary, hidden] },
+        ids: {
+          shape: ids,
+          dtype: "u32",
+          data: Uint32Array.from({ length: ids.reduce((a: number, b) => a * b, 1) }, () => random(vocabulary)),
+        },
+      },
       build: (g, v) => embedding(g, v["table"]!, v["ids"]!),
       reference: (x) => gatherReference(x["table"]!, x["ids"]!, [...ids, hidden]),
       gradients: ["table"],
@@ -46,7 +53,12 @@ test("embedding from a table split by rows; an id outside gives zeros", async ()
   const table = normals(23 * 8);
   const ids = Uint32Array.of(0, 9, 10, 17, 18, 22, 23, 0xffffffff);
   const [y] = await runOp(
-    { a: { shape: [10, 8], data: table.slice(0, 80) }, b: { shape: [8, 8], data: table.slice(80, 144) }, c: { shape: [5, 8], data: table.slice(144) }, ids: { shape: [8], data: ids } },
+    {
+      a: { shape: [10, 8], data: table.slice(0, 80) },
+      b: { shape: [8, 8], data: table.slice(80, 144) },
+      c: { shape: [5, 8], data: table.slice(144) },
+      ids: { shape: [8], data: ids },
+    },
     (g, v) => [embedding(g, [v["a"]!, v["b"]!, v["c"]!], v["ids"]!)],
   );
   const expected = new Float32Array(64);
@@ -66,8 +78,13 @@ for (const hidden of [8, 5]) {
     const words = new Uint32Array(Math.ceil(halves.length / 2));
     halves.forEach((h, i) => (words[i >> 1]! |= h << (16 * (i & 1))));
     const ids = Uint32Array.from({ length: 13 }, () => random(9));
-    const [y] = await runOp({ table: { shape: [9, hidden], dtype: "f16", data: words }, ids: { shape: [13], data: ids } }, (g, v) => [embedding(g, v["table"]!, v["ids"]!)]);
-    assert.equal([...y!], [...ids].flatMap((id) => [...halves.subarray(id * hidden, (id + 1) * hidden)].map(fromHalf)));
+    const [y] = await runOp({ table: { shape: [9, hidden], dtype: "f16", data: words }, ids: { shape: [13], data: ids } }, (g, v) => [
+      embedding(g, v["table"]!, v["ids"]!),
+    ]);
+    assert.equal(
+      [...y!],
+      [...ids].flatMap((id) => [...halves.subarray(id * hidden, (id + 1) * hidden)].map(fromHalf)),
+    );
   });
 }
 
@@ -75,7 +92,10 @@ test("scatter-ids places the chosen tokens", async () => {
   const ids = Uint32Array.from({ length: 77 }, () => random(49408));
   const positions = Uint32Array.of(1, 2, 76, 2, 500); // 2 twice: the last wins; 500 is outside
   const chosen = Uint32Array.of(11, 12, 13, 14, 15);
-  const [y] = await runOp({ ids: { shape: [1, 77], data: ids }, chosen: { shape: [5], data: chosen }, positions: { shape: [5], data: positions } }, (g, v) => [scatterIds(g, v["ids"]!, v["chosen"]!, v["positions"]!)]);
+  const [y] = await runOp(
+    { ids: { shape: [1, 77], data: ids }, chosen: { shape: [5], data: chosen }, positions: { shape: [5], data: positions } },
+    (g, v) => [scatterIds(g, v["ids"]!, v["chosen"]!, v["positions"]!)],
+  );
   const expected = [...ids];
   expected.splice(1, 2, 11, 14);
   expected[76] = 13;
@@ -110,7 +130,10 @@ async function draw(rows: readonly Float32Array[], uniforms: readonly number[]):
   const columns = rows[0]!.length;
   const weights = new Float32Array(rows.length * columns);
   rows.forEach((row, r) => weights.set(row, r * columns));
-  const [y] = await runOp({ weights: { shape: [rows.length, columns], data: weights }, uniforms: { shape: [rows.length], data: Float32Array.from(uniforms) } }, (g, v) => [categorical(g, v["weights"]!, v["uniforms"]!)]);
+  const [y] = await runOp(
+    { weights: { shape: [rows.length, columns], data: weights }, uniforms: { shape: [rows.length], data: Float32Array.from(uniforms) } },
+    (g, v) => [categorical(g, v["weights"]!, v["uniforms"]!)],
+  );
   return [...y!];
 }
 
@@ -121,7 +144,10 @@ for (const columns of [1, 2, 17, 255, 256, 257, 1000, 4097, 49408]) {
     const count = columns > 10000 ? 6 : 24;
     const rows = Array.from({ length: count }, (_, r) => {
       // In turn: plain, sparse, steep (twelve decades), equal.
-      const row = Float32Array.from({ length: columns }, () => [Math.random(), Math.random() < 0.9 ? 0 : Math.random(), 10 ** (-12 * Math.random()), 0.37][r % 4]!);
+      const row = Float32Array.from(
+        { length: columns },
+        () => [Math.random(), Math.random() < 0.9 ? 0 : Math.random(), 10 ** (-12 * Math.random()), 0.37][r % 4]!,
+      );
       row[random(columns)] = 0.5;
       return row;
     });
@@ -143,7 +169,16 @@ function sparseRow(columns: number, ...where: number[]): Float32Array {
 }
 
 test("categorical: one-hot rows, empty rows, ends of the range, repeatable", async () => {
-  const rows = [sparseRow(1000, 0), sparseRow(1000, 999), sparseRow(1000, 17), sparseRow(1000), sparseRow(1000, 16, 900), sparseRow(1000, 16, 900), sparseRow(1000, 3), sparseRow(1000).fill(-1)];
+  const rows = [
+    sparseRow(1000, 0),
+    sparseRow(1000, 999),
+    sparseRow(1000, 17),
+    sparseRow(1000),
+    sparseRow(1000, 16, 900),
+    sparseRow(1000, 16, 900),
+    sparseRow(1000, 3),
+    sparseRow(1000).fill(-1),
+  ];
   rows[7]![42] = -0.5;
   const uniforms = [LAST, 0, 0.5, 0.5, 0.49, 0.51, 0, 0.9];
   const drawn = await draw(rows, uniforms);

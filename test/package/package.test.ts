@@ -90,7 +90,7 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
 test("npm pack holds what is needed to run and nothing else", () => {
   const paths = packed.files.map((f) => f.path);
   for (const wanted of ["dist/cli.js", "dist/lethe.js", "dist/lethe.browser.js", "dist/types/engine/index.d.ts", "dist/web/index.html", "dist/web/worker.js", "dist/web/assets.json", "assets/emoji/model_index.json", "assets/clip/bpe_simple_vocab_16e6.txt.gz", "README.md", "LICENSE", "NOTICE", "examples/evaluate.sbatch", "examples/evaluate-job.yaml"]) assert.ok(paths.includes(wanted), wanted);
-  const strays = paths.filter((p) => !/^(dist\/(cli|lethe|lethe\.browser)\.js|dist\/types\/.*\.d\.ts|dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)|assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml)|README\.md|ARCHITECTURE\.md|LICENSE|NOTICE|package\.json)$/.test(p));
+  const strays = paths.filter((p) => !/^(dist\/(cli|lethe|lethe\.browser)\.js|dist\/types\/.*\.d\.ts|dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)|assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml)|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|NOTICE|package\.json)$/.test(p));
   assert.equal(strays, []);
   console.log(`npm pack: ${paths.length} files, ${(packed.size / 2 ** 20).toFixed(1)} MiB`);
 });

@@ -57,7 +57,10 @@ test("an output is still there after another program has used the same pool", as
   const device = await testDevice();
   const make = async (factor: number): Promise<Program> => {
     const g = new Graph();
-    return Program.create(device, g, { outputs: { y: scale(g, scale(g, scale(g, g.input("x", f32([64])), factor), factor), factor) }, poison: true });
+    return Program.create(device, g, {
+      outputs: { y: scale(g, scale(g, scale(g, g.input("x", f32([64])), factor), factor), factor) },
+      poison: true,
+    });
   };
   const [two, three] = [await make(2), await make(3)];
   const x = normals(64);

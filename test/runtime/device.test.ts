@@ -2,7 +2,15 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { untar } from "../../engine/platform/swiftshader.ts";
 import { openDevice } from "../../engine/platform/open-device.ts";
-import { DeviceLostError, GpuError, InputError, LetheError, NoAdapterError, ShaderCompileError, UsageError } from "../../engine/runtime/errors.ts";
+import {
+  DeviceLostError,
+  GpuError,
+  InputError,
+  LetheError,
+  NoAdapterError,
+  ShaderCompileError,
+  UsageError,
+} from "../../engine/runtime/errors.ts";
 import { finish, testDevice } from "../support/device.ts";
 
 const USAGE = { storage: 0x80, copyDestination: 0x8, copySource: 0x4, map: 0x1 };
@@ -30,7 +38,10 @@ function tarEntry(name: string, body: string): Uint8Array {
 }
 
 test("each error has the exit status of its kind", () => {
-  assert.equal([LetheError, UsageError, InputError, NoAdapterError, DeviceLostError, GpuError, ShaderCompileError].map(exitStatus), [1, 2, 2, 3, 1, 1, 1]);
+  assert.equal(
+    [LetheError, UsageError, InputError, NoAdapterError, DeviceLostError, GpuError, ShaderCompileError].map(exitStatus),
+    [1, 2, 2, 3, 1, 1, 1],
+  );
   assert.is(`${new GpuError("why")}`, "GpuError: why");
 });
 
@@ -39,8 +50,9 @@ test("the device says what it is and what it can do", async () => {
   assert.ok(device.description.startsWith(device.info.name));
   assert.is(device.description.endsWith(", software"), device.info.software);
   const { capabilities, info } = device;
-  if (device.features.includes("subgroups") && info.subgroupMinSize === info.subgroupMaxSize) assert.is(capabilities.subgroupSize, info.subgroupMinSize);
-  else assert.is(capabilities.subgroupSize, 0);
+  if (device.features.includes("subgroups") && info.subgroupMinSize === info.subgroupMaxSize) {
+    assert.is(capabilities.subgroupSize, info.subgroupMinSize);
+  } else assert.is(capabilities.subgroupSize, 0);
   assert.is(capabilities.shaderF16, false, "shader-f16 is only taken when asked for");
   assert.is(capabilities.maxStorageBufferBindingSize, device.gpu.limits.maxStorageBufferBindingSize);
   assert.ok(capabilities.maxStorageBufferBindingSize >= 128 * 2 ** 20);
@@ -60,14 +72,19 @@ test("buffers are counted, with their peak", async () => {
   assert.is(device.usage.peakBytes, before + 4096);
   device.destroyBuffer(b);
   assert.is(device.usage.allocatedBytes, before);
-  assert.throws(() => device.createBuffer(device.limits.maxBufferSize + 4, USAGE.storage, "huge"), /buffer "huge" of \d+ bytes is larger than the device's maxBufferSize/);
+  assert.throws(
+    () => device.createBuffer(device.limits.maxBufferSize + 4, USAGE.storage, "huge"),
+    /buffer "huge" of \d+ bytes is larger than the device's maxBufferSize/,
+  );
 });
 
 test("an error scope turns validation errors into GpuError and passes results and exceptions on", async () => {
   const device = await testDevice();
   assert.is(await device.withErrorScope("fine", () => 7), 7);
   assert.is(await device.withErrorScope("fine", async () => 8), 8);
-  const bad = await rejection(device.withErrorScope("bad usage", () => device.gpu.createBuffer({ size: 16, usage: USAGE.map | USAGE.storage })));
+  const bad = await rejection(
+    device.withErrorScope("bad usage", () => device.gpu.createBuffer({ size: 16, usage: USAGE.map | USAGE.storage })),
+  );
   assert.instance(bad, GpuError);
   assert.match((bad as Error).message, /^bad usage: validation error: /);
   const own = await rejection(
@@ -102,7 +119,9 @@ test("uncaptured errors come out at the next check, once", async () => {
 test("a shader that does not compile shows where, with its source", async () => {
   const device = await testDevice();
   const text = "// computes nothing\n@compute @workgroup_size(1) fn main() {\n  let x = undefinedName;\n}\n";
-  const error = await rejection(device.pipelines.get({ shader: { name: "broken", text }, defines: {}, bindings: {}, params: {}, workgroups: [1, 1, 1] }));
+  const error = await rejection(
+    device.pipelines.get({ shader: { name: "broken", text }, defines: {}, bindings: {}, params: {}, workgroups: [1, 1, 1] }),
+  );
   assert.instance(error, ShaderCompileError);
   assert.match((error as Error).message, /error at 3:11: .*undefinedName/);
   assert.match((error as Error).message, /> 3 \| {3}let x = undefinedName;/);
@@ -114,12 +133,20 @@ test("default limits can be asked for, and f16 arithmetic where the adapter has 
   const adapter = (await testDevice()).info.name;
   const plain = await openDevice({ adapter, limits: "default", math: "auto" });
   assert.equal(
-    [plain.limits.maxStorageBufferBindingSize, plain.limits.maxBufferSize, plain.limits.maxStorageBuffersPerShaderStage, plain.limits.maxComputeInvocationsPerWorkgroup, plain.limits.maxComputeWorkgroupStorageSize],
+    [
+      plain.limits.maxStorageBufferBindingSize,
+      plain.limits.maxBufferSize,
+      plain.limits.maxStorageBuffersPerShaderStage,
+      plain.limits.maxComputeInvocationsPerWorkgroup,
+      plain.limits.maxComputeWorkgroupStorageSize,
+    ],
     [128 * 2 ** 20, 256 * 2 ** 20, 8, 256, 16384],
   );
   assert.is(plain.capabilities.shaderF16, plain.features.includes("shader-f16"));
   assert.is(plain.capabilities.subgroupSize, (await testDevice()).capabilities.subgroupSize);
-  if (!plain.capabilities.shaderF16) assert.match(((await rejection(openDevice({ adapter, math: "f16" }))) as Error).message, /no shader-f16 feature/);
+  if (!plain.capabilities.shaderF16) {
+    assert.match(((await rejection(openDevice({ adapter, math: "f16" }))) as Error).message, /no shader-f16 feature/);
+  }
   plain.destroy();
 });
 

@@ -9,7 +9,14 @@ import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 
-const CAPABILITIES = { subgroupSize: 0, software: true, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27 };
+const CAPABILITIES = {
+  subgroupSize: 0,
+  software: true,
+  shaderF16: false,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBufferBindingSize: 2 ** 27,
+};
 
 test("values are named by module path and captured under it", () => {
   const g = new Graph();
@@ -24,7 +31,10 @@ test("a shape error names the op, the module, the tensors and both shapes", () =
   const g = new Graph();
   const x = g.input("x", f32([2, 4]));
   const w = g.parameter("w", f32([5, 8]));
-  assert.throws(() => g.scope("mid.to_q", () => matmul(g, x, w)), (e: Error) => e instanceof ShapeError && ["matmul", "mid.to_q", "x: f32[2,4]", "w: f32[5,8]"].every((t) => e.message.includes(t)));
+  assert.throws(
+    () => g.scope("mid.to_q", () => matmul(g, x, w)),
+    (e: Error) => e instanceof ShapeError && ["matmul", "mid.to_q", "x: f32[2,4]", "w: f32[5,8]"].every((t) => e.message.includes(t)),
+  );
 });
 
 test("a leaf asked for twice is one leaf; with another type it is refused", () => {

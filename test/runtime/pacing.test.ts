@@ -11,7 +11,10 @@ import { scale } from "../../kernels/elementwise.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { normals } from "../support/op-test.ts";
 
-/** A device with a clock of its own, on which the dispatches of a program take these milliseconds each. Time passes only when the host has nothing left to do but wait. */
+/**
+ * A device with a clock of its own, on which the dispatches of a program take these milliseconds each. Time passes only when the host has
+ * nothing left to do but wait.
+ */
 class FakeDevice {
   now = 0;
   /** When the device will be done with what it was given. */
@@ -46,7 +49,9 @@ class FakeDevice {
   }
 }
 
-const costs = (count: number, flops: number): DispatchTimes => new DispatchTimes(Array.from({ length: count }, () => ({ flops, bytes: 0 })));
+function costs(count: number, flops: number): DispatchTimes {
+  return new DispatchTimes(Array.from({ length: count }, () => ({ flops, bytes: 0 })));
+}
 
 test("buffers come to take the target on a fast and on a slow device, whatever the costs say", async () => {
   for (const [name, flops, ms] of [["H100", 2e9, 0.2], ["laptop", 2e9, 2], ["software", 2e9, 40], ["wrong by 30", 6e10, 2]] as const) {
@@ -59,15 +64,15 @@ test("buffers come to take the target on a fast and on a slow device, whatever t
     assert.is(device.submitted, 4000);
     assert.ok(Math.max(...last.map((b) => b.milliseconds)) <= 1.5 * TARGET_MS, `${name}: ${JSON.stringify(last)}`);
     assert.ok(Math.min(...last.map((b) => b.milliseconds)) >= 0.5 * TARGET_MS, `${name}: ${JSON.stringify(last)}`);
-    assert.ok(Math.max(...device.buffers.map((b) => b.milliseconds)) <= 2 * TARGET_MS, `${name}: a buffer of ${Math.max(...device.buffers.map((b) => b.milliseconds))} ms`);
+    const longest = Math.max(...device.buffers.map((b) => b.milliseconds));
+    assert.ok(longest <= 2 * TARGET_MS, `${name}: a buffer of ${longest} ms`);
   }
 });
 
 test("ops that are slower than their costs say get buffers of their own size", async () => {
   const device = new FakeDevice();
   const times = costs(200, 1e9);
-  const ms = (i: number): number => (i < 100 ? 2 : 20);
-  for (let run = 0; run < 6; run++) await device.run(times, ms);
+  for (let run = 0; run < 6; run++) await device.run(times, (i) => (i < 100 ? 2 : 20));
   const last = device.buffers.slice(-22);
   assert.ok(last.every((b) => b.milliseconds >= 0.5 * TARGET_MS && b.milliseconds <= 1.6 * TARGET_MS), JSON.stringify(last));
 });
@@ -194,9 +199,13 @@ test("a run on the device can be cancelled within two buffers", async () => {
   const idle = performance.now();
   assert.is(error?.name, "AbortError");
   const { longestMilliseconds } = device.pacer.statistics;
-  console.log(`cancelled ${(stopped - abortedAt).toFixed(0)} ms after the signal, the device free ${(idle - abortedAt).toFixed(0)} ms after; longest buffer ${longestMilliseconds.toFixed(0)} ms`);
+  const [cancelled, free, longest] = [stopped - abortedAt, idle - abortedAt, longestMilliseconds].map((ms) => `${ms.toFixed(0)} ms`);
+  console.log(`cancelled ${cancelled} after the signal, the device free ${free} after; longest buffer ${longest}`);
   assert.ok(stopped - started < 3000, `${stopped - started} ms`);
-  assert.ok(idle - abortedAt < 3 * longestMilliseconds + 200, `${idle - abortedAt} ms after the signal, buffers of at most ${longestMilliseconds}`);
+  assert.ok(
+    idle - abortedAt < 3 * longestMilliseconds + 200,
+    `${idle - abortedAt} ms after the signal, buffers of at most ${longestMilliseconds}`,
+  );
   program.destroy();
 });
 

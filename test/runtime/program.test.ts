@@ -34,7 +34,10 @@ for (let i = 0; i < 10; i++) weights.set(`w${i}`, normals(24 * 24, 0.2));
 const x = normals(2 * 24);
 const target = normals(2 * 24);
 
-async function runDeep(device: Awaited<ReturnType<typeof testDevice>>, recomputes: boolean): Promise<{ loss: number; gradient: Float32Array; bytes: number }> {
+async function runDeep(
+  device: Awaited<ReturnType<typeof testDevice>>,
+  recomputes: boolean,
+): Promise<{ loss: number; gradient: Float32Array; bytes: number }> {
   const g = new Graph(recomputes);
   const input = g.input("x", f32([2, 24]));
   const loss = mseLoss(g, deep(g, input), g.input("target", f32([2, 24])));
@@ -67,6 +70,24 @@ test("operations are counted run by run", async () => {
   for (let i = 0; i < 3; i++) await program.run({ a: normals(5 * 12), b: normals(12 * 8) });
   assert.is(device.usage.flops - before, 3 * program.flops);
   await program.read();
+  program.destroy();
+});
+
+test("callers that share a program at the same time each get their own run's outputs", async () => {
+  const g = new Graph();
+  const input = g.input("x", f32([4]));
+  const program = await Program.create(await testDevice(), g, { outputs: { twice: scale(g, input, 2), x3: scale(g, input, 3) } });
+  const asked = [1, 5, -2, 7].map((n) => program.compute({ x: new Float32Array(4).fill(n) }, "twice"));
+  assert.equal(
+    (await Promise.all(asked)).map(({ twice }) => twice![0]),
+    [2, 10, -4, 14],
+  );
+  const [a, b] = await Promise.all([
+    program.computeFloats({ x: new Float32Array(4).fill(1) }, "x3"),
+    program.compute({ x: new Float32Array(4).fill(2) }),
+  ]);
+  assert.equal([a![0], b!["twice"]![0], b!["x3"]![0]], [3, 4, 6]);
+  await program.compute({}, "attic").then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /no output "attic"/));
   program.destroy();
 });
 
@@ -103,7 +124,17 @@ test("poison shows an element that no shader writes", async () => {
   const lazy: Kernel<Record<string, never>> = {
     name: "lazy",
     infer: (inputs) => [need("lazy", inputs, 0, "x")],
-    plan: () => ({ dispatches: [{ shader: { name: "scale", text: scaleWgsl }, defines: {}, bindings: { x: { input: 0 }, y: { output: 0 } }, params: { count: 1, factor: 1 }, workgroups: [1, 1, 1] }] }),
+    plan: () => ({
+      dispatches: [
+        {
+          shader: { name: "scale", text: scaleWgsl },
+          defines: {},
+          bindings: { x: { input: 0 }, y: { output: 0 } },
+          params: { count: 1, factor: 1 },
+          workgroups: [1, 1, 1],
+        },
+      ],
+    }),
   };
   const device = await testDevice();
   const g = new Graph();
@@ -135,7 +166,8 @@ test("wrong inputs, unknown names and unbound parameters say what is wrong", asy
 
 for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
   for (const dtype of ["f32", "f16"] as const) {
-    test(`a stored weight ${k} x ${n}, ${dtype}${n % PANEL === 0 ? " in panels" : ""}, and its transpose multiply as the numbers stored do`, async () => {
+    const weight = `${k} x ${n}, ${dtype}${n % PANEL === 0 ? " in panels" : ""}`;
+    test(`a stored weight ${weight}, and its transpose multiply as the numbers stored do`, async () => {
       const device = await testDevice();
       const exact = normals(n * k); // [out, in], as a checkpoint has it
       const panels = n % PANEL === 0;
@@ -146,7 +178,10 @@ for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
       const g = new Graph();
       const input = g.input("a", f32([7, k]));
       const product = matmul(g, input, g.tensor(weight));
-      const program = await Program.create(device, g, { outputs: { y: product, t: matmul(g, product, g.tensor(weight), { transposeB: true }) }, poison: true });
+      const program = await Program.create(device, g, {
+        outputs: { y: product, t: matmul(g, product, g.tensor(weight), { transposeB: true }) },
+        poison: true,
+      });
       await program.run({ a });
       const y = Float64Array.from({ length: 7 * n }, (_, i) => sum(k, (l) => a[Math.floor(i / n) * k + l]! * stored[(i % n) * k + l]!));
       assert.ok(relativeError(await program.readFloats("y"), y) < 1e-6);
@@ -178,9 +213,9 @@ test("an op's cost is shared out over its dispatches", async () => {
   const device = await testDevice();
   if (!device.features.includes("timestamp-query")) return;
   const g = new Graph();
-  const x = g.input("x", f32([1, 16, 32]));
-  const y = attention(g, x, x, x, { heads: 2 });
-  const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [x]);
+  const input = g.input("x", f32([1, 16, 32]));
+  const y = attention(g, input, input, input, { heads: 2 });
+  const [gradient] = gradients(g, mseLoss(g, y, g.input("target", y.type)), [input]);
   const program = await Program.create(device, g, { outputs: { gradient: gradient! } });
   const profile = new Profile(device);
   await program.run({ x: normals(512), target: normals(512) }, { profile });
@@ -205,7 +240,13 @@ test("programs of one label are profiled apart", async () => {
   for (const program of [...programs, ...programs]) await program.run({ x: normals(16) });
   profiler.stop();
   const report = await profiler.report();
-  assert.equal(report.programs.map((p) => [p.program, p.runs, p.rows.map((r) => r.kernel)]), [["same", 2, ["scale"]], ["same", 2, ["scale", "multiply"]]]);
+  assert.equal(
+    report.programs.map((p) => [p.program, p.runs, p.rows.map((r) => r.kernel)]),
+    [
+      ["same", 2, ["scale"]],
+      ["same", 2, ["scale", "multiply"]],
+    ],
+  );
   for (const program of programs) program.destroy();
 });
 

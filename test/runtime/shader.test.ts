@@ -4,7 +4,8 @@ import { expandShader, formatCompileMessages, packParams, reflectShader } from "
 import { ShaderCompileError } from "../../engine/runtime/errors.ts";
 
 const test = suite("shader");
-const expand = (text: string, defines: Record<string, string | number | boolean> = {}): string => expandShader({ name: "probe", text }, defines);
+const expand = (text: string, defines: Record<string, string | number | boolean> = {}): string =>
+  expandShader({ name: "probe", text }, defines);
 
 test("placeholders take numbers, strings and booleans", () => {
   assert.is(expand("a ${N} b ${T}\nc ${F} ${N}", { N: 8, T: "vec4f", F: false }), "a 8 b vec4f\nc false 8");
@@ -22,12 +23,18 @@ test("conditions keep one branch, nested ones too", () => {
 
 test("a string define is expanded itself, conditions included, before it is inserted", () => {
   const snippet = "fn f() -> ${T} {\n#if ${FAST}\n  return 1;\n#else\n  return 2;\n#endif\n}";
-  assert.match(expand("${SNIPPET}\nmain ${T}", { SNIPPET: snippet, T: "f32", FAST: true }), /^fn f\(\) -> f32 \{\n\s*return 1;\s*\}\nmain f32$/);
+  assert.match(
+    expand("${SNIPPET}\nmain ${T}", { SNIPPET: snippet, T: "f32", FAST: true }),
+    /^fn f\(\) -> f32 \{\n\s*return 1;\s*\}\nmain f32$/,
+  );
   assert.is(expand("${A}", { A: "${B}!", B: "${C}?", C: 3 }), "3?!");
 });
 
 test("an unknown name is an error with shader, line and the known names", () => {
-  assert.throws(() => expand("one\ntwo ${A}\nthree ${MISSING}", { A: 1 }), /shader "probe", line 3: unknown name \$\{MISSING\}; defined: A/);
+  assert.throws(
+    () => expand("one\ntwo ${A}\nthree ${MISSING}", { A: 1 }),
+    /shader "probe", line 3: unknown name \$\{MISSING\}; defined: A/,
+  );
   assert.throws(() => expand("\n${A}", { A: "x\n${MISSING}" }), /shader "probe", define A, line 2: unknown name \$\{MISSING\}/);
   assert.throws(() => expand("${toString}"), /unknown name \$\{toString\}; defined: none/);
 });
@@ -37,7 +44,11 @@ test("a name used only in a branch not taken still counts as known and used", ()
 });
 
 test("a define that nothing uses is an error", () => {
-  assert.throws(() => expand("x ${A}", { A: 1, OLD: 2, GONE: 3 }), (e: Error) => e instanceof ShaderCompileError && /shader "probe" has no \$\{OLD\}, \$\{GONE\}, which its kernel defines/.test(e.message));
+  assert.throws(
+    () => expand("x ${A}", { A: 1, OLD: 2, GONE: 3 }),
+    (e: Error) =>
+      e instanceof ShaderCompileError && /shader "probe" has no \$\{OLD\}, \$\{GONE\}, which its kernel defines/.test(e.message),
+  );
 });
 
 test("a define that holds itself, and unbalanced conditions, are errors naming the shader", () => {
@@ -92,7 +103,10 @@ test("reflection refuses what it cannot bind", () => {
   assert.throws(() => reflectShader("@group(1) @binding(0) var<storage> x: array<f32>;"), /variable "x" needs @group\(0\) @binding\(N\)/);
   assert.throws(() => reflectShader("@group(0) @binding(0) var<uniform> p: P;"), /type "P", which is no struct/);
   assert.throws(() => reflectShader("struct P { a: vec2f } @group(0) @binding(0) var<uniform> p: P;"), /struct P: "a: vec2f" is not/);
-  assert.throws(() => reflectShader("struct P { a: u32 } @group(0) @binding(0) var<uniform> p: P; @group(0) @binding(1) var<uniform> q: P;"), /"q" is a second uniform/);
+  assert.throws(
+    () => reflectShader("struct P { a: u32 } @group(0) @binding(0) var<uniform> p: P; @group(0) @binding(1) var<uniform> q: P;"),
+    /"q" is a second uniform/,
+  );
 });
 
 test("params are packed in declared order, padded to 16 bytes", () => {
@@ -100,8 +114,14 @@ test("params are packed in declared order, padded to 16 bytes", () => {
   const bytes = packParams(fields, { last: -0.5, rows: 4294967295, scale: 0.1, offset: -7, count: 3 });
   assert.is(bytes.byteLength, byteLength);
   const view = new DataView(bytes);
-  assert.equal([view.getUint32(0, true), view.getInt32(4, true), view.getFloat32(8, true), view.getUint32(12, true), view.getFloat32(16, true)], [3, -7, Math.fround(0.1), 4294967295, -0.5]);
-  assert.equal([...new Uint8Array(bytes, 20)], Array.from({ length: 12 }, () => 0));
+  assert.equal(
+    [view.getUint32(0, true), view.getInt32(4, true), view.getFloat32(8, true), view.getUint32(12, true), view.getFloat32(16, true)],
+    [3, -7, Math.fround(0.1), 4294967295, -0.5],
+  );
+  assert.equal(
+    [...new Uint8Array(bytes, 20)],
+    Array.from({ length: 12 }, () => 0),
+  );
 });
 
 test("params that do not fit are errors naming the field", () => {
@@ -109,7 +129,9 @@ test("params that do not fit are errors naming the field", () => {
   const good = { n: 1, i: 1, x: 1 };
   assert.throws(() => packParams(fields, { n: 1, i: 1 }), /no value for "x"/);
   assert.throws(() => packParams(fields, { ...good, y: 2 }), /no field y; it has n, i, x/);
-  for (const n of [-1, 1.5, 2 ** 32, Number.NaN, Infinity]) assert.throws(() => packParams(fields, { ...good, n }), /"n" must be a whole number from 0 to 4294967295 \(u32\)/);
+  for (const n of [-1, 1.5, 2 ** 32, Number.NaN, Infinity]) {
+    assert.throws(() => packParams(fields, { ...good, n }), /"n" must be a whole number from 0 to 4294967295 \(u32\)/);
+  }
   for (const i of [2 ** 31, 0.5]) assert.throws(() => packParams(fields, { ...good, i }), /"i" must be a whole number/);
   assert.throws(() => packParams(fields, { ...good, x: Number.NaN }), /"x" is NaN/);
 });
@@ -118,7 +140,16 @@ test("compile messages show line:col and the numbered source around", () => {
   const text = Array.from({ length: 12 }, (_, i) => `line ${i + 1};`).join("\n");
   assert.is(
     formatCompileMessages(text, [{ type: "error", lineNum: 10, linePos: 6, message: "unresolved value" }]),
-    ["error at 10:6: unresolved value", "   7 | line 7;", "   8 | line 8;", "   9 | line 9;", "> 10 | line 10;", "     |      ^", "  11 | line 11;", "  12 | line 12;"].join("\n"),
+    [
+      "error at 10:6: unresolved value",
+      "   7 | line 7;",
+      "   8 | line 8;",
+      "   9 | line 9;",
+      "> 10 | line 10;",
+      "     |      ^",
+      "  11 | line 11;",
+      "  12 | line 12;",
+    ].join("\n"),
   );
   assert.is(formatCompileMessages(text, [{ type: "warning", lineNum: 0, linePos: 0, message: "no place" }]), "warning: no place");
 });

@@ -1,4 +1,7 @@
-/** The bundled model's weights in every layout that checkpoints come in, made from the recorded pairs of names, not by the engine's own maps. */
+/**
+ * The bundled model's weights in every layout that checkpoints come in, made from the recorded pairs of names, not by the engine's own
+ * maps.
+ */
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
@@ -26,7 +29,9 @@ export function readTensors(path: string): Promise<Tensors> {
     tensors = (async () => {
       const file = await openTensorPath(nodeFiles, path);
       const out: Record<string, RawTensor> = {};
-      for (const { name, dtype, shape } of file.entries.values()) out[name] = { dtype: dtype as RawTensor["dtype"], shape, data: await file.readBytes(name) };
+      for (const { name, dtype, shape } of file.entries.values()) {
+        out[name] = { dtype: dtype as RawTensor["dtype"], shape, data: await file.readBytes(name) };
+      }
       await file.close();
       return out;
     })();
@@ -57,7 +62,11 @@ export function original(part: "unet" | "vae", tensors: Tensors): Tensors {
 /** A text encoder of n layers in OpenCLIP's names, with one more block of nonsense as its last, and the output projection. */
 export function openClip(tensors: Tensors, layers: number, width: number): Tensors {
   const out: Record<string, RawTensor> = {};
-  const nonsense = (shape: readonly number[]): RawTensor => ({ dtype: "F16", shape, data: new Uint8Array(new Uint16Array(shape.reduce((a, b) => a * b, 1)).fill(0x3c00).buffer) });
+  const nonsense = (shape: readonly number[]): RawTensor => ({
+    dtype: "F16",
+    shape,
+    data: new Uint8Array(new Uint16Array(shape.reduce((a, b) => a * b, 1)).fill(0x3c00).buffer),
+  });
   for (const { original: name, names } of originalNames("text sd2")) {
     const block = Number(/resblocks\.(\d+)\./.exec(name)?.[1] ?? -1);
     if (block > layers) continue;
@@ -78,7 +87,9 @@ export function averaged(unet: Tensors): Tensors {
 
 /** All tensors with every number zero. */
 export function zeroed(tensors: Tensors): Tensors {
-  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, { ...tensor, data: new Uint8Array(tensor.data.length) }]));
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [name, { ...tensor, data: new Uint8Array(tensor.data.length) }]),
+  );
 }
 
 export function safetensors(tensors: Tensors, metadata: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> {
@@ -93,7 +104,10 @@ export function torch(tensors: Tensors): Uint8Array<ArrayBuffer> {
   return torchFile(torchTree(tensors));
 }
 
-/** The whole bundled model as the original code's checkpoint: its UNet and VAE, its text encoder below `cond_stage_model.transformer.`, and what training leaves. */
+/**
+ * The whole bundled model as the original code's checkpoint: its UNet and VAE, its text encoder below `cond_stage_model.transformer.`, and
+ * what training leaves.
+ */
 export async function originalCheckpoint(): Promise<Tensors> {
   const scalar: RawTensor = { dtype: "F32", shape: [1000], data: new Uint8Array(4000) };
   const positions: RawTensor = { dtype: "I64", shape: [1, 32], data: new Uint8Array(256) };

@@ -13,8 +13,14 @@ let half: Promise<Device | undefined> | undefined;
  * @throws NoAdapterError; a machine without an adapter fails the tests, it does not skip them.
  */
 export function testDevice(): Promise<Device> {
-  opened ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), limits: process.env.LETHE_LIMITS === "default" ? "default" : "adapter" }).then((device) => {
-    console.log(`adapter: ${device.description}; limits: ${device.limits.maxStorageBuffersPerShaderStage} storage buffers of ${device.limits.maxStorageBufferBindingSize / 2 ** 20} MiB`);
+  opened ??= openDevice({
+    ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }),
+    limits: process.env.LETHE_LIMITS === "default" ? "default" : "adapter",
+  }).then((device) => {
+    console.log(
+      `adapter: ${device.description}; limits: ${device.limits.maxStorageBuffersPerShaderStage} storage buffers of ` +
+        `${device.limits.maxStorageBufferBindingSize / 2 ** 20} MiB`,
+    );
     return device;
   });
   return opened;
@@ -22,17 +28,19 @@ export function testDevice(): Promise<Device> {
 
 /** The same adapter with operands of products rounded to f16; undefined, saying so, where it has no shader-f16. */
 export function halfDevice(): Promise<Device | undefined> {
-  half ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), math: "f16", kernels: "default" }).catch((error: unknown) => {
-    if (!(error instanceof NoAdapterError) || !error.message.includes("shader-f16")) throw error;
-    console.log(`${error.message}: not run`);
-    return undefined;
-  });
+  half ??= openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }), math: "f16", kernels: "default" }).catch(
+    (error: unknown) => {
+      if (!(error instanceof NoAdapterError) || !error.message.includes("shader-f16")) throw error;
+      console.log(`${error.message}: not run`);
+      return undefined;
+    },
+  );
   return half;
 }
 
 /**
- * Last line of a test file whose tests are made with uvu's own `test`: runs them, fails if the device reported errors nobody asked for, destroys the device
- * and ends the process, which Dawn could otherwise keep alive.
+ * Last line of a test file whose tests are made with uvu's own `test`: runs them, fails if the device reported errors nobody asked for,
+ * destroys the device and ends the process, which Dawn could otherwise keep alive.
  */
 export function finish(): void {
   let run = 0;

@@ -6,7 +6,11 @@ import { originalNames, sd14Tensors } from "./original-names.ts";
 import { type TorchTensor, type TorchTree, torchFileChunks } from "./torch-file.ts";
 
 const { unet, textEncoder, vae, scheduler } = SYNTHETIC_MODELS.sd14;
-const PARTS = { unet: { config: unet, base: "diffusion_pytorch_model" }, text_encoder: { config: textEncoder, base: "model" }, vae: { config: vae, base: "diffusion_pytorch_model" } } as const;
+const PARTS = {
+  unet: { config: unet, base: "diffusion_pytorch_model" },
+  text_encoder: { config: textEncoder, base: "model" },
+  vae: { config: vae, base: "diffusion_pytorch_model" },
+} as const;
 type Part = keyof typeof PARTS;
 
 /** Bytes of a shard. */
@@ -28,10 +32,14 @@ export function writeOriginalCheckpoint(file: string): void {
   for (const [section, prefix] of [["unet sd1", "model.diffusion_model."], ["vae sd1", "first_stage_model."]] as const) {
     for (const { original, names, shape } of originalNames(section)) state[prefix + original] = tensor(names[0]!, shape);
   }
-  for (const [name, shape] of sd14Tensors("text_encoder")) if (!name.endsWith("position_ids")) state[`cond_stage_model.transformer.${name}`] = tensor(name, shape);
+  for (const [name, shape] of sd14Tensors("text_encoder")) {
+    if (!name.endsWith("position_ids")) state[`cond_stage_model.transformer.${name}`] = tensor(name, shape);
+  }
   mkdirSync(dirname(file), { recursive: true });
   const to = openSync(file, "w");
-  for (const chunk of torchFileChunks({ epoch: 0, global_step: 470000, state_dict: state as TorchTree })) for (let at = 0; at < chunk.length; ) at += writeSync(to, chunk, at);
+  for (const chunk of torchFileChunks({ epoch: 0, global_step: 470000, state_dict: state as TorchTree })) {
+    for (let at = 0; at < chunk.length;) at += writeSync(to, chunk, at);
+  }
   closeSync(to);
 }
 
@@ -41,7 +49,13 @@ export function writeShardedFolder(folder: string): void {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), JSON.stringify(value));
   };
-  json("model_index.json", { _class_name: "StableDiffusionPipeline", unet: ["diffusers", "UNet2DConditionModel"], vae: ["diffusers", "AutoencoderKL"], text_encoder: ["transformers", "CLIPTextModel"], scheduler: ["diffusers", "PNDMScheduler"] });
+  json("model_index.json", {
+    _class_name: "StableDiffusionPipeline",
+    unet: ["diffusers", "UNet2DConditionModel"],
+    vae: ["diffusers", "AutoencoderKL"],
+    text_encoder: ["transformers", "CLIPTextModel"],
+    scheduler: ["diffusers", "PNDMScheduler"],
+  });
   json("scheduler/scheduler_config.json", scheduler);
   for (const part of Object.keys(PARTS) as Part[]) {
     const { config, base } = PARTS[part];
@@ -58,9 +72,13 @@ export function writeShardedFolder(folder: string): void {
       shards.at(-1)!.push([name, shape]);
       bytes += size;
     }
-    const fileOf = (i: number): string => `${base}-${String(i + 1).padStart(5, "0")}-of-${String(shards.length).padStart(5, "0")}.safetensors`;
+    const fileOf = (i: number): string =>
+      `${base}-${String(i + 1).padStart(5, "0")}-of-${String(shards.length).padStart(5, "0")}.safetensors`;
     for (const [i, tensors] of shards.entries()) writeSafetensors(join(folder, part, fileOf(i)), tensors);
-    json(`${part}/${base}.safetensors.index.json`, { metadata: {}, weight_map: Object.fromEntries(shards.flatMap((tensors, i) => tensors.map(([name]) => [name, fileOf(i)]))) });
+    json(`${part}/${base}.safetensors.index.json`, {
+      metadata: {},
+      weight_map: Object.fromEntries(shards.flatMap((tensors, i) => tensors.map(([name]) => [name, fileOf(i)]))),
+    });
   }
 }
 

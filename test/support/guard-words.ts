@@ -13,8 +13,8 @@ interface Guarded {
 }
 
 /**
- * Puts guard words, NaN as floats, before and after every buffer that a device makes from now on, and has all bindings, writes and copies begin behind them: what a shader
- * that leaves a buffer reads is NaN, and what it writes there shows in `broken`.
+ * Puts guard words, NaN as floats, before and after every buffer that a device makes from now on, and has all bindings, writes and copies
+ * begin behind them: what a shader that leaves a buffer reads is NaN, and what it writes there shows in `broken`.
  */
 export class GuardWords {
   private readonly guarded = new Map<GPUBuffer, Guarded>();
@@ -44,15 +44,30 @@ export class GuardWords {
     queue.writeBuffer = (buffer, offset, data, ...rest) => {
       const { size } = this.guarded.get(buffer) ?? {};
       // What fills a buffer to its end, guard words included, begins at its own begin.
-      write(buffer, offset + (size === undefined || ("byteLength" in data && data.byteLength > size) ? 0 : GUARD), data as Uint8Array<ArrayBuffer>, ...rest);
+      write(
+        buffer,
+        offset + (size === undefined || ("byteLength" in data && data.byteLength > size) ? 0 : GUARD),
+        data as Uint8Array<ArrayBuffer>,
+        ...rest,
+      );
     };
     const bind = gpu.createBindGroup.bind(gpu);
-    gpu.createBindGroup = (descriptor) => bind({ ...descriptor, entries: [...descriptor.entries].map((entry) => ({ ...entry, resource: this.inside(entry.resource as GPUBufferBinding) })) });
+    gpu.createBindGroup = (descriptor) =>
+      bind({
+        ...descriptor,
+        entries: [...descriptor.entries].map((entry) => ({ ...entry, resource: this.inside(entry.resource as GPUBufferBinding) })),
+      });
     const encode = gpu.createCommandEncoder.bind(gpu);
     this.encoder = () => encode();
     gpu.createCommandEncoder = (descriptor) => {
       const encoder = encode(descriptor);
-      const copy = encoder.copyBufferToBuffer.bind(encoder) as (from: GPUBuffer, fromOffset: number, to: GPUBuffer, toOffset: number, size: number) => void;
+      const copy = encoder.copyBufferToBuffer.bind(encoder) as (
+        from: GPUBuffer,
+        fromOffset: number,
+        to: GPUBuffer,
+        toOffset: number,
+        size: number,
+      ) => void;
       encoder.copyBufferToBuffer = ((from: GPUBuffer, fromOffset: number, to: GPUBuffer, toOffset: number, size: number) =>
         copy(from, fromOffset + this.begin(from), to, toOffset + this.begin(to), size)) as typeof encoder.copyBufferToBuffer;
       return encoder;
@@ -65,7 +80,9 @@ export class GuardWords {
 
   private inside({ buffer, offset = 0, size }: GPUBufferBinding): GPUBufferBinding {
     const guarded = this.guarded.get(buffer);
-    return guarded ? { buffer, offset: offset + GUARD, size: size ?? guarded.size - offset } : { buffer, offset, ...(size !== undefined && { size }) };
+    return guarded
+      ? { buffer, offset: offset + GUARD, size: size ?? guarded.size - offset }
+      : { buffer, offset, ...(size !== undefined && { size }) };
   }
 
   /** Labels of the buffers whose guard words are no longer what they were. Frees those that their users are done with. */
@@ -80,7 +97,9 @@ export class GuardWords {
     this.device.gpu.queue.submit([encoder.finish()]);
     await patiently(staging.mapAsync(MAP_READ));
     const words = new Uint32Array(staging.getMappedRange());
-    const found = list.filter((_, i) => words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== 0xffffffff)).map(([, { label }]) => label);
+    const found = list
+      .filter((_, i) => words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== 0xffffffff))
+      .map(([, { label }]) => label);
     staging.destroy();
     for (const buffer of this.freed) {
       this.guarded.delete(buffer);

@@ -1,6 +1,7 @@
 /**
- * A model hub on 127.0.0.1 that speaks the public hub's protocol, with a second port in the role of the host that large files lie on, and failures
- * on demand. Small files are answered behind a relative redirect, large ones behind an absolute one whose headers describe the file.
+ * A model hub on 127.0.0.1 that speaks the public hub's protocol, with a second port in the role of the host that large files lie on, and
+ * failures on demand. Small files are answered behind a relative redirect, large ones behind an absolute one whose headers describe the
+ * file.
  */
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -90,7 +91,12 @@ export class HubServer {
   }
 
   private answer(host: Request["host"], incoming: IncomingMessage, response: ServerResponse): void {
-    const request: Request = { host, method: incoming.method ?? "", path: decodeURIComponent(incoming.url ?? ""), headers: incoming.headers };
+    const request: Request = {
+      host,
+      method: incoming.method ?? "",
+      path: decodeURIComponent(incoming.url ?? ""),
+      headers: incoming.headers,
+    };
     this.requests.push(request);
     const fault = this.fault(request) ?? {};
     if (fault.status !== undefined) return refuse(response, fault.status, fault.headers);
@@ -107,15 +113,34 @@ export class HubServer {
   private describe(response: ServerResponse, request: Request, id: string, kind: string | undefined, revision: string): void {
     const repository = this.repositories.get(id);
     if (!repository) return refuse(response, 401, { "x-error-code": "RepoNotFound", "x-error-message": "Repository not found" });
-    if (revision !== "main" && revision !== repository.commit) return refuse(response, 404, { "x-error-code": "RevisionNotFound", "x-error-message": `Invalid rev id: ${revision}` });
+    if (revision !== "main" && revision !== repository.commit) {
+      return refuse(response, 404, { "x-error-code": "RevisionNotFound", "x-error-message": `Invalid rev id: ${revision}` });
+    }
     const files = [...repository.files].map(([name, bytes]) => {
       const large = bytes.length >= (repository.largeFrom ?? 2000);
       return { name, size: bytes.length, id: gitSha1(bytes), ...(large && { sha256: sha256(bytes) }) };
     });
     const blobs = this.detailed && request.path.includes("blobs=true");
-    const answer = kind === "tree"
-      ? files.map((f) => ({ type: "file", path: f.name, size: f.size, oid: f.id, ...(f.sha256 && { lfs: { oid: f.sha256, size: f.size, pointerSize: 130 } }) }))
-      : { id, modelId: id, sha: repository.commit, private: false, tags: [], siblings: files.map((f) => ({ rfilename: f.name, ...(blobs && { size: f.size, blobId: f.id, ...(f.sha256 && { lfs: { sha256: f.sha256, size: f.size, pointerSize: 130 } }) }) })) };
+    const answer =
+      kind === "tree"
+        ? files.map((f) => ({
+            type: "file",
+            path: f.name,
+            size: f.size,
+            oid: f.id,
+            ...(f.sha256 && { lfs: { oid: f.sha256, size: f.size, pointerSize: 130 } }),
+          }))
+        : {
+            id,
+            modelId: id,
+            sha: repository.commit,
+            private: false,
+            tags: [],
+            siblings: files.map((f) => ({
+              rfilename: f.name,
+              ...(blobs && { size: f.size, blobId: f.id, ...(f.sha256 && { lfs: { sha256: f.sha256, size: f.size, pointerSize: 130 } }) }),
+            })),
+          };
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
   }
 
@@ -124,15 +149,19 @@ export class HubServer {
     if (!repository) return refuse(response, 401, { "x-error-code": "RepoNotFound" });
     if (revision !== "main" && revision !== repository.commit) return refuse(response, 404, { "x-error-code": "RevisionNotFound" });
     if (repository.gated && request.headers.authorization !== `Bearer ${repository.token}`) {
-      return refuse(response, request.headers.authorization ? 403 : 401, { "x-error-code": "GatedRepo", "x-error-message": `Access to model ${id} is restricted.` });
+      return refuse(response, request.headers.authorization ? 403 : 401, {
+        "x-error-code": "GatedRepo",
+        "x-error-message": `Access to model ${id} is restricted.`,
+      });
     }
     const bytes = repository.files.get(name);
     if (!bytes) return refuse(response, 404, { "x-error-code": "EntryNotFound", "x-repo-commit": repository.commit });
     const large = bytes.length >= (repository.largeFrom ?? 2000);
     const etag = this.announce(name, large ? sha256(bytes) : gitSha1(bytes));
     const described = { "x-repo-commit": repository.commit, "x-linked-size": String(bytes.length), "x-linked-etag": `"${etag}"` };
-    if (large) response.writeHead(302, { ...described, location: `${this.cdnEndpoint}/large/${id}/${encodeURI(name)}?signature=abc` }).end();
-    else response.writeHead(307, { ...described, location: `/api/resolve-cache/${id}/${encodeURI(name)}` }).end();
+    if (large) {
+      response.writeHead(302, { ...described, location: `${this.cdnEndpoint}/large/${id}/${encodeURI(name)}?signature=abc` }).end();
+    } else response.writeHead(307, { ...described, location: `/api/resolve-cache/${id}/${encodeURI(name)}` }).end();
   }
 
   private async send(response: ServerResponse, request: Request, original: Buffer, host: Request["host"], fault: Fault): Promise<void> {

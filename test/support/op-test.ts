@@ -9,8 +9,8 @@ export { relativeError } from "../../engine/runtime/relative-error.ts";
 export { type OpInput, type OpSpec, normals } from "../../engine/verify/self-test/op-check.ts";
 
 /**
- * Runs an op on a device (the test device, unless given) with poisoned memory and compares its outputs with the reference (relative L2, 1e-5) and its
- * gradients with central differences of the reference (1e-4).
+ * Runs an op on a device (the test device, unless given) with poisoned memory and compares its outputs with the reference (relative L2,
+ * 1e-5) and its gradients with central differences of the reference (1e-4).
  * @throws Error saying which tensor, the error and the tolerance.
  */
 export async function checkOp(spec: OpSpec, device?: Device): Promise<void> {
@@ -24,5 +24,7 @@ export async function checkVariant(device: Device, spec: OpSpec, gemm: GemmTable
 
 function complain(spec: OpSpec, { comparisons }: OpResult): void {
   const bad = comparisons.find((c) => !(c.error <= c.tolerance));
-  if (bad) throw new Error(`${spec.name}: ${bad.tensor} is off by ${bad.error.toExponential(2)} (tolerance ${bad.tolerance}); ${bad.worst}`);
+  if (bad) {
+    throw new Error(`${spec.name}: ${bad.tensor} is off by ${bad.error.toExponential(2)} (tolerance ${bad.tolerance}); ${bad.worst}`);
+  }
 }

@@ -1,7 +1,7 @@
 /**
  * Names of whole models in the original code's convention with what diffusers' own converter makes of them. Made from the original classes
- * (ldm's UNetModel, Encoder and Decoder; OpenCLIP's text transformer) and diffusers 0.21.4's convert_from_ckpt.py, and checked against the names and
- * shapes of diffusers' and transformers' models: sd1 and sd2 are the real ones, "small" has 3 levels of 1 layer, "deep" 2 of 3.
+ * (ldm's UNetModel, Encoder and Decoder; OpenCLIP's text transformer) and diffusers 0.21.4's convert_from_ckpt.py, and checked against the
+ * names and shapes of diffusers' and transformers' models: sd1 and sd2 are the real ones, "small" has 3 levels of 1 layer, "deep" 2 of 3.
  */
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
@@ -29,7 +29,13 @@ let originals: Map<string, string[][]> | undefined;
 
 export function originalNames(section: Section): NamePair[] {
   originals ??= sections("original-names.txt.gz");
-  return originals.get(section)!.map(([original, names, shape]) => ({ original: original!, names: names === "" ? [] : names!.split(","), shape: shapeOf(shape ?? "") }));
+  return originals
+    .get(section)!
+    .map(([original, names, shape]) => ({
+      original: original!,
+      names: names === "" ? [] : names!.split(","),
+      shape: shapeOf(shape ?? ""),
+    }));
 }
 
 /** Every tensor of Stable Diffusion 1.4 by component, in diffusers' and transformers' names, with its shape. */

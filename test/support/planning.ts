@@ -13,7 +13,10 @@ export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Disp
     },
     gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: withDispatches(context.g, change) }),
   });
-  return { apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) => g.apply(replan(kernel), inputs, attributes) };
+  return {
+    apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) =>
+      g.apply(replan(kernel), inputs, attributes),
+  };
 }
 
 /** As on a GPU whose browser offers no subgroups: the variants that need nothing. */

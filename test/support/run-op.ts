@@ -11,7 +11,11 @@ export interface RunInput {
 }
 
 /** Runs an op once on the test device, with poisoned memory, and returns its outputs: for checks that are not a relative L2 error. */
-export async function runOp(inputs: Readonly<Record<string, RunInput>>, build: (g: Recorder, v: Readonly<Record<string, Value>>) => readonly Value[], label = "op"): Promise<HostArray[]> {
+export async function runOp(
+  inputs: Readonly<Record<string, RunInput>>,
+  build: (g: Recorder, v: Readonly<Record<string, Value>>) => readonly Value[],
+  label = "op",
+): Promise<HostArray[]> {
   const graph = new Graph();
   const values: Record<string, Value> = {};
   const host: Record<string, HostArray> = {};
@@ -20,7 +24,11 @@ export async function runOp(inputs: Readonly<Record<string, RunInput>>, build: (
     host[name] = data;
   }
   const outputs = build(graph, values);
-  const program = await Program.create(await testDevice(), graph, { outputs: Object.fromEntries(outputs.map((v, i) => [`${i}`, v])), poison: true, label });
+  const program = await Program.create(await testDevice(), graph, {
+    outputs: Object.fromEntries(outputs.map((v, i) => [`${i}`, v])),
+    poison: true,
+    label,
+  });
   try {
     await program.run(host);
     const results = await program.read();

@@ -38,7 +38,14 @@ function pickleOf(tree: TorchTree): { pickle: Buffer; tensors: TorchTensor[] } {
     const count = t.shape.reduce((a, b) => a * b, 1);
     const id = tuple(text("storage"), Buffer.from(`ctorch\n${storage}\n`), text(String(tensors.push(t) - 1)), text("cpu"), int(count));
     const strides = t.shape.map((_, i) => t.shape.slice(i + 1).reduce((a, b) => a * b, 1));
-    const args = tuple(Buffer.concat([id, Buffer.from("Q")]), int(0), tuple(...t.shape.map(int)), tuple(...strides.map(int)), Buffer.from([0x89]), Buffer.from("ccollections\nOrderedDict\n)R"));
+    const args = tuple(
+      Buffer.concat([id, Buffer.from("Q")]),
+      int(0),
+      tuple(...t.shape.map(int)),
+      tuple(...strides.map(int)),
+      Buffer.from([0x89]),
+      Buffer.from("ccollections\nOrderedDict\n)R"),
+    );
     return Buffer.concat([Buffer.from("ctorch._utils\n_rebuild_tensor_v2\n"), args, Buffer.from("R")]);
   };
   const value = (v: TorchTree[string]): Buffer => {
@@ -46,7 +53,8 @@ function pickleOf(tree: TorchTree): { pickle: Buffer; tensors: TorchTensor[] } {
     if (typeof v === "string") return text(v);
     return isTensor(v) ? tensor(v) : dict(v);
   };
-  const dict = (t: TorchTree): Buffer => Buffer.concat([Buffer.from("}("), ...Object.entries(t).flatMap(([key, v]) => [text(key), value(v)]), Buffer.from("u")]);
+  const dict = (t: TorchTree): Buffer =>
+    Buffer.concat([Buffer.from("}("), ...Object.entries(t).flatMap(([key, v]) => [text(key), value(v)]), Buffer.from("u")]);
   return { pickle: Buffer.concat([Buffer.from([0x80, 2]), dict(tree), Buffer.from(".")]), tensors };
 }
 

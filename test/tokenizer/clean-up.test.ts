@@ -33,7 +33,12 @@ test("a cleaned text stays as it is", () => {
 const misread = (label: string, text: string): string => new TextDecoder(label).decode(new TextEncoder().encode(text));
 
 test("UTF-8 read as Windows-1252 or Mac Roman is recovered", () => {
-  for (const text of ["sch\xf6n \u2014 na\xefve caf\xe9", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440", "\u65e5\u672c\u8a9e\u306e\u5199\u771f", "\u{1f600} smile \u20ac100"]) {
+  for (const text of [
+    "sch\xf6n \u2014 na\xefve caf\xe9",
+    "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
+    "\u65e5\u672c\u8a9e\u306e\u5199\u771f",
+    "\u{1f600} smile \u20ac100",
+  ]) {
     assert.is(fixText(misread("windows-1252", text)), text);
     assert.is(fixText(misread("windows-1252", misread("windows-1252", text))), text, "two layers");
   }

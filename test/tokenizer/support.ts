@@ -12,8 +12,8 @@ export function clip(options?: ClipTokenizerOptions): Promise<Tokenizer> {
 
 /** The bundled model's tokenizer, from its four files. */
 export function emoji(): Tokenizer {
-  const [vocabulary, merges, config, specialTokens] = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"].map((name) =>
-    readFileSync(`assets/emoji/tokenizer/${name}`, "utf8"),
+  const [vocabulary, merges, config, specialTokens] = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"].map(
+    (name) => readFileSync(`assets/emoji/tokenizer/${name}`, "utf8"),
   ) as [string, string, string, string];
   return createTokenizer({ vocabulary, merges, config, specialTokens });
 }

@@ -33,17 +33,43 @@ test("the files of transformers 3 to 5: added tokens beside the vocabulary, and 
   const older = createTokenizer({ ...toy, addedTokens: { "<cce>": 10 } });
   assert.equal([...older.encode("low <cce>")], [8, 5, 10, 9, 9, 9]);
   assert.equal([older.vocabularySize, older.decode([5, 10])], [11, "low <cce>"]);
-  const added = [{ id: 8, content: "<|startoftext|>", special: true }, { id: 9, content: "<|endoftext|>", special: true }, { id: 10, content: "<cce>", special: false, lstrip: false, rstrip: false }];
-  for (const pairs of [[["l", "o"], ["lo", "w</w>"]], ["l o", "lo w</w>"]]) {
-    const newer = createTokenizer({ tokenizer: { added_tokens: added, model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: pairs } }, maxLength });
+  const added = [
+    { id: 8, content: "<|startoftext|>", special: true },
+    { id: 9, content: "<|endoftext|>", special: true },
+    { id: 10, content: "<cce>", special: false, lstrip: false, rstrip: false },
+  ];
+  for (const pairs of [
+    [
+      ["l", "o"],
+      ["lo", "w</w>"],
+    ],
+    ["l o", "lo w</w>"],
+  ]) {
+    const newer = createTokenizer({
+      tokenizer: { added_tokens: added, model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: pairs } },
+      maxLength,
+    });
     assert.equal([...newer.encode("low <cce> low")], [8, 5, 10, 5, 9, 9]);
     assert.equal(newer.tokenize("low<cce>"), [5, 10]);
   }
-  assert.match(refusal({ vocabulary: undefined, merges: undefined, tokenizer: { model: { type: "WordPiece", vocab: vocabulary, merges: [] } } }), /tokenizer.json "model": is "WordPiece"/);
-  assert.match(refusal({ vocabulary: undefined, merges: undefined, tokenizer: { model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: [["l"]] } } }), /"merges" 0: expected a pair/);
+  assert.match(
+    refusal({ vocabulary: undefined, merges: undefined, tokenizer: { model: { type: "WordPiece", vocab: vocabulary, merges: [] } } }),
+    /tokenizer.json "model": is "WordPiece"/,
+  );
+  assert.match(
+    refusal({
+      vocabulary: undefined,
+      merges: undefined,
+      tokenizer: { model: { type: "BPE", end_of_word_suffix: "</w>", vocab: vocabulary, merges: [["l"]] } },
+    }),
+    /"merges" 0: expected a pair/,
+  );
   assert.match(refusal({ merges: undefined }), /neither vocab.json with merges.txt nor tokenizer.json/);
   assert.match(refusal({ addedTokens: { "<cce>": "ten" } }), /added_tokens.json "<cce>": expected a token id, found "ten"/);
-  assert.match(refusal({ addedTokens: { "<cce>": 3 } }), /added_tokens.json "<cce>" gives "<cce>" id 3, but in vocab.json that id is "w<\/w>"/);
+  assert.match(
+    refusal({ addedTokens: { "<cce>": 3 } }),
+    /added_tokens.json "<cce>" gives "<cce>" id 3, but in vocab.json that id is "w<\/w>"/,
+  );
 });
 
 test("a prompt is bos, ids, eos, padding; what does not fit is cut off and reported", () => {
@@ -75,7 +101,9 @@ test("settings are strings or AddedToken objects, and special_tokens_map.json wi
 });
 
 test("tokens beyond vocab.json are kept whole", () => {
-  const config = { added_tokens_decoder: { "9": { content: "<|endoftext|>", special: true }, "10": { content: "<cat-toy>", special: false } } };
+  const config = {
+    added_tokens_decoder: { "9": { content: "<|endoftext|>", special: true }, "10": { content: "<cat-toy>", special: false } },
+  };
   const subject = createTokenizer({ ...toy, config });
   assert.equal(subject.tokenize("low <cat-toy>low"), [5, 10, 5]);
   assert.is(subject.decode([5, 10, 5]), "low <cat-toy> low");
@@ -92,7 +120,9 @@ test("decoding and encoding again keeps the text", () => {
 
 test("a word's pieces are its bytes, whatever the bytes", () => {
   for (let i = 0; i < 300; i++) {
-    const word = String.fromCodePoint(...Array.from({ length: 1 + Math.floor(Math.random() * 8) }, () => 0x4e00 + Math.floor(Math.random() * 0x5000)));
+    const word = String.fromCodePoint(
+      ...Array.from({ length: 1 + Math.floor(Math.random() * 8) }, () => 0x4e00 + Math.floor(Math.random() * 0x5000)),
+    );
     assert.is(tokenizer.decode(tokenizer.tokenize(word)), word);
   }
 });
@@ -119,18 +149,28 @@ test("bad files are refused in one clear line", () => {
   assert.match(refusal({ vocabulary: { a: -1 } }), 'the id of "a" is -1');
   assert.match(refusal({ vocabulary: { a: 1, b: 1 } }), '"a" and "b" both have id 1');
   assert.match(refusal({ merges: "#version: 0.2\nl o\nlo\n" }), 'merges.txt line 3: expected two pieces separated by a space, found "lo"');
-  assert.match(refusal({ merges: "#version: 0.2\nl w\n" }), 'merges.txt line 2: joins "l" and "w" into "lw", which vocab.json does not hold');
+  assert.match(
+    refusal({ merges: "#version: 0.2\nl w\n" }),
+    'merges.txt line 2: joins "l" and "w" into "lw", which vocab.json does not hold',
+  );
   assert.match(refusal({ merges: "#version: 0.2\nx o\n" }), 'merges.txt line 2: names "x"');
   assert.match(refusal({ config: "nonsense" }), /^tokenizer_config\.json: not valid JSON/);
   assert.match(refusal({ config: { eos_token: 3 } }), 'tokenizer_config.json "eos_token": expected a token');
   assert.match(refusal({ config: { model_max_length: "long" } }), 'tokenizer_config.json "model_max_length"');
   assert.match(refusal({ specialTokens: { pad_token: "<pad>" } }), 'the padding token "<pad>" is not in the vocabulary of 10 pieces');
-  assert.match(refusal({ config: { added_tokens_decoder: { "3": { content: "<x>" } } } }), 'gives "<x>" id 3, but in vocab.json that id is "w</w>"');
+  assert.match(
+    refusal({ config: { added_tokens_decoder: { "3": { content: "<x>" } } } }),
+    'gives "<x>" id 3, but in vocab.json that id is "w</w>"',
+  );
   assert.match(refusal({ maxLength: 1 }), "maxLength: expected a whole number of 2 or more");
 });
 
 test("an id outside the vocabulary is refused", () => {
-  assert.throws(() => tokenizer.decode([320, 49408]), (error: unknown) => error instanceof TokenizerError && error.message.includes("token id 49408 is not in the vocabulary of 49408 pieces"));
+  assert.throws(
+    () => tokenizer.decode([320, 49408]),
+    (error: unknown) =>
+      error instanceof TokenizerError && error.message.includes("token id 49408 is not in the vocabulary of 49408 pieces"),
+  );
   assert.throws(() => tokenizer.pieces([-1]), /token id -1/);
 });
 

@@ -12,7 +12,8 @@ const test = suite("verify on the host");
 const noDevice = (): never => {
   throw new Error("a device was asked for");
 };
-const onHost = (path: string, contents: Readonly<Record<string, Uint8Array | string>> = {}): Promise<VerifyResult> => run(path, { device: noDevice, files: withMemory(contents) });
+const onHost = (path: string, contents: Readonly<Record<string, Uint8Array | string>> = {}): Promise<VerifyResult> =>
+  run(path, { device: noDevice, files: withMemory(contents) });
 
 test("torch's generator", async () => allWithin(await onHost("test/fixtures/torch-rng.json"), 150));
 test("schedulers", async () => allWithin(await onHost("test/fixtures/schedulers"), 150));
@@ -21,7 +22,10 @@ test("insertion layouts", async () => allWithin(await onHost("test/fixtures/atta
 
 test("work is told by file", async () => {
   const { files } = await onHost("test/fixtures/torch-rng.json");
-  assert.equal(files.map(({ file, peakBytes, flops }) => ({ file, peakBytes, flops })), [{ file: "torch-rng.json", peakBytes: 0, flops: 0 }]);
+  assert.equal(
+    files.map(({ file, peakBytes, flops }) => ({ file, peakBytes, flops })),
+    [{ file: "torch-rng.json", peakBytes: 0, flops: 0 }],
+  );
   assert.ok(files[0]!.seconds > 0);
 });
 
@@ -37,7 +41,10 @@ test("a wrong number is a failed row, the others stay", async () => {
 test("a wrong trajectory is a failed row with its error", async () => {
   const json = readJson<{ cases: { name: string; config: Record<string, unknown> }[] }>("schedulers/schedulers.json");
   json.cases.find((c) => c.name === "ddim_eta0.n10")!.config["set_alpha_to_one"] = true;
-  const files = withMemory({ "memory/schedulers.json": JSON.stringify(json), "memory/schedulers.safetensors": readFileSync("test/fixtures/schedulers/schedulers.safetensors") });
+  const files = withMemory({
+    "memory/schedulers.json": JSON.stringify(json),
+    "memory/schedulers.safetensors": readFileSync("test/fixtures/schedulers/schedulers.safetensors"),
+  });
   const { ok, rows } = await run("memory", { device: noDevice, files });
   assert.not.ok(ok);
   const failed = rows.filter((r) => !r.ok);
@@ -61,21 +68,37 @@ test("an unknown form, an unknown attacker's tensors and a file that is no JSON 
 test("a tensor that no check reads is a failed row", async () => {
   const tensors = readFixture("schedulers/schedulers.safetensors");
   const json = readJson<object>("schedulers/schedulers.json");
-  const { rows } = await onHost("memory", golden("schedulers", json, Object.fromEntries([...tensors, ["stray", { shape: [2], data: floats(tensors, "x_unit").slice(0, 2) }]])));
-  assert.equal(rows.filter((r) => !r.ok).map((r) => [r.tensor, r.note]), [["stray", "no check for this tensor"]]);
+  const { rows } = await onHost(
+    "memory",
+    golden("schedulers", json, Object.fromEntries([...tensors, ["stray", { shape: [2], data: floats(tensors, "x_unit").slice(0, 2) }]])),
+  );
+  assert.equal(
+    rows.filter((r) => !r.ok).map((r) => [r.tensor, r.note]),
+    [["stray", "no check for this tensor"]],
+  );
 });
 
 test("a case without its tensors is a failed row that names them", async () => {
   const tensors = readFixture("schedulers/schedulers.safetensors");
   tensors.delete("pndm.n10.traj");
-  const { rows } = await onHost("memory", golden("schedulers", readJson<object>("schedulers/schedulers.json"), Object.fromEntries(tensors)));
+  const { rows } = await onHost(
+    "memory",
+    golden("schedulers", readJson<object>("schedulers/schedulers.json"), Object.fromEntries(tensors)),
+  );
   const failed = rows.filter((r) => !r.ok);
   assert.is(failed.length, 1);
   assert.match(`${failed[0]!.case} ${failed[0]!.note}`, /pndm\.n10 .*no tensor "pndm\.n10\.traj"/);
 });
 
 test("a form that needs a model says so without one", async () => {
-  const { ok, rows } = await onHost("memory", golden("golden_text_encoder", { cases: [] }, { ids: { shape: [1, 2], data: new Int32Array(2) }, last_hidden_state: { shape: [1, 2, 4], data: new Float32Array(8) } }));
+  const { ok, rows } = await onHost(
+    "memory",
+    golden(
+      "golden_text_encoder",
+      { cases: [] },
+      { ids: { shape: [1, 2], data: new Int32Array(2) }, last_hidden_state: { shape: [1, 2, 4], data: new Float32Array(8) } },
+    ),
+  );
   assert.not.ok(ok);
   assert.match(rows[0]!.note!, /give --model/);
 });
@@ -103,7 +126,11 @@ test("nothing there, nothing in the folder, and a single file that is no referen
 
 test("a model's own files beside its references are left out", async () => {
   const rng = readFileSync("test/fixtures/torch-rng.json", "utf8");
-  const { ok, rows } = await onHost("memory", { "memory/model_index.json": '{"unet":["diffusers","X"]}', "memory/unet/config.json": "{}", "memory/torch-rng.json": rng });
+  const { ok, rows } = await onHost("memory", {
+    "memory/model_index.json": '{"unet":["diffusers","X"]}',
+    "memory/unet/config.json": "{}",
+    "memory/torch-rng.json": rng,
+  });
   assert.ok(ok);
   assert.ok(rows.every((r) => r.file === "torch-rng.json"));
 });

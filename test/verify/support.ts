@@ -11,11 +11,11 @@ import type { Tensor } from "../support/fixtures.ts";
 
 export const EMOJI = "assets/emoji";
 
-/** Verifies what is at `golden` on the test device, with the bundled model if asked for. */
-export function run(golden: string, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
+/** Verifies what is at a path on the test device, with the bundled model if asked for. */
+export function run(path: string, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
   return verify({
     files: nodeFiles,
-    golden,
+    golden: path,
     device: testDevice,
     clipTokenizer: async () => createClipTokenizer(new Uint8Array(readFileSync("assets/clip/bpe_simple_vocab_16e6.txt.gz"))),
     ...options,
@@ -31,7 +31,8 @@ export function withMemory(contents: Readonly<Record<string, Uint8Array | string
 
 /** A reference of the given JSON and tensors as the two files it is kept in. */
 export function golden(name: string, json: object, tensors: Readonly<Record<string, Tensor>>): Record<string, Uint8Array | string> {
-  const dtype = (data: Tensor["data"]): "F32" | "I32" | "U8" => (data instanceof Float32Array ? "F32" : data instanceof Int32Array ? "I32" : "U8");
+  const dtype = (data: Tensor["data"]): "F32" | "I32" | "U8" =>
+    data instanceof Float32Array ? "F32" : data instanceof Int32Array ? "I32" : "U8";
   const written = Object.fromEntries(Object.entries(tensors).map(([k, { shape, data }]) => [k, { dtype: dtype(data), shape, data }]));
   return { [`memory/${name}.json`]: JSON.stringify(json), [`memory/${name}.safetensors`]: encodeSafetensors(name, written) };
 }

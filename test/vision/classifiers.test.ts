@@ -1,4 +1,7 @@
-/** Image classifiers against transformers in float64 (test/fixtures/judges/make.py): tiny networks of random weights in the published layouts. */
+/**
+ * Image classifiers against transformers in float64 (test/fixtures/judges/make.py): tiny networks of random weights in the published
+ * layouts.
+ */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
@@ -39,7 +42,10 @@ test("half-precision weights stay near", async () => {
 test("what cannot be used is refused by name", async () => {
   const device = await testDevice();
   const refused = async (config: object, pattern: RegExp): Promise<void> => {
-    const files = memoryFiles({ "m/config.json": JSON.stringify(config), "m/model.safetensors": new Uint8Array(await (await nodeFiles.open(`${judgeFolder("vit")}/model.safetensors`)).read(0, 47140)) });
+    const files = memoryFiles({
+      "m/config.json": JSON.stringify(config),
+      "m/model.safetensors": new Uint8Array(await (await nodeFiles.open(`${judgeFolder("vit")}/model.safetensors`)).read(0, 47140)),
+    });
     try {
       const classifier = await loadClassifier(device, { files, folder: "m" });
       await classifier.run({ data: new Float32Array(3 * 24 * 24), shape: [1, 3, 24, 24] });
@@ -50,7 +56,16 @@ test("what cannot be used is refused by name", async () => {
     assert.unreachable("it was taken");
   };
   const id2label = { 0: "a", 1: "b", 2: "c", 3: "d", 4: "e" };
-  const vit = { model_type: "vit", hidden_size: 20, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 36, image_size: 24, patch_size: 8, id2label };
+  const vit = {
+    model_type: "vit",
+    hidden_size: 20,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    intermediate_size: 36,
+    image_size: 24,
+    patch_size: 8,
+    id2label,
+  };
   await refused({ ...vit, model_type: "beit" }, /"model_type" must be one of resnet, vit, got "beit"/);
   await refused({ ...vit, hidden_act: "swish" }, /"hidden_act" must be one of gelu/);
   await refused({ ...vit, num_hidden_layers: 3 }, /no tensor "vit.encoder.layer.2.layernorm_before.weight"/);
@@ -58,7 +73,10 @@ test("what cannot be used is refused by name", async () => {
   await refused({ ...vit, image_size: 32 }, /image must be \[batch, 32, 32, 3\]/);
   await refused({ ...vit, id2label: { 0: "a" } }, /"classifier.weight" has shape \[5,20\]/);
   const classifier = await loadClassifier(device, { files: nodeFiles, folder: judgeFolder("vit") });
-  assert.throws(() => classifier.labelIndex("zebra"), (e: unknown) => e instanceof InputError && /no label "zebra" among its 5/.test(e.message));
+  assert.throws(
+    () => classifier.labelIndex("zebra"),
+    (e: unknown) => e instanceof InputError && /no label "zebra" among its 5/.test(e.message),
+  );
   await classifier.destroy();
 });
 

@@ -40,20 +40,35 @@ test("text embedding at the end of text", async () => {
 });
 
 test("the text encoder's states before and after every layer are captured by their path", () => {
-  const config = textEncoderConfig(Config.of("config", { vocab_size: 10, hidden_size: 8, intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 6, hidden_act: "quick_gelu" }));
+  const config = textEncoderConfig(
+    Config.of("config", {
+      vocab_size: 10,
+      hidden_size: 8,
+      intermediate_size: 16,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      max_position_embeddings: 6,
+      hidden_act: "quick_gelu",
+    }),
+  );
   const g = new Graph();
-  const leaf = (_: Graph, name: string, layout: string, shape: readonly number[]): Value => g.parameter(name, { shape: layout === "linear" ? shape.toReversed() : shape, dtype: "f32" });
+  const leaf = (_: Graph, name: string, layout: string, shape: readonly number[]): Value =>
+    g.parameter(name, { shape: layout === "linear" ? shape.toReversed() : shape, dtype: "f32" });
   const layers = new Layers(g, {
     maxTensorBytes: Infinity,
     has: () => true,
     storedShape: () => [],
     value: leaf,
-    joined: (on, parts, layout) => leaf(on, parts.map(([name]) => name).join(), layout, [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)]),
+    joined: (on, parts, layout) =>
+      leaf(on, parts.map(([name]) => name).join(), layout, [parts.reduce((n, [, shape]) => n + shape[0]!, 0), ...parts[0]![1].slice(1)]),
     gated: leaf,
     table: (on, name, shape) => [leaf(on, name, "plain", shape)],
   });
   textEncoder(layers, config, g.input("embeddings", { shape: [1, 6, 8], dtype: "f32" }));
-  assert.equal([...g.captured.keys()].filter((name) => name.includes("hidden_states")), [0, 1, 2].map((i) => `text_model.hidden_states.${i}`));
+  assert.equal(
+    [...g.captured.keys()].filter((name) => name.includes("hidden_states")),
+    [0, 1, 2].map((i) => `text_model.hidden_states.${i}`),
+  );
 });
 
 test("CLIP score", async () => {
@@ -65,7 +80,10 @@ test("CLIP score", async () => {
 });
 
 test("a folder with the image encoder alone", async () => {
-  const config = { ...(JSON.parse(readFileSync(`${judgeFolder("clip")}/config.json`, "utf8")) as { vision_config: object }).vision_config, projection_dim: 12 };
+  const config = {
+    ...(JSON.parse(readFileSync(`${judgeFolder("clip")}/config.json`, "utf8")) as { vision_config: object }).vision_config,
+    projection_dim: 12,
+  };
   const weights = new Uint8Array(readFileSync(`${judgeFolder("clip")}/model.safetensors`));
   const files = memoryFiles({ "v/config.json": JSON.stringify(config), "v/model.safetensors": weights });
   const model = await loadClip(await testDevice(), { files, folder: "v" }); // and CLIP's preprocessing without a file that says so

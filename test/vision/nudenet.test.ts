@@ -1,4 +1,7 @@
-/** NudeNet's detector against torch in float64 and OpenCV (test/fixtures/judges/make.py): a tiny YOLOv8 exported by torch to ONNX, as the published one was. */
+/**
+ * NudeNet's detector against torch in float64 and OpenCV (test/fixtures/judges/make.py): a tiny YOLOv8 exported by torch to ONNX, as the
+ * published one was.
+ */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
@@ -21,7 +24,8 @@ test("boxes and scores of every anchor", async () => {
   const { boxes, scores, anchors, classes } = await detector.run({ data: input, shape: [1, 3, 64, 96] });
   const expected = goldenNumbers(golden, "nudenet.output");
   assert.is(anchors * (4 + classes), expected.length);
-  const columns = (from: number, to: number): number[] => Array.from(expected).filter((_, i) => i % (4 + classes) >= from && i % (4 + classes) < to);
+  const columns = (from: number, to: number): number[] =>
+    Array.from(expected).filter((_, i) => i % (4 + classes) >= from && i % (4 + classes) < to);
   const errors = [relativeL2(boxes, columns(0, 4)), relativeL2(scores, columns(4, 4 + classes))];
   console.log(`boxes ${errors[0]!.toExponential(1)}, scores ${errors[1]!.toExponential(1)}`);
   assert.ok(errors.every((e) => e < 1e-4), `off by ${errors.join(", ")}`);
@@ -36,8 +40,20 @@ for (const preset of Object.keys(NUDENET_PRESETS) as NudeNetPresetName[]) {
     const found = await detector.detect(image);
     const expected = detections[preset];
     assert.is(found.length, expected.length);
-    assert.equal(found.map((d) => d.label), expected.map((d) => d.label));
-    const errors = [relativeL2(found.map((d) => d.score), expected.map((d) => d.score)), relativeL2(found.flatMap((d) => [...d.box]), expected.flatMap((d) => d.box))];
+    assert.equal(
+      found.map((d) => d.label),
+      expected.map((d) => d.label),
+    );
+    const errors = [
+      relativeL2(
+        found.map((d) => d.score),
+        expected.map((d) => d.score),
+      ),
+      relativeL2(
+        found.flatMap((d) => [...d.box]),
+        expected.flatMap((d) => d.box),
+      ),
+    ];
     console.log(`${preset}: scores ${errors[0]!.toExponential(1)}, boxes ${errors[1]!.toExponential(1)}`);
     assert.ok(errors.every((e) => e < 1e-4), `off by ${errors.join(", ")}`);
     assert.equal((await detector.boxes(image)).slice(0, found.length), found);
@@ -58,8 +74,14 @@ test("suppression as OpenCV's, with equal scores and crowded boxes", () => {
   const numbers = goldenNumbers(golden, "nms.boxes");
   const boxes = Array.from({ length: numbers.length / 4 }, (_, i) => [...numbers.subarray(4 * i, 4 * i + 4)] as unknown as Box);
   const scores = goldenNumbers(golden, "nms.scores");
-  for (const [threshold, overlap] of [["0.25", "0.45"], ["0.5", "0.5"], ["0.0", "0.2"]] as const) {
-    assert.equal(suppressOverlaps(boxes, scores, Number(threshold), Number(overlap)), [...goldenNumbers(golden, `nms.${threshold}.${overlap}`)]);
+  for (const [threshold, overlap] of [
+    ["0.25", "0.45"],
+    ["0.5", "0.5"],
+    ["0.0", "0.2"],
+  ] as const) {
+    assert.equal(suppressOverlaps(boxes, scores, Number(threshold), Number(overlap)), [
+      ...goldenNumbers(golden, `nms.${threshold}.${overlap}`),
+    ]);
   }
   // What is kept at a low threshold holds what is kept at a higher one.
   const low = suppressOverlaps(boxes, scores, 0, 0.45);
@@ -79,7 +101,10 @@ async function refused(open: () => Promise<unknown>, pattern: RegExp): Promise<v
 test("files and sizes that cannot be used", async () => {
   const device = await testDevice();
   assert.is(NUDENET_CLASSES.length, 18);
-  await refused(() => loadNudeNet(device, { files: nodeFiles, path: judgeFolder("nudenet/tensors.onnx") }), /has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector/);
+  await refused(
+    () => loadNudeNet(device, { files: nodeFiles, path: judgeFolder("nudenet/tensors.onnx") }),
+    /has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector/,
+  );
   await refused(() => loadNudeNet(device, { files: memoryFiles({ "x.onnx": "not a model" }), path: "x.onnx" }), /x.onnx: /);
   await refused(() => loadNudeNet(device, model, { size: 300 }), /300 pixels is no multiple of 32/);
   const detector = await loadNudeNet(device, model);

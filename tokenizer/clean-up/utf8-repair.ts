@@ -59,7 +59,9 @@ function decodeStrict(bytes: string): string | undefined {
 
 // `END` is Python's `$`, which also matches before a final line break; the reference's decoder depends on it.
 const END = "(?=\\n?$)";
-const SURROGATE_PAIR = `\\xed(?:[\\xa0-\\xaf]|${END})(?:[\\x80-\\xbf]|${END})(?:\\xed|${END})(?:[\\xb0-\\xbf]|${END})(?:[\\x80-\\xbf]|${END})`;
+const HIGH_SURROGATE = `\\xed(?:[\\xa0-\\xaf]|${END})(?:[\\x80-\\xbf]|${END})`;
+const LOW_SURROGATE = `(?:\\xed|${END})(?:[\\xb0-\\xbf]|${END})(?:[\\x80-\\xbf]|${END})`;
+const SURROGATE_PAIR = HIGH_SURROGATE + LOW_SURROGATE;
 const SPECIAL = new RegExp(`\\xc0(?:\\x80|${END})|${SURROGATE_PAIR}|\\xed(?:[\\xa0-\\xbf]|${END})(?:[\\x80-\\xbf]|${END})`);
 const PAIR_HERE = new RegExp(`^${SURROGATE_PAIR}`);
 

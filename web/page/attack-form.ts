@@ -1,16 +1,22 @@
-import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
-import { INSERTIONS } from "../../engine/attack/search/slot-layout.ts";
-import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
-import { DEFAULTS, type AttackSettings } from "../../engine/run/settings.ts";
+import { ATTACKERS, type AttackerName, usesGradient } from "../../engine/attack/attackers.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
+import { newSettings } from "../../engine/run/settings/settings.ts";
 import type { AttackRequest, NamedFile } from "../protocol.ts";
 import type { Catalog, ChoiceFields } from "./catalog.ts";
-import { el, field, find, numberOf, setOptions } from "./parts/dom.ts";
+import { el, field, find } from "./parts/dom.ts";
 import { acceptDrops } from "./parts/drop.ts";
 import type { Engine } from "./engine.ts";
 import { JudgeFields } from "./judge-fields.ts";
+import { OptionFields } from "./parts/option-fields.ts";
 
 /** All but Ring-a-bell, which searches for thousands of generations on the text encoder alone and wants a file of concept pairs: the command line's work. */
 const OFFERED = ATTACKERS.filter((a) => a !== "ring-a-bell");
+
+/** The options that are fields of the form: how the prompt is searched and drawn. What says which model, judge and files has fields of its own. */
+const { attacker, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
+const { prompt, gate, gateMargin, gateSamples } = RUN_OPTIONS;
+const FIELDS = { prompt, attacker: { ...attacker, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
@@ -20,17 +26,15 @@ export class AttackForm {
   private target: NamedFile | undefined;
   private readonly picture: HTMLElement;
   private readonly judge: JudgeFields;
+  private readonly options: OptionFields;
 
   constructor(readonly form: HTMLFormElement, engine: Engine, catalog: Catalog, private readonly choice: ChoiceFields) {
-    const select = (name: string): HTMLSelectElement => field<HTMLSelectElement>(form, name);
-    const same = (names: readonly string[]): [string, string][] => names.map((n) => [n, n]);
+    this.options = new OptionFields(form, FIELDS, find(form, "[data-more-options]"));
     this.picture = find(form, "[data-target]");
     this.judge = new JudgeFields(form, engine, catalog);
-    setOptions(select("attacker"), same(OFFERED));
-    select("attacker").onchange = () => this.showFields();
+    for (const name of ["attacker", "gate"]) field<HTMLSelectElement>(form, name).onchange = () => this.showFields();
+    field<HTMLSelectElement>(form, "scheduler").value = "ddim";
     this.showFields();
-    setOptions(select("insert"), same(INSERTIONS));
-    setOptions(select("scheduler"), same(SCHEDULER_NAMES), "ddim");
     acceptDrops(find(form, "[data-target-drop]"), (files) => this.takeTarget(Object.values(files)[0]));
     const input = field(form, "target");
     input.onchange = () => this.takeTarget(input.files?.[0]);
@@ -63,11 +67,17 @@ export class AttackForm {
     return OFFERED.find((a) => a === field<HTMLSelectElement>(this.form, "attacker").value) ?? "text-grad";
   }
 
+  /** Whether the attack needs a picture of the concept. */
+  private get aims(): boolean {
+    return usesGradient(this.attacker) || field<HTMLSelectElement>(this.form, "gate").value !== "";
+  }
+
   /** Shows the fields of the chosen attacker. */
   private showFields(): void {
     const { attacker, form } = this;
-    const shown: Readonly<Record<string, boolean>> = { gradient: usesGradient(attacker), tokens: insertsTokens(attacker), transfer: attacker === "transfer" };
-    for (const place of form.querySelectorAll<HTMLElement>("[data-for]")) place.hidden = !shown[place.dataset["for"]!];
+    this.options.show(attacker);
+    find(form, "[data-target-field]").hidden = !this.aims;
+    find(form, "[data-from-field]").hidden = attacker !== "transfer";
     find(form, "[data-most-name]").textContent = attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
   }
 
@@ -78,34 +88,27 @@ export class AttackForm {
   /** @throws Error (UsageError) for what cannot be begun */
   request(): AttackRequest {
     const { form, choice, target, attacker } = this;
-    const text = (name: string): string => field<HTMLInputElement | HTMLSelectElement>(form, name).value;
     const names = choice.names;
     const log = field(form, "from").files?.[0];
-    if (attacker === "transfer" && !log) throw Object.assign(new Error("attacker transfer tries prompts that were found elsewhere: choose the attack.jsonl of that run"), { name: "UsageError" });
+    if (attacker === "transfer" && !log) throw usage("attacker transfer tries prompts that were found elsewhere: choose the attack.jsonl of that run");
+    if (attacker === "p4d" && names.overlay === null) throw usage('attacker "p4d" compares with the model before unlearning: choose the weights that were unlearned, they are left out of it');
     const from = attacker === "transfer" && log ? { name: log.name, file: log } : null;
-    const settings: AttackSettings = {
+    const settings = newSettings({
       model: names.model,
-      prompt: text("prompt"),
-      ...DEFAULTS,
-      unet: names.part === "unet" ? names.overlay : null,
-      textEncoder: names.part === "textEncoder" ? names.overlay : null,
-      target: usesGradient(attacker) ? (target?.name ?? null) : null,
-      from: from?.name ?? null,
-      ...this.judge.settings,
-      attacker,
-      tokens: numberOf(form, "tokens"),
-      vocabulary: "typeable",
-      insert: INSERTIONS.find((i) => i === text("insert")) ?? "prefix",
-      iterations: numberOf(form, "iterations"),
-      timesteps: numberOf(form, "timesteps"),
-      maxTimesteps: numberOf(form, "maxTimesteps"),
-      seed: numberOf(form, "seed"),
-      learningRate: numberOf(form, "learningRate"),
-      weightDecay: numberOf(form, "weightDecay"),
-      steps: numberOf(form, "steps"),
-      scheduler: SCHEDULER_NAMES.find((s) => s === text("scheduler")) ?? "ddim",
-      guidance: numberOf(form, "guidance"),
-    };
+      [names.part]: names.overlay ?? undefined,
+      ...(this.aims && target && { target: target.name }),
+      ...(from && { from: from.name }),
+      ...withoutNulls(this.judge.settings),
+      ...this.options.given,
+    });
     return { choice: choice.value, settings, judge: this.judge.request, target: settings.target === null ? null : (target ?? null), from, showImages: !this.blurred };
   }
+}
+
+function usage(message: string): Error {
+  return Object.assign(new Error(message), { name: "UsageError" });
+}
+
+function withoutNulls<T extends object>(fields: T): { readonly [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)) as { readonly [K in keyof T]?: NonNullable<T[K]> };
 }

@@ -147,7 +147,8 @@ export class AttackTab {
   private addCard({ evaluation, picture }: Extract<AttackNews, { type: "evaluation" }>): void {
     const { judgement, prompt, timestep, iteration, unchanged } = evaluation;
     const frame = el("div", { class: "picture" });
-    showPicture(frame, picture, `Picture after ${iteration} iterations, judged ${judgement.label}`, this.form.blurred);
+    if (picture) showPicture(frame, picture, `Picture after ${iteration} iterations, judged ${judgement.label}`, this.form.blurred);
+    else frame.append(el("p", { class: "hint" }, "Not drawn: the gate stopped it."));
     const when = timestep < 0 ? "original prompt" : `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`;
     this.cards.querySelector(".hint")?.remove();
     this.cards.append(el("li", judgement.success ? { class: "hit" } : {}, frame,

@@ -1,6 +1,6 @@
 import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judges/options.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
-import type { AttackSettings } from "../../engine/run/settings.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
 import { el, field, find, setOptions } from "./parts/dom.ts";

@@ -1,7 +1,7 @@
 import { encodePng } from "../../engine/formats/picture/png.ts";
 import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
-import { pngTexts } from "../../engine/run/parameters-text.ts";
+import { pngTexts } from "../../engine/run/text/png-texts.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import type { DrawRequest, Drawn } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";

@@ -8,7 +8,7 @@ import { draw } from "./draw.ts";
 import { Job } from "./job.ts";
 import { Library } from "./files/library.ts";
 import { needOf } from "./need.ts";
-import { clearRun, unfinishedRun } from "./run-log.ts";
+import { clearRun, unfinishedRun } from "./run-head.ts";
 import { Session } from "./session.ts";
 import { openStore } from "./files/store.ts";
 
@@ -83,7 +83,7 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);
     if (!found) return null;
     const { library } = await open(quiet);
-    const { choice, judge, record } = found.head;
+    const { head: { choice, judge }, record } = found;
     const ids = new Set((await library.entries()).map((e) => e.id));
     const wanted = [choice.model, choice.overlay, judge.choice.model, judge.name === "diffusion" ? undefined : judge.choice.prompts];
     const missing = wanted.filter((id) => typeof id === "string" && !ids.has(id));

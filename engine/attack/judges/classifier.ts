@@ -5,7 +5,8 @@ import type { Judge } from "./judgement.ts";
 const LISTED = 5;
 
 /**
- * The reference's object judge: the concept was drawn if its label is the classifier's first choice, however small its probability (`object_eval` and `eval` of Diffusion-MU-Attack's classifier_.py).
+ * The reference's object judge: the concept was drawn if its label is the classifier's first choice, however small its probability
+ * (`object_eval` and `eval` of Diffusion-MU-Attack's classifier_.py).
  * @throws InputError if the classifier has no such label, or more than one.
  */
 export function classifierJudge(classifier: ImageClassifier, label: string): Judge {

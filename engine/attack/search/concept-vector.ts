@@ -11,7 +11,8 @@ export interface ConceptPair {
 const BATCH = 16;
 
 /**
- * What a concept adds to a prompt's encoding: the mean over pairs of (encoding with the concept - encoding without), all positions, padding included.
+ * What a concept adds to a prompt's encoding: the mean over pairs of (encoding with the concept - encoding without), all positions, padding
+ * included.
  * Source: Ring-A-Bell (arXiv 2310.10012, equation 2; Get_Concept_Vector.ipynb of its public code).
  * @returns f64 [length, hidden], flat
  * @throws UsageError without a pair
@@ -30,8 +31,15 @@ export async function conceptVector(model: StableDiffusion, pairs: readonly Conc
   return vector;
 }
 
-/** Where the search aims: the prompt's encoding moved by `eta` concept vectors, f32 [length, hidden], flat (arXiv 2310.10012, equation 3). */
-export async function conceptTarget(model: StableDiffusion, prompt: string, vector: Float64Array, eta: number): Promise<Float32Array<ArrayBuffer>> {
+/**
+ * Where the search aims: the prompt's encoding moved by `eta` concept vectors, f32 [length, hidden], flat (arXiv 2310.10012, equation 3).
+ */
+export async function conceptTarget(
+  model: StableDiffusion,
+  prompt: string,
+  vector: Float64Array,
+  eta: number,
+): Promise<Float32Array<ArrayBuffer>> {
   const { data } = await model.encodeText(model.tokenizer.encode(prompt));
   return data.map((x, i) => x + eta * vector[i]!);
 }

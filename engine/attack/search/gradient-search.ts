@@ -5,7 +5,8 @@ import { Generator } from "../../runtime/random/random.ts";
 import { caseLayouts, judgeTokens } from "../session/cases.ts";
 import { type Pace, runIterations } from "./iterations.ts";
 import { framedIds } from "./slot-layout.ts";
-import { Objective, type ObjectiveView, type RowKind, type SearchState, rowWidth } from "./objective.ts";
+import { Objective, type ObjectiveView, type SearchState } from "./objective.ts";
+import type { RowKind } from "./row-kinds.ts";
 import type { Session } from "../session/session.ts";
 import { searchSchedule } from "./timestep-order.ts";
 
@@ -36,15 +37,15 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   const { tokens, iterations, cases, restarts, timestepsPerStep, casesPerStep } = options;
   const [height, width] = options.latentSize;
   const randoms = session.randoms(restarts);
-  const rowSize = rowWidth(parts.textEncoder.config, attacker.rows);
+  const rowSize = attacker.rows.width(parts.textEncoder.config);
   let search = options.resume ? resumedSearch(options.resume, restarts * tokens, rowSize) : freshSearch(await firstRows(session, attacker, randoms));
 
   const target = attacker.target ? "given" : "noise";
   const views = timestepsPerStep * casesPerStep;
-  const batch = { ...(restarts > 1 && { restarts }), ...(views > 1 && { views }) };
-  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss: options.loss, projection: options.projection, rows: attacker.rows, target, ...batch, ...(options.vocabulary !== "all" && { vocabulary: options.vocabulary }) });
+  const { loss, projection, vocabulary } = options;
+  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss, projection, vocabulary, rows: attacker.rows, target, restarts, views });
   const pictures: NDArray[] = [];
-  for (const one of cases) pictures.push(await model.encodeImage(one.target!));
+  for (const i of cases.keys()) pictures.push(await session.targetLatents(i));
   const shownCases = caseLayouts(session).map((layout, i): ObjectiveView => {
     const ids = framedIds(layout, cases[i]!.promptIds, layout.slots.map(() => tokenizer.eosId), tokenizer);
     return { ids, slots: layout.slots, latents: pictures[i]! };
@@ -68,6 +69,7 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
     const hyperparameters = adamHyperparameters({ lr: options.learningRate, weightDecay: options.weightDecay }, session.iteration);
     await setTarget?.(timesteps, noise, casesNow);
     await objective.step({ timestep: timesteps, noise, hyperparameters, ...(draws && { draws }) }, options.signal);
+    session.hooks.onIteration?.(objective);
   };
 
   const pace: Pace = { batch: 1 };

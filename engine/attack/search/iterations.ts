@@ -1,5 +1,6 @@
 import { notFinite } from "../../diffusion/finite.ts";
-import { KEPT_LOSSES, type Objective } from "./objective.ts";
+import { KEPT_LOSSES } from "./iteration-program.ts";
+import type { Objective } from "./objective.ts";
 import type { Session } from "../session/session.ts";
 import type { SlotToken } from "./simplex.ts";
 import { insertsTokens } from "../attackers.ts";
@@ -22,7 +23,14 @@ export interface Pace {
  * Queues the iterations of one timestep, reports their losses (of several searches the least) and returns the mean of each search.
  * @throws LetheError for a loss that is not a number; AbortError
  */
-export async function runIterations(session: Session, objective: Objective, pace: Pace, timestep: number, iterations: number, queue: () => Promise<void>): Promise<number[]> {
+export async function runIterations(
+  session: Session,
+  objective: Objective,
+  pace: Pace,
+  timestep: number,
+  iterations: number,
+  queue: () => Promise<void>,
+): Promise<number[]> {
   const { signal, attacker, watchSlots = false } = session.options;
   const watched = watchSlots && insertsTokens(attacker);
   const first = session.iteration;

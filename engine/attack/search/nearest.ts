@@ -19,8 +19,7 @@ export async function tokenRows(model: StableDiffusion, ids: readonly number[]):
   const program = await model.program(`tokenRows ${ids.length}`, (g) => ({
     outputs: { rows: embedding(g, tokenTable(new Layers(g, parameters), config), g.input("ids", { shape: [ids.length], dtype: "u32" })) },
   }));
-  await program.run({ ids: Uint32Array.from(ids) });
-  return program.readFloats("rows");
+  return program.computeFloats({ ids: Uint32Array.from(ids) }, "rows");
 }
 
 /** One over the length of every row of the token table, once for each of `tokens` slots: f32 [tokens, vocabulary]. */

@@ -44,14 +44,25 @@ export class OriginalPrediction {
     for (const { ids, latents } of cases) {
       const { data, shape } = await original.encodeText(ids);
       contextShape = shape;
-      prepared.push({ clean: toChannelsLast(expectShape("original model's latents", latents, [1, inChannels, height, width])), context: data });
+      prepared.push({
+        clean: toChannelsLast(expectShape("original model's latents", latents, [1, inChannels, height, width])),
+        context: data,
+      });
     }
     const key = `original prediction ${batch} ${views} ${height}x${width} ${contextShape[1]}`;
-    const own = original.keep(key, () => new Tensor(original.device, "attack.originalPrediction", f32([batch, height, width, outChannels])));
+    const own = original.keep(
+      key,
+      () => new Tensor(original.device, "attack.originalPrediction", f32([batch, height, width, outChannels])),
+    );
     const program = await original.program(key, (g) => {
       const clean = g.input("clean", f32([batch, height, width, inChannels]));
       const noised = combineViews(g, "noising", views, clean, g.input("noise", clean.type));
-      const prediction = original.recordUNet(g, noised, g.input("features", f32([batch, original.featureWidth])), g.input("context", f32([batch, ...contextShape.slice(1)])));
+      const prediction = original.recordUNet(
+        g,
+        noised,
+        g.input("features", f32([batch, original.featureWidth])),
+        g.input("context", f32([batch, ...contextShape.slice(1)])),
+      );
       return { outputs: { prediction }, assigns: [[own, prediction]] };
     });
     return new OriginalPrediction(original, program, prepared, batch / views, own, destination);
@@ -67,7 +78,10 @@ export class OriginalPrediction {
     const rows = perRow(shown, restarts).map((i) => this.cases[i]!);
     await this.program.run({
       clean: joined(rows.map((r) => r.clean)),
-      noise: toChannelsLast({ data: noise as Float32Array<ArrayBuffer>, shape: [batch, original.parts.unet.config.inChannels, height, width] }),
+      noise: toChannelsLast({
+        data: noise as Float32Array<ArrayBuffer>,
+        shape: [batch, original.parts.unet.config.inChannels, height, width],
+      }),
       noising: viewCoefficients(original.alphasCumprod, timesteps).noising,
       features: original.timestepFeatures(perRow(timesteps, restarts)),
       context: joined(rows.map((r) => r.context)),

@@ -40,16 +40,22 @@ function precedingTokens(insert: Insertion, j: number, tokens: number, promptLen
 }
 
 /**
- * Positions of `tokens` adversarial tokens in a prompt of `promptLength` tokens. They take the place of the padding right after the prompt, so that all
- * else keeps its distance from the end. Source: `split_id` and `construct_id` of the reference attackers (Diffusion-MU-Attack, text_grad_.py).
+ * Positions of `tokens` adversarial tokens in a prompt of `promptLength` tokens. They take the place of the padding right after the prompt,
+ * so that all else keeps its distance from the end. Source: `split_id` and `construct_id` of the reference attackers (Diffusion-MU-Attack,
+ * text_grad_.py).
  * @throws UsageError where the reference raises: prompt and tokens do not fit behind bos, or "every-k" with a single token.
  */
 export function slotLayout(insert: Insertion, tokens: number, promptLength: number, maxLength: number): SlotLayout {
   const room = maxLength - 1;
   if (promptLength + tokens > room) {
-    throw new UsageError(`the prompt has ${promptLength} tokens and ${tokens} more are to be inserted, but only ${room} fit: use a shorter prompt or at most ${Math.max(0, room - promptLength)} adversarial tokens`);
+    throw new UsageError(
+      `the prompt has ${promptLength} tokens and ${tokens} more are to be inserted, but only ${room} fit: use a shorter prompt or at ` +
+        `most ${Math.max(0, room - promptLength)} adversarial tokens`,
+    );
   }
-  if (insert === "every-k" && tokens < 2) throw new UsageError(`insertion "every-k" needs at least 2 adversarial tokens, got ${tokens}; for one token use "prefix"`);
+  if (insert === "every-k" && tokens < 2) {
+    throw new UsageError(`insertion "every-k" needs at least 2 adversarial tokens, got ${tokens}; for one token use "prefix"`);
+  }
   const slots = Array.from({ length: tokens }, (_, j) => 1 + precedingTokens(insert, j, tokens, promptLength) + j);
   const taken = new Set(slots);
   const prompt = Array.from({ length: promptLength + tokens }, (_, i) => i + 1).filter((p) => !taken.has(p));
@@ -65,7 +71,12 @@ export function insertTokens(layout: SlotLayout, promptIds: ArrayLike<number>, c
 }
 
 /** The same framed, u32 [maxLength]: bos, ids, eos, padding. A prompt that fills all places has no eos, as in the reference. */
-export function framedIds(layout: SlotLayout, promptIds: ArrayLike<number>, chosen: ArrayLike<number>, { bosId, eosId, padId }: Framing): Uint32Array<ArrayBuffer> {
+export function framedIds(
+  layout: SlotLayout,
+  promptIds: ArrayLike<number>,
+  chosen: ArrayLike<number>,
+  { bosId, eosId, padId }: Framing,
+): Uint32Array<ArrayBuffer> {
   const ids = insertTokens(layout, promptIds, chosen);
   const framed = new Uint32Array(layout.maxLength).fill(padId);
   framed[0] = bosId;

@@ -10,7 +10,12 @@ const MOST = 64;
 
 /** How far prompts' encodings are from a given one. Encodings stay on the device; a distance per prompt comes back. */
 export class TextDistance {
-  private constructor(private readonly model: StableDiffusion, private readonly program: Program, private readonly batch: number, private readonly minusTarget: Float32Array<ArrayBuffer>) {}
+  private constructor(
+    private readonly model: StableDiffusion,
+    private readonly program: Program,
+    private readonly batch: number,
+    private readonly minusTarget: Float32Array<ArrayBuffer>,
+  ) {}
 
   /** @param target f32 [length, hidden], flat @param lists about how many will be measured at a time */
   static async to(model: StableDiffusion, target: Float32Array, lists = MOST): Promise<TextDistance> {
@@ -26,15 +31,18 @@ export class TextDistance {
     return new TextDistance(model, program, batch, target.map((x) => -x));
   }
 
-  /** Squared distance, summed over all positions, of each prompt's encoding; ids without frame. The last batch is filled up, so that one program does for all. */
+  /**
+   * Squared distance, summed over all positions, of each prompt's encoding; ids without frame. The last batch is filled up, so that one
+   * program does for all.
+   */
   async of(prompts: readonly (readonly number[])[]): Promise<number[]> {
     const { batch, model: { tokenizer } } = this;
     const distances: number[] = [];
     for (let first = 0; first < prompts.length; first += batch) {
       const ids = new Uint32Array(batch * tokenizer.maxLength);
       for (let i = 0; i < batch; i++) ids.set(tokenizer.frame(prompts[Math.min(first + i, prompts.length - 1)]!), i * tokenizer.maxLength);
-      await this.program.run({ ids, minusTarget: this.minusTarget });
-      distances.push(...(await this.program.readFloats("distances")).subarray(0, Math.min(batch, prompts.length - first)));
+      const read = await this.program.computeFloats({ ids, minusTarget: this.minusTarget }, "distances");
+      distances.push(...read.subarray(0, Math.min(batch, prompts.length - first)));
     }
     return distances;
   }

@@ -1,7 +1,8 @@
 /** Which tokens a search may choose. */
-import { f32 } from "../../../kernels/kernel.ts";
+import { type Value, f32 } from "../../../kernels/kernel.ts";
 import type { Tokenizer } from "../../../tokenizer/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import type { Graph } from "../../runtime/graph.ts";
 import type { Generator } from "../../runtime/random/random.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 
@@ -53,6 +54,12 @@ export function randomTokenIds(tokenizer: Tokenizer, vocabulary: Vocabulary, ran
  */
 const BARRED = -1e6;
 
+/** A mask as a program takes it. */
+export interface MaskValues {
+  readonly allowed: Value;
+  readonly barred: Value;
+}
+
 /** Which tokens may be chosen, on the device: f32 [rows, vocabulary] each. */
 export class TokenMask {
   /** 1 for a token that may be chosen, 0 for one that is barred. */
@@ -78,6 +85,10 @@ export class TokenMask {
   /** That of a model, a number of rows and a vocabulary, made once; undefined for "all". */
   static for(model: StableDiffusion, rows: number, vocabulary: Vocabulary = "all"): TokenMask | undefined {
     return vocabulary === "all" ? undefined : model.keep(`attack.mask ${rows} ${vocabulary}`, () => new TokenMask(model, rows, vocabulary));
+  }
+
+  recorded(g: Graph): MaskValues {
+    return { allowed: g.tensor(this.allowed), barred: g.tensor(this.barred) };
   }
 
   destroy(): void {

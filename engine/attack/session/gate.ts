@@ -50,7 +50,11 @@ export class Gate {
   private async error(latents: NDArray, context: NDArray): Promise<number> {
     const { model, options, timesteps } = this;
     const random = new Generator(options.attackSeed ?? 0);
-    const rows = timesteps.map((timestep) => ({ timestep, context, noise: { data: random.randn(latents.shape) as Float32Array<ArrayBuffer>, shape: latents.shape } }));
+    const rows = timesteps.map((timestep) => ({
+      timestep,
+      context,
+      noise: { data: random.randn(latents.shape) as Float32Array<ArrayBuffer>, shape: latents.shape },
+    }));
     let sum = 0;
     for (let first = 0; first < rows.length; first += BATCH) {
       options.signal?.throwIfAborted();

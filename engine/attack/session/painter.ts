@@ -4,7 +4,7 @@ import { type LearnedEmbedding, encodeLearned } from "../../diffusion/learned-em
 import { Sampler } from "../../diffusion/sampler.ts";
 import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import { Generator } from "../../runtime/random/random.ts";
+import type { Generator } from "../../runtime/random/random.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
 /** Sampling steps that may be queued before the first of them is waited for: a software adapter's queue has no end of its own. */
@@ -16,7 +16,11 @@ export class Painter {
   private unconditional: NDArray | undefined;
 
   /** @throws SchedulerConfigError if the scheduler cannot run with the model's noise schedule */
-  constructor(private readonly model: StableDiffusion, private readonly options: ResolvedOptions) {
+  constructor(
+    private readonly model: StableDiffusion,
+    private readonly options: ResolvedOptions,
+    private readonly randomOf: (seed: number) => Generator,
+  ) {
     const { scheduler, steps } = options;
     const json = model.parts.scheduler;
     this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
@@ -28,14 +32,19 @@ export class Painter {
    * @param learned a word of the prompt that has an embedding of its own
    * @throws AbortError when `options.signal` fires
    */
-  async draw(prompt: string, { seed, guidance }: { readonly seed: number; readonly guidance: number }, onStep: (step: number, steps: number) => void | Promise<void>, learned?: LearnedEmbedding): Promise<RgbImage> {
+  async draw(
+    prompt: string,
+    { seed, guidance }: { readonly seed: number; readonly guidance: number },
+    onStep: (step: number, steps: number) => void | Promise<void>,
+    learned?: LearnedEmbedding,
+  ): Promise<RgbImage> {
     const { model, plan, options } = this;
     const { tokenizer, device } = model;
     const [height, width] = options.latentSize;
     await model.parts.transport?.to(model, prompt);
     const context = await encodeLearned(model, prompt, learned ? [learned] : []);
     this.unconditional ??= await model.encodeText(tokenizer.encode(""));
-    const random = new Generator(seed);
+    const random = this.randomOf(seed);
     const shape = [1, model.parts.unet.config.inChannels, height, width];
     const randn = (): Float32Array<ArrayBuffer> => random.randn(shape) as Float32Array<ArrayBuffer>;
     const sampler = Sampler.for(model, { batch: 1, height, width, length: tokenizer.maxLength, guidance });

@@ -1,8 +1,10 @@
 import type { RgbImage } from "../../formats/picture/image.ts";
 import { type LearnedEmbedding, encodeLearned, learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import type { NDArray } from "../../nn/array.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { Generator } from "../../runtime/random/random.ts";
+import type { Generator } from "../../runtime/random/random.ts";
+import { NO_HOOKS, type SessionHooks } from "./hooks.ts";
 import { Painter } from "./painter.ts";
 import { Gate } from "./gate.ts";
 import type { SearchState } from "../search/objective.ts";
@@ -48,10 +50,11 @@ export class Session {
   private readonly images = new Map<string, RgbImage>();
 
   /** @throws UsageError if `options.resume` is of another attack; SchedulerConfigError */
-  constructor(readonly model: StableDiffusion, readonly options: ResolvedOptions, readonly emit: EventHandler) {
+  constructor(readonly model: StableDiffusion, readonly options: ResolvedOptions, readonly emit: EventHandler, readonly hooks: SessionHooks = NO_HOOKS) {
     const { resume, screeningSteps } = options;
-    this.painter = new Painter(model, options);
-    this.sketcher = screeningSteps === undefined ? undefined : new Painter(model, { ...options, steps: screeningSteps });
+    const painter = (steps: number): Painter => new Painter(model, { ...options, steps }, hooks.pictureRandom);
+    this.painter = painter(options.steps);
+    this.sketcher = screeningSteps === null ? undefined : painter(screeningSteps);
     this.gate = options.gate && new Gate(model, options);
     this.evaluations = [...(resume?.evaluations ?? [])];
     this.iteration = resume?.iteration ?? 0;
@@ -76,15 +79,20 @@ export class Session {
     return this.options.cases.every((_, i) => last.some((e) => (e.case ?? 0) === i && e.judgement.success));
   }
 
-  /** The search's generator: as it was left, or the one `make` gives at the start. @throws UsageError for a broken state */
-  random(make: () => Generator): Generator {
-    return this.options.resume ? restoreRandom(this.options.resume.random) : make();
+  /** The search's generator: as it was left, or at the start that of a seed. @throws UsageError for a broken state */
+  random(seed = this.options.attackSeed ?? 0): Generator {
+    return this.options.resume ? restoreRandom(this.options.resume.random) : this.hooks.searchRandom(seed);
   }
 
   /** The generators of searches side by side, number r with the attack's seed + r. @throws UsageError for a broken state */
   randoms(count: number): Generator[] {
-    const { resume, attackSeed = 0 } = this.options;
-    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => new Generator(attackSeed + r));
+    const { resume, attackSeed } = this.options;
+    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => this.hooks.searchRandom((attackSeed ?? 0) + r));
+  }
+
+  /** Latents of a case's picture, [1, C, h, w], scaled as the UNet sees them. @throws LetheError for a picture that is not of numbers */
+  async targetLatents(number: number): Promise<NDArray> {
+    return this.hooks.targetLatents?.(number) ?? this.model.encodeImage(this.options.cases[number]!.target!);
   }
 
   /**

@@ -9,7 +9,9 @@ export interface AttackState {
   /** Timesteps (or tries) finished, and iterations done. */
   readonly finished: number;
   readonly iteration: number;
-  /** The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden]. */
+  /**
+   * The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden].
+   */
   readonly simplex: Float32Array<ArrayBuffer>;
   readonly firstMoment: Float32Array<ArrayBuffer>;
   readonly secondMoment: Float32Array<ArrayBuffer>;
@@ -29,7 +31,12 @@ export function saveRandoms(randoms: readonly Generator[]): unknown {
 /** The generators of `saveRandoms`. @throws UsageError unless there are `count` of them */
 export function restoreRandoms(state: unknown, count: number): Generator[] {
   const states: readonly unknown[] = Array.isArray(state) ? state : [state];
-  if (states.length !== count) throw new UsageError(`the state to resume from is of ${states.length} searches side by side, not ${count}: resume with the same settings, or start the attack anew`);
+  if (states.length !== count) {
+    throw new UsageError(
+      `the state to resume from is of ${states.length} searches side by side, not ${count}: resume with the same settings, or start the ` +
+        "attack anew",
+    );
+  }
   return states.map(restoreRandom);
 }
 
@@ -42,7 +49,9 @@ export function saveRandom(random: Generator): unknown {
 /** The generator of `saveRandom`. @throws UsageError if the state is not one */
 export function restoreRandom(state: unknown): Generator {
   const { words, index, cachedNormal } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
-  if (!Array.isArray(words) || typeof index !== "number" || (cachedNormal !== undefined && typeof cachedNormal !== "number")) throw new UsageError("the state to resume from holds no random generator: start the attack anew");
+  if (!Array.isArray(words) || typeof index !== "number" || (cachedNormal !== undefined && typeof cachedNormal !== "number")) {
+    throw new UsageError("the state to resume from holds no random generator: start the attack anew");
+  }
   try {
     return new Generator().restoreState({ words: Uint32Array.from(words as number[]), index, cachedNormal });
   } catch (cause) {

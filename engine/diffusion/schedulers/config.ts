@@ -58,7 +58,11 @@ const CLASS_NAMES: Readonly<Record<string, SchedulerName>> = {
 /** Our name for diffusers' `_class_name`. @throws SchedulerConfigError for a class that is not offered */
 export function schedulerNameOf(className: unknown): SchedulerName {
   const name = typeof className === "string" && Object.hasOwn(CLASS_NAMES, className) ? CLASS_NAMES[className] : undefined;
-  if (name === undefined) throw new SchedulerConfigError(`scheduler class ${JSON.stringify(className)} is not offered; choose one of ${Object.keys(CLASS_NAMES).join(", ")}`);
+  if (name === undefined) {
+    throw new SchedulerConfigError(
+      `scheduler class ${JSON.stringify(className)} is not offered; choose one of ${Object.keys(CLASS_NAMES).join(", ")}`,
+    );
+  }
   return name;
 }
 
@@ -71,8 +75,9 @@ export function pipelineSchedulerConfig(json: SchedulerJson): SchedulerJson {
 }
 
 /**
- * The JSON with which a pipeline runs a scheduler of another name than the file's: as `pipelineSchedulerConfig`, and PNDM in its PLMS form unless the file
- * says otherwise, as every published Stable Diffusion does (the class's own default, Runge-Kutta steps first, is not offered).
+ * The JSON with which a pipeline runs a scheduler of another name than the file's: as `pipelineSchedulerConfig`, and PNDM in its PLMS form
+ * unless the file says otherwise, as every published Stable Diffusion does (the class's own default, Runge-Kutta steps first, is not
+ * offered).
  */
 export function schedulerJsonFor(name: SchedulerName, json: SchedulerJson): SchedulerJson {
   return pipelineSchedulerConfig(name === "pndm" ? { skip_prk_steps: true, ...json } : json);
@@ -88,7 +93,9 @@ export function noiseScheduleOnly(json: SchedulerJson): SchedulerJson {
 }
 
 /** Options that need more than the table form or that are not offered, with the values that switch them off. */
-const REFUSED: Readonly<Record<string, { readonly allowed: readonly unknown[]; readonly names?: readonly SchedulerName[]; readonly default?: unknown }>> = {
+const REFUSED: Readonly<
+  Record<string, { readonly allowed: readonly unknown[]; readonly names?: readonly SchedulerName[]; readonly default?: unknown }>
+> = {
   thresholding: { allowed: [false] },
   rescale_betas_zero_snr: { allowed: [false] },
   use_exponential_sigmas: { allowed: [false] },
@@ -121,18 +128,29 @@ export function parseSchedulerConfig(name: SchedulerName, json: SchedulerJson): 
   };
   const number = (key: string, fallback: number, low: number, high: number, whole = false): number => {
     const value = json[key] ?? fallback;
-    return typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : bad(key, value, `${whole ? "a whole number" : "a number"} in ${low}..${high}`);
+    return typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value))
+      ? value
+      : bad(key, value, `${whole ? "a whole number" : "a number"} in ${low}..${high}`);
   };
   for (const [key, rule] of Object.entries(REFUSED)) {
     if (rule.names && !rule.names.includes(name)) continue;
     const value = json[key] ?? rule.default;
-    if (value !== undefined && !rule.allowed.includes(value)) bad(key, value, `${rule.allowed.map((a) => JSON.stringify(a)).join(" or ")} (other values are not supported)`);
+    if (value !== undefined && !rule.allowed.includes(value)) {
+      bad(key, value, `${rule.allowed.map((a) => JSON.stringify(a)).join(" or ")} (other values are not supported)`);
+    }
   }
   const discrete = name === "ddim" || name === "ddpm" || name === "pndm";
   const trained = json["trained_betas"] ?? undefined;
-  if (trained !== undefined && !(Array.isArray(trained) && trained.length > 0 && trained.every((b) => typeof b === "number" && b > 0 && b < 1))) bad("trained_betas", trained, "a list of numbers in (0, 1)");
+  if (
+    trained !== undefined &&
+    !(Array.isArray(trained) && trained.length > 0 && trained.every((b) => typeof b === "number" && b > 0 && b < 1))
+  ) {
+    bad("trained_betas", trained, "a list of numbers in (0, 1)");
+  }
   const numTrainTimesteps = number("num_train_timesteps", 1000, 1, 1e6, true);
-  if (Array.isArray(trained) && trained.length !== numTrainTimesteps) bad("trained_betas", `${trained.length} values`, `num_train_timesteps = ${numTrainTimesteps} values`);
+  if (Array.isArray(trained) && trained.length !== numTrainTimesteps) {
+    bad("trained_betas", `${trained.length} values`, `num_train_timesteps = ${numTrainTimesteps} values`);
+  }
   const clips = discrete && name !== "pndm" && flag("clip_sample", true);
   return {
     name,
@@ -141,7 +159,11 @@ export function parseSchedulerConfig(name: SchedulerName, json: SchedulerJson): 
     betaEnd: number("beta_end", 0.02, Number.MIN_VALUE, 1),
     betaSchedule: pick("beta_schedule", "linear", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
     ...(Array.isArray(trained) ? { trainedBetas: trained as number[] } : {}),
-    predictionType: pick<PredictionType>("prediction_type", "epsilon", name === "pndm" ? ["epsilon", "v_prediction"] : ["epsilon", "v_prediction", "sample"]),
+    predictionType: pick<PredictionType>(
+      "prediction_type",
+      "epsilon",
+      name === "pndm" ? ["epsilon", "v_prediction"] : ["epsilon", "v_prediction", "sample"],
+    ),
     timestepSpacing: pick<TimestepSpacing>("timestep_spacing", discrete ? "leading" : "linspace", ["leading", "linspace", "trailing"]),
     stepsOffset: number("steps_offset", 0, 0, numTrainTimesteps, true),
     setAlphaToOne: flag("set_alpha_to_one", name === "ddim"),

@@ -5,8 +5,8 @@ import { combine, type SamplerPlan } from "./plan.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
 /**
- * x' = sqrt(a') x0 + sqrt(1 - a' - s^2) eps + s noise, with s = eta sqrt((1 - a') / (1 - a) (1 - a / a')), a' = alphas_cumprod
- * one stride (numTrainTimesteps / steps, rounded down) earlier. With clip_sample, x0 is clamped and eps is not recomputed, so x0 takes a slot.
+ * x' = sqrt(a') x0 + sqrt(1 - a' - s^2) eps + s noise, with s = eta sqrt((1 - a') / (1 - a) (1 - a / a')), a' = alphas_cumprod one stride
+ * (numTrainTimesteps / steps, rounded down) earlier. With clip_sample, x0 is clamped and eps is not recomputed, so x0 takes a slot.
  * Noise is added on the last step too where a' < 1.
  */
 export function ddimPlan(config: SchedulerConfig, ac: Float32Array, steps: number, eta: number): SamplerPlan {

@@ -5,7 +5,8 @@ import { combine, type SamplerPlan } from "./plan.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
 /**
- * x' = sqrt(a') b / (1 - a) x0 + sqrt(a / a') (1 - a') / (1 - a) x + s noise, b = 1 - a / a', a' = alphas_cumprod one stride earlier (1 before the first);
+ * x' = sqrt(a') b / (1 - a) x0 + sqrt(a / a') (1 - a') / (1 - a) x + s noise, b = 1 - a / a', a' = alphas_cumprod one stride earlier (1
+ * before the first);
  * s^2 = (1 - a') / (1 - a) b (fixed_small, at least 1e-20) or b (fixed_large). No noise at t = 0.
  */
 export function ddpmPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {

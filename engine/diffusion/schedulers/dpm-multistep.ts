@@ -21,9 +21,11 @@ function timestepsOf(config: SchedulerConfig, ac: Float32Array, steps: number): 
 }
 
 /**
- * With m the predicted clean sample now and m1 the one before, h = lambda' - lambda, r = (lambda - lambda1) / h, D = (m - m1) / r, E = exp(-h) - 1:
+ * With m the predicted clean sample now and m1 the one before, h = lambda' - lambda, r = (lambda - lambda1) / h, D = (m - m1) / r, E =
+ * exp(-h) - 1:
  * x' = (sigma' / sigma) x - alpha' E m - c D, where c = 0 (first order), alpha' E / 2 (midpoint), -alpha' (E / h + 1) (heun).
- * The first step is first order, and so is the last of fewer than 15 (lower_order_final). The last step goes to timestep 0. Slots 0 and 1 are a ring of m.
+ * The first step is first order, and so is the last of fewer than 15 (lower_order_final). The last step goes to timestep 0. Slots 0 and 1
+ * are a ring of m.
  */
 export function dpmMultistepPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
   const timesteps = timestepsOf(config, ac, steps);

@@ -1,4 +1,7 @@
-/** Euler's method and its ancestral form in sigma space (Karras et al., arXiv 2206.00364, algorithm 2 without churn; k-diffusion; diffusers v0.21). */
+/**
+ * Euler's method and its ancestral form in sigma space (Karras et al., arXiv 2206.00364, algorithm 2 without churn; k-diffusion; diffusers
+ * v0.21).
+ */
 import type { SchedulerConfig } from "./config.ts";
 import { predictions, type Linear } from "./noise-schedule.ts";
 import { combine, type SamplerPlan } from "./plan.ts";

@@ -9,7 +9,15 @@ import { alphasCumprod } from "./noise-schedule.ts";
 import type { SamplerPlan } from "./plan.ts";
 import { pndmPlan } from "./pndm.ts";
 
-export { noiseScheduleOnly, parseSchedulerConfig, pipelineSchedulerConfig, SCHEDULER_NAMES, SchedulerConfigError, schedulerJsonFor, schedulerNameOf } from "./config.ts";
+export {
+  noiseScheduleOnly,
+  parseSchedulerConfig,
+  pipelineSchedulerConfig,
+  SCHEDULER_NAMES,
+  SchedulerConfigError,
+  schedulerJsonFor,
+  schedulerNameOf,
+} from "./config.ts";
 export type { NoiseScheduleConfig, PredictionType, SchedulerConfig, SchedulerJson, SchedulerName, TimestepSpacing } from "./config.ts";
 export { addNoise, alphasCumprod, betas, getVelocity } from "./noise-schedule.ts";
 export { modelInput, runSamplerStep, startSampler } from "./plan.ts";
@@ -34,10 +42,17 @@ const PLANS: Readonly<Record<SchedulerName, (config: SchedulerConfig, ac: Float3
  * @param options `eta`: DDIM's share of fresh noise, 0..1
  * @throws SchedulerConfigError naming the option and its value
  */
-export function createSamplerPlan(name: SchedulerName, json: SchedulerJson, steps: number, options: { readonly eta?: number } = {}): SamplerPlan {
+export function createSamplerPlan(
+  name: SchedulerName,
+  json: SchedulerJson,
+  steps: number,
+  options: { readonly eta?: number } = {},
+): SamplerPlan {
   const config = parseSchedulerConfig(name, json);
   const { eta = 0 } = options;
-  if (!Number.isInteger(steps) || steps < 1 || steps > config.numTrainTimesteps) throw new SchedulerConfigError(`scheduler ${name}: steps must be a whole number in 1..${config.numTrainTimesteps}, got ${steps}`);
+  if (!Number.isInteger(steps) || steps < 1 || steps > config.numTrainTimesteps) {
+    throw new SchedulerConfigError(`scheduler ${name}: steps must be a whole number in 1..${config.numTrainTimesteps}, got ${steps}`);
+  }
   if (!(eta >= 0 && eta <= 1)) throw new SchedulerConfigError(`scheduler ${name}: eta must be in 0..1, got ${eta}`);
   if (eta > 0 && name !== "ddim") throw new SchedulerConfigError(`scheduler ${name}: eta is ${eta}, but only ddim takes it`);
   return PLANS[name](config, alphasCumprod(config), steps, eta);

@@ -26,7 +26,9 @@ export function betas(config: NoiseScheduleConfig): Float32Array {
   const n = config.numTrainTimesteps;
   if (config.trainedBetas) return Float32Array.from(config.trainedBetas);
   if (config.betaSchedule === "linear") return linspace32(config.betaStart, config.betaEnd, n);
-  if (config.betaSchedule === "scaled_linear") return linspace32(Math.sqrt(config.betaStart), Math.sqrt(config.betaEnd), n).map((b) => b * b);
+  if (config.betaSchedule === "scaled_linear") {
+    return linspace32(Math.sqrt(config.betaStart), Math.sqrt(config.betaEnd), n).map((b) => b * b);
+  }
   return Float32Array.from({ length: n }, (_, i) => Math.min(1 - alphaBar((i + 1) / n) / alphaBar(i / n), 0.999));
 }
 
@@ -64,7 +66,8 @@ export function addNoise(ac: Float32Array, clean: Float32Array, noise: Float32Ar
 }
 
 /**
- * v = sqrt(ac[t]) noise - sqrt(1 - ac[t]) x_0, the target of v-prediction (arXiv 2202.00512, appendix D; diffusers `get_velocity`), float32.
+ * v = sqrt(ac[t]) noise - sqrt(1 - ac[t]) x_0, the target of v-prediction (arXiv 2202.00512, appendix D; diffusers `get_velocity`),
+ * float32.
  * @throws RangeError for a timestep outside the table or different lengths
  */
 export function getVelocity(ac: Float32Array, clean: Float32Array, noise: Float32Array, timestep: number): Float32Array {
@@ -75,7 +78,9 @@ export function getVelocity(ac: Float32Array, clean: Float32Array, noise: Float3
 }
 
 function sameLength(what: string, clean: Float32Array, noise: Float32Array): void {
-  if (clean.length !== noise.length) throw new RangeError(`${what}: the clean sample has ${clean.length} elements, the noise ${noise.length}`);
+  if (clean.length !== noise.length) {
+    throw new RangeError(`${what}: the clean sample has ${clean.length} elements, the noise ${noise.length}`);
+  }
 }
 
 /** Coefficients over (sample, model output). */

@@ -91,13 +91,28 @@ export function runSamplerStep(step: SamplerStep, state: SamplerState, output: F
   state.sample = evaluate(step.next, step, state, output, noise);
 }
 
-function evaluate(combination: LinearCombination, step: SamplerStep, state: SamplerState, output: Float32Array, noise: Float32Array | undefined): Float32Array {
+function evaluate(
+  combination: LinearCombination,
+  step: SamplerStep,
+  state: SamplerState,
+  output: Float32Array,
+  noise: Float32Array | undefined,
+): Float32Array {
   const n = state.sample.length;
   const sum = new Float64Array(n);
   for (const { operand, coefficient } of combination.terms) {
     const x = operand === "sample" ? state.sample : operand === "output" ? output : operand === "noise" ? noise : state.history[operand];
-    if (x === undefined) throw new Error(`sampler step at t=${step.timestep}: ${operand === "noise" ? "noise" : `history slot ${operand}`} is read but was never set`);
-    if (x.length !== n) throw new Error(`sampler step at t=${step.timestep}: ${typeof operand === "number" ? `history slot ${operand}` : operand} has ${x.length} elements, the sample has ${n}`);
+    if (x === undefined) {
+      throw new Error(
+        `sampler step at t=${step.timestep}: ${operand === "noise" ? "noise" : `history slot ${operand}`} is read but was never set`,
+      );
+    }
+    if (x.length !== n) {
+      throw new Error(
+        `sampler step at t=${step.timestep}: ${typeof operand === "number" ? `history slot ${operand}` : operand} has ${x.length} ` +
+          `elements, the sample has ${n}`,
+      );
+    }
     for (let i = 0; i < n; i++) sum[i] = (sum[i] as number) + coefficient * (x[i] as number);
   }
   const { clamp } = combination;

@@ -1,4 +1,7 @@
-/** Which timesteps and noise levels a sampler visits (diffusers `set_timesteps`; arXiv 2305.08891, table 2; Karras et al., arXiv 2206.00364, eq. 5). */
+/**
+ * Which timesteps and noise levels a sampler visits (diffusers `set_timesteps`; arXiv 2305.08891, table 2; Karras et al., arXiv 2206.00364,
+ * eq. 5).
+ */
 import { SchedulerConfigError, type SchedulerConfig } from "./config.ts";
 import { sigmasOf } from "./noise-schedule.ts";
 
@@ -21,7 +24,12 @@ function trailing(start: number, step: number): number[] {
 
 function checkRange(config: SchedulerConfig, timesteps: number[]): number[] {
   const wrong = timesteps.find((t) => !(t >= 0 && t < config.numTrainTimesteps));
-  if (wrong !== undefined) throw new SchedulerConfigError(`scheduler ${config.name}: timestep ${wrong} is outside 0..${config.numTrainTimesteps - 1}; take fewer steps or a smaller steps_offset (now ${config.stepsOffset})`);
+  if (wrong !== undefined) {
+    throw new SchedulerConfigError(
+      `scheduler ${config.name}: timestep ${wrong} is outside 0..${config.numTrainTimesteps - 1}; take fewer steps or a smaller ` +
+        `steps_offset (now ${config.stepsOffset})`,
+    );
+  }
   return timesteps;
 }
 
@@ -69,7 +77,12 @@ export interface SigmaSchedule {
 /** Timesteps and sigmas of the sigma-space samplers (LMS, Euler, Euler-ancestral). @throws SchedulerConfigError as `wholeTimesteps` */
 export function sigmaSchedule(config: SchedulerConfig, ac: Float32Array, steps: number): SigmaSchedule {
   const table = sigmasOf(ac);
-  let timesteps = config.timestepSpacing === "linspace" ? linspace(config.numTrainTimesteps - 1, steps).map(Math.fround).toReversed() : wholeTimesteps(config, steps);
+  let timesteps =
+    config.timestepSpacing === "linspace"
+      ? linspace(config.numTrainTimesteps - 1, steps)
+          .map(Math.fround)
+          .toReversed()
+      : wholeTimesteps(config, steps);
   let sigmas = timesteps.map((t) => interpolate(table, t));
   if (config.useKarrasSigmas && config.name !== "euler-ancestral") {
     sigmas = karrasSigmas(sigmas.at(-1) as number, sigmas[0] as number, steps);

@@ -39,7 +39,11 @@ export function isContentHash(etag: string): boolean {
 
 /** A path in a repository is safe below a folder of ours: relative, no "..", nothing that some system gives a meaning. */
 export function isSafePath(path: string): boolean {
-  return path.length <= 1024 && !/[\\:*?"<>|\p{C}\p{Zl}\p{Zp}]/u.test(path) && path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[. ]$/.test(part));
+  return (
+    path.length <= 1024 &&
+    !/[\\:*?"<>|\p{C}\p{Zl}\p{Zp}]/u.test(path) &&
+    path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[. ]$/.test(part))
+  );
 }
 
 /** One model's part of the cache. Paths are the operating system's. */
@@ -66,7 +70,12 @@ export class HubCache {
   }
 
   blob(etag: string): string {
-    if (!isContentHash(etag)) throw new HubError("network", `the hub gives ETag ${quote(etag)}, which is neither a sha256 nor a git hash: the file could not be checked`);
+    if (!isContentHash(etag)) {
+      throw new HubError(
+        "network",
+        `the hub gives ETag ${quote(etag)}, which is neither a sha256 nor a git hash: the file could not be checked`,
+      );
+    }
     return join(this.folder, "blobs", etag);
   }
 
@@ -116,8 +125,8 @@ export class HubCache {
   }
 
   /**
-   * Makes the snapshot show a complete blob under the file's name: by a relative link, else a hard link (Windows without developer mode), else by
-   * moving the blob there if it has just been fetched, else by a copy.
+   * Makes the snapshot show a complete blob under the file's name: by a relative link, else a hard link (Windows without developer mode),
+   * else by moving the blob there if it has just been fetched, else by a copy.
    * @throws HubError if the cache cannot be written.
    */
   async show(commit: string, file: string, etag: string, fresh: boolean): Promise<void> {
@@ -125,7 +134,9 @@ export class HubCache {
     const blob = this.blob(etag);
     try {
       await mkdir(dirname(pointer), { recursive: true });
-      if (this.settings.symlinks && (await tryLink(pointer, blob, () => symlink(relative(dirname(pointer), blob), pointer, "file")))) return;
+      if (this.settings.symlinks && (await tryLink(pointer, blob, () => symlink(relative(dirname(pointer), blob), pointer, "file")))) {
+        return;
+      }
       if (await tryLink(pointer, blob, () => link(blob, pointer))) return;
       await placeFile(blob, pointer, fresh);
     } catch (error) {

@@ -1,8 +1,10 @@
 /**
- * One blob from the hub to the disk: continued where an earlier attempt or process stopped, checked against its hash, then renamed into place.
+ * One blob from the hub to the disk: continued where an earlier attempt or process stopped, checked against its hash, then renamed into
+ * place.
  *
- * What has arrived is kept in `ETAG.lethe.incomplete`. It is not the `ETAG.incomplete` of older huggingface_hub releases, which they guard with
- * flock: Node has no flock, and two writers of one file spoil it (newer releases use a name per process for that reason). What they left is taken over by copy.
+ * What has arrived is kept in `ETAG.lethe.incomplete`. It is not the `ETAG.incomplete` of older huggingface_hub releases, which they guard
+ * with flock: Node has no flock, and two writers of one file spoil it (newer releases use a name per process for that reason). What they
+ * left is taken over by copy.
  */
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
@@ -38,8 +40,10 @@ export interface BlobRequest {
 }
 
 /**
- * Fetches a blob unless it is there. Returns how many bytes came over the network, or undefined if it was there already (or another process fetched it meanwhile).
- * @throws HubError: `hash` if the bytes are wrong (they are removed), `changed` if the hub gives the address another content, `disk`, `network`.
+ * Fetches a blob unless it is there. Returns how many bytes came over the network, or undefined if it was there already (or another process
+ * fetched it meanwhile).
+ * @throws HubError: `hash` if the bytes are wrong (they are removed), `changed` if the hub gives the address another content, `disk`,
+ * `network`.
  */
 export async function fetchBlob(request: BlobRequest): Promise<number | undefined> {
   const { blob, size, lock, client, label } = request;
@@ -72,7 +76,11 @@ async function download(request: BlobRequest): Promise<number> {
     await rm(draft, { force: true });
     const kind = request.etag.length === 64 ? "sha256" : "git sha1";
     const { endpoint } = request.client.settings;
-    throw new HubError("hash", `${request.label}: the ${bytes} bytes received have ${kind} ${actual}, the hub announced ${request.etag}; they were removed. Something between here and ${endpoint} alters files`);
+    throw new HubError(
+      "hash",
+      `${request.label}: the ${bytes} bytes received have ${kind} ${actual}, the hub announced ${request.etag}; they were removed. ` +
+        `Something between here and ${endpoint} alters files`,
+    );
   }
   await rename(draft, request.blob);
   return fetched;
@@ -115,17 +123,28 @@ async function fill(request: BlobRequest, draft: string, start: number): Promise
 }
 
 /** One connection's worth of the file. True if that completes it. @param tags ETags of other hosts, by origin */
-async function connect(request: BlobRequest, writer: DraftWriter, tags: Map<string, string>, count: (bytes: number) => void): Promise<boolean> {
+async function connect(
+  request: BlobRequest,
+  writer: DraftWriter,
+  tags: Map<string, string>,
+  count: (bytes: number) => void,
+): Promise<boolean> {
   const { client, size, label, etag } = request;
-  const response = await client.open(request.address, { headers: (url, own) => rangeHeaders(writer.position, own ? `"${etag}"` : tags.get(url.origin)) });
+  const response = await client.open(request.address, {
+    headers: (url, own) => rangeHeaders(writer.position, own ? `"${etag}"` : tags.get(url.origin)),
+  });
   await prepare(request, response, writer, tags);
   await client.read(response, async (piece) => {
-    if (writer.position + piece.length > (size ?? Infinity)) throw new HubError("changed", `${label}: more than the ${size} bytes announced arrive`);
+    if (writer.position + piece.length > (size ?? Infinity)) {
+      throw new HubError("changed", `${label}: more than the ${size} bytes announced arrive`);
+    }
     await writer.write(piece);
     count(piece.length);
     request.onBytes(writer.position);
   });
-  if (size !== undefined && writer.position < size) throw new TransientHubError(`${label}: ${writer.position} of ${size} bytes arrived, then the server ended`);
+  if (size !== undefined && writer.position < size) {
+    throw new TransientHubError(`${label}: ${writer.position} of ${size} bytes arrived, then the server ended`);
+  }
   return true;
 }
 
@@ -140,18 +159,25 @@ async function prepare(request: BlobRequest, response: HubResponse, writer: Draf
   const { etag, size, label } = request;
   const { status, headers, linked, url, body } = response;
   try {
-    if (linked.etag !== undefined && isContentHash(linked.etag) && linked.etag !== etag) throw new HubError("changed", `${label}: the hub now has ${quote(linked.etag)} instead of ${quote(etag)}`);
+    if (linked.etag !== undefined && isContentHash(linked.etag) && linked.etag !== etag) {
+      throw new HubError("changed", `${label}: the hub now has ${quote(linked.etag)} instead of ${quote(etag)}`);
+    }
     const tag = headers.etag;
     if (tag !== undefined && !tag.startsWith("W/") && plainEtag(tag) !== etag) tags.set(url.origin, tag);
     if (status === 206) {
       const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(String(headers["content-range"] ?? ""));
       const total = range?.[2] === "*" ? size : Number(range?.[2]);
       if (Number(range?.[1]) !== writer.position || (size !== undefined && total !== size)) {
-        throw new RangeRefusedError(`${label}: asked for bytes ${writer.position} to the end of ${size ?? "the file"}, the server sends ${quote(String(headers["content-range"]))}`);
+        throw new RangeRefusedError(
+          `${label}: asked for bytes ${writer.position} to the end of ${size ?? "the file"}, the server sends ` +
+            `${quote(String(headers["content-range"]))}`,
+        );
       }
     } else if (status === 200) {
       const length = headers["content-length"];
-      if (length !== undefined && size !== undefined && Number(length) !== size) throw new HubError("changed", `${label}: should have ${size} bytes, the server sends ${quote(length)}`);
+      if (length !== undefined && size !== undefined && Number(length) !== size) {
+        throw new HubError("changed", `${label}: should have ${size} bytes, the server sends ${quote(length)}`);
+      }
       if (writer.position > 0) await writer.startOver();
     } else throw new HubError("network", `${label}: ${url.host} answers ${status}`);
   } catch (error) {
@@ -180,7 +206,11 @@ async function requireSpace({ blob, size, label }: BlobRequest, kept: number): P
   if (!disk || disk.blocks === 0) return; // some network disks do not say
   const free = disk.bavail * disk.bsize;
   if (free < size - kept + SPARE_BYTES) {
-    throw new HubError("disk", `${label}: ${mib(size - kept)} are to come, but the disk of ${quote(dirname(blob))} has only ${mib(free)} free; make room, or set HF_HOME to a folder with more of it`);
+    throw new HubError(
+      "disk",
+      `${label}: ${mib(size - kept)} are to come, but the disk of ${quote(dirname(blob))} has only ${mib(free)} free; make room, or set ` +
+        "HF_HOME to a folder with more of it",
+    );
   }
 }
 
@@ -192,7 +222,9 @@ async function sizeOf(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
-/** Writes at explicit positions and starts over in a new file, so that a second writer (should a lock fail) can only write the same bytes. */
+/**
+ * Writes at explicit positions and starts over in a new file, so that a second writer (should a lock fail) can only write the same bytes.
+ */
 class DraftWriter {
   private constructor(private readonly path: string, private handle: FileHandle, private at: number) {}
 

@@ -5,7 +5,8 @@ import { LetheError } from "../../runtime/errors.ts";
 /**
  * - `not-found`: no such repository, revision or file, or a private one; `gated`: its owner must grant access; `refused`: any other 4xx;
  * - `offline`: not allowed to ask, and not in the cache; `network`: unreachable, 5xx, or an answer that makes no sense;
- * - `hash`: the bytes are not those the hub announced; `changed`: the file became another one meanwhile; `disk`: the cache folder cannot be used.
+ * - `hash`: the bytes are not those the hub announced; `changed`: the file became another one meanwhile; `disk`: the cache folder cannot be
+ * used.
  */
 export type HubErrorKind = "not-found" | "gated" | "refused" | "offline" | "network" | "hash" | "changed" | "disk";
 
@@ -32,8 +33,16 @@ export class TransientHubError extends HubError {
 export class RangeRefusedError extends TransientHubError {}
 
 const DISK_REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: "the disk is full", EDQUOT: "the disk quota is used up", EACCES: "permission denied", EPERM: "not permitted", EROFS: "the disk is read-only",
-  ENOTDIR: "a part of the path is not a folder", EISDIR: "it is a folder", ENAMETOOLONG: "the path is too long", EFBIG: "this file system allows no file so large", EIO: "the disk reports an error",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EACCES: "permission denied",
+  EPERM: "not permitted",
+  EROFS: "the disk is read-only",
+  ENOTDIR: "a part of the path is not a folder",
+  EISDIR: "it is a folder",
+  ENAMETOOLONG: "the path is too long",
+  EFBIG: "this file system allows no file so large",
+  EIO: "the disk reports an error",
 };
 
 /** The operating system's code of a failure, such as ENOSPC; empty if there is none. */
@@ -46,6 +55,8 @@ export function codeOf(error: unknown): string {
 export function diskError(path: string, error: unknown): unknown {
   const reason = DISK_REASONS[codeOf(error)];
   if (reason === undefined) return error;
-  const remedy = /ENOSPC|EDQUOT|EFBIG/.test(codeOf(error)) ? "make room, or set HF_HOME to a folder with more of it; what has arrived is kept and will be continued" : "set HF_HOME (or HF_HUB_CACHE) to a folder that can be written to";
+  const remedy = /ENOSPC|EDQUOT|EFBIG/.test(codeOf(error))
+    ? "make room, or set HF_HOME to a folder with more of it; what has arrived is kept and will be continued"
+    : "set HF_HOME (or HF_HUB_CACHE) to a folder that can be written to";
   return new HubError("disk", `${quote(path)} cannot be written: ${reason}; ${remedy}`, { cause: error });
 }

@@ -7,7 +7,16 @@ import { HubError } from "./error.ts";
 /** The parts of a pipeline that are loaded; safety checkers and feature extractors are not. */
 export const COMPONENTS: readonly string[] = ["unet", "text_encoder", "vae", "tokenizer", "scheduler"];
 export const MODEL_INDEX = "model_index.json";
-const SMALL_FILES = ["config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"];
+const SMALL_FILES = [
+  "config.json",
+  "scheduler_config.json",
+  "tokenizer_config.json",
+  "preprocessor_config.json",
+  "vocab.json",
+  "merges.txt",
+  "special_tokens_map.json",
+  "added_tokens.json",
+];
 /** All that transformers 5 saves of a tokenizer; asked for where the older files are absent, as it is twice their size. */
 const WHOLE_TOKENIZER = "tokenizer.json";
 const CHECKPOINT = /\.(?:safetensors|ckpt|pt|pth|bin|onnx)$/i;
@@ -29,7 +38,12 @@ export type WeightChoice = "none" | { readonly variant: string | undefined };
  * @param names all files of the repository.
  * @throws HubError naming the component and what it lacks.
  */
-export async function wantedFiles(id: string, names: ReadonlySet<string>, components: readonly string[] | undefined, choice: WeightChoice): Promise<WantedFiles> {
+export async function wantedFiles(
+  id: string,
+  names: ReadonlySet<string>,
+  components: readonly string[] | undefined,
+  choice: WeightChoice,
+): Promise<WantedFiles> {
   const listing = memoryFiles(Object.fromEntries([...names].map((name) => [`${id}/${name}`, ""])));
   const small: string[] = [];
   const weights: string[] = [];
@@ -73,7 +87,9 @@ export function shardsOf(id: string, indexName: string, index: unknown, names: R
   const folder = indexName.slice(0, indexName.lastIndexOf("/") + 1);
   const shards = [...new Set(Object.values(map).map(String))];
   for (const shard of shards) {
-    if (shard.includes("/") || !names.has(folder + shard)) throw new HubError("not-found", `${id}/${indexName}: names a shard ${quote(shard)} that the repository does not have`);
+    if (shard.includes("/") || !names.has(folder + shard)) {
+      throw new HubError("not-found", `${id}/${indexName}: names a shard ${quote(shard)} that the repository does not have`);
+    }
   }
   return shards.map((shard) => folder + shard);
 }
@@ -82,7 +98,11 @@ export function shardsOf(id: string, indexName: string, index: unknown, names: R
 export function unknownLayout(id: string, names: Iterable<string>): HubError {
   const files = [...names].filter((name) => CHECKPOINT.test(name));
   const list = files.slice(0, 12).join(", ") + (files.length > 12 ? `, and ${files.length - 12} more` : "");
-  return new HubError("not-found", `${id}: has neither ${MODEL_INDEX} nor config.json, so it is no model folder; ${files.length > 0 ? `name one of its files instead, as ${id}/FILE: ${list}` : "it holds no weight files"}`);
+  return new HubError(
+    "not-found",
+    `${id}: has neither ${MODEL_INDEX} nor config.json, so it is no model folder; ` +
+      `${files.length > 0 ? `name one of its files instead, as ${id}/FILE: ${list}` : "it holds no weight files"}`,
+  );
 }
 
 /** The one checkpoint at the top of a repository of single files, if it is the only one. */

@@ -17,7 +17,10 @@ const DEAD_MS = 30_000;
 const NAMELESS_MS = 2_000;
 const POLL_MS = 100;
 
-/** The locks this process holds now. A lock with our number that is not among them was left by an earlier process: in containers numbers recur. */
+/**
+ * The locks this process holds now. A lock with our number that is not among them was left by an earlier process: in containers numbers
+ * recur.
+ */
 const held = new Set<string>();
 
 /**

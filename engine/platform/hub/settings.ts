@@ -1,4 +1,7 @@
-/** Where the hub and its cache are. The variables are those of the huggingface_hub Python package, so that both share one cache and one login. */
+/**
+ * Where the hub and its cache are. The variables are those of the huggingface_hub Python package, so that both share one cache and one
+ * login.
+ */
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -25,7 +28,8 @@ export interface HubSettings {
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * HF_ENDPOINT; HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub;
+ * HF_ENDPOINT; HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
+ * ~/.cache/huggingface/hub;
  * HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file HF_TOKEN_PATH, else HF_HOME/token; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE;
  * HF_HUB_DISABLE_SYMLINKS; HF_HUB_DISABLE_IMPLICIT_TOKEN; HF_HUB_DOWNLOAD_TIMEOUT in seconds. Source: huggingface_hub/constants.py.
  * @throws UsageError if HF_ENDPOINT is no http(s) address.
@@ -37,7 +41,11 @@ export function hubSettings(environment: Environment = process.env): HubSettings
   };
   const isTrue = (name: string): boolean => /^(1|on|yes|true)$/i.test(environment[name] ?? "");
   const home = path("HF_HOME") ?? join(path("XDG_CACHE_HOME") ?? join(homeOf(environment), ".cache"), "huggingface");
-  const token = isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") ? undefined : clean(environment["HF_TOKEN"]) ?? clean(environment["HUGGING_FACE_HUB_TOKEN"]) ?? tokenFile(path("HF_TOKEN_PATH") ?? join(home, "token"));
+  const token = isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    ? undefined
+    : (clean(environment["HF_TOKEN"]) ??
+      clean(environment["HUGGING_FACE_HUB_TOKEN"]) ??
+      tokenFile(path("HF_TOKEN_PATH") ?? join(home, "token")));
   const seconds = Number(environment["HF_HUB_DOWNLOAD_TIMEOUT"]);
   return {
     endpoint: endpoint(environment["HF_ENDPOINT"] || DEFAULT_ENDPOINT),
@@ -51,7 +59,9 @@ export function hubSettings(environment: Environment = process.env): HubSettings
 
 function endpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol)) throw new UsageError(`HF_ENDPOINT is ${quote(text)}; it should be an address such as ${DEFAULT_ENDPOINT}`);
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new UsageError(`HF_ENDPOINT is ${quote(text)}; it should be an address such as ${DEFAULT_ENDPOINT}`);
+  }
   return text.replace(/\/+$/, "");
 }
 
@@ -61,7 +71,9 @@ function homeOf(environment: Environment): string {
 
 /** `~`, `$NAME` and `${NAME}` as a shell would; names that are not set stay as they are. */
 function expand(path: string, environment: Environment): string {
-  return path.replace(/^~(?=$|[/\\])/, () => homeOf(environment)).replace(/\$(?:(\w+)|\{(\w+)\})/g, (all, bare?: string, braced?: string) => environment[bare ?? braced ?? ""] ?? all);
+  return path
+    .replace(/^~(?=$|[/\\])/, () => homeOf(environment))
+    .replace(/\$(?:(\w+)|\{(\w+)\})/g, (all, bare?: string, braced?: string) => environment[bare ?? braced ?? ""] ?? all);
 }
 
 function tokenFile(path: string): string | undefined {

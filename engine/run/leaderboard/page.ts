@@ -2,7 +2,7 @@ import type { RgbImage } from "../../formats/picture/image.ts";
 import { definitions, escape, htmlPage, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";
-import { shownPath, withoutLocalPaths } from "../local-paths.ts";
+import { shownPath, withoutLocalPaths } from "../text/local-paths.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import { type Budget, TIME_BUDGET, WORK_BUDGETS, budgetCurve, budgetLegend } from "./budget-curves.ts";
 import type { Manifest } from "./manifest.ts";

@@ -1,7 +1,7 @@
 import { lossCurve } from "./curve.ts";
 import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
-import { publicRecord } from "../local-paths.ts";
+import { publicRecord } from "../text/local-paths.ts";
 import css from "./report.css";
 import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";

@@ -1,9 +1,9 @@
 import { usesGradient } from "../../attack/attackers.ts";
 import type { LoggedEvaluation } from "../log.ts";
-import { flagName } from "../settings.ts";
-import { shellCommand } from "../shell.ts";
-import { givenModelFlags } from "../model-flags.ts";
-import { formatBytes, formatDuration } from "../text.ts";
+import { flagName } from "../../options/flags.ts";
+import { shellCommand } from "../text/shell.ts";
+import { givenModelFlags } from "../settings/model-options.ts";
+import { formatBytes, formatDuration } from "../text/format.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
 import type { ReportData } from "./data.ts";

@@ -38,6 +38,8 @@ const MAX_BATCH = 16;
 const ROUNDS = { software: 3, gpu: 5 } as const;
 /** A candidate that took this many times as long as the fastest in a first run is not timed further. */
 const HOPELESS = 2;
+/** Work before candidates of a class are timed on a GPU (ms). */
+const WARM_MS = 60;
 /** A candidate must be this much faster than those listed before it: less is noise. */
 const WORTH = 0.97;
 
@@ -169,6 +171,9 @@ async function timeAll<Name extends string>(device: Device, sample: Sample, cand
         found.set(candidate, Math.min(await run(program, 1), await run(program, 1)));
       });
     }
+    // A GPU that was idle is up to four times slower than it will be.
+    const [first] = programs.values();
+    if (stamped && first) for (const until = performance.now() + WARM_MS; performance.now() < until; ) await run(first, 4);
     const times = [...found.values()].filter((x) => typeof x === "number");
     const promising = [...programs].filter(([candidate]) => Number(found.get(candidate)) <= HOPELESS * Math.min(...times));
     for (let round = 0; round < ROUNDS[device.info.software ? "software" : "gpu"]; round++) {

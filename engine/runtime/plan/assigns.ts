@@ -16,20 +16,28 @@ export interface PlacedAssigns {
 }
 
 /**
- * A value is computed in its target's memory if every op that reads the target's old numbers comes before the one that makes the value, or is that
- * op and can work in place. Everything else is copied at the end of a run.
+ * A value is computed in its target's memory if every op that reads the target's old numbers comes before the one that makes the value, or
+ * is that op and can work in place. Everything else is copied at the end of a run.
  * @param nodes the ops of a run in order, views left out
  * @param outputs values that are read after the run, whose memory stays their own
  * @throws Error for a target that is assigned twice or has another type than its value
  */
-export function placeAssigns(nodes: readonly GraphNode[], storage: (value: GraphValue) => GraphValue, assigns: readonly Assign[], outputs: ReadonlySet<GraphValue>): PlacedAssigns {
+export function placeAssigns(
+  nodes: readonly GraphNode[],
+  storage: (value: GraphValue) => GraphValue,
+  assigns: readonly Assign[],
+  outputs: ReadonlySet<GraphValue>,
+): PlacedAssigns {
   const reads = new Map<GraphValue, number>();
   const firstWrites = new Map<GraphValue, number>();
   nodes.forEach((node, step) => {
     for (const v of node.inputs) if (v) reads.set(storage(v), step);
     for (const v of node.outputs.map(storage)) if (!firstWrites.has(v)) firstWrites.set(v, step);
   });
-  for (const held of assigns.map(([, value]) => storage(asGraphValue(value)))) if (!firstWrites.has(held)) reads.set(held, Infinity); // a leaf that is copied at the end
+  for (const [, value] of assigns) {
+    const held = storage(asGraphValue(value));
+    if (!firstWrites.has(held)) reads.set(held, Infinity); // a leaf that is copied at the end
+  }
 
   const leaves = new Map<Tensor, GraphValue>();
   for (const v of reads.keys()) if (v.node.leaf?.kind === "tensor") leaves.set(v.node.leaf.tensor, v);
@@ -38,7 +46,9 @@ export function placeAssigns(nodes: readonly GraphNode[], storage: (value: Graph
   const targets = new Set<Tensor | Value>();
   for (const [target, value] of assigns) {
     if (targets.has(target)) throw new Error(`"${target.name}" is assigned twice`);
-    if (formatType(target.type) !== formatType(value.type)) throw new Error(`"${target.name}" is ${formatType(target.type)}; it cannot hold "${value.name}", ${formatType(value.type)}`);
+    if (formatType(target.type) !== formatType(value.type)) {
+      throw new Error(`"${target.name}" is ${formatType(target.type)}; it cannot hold "${value.name}", ${formatType(value.type)}`);
+    }
     targets.add(target);
     const held = storage(asGraphValue(value));
     const write = firstWrites.get(held);

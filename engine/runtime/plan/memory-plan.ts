@@ -28,18 +28,24 @@ export interface MemoryPlan {
 export const BINDING_ALIGNMENT = 256;
 /** A plan this near to the lower bound is not improved further. */
 const NEAR = 1.05;
-/** Plans tried. Stable Diffusion 1.4's UNet at 64x64 took 70.5 MiB in the first, 57.5 in the best of 32, of 52.4 live; some 50 ms together. */
+/**
+ * Plans tried. Stable Diffusion 1.4's UNet at 64x64 took 70.5 MiB in the first, 57.5 in the best of 32, of 52.4 live; some 50 ms together.
+ */
 const ROUNDS = 32;
-/** Of the buffers a plan opened, how many of the last are blamed for it. The best of 1 to 4 and some others over batches 1 to 8 and sizes 8 to 128: 1.16 times the lower bound at worst. */
+/**
+ * Of the buffers a plan opened, how many of the last are blamed for it. The best of 1 to 4 and some others over batches 1 to 8 and sizes 8
+ * to 128: 1.16 times the lower bound at worst.
+ */
 const BLAMED = 3;
 /** Buffers below this share of the lower bound are not worth improving. */
 const SLIGHT = 1 / 512;
 
 /**
- * Assigns claims to ranges of shared buffers, so that no two that are live at one time overlap, and none that a step writes is in one buffer with
- * another that this step uses: WebGPU forbids a buffer to be bound for reading and writing in one dispatch, whatever the ranges.
- * The claims are packed one after another, those of most bytes times steps first, each into the smallest gap that holds it. What then opened the last buffers is
- * packed earlier in the next round ("squeaky wheel" optimization, Joslin and Clements, arXiv 1105.5454), and the best round counts.
+ * Assigns claims to ranges of shared buffers, so that no two that are live at one time overlap, and none that a step writes is in one
+ * buffer with another that this step uses: WebGPU forbids a buffer to be bound for reading and writing in one dispatch, whatever the
+ * ranges. The claims are packed one after another, those of most bytes times steps first, each into the smallest gap that holds it. What
+ * then opened the last buffers is packed earlier in the next round ("squeaky wheel" optimization, Joslin and Clements, arXiv 1105.5454),
+ * and the best round counts.
  *
  * @param share false gives every claim a buffer of its own, to isolate a bug.
  */
@@ -54,7 +60,7 @@ export function planMemory(claims: readonly Claim[], share = true): MemoryPlan {
   const order = claims.map((_, i) => i).toSorted((a, b) => area(b) - area(a));
   let best = pack(claims, relations, order);
   for (let round = 1, last = best; round < ROUNDS && best.totalBytes > NEAR * lowerBound; round++) {
-    for (const i of last.openers.filter((i) => claims[i]!.bytes > SLIGHT * lowerBound).slice(-BLAMED)) {
+    for (const i of last.openers.filter((opener) => claims[opener]!.bytes > SLIGHT * lowerBound).slice(-BLAMED)) {
       const at = order.indexOf(i);
       order.splice(at >> 1, 0, ...order.splice(at, 1));
     }
@@ -106,7 +112,7 @@ function pack(claims: readonly Claim[], relations: Uint8Array, order: readonly n
     let least = Infinity;
     members.forEach((inside, buffer) => {
       if (buffers[buffer]! < bytes || inside.some((j) => relation(j) === HOSTILE)) return;
-      const taken = inside.filter((j) => relation(j) === TOGETHER).sort((a, b) => places[a]!.offset - places[b]!.offset);
+      const taken = inside.filter((j) => relation(j) === TOGETHER).toSorted((a, b) => places[a]!.offset - places[b]!.offset);
       let offset = 0;
       for (const j of [...taken, undefined]) {
         const gap = (j === undefined ? buffers[buffer]! : places[j]!.offset) - offset;

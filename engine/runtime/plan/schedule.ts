@@ -1,4 +1,6 @@
-import { type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType } from "../../../kernels/kernel.ts";
+import {
+  type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType,
+} from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
 import type { Claim } from "./memory-plan.ts";
@@ -29,7 +31,9 @@ export interface Schedule {
 /** @throws Error naming a value of a schedule that is larger than one binding of the device */
 export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
   for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
-    if (byteLength(type) > limit) throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
+    if (byteLength(type) > limit) {
+      throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
+    }
   }
 }
 
@@ -37,9 +41,15 @@ export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxSt
  * Keeps what outputs and assigned values need, plans each op for the device and derives lifetimes.
  * @throws Error for an output that is columns of another tensor; as `placeAssigns`
  */
-export function makeSchedule(graph: Graph, outputs: readonly Value[], capabilities: Capabilities, assigns: readonly Assign[] = []): Schedule {
+export function makeSchedule(
+  graph: Graph,
+  outputs: readonly Value[],
+  capabilities: Capabilities,
+  assigns: readonly Assign[] = [],
+): Schedule {
   const wanted = [...outputs, ...assigns.map(([, value]) => value)].map(asGraphValue);
-  for (const v of wanted) if (v.type.columns) throw new Error(`"${v.name}" is ${formatType(v.type)}: columns of a wider tensor cannot be read as an output`);
+  const columns = wanted.find((v) => v.type.columns);
+  if (columns) throw new Error(`"${columns.name}" is ${formatType(columns.type)}: columns of a wider tensor cannot be read as an output`);
   const live = new Set<number>();
   const stack = wanted.map((v) => v.node);
   while (stack.length > 0) {
@@ -84,16 +94,24 @@ export function makeSchedule(graph: Graph, outputs: readonly Value[], capabiliti
     }
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
-  const claims: Claim[] = [...uses].map(([v, steps]) => ({ bytes: byteLength(v.type), ...steps }));
-  const scratchClaim = steps.map(({ plan }, i) => (plan.scratch ?? []).map((bytes) => claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [i], reads: [] }) - 1));
-  return { steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], claims, scratchClaim };
+  const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(v.type), ...used }));
+  const claimScratch = (bytes: number, step: number): number =>
+    claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [step], reads: [] }) - 1;
+  const scratchClaim = steps.map(({ plan }, step) => (plan.scratch ?? []).map((bytes) => claimScratch(bytes, step)));
+  return {
+    steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], claims,
+    scratchClaim,
+  };
 }
 
 /**
  * What is written to its place in a join's output at once: the outputs of kernels that write columns, if nothing but the join reads them
  * and they start at whole vec4s.
  */
-function placements(nodes: readonly GraphNode[], outputs: ReadonlySet<GraphValue>): Map<GraphValue, { whole: GraphValue; type: TensorType }> {
+function placements(
+  nodes: readonly GraphNode[],
+  outputs: ReadonlySet<GraphValue>,
+): Map<GraphValue, { whole: GraphValue; type: TensorType }> {
   const uses = new Map<GraphValue, number>();
   for (const node of nodes) for (const v of node.inputs) if (v) uses.set(v, (uses.get(v) ?? 0) + 1);
   const placed = new Map<GraphValue, { whole: GraphValue; type: TensorType }>();

@@ -39,7 +39,9 @@ export class Profile {
 
   /** @throws Error if the device has no timestamps. */
   constructor(private readonly device: Device) {
-    if (!device.features.includes("timestamp-query")) throw new Error(`this adapter (${device.description}) offers no timestamps, so there are no per-op times`);
+    if (!device.features.includes("timestamp-query")) {
+      throw new Error(`this adapter (${device.description}) offers no timestamps, so there are no per-op times`);
+    }
   }
 
   /** Records the dispatches into the encoder with their timestamps. */
@@ -49,7 +51,9 @@ export class Profile {
       const querySet = this.device.gpu.createQuerySet({ type: "timestamp", count: part.length * 2 });
       this.sets.push(querySet);
       part.forEach((d, i) => {
-        const pass = encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 } });
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        });
         pass.setPipeline(d.compiled.pipeline);
         pass.setBindGroup(0, d.bindGroup);
         pass.dispatchWorkgroups(...d.workgroups);
@@ -62,7 +66,10 @@ export class Profile {
     this.dispatches.push(...dispatches);
   }
 
-  /** Waits for the run and returns a row per dispatch, in running order; an op's cost is shared out over its dispatches by their time, so that each shows the op's rate. */
+  /**
+   * Waits for the run and returns a row per dispatch, in running order; an op's cost is shared out over its dispatches by their time, so
+   * that each shows the op's rate.
+   */
   async rows(): Promise<ProfileRow[]> {
     const bytes = await readBuffers(this.device, this.buffers.map((buffer) => ({ buffer, bytes: buffer.size })));
     const stamps = bytes.flatMap((b) => [...new BigUint64Array(b)]);
@@ -78,8 +85,16 @@ export class Profile {
       const milliseconds = times[i]!;
       const op = ofOp.get(d.node)!;
       const share = op.milliseconds > 0 ? milliseconds / op.milliseconds : 1 / op.dispatches;
-      const { flops, bytes } = costOf(d.node);
-      return { kernel: d.compiled.label, name: d.node.name, workgroups: d.workgroups.join("x"), start: Number(stamps[2 * i]! - stamps[0]!) / 1e6, milliseconds, flops: share * flops, bytes: share * bytes };
+      const cost = costOf(d.node);
+      return {
+        kernel: d.compiled.label,
+        name: d.node.name,
+        workgroups: d.workgroups.join("x"),
+        start: Number(stamps[2 * i]! - stamps[0]!) / 1e6,
+        milliseconds,
+        flops: share * cost.flops,
+        bytes: share * cost.bytes,
+      };
     });
   }
 }

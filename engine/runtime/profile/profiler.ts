@@ -53,7 +53,8 @@ export class Profiler {
     const programs: ProfiledProgram[] = [];
     for (const { label, runs: profiles } of this.profiles.values()) {
       const runs = await Promise.all(profiles.map((p) => p.rows()));
-      const mean = (i: number, of: (row: ProfileRow) => number): number => runs.reduce((sum, run) => sum + (run[i] ? of(run[i]) : 0), 0) / runs.length;
+      const mean = (i: number, of: (row: ProfileRow) => number): number =>
+        runs.reduce((sum, run) => sum + (run[i] ? of(run[i]) : 0), 0) / runs.length;
       const rows = runs[0]!.map((row, i) => ({ ...row, start: mean(i, (r) => r.start), milliseconds: mean(i, (r) => r.milliseconds) }));
       programs.push({ program: label, runs: runs.length, milliseconds: rows.reduce((sum, r) => sum + r.milliseconds, 0), rows });
     }

@@ -8,13 +8,26 @@
 
 const f = Math.fround;
 
-/** float32 fused multiply-add. The product of two floats is exact in double; the sum is then rounded to double before float, which differs from one rounding only in about one case in 2^29. */
+/**
+ * float32 fused multiply-add. The product of two floats is exact in double; the sum is then rounded to double before float, which differs
+ * from one rounding only in about one case in 2^29.
+ */
 const fma = (a: number, b: number, c: number): number => f(a * b + c);
 
 const floats = (...values: readonly number[]): readonly number[] => values.map(f);
 
 const SQRT_HALF = f(Math.SQRT1_2);
-const LOG = floats(7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1);
+const LOG = floats(
+  7.0376836292e-2,
+  -1.151461031e-1,
+  1.167699874e-1,
+  -1.2420140846e-1,
+  1.4249322787e-1,
+  -1.6668057665e-1,
+  2.0000714765e-1,
+  -2.4999993993e-1,
+  3.3333331174e-1,
+);
 /** ln 2 in two parts: LN2_HIGH has few bits, so exponent * LN2_HIGH is exact. */
 const LN2_LOW = f(-2.1219444e-4);
 const LN2_HIGH = f(0.693359375);

@@ -17,7 +17,9 @@ export interface GeneratorState {
   readonly cachedNormal: number | undefined;
 }
 
-/** A Mersenne twister (MT19937, Matsumoto and Nishimura 1998) with torch's distributions. Draws advance the state, across calls of any kind. */
+/**
+ * A Mersenne twister (MT19937, Matsumoto and Nishimura 1998) with torch's distributions. Draws advance the state, across calls of any kind.
+ */
 export class Generator {
   #words = new Uint32Array(N);
   #index = N;
@@ -33,7 +35,9 @@ export class Generator {
    * @throws RangeError if the seed is not an integer a number can hold exactly (use a bigint beyond 2^53)
    */
   manualSeed(seed: number | bigint): this {
-    if (typeof seed === "number" && !Number.isSafeInteger(seed)) throw new RangeError(`seed must be an integer of at most 2^53 - 1, got ${seed}; pass a bigint for a larger one`);
+    if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
+      throw new RangeError(`seed must be an integer of at most 2^53 - 1, got ${seed}; pass a bigint for a larger one`);
+    }
     const w = this.#words;
     w[0] = Number(BigInt.asUintN(32, BigInt(seed)));
     for (let i = 1; i < N; i++) {
@@ -85,7 +89,8 @@ export class Generator {
 
   /**
    * `torch.randn(shape)`: float32, unit normal, row-major.
-   * From 16 elements on, blocks of 16 uniforms are transformed at once, and a size that is no multiple of 16 draws its last 16 elements anew.
+   * From 16 elements on, blocks of 16 uniforms are transformed at once, and a size that is no multiple of 16 draws its last 16 elements
+   * anew.
    * Below 16, pairs are made in double precision and the second of a pair waits for the next small call.
    */
   randn(shape: readonly number[]): Float32Array {
@@ -121,7 +126,9 @@ export class Generator {
    * @throws RangeError unless 0 < high < 2^32 (torch draws 64 bits from there on)
    */
   randint(high: number, n: number): Uint32Array {
-    if (!Number.isInteger(high) || high < 1 || high >= 2 ** 32) throw new RangeError(`randint: high must be an integer in 1..2^32 - 1, got ${high}`);
+    if (!Number.isInteger(high) || high < 1 || high >= 2 ** 32) {
+      throw new RangeError(`randint: high must be an integer in 1..2^32 - 1, got ${high}`);
+    }
     const out = new Uint32Array(count("randint", [n]));
     for (let i = 0; i < n; i++) out[i] = this.random() % high;
     return out;
@@ -134,8 +141,11 @@ export class Generator {
 
   /** Continues from a saved state. @throws RangeError if it is not one */
   restoreState(state: GeneratorState): this {
-    if (state.words.length !== N || !Number.isInteger(state.index) || state.index < 0 || state.index > N)
-      throw new RangeError(`generator state: expected ${N} words and an index of 0..${N}, got ${state.words.length} words and index ${state.index}`);
+    if (state.words.length !== N || !Number.isInteger(state.index) || state.index < 0 || state.index > N) {
+      throw new RangeError(
+        `generator state: expected ${N} words and an index of 0..${N}, got ${state.words.length} words and index ${state.index}`,
+      );
+    }
     this.#words = state.words.slice();
     this.#index = state.index;
     this.#cachedNormal = state.cachedNormal;

@@ -40,13 +40,21 @@ const FORMS: readonly KnownForm[] = [
   { name: "golden_vae", check: vae, fits: (g) => some(g, /\.decoded$/) && some(g, /\.mean$/) && some(g, /\.image$/) },
   { name: "samples", check: samples, fits: tensors("ids.prompt", "ids.empty") },
   { name: "projection", check: projection, fits: (g) => some(g, /\/a$/) && some(g, /\/exact$/) },
-  { name: "insertion_layouts", check: insertionLayouts, fits: (g) => Array.isArray(g.json["table"]) && typeof g.json["markers"] === "string" },
+  {
+    name: "insertion_layouts",
+    check: insertionLayouts,
+    fits: (g) => Array.isArray(g.json["table"]) && typeof g.json["markers"] === "string",
+  },
   { name: "attack", check: attack, fits: (g) => typeof g.json["attacker"] === "string" },
   { name: "reference", check: reference, fits: (g) => isObject(g.json["ddim"]) && some(g, /\.text_hidden$/) },
   { name: "tokenizer", check: tokenizer, fits: (g) => g.has("ids_hf") },
   { name: "schedulers", check: schedulers, fits: (g) => tensors("x_unit", "alphas_cumprod")(g) },
   { name: "torch-rng", check: torchRng, fits: (g) => Array.isArray(g.json["randn"]) },
-  { name: "ops", check: ops, fits: (g) => Array.isArray(g.json["cases"]) && g.json["cases"].some((c: unknown) => isObject(c) && typeof c["op"] === "string") },
+  {
+    name: "ops",
+    check: ops,
+    fits: (g) => Array.isArray(g.json["cases"]) && g.json["cases"].some((c: unknown) => isObject(c) && typeof c["op"] === "string"),
+  },
 ];
 
 /** The form of a file: by its content, since others may be named otherwise; undefined if it is none of ours. */

@@ -1,4 +1,4 @@
-import { adam, adamHyperparameters } from "../../../kernels/adam.ts";
+import { type AdamOptions, adam, adamHyperparameters } from "../../../kernels/adam.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import { Graph } from "../../runtime/graph.ts";
@@ -12,6 +12,7 @@ import type { Golden, Json } from "../golden.ts";
 import { channelsFirst, channelsLast } from "../layout.ts";
 import { OP_RECIPES, type OpRecipe } from "./ops-table.ts";
 import { type Rows, TOLERANCES, type Tolerances } from "../rows.ts";
+import { NUMBER, numbersIn } from "../words.ts";
 
 type Case = Json & { readonly name: string };
 
@@ -48,7 +49,9 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
   const host: Record<string, HostArray> = {};
   for (const name of recipe.inputs.filter((n) => golden.has(own(n)))) {
     const integers = golden.dtype(own(name)).startsWith("I");
-    const x = integers ? { data: Uint32Array.from(await golden.ints(own(name))), shape: golden.shape(own(name)) } : toDevice(await golden.array(own(name)));
+    const x = integers
+      ? { data: Uint32Array.from(await golden.ints(own(name))), shape: golden.shape(own(name)) }
+      : toDevice(await golden.array(own(name)));
     inputs.set(name, graph.input(name, { shape: x.shape, dtype: integers ? "u32" : "f32" }));
     host[name] = x.data;
   }
@@ -88,15 +91,32 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     const results = await program.read();
     // Only these round their operands with f16 arithmetic.
     const tolerances = program.nodes.some((n) => /^(matmul|conv2d)/.test(n.kernel?.name ?? "")) ? rows.tolerances : TOLERANCES;
-    const computed = Object.entries(outputs).flatMap(([name, { type: { shape } }]) => {
-      const data = results[name] as Float32Array<ArrayBuffer>;
-      if (weights.owns(name)) return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(tensor), part] as const);
-      return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
-    });
+    const computed = Object.entries(outputs).flatMap(
+      ([
+        name,
+        {
+          type: { shape },
+        },
+      ]) => {
+        const data = results[name] as Float32Array<ArrayBuffer>;
+        if (weights.owns(name)) {
+          return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(tensor), part] as const);
+        }
+        return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
+      },
+    );
     for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
       const expected = await golden.floats(own(name));
       if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, TOLERANCES.zero, "absolute");
-      else rows.compare(c.name, name, actual, expected, name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances), "relative L2");
+      else
+        rows.compare(
+          c.name,
+          name,
+          actual,
+          expected,
+          name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances),
+          "relative L2",
+        );
     }
   } finally {
     program.destroy();
@@ -116,19 +136,40 @@ async function checkTimestepEmbedding(golden: Golden, c: Case, rows: Rows): Prom
   const timesteps = [...(await golden.floats(`${c.name}/t`))];
   for (const name of ["y", "y64"].filter((n) => golden.has(`${c.name}/${n}`))) {
     const tensor = `${c.name}/${name}`;
-    rows.compare(c.name, name, timestepFrequencies(golden.shape(tensor)[1]!, timesteps), await golden.floats(tensor), TOLERANCES.timestepEmbedding, "absolute");
+    rows.compare(
+      c.name,
+      name,
+      timestepFrequencies(golden.shape(tensor)[1]!, timesteps),
+      await golden.floats(tensor),
+      TOLERANCES.timestepEmbedding,
+      "absolute",
+    );
   }
+}
+
+/**
+ * What a case's `words` say of Adam; betas and epsilon are torch's own where they say nothing.
+ * @throws Error if they do not give rate and decay
+ */
+function adamOptions(golden: Golden, c: Case): AdamOptions {
+  const words = golden.text("words", c);
+  const [lr] = numbersIn(words, `lr=${NUMBER}`) ?? [];
+  const [weightDecay] = numbersIn(words, `weight_decay=${NUMBER}`) ?? [];
+  if (lr === undefined || weightDecay === undefined) throw new Error(`"words" does not give lr and weight_decay: ${words}`);
+  const [beta1, beta2] = numbersIn(words, String.raw`betas\s*=?\s*\(${NUMBER},\s*${NUMBER}\)`) ?? [];
+  const [eps] = numbersIn(words, String.raw`eps\s*=?\s*${NUMBER}`) ?? [];
+  return {
+    lr,
+    weightDecay,
+    ...(beta1 !== undefined && { beta1 }),
+    ...(beta2 !== undefined && { beta2 }),
+    ...(eps !== undefined && { eps }),
+  };
 }
 
 /** Every step of torch.optim.Adam from the parameters before it, and the moments at the end. */
 async function checkAdam(golden: Golden, c: Case, rows: Rows, context: VerifyContext): Promise<void> {
-  const words = golden.text("words", c);
-  const setting = (name: string): number => {
-    const value = new RegExp(`${name}=([\\d.e+-]*\\d)`).exec(words)?.[1];
-    if (value === undefined) throw new Error(`"words" does not give ${name}: ${words}`);
-    return Number(value);
-  };
-  const options = { lr: setting("lr"), weightDecay: setting("weight_decay") };
+  const options = adamOptions(golden, c);
   const grads = await golden.array(`${c.name}/grads`);
   const params = await golden.array(`${c.name}/params`);
   const shape = grads.shape.slice(1);
@@ -144,12 +185,30 @@ async function checkAdam(golden: Golden, c: Case, rows: Rows, context: VerifyCon
   rows.compare(c.name, "exp_avg_sq", state.v, await golden.floats(`${c.name}/exp_avg_sq`), TOLERANCES.opForward);
 }
 
-type AdamArrays = { readonly parameter: Float32Array<ArrayBuffer>; readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
+type AdamArrays = {
+  readonly parameter: Float32Array<ArrayBuffer>;
+  readonly m: Float32Array<ArrayBuffer>;
+  readonly v: Float32Array<ArrayBuffer>;
+};
 
 /** One Adam step on the device. */
-export async function adamStep(context: VerifyContext, state: AdamArrays, gradient: Float32Array<ArrayBuffer>, shape: readonly number[], hyper: Float32Array<ArrayBuffer>): Promise<AdamArrays> {
+export async function adamStep(
+  context: VerifyContext,
+  state: AdamArrays,
+  gradient: Float32Array<ArrayBuffer>,
+  shape: readonly number[],
+  hyper: Float32Array<ArrayBuffer>,
+): Promise<AdamArrays> {
   const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
-  const inputs = { parameter: of(state.parameter), m: of(state.m), v: of(state.v), gradient: of(gradient), hyper: { data: hyper, shape: [hyper.length] } };
-  const result = await context.run("adam", inputs, (g, v) => ({ ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!) }));
+  const inputs = {
+    parameter: of(state.parameter),
+    m: of(state.m),
+    v: of(state.v),
+    gradient: of(gradient),
+    hyper: { data: hyper, shape: [hyper.length] },
+  };
+  const result = await context.run("adam", inputs, (g, v) => ({
+    ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!),
+  }));
   return result as AdamArrays;
 }

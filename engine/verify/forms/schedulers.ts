@@ -1,10 +1,47 @@
-import { addNoise, alphasCumprod, betas, createSamplerPlan, getVelocity, modelInput, parseSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler } from "../../diffusion/schedulers/index.ts";
+import {
+  addNoise,
+  alphasCumprod,
+  betas,
+  createSamplerPlan,
+  getVelocity,
+  modelInput,
+  parseSchedulerConfig,
+  runSamplerStep,
+  schedulerNameOf,
+  startSampler,
+} from "../../diffusion/schedulers/index.ts";
 import { lmsCoefficient } from "../../diffusion/schedulers/lms.ts";
 import type { Form } from "../context.ts";
 import { type Rows, TOLERANCES } from "../rows.ts";
 import type { Golden, Json } from "../golden.ts";
 
 const TIMESTEP_TOLERANCE = 1e-6;
+
+/** The formula in place of a model: eps(x, t) = c(t) x + offset, c(t) = amplitude sin(t / period). */
+interface StandIn {
+  readonly amplitude: number;
+  readonly period: number;
+  readonly offset: number;
+}
+
+/** The stand-in of a manifest without `fake_model_constants`. */
+const STAND_IN: StandIn = { amplitude: 0.3, period: 100, offset: 0.1 };
+
+function standInOf(golden: Golden): StandIn {
+  if (golden.json["fake_model_constants"] === undefined) return STAND_IN;
+  const stated = golden.object("fake_model_constants");
+  return {
+    amplitude: golden.number("amplitude", stated),
+    period: golden.number("period", stated),
+    offset: golden.number("offset", stated),
+  };
+}
+
+/** c(t) is computed in float64 and applied in float32, as the reference does. */
+function predict({ amplitude, period, offset }: StandIn, x: Float32Array, t: number): Float32Array {
+  const c = Math.fround(amplitude * Math.sin(t / period));
+  return x.map((v) => Math.fround(c * v) + Math.fround(offset));
+}
 
 /** `schedulers`: timesteps, noise levels and whole trajectories under the file's stand-in for a model. Needs no device. */
 export const schedulers: Form = async (golden, rows) => {
@@ -16,10 +53,19 @@ export const schedulers: Form = async (golden, rows) => {
     rows.compare("noise schedule", "alphas_cumprod", ac, await golden.floats("alphas_cumprod"), 0, "mismatches");
   });
   if (golden.has("add_noise.x0")) await rows.guard("add_noise", "out", () => checkAddNoise(golden, rows, ac));
-  const unit = await golden.floats("x_unit");
-  const noises = await golden.floats("noise");
-  for (const c of golden.cases) await rows.guard(c.name, "traj", () => checkTrajectory(golden, c, rows, common, unit, noises));
+  const given: Given = { common, standIn: standInOf(golden), unit: await golden.floats("x_unit"), noises: await golden.floats("noise") };
+  for (const c of golden.cases) await rows.guard(c.name, "traj", () => checkTrajectory(golden, c, rows, given));
 };
+
+/** What all trajectories of a file share. */
+interface Given {
+  readonly common: Json;
+  readonly standIn: StandIn;
+  /** Unit-normal initial latent. */
+  readonly unit: Float32Array;
+  /** One noise of the latent's size for each step. */
+  readonly noises: Float32Array;
+}
 
 async function checkAddNoise(golden: Golden, rows: Rows, ac: Float32Array): Promise<void> {
   const [x0, noise] = [await golden.floats("add_noise.x0"), await golden.floats("add_noise.noise")];
@@ -31,30 +77,39 @@ async function checkAddNoise(golden: Golden, rows: Rows, ac: Float32Array): Prom
   }
 }
 
-async function checkTrajectory(golden: Golden, c: Json & { readonly name: string }, rows: Rows, common: Json, unit: Float32Array, noises: Float32Array): Promise<void> {
+async function checkTrajectory(golden: Golden, c: Json & { readonly name: string }, rows: Rows, given: Given): Promise<void> {
+  const { common, standIn, unit, noises } = given;
   const name = schedulerNameOf(c["cls"]);
   const eta = typeof c["eta"] === "number" ? c["eta"] : 0;
   const plan = createSamplerPlan(name, { ...common, ...golden.object("config", c) }, golden.number("steps", c), { eta });
-  if (typeof c["init_noise_sigma"] === "number") rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
-  rows.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), await golden.floats(`${c.name}.timesteps`), TIMESTEP_TOLERANCE);
-  if (golden.has(`${c.name}.sigmas`)) rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
+  if (typeof c["init_noise_sigma"] === "number") {
+    rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
+  }
+  rows.compare(
+    c.name,
+    "timesteps",
+    plan.steps.map((s) => s.timestep),
+    await golden.floats(`${c.name}.timesteps`),
+    TIMESTEP_TOLERANCE,
+  );
+  if (golden.has(`${c.name}.sigmas`)) {
+    rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
+  }
   if (golden.has(`${c.name}.lms_coeffs`)) {
     const sigmas = plan.sigmas ?? [];
-    const all = plan.steps.flatMap((_, i) => [0, 1, 2, 3].map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, 4), back) : 0)));
+    const order = golden.shape(`${c.name}.lms_coeffs`)[1]!;
+    const backs = Array.from({ length: order }, (_, back) => back);
+    const all = plan.steps.flatMap((_, i) =>
+      backs.map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, order), back) : 0)),
+    );
     rows.compare(c.name, "lms_coeffs", all, await golden.floats(`${c.name}.lms_coeffs`), TOLERANCES.opForward);
   }
   const state = startSampler(plan, unit);
   const path = [...state.sample];
   plan.steps.forEach((step, i) => {
     const noise = step.needsNoise ? noises.slice(i * unit.length, (i + 1) * unit.length) : undefined;
-    runSamplerStep(step, state, standIn(modelInput(step, state), step.timestep), noise);
+    runSamplerStep(step, state, predict(standIn, modelInput(step, state), step.timestep), noise);
     path.push(...state.sample);
   });
   rows.compare(c.name, "traj", path, await golden.floats(`${c.name}.traj`), TOLERANCES.opForward);
-}
-
-/** The file's formula in place of a model: 0.3 sin(t / 100) x + 0.1. */
-function standIn(x: Float32Array, t: number): Float32Array {
-  const c = Math.fround(0.3 * Math.sin(t / 100));
-  return x.map((v) => Math.fround(c * v) + Math.fround(0.1));
 }

@@ -27,15 +27,32 @@ export const tokenizer: Form = async (golden, rows, context) => {
     await rows.guard(name, "decode", () => {
       const list = golden.numbers("ids", c);
       sameText(rows, name, "decode", subject.decode(list), golden.text("decode", c));
-      if (c["decode_no_cleanup"] !== undefined) sameText(rows, name, "decode_no_cleanup", subject.decode(list, { cleanUpSpaces: false }), golden.text("decode_no_cleanup", c));
-      if (c["decode_skip_special"] !== undefined) sameText(rows, name, "decode_skip_special", subject.decode(list, { skipSpecialTokens: true }), golden.text("decode_skip_special", c));
+      if (c["decode_no_cleanup"] !== undefined) {
+        sameText(rows, name, "decode_no_cleanup", subject.decode(list, { cleanUpSpaces: false }), golden.text("decode_no_cleanup", c));
+      }
+      if (c["decode_skip_special"] !== undefined) {
+        sameText(
+          rows,
+          name,
+          "decode_skip_special",
+          subject.decode(list, { skipSpecialTokens: true }),
+          golden.text("decode_skip_special", c),
+        );
+      }
       rows.compare(name, "reencode", subject.encode(golden.text("decode", c)), golden.numbers("reencode", c), 0, "mismatches");
     });
   }
 };
 
 function sameText(rows: Parameters<Form>[1], name: string, tensor: string, actual: string, expected: string): void {
-  rows.error(name, tensor, actual === expected ? 0 : 1, 0, "mismatches", actual === expected ? undefined : `${JSON.stringify(actual)} instead of ${JSON.stringify(expected)}`);
+  rows.error(
+    name,
+    tensor,
+    actual === expected ? 0 : 1,
+    0,
+    "mismatches",
+    actual === expected ? undefined : `${JSON.stringify(actual)} instead of ${JSON.stringify(expected)}`,
+  );
 }
 
 /** The model's own tokenizer if its vocabulary has the reference's size, CLIP's otherwise. */

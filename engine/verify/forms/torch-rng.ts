@@ -21,8 +21,12 @@ export const torchRng: Form = async (golden, rows) => {
         rows.compare(name, "tail", x.subarray(x.length - tail.length), tail, 0, "mismatches");
       }
       // Over every element: with 24-bit values of this size the float64 sum is exact, so one wrong bit anywhere shows.
-      if (c["sum_f64"] !== undefined) rows.compare(name, "sum_f64", [x.reduce((s, v) => s + v, 0)], [golden.number("sum_f64", c)], 0, "mismatches");
-      if (c["sumsq_f64"] !== undefined) rows.compare(name, "sumsq_f64", [x.reduce((s, v) => s + v * v, 0)], [golden.number("sumsq_f64", c)], SQUARES_TOLERANCE);
+      if (c["sum_f64"] !== undefined) {
+        rows.compare(name, "sum_f64", [x.reduce((s, v) => s + v, 0)], [golden.number("sum_f64", c)], 0, "mismatches");
+      }
+      if (c["sumsq_f64"] !== undefined) {
+        rows.compare(name, "sumsq_f64", [x.reduce((s, v) => s + v * v, 0)], [golden.number("sumsq_f64", c)], SQUARES_TOLERANCE);
+      }
     });
   }
   for (const c of entries(golden, "sequences")) {

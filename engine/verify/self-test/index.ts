@@ -23,7 +23,10 @@ export interface SelfTestRow {
 }
 
 /** Runs every self-test on the device. A failing one is a row, not an exception. @param onRow called after each */
-export async function selfTest(device: Device, onRow: (row: SelfTestRow, done: number, total: number) => void = () => undefined): Promise<SelfTestRow[]> {
+export async function selfTest(
+  device: Device,
+  onRow: (row: SelfTestRow, done: number, total: number) => void = () => undefined,
+): Promise<SelfTestRow[]> {
   const rows: SelfTestRow[] = [];
   for (const spec of SELF_TESTS) {
     let row: SelfTestRow;
@@ -42,5 +45,13 @@ export async function selfTest(device: Device, onRow: (row: SelfTestRow, done: n
 function rowOf(name: string, { comparisons, kernels, milliseconds }: OpResult): SelfTestRow {
   const worst = comparisons.reduce((a, b) => (b.error / b.tolerance > a.error / a.tolerance ? b : a));
   const bad = comparisons.filter((c) => !(c.error <= c.tolerance));
-  return { name, kernels: [...kernels], ok: bad.length === 0, error: worst.error, tolerance: worst.tolerance, milliseconds, note: bad.map((c) => `${c.tensor}: ${c.worst}`).join("; ") };
+  return {
+    name,
+    kernels: [...kernels],
+    ok: bad.length === 0,
+    error: worst.error,
+    tolerance: worst.tolerance,
+    milliseconds,
+    note: bad.map((c) => `${c.tensor}: ${c.worst}`).join("; "),
+  };
 }

@@ -15,7 +15,10 @@ export interface OpInput {
   /** Without it: fresh normal numbers times `scale`. */
   readonly data?: ArrayLike<number>;
   readonly scale?: number;
-  /** A linear [in, out] or convolution [kh, kw, in, out] weight, laid out on the device as models store it in this precision (panels where they fit). Has no gradient. */
+  /**
+   * A linear [in, out] or convolution [kh, kw, in, out] weight, laid out on the device as models store it in this precision (panels where
+   * they fit). Has no gradient.
+   */
   readonly stored?: WeightPrecision;
 }
 
@@ -63,7 +66,11 @@ function asList<T>(x: T | readonly T[]): readonly T[] {
 }
 
 /** Random numbers as a weight: what the device gets, and the same numbers row by row, as far as the precision keeps them. */
-function storedWeight(shape: Shape, data: Float32Array<ArrayBuffer>, precision: WeightPrecision): { type: TensorType; data: HostArray; rounded: Float32Array } {
+function storedWeight(
+  shape: Shape,
+  data: Float32Array<ArrayBuffer>,
+  precision: WeightPrecision,
+): { type: TensorType; data: HostArray; rounded: Float32Array } {
   const layout = shape.length === 2 ? "linear" : "conv";
   const type = weightType(shape, layout, precision);
   const checkpoint = [shape.at(-1)!, shape.at(-2)!, ...shape.slice(0, -2)];
@@ -95,7 +102,12 @@ export function recordSpec(spec: OpSpec): RecordedSpec {
   for (const [name, input] of Object.entries(spec.inputs)) {
     const dtype = input.dtype ?? "f32";
     const count = elementCount(input.shape);
-    const data = dtype === "u32" ? Uint32Array.from(input.data ?? Array.from({ length: count }, () => 0)) : input.data ? Float32Array.from(input.data) : normals(count, input.scale);
+    const data =
+      dtype === "u32"
+        ? Uint32Array.from(input.data ?? Array.from({ length: count }, () => 0))
+        : input.data
+          ? Float32Array.from(input.data)
+          : normals(count, input.scale);
     if (data.length !== count) throw new Error(`${spec.name}: input ${name} has ${data.length} numbers for [${input.shape.join(",")}]`);
     exact[name] = { shape: input.shape, data: Float64Array.from(data) };
     if (input.stored === undefined || !(data instanceof Float32Array)) {
@@ -126,7 +138,11 @@ export function recordSpec(spec: OpSpec): RecordedSpec {
 }
 
 /** Runs a recorded op on a device with poisoned memory. @throws whatever the device reports */
-export async function computeSpec(device: Device, { graph, host, named }: RecordedSpec, label: string): Promise<Pick<OpResult, "kernels" | "milliseconds"> & { readonly results: Readonly<Record<string, HostArray>> }> {
+export async function computeSpec(
+  device: Device,
+  { graph, host, named }: RecordedSpec,
+  label: string,
+): Promise<Pick<OpResult, "kernels" | "milliseconds"> & { readonly results: Readonly<Record<string, HostArray>> }> {
   const made = await Program.create(device, graph, { outputs: named, poison: true, label });
   const kernels = new Set(made.nodes.flatMap((n) => (n.kernel ? [n.kernel.name] : [])));
   try {
@@ -140,8 +156,8 @@ export async function computeSpec(device: Device, { graph, host, named }: Record
 }
 
 /**
- * Runs an op on the device with poisoned memory and compares its outputs with the reference
- * (tolerance 1e-5) and its gradients with central differences of the reference (1e-4); on a device that rounds operands to f16, by the tolerances of these.
+ * Runs an op on the device with poisoned memory and compares its outputs with the reference (tolerance 1e-5) and its gradients with central
+ * differences of the reference (1e-4); on a device that rounds operands to f16, by the tolerances of these.
  * @throws Error for a spec that contradicts itself; whatever the device reports
  */
 export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult> {
@@ -151,20 +167,34 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   const tolerances = tolerancesOf({ halfPrecision: device.halfPrecision, halfWeights: false });
   const forwards = asList(spec.reference(exact)).map((expected, i) => {
     const shape = outputs[i]!.type.shape;
-    if (expected.shape.join() !== shape.join()) throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
+    if (expected.shape.join() !== shape.join()) {
+      throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
+    }
     return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? tolerances.opForward);
   });
-  const backwards = (spec.gradients ?? []).map((name) => compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient));
+  const backwards = (spec.gradients ?? []).map((name) =>
+    compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient),
+  );
   return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
 }
 
 function compare(tensor: string, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): OpComparison {
   const error = relativeError(actual, expected);
-  const worst = Array.from({ length: expected.length }, (_, i) => i).reduce((a, b) => (Math.abs(actual[b]! - expected[b]!) > Math.abs(actual[a]! - expected[a]!) || Number.isNaN(actual[b]!) ? b : a), 0);
+  const worst = Array.from({ length: expected.length }, (_, i) => i).reduce(
+    (a, b) => (Math.abs(actual[b]! - expected[b]!) > Math.abs(actual[a]! - expected[a]!) || Number.isNaN(actual[b]!) ? b : a),
+    0,
+  );
   return { tensor, error, tolerance, worst: `worst at ${worst}: ${actual[worst]} instead of ${expected[worst]}` };
 }
 
-function compareDifferences(spec: OpSpec, name: string, exact: Readonly<Record<string, Array64>>, gradient: ArrayLike<number>, cotangent: ArrayLike<number>, tolerance: number): OpComparison {
+function compareDifferences(
+  spec: OpSpec,
+  name: string,
+  exact: Readonly<Record<string, Array64>>,
+  gradient: ArrayLike<number>,
+  cotangent: ArrayLike<number>,
+  tolerance: number,
+): OpComparison {
   const x = exact[name]!;
   const objective = (): number => {
     const y = asList(spec.reference(exact))[0]!.data;

@@ -18,7 +18,14 @@ import type { OpSpec } from "./op-check.ts";
 import { attentionReference } from "./reference/attention.ts";
 import { activation64, conv2d64, matmul64 } from "./reference/gemm.ts";
 import { groupNorm64, layerNorm64 } from "./reference/norm.ts";
-import { averagePoolReference, concatReference, layoutReference, maxPoolReference, upsampleReference, windowReference } from "./reference/spatial.ts";
+import {
+  averagePoolReference,
+  concatReference,
+  layoutReference,
+  maxPoolReference,
+  upsampleReference,
+  windowReference,
+} from "./reference/spatial.ts";
 
 /** Different numbers in a random order, a tenth apart, so that no finite difference changes which is the greatest. */
 function distinct(count: number): number[] {
@@ -31,7 +38,10 @@ function geglu64InFours({ shape, data }: Array64, bias: Array64): Array64 {
   const n = shape.at(-1)!;
   const sum = (i: number): number => data[i]! + bias.data[i % n]!;
   const at = (i: number): number => Math.floor(i / 2) * 4 + (i % 2);
-  return { shape: [...shape.slice(0, -1), n / 2], data: Float64Array.from({ length: data.length / 2 }, (_, i) => sum(at(i)) * activation64("gelu", sum(at(i) + 2))) };
+  return {
+    shape: [...shape.slice(0, -1), n / 2],
+    data: Float64Array.from({ length: data.length / 2 }, (_, i) => sum(at(i)) * activation64("gelu", sum(at(i) + 2))),
+  };
 }
 
 const GROUPS = { groups: 4, epsilon: 1e-5 } as const;
@@ -90,7 +100,8 @@ export const LAYER_SPECS: readonly OpSpec[] = [
       const [q, k, v] = splitColumns(g, x!, [16, 16, 16]) as [Value, Value, Value];
       return attention(g, q, k, v, { heads: 2 });
     },
-    reference: ({ x }) => attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
+    reference: ({ x }) =>
+      attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
     gradients: ["x"],
   },
   {
@@ -117,12 +128,60 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     reference: ({ x, gamma, beta }) => layerNorm64(x!, gamma!, beta!, 1e-5),
     gradients: ["x", "gamma", "beta"],
   },
-  { name: "upsample", inputs: { x: { shape: [2, 3, 5, 6] } }, build: (g, { x }) => upsampleNearest(g, x!), reference: ({ x }) => upsampleReference(x!, 6, 10), gradients: ["x"] },
-  { name: "max pool", inputs: { x: { shape: [2, 9, 7, 5], data: distinct(630) } }, build: (g, { x }) => maxPool(g, x!, { kernel: 3, stride: 2, padding: 1 }), reference: ({ x }) => maxPoolReference(x!, 3, 2, 1), gradients: ["x"] },
-  { name: "average pool", inputs: { x: { shape: [3, 4, 5, 7] } }, build: (g, { x }) => averagePool(g, x!), reference: ({ x }) => averagePoolReference(x!), gradients: ["x"] },
-  { name: "concat", inputs: { a: { shape: [2, 3, 5] }, b: { shape: [2, 3, 7] } }, build: (g, { a, b }) => concat(g, a!, b!), reference: ({ a, b }) => concatReference(a!, b!, 2), gradients: ["a", "b"] },
-  { name: "slice", inputs: { x: { shape: [3, 7, 5] } }, build: (g, { x }) => rows(g, x!, 2, 4), reference: ({ x }) => windowReference(x!, 1, 2, 4), gradients: ["x"] },
-  { name: "pad", inputs: { x: { shape: [2, 5, 3] } }, build: (g, { x }) => pad(g, x!, 1, 2, 1), reference: ({ x }) => windowReference(x!, 1, -2, 8), gradients: ["x"] },
-  { name: "NCHW to NHWC", inputs: { x: { shape: [2, 3, 5, 7] } }, build: (g, { x }) => nchwToNhwc(g, x!), reference: ({ x }) => layoutReference(x!, true), gradients: ["x"] },
-  { name: "NHWC to NCHW", inputs: { x: { shape: [2, 3, 5, 7] } }, build: (g, { x }) => nhwcToNchw(g, x!), reference: ({ x }) => layoutReference(x!, false), gradients: ["x"] },
+  {
+    name: "upsample",
+    inputs: { x: { shape: [2, 3, 5, 6] } },
+    build: (g, { x }) => upsampleNearest(g, x!),
+    reference: ({ x }) => upsampleReference(x!, 6, 10),
+    gradients: ["x"],
+  },
+  {
+    name: "max pool",
+    inputs: { x: { shape: [2, 9, 7, 5], data: distinct(630) } },
+    build: (g, { x }) => maxPool(g, x!, { kernel: 3, stride: 2, padding: 1 }),
+    reference: ({ x }) => maxPoolReference(x!, 3, 2, 1),
+    gradients: ["x"],
+  },
+  {
+    name: "average pool",
+    inputs: { x: { shape: [3, 4, 5, 7] } },
+    build: (g, { x }) => averagePool(g, x!),
+    reference: ({ x }) => averagePoolReference(x!),
+    gradients: ["x"],
+  },
+  {
+    name: "concat",
+    inputs: { a: { shape: [2, 3, 5] }, b: { shape: [2, 3, 7] } },
+    build: (g, { a, b }) => concat(g, a!, b!),
+    reference: ({ a, b }) => concatReference(a!, b!, 2),
+    gradients: ["a", "b"],
+  },
+  {
+    name: "slice",
+    inputs: { x: { shape: [3, 7, 5] } },
+    build: (g, { x }) => rows(g, x!, 2, 4),
+    reference: ({ x }) => windowReference(x!, 1, 2, 4),
+    gradients: ["x"],
+  },
+  {
+    name: "pad",
+    inputs: { x: { shape: [2, 5, 3] } },
+    build: (g, { x }) => pad(g, x!, 1, 2, 1),
+    reference: ({ x }) => windowReference(x!, 1, -2, 8),
+    gradients: ["x"],
+  },
+  {
+    name: "NCHW to NHWC",
+    inputs: { x: { shape: [2, 3, 5, 7] } },
+    build: (g, { x }) => nchwToNhwc(g, x!),
+    reference: ({ x }) => layoutReference(x!, true),
+    gradients: ["x"],
+  },
+  {
+    name: "NHWC to NCHW",
+    inputs: { x: { shape: [2, 3, 5, 7] } },
+    build: (g, { x }) => nhwcToNchw(g, x!),
+    reference: ({ x }) => layoutReference(x!, false),
+    gradients: ["x"],
+  },
 ];

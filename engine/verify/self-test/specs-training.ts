@@ -14,6 +14,8 @@ const COUNT = 3 * 37;
 const STEP = 3;
 const OPTIONS = { lr: 0.05, weightDecay: 0.1, gradientScale: 0.25 } as const;
 
+const HYPER = { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters(OPTIONS, STEP) } as const;
+
 const squaresOf = (x: Float64Array): number => x.reduce((sum, v) => sum + v * v, 0);
 
 /** Clipping at `bound` of gradients whose squares sum up to `squares` before the factor of `OPTIONS`. */
@@ -22,7 +24,7 @@ function clipSpec(name: string, squares: number, bound: number): OpSpec {
   const factor = OPTIONS.gradientScale * Math.min(1, bound / (norm + 1e-6));
   return {
     name,
-    inputs: { squares: { shape: [1], data: [squares] }, hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters(OPTIONS, STEP) } },
+    inputs: { squares: { shape: [1], data: [squares] }, hyper: HYPER },
     build: (g, v) => clipNorm(g, v["squares"]!, v["hyper"]!, bound),
     reference: ({ hyper }) => map64(hyper!, (x, i) => (i === ADAM_HYPERPARAMETERS - 1 ? factor : x)),
   };
@@ -48,8 +50,8 @@ export const TRAINING_SPECS: readonly OpSpec[] = [
   {
     name: "adam, decoupled decay and scaled gradient",
     inputs: {
-      p: { shape: SHAPE }, d: { shape: SHAPE }, m: { shape: SHAPE, scale: 0.1 }, v: { shape: SHAPE, data: normals(COUNT, 0.1).map((x) => x * x) },
-      hyper: { shape: [ADAM_HYPERPARAMETERS], data: adamHyperparameters(OPTIONS, STEP) },
+      p: { shape: SHAPE }, d: { shape: SHAPE }, m: { shape: SHAPE, scale: 0.1 },
+      v: { shape: SHAPE, data: normals(COUNT, 0.1).map((x) => x * x) }, hyper: HYPER,
     },
     build(g, { p, d, m, v, hyper }) {
       const next = adam(g, { parameter: p!, m: m!, v: v! }, d!, hyper!, { decoupled: true, scaled: true });

@@ -19,12 +19,16 @@ test("a church is one; seen as a fish it is not, and the score says by how much"
   assert.is(church.score, other / (other + own));
   const fish = await diffusionJudge(model, PROMPTS[1]!, { prompts: PROMPTS, stages: STAGES })(picture);
   assert.equal([fish.success, fish.label, fish.scores], [false, PROMPTS[0], church.scores]);
-  assert.is(fish.score, PROMPTS[1]! in fish.scores ? 1 - church.score : 0);
+  assert.is(fish.score, Object.hasOwn(fish.scores, PROMPTS[1]!) ? 1 - church.score : 0);
 });
 
 test("a concept that is none of the prompts is refused", async () => {
   const model = await emojiModel();
-  assert.throws(() => diffusionJudge(model, "a dog", { prompts: PROMPTS }), (error: Error) => error instanceof UsageError && /"a dog" is none of the prompts; they are "a picture of a church", /.test(error.message));
+  assert.throws(
+    () => diffusionJudge(model, "a dog", { prompts: PROMPTS }),
+    (error: Error) =>
+      error instanceof UsageError && /"a dog" is none of the prompts; they are "a picture of a church", /.test(error.message),
+  );
 });
 
 finish();

@@ -17,6 +17,7 @@ import { UsageError } from "../../../engine/runtime/errors.ts";
 import { Generator } from "../../../engine/runtime/random/random.ts";
 import { adamHyperparameters } from "../../../kernels/adam.ts";
 import { finish } from "../../support/device.ts";
+import { drawsOf } from "../../support/draws.ts";
 import { EMOJI, churchTarget, emojiModel } from "../../support/emoji.ts";
 import { normals, relativeError } from "../../support/op-test.ts";
 
@@ -26,7 +27,7 @@ const [RESTARTS, VIEWS] = [2, 3];
 test("each search follows the mean of its views' losses, each view with its own prompt, picture and timestep", async () => {
   const model = await emojiModel();
   const table = await (await openWeights(nodeFiles, `${EMOJI}/text_encoder`)).readFloat32("text_model.embeddings.token_embedding.weight");
-  const objective = await Objective.for(model, { tokens: TOKENS, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", replay: true, restarts: RESTARTS, views: VIEWS });
+  const objective = await Objective.for(model, { tokens: TOKENS, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", restarts: RESTARTS, views: VIEWS });
   const timesteps = [50, 450, 850];
   const cases: (ObjectiveView & { readonly framed: (chosen: readonly number[]) => Uint32Array })[] = [];
   for (let n = 0; n < VIEWS; n++) {
@@ -40,7 +41,7 @@ test("each search follows the mean of its views' losses, each view with its own 
   objective.show(cases);
   const chosen = Array.from({ length: RESTARTS * TOKENS }, () => Math.floor(Math.random() * 8190));
   const noise = normals(VIEWS * RESTARTS * 1024);
-  await objective.step({ timestep: timesteps, noise, draws: Uint32Array.from(chosen), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) });
+  await objective.step({ timestep: timesteps, noise, draws: drawsOf(initialSimplex(RESTARTS * TOKENS, 8192), chosen), hyperparameters: adamHyperparameters({ lr: 0.05 }, 1) });
   const read = await objective.program.read("gradient");
   const losses = await objective.allLosses(1);
   for (let r = 0; r < RESTARTS; r++) {
@@ -188,7 +189,7 @@ test("what cannot be is refused", async () => {
     [{ cases: [cases[0]!, { ...cases[1]!, target: { data: new Float32Array(3 * 32 * 64), shape: [1, 3, 32, 64] } }] }, /must have one size/],
     [{ screeningSteps: 2 }, /screeningSteps must be a whole number from 1 to 1, got 2/],
     [{ attacker: "random", target: undefined as never, gate: {} }, /a gate needs a target/],
-    [{ gate: { margin: 1 } }, /margin must be a number between -1 and 1/],
+    [{ gate: { margin: 1 } }, /margin must be a number from -0.99 to 0.99, got 1/],
     [{ timestepOrder: "random" as never }, /timestepOrder "random" is not known/],
   ];
   for (const [changed, message] of wrong) {

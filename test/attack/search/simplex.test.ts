@@ -46,7 +46,10 @@ test("timesteps are the middles of equal parts", () => {
 test("the random attacker's tokens are the reference's: torch's stream after the first picture's noise", () => {
   const random = new Generator(180); // a recorded run: k = 3, vocabulary 1000, latent 16x16
   random.randn([1, 4, 16, 16]);
-  assert.equal([...random.randint(1000, 3), ...random.randint(1000, 3), ...random.randint(1000, 3), ...random.randint(1000, 3)], [489, 956, 690, 70, 541, 765, 120, 21, 549, 962, 854, 526]);
+  assert.equal(
+    [...random.randint(1000, 3), ...random.randint(1000, 3), ...random.randint(1000, 3), ...random.randint(1000, 3)],
+    [489, 956, 690, 70, 541, 765, 120, 21, 549, 962, 854, 526],
+  );
 });
 
 test("a generator survives JSON", () => {
@@ -55,7 +58,12 @@ test("a generator survives JSON", () => {
   random.rand([100]);
   const restored = restoreRandom(JSON.parse(JSON.stringify(saveRandom(random))));
   assert.equal([restored.randn([3]), restored.rand([700])], [random.randn([3]), random.rand([700])]);
-  for (const bad of [null, {}, { words: [1, 2], index: 0 }, { words: "x", index: 0 }]) assert.throws(() => restoreRandom(bad), (e: unknown) => e instanceof UsageError);
+  for (const bad of [null, {}, { words: [1, 2], index: 0 }, { words: "x", index: 0 }]) {
+    assert.throws(
+      () => restoreRandom(bad),
+      (e: unknown) => e instanceof UsageError,
+    );
+  }
 });
 
 test.run();

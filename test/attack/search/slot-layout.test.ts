@@ -13,7 +13,13 @@ interface Row {
   readonly error?: string;
 }
 
-const PLACES: Readonly<Record<string, Insertion>> = { prefix_k: "prefix", suffix_k: "suffix", mid_k: "middle", insert_k: "interleave", per_k_words: "every-k" };
+const PLACES: Readonly<Record<string, Insertion>> = {
+  prefix_k: "prefix",
+  suffix_k: "suffix",
+  mid_k: "middle",
+  insert_k: "interleave",
+  per_k_words: "every-k",
+};
 const BOS = -100;
 const EOS = -200;
 
@@ -31,7 +37,9 @@ test("the reference's layouts: every place, k from 1 to 5, prompts of 0 to 74 to
     const prompt = Array.from({ length: L }, (_, i) => i + 1);
     const chosen = Array.from({ length: k }, (_, j) => 1001 + j);
     const layout = slotLayout(PLACES[loc]!, k, L, 77);
-    const framed = Array.from(framedIds(layout, prompt, chosen, { bosId: 9000, eosId: 9001, padId: 9001 }), (id) => (id === 9000 ? BOS : id === 9001 ? EOS : id > 1000 ? 1000 - id : id));
+    const framed = Array.from(framedIds(layout, prompt, chosen, { bosId: 9000, eosId: 9001, padId: 9001 }), (id) =>
+      id === 9000 ? BOS : id === 9001 ? EOS : id > 1000 ? 1000 - id : id,
+    );
     assert.is(framed.length, total, name);
     assert.equal(framed, [...ids!, ...framed.slice(ids!.length).fill(EOS)], name);
   }
@@ -45,7 +53,10 @@ test("padding other than eos stays behind one eos", () => {
 });
 
 test("what does not fit says how much would", () => {
-  assert.throws(() => slotLayout("prefix", 5, 72, 77), /72 tokens and 5 more are to be inserted, but only 76 fit: use a shorter prompt or at most 4/);
+  assert.throws(
+    () => slotLayout("prefix", 5, 72, 77),
+    /72 tokens and 5 more are to be inserted, but only 76 fit: use a shorter prompt or at most 4/,
+  );
   assert.throws(() => slotLayout("every-k", 1, 5, 77), /"every-k" needs at least 2/);
 });
 

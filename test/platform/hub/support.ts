@@ -21,9 +21,20 @@ export function noise(length: number, seed: string): Buffer {
 
 /** Names of what loading needs of `tinyRepository`. */
 export const NEEDED: readonly string[] = [
-  "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model-00001-of-00002.safetensors",
-  "text_encoder/model-00002-of-00002.safetensors", "text_encoder/model.safetensors.index.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json",
-  "tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
+  "model_index.json",
+  "scheduler/scheduler_config.json",
+  "text_encoder/config.json",
+  "text_encoder/model-00001-of-00002.safetensors",
+  "text_encoder/model-00002-of-00002.safetensors",
+  "text_encoder/model.safetensors.index.json",
+  "tokenizer/merges.txt",
+  "tokenizer/special_tokens_map.json",
+  "tokenizer/tokenizer_config.json",
+  "tokenizer/vocab.json",
+  "unet/config.json",
+  "unet/diffusion_pytorch_model.safetensors",
+  "vae/config.json",
+  "vae/diffusion_pytorch_model.safetensors",
 ];
 
 function json(value: unknown): Buffer {
@@ -37,9 +48,14 @@ export function tinyRepository(): Repository {
     "v1-tiny.ckpt": noise(9000, "ckpt"),
     "v1-tiny-ema.ckpt": noise(9000, "ema ckpt"),
     "model_index.json": json({
-      _class_name: "StableDiffusionPipeline", feature_extractor: ["transformers", "CLIPImageProcessor"], safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"],
-      scheduler: ["diffusers", "PNDMScheduler"], text_encoder: ["transformers", "CLIPTextModel"], tokenizer: ["transformers", "CLIPTokenizer"],
-      unet: ["diffusers", "UNet2DConditionModel"], vae: ["diffusers", "AutoencoderKL"],
+      _class_name: "StableDiffusionPipeline",
+      feature_extractor: ["transformers", "CLIPImageProcessor"],
+      safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"],
+      scheduler: ["diffusers", "PNDMScheduler"],
+      text_encoder: ["transformers", "CLIPTextModel"],
+      tokenizer: ["transformers", "CLIPTokenizer"],
+      unet: ["diffusers", "UNet2DConditionModel"],
+      vae: ["diffusers", "AutoencoderKL"],
     }),
     "feature_extractor/preprocessor_config.json": json({}),
     "safety_checker/config.json": json({}),
@@ -51,7 +67,9 @@ export function tinyRepository(): Repository {
     "tokenizer/tokenizer_config.json": json({}),
     "tokenizer/tokenizer.json": json({}),
     "text_encoder/config.json": json({ model_type: "clip_text_model" }),
-    "text_encoder/model.safetensors.index.json": json({ weight_map: { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" } }),
+    "text_encoder/model.safetensors.index.json": json({
+      weight_map: { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" },
+    }),
     "text_encoder/model-00001-of-00002.safetensors": noise(20_000, "shard 1"),
     "text_encoder/model-00002-of-00002.safetensors": noise(21_000, "shard 2"),
     "text_encoder/pytorch_model.bin": noise(41_000, "text bin"),
@@ -86,7 +104,11 @@ export function environment(hub: HubServer, home: string, more: Record<string, s
 }
 
 /** `resolveHubModel` against the test's hub and cache, with pauses too short to wait for. */
-export function resolveFrom(hub: HubServer, home: string, options: HubOptions & { more?: Record<string, string>; id?: string } = {}): Promise<HubModel> {
+export function resolveFrom(
+  hub: HubServer,
+  home: string,
+  options: HubOptions & { more?: Record<string, string>; id?: string } = {},
+): Promise<HubModel> {
   const { more, id, ...rest } = options;
   return resolveHubModel(id ?? ID, { environment: environment(hub, home, more), backoffMs: 1, ...rest });
 }
@@ -101,7 +123,10 @@ export function tree(folder: string): Map<string, { link?: string; bytes: Buffer
   for (const name of (readdirSync(folder, { recursive: true }) as string[]).toSorted()) {
     const path = join(folder, name);
     if (!statSync(path).isFile()) continue;
-    files.set(name.replaceAll("\\", "/"), { ...(lstatSync(path).isSymbolicLink() && { link: readlinkSync(path) }), bytes: readFileSync(path) });
+    files.set(name.replaceAll("\\", "/"), {
+      ...(lstatSync(path).isSymbolicLink() && { link: readlinkSync(path) }),
+      bytes: readFileSync(path),
+    });
   }
   return files;
 }
@@ -134,7 +159,10 @@ export function damage(home: string, repository: Repository): string[] {
 
 /** Starts a process of its own that resolves the model: this test bundle with "download" as its argument. */
 export function spawnDownload(bundle: string, hub: HubServer, home: string): ChildProcess {
-  return spawn(process.execPath, [fileURLToPath(bundle), "download"], { env: { ...environment(hub, home), PATH: process.env["PATH"] ?? "" }, stdio: ["ignore", "pipe", "pipe"] });
+  return spawn(process.execPath, [fileURLToPath(bundle), "download"], {
+    env: { ...environment(hub, home), PATH: process.env["PATH"] ?? "" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
 }
 
 /** What that process does. */

@@ -1,44 +1,54 @@
 import { adam, adamHyperparameters } from "../../../../kernels/adam.ts";
 import { simplexProjection } from "../../../../kernels/simplex-projection.ts";
-import { Objective } from "../../../attack/search/objective.ts";
-import { OriginalPrediction } from "../../../attack/search/original-prediction.ts";
-import { likeliestTokens } from "../../../attack/search/simplex.ts";
+import { likeliest } from "../../../attack/search/simplex.ts";
 import type { NDArray } from "../../../nn/array.ts";
-import { createSamplerPlan, noiseScheduleOnly } from "../../../diffusion/schedulers/index.ts";
 import type { Form, VerifyContext } from "../../context.ts";
 import { part } from "../../layout.ts";
-import { asPicture, sampleLatents } from "../../pictures.ts";
-import { type Rows, TOLERANCES, type Tolerances, largestDifference, mismatches, relativeL2 } from "../../rows.ts";
-import { type Trace, decimalIds, decimalText, framedWith, openTrace } from "./trace.ts";
+import { type Rows, TOLERANCES, largestDifference, mismatches, relativeL2 } from "../../rows.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
+import { type Replay, replay } from "./replay.ts";
+import { type Trace, framedWith, openTrace } from "./trace.ts";
 
 /** Absolute: the reference's bisection stops at 1e-5 in the shift. */
 const PROJECTION_TOLERANCE = 2e-5;
 /** A best and second best closer than this are a tie that rounding decides. */
 const CLEAR_MARGIN = 1e-6;
 
-/** `attack/*`: each iteration of a recorded search alone, fed the recorded draws; then the prompts evaluated and their pictures. */
+/**
+ * `attack/*`: a recorded attack by the product's own loop, from its first to its last iteration, fed the recorded draws; the prompts
+ * evaluated and their pictures; and the steps between the nets alone, from the recorded numbers.
+ */
 export const attack: Form = async (golden, rows, context) => {
   const trace = await openTrace(golden, context);
-  const kind = golden.text("attacker");
-  if (kind === "text_grad") {
-    await rows.guard(trace.name, "loss", () => textGrad(trace, rows));
-    await rows.guard(trace.name, "adam", () => rowSteps(trace, rows, context));
-  } else if (kind === "hard_prompt") {
-    await rows.guard(trace.name, "loss", () => hardPrompt(trace, rows, context));
-    await rows.guard(trace.name, "adam", () => rowSteps(trace, rows, context));
-  } else if (kind !== "random") {
-    golden.account(...golden.names());
-    return rows.failed(trace.name, kind, `no check for attacker "${kind}"`);
-  }
-  await rows.guard(trace.name, "x0", async () => {
-    if (!golden.has("image")) return;
-    const image = await golden.array("image");
-    const shape = image.shape.length === 3 ? [1, ...image.shape] : image.shape;
-    rows.compare(trace.name, "x0", (await trace.model.encodeImage({ data: image.data, shape })).data, await golden.floats("x0"), rows.tolerances.model);
+  const { name, attacker } = trace;
+  await rows.guard(name, "loss", async () => {
+    const replayed = await replay(trace);
+    if (attacker !== "random") await iterations(trace, replayed, rows);
+    if (attacker === "hard-prompt") {
+      await nearestTokens(
+        trace,
+        rows,
+        context.files,
+        replayed.iterations.flatMap(({ choice }) => [...choice]),
+      );
+    }
+    await evaluations(trace, replayed, rows);
   });
-  if (golden.has("eval.ids")) await rows.guard(trace.name, "eval.ids", () => evaluatedPrompts(trace, rows));
-  if (golden.has("eval.uint8")) await rows.guard(trace.name, "eval.uint8", () => evaluatedPictures(trace, rows));
+  if (attacker !== "random") await rows.guard(name, "adam", () => rowSteps(trace, rows, context));
+  if (golden.has("argmax")) await rows.guard(name, "argmax", () => argmaxRows(trace, rows));
+  if (golden.has("image")) {
+    await rows.guard(name, "x0", async () => {
+      const image = await golden.array("image");
+      const shape = image.shape.length === 3 ? [1, ...image.shape] : image.shape;
+      rows.compare(
+        name,
+        "x0",
+        (await trace.target.encodeImage({ data: image.data, shape })).data,
+        await golden.floats("x0"),
+        rows.tolerances.model,
+      );
+    });
+  }
 };
 
 /** Worst errors over the iterations, by tensor: one row each. */
@@ -54,70 +64,63 @@ class Worst {
   }
 }
 
-function gradientTolerance(tensor: string, loss: string, tolerances: Tolerances): number {
-  if (tensor === "loss") return tolerances.model;
-  return loss === "l1" || tensor.endsWith("from own gradient") ? tolerances.signs : tolerances.embeddingGradient;
-}
-
-/** Loss, gradients, and the rows after Adam and after the projection, each iteration from the recorded state before it. */
-async function textGrad(trace: Trace, rows: Rows): Promise<void> {
-  const { golden, layout, loss, comparesModels } = trace;
-  const [x0, noises] = [await golden.array("x0"), await golden.array("noise")];
-  const [timesteps, choice] = [await golden.ints("t"), await golden.ints("choice")];
-  const expected = { loss: await golden.floats("loss"), gradient: await golden.array("grad"), embeddingGradient: await golden.array("d_input_embeddings"), moved: await golden.array("adam"), projected: await golden.array("proj") };
-  const init = await golden.array("init");
-  const k = layout.slots.length;
-  const size = k * expected.gradient.shape.at(-1)!;
-  const moments = adamMoments(trace, expected.gradient.data, (i) => (i === 0 ? init.data : part(expected.projected, i - 1).data), size);
+/**
+ * Loss, gradients, and the rows after Adam and after the projection, of each iteration, whose moments have gone through all iterations
+ * before it.
+ */
+async function iterations({ golden, name, loss: kind }: Trace, replayed: Replay, rows: Rows): Promise<void> {
+  const losses = await golden.floats("loss");
+  if (replayed.iterations.length !== losses.length) throw new Error(`the attack made ${replayed.iterations.length} iterations, the ` +
+    `trace holds ${losses.length}`);
+  const recorded = {
+    d_input_embeddings: await golden.array("d_input_embeddings"),
+    grad: await golden.array("grad"),
+    "adam from own gradient": await golden.array("adam"),
+  };
+  const projected = golden.has("proj") ? await golden.array("proj") : undefined;
   const worst = new Worst();
-  const [, , height, width] = x0.shape as [number, number, number, number];
-  const objective = await Objective.for(trace.target, { tokens: k, length: trace.frame.length, height, width, loss, projection: "reference", target: comparesModels ? "given" : "noise", replay: true });
-  const setTarget = await originalPrediction(trace, objective, x0);
-  for (const [i, timestep] of timesteps.entries()) {
-    const drawn = Uint32Array.from(choice.subarray(i * k, (i + 1) * k));
-    const before = i === 0 ? init.data : part(expected.projected, i - 1).data;
-    const results = await replay(objective, trace, { x0, noise: part(noises, i), timestep, drawn, before, moments: moments[i]!, step: i + 1 }, setTarget);
-    worst.add("loss", relativeL2(results["loss"]!, [expected.loss[i]!]));
-    worst.add("d_input_embeddings", relativeL2(results["embeddingGradient"]!, part(expected.embeddingGradient, i).data));
-    worst.add("grad", relativeL2(results["gradient"]!, part(expected.gradient, i).data));
-    worst.add("adam from own gradient", relativeL2(results["moved"]!, part(expected.moved, i).data));
-    worst.add("proj from own gradient", relativeL2(results["projected"]!, part(expected.projected, i).data));
+  for (const [i, { loss, embeddingGradient, gradient, moved, rows: after }] of replayed.iterations.entries()) {
+    const own = { d_input_embeddings: embeddingGradient, grad: gradient, "adam from own gradient": moved };
+    worst.add("loss", relativeL2([loss], [losses[i]!]));
+    for (const [tensor, expected] of Object.entries(recorded)) {
+      worst.add(tensor, relativeL2(own[tensor as keyof typeof own], part(expected, i).data));
+    }
+    if (projected) worst.add("proj from own gradient", relativeL2(after, part(projected, i).data));
   }
-  worst.report(rows, trace.name, (tensor) => gradientTolerance(tensor, loss, rows.tolerances));
-  await argmaxRows(trace, rows, expected.projected.data);
+  const { model, signs, embeddingGradient } = rows.tolerances;
+  worst.report(rows, name, (tensor) =>
+    tensor === "loss" ? model : kind === "l1" || tensor.endsWith("from own gradient") ? signs : embeddingGradient,
+  );
 }
 
-interface Iteration {
-  readonly x0: NDArray;
-  readonly noise: NDArray;
-  readonly timestep: number;
-  /** Absent where the rows alone decide the tokens. */
-  readonly drawn?: Uint32Array<ArrayBuffer>;
-}
-
-/** The prompt with room made for its slots; the program puts the drawn tokens there. */
-function startIds(trace: Trace): Uint32Array<ArrayBuffer> {
-  return framedWith(trace, new Uint32Array(trace.layout.slots.length));
-}
-
-type SetTarget = ((timestep: number, noise: Float32Array) => Promise<void>) | undefined;
-
-/** In a trace of P4D, what puts the unchanged model's prediction into the objective's target. */
-async function originalPrediction(trace: Trace, objective: Objective, latents: NDArray): Promise<SetTarget> {
-  if (!trace.comparesModels) return undefined;
-  const prediction = await OriginalPrediction.of(trace.model, { cases: [{ ids: trace.framedPrompt, latents }], destination: objective.target });
-  return (timestep, noise) => prediction.step([timestep], noise);
+/** The prompts evaluated, the original first: their ids as they were put together, their texts, the ids of these, and the pictures. */
+async function evaluations(trace: Trace, { evaluations: made, inserted }: Replay, rows: Rows): Promise<void> {
+  const { golden, name, framedPrompt, target } = trace;
+  if (golden.has("eval.ids")) {
+    const framed = [framedPrompt, ...inserted.map((tokens) => framedWith(trace, tokens))];
+    rows.compare(name, "eval.ids", framed.flatMap((ids) => [...ids]), await golden.ints("eval.ids"), 0, "mismatches");
+    const written = golden.list("eval_prompts");
+    const wrong =
+      written.length === made.length
+        ? made.filter(({ evaluation }, i) => evaluation.prompt !== written[i]).length
+        : Math.abs(written.length - made.length);
+    rows.error(name, "eval_prompts", wrong, 0, "mismatches");
+    const again = made.flatMap(({ evaluation }) => [...target.tokenizer.frame(evaluation.ids)]);
+    rows.compare(name, "eval.retokenized_ids", again, await golden.ints("eval.retokenized_ids"), 0, "mismatches");
+  }
+  if (golden.has("eval.uint8")) {
+    rows.compare(
+      name,
+      "eval.uint8",
+      made.flatMap(({ image }) => [...image.data]),
+      await golden.ints("eval.uint8"),
+      rows.tolerances.levels,
+      "levels",
+    );
+  }
 }
 
 type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
-
-/** One iteration by the attack's own program. */
-async function replay(objective: Objective, trace: Trace, it: Iteration & { before: Float32Array<ArrayBuffer>; moments: Moments; step: number }, setTarget: SetTarget): Promise<Record<string, Float32Array>> {
-  objective.start({ ids: startIds(trace), slots: trace.layout.slots, latents: it.x0, simplex: it.before, firstMoment: it.moments.m, secondMoment: it.moments.v });
-  await setTarget?.(it.timestep, it.noise.data);
-  await objective.step({ timestep: it.timestep, noise: it.noise.data, ...(it.drawn && { draws: it.drawn }), hyperparameters: adamHyperparameters(adamOptions(trace), it.step) });
-  return (await objective.program.read()) as Record<string, Float32Array>;
-}
 
 function adamOptions({ golden }: Trace): { lr: number; weightDecay: number } {
   return { lr: golden.number("lr"), weightDecay: golden.number("weight_decay") };
@@ -151,9 +154,12 @@ async function rowSteps(trace: Trace, rows: Rows, context: VerifyContext): Promi
   const worst = new Worst();
   let worstProjection = 0;
   for (let i = 0; i < grads.shape[0]!; i++) {
-    const of = (data: Float32Array<ArrayBuffer>): { data: Float32Array<ArrayBuffer>; shape: readonly number[] } => ({ data, shape });
+    const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
     const hyper = adamHyperparameters(adamOptions(trace), i + 1);
-    const inputs = { parameter: of(before(i)), m: of(moments[i]!.m), v: of(moments[i]!.v), gradient: of(part(grads, i).data), hyper: { data: hyper, shape: [hyper.length] }, rows: of(part(moved, i).data) };
+    const inputs = {
+      parameter: of(before(i)), m: of(moments[i]!.m), v: of(moments[i]!.v), gradient: of(part(grads, i).data),
+      hyper: { data: hyper, shape: [hyper.length] }, rows: of(part(moved, i).data),
+    };
     const result = await context.run(`row steps ${projected !== undefined}`, inputs, (g, v) => ({
       moved: adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!).parameter,
       ...(projected && { projected: simplexProjection(g, v["rows"]!, "reference") }),
@@ -165,81 +171,12 @@ async function rowSteps(trace: Trace, rows: Rows, context: VerifyContext): Promi
   if (projected) rows.error(trace.name, "proj", worstProjection, PROJECTION_TOLERANCE, "absolute");
 }
 
-/** The likeliest token of every row wherever it is ahead of the second by more than rounding, and by how much it is. */
-async function argmaxRows(trace: Trace, rows: Rows, projected: Float32Array): Promise<void> {
-  const { golden } = trace;
-  const [expected, margins] = [await golden.ints("argmax"), await golden.floats("argmax_margin")];
-  const vocabulary = projected.length / expected.length;
-  const chosen = likeliestTokens(projected as Float32Array<ArrayBuffer>, vocabulary);
+/** The likeliest token of every recorded row wherever it is ahead of the second by more than rounding, and by how much it is. */
+async function argmaxRows({ golden, name }: Trace, rows: Rows): Promise<void> {
+  const [projected, expected, margins] = [await golden.floats("proj"), await golden.ints("argmax"), await golden.floats("argmax_margin")];
+  const best = likeliest(projected, projected.length / expected.length, 2);
   const clear = [...margins.keys()].filter((i) => margins[i]! > CLEAR_MARGIN);
-  rows.error(trace.name, "argmax", mismatches(clear.map((i) => chosen[i]!), clear.map((i) => expected[i]!)), 0, "mismatches", `${clear.length} of ${margins.length} clear of a tie`);
-  const own = chosen.map((best, j) => {
-    const row = projected.subarray(j * vocabulary, (j + 1) * vocabulary);
-    return row[best]! - row.reduce((second, x, i) => (i !== best && x > second ? x : second), -Infinity);
-  });
-  rows.compare(trace.name, "argmax_margin", own, margins, CLEAR_MARGIN, "absolute");
-}
-
-/** The hard-prompt attack, each iteration from the recorded rows: the nearest tokens, loss and gradient there, and the continuous rows after Adam. */
-async function hardPrompt(trace: Trace, rows: Rows, context: VerifyContext): Promise<void> {
-  const { golden, layout, loss, comparesModels } = trace;
-  const [x0, noises] = [await golden.array("x0"), await golden.array("noise")];
-  const [timesteps, init, moved] = [await golden.ints("t"), await golden.array("init"), await golden.array("adam")];
-  const [losses, grads, all] = [await golden.floats("loss"), await golden.array("grad"), await golden.array("d_input_embeddings")];
-  const k = layout.slots.length;
-  const before = (i: number): Float32Array<ArrayBuffer> => (i === 0 ? init.data : part(moved, i - 1).data);
-  const moments = adamMoments(trace, grads.data, before, k * grads.shape.at(-1)!);
-  const worst = new Worst();
-  const chosen: number[] = [];
-  const [, , height, width] = x0.shape as [number, number, number, number];
-  const objective = await Objective.for(trace.target, { tokens: k, length: trace.frame.length, height, width, loss, projection: "exact", rows: "nearest", target: comparesModels ? "given" : "noise", replay: true });
-  const setTarget = await originalPrediction(trace, objective, x0);
-  for (const [i, timestep] of timesteps.entries()) {
-    const results = await replay(objective, trace, { x0, noise: part(noises, i), timestep, before: before(i), moments: moments[i]!, step: i + 1 }, setTarget);
-    chosen.push(...results["choice"]!);
-    worst.add("loss", relativeL2(results["loss"]!, [losses[i]!]));
-    worst.add("d_input_embeddings", relativeL2(results["embeddingGradient"]!, part(all, i).data));
-    worst.add("grad", relativeL2(results["gradient"]!, part(grads, i).data));
-    worst.add("adam from own gradient", relativeL2(results["moved"]!, part(moved, i).data));
-  }
-  worst.report(rows, trace.name, (tensor) => gradientTolerance(tensor, loss, rows.tolerances));
-  await nearestTokens(trace, rows, context.files, chosen);
-}
-
-/** The ids of every evaluated prompt: the original, then the tokens that stood highest after each timestep (or, at random, each draw). */
-async function evaluatedPrompts(trace: Trace, rows: Rows): Promise<void> {
-  const { golden, layout, iterations } = trace;
-  const ids = await golden.ints("eval.ids");
-  const count = golden.shape("eval.ids")[0]!;
-  const k = layout.slots.length;
-  const source = ["random_tokens", "final_ids", "argmax"].find((n) => golden.has(n));
-  if (source === undefined) throw new Error("there is no tensor that says which tokens were evaluated");
-  const tokens = await golden.ints(source);
-  const every = source === "argmax" ? iterations : 1;
-  const made = [trace.framedPrompt];
-  for (let j = every - 1; made.length < count && (j + 1) * k <= tokens.length; j += every) made.push(framedWith(trace, tokens.subarray(j * k, (j + 1) * k)));
-  rows.compare(trace.name, "eval.ids", made.flatMap((m) => [...m]), ids, 0, "mismatches");
-  const texts = made.map((framed) => decimalText([...framed.subarray(1)].filter((id) => id !== trace.frame.eosId)));
-  const written = golden.list("eval_prompts");
-  rows.error(trace.name, "eval_prompts", written.length === texts.length ? texts.filter((t, i) => t !== written[i]).length : Math.abs(written.length - texts.length), 0, "mismatches");
-  const again = texts.flatMap((text) => [...decimalIds(golden.path, text, trace.frame)]);
-  rows.compare(trace.name, "eval.retokenized_ids", again, await golden.ints("eval.retokenized_ids"), 0, "mismatches");
-}
-
-/** The pictures that were judged, from the recorded ids and noise. */
-async function evaluatedPictures(trace: Trace, rows: Rows): Promise<void> {
-  const { golden, target, frame } = trace;
-  const words = golden.describe("eval.uint8");
-  const [, steps, guidance] = /(\d+) LMS steps, guidance ([\d.]+)/.exec(words) ?? [];
-  if (steps === undefined || guidance === undefined) throw new Error(`the JSON does not say how the pictures were sampled: ${words || "nothing"}`);
-  const plan = createSamplerPlan("lms", noiseScheduleOnly(target.parts.scheduler), Number(steps));
-  const [ids, noises, pictures] = [await golden.ints("eval.retokenized_ids"), await golden.array("eval.init_latent"), await golden.ints("eval.uint8")];
-  const empty = decimalIds(golden.path, "", frame);
-  const drawn: number[] = [];
-  for (let i = 0; i < noises.shape[0]!; i++) {
-    const request = { ids: ids.slice(i * frame.length, (i + 1) * frame.length), negative: empty, noise: part(noises, i), plan, guidance: Number(guidance) };
-    const [latents] = await sampleLatents(target, request);
-    for (const level of asPicture(await target.decodeLatents(latents!)).uint8) drawn.push(level);
-  }
-  rows.compare(trace.name, "eval.uint8", drawn, pictures, rows.tolerances.levels, "levels");
+  const wrong = mismatches(clear.map((i) => best[i]![0]!.id), clear.map((i) => expected[i]!));
+  rows.error(name, "argmax", wrong, 0, "mismatches", `${clear.length} of ${margins.length} clear of a tie`);
+  rows.compare(name, "argmax_margin", best.map(([first, second]) => first!.share - second!.share), margins, CLEAR_MARGIN, "absolute");
 }

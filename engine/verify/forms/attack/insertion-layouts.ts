@@ -5,7 +5,13 @@ import { errorMessage } from "../../../runtime/errors.ts";
 import type { Form } from "../../context.ts";
 
 /** The reference's names of the insertion places. */
-const PLACES: Readonly<Record<string, Insertion>> = { prefix_k: "prefix", suffix_k: "suffix", mid_k: "middle", insert_k: "interleave", per_k_words: "every-k" };
+const PLACES: Readonly<Record<string, Insertion>> = {
+  prefix_k: "prefix",
+  suffix_k: "suffix",
+  mid_k: "middle",
+  insert_k: "interleave",
+  per_k_words: "every-k",
+};
 
 /** Our name of a reference's insertion place. @throws FormatError for one that there is not */
 export function insertionOf(file: string, name: string): Insertion {
@@ -14,7 +20,9 @@ export function insertionOf(file: string, name: string): Insertion {
   return place;
 }
 
-/** `insertion_layouts`: where the adversarial tokens stand, on marker ids: -100 bos, 1..L the prompt, -1..-k the tokens. Needs no device. */
+/**
+ * `insertion_layouts`: where the adversarial tokens stand, on marker ids: -100 bos, 1..L the prompt, -1..-k the tokens. Needs no device.
+ */
 export const insertionLayouts: Form = async (golden, rows) => {
   let length = 77;
   const table = golden.list("table");

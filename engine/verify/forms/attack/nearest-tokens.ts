@@ -7,14 +7,19 @@ import { openWeights } from "../../../formats/diffusers.ts";
 const CLEAR_COSINE = 1e-5;
 
 /**
- * The token nearest by cosine to every continuous row of a hard-prompt trace (bos and eos count), wherever it is ahead of the second by more than
- * rounding: used in each iteration's forward pass, and after the last one of each timestep. Worked out on the host in float64.
+ * The token nearest by cosine to every continuous row of a hard-prompt trace (bos and eos count), wherever it is ahead of the second by
+ * more than rounding: used in each iteration's forward pass, and after the last one of each timestep. Worked out on the host in float64.
  * @param chosen those that the attack's own program took in each iteration's forward pass
  */
-export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<typeof openWeights>[0], chosen: readonly number[]): Promise<void> {
-  const { golden, layout, iterations, model } = trace;
-  const { vocabularySize, hiddenSize } = model.parts.textEncoder.config;
-  const file = await openWeights(files, joinPath(model.parts.name, "text_encoder"));
+export async function nearestTokens(
+  trace: Trace,
+  rows: Rows,
+  files: Parameters<typeof openWeights>[0],
+  chosen: readonly number[],
+): Promise<void> {
+  const { golden, layout, iterations, target } = trace;
+  const { vocabularySize, hiddenSize } = target.parts.textEncoder.config;
+  const file = await openWeights(files, joinPath(target.parts.name, "text_encoder"));
   const table = unitRows(await file.readFloat32("text_model.embeddings.token_embedding.weight"), hiddenSize);
   await file.close();
   const [init, moved] = [await golden.floats("init"), await golden.floats("adam")];
@@ -43,7 +48,9 @@ export async function nearestTokens(trace: Trace, rows: Rows, files: Parameters<
   compare("proj_ids", nearestBefore, projected);
   compare("proj_ids of the attack's program", chosen.map((id, i) => ({ id, margin: nearestBefore[i]?.margin ?? 0 })), projected);
   compare("init_ids", nearest(init), await golden.ints("init_ids"));
-  const last = Array.from({ length: moved.length / size / iterations }, (_, j) => [...moved.subarray(((j + 1) * iterations - 1) * size, (j + 1) * iterations * size)]);
+  const last = Array.from({ length: moved.length / size / iterations }, (_, j) => [
+    ...moved.subarray(((j + 1) * iterations - 1) * size, (j + 1) * iterations * size),
+  ]);
   compare("final_ids", nearest(Float32Array.from(last.flat())), await golden.ints("final_ids"));
 }
 

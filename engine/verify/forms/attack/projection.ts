@@ -10,8 +10,13 @@ export const projection: Form = async (golden, rows, context) => {
   for (const c of golden.cases) {
     await rows.guard(c.name, "exact", async () => {
       const a = await golden.floats(`${c.name}/a`);
-      const result = await context.run("projection", { a: { data: a, shape: [1, a.length] } }, (g, v) => ({ exact: simplexProjection(g, v["a"]!), reference: simplexProjection(g, v["a"]!, "reference") }));
-      for (const kind of ["exact", "reference"] as const) rows.compare(c.name, kind, result[kind]!, await golden.floats(`${c.name}/${kind}`), TOLERANCE[kind], "absolute");
+      const result = await context.run("projection", { a: { data: a, shape: [1, a.length] } }, (g, v) => ({
+        exact: simplexProjection(g, v["a"]!),
+        reference: simplexProjection(g, v["a"]!, "reference"),
+      }));
+      for (const kind of ["exact", "reference"] as const) {
+        rows.compare(c.name, kind, result[kind]!, await golden.floats(`${c.name}/${kind}`), TOLERANCE[kind], "absolute");
+      }
     });
   }
   // The straight-through table: the cotangent of the drawn one-hot rows, and what reaches the rows of the simplex.

@@ -1,60 +1,73 @@
-import { insertTokens, type SlotLayout, slotLayout } from "../../../attack/search/slot-layout.ts";
+import { type Insertion, insertTokens, type SlotLayout, slotLayout } from "../../../attack/search/slot-layout.ts";
 import { FormatError } from "../../../formats/errors.ts";
 import type { WeightSource } from "../../../nn/parameters.ts";
 import type { LossKind, StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import type { VerifyContext } from "../../context.ts";
 import type { Golden } from "../../golden.ts";
+import { decimalTokenizer } from "./decimal-tokenizer.ts";
 import { insertionOf } from "./insertion-layouts.ts";
-
-/** The ids that frame a trace's prompts: its stand-in vocabulary writes them as decimal numbers. */
-export interface Frame {
-  readonly bosId: number;
-  readonly eosId: number;
-  readonly length: number;
-}
 
 /** What every kind of attack trace says of itself. */
 export interface Trace {
   readonly golden: Golden;
   readonly name: string;
-  readonly model: StableDiffusion;
-  /** The model under attack: the model itself, or in traces of P4D a changed copy. */
+  readonly attacker: "text-grad" | "hard-prompt" | "random";
+  /** The model under attack, which takes prompts of decimal ids: the reference's model, or in traces of P4D a changed copy. */
   readonly target: StableDiffusion;
-  readonly frame: Frame;
+  /** Of P4D: the unchanged model, with whose prediction for the plain prompt the loss compares instead of with the noise. */
+  readonly original: StableDiffusion | undefined;
   /** The prompt's own ids, without frame. */
   readonly prompt: readonly number[];
   readonly framedPrompt: Uint32Array<ArrayBuffer>;
+  readonly insertion: Insertion;
   readonly layout: SlotLayout;
   readonly loss: LossKind;
-  /** The loss compares with the unchanged model's prediction for the plain prompt instead of with the noise. */
-  readonly comparesModels: boolean;
   /** Gradient iterations at each timestep. */
   readonly iterations: number;
 }
 
+/** The reference's names of the attackers. */
+const ATTACKERS = { text_grad: "text-grad", hard_prompt: "hard-prompt", random: "random" } as const;
+
+/** The value of one of the JSON's fields by a table. @throws FormatError that names those which are known */
+function known<T>(golden: Golden, field: string, table: Readonly<Record<string, T>>): T {
+  const value = golden.text(field);
+  if (!Object.hasOwn(table, value)) {
+    throw new FormatError(golden.path, `"${field}" is ${JSON.stringify(value)}; known are ${Object.keys(table).join(", ")}`);
+  }
+  return table[value]!;
+}
+
 /** @throws FormatError naming the field that is missing or not known */
 export async function openTrace(golden: Golden, context: VerifyContext): Promise<Trace> {
+  const attacker = known(golden, "attacker", ATTACKERS);
+  const comparesModels = known(golden, "task", { ClassifierTask: false, P4D_: true, P4D: true });
+  const loss = known<LossKind>(golden, "criterion", { l2: "mse", l1: "l1" });
   const model = await context.model();
-  const task = golden.text("task");
-  if (task !== "ClassifierTask" && !task.startsWith("P4D")) throw new FormatError(golden.path, `"task" is ${JSON.stringify(task)}; known are ClassifierTask and P4D_`);
-  const target = await targetModel(golden, context, model);
-  const framed = Uint32Array.from(await golden.ints("prompt_ids"));
-  const eosId = model.parts.textEncoder.config.vocabularySize - 1; // as the traces define it
-  const promptLength = framed.indexOf(eosId, 1) - 1;
-  if (promptLength !== golden.number("prompt_len")) throw new FormatError(golden.path, `"prompt_len" is ${golden.number("prompt_len")}, but prompt_ids holds ${promptLength} tokens before the first end`);
-  const criterion = golden.text("criterion");
-  if (criterion !== "l2" && criterion !== "l1") throw new FormatError(golden.path, `"criterion" is ${JSON.stringify(criterion)}; known are l1 and l2`);
+  const changed = await targetModel(golden, context, model);
+  const framedPrompt = Uint32Array.from(await golden.ints("prompt_ids"));
+  const { vocabularySize } = model.parts.textEncoder.config;
+  const frame = { bosId: framedPrompt[0]!, eosId: vocabularySize - 1, length: framedPrompt.length }; // as the traces define it
+  const promptLength = framedPrompt.indexOf(frame.eosId, 1) - 1;
+  if (promptLength !== golden.number("prompt_len")) {
+    throw new FormatError(
+      golden.path,
+      `"prompt_len" is ${golden.number("prompt_len")}, but prompt_ids holds ${promptLength} tokens before the first end`,
+    );
+  }
+  const tokenizer = decimalTokenizer(frame, vocabularySize);
+  const insertion = insertionOf(golden.path, golden.text("insertion_location"));
   return {
     golden,
     name: golden.cases[0]?.name ?? golden.name,
-    model,
-    target,
-    frame: { bosId: framed[0]!, eosId, length: framed.length },
-    prompt: [...framed.subarray(1, promptLength + 1)],
-    framedPrompt: framed,
-    layout: slotLayout(insertionOf(golden.path, golden.text("insertion_location")), golden.number("k"), promptLength, framed.length),
-    loss: criterion === "l2" ? "mse" : "l1",
-    comparesModels: task.startsWith("P4D"),
+    attacker,
+    target: context.withTokenizer(changed, JSON.stringify(frame), tokenizer),
+    original: comparesModels ? context.withTokenizer(model, JSON.stringify(frame), tokenizer) : undefined,
+    prompt: [...framedPrompt.subarray(1, promptLength + 1)],
+    framedPrompt,
+    insertion,
+    layout: slotLayout(insertion, golden.number("k"), promptLength, frame.length),
+    loss,
     iterations: golden.number("iterations"),
   };
 }
@@ -65,7 +78,9 @@ async function targetModel(golden: Golden, context: VerifyContext, model: Stable
   if (/\bthe same\b/i.test(words)) return model;
   const factor = Number(/multiplied by (-?[\d.]+(?:e-?\d+)?)/i.exec(words)?.[1] ?? Number.NaN);
   const parts = [...words.matchAll(/'([^']+)'/g)].map((m) => m[1]!);
-  if (!/contains/i.test(words) || parts.length === 0 || !Number.isFinite(factor)) throw new FormatError(golden.path, `"target_unet" is not understood: ${words}`);
+  if (!/contains/i.test(words) || parts.length === 0 || !Number.isFinite(factor)) {
+    throw new FormatError(golden.path, `"target_unet" is not understood: ${words}`);
+  }
   const changeUNet = (weights: WeightSource): WeightSource => ({
     name: weights.name,
     shape: (tensor) => weights.shape(tensor),
@@ -79,28 +94,10 @@ async function targetModel(golden: Golden, context: VerifyContext, model: Stable
   return context.model(words, { changeUNet });
 }
 
-/** The framed ids of the prompt with `chosen` in its slots. */
-export function framedWith(trace: Trace, chosen: ArrayLike<number>): Uint32Array<ArrayBuffer> {
-  return frame(trace.frame, insertTokens(trace.layout, trace.prompt, chosen));
-}
-
-export function frame({ bosId, eosId, length }: Frame, ids: readonly number[]): Uint32Array<ArrayBuffer> {
-  const framed = new Uint32Array(length).fill(eosId);
-  framed[0] = bosId;
-  framed.set(ids.slice(0, length - 1), 1);
+/** The framed ids of the prompt with `chosen` in its slots; of a prompt that fills all places the last one stands where eos would. */
+export function framedWith({ framedPrompt, target, layout, prompt }: Trace, chosen: ArrayLike<number>): Uint32Array<ArrayBuffer> {
+  const framed = new Uint32Array(framedPrompt.length).fill(target.tokenizer.eosId);
+  framed[0] = framedPrompt[0]!;
+  framed.set(insertTokens(layout, prompt, chosen), 1);
   return framed;
-}
-
-/** The text of ids in the traces' notation, and its ids again as its stand-in tokenizer frames them: cut to leave room for the end. */
-export function decimalText(ids: readonly number[]): string {
-  return ids.join(" ");
-}
-
-/** The framed ids of a text of decimal ids. @throws FormatError for anything else */
-export function decimalIds(file: string, text: string, f: Frame): Uint32Array<ArrayBuffer> {
-  const ids = text.split(" ").filter((w) => w !== "").map((word) => {
-    if (!/^\d+$/.test(word)) throw new FormatError(file, `prompt ${JSON.stringify(text)}: "${word}" is not a decimal token id`);
-    return Number(word);
-  });
-  return frame(f, ids.slice(0, f.length - 2));
 }

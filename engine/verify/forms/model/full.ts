@@ -3,7 +3,7 @@ import { Layers } from "../../../nn/layers.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import { isSynthetic } from "../../../loading/load-synthetic.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
-import { hashNumbers } from "../../../loading/synthetic.ts";
+import { GAIN, hashNumbers } from "../../../loading/synthetic.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
 import type { Graph } from "../../../runtime/graph.ts";
 import type { Form, VerifyContext } from "../../context.ts";
@@ -14,34 +14,57 @@ import type { Rows } from "../../rows.ts";
 
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
 
-/** The model with made-up weights; these references have no other. */
-async function syntheticModel(context: VerifyContext): Promise<StableDiffusion> {
+/** The model with made-up weights; these references have no other. @throws Error for weights that it does not have */
+async function syntheticModel(golden: Golden, context: VerifyContext): Promise<StableDiffusion> {
   if (!isSynthetic(context.modelFolder)) throw new Error("this reference was made with hashed weights: give --model synthetic:sd14");
+  const { gain = GAIN } = golden.json;
+  if (gain !== GAIN) throw new Error(`this reference was made with weights of gain ${String(gain)}, the synthetic models have ${GAIN}`);
   return context.model();
 }
 
-/** A hashed input by its name, whole numbers of which only the shape is told by the reference. */
-function hashed(name: string, shape: readonly number[], std: number): NDArray {
-  return { data: hashNumbers(name, shape.reduce((a, b) => a * b, 1), 0, std), shape };
+/** Of inputs by the key that the manifest lists them with, less the size in it; mean 0. */
+const INPUT_STD = { latent: 1, noise: 1, image: 1 / Math.sqrt(3), z: 1 } as const;
+
+/**
+ * A hashed input of a shape: its numbers come from the name that the manifest's `input_names` gives it, without which it is "golden." and
+ * its key.
+ * The key is what the input is and, unless it has the model's own size, its height: "latent", "latent16".
+ */
+export function hashedInput(golden: Golden, what: keyof typeof INPUT_STD, shape: readonly number[], ownSize: number): NDArray {
+  const height = shape[2]!;
+  const key = height === ownSize ? what : `${what}${height}`;
+  const name = golden.json["input_names"] === undefined ? `golden.${key}` : golden.text(key, golden.object("input_names"));
+  return { data: hashNumbers(name, shape.reduce((a, b) => a * b, 1), 0, INPUT_STD[what]), shape };
 }
 
-/** `full_text_unet`: a real model's shapes; the text encoding, and for each case the noise prediction, the loss and its gradients, and what every block gives. */
+/**
+ * `full_text_unet`: a real model's shapes; the text encoding, and for each case the noise prediction, the loss and its gradients, and what
+ * every block gives.
+ */
 export const fullTextUNet: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(context);
+  const model = await syntheticModel(golden, context);
   const ids = Uint32Array.from(await golden.ints("ids"));
   await rows.guard("text", "last_hidden_state", () => checkText(golden, rows, model, ids));
-  const timestep = Number(golden.json["timestep"]);
+  const timestep = golden.number("timestep");
   for (const { name } of golden.cases) {
     await rows.guard(name, "eps", async () => {
       const [channels, height, width] = golden.shape(`${name}.eps`) as [number, number, number];
-      const suffix = height === model.defaultLatentSize[0] ? "" : String(height);
-      const [latent, noise] = ["golden.latent", "golden.noise"].map((n) => hashed(n + suffix, [1, channels, height, width], 1)) as [NDArray, NDArray];
+      const [ownSize] = model.defaultLatentSize;
+      const [latent, noise] = (["latent", "noise"] as const).map((what) =>
+        hashedInput(golden, what, [1, channels, height, width], ownSize),
+      ) as [NDArray, NDArray];
       await checkBlocks(golden, rows, model, name, { ids, latent, timestep });
       const results = await lossAndGradients(model, { ids, noised: latent, target: noise, timestep, loss: "mse" });
       const named: Readonly<Record<string, string>> = { eps: "eps", loss: "loss", d_embeds: "d_embeds", d_ctx: "d_ctx", d_latent: "d_x_t" };
       for (const [tensor, result] of Object.entries(named)) {
         if (!golden.has(`${name}.${tensor}`)) continue;
-        rows.compare(name, tensor, results[result]!, await golden.floats(`${name}.${tensor}`), tensor.startsWith("d_") ? rows.tolerances.embeddingGradient : rows.tolerances.model);
+        rows.compare(
+          name,
+          tensor,
+          results[result]!,
+          await golden.floats(`${name}.${tensor}`),
+          tensor.startsWith("d_") ? rows.tolerances.embeddingGradient : rows.tolerances.model,
+        );
       }
     });
   }
@@ -62,12 +85,19 @@ async function checkText(golden: Golden, rows: Rows, model: StableDiffusion, ids
   const read = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
   rows.compare("text", "last_hidden_state", read["hidden"]!, await golden.floats("text.last_hidden_state"), rows.tolerances.model);
   for (const name of wanted) {
-    if (read[name]) rows.compare("text", name.slice("text.".length), statistics([read[name]]), await golden.floats(name), rows.tolerances.model);
-    else rows.failed("text", name, "the text encoder has no such layer");
+    if (read[name]) {
+      rows.compare("text", name.slice("text.".length), statistics([read[name]]), await golden.floats(name), rows.tolerances.model);
+    } else rows.failed("text", name, "the text encoder has no such layer");
   }
 }
 
-async function checkBlocks(golden: Golden, rows: Rows, model: StableDiffusion, name: string, inputs: { ids: Uint32Array<ArrayBuffer>; latent: NDArray; timestep: number }): Promise<void> {
+async function checkBlocks(
+  golden: Golden,
+  rows: Rows,
+  model: StableDiffusion,
+  name: string,
+  inputs: { ids: Uint32Array<ArrayBuffer>; latent: NDArray; timestep: number },
+): Promise<void> {
   const latent = channelsLast(inputs.latent);
   await checkModules(golden, rows, model, name, (g) => {
     const context = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, inputs.ids.length], dtype: "u32" })));
@@ -79,51 +109,108 @@ async function checkBlocks(golden: Golden, rows: Rows, model: StableDiffusion, n
 
 /** `full_vae`: a real VAE both ways, and what every block gives. */
 export const fullVae: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(context);
+  const model = await syntheticModel(golden, context);
   const { config, parameters } = model.parts.vae;
   for (const { name } of golden.cases) {
     await rows.guard(name, "decoded", async () => {
       const [latentChannels, h, w] = golden.shape(`${name}.mean`) as [number, number, number];
       const [height, width] = [h * config.factor, w * config.factor];
-      const whole = h === model.defaultLatentSize[0];
-      const image = channelsLast(hashed(whole ? "golden.image" : `golden.image${height}`, [1, config.inChannels, height, width], 1 / Math.sqrt(3)));
-      const z = channelsLast(hashed(whole ? "golden.z" : `golden.z${h}`, [1, latentChannels, h, w], 1));
+      const [ownSize] = model.defaultLatentSize;
+      const image = channelsLast(hashedInput(golden, "image", [1, config.inChannels, height, width], ownSize * config.factor));
+      const z = channelsLast(hashedInput(golden, "z", [1, latentChannels, h, w], ownSize));
       // One pass each, since a real VAE takes minutes on a software adapter; without fused epilogues, so that every module can be seen.
       const layers = (g: Graph): Layers => new Layers(g, parameters, false);
       const input = (g: Graph, { shape }: NDArray): Value => g.input("x", { shape, dtype: "f32" });
-      const of = (...prefixes: string[]) => (module: string): boolean => prefixes.some((p) => module.startsWith(p));
-      const encoded = await checkModules(golden, rows, model, name, (g) => vaeEncode(layers(g), config, input(g, image), parameters.maxTensorBytes), { x: image.data }, of("encoder", "quant_conv"));
+      const of =
+        (...prefixes: string[]) =>
+        (module: string): boolean =>
+          prefixes.some((p) => module.startsWith(p));
+      const encoded = await checkModules(
+        golden,
+        rows,
+        model,
+        name,
+        (g) => vaeEncode(layers(g), config, input(g, image), parameters.maxTensorBytes),
+        { x: image.data },
+        of("encoder", "quant_conv"),
+      );
       rows.compare(name, "mean", encoded["mean"]!, await golden.floats(`${name}.mean`), rows.tolerances.model);
-      rows.compare(name, "logvar", encoded["logvar"]!.map((x) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], x))), await golden.floats(`${name}.logvar`), rows.tolerances.model);
-      const { decoded } = await checkModules(golden, rows, model, name, (g) => ({ decoded: vaeDecode(layers(g), config, input(g, z), parameters.maxTensorBytes) }), { x: z.data }, of("decoder", "post_quant_conv"));
+      rows.compare(
+        name,
+        "logvar",
+        encoded["logvar"]!.map((x) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], x))),
+        await golden.floats(`${name}.logvar`),
+        rows.tolerances.model,
+      );
+      const { decoded } = await checkModules(
+        golden,
+        rows,
+        model,
+        name,
+        (g) => ({ decoded: vaeDecode(layers(g), config, input(g, z), parameters.maxTensorBytes) }),
+        { x: z.data },
+        of("decoder", "post_quant_conv"),
+      );
       await checkPicture(golden, rows, name, decoded!, [config.outChannels, height, width]);
     });
   }
 };
 
 /** The decoded picture [C, H, W]: whole, or where that would be too much, its statistics, every eighth pixel, corners and centre. */
-async function checkPicture(golden: Golden, rows: Rows, name: string, picture: Float32Array<ArrayBuffer>, [channels, height, width]: readonly [number, number, number]): Promise<void> {
+async function checkPicture(
+  golden: Golden,
+  rows: Rows,
+  name: string,
+  picture: Float32Array<ArrayBuffer>,
+  [channels, height, width]: readonly [number, number, number],
+): Promise<void> {
   const patch = (top: number, left: number, rowsOf: number, columns: number, step = 1): number[] =>
-    Array.from({ length: channels * rowsOf * columns }, (_, i) => picture[Math.floor(i / (rowsOf * columns)) * height * width + (top + (Math.floor(i / columns) % rowsOf) * step) * width + left + (i % columns) * step]!);
+    Array.from(
+      { length: channels * rowsOf * columns },
+      (_, i) =>
+        picture[
+          Math.floor(i / (rowsOf * columns)) * height * width +
+            (top + (Math.floor(i / columns) % rowsOf) * step) * width +
+            left +
+            (i % columns) * step
+        ]!,
+    );
   const expected: Readonly<Record<string, () => ArrayLike<number>>> = {
     decoded: () => picture,
     "decoded.stats": () => statistics([picture]),
     "decoded.stride8": () => patch(0, 0, height / 8, width / 8, 8),
-    "decoded.corners": () => [[0, 0], [0, width - 8], [height - 8, 0], [height - 8, width - 8]].flatMap(([top, left]) => patch(top!, left!, 8, 8)),
+    "decoded.corners": () =>
+      [
+        [0, 0],
+        [0, width - 8],
+        [height - 8, 0],
+        [height - 8, width - 8],
+      ].flatMap(([top, left]) => patch(top!, left!, 8, 8)),
     "decoded.center": () => patch(height / 2 - 4, width / 2 - 4, 8, 8),
   };
   for (const [tensor, actual] of Object.entries(expected)) {
-    if (golden.has(`${name}.${tensor}`)) rows.compare(name, tensor, actual(), await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
+    if (golden.has(`${name}.${tensor}`)) {
+      rows.compare(name, tensor, actual(), await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
+    }
   }
 }
 
 /** `NAME.act.MODULE.stats` and `.sample` of the modules that `record` captures. Returns what it returns, pictures channels-first. */
 async function checkModules(
-  golden: Golden, rows: Rows, model: StableDiffusion, name: string,
-  record: (g: Graph) => Readonly<Record<string, Value>>, inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>>, wanted: (module: string) => boolean = () => true,
+  golden: Golden,
+  rows: Rows,
+  model: StableDiffusion,
+  name: string,
+  record: (g: Graph) => Readonly<Record<string, Value>>,
+  inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>>,
+  wanted: (module: string) => boolean = () => true,
 ): Promise<Record<string, Float32Array<ArrayBuffer>>> {
   const prefix = `${name}.act.`;
-  const modules = golden.names().flatMap((n) => (n.startsWith(prefix) && n.endsWith(".stats") && wanted(n.slice(prefix.length)) ? [n.slice(prefix.length, -".stats".length)] : []));
+  const modules = golden
+    .names()
+    .flatMap((n) =>
+      n.startsWith(prefix) && n.endsWith(".stats") && wanted(n.slice(prefix.length)) ? [n.slice(prefix.length, -".stats".length)] : [],
+    );
   const results = new Map<string, readonly number[]>();
   const parts = new Map<string, { keys: string[]; shapes: (readonly number[])[] }>();
   const program = await model.program(`verify full modules ${name} ${modules[0]}`, (g) => {
@@ -148,10 +235,20 @@ async function checkModules(
     const read = await program.read(...keys);
     const data = keys.map((k) => read[k] as Float32Array<ArrayBuffer>);
     rows.compare(name, `act.${module}.stats`, statistics(data), await golden.floats(`${prefix}${module}.stats`), rows.tolerances.model);
-    if (golden.has(`${prefix}${module}.sample`)) rows.compare(name, `act.${module}.sample`, sample(data, shapes), await golden.floats(`${prefix}${module}.sample`), rows.tolerances.model);
+    if (golden.has(`${prefix}${module}.sample`)) {
+      rows.compare(
+        name,
+        `act.${module}.sample`,
+        sample(data, shapes),
+        await golden.floats(`${prefix}${module}.sample`),
+        rows.tolerances.model,
+      );
+    }
   }
   const read = results.size > 0 ? await program.read(...results.keys()) : {};
-  return Object.fromEntries([...results].map(([key, shape]) => [key, channelsFirst({ data: read[key] as Float32Array<ArrayBuffer>, shape }).data]));
+  return Object.fromEntries(
+    [...results].map(([key, shape]) => [key, channelsFirst({ data: read[key] as Float32Array<ArrayBuffer>, shape }).data]),
+  );
 }
 
 /** Mean, standard deviation, L2 norm, least and greatest of all parts together. */

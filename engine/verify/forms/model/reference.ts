@@ -23,12 +23,24 @@ interface Subject {
   readonly guidance: number;
 }
 
-/** `reference`: a model's own pictures and everything on the way to them, and the same through its unlearned variants; described in its JSON. */
+/**
+ * `reference`: a model's own pictures and everything on the way to them, and the same through its unlearned variants; described in its
+ * JSON.
+ */
 export const reference: Form = async (golden, rows, context) => {
   const model = await context.model();
   const ddim = golden.object("ddim");
-  const plan = createSamplerPlan("ddim", { ...model.parts.scheduler, ...ddim }, golden.number("steps", ddim), { eta: golden.number("eta", ddim) });
-  rows.compare("ddim", "timesteps", plan.steps.map((s) => s.timestep), golden.numbers("timesteps", ddim), 0, "mismatches");
+  const plan = createSamplerPlan("ddim", { ...model.parts.scheduler, ...ddim }, golden.number("steps", ddim), {
+    eta: golden.number("eta", ddim),
+  });
+  rows.compare(
+    "ddim",
+    "timesteps",
+    plan.steps.map((s) => s.timestep),
+    golden.numbers("timesteps", ddim),
+    0,
+    "mismatches",
+  );
   const subject: Subject = { golden, rows, context, model, plan, guidance: golden.number("guidance", ddim) };
   if (golden.has("uncond.text_hidden")) await rows.guard("uncond", "text_hidden", () => checkUnconditional(subject));
   for (const [i, entry] of golden.list("cases").entries()) {
@@ -36,7 +48,15 @@ export const reference: Form = async (golden, rows, context) => {
     if (typeof c?.index !== "number") throw new FormatError(golden.path, `case ${i} has no "index"`);
     const name = String(c.index);
     // Each names a tensor and is run alone, so that one failure does not hide the others.
-    const checks: readonly [string, (s: Subject, c: Case, name: string) => Promise<void>][] = [["text_hidden", checkText], ["unet.eps", checkUNet], ["grad.token_embeddings", checkGradient], ["ddim.final", checkSample], ["vae.decoded", checkVae], ["classifier", checkClassifiers], ["unlearned", checkUnlearned]];
+    const checks: readonly [string, (s: Subject, c: Case, name: string) => Promise<void>][] = [
+      ["text_hidden", checkText],
+      ["unet.eps", checkUNet],
+      ["grad.token_embeddings", checkGradient],
+      ["ddim.final", checkSample],
+      ["vae.decoded", checkVae],
+      ["classifier", checkClassifiers],
+      ["unlearned", checkUnlearned],
+    ];
     for (const [tensor, check] of checks) await rows.guard(name, tensor, () => check(subject, c, name));
   }
 };
@@ -44,7 +64,13 @@ export const reference: Form = async (golden, rows, context) => {
 async function checkUnconditional({ golden, rows, model }: Subject): Promise<void> {
   const ids = await golden.ints("uncond.input_ids");
   rows.compare("uncond", "input_ids", model.tokenizer.encode(golden.text("unconditional_prompt")), ids, 0, "mismatches");
-  rows.compare("uncond", "text_hidden", (await model.encodeText(ids)).data, await golden.floats("uncond.text_hidden"), rows.tolerances.model);
+  rows.compare(
+    "uncond",
+    "text_hidden",
+    (await model.encodeText(ids)).data,
+    await golden.floats("uncond.text_hidden"),
+    rows.tolerances.model,
+  );
 }
 
 async function checkText({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
@@ -68,16 +94,34 @@ async function checkUNet({ golden, rows, model }: Subject, c: Case, name: string
 async function checkGradient({ golden, rows, model }: Subject, c: Case, name: string): Promise<void> {
   const [latents, noise] = [await golden.array(`${name}.grad.x0`), await golden.array(`${name}.grad.noise`)];
   const timestep = golden.number("timestep", c);
-  rows.compare(name, "grad.noised", model.addNoise(latents, noise, timestep).noised.data, await golden.floats(`${name}.grad.noised`), TOLERANCES.opForward);
+  rows.compare(
+    name,
+    "grad.noised",
+    model.addNoise(latents, noise, timestep).noised.data,
+    await golden.floats(`${name}.grad.noised`),
+    TOLERANCES.opForward,
+  );
   const { loss, gradient } = await model.noiseLoss({ latents, noise, timestep, ids: await golden.ints(`${name}.input_ids`) });
   rows.compare(name, "grad.loss", [loss], await golden.floats(`${name}.grad.loss`), rows.tolerances.model);
   if (typeof c["loss"] === "number") rows.compare(name, "loss", [loss], [c["loss"]], rows.tolerances.model);
-  rows.compare(name, "grad.token_embeddings", gradient.data, await golden.floats(`${name}.grad.token_embeddings`), rows.tolerances.embeddingGradient);
+  rows.compare(
+    name,
+    "grad.token_embeddings",
+    gradient.data,
+    await golden.floats(`${name}.grad.token_embeddings`),
+    rows.tolerances.embeddingGradient,
+  );
 }
 
 async function sample({ golden, plan, guidance }: Subject, model: StableDiffusion, name: string): Promise<NDArray> {
   const negative = model.tokenizer.encode(golden.text("unconditional_prompt"));
-  const [last] = await sampleLatents(model, { ids: await golden.ints(`${name}.input_ids`), negative, noise: await golden.array(`${name}.ddim.initial`), plan, guidance });
+  const [last] = await sampleLatents(model, {
+    ids: await golden.ints(`${name}.input_ids`),
+    negative,
+    noise: await golden.array(`${name}.ddim.initial`),
+    plan,
+    guidance,
+  });
   return last!;
 }
 
@@ -88,7 +132,14 @@ async function checkSample(s: Subject, c: Case, name: string): Promise<void> {
 }
 
 /** A sampled picture and the PNG beside the JSON. */
-async function comparePng({ golden, rows, context }: Subject, model: StableDiffusion, latents: NDArray, file: string, name: string, tensor: string): Promise<void> {
+async function comparePng(
+  { golden, rows, context }: Subject,
+  model: StableDiffusion,
+  latents: NDArray,
+  file: string,
+  name: string,
+  tensor: string,
+): Promise<void> {
   const path = joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), file);
   const stored = await decodePng(path, await readFile(context.files, path));
   const decoded = await model.decodeLatents(latents);
@@ -123,12 +174,17 @@ async function checkClassifiers({ golden, rows, context }: Subject, c: Case, nam
   const prefix = `${name}.classifier.`;
   for (const tensor of golden.names().filter((n) => n.startsWith(prefix) && n.endsWith("_logits"))) {
     const which = tensor.slice(prefix.length, -"_logits".length);
-    const classifier = await loadClassifier(await context.device(), { files: context.files, folder: joinPath(context.modelFolder, `classifier/${which}`) });
+    const classifier = await loadClassifier(await context.device(), {
+      files: context.files,
+      folder: joinPath(context.modelFolder, `classifier/${which}`),
+    });
     const { logits } = await classifier.run(await golden.array(`${prefix}input`));
     rows.compare(name, `classifier.${which}_logits`, logits, await golden.floats(tensor), rows.tolerances.model);
     const best = logits.indexOf(Math.max(...logits));
     const label = c[`${which}_top1`];
-    if (typeof label === "string") rows.error(name, `${which}_top1`, classifier.labels[best] === label ? 0 : 1, 0, "mismatches", `"${classifier.labels[best] ?? ""}"`);
+    if (typeof label === "string") {
+      rows.error(name, `${which}_top1`, classifier.labels[best] === label ? 0 : 1, 0, "mismatches", `"${classifier.labels[best] ?? ""}"`);
+    }
     await classifier.destroy();
   }
 }
@@ -136,11 +192,17 @@ async function checkClassifiers({ golden, rows, context }: Subject, c: Case, nam
 /** `<i>.unlearned_<variant>.*`: the same inputs through the model's variant of that name in its folder `unlearned`. */
 async function checkUnlearned(s: Subject, c: Case, name: string): Promise<void> {
   const { golden, rows, context } = s;
-  const variants = new Set(golden.names().flatMap((n) => (n.startsWith(`${name}.unlearned_`) ? [n.slice(name.length + 1).split(".")[0]!] : [])));
+  const variants = new Set(
+    golden.names().flatMap((n) => (n.startsWith(`${name}.unlearned_`) ? [n.slice(name.length + 1).split(".")[0]!] : [])),
+  );
   for (const variant of variants) {
     const model = await unlearned(context, variant.slice("unlearned_".length));
     if (golden.has(`${name}.${variant}.eps`)) {
-      const { data } = await model.predictNoise(await golden.array(`${name}.unet.latent`), golden.number("timestep", c), await golden.array(`${name}.text_hidden`));
+      const { data } = await model.predictNoise(
+        await golden.array(`${name}.unet.latent`),
+        golden.number("timestep", c),
+        await golden.array(`${name}.text_hidden`),
+      );
       rows.compare(name, `${variant}.eps`, data, await golden.floats(`${name}.${variant}.eps`), rows.tolerances.model);
     }
     if (!golden.has(`${name}.${variant}.ddim_final`)) continue;

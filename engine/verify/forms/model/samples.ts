@@ -1,7 +1,16 @@
 import { safeGuidance } from "../../../../kernels/guidance.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import type { SldParameters } from "../../../diffusion/guidance.ts";
-import { createSamplerPlan, modelInput, noiseScheduleOnly, pipelineSchedulerConfig, runSamplerStep, schedulerNameOf, startSampler, type SamplerPlan } from "../../../diffusion/schedulers/index.ts";
+import {
+  createSamplerPlan,
+  modelInput,
+  noiseScheduleOnly,
+  pipelineSchedulerConfig,
+  runSamplerStep,
+  schedulerNameOf,
+  startSampler,
+  type SamplerPlan,
+} from "../../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import type { Form, VerifyContext } from "../../context.ts";
 import type { Golden, Json } from "../../golden.ts";
@@ -31,7 +40,13 @@ async function ids(golden: Golden, which: unknown): Promise<Int32Array> {
 async function checkPipeline(golden: Golden, c: Case, rows: Rows, model: StableDiffusion): Promise<void> {
   const steps = typeof c["steps"] === "number" ? c["steps"] : golden.number("steps");
   const plan = createSamplerPlan(schedulerNameOf(c["scheduler"]), pipelineSchedulerConfig(model.parts.scheduler), steps);
-  const request = { ids: await ids(golden, "prompt"), negative: await ids(golden, c["negative_prompt"]), noise: await golden.array("init_latent"), plan, guidance: golden.number("guidance_scale") };
+  const request = {
+    ids: await ids(golden, "prompt"),
+    negative: await ids(golden, c["negative_prompt"]),
+    noise: await golden.array("init_latent"),
+    plan,
+    guidance: golden.number("guidance_scale"),
+  };
   const all = await sampleLatents(model, request, golden.has(`${c.name}.steps`));
   const last = all.at(-1)!;
   if (golden.has(`${c.name}.steps`)) {
@@ -41,13 +56,26 @@ async function checkPipeline(golden: Golden, c: Case, rows: Rows, model: StableD
     const shown = all.slice(Math.max(0, all.length - steps));
     // Each step against its own reference; the row holds the worst.
     const errors = shown.map((step, i) => relativeL2(step.data, expected.subarray(i * size, (i + 1) * size)));
-    rows.error(c.name, "steps", shown.length * size === expected.length ? Math.max(...errors) : Infinity, rows.tolerances.sample, "relative L2");
+    rows.error(
+      c.name,
+      "steps",
+      shown.length * size === expected.length ? Math.max(...errors) : Infinity,
+      rows.tolerances.sample,
+      "relative L2",
+    );
   }
   rows.compare(c.name, "latents", last.data, await golden.floats(`${c.name}.latents`), rows.tolerances.sample);
   await comparePictures(golden, c, rows, await model.decodeLatents(last), rows.tolerances.sample, rows.tolerances.levels);
 }
 
-async function comparePictures(golden: Golden, c: Case, rows: Rows, decoded: NDArray, tolerance: number, levels: number | undefined): Promise<void> {
+async function comparePictures(
+  golden: Golden,
+  c: Case,
+  rows: Rows,
+  decoded: NDArray,
+  tolerance: number,
+  levels: number | undefined,
+): Promise<void> {
   const { image, uint8 } = asPicture(decoded);
   if (golden.has(`${c.name}.image`)) rows.compare(c.name, "image", image, await golden.floats(`${c.name}.image`), tolerance);
   if (!golden.has(`${c.name}.uint8`)) return;
@@ -57,8 +85,8 @@ async function comparePictures(golden: Golden, c: Case, rows: Rows, decoded: NDA
 }
 
 /**
- * SLD's latents: its threshold switches elements on rounding, so the case states its `sensitivity`, the change when every weight changes by 1e-6,
- * and an engine of float32 accuracy lands within ten times that. The references grant no more than 2e-2.
+ * SLD's latents: its threshold switches elements on rounding, so the case states its `sensitivity`, the change when every weight changes by
+ * 1e-6, and an engine of float32 accuracy lands within ten times that. The references grant no more than 2e-2.
  */
 function sldTolerance(golden: Golden, c: Case, { sample, safeSample, sensitivityFactor }: Tolerances): number {
   return Math.max(sample, Math.min(safeSample, sensitivityFactor * golden.number("sensitivity", c)));
@@ -83,17 +111,42 @@ async function checkAttackSampler(golden: Golden, c: Case, rows: Rows, model: St
   const tolerance = sld ? sldTolerance(golden, c, rows.tolerances) : rows.tolerances.sample;
   rows.compare(c.name, "z", z, await golden.floats(`${c.name}.z`), tolerance);
   // Pictures of a chain that amplifies rounding are judged like its latents.
-  await comparePictures(golden, c, rows, await model.decodeLatents(last!), tolerance, tolerance > rows.tolerances.sample ? undefined : rows.tolerances.levels);
+  await comparePictures(
+    golden,
+    c,
+    rows,
+    await model.decodeLatents(last!),
+    tolerance,
+    tolerance > rows.tolerances.sample ? undefined : rows.tolerances.levels,
+  );
 }
 
 function sldParameters(golden: Golden, strength: string): SldParameters {
   const given = golden.object(strength, golden.object("sld"));
-  const [warmup, guidance, threshold] = (["warmup", "guidance", "threshold"] as const).map((k) => golden.number(k, given)) as [number, number, number];
-  return { warmup, guidance, threshold, momentumScale: golden.number("momentum_scale", given), momentumBeta: golden.number("momentum_beta", given) };
+  const [warmup, guidance, threshold] = (["warmup", "guidance", "threshold"] as const).map((k) => golden.number(k, given)) as [
+    number,
+    number,
+    number,
+  ];
+  return {
+    warmup,
+    guidance,
+    threshold,
+    momentumScale: golden.number("momentum_scale", given),
+    momentumBeta: golden.number("momentum_beta", given),
+  };
 }
 
 /** The three predictions of each step to the guided one, without any net: the precise test of the arithmetic. */
-async function checkSafeGuidance(golden: Golden, c: Case, rows: Rows, context: VerifyContext, sld: SldParameters, scale: number, plan: SamplerPlan): Promise<void> {
+async function checkSafeGuidance(
+  golden: Golden,
+  c: Case,
+  rows: Rows,
+  context: VerifyContext,
+  sld: SldParameters,
+  scale: number,
+  plan: SamplerPlan,
+): Promise<void> {
   const eps = await golden.floats(`${c.name}.eps`);
   const expected = await golden.floats(`${c.name}.noise_pred`);
   const timesteps = await golden.floats(`${c.name}.timesteps`);
@@ -102,8 +155,14 @@ async function checkSafeGuidance(golden: Golden, c: Case, rows: Rows, context: V
   let momentum = new Float32Array(n);
   const guided: number[] = [];
   for (const [i, t] of timesteps.entries()) {
-    const inputs = { x: { data: eps.slice(3 * i * n, 3 * (i + 1) * n), shape: [3, n] }, momentum: { data: momentum, shape: [1, n] }, enabled: { data: Float32Array.of(t >= sld.warmup ? 1 : 0), shape: [1] } };
-    const result = await context.run(`safe guidance ${JSON.stringify(sld)} ${scale}`, inputs, (g, v) => ({ ...safeGuidance(g, v["x"]!, v["momentum"]!, v["enabled"]!, sld, scale) }));
+    const inputs = {
+      x: { data: eps.slice(3 * i * n, 3 * (i + 1) * n), shape: [3, n] },
+      momentum: { data: momentum, shape: [1, n] },
+      enabled: { data: Float32Array.of(t >= sld.warmup ? 1 : 0), shape: [1] },
+    };
+    const result = await context.run(`safe guidance ${JSON.stringify(sld)} ${scale}`, inputs, (g, v) => ({
+      ...safeGuidance(g, v["x"]!, v["momentum"]!, v["enabled"]!, sld, scale),
+    }));
     momentum = result["momentum"] as Float32Array<ArrayBuffer>;
     guided.push(...result["prediction"]!);
   }
@@ -111,7 +170,15 @@ async function checkSafeGuidance(golden: Golden, c: Case, rows: Rows, context: V
 }
 
 /** The UNet's three predictions of every step, at the latents that the reference's own guided predictions lead to. */
-async function checkPredictions(golden: Golden, c: Case, rows: Rows, model: StableDiffusion, texts: readonly Int32Array[], noise: NDArray, plan: SamplerPlan): Promise<void> {
+async function checkPredictions(
+  golden: Golden,
+  c: Case,
+  rows: Rows,
+  model: StableDiffusion,
+  texts: readonly Int32Array[],
+  noise: NDArray,
+  plan: SamplerPlan,
+): Promise<void> {
   const expected = await golden.floats(`${c.name}.eps`);
   const guided = await golden.floats(`${c.name}.noise_pred`);
   const n = noise.data.length;

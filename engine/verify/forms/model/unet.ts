@@ -27,8 +27,8 @@ export const unet: Form = async (golden, rows, context) => {
 };
 
 /**
- * Which latent and timesteps an output belongs to, by its name: `eps.b2.t500` is `x2` at 500, `eps.rect.t500` is `x_rect`, `t333_25` at batch 1 is
- * 333.25, and at batch 2 `t10_700` is one timestep a row. What the JSON says of the tensor decides between the last two.
+ * Which latent and timesteps an output belongs to, by its name: `eps.b2.t500` is `x2` at 500, `eps.rect.t500` is `x_rect`, `t333_25` at
+ * batch 1 is 333.25, and at batch 2 `t10_700` is one timestep a row. What the JSON says of the tensor decides between the last two.
  */
 async function request(golden: Golden, tensor: string): Promise<{ sample: NDArray; timesteps: number[] }> {
   const match = /^eps\.(.+)\.t(\d+)(?:_(\d+))?$/.exec(tensor);
@@ -44,17 +44,28 @@ async function request(golden: Golden, tensor: string): Promise<{ sample: NDArra
   return { sample, timesteps };
 }
 
-/** The output of every module, from a recording without fused epilogues, at the timestep and latent that the JSON's `what` and tensors imply. */
+/**
+ * The output of every module, from a recording without fused epilogues, at the timestep and latent that the JSON's `what` and tensors
+ * imply.
+ */
 async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, modules: readonly string[], text: NDArray): Promise<void> {
   const sample = await golden.array("x1");
   const timestep = Number(/t\s*=\s*([\d.]+)/.exec(golden.text("what"))?.[1] ?? Number.NaN);
-  if (!Number.isFinite(timestep)) throw new Error(`"what" does not say at which timestep the intermediates were taken: ${golden.text("what")}`);
+  if (!Number.isFinite(timestep)) {
+    throw new Error(`"what" does not say at which timestep the intermediates were taken: ${golden.text("what")}`);
+  }
   const input = channelsLast(sample);
   const contextShape = [sample.shape[0]!, ...text.shape.slice(1)];
   const shapes = new Map<string, readonly number[]>();
   const program = await model.program(`verify modules ${sample.shape.join("x")} ${text.shape[1]}`, (g) => {
     const features = g.input("features", { shape: [sample.shape[0]!, model.featureWidth], dtype: "f32" });
-    model.recordUNet(g, g.input("sample", { shape: input.shape, dtype: "f32" }), features, g.input("context", { shape: contextShape, dtype: "f32" }), false);
+    model.recordUNet(
+      g,
+      g.input("sample", { shape: input.shape, dtype: "f32" }),
+      features,
+      g.input("context", { shape: contextShape, dtype: "f32" }),
+      false,
+    );
     const outputs: Record<string, Value> = {};
     for (const name of modules) {
       const value = g.captured.get(name.slice(ACTIVATION.length));
@@ -66,12 +77,23 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     return { outputs };
   });
   const rowSize = text.data.length / text.shape[0]!;
-  await program.run({ sample: input.data, features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)), context: text.data.slice(0, rowSize * sample.shape[0]!) });
+  await program.run({
+    sample: input.data,
+    features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)),
+    context: text.data.slice(0, rowSize * sample.shape[0]!),
+  });
   const computed = await program.read();
   for (const name of modules) {
     const shape = shapes.get(name);
     if (!shape) rows.failed("modules", name, "the model has no such module");
-    else rows.compare("modules", name, asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name)), await golden.floats(name), rows.tolerances.model);
+    else
+      rows.compare(
+        "modules",
+        name,
+        asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name)),
+        await golden.floats(name),
+        rows.tolerances.model,
+      );
   }
 }
 

@@ -18,14 +18,24 @@ export const vae: Form = async (golden, rows, context) => {
   const model = await context.model();
   for (const { name } of golden.cases) {
     await rows.guard(name, "mean", () => oneWay(golden, rows, model, name, "image", "mean", (g, x) => model.recordEncoder(g, x)));
-    await rows.guard(name, "decoded", () => oneWay(golden, rows, model, name, "z", "decoded", (g, x) => ({ decoded: model.recordDecoder(g, x) })));
+    await rows.guard(name, "decoded", () =>
+      oneWay(golden, rows, model, name, "z", "decoded", (g, x) => ({ decoded: model.recordDecoder(g, x) })),
+    );
   }
   const modules = golden.names().filter((n) => n.startsWith(ACTIVATION));
   if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(golden, rows, model, modules));
 };
 
 /** `from` to `to` and the vector-Jacobian product back. */
-async function oneWay(golden: Golden, rows: Rows, model: StableDiffusion, name: string, from: string, to: string, record: (g: Graph, x: Value) => Readonly<Record<string, Value>>): Promise<void> {
+async function oneWay(
+  golden: Golden,
+  rows: Rows,
+  model: StableDiffusion,
+  name: string,
+  from: string,
+  to: string,
+  record: (g: Graph, x: Value) => Readonly<Record<string, Value>>,
+): Promise<void> {
   if (!golden.has(`${name}.${from}`)) return;
   const input = channelsLast(await golden.array(`${name}.${from}`));
   const cotangent = golden.has(`${name}.${to}.g`) ? channelsLast(await golden.array(`${name}.${to}.g`)) : undefined;
@@ -33,7 +43,9 @@ async function oneWay(golden: Golden, rows: Rows, model: StableDiffusion, name: 
   const program = await model.program(`verify vae ${to} ${input.shape.join("x")} ${cotangent !== undefined}`, (g) => {
     const x = g.input("x", { shape: input.shape, dtype: "f32" });
     const outputs: Record<string, Value> = { ...record(g, x) };
-    if (cotangent) outputs[`${from}.g`] = gradients(g, outputs[to]!, [x], g.input("cotangent", { shape: cotangent.shape, dtype: "f32" }))[0]!;
+    if (cotangent) {
+      outputs[`${from}.g`] = gradients(g, outputs[to]!, [x], g.input("cotangent", { shape: cotangent.shape, dtype: "f32" }))[0]!;
+    }
     for (const [key, value] of Object.entries(outputs)) shapes[key] = value.type.shape;
     return { outputs };
   });
@@ -73,6 +85,13 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
   for (const module of modules) {
     const shape = shapes.get(module);
     if (!shape) rows.failed("modules", module, "the model has no such module");
-    else rows.compare("modules", module, asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)), await golden.floats(module), rows.tolerances.model);
+    else
+      rows.compare(
+        "modules",
+        module,
+        asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)),
+        await golden.floats(module),
+        rows.tolerances.model,
+      );
   }
 }

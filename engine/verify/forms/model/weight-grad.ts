@@ -44,7 +44,9 @@ export const weightGrad: Form = async (golden, rows, context) => {
         const actual = new Map<string, Float32Array>();
         for (const leaf of leaves) {
           const owner = [model.parts.textEncoder.parameters, model.parts.unet.parameters].find((p) => p.owns(leaf))!;
-          for (const [tensor, data] of owner.inCheckpointOrder(leaf, computed[leaf]!)) actual.set(`${PREFIX}${owner.component}.${tensor}`, data);
+          for (const [tensor, data] of owner.inCheckpointOrder(leaf, computed[leaf]!)) {
+            actual.set(`${PREFIX}${owner.component}.${tensor}`, data);
+          }
         }
         for (const tensor of golden.names().filter((n) => n.startsWith(PREFIX))) {
           const ours = actual.get(tensor);
@@ -63,10 +65,16 @@ export const weightGrad: Form = async (golden, rows, context) => {
   }
 };
 
-/** The reference whose ids, latent and noise the JSON says were used. */
+/**
+ * The reference beside it whose ids, latent and noise the JSON's `what` says were used: "... loss of NAME ..."; golden_loss_grad where it
+ * names none.
+ */
 async function besides(golden: Golden, context: VerifyContext): Promise<Golden> {
   const folder = golden.path.slice(0, golden.path.lastIndexOf("/") + 1);
-  const path = joinPath(folder, "golden_loss_grad.json");
-  if ((await context.files.kind(path)) !== "file") throw new FormatError(golden.path, `its inputs are those of golden_loss_grad.json, which is not beside it`);
+  const name = /\bloss of (\w+)/.exec(String(golden.json["what"]))?.[1] ?? "golden_loss_grad";
+  const path = joinPath(folder, `${name}.json`);
+  if ((await context.files.kind(path)) !== "file") {
+    throw new FormatError(golden.path, `its inputs are those of ${name}.json, which is not beside it`);
+  }
   return openGolden(context.files, path);
 }

@@ -44,7 +44,13 @@ function eachRow(
         const s = Array.from({ length: visible }, (_, j) => scale * dot(q.data, at, k.data, keyAt(j), head));
         const high = Math.max(...s);
         const total = s.reduce((sum, x) => sum + Math.exp(x - high), 0);
-        body({ p: s.map((x) => Math.exp(x - high) / total), at, keyAt, index: (b * heads + h) * queries + i, logSumExp: high + Math.log(total) });
+        body({
+          p: s.map((x) => Math.exp(x - high) / total),
+          at,
+          keyAt,
+          index: (b * heads + h) * queries + i,
+          logSumExp: high + Math.log(total),
+        });
       }
     }
   }
@@ -68,7 +74,13 @@ export function attentionReference(q: Array64, k: Array64, v: Array64, settings:
 }
 
 /** dq, dk, dv for the cotangent dO of o, by the chain rule through the stored probabilities. */
-export function attentionGradientReference(q: Array64, k: Array64, v: Array64, dO: Array64, settings: AttentionSettings): [dq: Array64, dk: Array64, dv: Array64] {
+export function attentionGradientReference(
+  q: Array64,
+  k: Array64,
+  v: Array64,
+  dO: Array64,
+  settings: AttentionSettings,
+): [dq: Array64, dk: Array64, dv: Array64] {
   const { head, scale } = sizes(q, k, settings);
   const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [Float64Array, Float64Array, Float64Array];
   eachRow(q, k, settings, ({ p, at, keyAt }) => {

@@ -13,7 +13,9 @@ export function matmul64(a: Array64, b: Array64, transposeB: boolean): Array64 {
     for (let i = 0; i < m; i++) {
       for (let j = 0; j < n; j++) {
         let sum = 0;
-        for (let l = 0; l < k; l++) sum += a.data[(batch * m + i) * k + l]! * b.data[batch * stride + (transposeB ? j * k + l : l * n + j)]!;
+        for (let l = 0; l < k; l++) {
+          sum += a.data[(batch * m + i) * k + l]! * b.data[batch * stride + (transposeB ? j * k + l : l * n + j)]!;
+        }
         data[(batch * m + i) * n + j] = sum;
       }
     }
@@ -22,7 +24,13 @@ export function matmul64(a: Array64, b: Array64, transposeB: boolean): Array64 {
 }
 
 /** x [B, H, W, C] convolved with w [kh, kw, C, N] plus bias, padding top, bottom, left, right, in float64. */
-export function conv2d64(x: Array64, w: Array64, bias: Array64 | undefined, stride: number, [top, bottom, left, right]: readonly number[]): Array64 {
+export function conv2d64(
+  x: Array64,
+  w: Array64,
+  bias: Array64 | undefined,
+  stride: number,
+  [top, bottom, left, right]: readonly number[],
+): Array64 {
   const [batch, height, width, c] = x.shape as [number, number, number, number];
   const [kh, kw, , n] = w.shape as [number, number, number, number];
   const oh = Math.floor((height + top! + bottom! - kh) / stride) + 1;
@@ -37,7 +45,9 @@ export function conv2d64(x: Array64, w: Array64, bias: Array64 | undefined, stri
             for (let kx = 0; kx < kw; kx++) {
               const [y, z] = [oy * stride + ky - top!, ox * stride + kx - left!];
               if (y < 0 || z < 0 || y >= height || z >= width) continue;
-              for (let i = 0; i < c; i++) sum += x.data[((b * height + y) * width + z) * c + i]! * w.data[((ky * kw + kx) * c + i) * n + o]!;
+              for (let i = 0; i < c; i++) {
+                sum += x.data[((b * height + y) * width + z) * c + i]! * w.data[((ky * kw + kx) * c + i) * n + o]!;
+              }
             }
           }
           data[((b * oh + oy) * ow + ox) * n + o] = sum;

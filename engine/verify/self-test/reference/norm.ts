@@ -36,7 +36,12 @@ function meanAndVariance(values: readonly number[]): { mean: number; variance: n
 }
 
 /** x [batch, .., channels]. */
-export function groupNorm64(x: Array64, gamma: Array64, beta: Array64, options: { groups: number; epsilon: number; silu?: boolean }): Array64 {
+export function groupNorm64(
+  x: Array64,
+  gamma: Array64,
+  beta: Array64,
+  options: { groups: number; epsilon: number; silu?: boolean },
+): Array64 {
   const batch = x.shape[0]!;
   const channels = x.shape.at(-1)!;
   const positions = x.data.length / batch / channels;
@@ -45,7 +50,9 @@ export function groupNorm64(x: Array64, gamma: Array64, beta: Array64, options: 
   for (let b = 0; b < batch; b++) {
     for (let group = 0; group < options.groups; group++) {
       const indices: number[] = [];
-      for (let p = 0; p < positions; p++) for (let c = 0; c < perGroup; c++) indices.push((b * positions + p) * channels + group * perGroup + c);
+      for (let p = 0; p < positions; p++) {
+        for (let c = 0; c < perGroup; c++) indices.push((b * positions + p) * channels + group * perGroup + c);
+      }
       const { mean, variance } = meanAndVariance(indices.map((i) => x.data[i]!));
       for (const i of indices) {
         const z = ((x.data[i]! - mean) / Math.sqrt(variance + options.epsilon)) * gamma.data[i % channels]! + beta.data[i % channels]!;

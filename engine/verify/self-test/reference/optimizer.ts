@@ -1,5 +1,13 @@
 /** One step in float64, straight from torch.optim.Adam's documentation. */
-export function adamReference(p: Float64Array, gradient: Float64Array, m: Float64Array, v: Float64Array, step: number, lr: number, weightDecay: number): Float64Array[] {
+export function adamReference(
+  p: Float64Array,
+  gradient: Float64Array,
+  m: Float64Array,
+  v: Float64Array,
+  step: number,
+  lr: number,
+  weightDecay: number,
+): Float64Array[] {
   const g = gradient.map((d, i) => d + weightDecay * p[i]!);
   const nextM = m.map((a, i) => 0.9 * a + 0.1 * g[i]!);
   const nextV = v.map((a, i) => 0.999 * a + 0.001 * g[i]! ** 2);

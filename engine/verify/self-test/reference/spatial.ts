@@ -63,7 +63,9 @@ export function maxPoolReference(x: Array64, kernel: number, stride: number, pad
           let best = -Infinity;
           for (let r = i * stride - padding; r < i * stride - padding + kernel; r++) {
             for (let s = j * stride - padding; s < j * stride - padding + kernel; s++) {
-              if (r >= 0 && r < height && s >= 0 && s < width) best = Math.max(best, x.data[((b * height + r) * width + s) * channels + c]!);
+              if (r >= 0 && r < height && s >= 0 && s < width) {
+                best = Math.max(best, x.data[((b * height + r) * width + s) * channels + c]!);
+              }
             }
           }
           y.data[at++] = best;

@@ -12,7 +12,7 @@ export function formatTable(columns: readonly Column[], rows: readonly (readonly
   return [line(columns.map((c) => c.title)), ...rows.map(line)].join("\n");
 }
 
-export { formatBytes } from "../runtime/plan/estimate.ts";
+export { formatBytes } from "../../runtime/plan/estimate.ts";
 
 function pair(n: number): string {
   return String(n).padStart(2, "0");

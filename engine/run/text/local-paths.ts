@@ -1,6 +1,6 @@
 /** Paths of the machine that a run was made on are nobody else's business: reports are published. */
-import type { RunRecord } from "./record.ts";
-import type { AttackSettings } from "./settings.ts";
+import type { RunRecord } from "../record.ts";
+import type { AttackSettings } from "../settings/settings.ts";
 
 /** Settings that name files; `lora` names several. */
 const FILES = [

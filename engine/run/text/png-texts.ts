@@ -1,5 +1,5 @@
-import type { GenerateSettings } from "../diffusion/generate.ts";
-import type { SchedulerName } from "../diffusion/schedulers/index.ts";
+import type { GenerateSettings } from "../../diffusion/generate.ts";
+import type { SchedulerName } from "../../diffusion/schedulers/index.ts";
 
 /** Samplers by the names that the field's tools use in this text. */
 const SAMPLERS: Readonly<Record<SchedulerName, string>> = {

@@ -1,0 +1,20 @@
+/** Where files can be kept: a folder, or a browser's private file system. Names are paths below it, with "/". */
+export interface Store {
+  /** What a file is called in messages. */
+  nameOf(name: string): string;
+  /** A file's bytes; undefined if there is none. @throws FormatError */
+  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Writes a file, whole or not at all. @throws FormatError, or what a browser throws where there is no room */
+  write(name: string, content: Uint8Array<ArrayBuffer> | string): Promise<void>;
+  /** Opens a text file to go on after the complete lines it has. Every line is kept as soon as it is written, whatever happens after. @throws FormatError */
+  openLines(name: string): Promise<Lines>;
+  /** Removes a file, if there is one. */
+  remove(name: string): Promise<void>;
+}
+
+/** A text file that grows line by line. */
+export interface Lines {
+  /** @param line with or without its newline; it must hold no other. @throws FormatError */
+  write(line: string): void | Promise<void>;
+  close(): void;
+}

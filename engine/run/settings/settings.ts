@@ -1,0 +1,69 @@
+import { type AttackerName, usesGradient } from "../../attack/attackers.ts";
+import type { Given, Values } from "../../options/option.ts";
+import { asFlags, flagName } from "../../options/flags.ts";
+import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { judgeSettingProblems, judgesByOriginal } from "./judge.ts";
+import { RUN_OPTIONS } from "./option-table.ts";
+
+/** Everything that decides an attack's outcome on one adapter, as run.json keeps it. */
+export type AttackSettings = Values<typeof RUN_OPTIONS>;
+
+/** The options somebody gave; nothing is filled in yet. */
+export type GivenSettings = Given<typeof RUN_OPTIONS>;
+
+/** The defaults of one attacker. */
+export function defaultSettings(attacker?: AttackerName): Omit<AttackSettings, "model" | "prompt"> {
+  return defaultsOf(RUN_OPTIONS, attacker);
+}
+
+/**
+ * The settings of a new run.
+ * @param given other fields than options do not count
+ * @throws UsageError naming what is missing
+ */
+export function newSettings(given: GivenSettings): AttackSettings {
+  const { model, prompt } = given;
+  if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
+  if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
+  const settings = filledIn(RUN_OPTIONS, given, given.attacker);
+  const { attacker, target } = settings;
+  const problems = judgeSettingProblems(settings, flagName);
+  if (problems.length > 0) throw new UsageError(problems.join("; "));
+  if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
+  if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
+  for (const [name, used] of Object.entries({ "--prompts": settings.prompts !== null, "--targets": settings.targets !== null, "--cases-per-step": settings.casesPerStep > 1 })) {
+    if (used && !settings.universal) throw new UsageError(`${name} is of --universal only`);
+  }
+  if (settings.universal && settings.prompts === null) throw new UsageError("--universal needs a table of prompts: --prompts FILE.csv");
+  if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null)) throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
+  const { original, unet, textEncoder, lora } = settings;
+  if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
+    throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
+  }
+  if (original !== null && attacker !== "p4d" && attacker !== "ring-a-bell" && !judgesByOriginal(settings)) throw new UsageError(`--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of ${attacker}`);
+  return settings;
+}
+
+/**
+ * The settings of an earlier run that is gone on with.
+ * @param out where it is, for errors
+ * @throws UsageError if something else was given now
+ */
+export function resumedSettings(given: GivenSettings, before: AttackSettings, out: string): AttackSettings {
+  for (const [name, value] of Object.entries(pick(RUN_OPTIONS, given))) {
+    const old = before[name as keyof AttackSettings];
+    if (old !== value) throw new UsageError(`--resume: the run in ${out} has ${flagName(name)} ${JSON.stringify(old)}, not ${JSON.stringify(value)}; resume with the same settings, or start anew in another folder`);
+  }
+  return before;
+}
+
+/** The flags that make these settings, leaving out those at their defaults. */
+export function settingsAsFlags(settings: AttackSettings): string[] {
+  return asFlags(RUN_OPTIONS, settings, settings.attacker);
+}
+
+/** Whether a JSON value has the fields of AttackSettings, each of the right kind. */
+export function isSettings(value: unknown): value is AttackSettings {
+  return isValues(RUN_OPTIONS, value);
+}

@@ -1,0 +1,78 @@
+// One option table: whatever it holds comes back from the printed command, goes to the engine, and is refused out of its range everywhere alike.
+import { Command } from "commander";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type AttackFlags, addAttackOptions } from "../../cli/attack/settings.ts";
+import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
+import type { OpenJudge } from "../../engine/attack/judges/open.ts";
+import type { Option } from "../../engine/options/option.ts";
+import { problemOf } from "../../engine/options/values.ts";
+import { attackOptions } from "../../engine/run/prepared.ts";
+import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
+import { type AttackSettings, isSettings, newSettings, resumedSettings, settingsAsFlags } from "../../engine/run/settings/settings.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
+
+const NEEDED = { model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png" } as const;
+
+/** A value that an option allows and that is not its default. */
+function other(option: Option<unknown>): unknown {
+  const { kind, choices, default: value, min = 0, max = min + 10, check } = option;
+  if (kind === "flag") return true;
+  if (kind === "choice") return choices!.find((name) => name !== value);
+  if (kind === "whole") return Math.min(max, Math.max(min, 1) + 6);
+  if (kind === "number") return max - (max - min) / 8;
+  return check ? "a house in <cce> style" : "some text, with 'quotes'";
+}
+
+/** The settings of a run with every option of these given. */
+function settingsWith(names: readonly string[]): AttackSettings {
+  return { ...newSettings(NEEDED), ...Object.fromEntries(names.map((name) => [name, other(RUN_OPTIONS[name as keyof AttackSettings])])) } as AttackSettings;
+}
+
+function parsed(flags: readonly string[]): AttackFlags {
+  const command = addAttackOptions(new Command()).exitOverride().configureOutput({ writeErr: () => undefined });
+  return command.parse([...flags, "--out", "o"], { from: "user" }).opts<AttackFlags>();
+}
+
+test("the printed command has every option that is not at its default, and reads back to the same", () => {
+  const names = Object.keys(RUN_OPTIONS).filter((name) => !["model", "prompt", "attacker"].includes(name));
+  for (const name of names) {
+    const settings = settingsWith([name]);
+    const flags = parsed(settingsAsFlags(settings));
+    assert.equal(flags[name as keyof AttackFlags], settings[name as keyof AttackSettings], name);
+  }
+  const all = settingsWith(names);
+  const flags = parsed(settingsAsFlags(all));
+  for (const name of Object.keys(RUN_OPTIONS)) assert.equal(flags[name as keyof AttackFlags] ?? RUN_OPTIONS[name as keyof AttackSettings].default, all[name as keyof AttackSettings], name);
+});
+
+test("every search option of a run goes to the engine", () => {
+  const names = Object.keys(ATTACK_OPTIONS).filter((name) => name !== "attacker");
+  const settings = settingsWith([...names, "gate", "gateMargin", "gateSamples"]);
+  const options = attackOptions(settings, { judge: {} as OpenJudge }) as unknown as Readonly<Record<string, unknown>>;
+  for (const name of Object.keys(ATTACK_OPTIONS)) assert.equal(options[name], settings[name as keyof AttackSettings], name);
+  assert.equal(options["gate"], { margin: settings.gateMargin, samples: settings.gateSamples });
+});
+
+test("what is out of range is refused by flag, by file and by call, in the same words", () => {
+  for (const [name, option] of Object.entries(RUN_OPTIONS)) {
+    if ((option.kind !== "whole" && option.kind !== "number") || option.min === undefined || option.min < -1e9) continue;
+    const low = option.min - 1;
+    const problem = problemOf(option, low)!;
+    assert.match(problem, new RegExp(`^must be a (whole )?number .*got ${low}`), name);
+    assert.throws(() => newSettings({ ...NEEDED, [name]: low }), (error: Error) => error instanceof UsageError && error.message === `${name} ${problem}`);
+    assert.throws(() => parsed([`--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, String(low)]), (error: Error) => error.message.includes(problem));
+  }
+});
+
+test("a record's settings are known by their kinds; a resumed run may say the same again and nothing else", () => {
+  const settings = newSettings({ ...NEEDED, tokens: 5 });
+  assert.ok(isSettings(JSON.parse(JSON.stringify(settings))));
+  for (const changed of [{ tokens: "5" }, { tokens: null }, { randomInit: 1 }, { model: null }, { unet: 3 }]) assert.not(isSettings({ ...settings, ...changed }), JSON.stringify(changed));
+  const { tokens: _, ...without } = settings;
+  assert.not(isSettings(without));
+  assert.is(resumedSettings({ tokens: 5, label: "church" }, settings, "o"), settings);
+  assert.throws(() => resumedSettings({ tokens: 4 }, settings, "o"), /the run in o has --tokens 5, not 4/);
+});
+
+test.run();
