@@ -17,7 +17,10 @@ export interface MeasureOptions {
   readonly samples: number;
   /** Runs are repeated within one sample until it is about this long, so that waiting for the device weighs nothing. */
   readonly sampleMs: number;
-  /** A subject is run for so long before it is sampled: a GPU that was idle takes some 100 ms to reach its clock, until when it is up to four times slower (H100). Default 0. */
+  /**
+   * A subject is run for so long before it is sampled: a GPU that was idle takes some 100 ms to reach its clock, until when it is up to
+   * four times slower (H100). Default 0.
+   */
   readonly warmMs?: number;
   /** Time for all samples of all subjects together. */
   readonly budgetMs: number;

@@ -54,7 +54,7 @@ export function addGlobalOptions(program: Command): void {
     .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
     .option("--robust", "have the driver check every access of a shader, as browsers do; slower on GPUs")
-    .option("--memory-limit <GiB>", "refuse what would take more device memory (default: what the host has free on a software adapter)", finiteNumber(0))
+    .option("--memory-limit <GiB>", "stay within so much device memory: gradients that would take more are computed with more arithmetic, or refused (default: what the host has free on a software adapter)", finiteNumber(0))
     .option("--quiet", "no progress and prose on stderr")
     .option("--json", "print one JSON object on stdout and nothing else");
 }

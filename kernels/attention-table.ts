@@ -1,8 +1,9 @@
 /**
  * Ways to compute a flash pass. "rows": whole rows to a lane; "tiled-8", "tiled-4": tiles over workgroup memory, with so many rows of the smaller heads to a
- * thread (eight read the least, four keep more threads busy); "matrix": f16 operands on matrix units.
+ * thread (eight read the least, four keep more threads busy); "matrix": f16 operands on matrix units; "matrix-2": with twice as many rows to a
+ * subgroup, which reads half as much and leaves fewer workgroups.
  */
-export const ATTENTION_FORMS = ["rows", "tiled-8", "tiled-4", "matrix"] as const;
+export const ATTENTION_FORMS = ["rows", "tiled-8", "tiled-4", "matrix", "matrix-2"] as const;
 export type AttentionForm = (typeof ATTENTION_FORMS)[number];
 
 /** The three flash passes: outputs, the gradient of queries, the gradient of keys and values. */

@@ -16,7 +16,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 /** All that this form is made of. */
 export const TILED_SOURCES: readonly string[] = [block, forwardWgsl, queryWgsl, keyValueWgsl];
 
-export type TiledForm = Exclude<AttentionForm, "rows" | "matrix">;
+export type TiledForm = Extract<AttentionForm, `tiled${string}`>;
 
 /** How a workgroup's threads share out a block: a grid of threads, each with `rows` rows and `groups` groups of four columns of scores. */
 export interface TiledBlock {

@@ -36,17 +36,17 @@ export function gemmClass(op: string, transposeB: boolean, outputs: number): Gem
 const WORTH_MEASURING: Readonly<Record<GemmSizeClass, readonly (readonly [GemmStructure, SplitTarget?])[]>> = {
   small: [
     ["register"], ["broadcast"], ["workgroup-32"], ["workgroup-32", 512], ["workgroup-64x32", 512], ["workgroup-64", 256], ["workgroup-64", 512], ["workgroup-64", 1024],
-    ["matrix-small", 256], ["matrix-small", 512], ["matrix-small-ahead", 256], ["matrix-small-ahead", 512], ["matrix-ahead", 256],
+    ["matrix-small", 256], ["matrix-small", 512], ["matrix-deep", 256], ["matrix-deep", 512], ["matrix", 256],
   ],
   medium: [
     ["register"], ["broadcast"], ["workgroup-64x32"], ["workgroup-64"], ["workgroup-64", 512], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512],
     ["matrix-small"], ["matrix-small", 512], ["matrix-small", 1024], ["matrix", 256], ["matrix", 512],
-    ["matrix-small-ahead"], ["matrix-small-ahead", 512], ["matrix-small-ahead", 1024], ["matrix-ahead", 256], ["matrix-ahead", 512],
+    ["matrix-deep"], ["matrix-deep", 512], ["matrix-deep", 1024],
   ],
   large: [
     ["register"], ["broadcast"], ["workgroup-64"], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512], ["workgroup-128x128"],
     ["matrix-small"], ["matrix"], ["matrix", 256], ["matrix", 512],
-    ["matrix-small-ahead"], ["matrix-small-ahead", 1024], ["matrix-ahead"], ["matrix-ahead", 256], ["matrix-ahead", 512],
+    ["matrix-deep"], ["matrix-deep", 1024],
   ],
 };
 
@@ -97,7 +97,7 @@ type MatrixStructure = Extract<GemmStructure, `matrix${string}`>;
 
 function matrixTileOf(structure: MatrixStructure, half: boolean, capabilities: Capabilities): MatrixTile | undefined {
   const config = matrixConfig(capabilities, half ? "f16" : "f32");
-  return config && matrixTile(config, capabilities.matrixUnits!, structure.startsWith("matrix-small") ? 2 : 4);
+  return config && matrixTile(config, capabilities.matrixUnits!, structure === "matrix" ? 4 : 2, structure === "matrix-deep" ? 64 : 32);
 }
 
 /** All that a measured choice depends on: with another text it is measured again. */
@@ -143,8 +143,8 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
   }
   if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
   if (matrix) {
-    const { rows, columns, defines } = matrixTileOf(structure, half, capabilities)!;
-    return { rows, columns, perWorkgroup: 1, step: 32, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks, AHEAD: structure.endsWith("-ahead") } };
+    const { rows, columns, step, defines } = matrixTileOf(structure, half, capabilities)!;
+    return { rows, columns, perWorkgroup: 1, step, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks } };
   }
   const { down, across, rows, wide } = WORKGROUP_TILES[structure];
   const [tileRows, columns, threads] = [down * rows, across * (wide ? 8 : 4), down * across];

@@ -3,14 +3,15 @@ import dialectWgsl from "../shaders/matrix-dialect.wgsl";
 
 /** Lanes of a workgroup that computes on matrix units. */
 const THREADS = 128;
-/** Steps of k staged at a time, and components of padding after each staged row. */
-const STEP = 32;
+/** Components of padding after each staged row. */
 const PAD = 8;
 
 /** How the subgroups of a workgroup share a tile of a product on matrix units. */
 export interface MatrixTile {
   readonly rows: number;
   readonly columns: number;
+  /** Of k, staged at a time. */
+  readonly step: number;
   /** Of `shaders/lib/gemm-matrix.wgsl`, but for BLOCKS and SPLIT. */
   readonly defines: Defines;
   /** Bytes of workgroup memory, at most. */
@@ -36,12 +37,12 @@ export function matrixConfig({ matrixUnits }: Pick<Capabilities, "matrixUnits">,
 
 /**
  * The tile of a workgroup whose subgroups each own `fragments` x `fragments` results, as square as the configuration allows; undefined where the lanes of a
- * subgroup do not divide a workgroup or no arrangement gives each lane 2, 4 or 8 vec4s of either operand to stage.
+ * subgroup do not divide a workgroup, or no arrangement gives each lane 2, 4 or 8 vec4s of either operand to stage.
  */
-export function matrixTile({ component, m, n, k }: MatrixConfig, { lanes, old }: MatrixUnits, fragments: 2 | 4): MatrixTile | undefined {
-  if (STEP % k !== 0 || THREADS % lanes !== 0) return undefined;
+export function matrixTile({ component, m, n, k }: MatrixConfig, { lanes, old }: MatrixUnits, fragments: 2 | 4, step: 32 | 64): MatrixTile | undefined {
+  if (step % k !== 0 || THREADS % lanes !== 0) return undefined;
   const subgroups = THREADS / lanes;
-  const loads = (size: number): number => (size * (STEP / 4)) / THREADS;
+  const loads = (size: number): number => (size * (step / 4)) / THREADS;
   const arrangements = Array.from({ length: subgroups }, (_, i) => i + 1)
     .filter((down) => subgroups % down === 0)
     .map((down) => ({ down, across: subgroups / down, rows: down * fragments * m, columns: (subgroups / down) * fragments * n }))
@@ -50,13 +51,14 @@ export function matrixTile({ component, m, n, k }: MatrixConfig, { lanes, old }:
   const [best] = arrangements;
   if (!best) return undefined;
   const bytesOf = component === "f16" ? 2 : 4;
-  const operands = (best.rows + best.columns) * (STEP + PAD) * bytesOf;
+  const operands = (best.rows + best.columns) * (step + PAD) * bytesOf;
   return {
     rows: best.rows,
     columns: best.columns,
+    step,
     bytes: operands + subgroups * m * 2 * n * 4,
     defines: {
-      COMPONENT: component, M: m, N: n, K: k, LANES: lanes, OLD: old, FOUR: fragments === 4,
+      COMPONENT: component, M: m, N: n, K: k, LANES: lanes, STEP: step, OLD: old, FOUR: fragments === 4,
       SUBGROUP_ROWS: best.down, SUBGROUP_COLUMNS: best.across,
       LOADS_A4: loads(best.rows) >= 4, LOADS_A8: loads(best.rows) === 8, LOADS_B4: loads(best.columns) >= 4, LOADS_B8: loads(best.columns) === 8,
     },

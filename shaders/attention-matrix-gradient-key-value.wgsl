@@ -62,14 +62,15 @@ fn load(tensor: u32, at: u32) -> vec4f {
 
 ${BLOCK}
 
-// logSumExp, and behind it delta, of the staged queries.
-var<workgroup> numbers: array<vec4f, BLOCK_COLUMNS / 2u>;
+// logSumExp, in units of log2 and less log2(gain), and behind it delta, of the staged queries.
+var<workgroup> numbers: array<vec4f, STAGED / 2u>;
 fn stageNumbers(start: u32, query: u32, local: u32) {
-  for (var i = local; i < BLOCK_COLUMNS / 4u; i += THREADS) {
+  for (var i = local; i < STAGED / 4u; i += THREADS) {
     let column = query + 4u * i + vec4u(0u, 1u, 2u, 3u);
     let at = start + min(column, vec4u(params.queries - 1u));
-    numbers[i] = select(vec4f(HIGHEST), vec4f(logSumExp[at.x], logSumExp[at.y], logSumExp[at.z], logSumExp[at.w]), column < vec4u(params.queries));
-    numbers[BLOCK_COLUMNS / 4u + i] = vec4f(delta[at.x], delta[at.y], delta[at.z], delta[at.w]);
+    let high = vec4f(logSumExp[at.x], logSumExp[at.y], logSumExp[at.z], logSumExp[at.w]) * LOG2E - log2(params.gain);
+    numbers[i] = select(vec4f(HIGHEST), high, column < vec4u(params.queries));
+    numbers[STAGED / 4u + i] = vec4f(delta[at.x], delta[at.y], delta[at.z], delta[at.w]);
   }
 }
 
@@ -84,55 +85,113 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
   let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
   let place = lane % ROW_LANES;
-  let key = block.first + subgroup * M + lane / ROW_LANES;
+  let key = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let inTile = (lane / ROW_LANES) * TILE_STRIDE + place;
-  let tile = subgroup * 2u * TILE; // of scores and probabilities, and behind it of their gradients
-
-  var keyRows: Rows;
-  var valueRows: Rows;
-  rowsOf(&keyRows, KEYS, keys, block.first, params.scale, subgroup, local);
-  rowsOf(&valueRows, VALUES, values, block.first, 1.0, subgroup, local);
-  var dKey: Output;
-  var dValue: Output;
+  let tile = subgroup * FRAGMENTS * 2u * TILE; // of scores and probabilities, and behind it of their gradients
   let causal = params.causal != 0u;
-  let seenFrom = select(0u, key, causal);
   let part = partOf(select(0u, min(block.first, params.queries), causal), params.queries, block.split);
-  for (var query = part.x; query < part.y; query += BLOCK_COLUMNS) {
+  // Queries from here on are seen by all keys of the block.
+  let seen = select(0u, block.first + BLOCK_ROWS - 1u, causal);
+
+  clearPadding(local);
+#unroll r < ${FRAGMENTS}
+  stageBand(KEYS, keys, block.first + $r * BAND, params.scale * LOG2E, local);
+#unroll k < ${HEAD_K}
+  let k$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+#endunroll
+  stageBand(VALUES, values, block.first + $r * BAND, 1.0, local);
+#unroll k < ${HEAD_K}
+  let v$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+  var dK$r_$n: Sum;
+  var dV$r_$n: Sum;
+#endunroll
+  let seenFrom$r = select(0u, key + $r * BAND, causal);
+#endunroll
+
+  for (var query = part.x; query < part.y; query += STAGED) {
     workgroupBarrier();
-    stage(0u, QUERIES, queries, query, BLOCK_COLUMNS, 1.0, local);
-    stage(SECOND, D_OUTS, dOuts, query, BLOCK_COLUMNS, 1.0, local);
+    stage(0u, QUERIES, queries, query, 1.0, local);
+    stage(SECOND, D_OUTS, dOuts, query, 1.0, local);
     stageNumbers((block.batch * params.heads + block.head) * params.queries, query, local);
     workgroupBarrier();
-    product(tile, &keyRows, 0u);
-    product(tile + TILE, &valueRows, SECOND);
-    workgroupBarrier();
-    for (var i = 0u; i < OWN; i++) {
-      let at = tile + inTile + i * ROW_LANES;
-      let n = i * ROW_LANES + place;
-      let column = query + 4u * n + vec4u(0u, 1u, 2u, 3u);
-      let weight = select(vec4f(), params.gain * exp(scores[at] - numbers[n]), column >= vec4u(seenFrom));
-      weights[at] = vec4<f16>(weight);
-      weights[at + TILE] = vec4<f16>(weight * (scores[at + TILE] - numbers[BLOCK_COLUMNS / 4u + n]));
-    }
-    workgroupBarrier();
-    addWeighted(&dValue, tile, SECOND);
-    addWeighted(&dKey, tile + TILE, 0u);
-  }
-
-  let row = (block.split * params.batch + block.batch) * params.keys + key;
-  let startK = params.offsetDK + row * params.rowStrideDK + headStart;
-  let startV = params.offsetDV + row * params.rowStrideDV + headStart;
-  for (var slice = 0u; slice < HEAD; slice += BLOCK_COLUMNS) {
-    putSlice(tile, &dKey, slice);
-    putSlice(tile + TILE, &dValue, slice);
-    workgroupBarrier();
-    if (key < params.keys) {
-      for (var i = place; i < BLOCK_COLUMNS / 4u && slice / 4u + i < HEAD_VEC4; i += ROW_LANES) {
-        let at = tile + inTile - place + i;
-        dK[startK + slice / 4u + i] = scores[at] * (params.scale / params.gain);
-        ${DV}[startV + slice / 4u + i] = scores[at + TILE] / params.gain;
+    for (var begin = 0u; begin < STAGED && query + begin < part.y; begin += COLUMNS) {
+      let first = query + begin;
+      for (var n = 0u; n < COLUMNS; n += N) {
+#unroll r < ${FRAGMENTS}
+        var sum$r = Sum(); // given values, or they keep the sums of the round before (seen with Dawn of webgpu 0.6.2)
+        var dSum$r = Sum();
+#endunroll
+#unroll k < ${HEAD_K}
+        let query$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
+        let dOut$k = subgroupMatrixLoad<Right, col_major>(&columns, SECOND + (begin + n) * STRIDE + $k * K / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        sum$r = subgroupMatrixMultiplyAccumulate(k$r_$k, query$k, sum$r);
+        dSum$r = subgroupMatrixMultiplyAccumulate(v$r_$k, dOut$k, dSum$r);
+#endunroll
+#endunroll
+#unroll r < ${FRAGMENTS}
+        subgroupMatrixStore<row_major>(&scores, tile + $r * 2 * TILE + n / 4u, sum$r, TILE_STRIDE);
+        subgroupMatrixStore<row_major>(&scores, tile + ($r * 2 + 1) * TILE + n / 4u, dSum$r, TILE_STRIDE);
+#endunroll
+      }
+      workgroupBarrier();
+      let column = first + 4u * place + vec4u(0u, 1u, 2u, 3u);
+#unroll i < ${OWN}
+      let high$i = numbers[begin / 4u + $i * ROW_LANES + place];
+      let delta$i = numbers[STAGED / 4u + begin / 4u + $i * ROW_LANES + place];
+#unroll r < ${FRAGMENTS}
+      {
+        let at = tile + $r * 2 * TILE + inTile + $i * ROW_LANES;
+        var weight = exp2(scores[at] - high$i);
+        if (first < seen) { weight = select(vec4f(), weight, column + 4 * $i * ROW_LANES >= vec4u(seenFrom$r)); }
+        weights[at] = vec4<f16>(weight);
+        weights[at + TILE] = vec4<f16>(weight * (scores[at + TILE] - delta$i));
+      }
+#endunroll
+#endunroll
+      workgroupBarrier();
+      for (var k = 0u; k < COLUMNS; k += K) {
+#unroll r < ${FRAGMENTS}
+      let weight$r = subgroupMatrixLoad<Left, row_major>(&weights, tile + $r * 2 * TILE + k / 4u, TILE_STRIDE);
+      let dScore$r = subgroupMatrixLoad<Left, row_major>(&weights, tile + ($r * 2 + 1) * TILE + k / 4u, TILE_STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+      {
+        let query = subgroupMatrixLoad<Right, row_major>(&columns, (begin + k) * STRIDE + $n * N / 4u, STRIDE);
+        let dOut = subgroupMatrixLoad<Right, row_major>(&columns, SECOND + (begin + k) * STRIDE + $n * N / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        dK$r_$n = subgroupMatrixMultiplyAccumulate(dScore$r, query, dK$r_$n);
+        dV$r_$n = subgroupMatrixMultiplyAccumulate(weight$r, dOut, dV$r_$n);
+#endunroll
+      }
+#endunroll
       }
     }
-    workgroupBarrier();
   }
+
+#unroll r < ${FRAGMENTS}
+  {
+    let own = key + $r * BAND;
+    let row = (block.split * params.batch + block.batch) * params.keys + own;
+    let startK = params.offsetDK + row * params.rowStrideDK + headStart;
+    let startV = params.offsetDV + row * params.rowStrideDV + headStart;
+#unroll n < ${HEAD_N}
+    subgroupMatrixStore<row_major>(&scores, tile + $n % SLICE * N / 4u, dK$r_$n, TILE_STRIDE);
+    subgroupMatrixStore<row_major>(&scores, tile + TILE + $n % SLICE * N / 4u, dV$r_$n, TILE_STRIDE);
+    if ($n % SLICE == SLICE - 1 || $n == HEAD / N - 1) {
+      workgroupBarrier();
+      if (own < params.keys) {
+        const BEGIN = $n / SLICE * COLUMNS / 4u;
+        for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
+          dK[startK + BEGIN + i] = scores[tile + inTile - place + i] * (params.scale / params.gain);
+          ${DV}[startV + BEGIN + i] = scores[tile + TILE + inTile - place + i] / params.gain;
+        }
+      }
+      workgroupBarrier();
+    }
+#endunroll
+  }
+#endunroll
 }

@@ -64,50 +64,106 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
   let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
   let place = lane % ROW_LANES;
-  let query = block.first + subgroup * M + lane / ROW_LANES;
+  let query = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let inTile = (lane / ROW_LANES) * TILE_STRIDE + place;
-  let tile = subgroup * 2u * TILE;  // of scores, and behind it of the gradient of weights
-  let weightTile = subgroup * TILE; // of the gradient of scores
-
-  var rows: Rows;
-  var dRows: Rows;
-  rowsOf(&rows, QUERIES, queries, block.first, params.scale, subgroup, local);
-  rowsOf(&dRows, D_OUTS, dOuts, block.first, 1.0, subgroup, local);
-  let number = (block.batch * params.heads + block.head) * params.queries + min(query, params.queries - 1u);
-  let rowLogSumExp = logSumExp[number];
-  let rowDelta = delta[number];
-  var out: Output;
+  let tile = subgroup * FRAGMENTS * 2u * TILE;   // of scores, and behind it of the gradient of weights
+  let weightTile = subgroup * FRAGMENTS * TILE;  // of the gradient of scores
+  // A causal query sees the keys up to its own index; all of the block see those before `seen`.
   let causal = params.causal != 0u;
-  // A causal query sees the keys up to its own index.
-  let visible = select(params.keys, min(query + 1u, params.keys), causal);
+  let seen = select(params.keys, min(block.first + 1u, params.keys), causal);
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
-  for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
-    workgroupBarrier();
-    stage(0u, KEYS, keys, key, BLOCK_COLUMNS, 1.0, local);
-    stage(SECOND, VALUES, values, key, BLOCK_COLUMNS, 1.0, local);
-    workgroupBarrier();
-    product(tile, &rows, 0u);
-    product(tile + TILE, &dRows, SECOND);
-    workgroupBarrier();
-    for (var i = 0u; i < OWN; i++) {
-      let at = inTile + i * ROW_LANES;
-      let column = key + 4u * (i * ROW_LANES + place) + vec4u(0u, 1u, 2u, 3u);
-      let dScore = exp(scores[tile + at] - rowLogSumExp) * (scores[tile + TILE + at] - rowDelta);
-      weights[weightTile + at] = vec4<f16>(select(vec4f(), params.gain * dScore, column < vec4u(visible)));
-    }
-    workgroupBarrier();
-    addWeighted(&out, weightTile, 0u);
-  }
 
-  for (var slice = 0u; slice < HEAD; slice += BLOCK_COLUMNS) {
-    putSlice(tile, &out, slice);
+  clearPadding(local);
+#unroll r < ${FRAGMENTS}
+  stageBand(QUERIES, queries, block.first + $r * BAND, params.scale * LOG2E, local);
+#unroll k < ${HEAD_K}
+  let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+#endunroll
+  stageBand(D_OUTS, dOuts, block.first + $r * BAND, 1.0, local);
+#unroll k < ${HEAD_K}
+  let dO$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+  var dQ$r_$n: Sum;
+#endunroll
+  let visible$r = select(params.keys, min(query + $r * BAND + 1u, params.keys), causal);
+  let number$r = (block.batch * params.heads + block.head) * params.queries + min(query + $r * BAND, params.queries - 1u);
+  let high$r = logSumExp[number$r] * LOG2E - log2(params.gain);
+  let delta$r = delta[number$r];
+#endunroll
+
+  for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    if (query < params.queries) {
-      let start = params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideDQ + headStart;
-      for (var i = place; i < BLOCK_COLUMNS / 4u && slice / 4u + i < HEAD_VEC4; i += ROW_LANES) {
-        dQ[start + slice / 4u + i] = scores[tile + inTile - place + i] * (params.scale / params.gain);
+    stage(0u, KEYS, keys, key, 1.0, local);
+    stage(SECOND, VALUES, values, key, 1.0, local);
+    workgroupBarrier();
+    for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
+      let first = key + begin;
+      for (var n = 0u; n < COLUMNS; n += N) {
+#unroll r < ${FRAGMENTS}
+        var sum$r = Sum(); // given values, or they keep the sums of the round before (seen with Dawn of webgpu 0.6.2)
+        var dSum$r = Sum();
+#endunroll
+#unroll k < ${HEAD_K}
+        let key$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
+        let value$k = subgroupMatrixLoad<Right, col_major>(&columns, SECOND + (begin + n) * STRIDE + $k * K / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        sum$r = subgroupMatrixMultiplyAccumulate(q$r_$k, key$k, sum$r);
+        dSum$r = subgroupMatrixMultiplyAccumulate(dO$r_$k, value$k, dSum$r);
+#endunroll
+#endunroll
+#unroll r < ${FRAGMENTS}
+        subgroupMatrixStore<row_major>(&scores, tile + $r * 2 * TILE + n / 4u, sum$r, TILE_STRIDE);
+        subgroupMatrixStore<row_major>(&scores, tile + ($r * 2 + 1) * TILE + n / 4u, dSum$r, TILE_STRIDE);
+#endunroll
+      }
+      workgroupBarrier();
+      let column = first + 4u * place + vec4u(0u, 1u, 2u, 3u);
+#unroll r < ${FRAGMENTS}
+#unroll i < ${OWN}
+      {
+        const I = $i * ROW_LANES;
+        let weight = exp2(scores[tile + $r * 2 * TILE + inTile + I] - high$r);
+        var dScore = weight * (scores[tile + ($r * 2 + 1) * TILE + inTile + I] - delta$r);
+        if (first + COLUMNS > seen) { dScore = select(vec4f(), dScore, column + 4 * I < vec4u(visible$r)); }
+        weights[weightTile + $r * TILE + inTile + I] = vec4<f16>(dScore);
+      }
+#endunroll
+#endunroll
+      workgroupBarrier();
+      for (var k = 0u; k < COLUMNS; k += K) {
+#unroll r < ${FRAGMENTS}
+      let left$r = subgroupMatrixLoad<Left, row_major>(&weights, weightTile + $r * TILE + k / 4u, TILE_STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+      {
+        let right = subgroupMatrixLoad<Right, row_major>(&columns, (begin + k) * STRIDE + $n * N / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        dQ$r_$n = subgroupMatrixMultiplyAccumulate(left$r, right, dQ$r_$n);
+#endunroll
+      }
+#endunroll
       }
     }
-    workgroupBarrier();
   }
+
+#unroll r < ${FRAGMENTS}
+  {
+    let own = query + $r * BAND;
+    let start = params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + own) * params.rowStrideDQ + headStart;
+#unroll n < ${HEAD_N}
+    subgroupMatrixStore<row_major>(&scores, tile + $n % SLICE * N / 4u, dQ$r_$n, TILE_STRIDE);
+    if ($n % SLICE == SLICE - 1 || $n == HEAD / N - 1) {
+      workgroupBarrier();
+      if (own < params.queries) {
+        const BEGIN = $n / SLICE * COLUMNS / 4u;
+        for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
+          dQ[start + BEGIN + i] = scores[tile + inTile - place + i] * (params.scale / params.gain);
+        }
+      }
+      workgroupBarrier();
+    }
+#endunroll
+  }
+#endunroll
 }

@@ -1,5 +1,6 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), on matrix units:
-// q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. A subgroup owns M queries.
+// q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. Scores are in units of log2. The sums so far are only
+// multiplied when a row's largest score has grown by more than MARGIN (as in FlashAttention-4): until then its weights are at most 2^MARGIN.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
 // With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
@@ -34,6 +35,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
+const MARGIN = 8.0;
 const QUERIES = 0u;
 const KEYS = 1u;
 const VALUES = 2u;
@@ -47,10 +49,8 @@ fn load(tensor: u32, at: u32) -> vec4f {
 
 ${BLOCK}
 
-// Outputs go through the scores' tile, as many of the head's components at a time as it holds.
-const SLICE = min(BLOCK_COLUMNS, HEAD);
-const SLICES = (HEAD + SLICE - 1u) / SLICE;
-const OWN_OUT = (SLICE / 4u + ROW_LANES - 1u) / ROW_LANES; // vec4s of a slice and row that a lane takes
+// Whether a row of a subgroup has grown.
+var<workgroup> grown: array<u32, SUBGROUPS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32,
@@ -61,67 +61,141 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
   let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
   let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
-  let row = lane / ROW_LANES;
   let place = lane % ROW_LANES;
-  let query = block.first + subgroup * M + row;
-  let tile = subgroup * TILE;
-  let mine = tile + row * TILE_STRIDE + place;
-
-  var rows: Rows;
-  rowsOf(&rows, QUERIES, queries, block.first, params.scale, subgroup, local);
-  var out: array<vec4f, SLICES * OWN_OUT>;
-  var high = LOWEST; // largest score so far
-  var total = 0.0;   // sum of exp(score - high) so far, of this lane's columns
+  let query = block.first + subgroup * M + lane / ROW_LANES; // of the first band
+  let tile = subgroup * FRAGMENTS * TILE;
+  let mine = tile + (lane / ROW_LANES) * TILE_STRIDE + place;
+  // A causal query sees the keys up to its own index; all of the block see those before `seen`.
   let causal = params.causal != 0u;
-  // A causal query sees the keys up to its own index.
-  let visible = select(params.keys, min(query + 1u, params.keys), causal);
+  let seen = select(params.keys, min(block.first + 1u, params.keys), causal);
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
-  for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
+
+  clearPadding(local);
+#unroll r < ${FRAGMENTS}
+  stageBand(QUERIES, queries, block.first + $r * BAND, params.scale * LOG2E, local);
+#unroll k < ${HEAD_K}
+  let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+  var o$r_$n: Sum;
+#endunroll
+  var high$r = LOWEST; // about the largest score so far: at most MARGIN less
+  var total$r = 0.0;   // sum of exp2(score - high) so far, of this lane's columns
+  let visible$r = select(params.keys, min(query + $r * BAND + 1u, params.keys), causal);
+#endunroll
+
+  for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, keys, key, BLOCK_COLUMNS, 1.0, local);
-    stage(SECOND, VALUES, values, key, BLOCK_COLUMNS, 1.0, local);
+    stage(0u, KEYS, keys, key, 1.0, local);
+    stage(SECOND, VALUES, values, key, 1.0, local);
     workgroupBarrier();
-    product(tile, &rows, 0u);
-    workgroupBarrier();
-    var s: Scores;
-    var most = LOWEST;
-    for (var i = 0u; i < OWN; i++) {
-      let column = key + 4u * (i * ROW_LANES + place) + vec4u(0u, 1u, 2u, 3u);
-      s[i] = select(vec4f(LOWEST), scores[mine + i * ROW_LANES], column < vec4u(visible));
-      most = max(most, max(max(s[i].x, s[i].y), max(s[i].z, s[i].w)));
-    }
-    for (var step = 1u; step < ROW_LANES; step *= 2u) { most = max(most, subgroupShuffleXor(most, step)); }
-    let now = max(high, most);
-    let shrink = exp(high - now);
-    var sum = vec4f();
-    for (var i = 0u; i < OWN; i++) {
-      let w = exp(s[i] - now);
-      sum += w;
-      weights[mine + i * ROW_LANES] = vec4<f16>(w);
-    }
-    high = now;
-    total = total * shrink + (sum.x + sum.y) + (sum.z + sum.w);
-    for (var i = 0u; i < SLICES * OWN_OUT; i++) { out[i] *= shrink; }
-    workgroupBarrier();
-    var added = Output();
-    addWeighted(&added, tile, SECOND);
-    for (var slice = 0u; slice < SLICES; slice++) {
-      if (slice > 0u) { workgroupBarrier(); }
-      putSlice(tile, &added, slice * SLICE);
+    for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
+      let first = key + begin;
+      for (var n = 0u; n < COLUMNS; n += N) {
+#unroll r < ${FRAGMENTS}
+        var sum$r = Sum(); // given a value, or it keeps the sums of the round before (seen with Dawn of webgpu 0.6.2)
+#endunroll
+#unroll k < ${HEAD_K}
+        let right$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        sum$r = subgroupMatrixMultiplyAccumulate(q$r_$k, right$k, sum$r);
+#endunroll
+#endunroll
+#unroll r < ${FRAGMENTS}
+        subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + n / 4u, sum$r, TILE_STRIDE);
+#endunroll
+      }
       workgroupBarrier();
-      for (var i = 0u; i < OWN_OUT; i++) { out[slice * OWN_OUT + i] += scores[mine + i * ROW_LANES]; }
+#unroll r < ${FRAGMENTS}
+#unroll i < ${OWN}
+      var score$r_$i = scores[mine + $r * TILE + $i * ROW_LANES];
+#endunroll
+      if (first + COLUMNS > seen) {
+        let column = first + 4u * place + vec4u(0u, 1u, 2u, 3u);
+#unroll i < ${OWN}
+        score$r_$i = select(vec4f(LOWEST), score$r_$i, column + 4 * $i * ROW_LANES < vec4u(visible$r));
+#endunroll
+      }
+      var mosts$r = score$r_0;
+#unroll i < ${OWN}
+      mosts$r = max(mosts$r, score$r_$i);
+#endunroll
+      let most$r = rowMax(maxOf(mosts$r));
+      let grows$r = most$r > high$r + MARGIN;
+      let now$r = select(high$r, most$r, grows$r);
+      let shrink$r = exp2(high$r - now$r);
+      high$r = now$r;
+      var sums$r = vec4f();
+#unroll i < ${OWN}
+      let weight$r_$i = exp2(score$r_$i - now$r);
+      sums$r += weight$r_$i;
+      weights[mine + $r * TILE + $i * ROW_LANES] = vec4<f16>(weight$r_$i);
+#endunroll
+      total$r = total$r * shrink$r + (sums$r.x + sums$r.y) + (sums$r.z + sums$r.w);
+#endunroll
+      let grows = subgroupAny(false
+#unroll r < ${FRAGMENTS}
+        || grows$r
+#endunroll
+      );
+      if (lane == 0u) { grown[subgroup] = select(0u, 1u, grows); }
+      let flags = workgroupUniformLoad(&grown); // a barrier for the weights, too
+      if (false
+#unroll g < ${SUBGROUPS}
+        || flags[$g] != 0u
+#endunroll
+      ) {
+#unroll r < ${FRAGMENTS}
+#unroll n < ${HEAD_N}
+        subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + $n % SLICE * N / 4u, o$r_$n, TILE_STRIDE);
+        if ($n % SLICE == SLICE - 1 || $n == HEAD / N - 1) {
+          workgroupBarrier();
+#unroll i < ${OWN}
+          scores[mine + $r * TILE + $i * ROW_LANES] *= shrink$r;
+#endunroll
+          workgroupBarrier();
+#unroll m < ${HEAD_N}
+          if ($m / SLICE == $n / SLICE) { o$r_$m = subgroupMatrixLoad<Sum, row_major>(&scores, tile + $r * TILE + $m % SLICE * N / 4u, TILE_STRIDE); }
+#endunroll
+          workgroupBarrier();
+        }
+#endunroll
+#endunroll
+      }
+      for (var k = 0u; k < COLUMNS; k += K) {
+#unroll r < ${FRAGMENTS}
+      let left$r = subgroupMatrixLoad<Left, row_major>(&weights, tile + $r * TILE + k / 4u, TILE_STRIDE);
+#endunroll
+#unroll n < ${HEAD_N}
+      {
+        let right = subgroupMatrixLoad<Right, row_major>(&columns, SECOND + (begin + k) * STRIDE + $n * N / 4u, STRIDE);
+#unroll r < ${FRAGMENTS}
+        o$r_$n = subgroupMatrixMultiplyAccumulate(left$r, right, o$r_$n);
+#endunroll
+      }
+#endunroll
+      }
     }
   }
 
-  for (var step = 1u; step < ROW_LANES; step *= 2u) { total += subgroupShuffleXor(total, step); }
-  if (query >= params.queries) { return; }
-  if (place == 0u) { logSumExp[((block.split * params.batch + block.batch) * params.heads + block.head) * params.queries + query] = high + log(total); }
-  let start = ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideO + headStart;
-  for (var slice = 0u; slice < SLICES; slice++) {
-    for (var i = 0u; i < OWN_OUT; i++) {
-      let inSlice = i * ROW_LANES + place;
-      let column = slice * (SLICE / 4u) + inSlice;
-      if (inSlice < SLICE / 4u && column < HEAD_VEC4) { o[start + column] = out[slice * OWN_OUT + i] / total; }
+#unroll r < ${FRAGMENTS}
+  {
+    let total = rowSum(total$r);
+    let own = query + $r * BAND;
+    let entry = block.split * params.batch + block.batch;
+    if (place == 0u && own < params.queries) { logSumExp[(entry * params.heads + block.head) * params.queries + own] = high$r / LOG2E + log(total); }
+    let start = (entry * params.queries + own) * params.rowStrideO + headStart;
+#unroll n < ${HEAD_N}
+    subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + $n % SLICE * N / 4u, o$r_$n, TILE_STRIDE);
+    if ($n % SLICE == SLICE - 1 || $n == HEAD / N - 1) {
+      workgroupBarrier();
+      if (own < params.queries) {
+        const BEGIN = $n / SLICE * COLUMNS / 4u;
+        for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) { o[start + BEGIN + i] = scores[mine - place + $r * TILE + i] / total; }
+      }
+      workgroupBarrier();
     }
+#endunroll
   }
+#endunroll
 }

@@ -1,5 +1,5 @@
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import { lookup } from "../../engine/nn/parameters.ts";
+import { lookup } from "../../engine/nn/leaf-store.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
 import { type Prepared, prepareProgram } from "../task.ts";

@@ -9,9 +9,10 @@ import { LEARNED_WORD } from "./option-table.ts";
 import type { Session } from "./session/session.ts";
 
 /**
- * Circumventing concept erasure (arXiv 2308.01508): textual inversion of the target picture on the unlearned model. One embedding is learned, at a random
- * timestep each iteration, begun as the prompt's last token's; after every round of iterations the picture of `learnedPrompt` is judged. It shows whether the
- * weights still know the concept; nobody could type it. Adam without weight decay and batch 1 (`timestepsPerStep`), where the published code has AdamW with 1e-2 and a batch of 4.
+ * Circumventing concept erasure (arXiv 2308.01508): textual inversion of the target picture on the unlearned model. One embedding is
+ * learned, at a random timestep each iteration, begun as the prompt's last token's; after every round of iterations the picture of
+ * `learnedPrompt` is judged. It shows whether the weights still know the concept; nobody could type it. Adam without weight decay and batch
+ * 1 (`timestepsPerStep`), where the published code has AdamW with 1e-2 and a batch of 4.
  * @throws LetheError for a loss that is not a number; AbortError
  */
 export async function cce(session: Session): Promise<void> {
@@ -25,7 +26,16 @@ export async function cce(session: Session): Promise<void> {
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 
   const { ids, positions } = learnedPrompt(model, prompt, [word()]);
-  const objective = await Objective.for(model, { tokens: 1, length: ids.length, height, width, loss, projection: "exact", rows: CONTINUOUS, views });
+  const objective = await Objective.for(model, {
+    tokens: 1,
+    length: ids.length,
+    height,
+    width,
+    loss,
+    projection: "exact",
+    rows: CONTINUOUS,
+    views,
+  });
   objective.start({ ids, slots: positions, latents: await session.targetLatents(0), ...search });
   await session.saveState([random], search);
   const noiseShape = [views, model.parts.unet.config.inChannels, height, width];

@@ -5,7 +5,10 @@ import { ATTACKERS, insertsTokens, usesGradient } from "./attackers.ts";
 import { INSERTIONS } from "./search/slot-layout.ts";
 import { VOCABULARIES } from "./search/vocabulary.ts";
 
-/** The word that `cce` learns, and the prompt it is learned and judged in unless another is given: a template of textual inversion (arXiv 2208.01618). */
+/**
+ * The word that `cce` learns, and the prompt it is learned and judged in unless another is given: a template of textual inversion (arXiv
+ * 2208.01618).
+ */
 export const LEARNED_WORD = "<cce>";
 const LEARNED_PROMPT = `a picture of ${LEARNED_WORD}`;
 
@@ -22,28 +25,93 @@ const TOKENS = ATTACKERS.filter(insertsTokens);
 const SEARCHES = GRADIENT.filter(insertsTokens);
 const RINGS = ["ring-a-bell"] as const;
 
-/** What every attack is told of how to search and how to draw. Defaults are those of the published reference code (Diffusion-MU-Attack, configs/*_text_grad_*.json). */
+/**
+ * What every attack is told of how to search and how to draw. Defaults are those of the published reference code (Diffusion-MU-Attack,
+ * configs/*_text_grad_*.json).
+ */
 export const ATTACK_OPTIONS = {
   attacker: choice(ATTACKERS, { default: "text-grad", help: "how the prompt is searched" }),
-  tokens: whole({ default: 3, defaultOf: { "ring-a-bell": 16 }, defaultNote: "3; ring-a-bell, whose tokens are the whole prompt: 16", min: 1, max: 1000, of: [...TOKENS, ...RINGS], value: "k", help: "adversarial tokens" }),
+  tokens: whole({
+    default: 3,
+    defaultOf: { "ring-a-bell": 16 },
+    defaultNote: "3; ring-a-bell, whose tokens are the whole prompt: 16",
+    min: 1,
+    max: 1000,
+    of: [...TOKENS, ...RINGS],
+    value: "k",
+    help: "adversarial tokens",
+  }),
   insert: choice(INSERTIONS, { default: "prefix", of: TOKENS, value: "place", help: "where the tokens go" }),
   vocabulary: choice(VOCABULARIES, { default: "all", of: [...TOKENS, ...RINGS], value: "which", help: "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all CLIP tokenizers; words" }),
   iterations: whole({ default: 40, min: 1, of: GRADIENT, help: "gradient steps at each timestep" }),
   timesteps: whole({ default: 50, min: 1, of: GRADIENT, help: "timesteps the schedule is divided into, taken from the least noisy" }),
-  maxTimesteps: whole({ default: null, min: 1, defaultNote: "all", help: "stop after this many of them; random, seed-search and transfer: tries; ring-a-bell: prompts drawn, the nearest first, by default 1" }),
+  maxTimesteps: whole({
+    default: null,
+    min: 1,
+    defaultNote: "all",
+    help: "stop after this many of them; random, seed-search and transfer: tries; ring-a-bell: prompts drawn, the nearest first, " +
+      "by default 1",
+  }),
   seed: whole({ default: 0, ...SEED_RANGE, help: "seed of the pictures' noise, as torch's CPU generator" }),
-  attackSeed: whole({ default: null, ...SEED_RANGE, defaultNote: "0; random: goes on after the first picture's noise", help: "seed of the search" }),
+  attackSeed: whole({
+    default: null,
+    ...SEED_RANGE,
+    defaultNote: "0; random: goes on after the first picture's noise",
+    help: "seed of the search",
+  }),
   learningRate: number({ default: 0.01, min: 0, above: true, of: GRADIENT, value: "r", help: "of Adam" }),
   weightDecay: number({ default: 0.1, min: 0, of: GRADIENT, value: "d", help: "of Adam, L2 form" }),
   loss: choice(LOSSES, { default: "mse", of: GRADIENT, value: "kind", help: "between predicted and true noise" }),
-  projection: choice(PROJECTIONS, { default: "exact", of: ["text-grad"], value: "kind", help: "onto the simplex: exact, or the reference's bisection" }),
+  projection: choice(PROJECTIONS, {
+    default: "exact",
+    of: ["text-grad"],
+    value: "kind",
+    help: "onto the simplex: exact, or the reference's bisection",
+  }),
   randomInit: flag({ of: ["text-grad"], help: "start from random rows instead of every token alike" }),
-  casesPerStep: whole({ default: 1, min: 1, max: 1000, of: TOKENS, help: "--universal: prompts that an iteration sees at once, in turn; its loss is their mean" }),
-  restarts: whole({ default: 1, min: 1, max: 64, of: SEARCHES, value: "r", help: "searches side by side in one batch, of seeds --attack-seed, + 1, ...; least loss is judged first" }),
-  timestepsPerStep: whole({ default: 1, min: 1, max: 64, of: GRADIENT, help: "neighbouring timesteps attacked together in one batch; their mean loss is followed; for cce: random ones" }),
-  timestepOrder: choice(TIMESTEP_ORDERS, { default: "sequence", of: SEARCHES, value: "order", help: "gradient: those with the largest gradient first, measured before the search" }),
-  screeningSteps: whole({ default: null, min: 1, max: 999, value: "s", defaultNote: "always in full", help: "draw with so few steps first, and in full only where the judge sees the concept" }),
-  learnedPrompt: text({ default: LEARNED_PROMPT, of: ["cce"], defaultNote: `"${LEARNED_PROMPT}"; for a style such as "a house in ${LEARNED_WORD} style"`, help: `the prompt that ${LEARNED_WORD} is learned and judged in`, check: learnedPromptProblem }),
+  casesPerStep: whole({
+    default: 1,
+    min: 1,
+    max: 1000,
+    of: TOKENS,
+    help: "--universal: prompts that an iteration sees at once, in turn; its loss is their mean",
+  }),
+  restarts: whole({
+    default: 1,
+    min: 1,
+    max: 64,
+    of: SEARCHES,
+    value: "r",
+    help: "searches side by side in one batch, of seeds --attack-seed, + 1, ...; least loss is judged first",
+  }),
+  timestepsPerStep: whole({
+    default: 1,
+    min: 1,
+    max: 64,
+    of: GRADIENT,
+    help: "neighbouring timesteps attacked together in one batch; their mean loss is followed; for cce: random ones",
+  }),
+  timestepOrder: choice(TIMESTEP_ORDERS, {
+    default: "sequence",
+    of: SEARCHES,
+    value: "order",
+    help: "gradient: those with the largest gradient first, measured before the search",
+  }),
+  screeningSteps: whole({
+    default: null,
+    min: 1,
+    max: 999,
+    value: "s",
+    defaultNote: "always in full",
+    help: "draw with so few steps first, and in full only where the judge sees the concept",
+  }),
+  learnedPrompt: text({
+    default: LEARNED_PROMPT,
+    of: ["cce"],
+    defaultNote: `"${LEARNED_PROMPT}"; for a style such as "a house in ${LEARNED_WORD} style"`,
+    help: `the prompt that ${LEARNED_WORD} is learned and judged in`,
+    check: learnedPromptProblem,
+  }),
   eta: number({ default: 3, of: RINGS, value: "n", help: "concept vectors that the prompt's encoding is moved by" }),
   population: whole({ default: 200, min: 2, max: 100_000, of: RINGS, help: "token lists in a generation" }),
   generations: whole({ default: 3000, min: 1, of: RINGS, help: "how many" }),

@@ -8,7 +8,8 @@ import type { Program } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "../nn/array.ts";
 import { requireFinite } from "./finite.ts";
 import { Layers } from "../nn/layers.ts";
-import type { LeafStore, Parameters } from "../nn/parameters.ts";
+import type { LeafStore } from "../nn/leaf-store.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import { ProgramCache, type Recording } from "../nn/program-cache.ts";
 import {
   type PredictionType,

@@ -3,7 +3,7 @@ import { UsageError } from "../runtime/errors.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
 import { Graph } from "../runtime/graph.ts";
 import { Program, type ProgramOptions } from "../runtime/program.ts";
-import { type LeafStore, lookup } from "./parameters.ts";
+import { type LeafStore, lookup } from "./leaf-store.ts";
 
 /** What records a program; called again with another graph when the first plan does not fit the memory. */
 export type Recording = (g: Graph) => ProgramOptions;

@@ -1,6 +1,6 @@
 /**
- * One option of a method. Everything that is said of it anywhere comes from here: its type, default and range, the flag and its help, the JSON schema, the
- * page's field, the record, the check of a resumed run, and the command that makes the run again.
+ * One option of a method. Everything that is said of it anywhere comes from here: its type, default and range, the flag and its help, the
+ * JSON schema, the page's field, the record, the check of a resumed run, and the command that makes the run again.
  */
 export interface Option<T> {
   readonly kind: "whole" | "number" | "text" | "file" | "choice" | "flag";
@@ -69,7 +69,10 @@ export function file(spec: Spec<string>): Option<string | null> {
 }
 
 /** One of several names; null: none of them. */
-export function choice<Name extends string, D extends Name | null>(names: readonly Name[], spec: Spec<Name> & Default<D>): Option<Holds<Name, D>> {
+export function choice<Name extends string, D extends Name | null>(
+  names: readonly Name[],
+  spec: Spec<Name> & Default<D>,
+): Option<Holds<Name, D>> {
   return { kind: "choice", value: "name", choices: names, ...spec } as Option<Holds<Name, D>>;
 }
 

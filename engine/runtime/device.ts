@@ -1,3 +1,4 @@
+import { takesHalf } from "../../kernels/attention-form.ts";
 import { type MathMode, isHalf } from "../../kernels/gemm-table.ts";
 import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
 import { DeviceLostError, GpuError } from "./errors.ts";
@@ -131,7 +132,7 @@ export class Device {
 
   /** Whether any product, or attention, rounds its operands to f16. */
   get halfPrecision(): boolean {
-    return Object.values(this.#kernels.table).some(isHalf) || Object.values(this.#kernels.attention).includes("matrix");
+    return Object.values(this.#kernels.table).some(isHalf) || Object.values(this.#kernels.attention).some(takesHalf);
   }
 
   get limits(): GPUSupportedLimits {

@@ -25,6 +25,8 @@ const MAX_CORRECTION = 8;
 /** What the dispatches of a program are predicted to take. Each measurement of a command buffer corrects those it held. */
 export class DispatchTimes {
   private milliseconds: Float64Array | undefined;
+  /** By which measurement each was corrected last. */
+  private readonly corrected: number[] = [];
 
   /** @param costs of each dispatch, in running order */
   constructor(private readonly costs: readonly { readonly flops: number; readonly bytes: number }[]) {}
@@ -57,8 +59,13 @@ export class DispatchTimes {
     return to;
   }
 
-  correct(factor: number, from: number, to: number): void {
-    for (let i = from; i < to; i++) this.milliseconds![i]! *= factor;
+  /** @param measurement its number: several runs of a program measured together correct each dispatch once */
+  correct(factor: number, from: number, to: number, measurement: number): void {
+    for (let i = from; i < to; i++) {
+      if (this.corrected[i] === measurement) continue;
+      this.corrected[i] = measurement;
+      this.milliseconds![i]! *= factor;
+    }
   }
 }
 
@@ -89,6 +96,7 @@ export class Pacer {
   private lastDone = -Infinity;
   private turns: Promise<void> | undefined;
   private longest = 0;
+  private measurements = 0;
 
   /**
    * @param done resolves when what was submitted so far is done; must not reject
@@ -190,7 +198,8 @@ export class Pacer {
     const predicted = over.reduce((sum, b) => sum + b.times.predict(rate, b.from, b.to), 0);
     const factor = Math.min(MAX_CORRECTION, Math.max(1 / MAX_CORRECTION, milliseconds / predicted));
     if (milliseconds < COARSE_MS && factor > 1) return;
-    for (const { times, from, to } of over) times.correct(factor, from, to);
+    this.measurements++;
+    for (const { times, from, to } of over) times.correct(factor, from, to, this.measurements);
     this.rate *= (milliseconds / units / rate) ** 0.25;
   }
 }

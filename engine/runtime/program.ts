@@ -2,13 +2,12 @@ import { type Binding, type Cost, type TensorType, type Value, byteLength, forma
 import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
-import { BINDING_ALIGNMENT, planMemory } from "./plan/memory-plan.ts";
+import { type BoundDispatch, bindDispatches } from "./plan/bind-groups.ts";
+import { planMemory } from "./plan/memory-plan.ts";
 import { DispatchTimes } from "./pacing.ts";
-import type { CompiledPipeline } from "./pipelines.ts";
 import type { Profile } from "./profile/profile.ts";
 import { profilerOf } from "./profile/profiler.ts";
-import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
-import { packParams } from "./shader.ts";
+import { type Schedule, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { BufferUsage } from "./buffer-usage.ts";
 import { type BufferPart, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
 
@@ -36,13 +35,6 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface BoundDispatch {
-  readonly step: Step;
-  readonly compiled: CompiledPipeline;
-  readonly bindGroup: GPUBindGroup;
-  readonly workgroups: readonly [number, number, number];
-}
-
 /** An op's cost shared out over so many dispatches. */
 function shared({ flops, bytes }: Cost, dispatches: number): Cost {
   return { flops: flops / dispatches, bytes: bytes / dispatches };
@@ -68,7 +60,7 @@ export class Program {
   private shared: GPUBuffer[] = [];
   /** By step. */
   private scratch: GPUBufferBinding[][] = [];
-  private dispatches: BoundDispatch[] = [];
+  private dispatches: readonly BoundDispatch[] = [];
   private readonly times: DispatchTimes;
   private readonly copies: Copy[] = [];
   /**
@@ -96,7 +88,10 @@ export class Program {
     const compiled = await Promise.all(schedule.steps.flatMap((s) => s.plan.dispatches).map((d) => device.pipelines.get(d)));
     await device.withErrorScope(`program ${options.label ?? ""}`, async () => {
       program.allocate();
-      program.bind(compiled);
+      program.dispatches = bindDispatches(device, schedule.steps, compiled, {
+        uniforms: (bytes) => program.newBuffer(bytes, BufferUsage.uniform, "params"),
+        resolve: (binding, node, step) => program.resolve(binding, node, step),
+      });
     });
     return program;
   }
@@ -177,55 +172,6 @@ export class Program {
         this.memory.set(value, { buffer: tensor.buffer });
       }
     }
-  }
-
-  private bind(compiled: readonly CompiledPipeline[]): void {
-    const { gpu } = this.device;
-    const blocks: ArrayBuffer[] = [];
-    let uniformBytes = 0;
-    const offsets: number[] = [];
-    let next = 0;
-    for (const { plan, node } of this.schedule.steps) {
-      for (const dispatch of plan.dispatches) {
-        const { uniform } = compiled[next++]!.reflection;
-        if (!uniform && Object.keys(dispatch.params).length > 0) {
-          throw new Error(`op "${node.name}": shader "${dispatch.shader.name}" takes no params`);
-        }
-        const block = uniform ? packParams(uniform.fields, dispatch.params) : new ArrayBuffer(0);
-        offsets.push(uniformBytes);
-        blocks.push(block);
-        uniformBytes += Math.ceil(Math.max(block.byteLength, 1) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
-      }
-    }
-    const uniforms = this.newBuffer(Math.max(16, uniformBytes), BufferUsage.uniform, "params");
-    const packed = new Uint8Array(Math.max(16, uniformBytes));
-    blocks.forEach((b, i) => packed.set(new Uint8Array(b), offsets[i]!));
-    gpu.queue.writeBuffer(uniforms, 0, packed);
-
-    next = 0;
-    this.schedule.steps.forEach((step, stepIndex) => {
-      for (const dispatch of step.plan.dispatches) {
-        const pipeline = compiled[next]!;
-        const { storage, uniform } = pipeline.reflection;
-        const entries: GPUBindGroupEntry[] = storage.map((s) => {
-          const binding = dispatch.bindings[s.name];
-          if (binding === undefined) {
-            const where = `op "${step.node.name}": shader "${dispatch.shader.name}"`;
-            throw new Error(`${where} has a variable "${s.name}" that its dispatch does not bind`);
-          }
-          return { binding: s.binding, resource: this.resolve(binding, step.node, stepIndex) };
-        });
-        const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
-        if (unknown) throw new Error(`op "${step.node.name}": shader "${dispatch.shader.name}" has no variable "${unknown}"`);
-        if (uniform) {
-          const size = Math.max(16, blocks[next]!.byteLength);
-          entries.push({ binding: uniform.binding, resource: { buffer: uniforms, offset: offsets[next]!, size } });
-        }
-        const bindGroup = gpu.createBindGroup({ label: step.node.name, layout: pipeline.layout, entries });
-        this.dispatches.push({ step, compiled: pipeline, bindGroup, workgroups: dispatch.workgroups });
-        next++;
-      }
-    });
   }
 
   private resolve(binding: Binding, node: GraphNode, step: number): GPUBufferBinding {

@@ -17,13 +17,16 @@ export interface ReflectedShader {
 }
 
 const PLACEHOLDER = /\$\{([^}]*)\}/;
+/** The innermost repeated lines. */
+const UNROLL = /^[ \t]*#unroll (\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*?)[ \t]*#endunroll[ \t]*\n/m;
 /** A snippet may hold snippets; deeper than this is a define that holds itself. */
 const MAX_DEPTH = 8;
 
 /**
  * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold
- * placeholders and conditions (a shared snippet).
- * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions.
+ * placeholders and conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on, with `$i`
+ * its number: variables of their own stay in registers, elements of an array that a loop counts through may not.
+ * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions or repetitions.
  */
 export function expandShader(source: ShaderSource, defines: Defines): string {
   const used = new Set<string>();
@@ -32,7 +35,20 @@ export function expandShader(source: ShaderSource, defines: Defines): string {
   if (unused.length > 0) {
     throw new ShaderCompileError(`shader "${source.name}" has no \${${unused.join("}, ${")}}, which its kernel defines`);
   }
-  return text;
+  return unroll(source.name, text);
+}
+
+function unroll(shader: string, text: string): string {
+  let result = text;
+  for (let match = UNROLL.exec(result); match; match = UNROLL.exec(result)) {
+    const [whole, name, count, lines = ""] = match;
+    const index = new RegExp(`\\$${name}(?![A-Za-z0-9])`, "g");
+    const copies = Array.from({ length: Number(count) }, (_, i) => lines.replace(index, String(i)));
+    result = result.slice(0, match.index) + copies.join("") + result.slice(match.index + whole.length);
+  }
+  const rest = /^[ \t]*#(?:end)?unroll.*/m.exec(result);
+  if (rest) throw new ShaderCompileError(`shader "${shader}": "${rest[0].trim()}" has no other end, or is not "#unroll NAME < NUMBER"`);
+  return result;
 }
 
 function expand(shader: string, text: string, defines: Defines, used: Set<string>, path: readonly string[]): string {

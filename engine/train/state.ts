@@ -1,5 +1,6 @@
 import { type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
-import type { LeafStore, Parameters } from "../nn/parameters.ts";
+import type { LeafStore } from "../nn/leaf-store.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { Tensor } from "../runtime/tensor.ts";

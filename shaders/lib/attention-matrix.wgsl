@@ -1,11 +1,13 @@
 // What the attention shaders for matrix units share: products of f16 operands with f32 sums. A workgroup of SUBGROUPS subgroups owns a block of rows (of
-// queries, or of keys in the gradient of keys and values), each subgroup M of them, and walks over blocks of BLOCK_COLUMNS columns (the other ones).
-// The rows' fragments stay in registers for the whole walk; columns are staged as f16. Scores go through workgroup memory, where ROW_LANES lanes take a row,
-// vec4 by vec4 in turn, since a shader does not know which lane holds what of a fragment; weights go back the same way, as f16.
+// queries, or of keys in the gradient of keys and values) and walks over the columns (the other ones). The block is FRAGMENTS bands of SUBGROUPS * M rows, and each
+// subgroup owns M rows of every band: their fragments and their results stay in registers for the whole walk, so all variables are written out.
+// STAGED columns at a time are staged as f16, and taken COLUMNS by COLUMNS: scores go through workgroup memory, where ROW_LANES lanes take a row, vec4 by vec4 in
+// turn, since a shader does not know which lane holds what of a fragment; weights go back the same way, as f16.
 // Rows of workgroup memory are padded by 8 components, so that neighbouring ones lie in different banks.
 // The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Defines: M, N, K of a product; LANES; SUBGROUPS; BLOCK_COLUMNS; HEAD components of a head, padded to whole fragments, HEAD_VEC4 vec4s of them real; TILES,
-// OPERANDS: how many tiles of scores, and of weights, a subgroup has at once.
+// Defines: M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a thread loads at once; COLUMNS; HEAD components of a head, padded to whole
+// fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how many tiles of scores, and of weights, a fragment of rows has. HEAD_K, HEAD_N:
+// fragments in HEAD; OWN: vec4s of a row of COLUMNS that a lane takes.
 const M = ${M}u;
 const N = ${N}u;
 const K = ${K}u;
@@ -13,27 +15,29 @@ const LANES = ${LANES}u;
 const SUBGROUPS = ${SUBGROUPS}u;
 const THREADS = SUBGROUPS * LANES;
 const ROW_LANES = LANES / M;
-const BLOCK_ROWS = SUBGROUPS * M;
-const BLOCK_COLUMNS = ${BLOCK_COLUMNS}u;
+const FRAGMENTS = ${FRAGMENTS}u;
+const BAND = SUBGROUPS * M;
+const BLOCK_ROWS = FRAGMENTS * BAND;
+const STAGED = ${STAGED}u;
+const COLUMNS = ${COLUMNS}u;
 const HEAD = ${HEAD}u;
 const HEAD_VEC4 = ${HEAD_VEC4}u;
 alias Left = subgroup_matrix_left<f16, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<f16, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
-alias Rows = array<Left, HEAD / K>; // a subgroup's rows, over the head
-alias Output = array<Sum, HEAD / N>; // of a subgroup's rows
-// Vec4s of one row of scores or weights that a lane takes: the i-th is number i * ROW_LANES + its own place of the row.
-const OWN = BLOCK_COLUMNS / 4u / ROW_LANES;
-alias Scores = array<vec4f, OWN>;
+const LOG2E = 1.4426950408889634;
 
-// In vec4s. The columns: two blocks of them, BLOCK_COLUMNS rows of HEAD components each. Scores and weights: a tile is M rows of BLOCK_COLUMNS.
+// In vec4s. The columns: twice STAGED rows of HEAD components each. Scores and weights: a tile is M rows of COLUMNS.
 const STRIDE = (HEAD + 8u) / 4u;
-const SECOND = BLOCK_COLUMNS * STRIDE;
-const TILE_STRIDE = (BLOCK_COLUMNS + 8u) / 4u;
+const SECOND = STAGED * STRIDE;
+const TILE_STRIDE = (COLUMNS + 8u) / 4u;
 const TILE = M * TILE_STRIDE;
+const SLICE = COLUMNS / N; // fragments of results that a tile of scores has room for
+const TILES = ${TILES}u;
+const OPERANDS = ${OPERANDS}u;
 var<workgroup> columns: array<vec4<f16>, 2u * SECOND>;
-var<workgroup> scores: array<vec4f, SUBGROUPS * ${TILES}u * TILE>;
-var<workgroup> weights: array<vec4<f16>, SUBGROUPS * ${OPERANDS}u * TILE>;
+var<workgroup> scores: array<vec4f, SUBGROUPS * FRAGMENTS * TILES * TILE>;
+var<workgroup> weights: array<vec4<f16>, SUBGROUPS * FRAGMENTS * OPERANDS * TILE>;
 
 // Rows of one batch entry and head: the first one's first vec4, vec4s from row to row, and how many there are.
 struct Source { start: u32, stride: u32, count: u32 }
@@ -48,55 +52,50 @@ fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
   return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch, index < blocks * params.heads * params.batch * params.splits);
 }
 
-// The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole blocks.
+// The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole stages.
 fn partOf(begin: u32, end: u32, split: u32) -> vec2u {
-  let blocks = (end - begin + BLOCK_COLUMNS - 1u) / BLOCK_COLUMNS;
-  let each = ((blocks + params.splits - 1u) / params.splits) * BLOCK_COLUMNS;
+  let stages = (end - begin + STAGED - 1u) / STAGED;
+  let each = ((stages + params.splits - 1u) / params.splits) * STAGED;
   return vec2u(begin + split * each, min(begin + (split + 1u) * each, end));
 }
 
-// Stages `count` rows from `first` on, zeros after the real head. Rows past the end repeat the last one.
-fn stage(to: u32, tensor: u32, source: Source, first: u32, count: u32, factor: f32, local: u32) {
-  for (var e = local; e < count * (HEAD / 4u); e += THREADS) {
-    let i = e % (HEAD / 4u);
-    let row = e / (HEAD / 4u);
-    let x = load(tensor, source.start + min(first + row, source.count - 1u) * source.stride + min(i, HEAD_VEC4 - 1u));
-    columns[to + row * STRIDE + i] = vec4<f16>(select(vec4f(), factor * x, i < HEAD_VEC4));
+// Stages STAGED rows from `first` on; rows past the end repeat the last one. LOADS of them are on their way before the first is waited for.
+fn stage(to: u32, tensor: u32, source: Source, first: u32, factor: f32, local: u32) {
+  for (var begin = local; begin < STAGED * HEAD_VEC4; begin += THREADS * ${LOADS}u) {
+#unroll i < ${LOADS}
+    let e$i = begin + $i * THREADS;
+    let x$i = load(tensor, source.start + min(first + e$i / HEAD_VEC4, source.count - 1u) * source.stride + e$i % HEAD_VEC4);
+#endunroll
+#unroll i < ${LOADS}
+    if (e$i < STAGED * HEAD_VEC4) { columns[to + (e$i / HEAD_VEC4) * STRIDE + e$i % HEAD_VEC4] = vec4<f16>(factor * x$i); }
+#endunroll
   }
 }
 
-// The fragments of a subgroup's rows of a block, which begins at `first`; it is staged where columns are (it must fit there).
-fn rowsOf(rows: ptr<function, Rows>, tensor: u32, source: Source, first: u32, factor: f32, subgroup: u32, local: u32) {
+// Stages a band of rows, where columns are staged later.
+fn stageBand(tensor: u32, source: Source, first: u32, factor: f32, local: u32) {
   workgroupBarrier();
-  stage(0u, tensor, source, first, BLOCK_ROWS, factor, local);
+  for (var row = 0u; row < BAND; row += STAGED) { stage(row * STRIDE, tensor, source, first + row, factor, local); }
   workgroupBarrier();
-  for (var k = 0u; k < HEAD / K; k++) { (*rows)[k] = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + k * K / 4u, STRIDE); }
 }
 
-// A tile of scores = rows columns^T, of the block of columns staged at `begin`.
-fn product(to: u32, rows: ptr<function, Rows>, begin: u32) {
-  for (var n = 0u; n < BLOCK_COLUMNS; n += N) {
-    var sum = Sum(); // given a value, or it keeps the sums of the round before (seen with Dawn of webgpu 0.6.2)
-    for (var k = 0u; k < HEAD / K; k++) {
-      sum = subgroupMatrixMultiplyAccumulate((*rows)[k], subgroupMatrixLoad<Right, col_major>(&columns, begin + n * STRIDE + k * K / 4u, STRIDE), sum);
-    }
-    subgroupMatrixStore<row_major>(&scores, to + n / 4u, sum, TILE_STRIDE);
-  }
+// Zeros behind the real head of every row, which no staging overwrites.
+fn clearPadding(local: u32) {
+  const PAD = STRIDE - HEAD_VEC4;
+  for (var e = local; e < 2u * STAGED * PAD; e += THREADS) { columns[(e / PAD) * STRIDE + HEAD_VEC4 + e % PAD] = vec4<f16>(); }
 }
 
-// out + weights columns, of a tile of weights and the block of columns staged at `begin`.
-fn addWeighted(out: ptr<function, Output>, tile: u32, begin: u32) {
-  for (var k = 0u; k < BLOCK_COLUMNS; k += K) {
-    let left = subgroupMatrixLoad<Left, row_major>(&weights, tile + k / 4u, TILE_STRIDE);
-    for (var n = 0u; n < HEAD / N; n++) {
-      (*out)[n] = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&columns, begin + k * STRIDE + n * N / 4u, STRIDE), (*out)[n]);
-    }
-  }
+fn maxOf(x: vec4f) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
+
+// Over the lanes of a row.
+fn rowMax(x: f32) -> f32 {
+  var most = x;
+  for (var step = 1u; step < ROW_LANES; step *= 2u) { most = max(most, subgroupShuffleXor(most, step)); }
+  return most;
 }
 
-// Components of an output, from `first` on, into a tile of scores: as many as it holds.
-fn putSlice(tile: u32, out: ptr<function, Output>, first: u32) {
-  for (var n = 0u; n < BLOCK_COLUMNS / N && first / N + n < HEAD / N; n++) {
-    subgroupMatrixStore<row_major>(&scores, tile + n * N / 4u, (*out)[first / N + n], TILE_STRIDE);
-  }
+fn rowSum(x: f32) -> f32 {
+  var sum = x;
+  for (var step = 1u; step < ROW_LANES; step *= 2u) { sum += subgroupShuffleXor(sum, step); }
+  return sum;
 }

@@ -1,9 +1,8 @@
 // A tile of gemm.wgsl on matrix units: SUBGROUP_ROWS x SUBGROUP_COLUMNS subgroups of LANES lanes, 128 lanes in all, each owning 4 x 4 (2 x 2 without FOUR) results of
-// M x N, which products of M x K by K x N add up to. 32 steps of k at a time are staged as COMPONENT (f16 or f32), in rows padded by 8, which lie in different banks;
+// M x N, which products of M x K by K x N add up to. STEP (32 or 64) of k at a time are staged as COMPONENT (f16 or f32), in rows padded by 8, which lie in different banks;
 // sums are f32. The results go through workgroup memory to the epilogue, two of each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64
 // gave 232 TFLOP/s, eight of 32 x 64 123; unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed and in vec4s, and staged as it lies;
-// AHEAD: what the next step takes is read into registers before the present one is computed;
 // WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
@@ -24,7 +23,8 @@ const OWN_ROWS = FRAGMENTS * M; // of a subgroup
 const OWN_COLUMNS = FRAGMENTS * N;
 const TILE_ROWS = OWN_ROWS * ${SUBGROUP_ROWS}u;
 const TILE_COLUMNS = OWN_COLUMNS * SUBGROUP_COLUMNS;
-const STEP = 32u;
+const STEP = ${STEP}u;
+const PER_ROW = STEP / 4u; // lanes that stage the k of one row
 const ROW_A = STEP + 8u; // components from one row of a staged operand to the next
 #if ${BLOCKS}
 const ROW_B = STEP + 8u; // [column][k]
@@ -68,15 +68,15 @@ fn stage(to: u32, sum: Sum) { subgroupMatrixStore<row_major>(&staged, to / 4u, s
 // The i-th vec4 of B's part of a step, and where it goes.
 #if ${BLOCKS}
 fn loadStagedB(base: u32, k0: u32, column0: u32, i: u32) -> Operand {
-  let k = min(k0 + (i % 8u) * 4u, (params.k - 1u) & ~3u);
-  let column = min(column0 + i / 8u, params.n - 1u);
+  let k = min(k0 + (i % PER_ROW) * 4u, (params.k - 1u) & ~3u);
+  let column = min(column0 + i / PER_ROW, params.n - 1u);
 #if ${PANELS}
   return loadB4(base + (k & ~31u) * params.n + column * 32u + (k & 31u));
 #else
   return loadB4(base + column * params.k + k);
 #endif
 }
-fn putStagedB(i: u32, x: Operand) { putB((i / 8u) * ROW_B + (i % 8u) * 4u, x); }
+fn putStagedB(i: u32, x: Operand) { putB((i / PER_ROW) * ROW_B + (i % PER_ROW) * 4u, x); }
 #else
 const VECTORS = TILE_COLUMNS / 4u;
 fn loadStagedB(base: u32, k0: u32, column0: u32, i: u32) -> Operand {
@@ -114,9 +114,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let end = params.taps * stepsPerTap;
 #endif
   // Eight lanes take the k of one row, THREADS / 8 rows at a time.
-  let stagedRow = row0 + local / 8u;
-  let toA = (local / 8u) * ROW_A + (local % 8u) * 4u;
-  const APART = THREADS / 8u;
+  let stagedRow = row0 + local / PER_ROW;
+  let toA = (local / PER_ROW) * ROW_A + (local % PER_ROW) * 4u;
+  const APART = THREADS / PER_ROW;
 #if ${WHOLE}
 #if ${BLOCKS}
 #else
@@ -138,208 +138,113 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var c20: Sum; var c21: Sum; var c22: Sum; var c23: Sum;
   var c30: Sum; var c31: Sum; var c32: Sum; var c33: Sum;
 #endif
-  var a0: Operand; var a1: Operand; var b0: Operand; var b1: Operand;
+  for (var step = first; step < end; step++) {
+    if (step / stepsPerTap != tap) {
+      tap = step / stepsPerTap;
+      base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
+      p0 = rowAddress(batch, min(stagedRow, lastRow), tap);
+      p1 = rowAddress(batch, min(stagedRow + APART, lastRow), tap);
 #if ${LOADS_A4}
-  var a2: Operand; var a3: Operand;
+      p2 = rowAddress(batch, min(stagedRow + APART * 2u, lastRow), tap);
+      p3 = rowAddress(batch, min(stagedRow + APART * 3u, lastRow), tap);
 #endif
 #if ${LOADS_A8}
-  var a4: Operand; var a5: Operand; var a6: Operand; var a7: Operand;
+      p4 = rowAddress(batch, min(stagedRow + APART * 4u, lastRow), tap);
+      p5 = rowAddress(batch, min(stagedRow + APART * 5u, lastRow), tap);
+      p6 = rowAddress(batch, min(stagedRow + APART * 6u, lastRow), tap);
+      p7 = rowAddress(batch, min(stagedRow + APART * 7u, lastRow), tap);
 #endif
-#if ${LOADS_B4}
-  var b2: Operand; var b3: Operand;
-#endif
-#if ${LOADS_B8}
-  var b4: Operand; var b5: Operand; var b6: Operand; var b7: Operand;
-#endif
-  // With AHEAD a turn reads what one step takes and computes the step before; so there is one turn more.
-#if ${AHEAD}
-  let turns = end + 1u;
-#else
-  let turns = end;
-#endif
-  for (var step = first; step < turns; step++) {
-    if (step < end) {
-      if (step / stepsPerTap != tap) {
-        tap = step / stepsPerTap;
-        base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-        p0 = rowAddress(batch, min(stagedRow, lastRow), tap);
-        p1 = rowAddress(batch, min(stagedRow + APART * 1u, lastRow), tap);
-#if ${LOADS_A4}
-        p2 = rowAddress(batch, min(stagedRow + APART * 2u, lastRow), tap);
-        p3 = rowAddress(batch, min(stagedRow + APART * 3u, lastRow), tap);
-#endif
-#if ${LOADS_A8}
-        p4 = rowAddress(batch, min(stagedRow + APART * 4u, lastRow), tap);
-        p5 = rowAddress(batch, min(stagedRow + APART * 5u, lastRow), tap);
-        p6 = rowAddress(batch, min(stagedRow + APART * 6u, lastRow), tap);
-        p7 = rowAddress(batch, min(stagedRow + APART * 7u, lastRow), tap);
-#endif
-      }
-      let k0 = (step - tap * stepsPerTap) * STEP;
-      let k = k0 + (local % 8u) * 4u;
+    }
+    let k0 = (step - tap * stepsPerTap) * STEP;
+    let k = k0 + (local % PER_ROW) * 4u;
 #if ${WHOLE}
-      // Addresses advance by what is the same in all lanes; computed anew, they would take as long as the products.
+    // Addresses advance by what is the same in all lanes; computed anew, they would take as long as the products.
 #if ${BLOCKS}
 #if ${PANELS}
-      let startB = ((base + k0 * params.n) >> 2u) + local % 8u;
-      const STRIDE = 8u;
+    let startB = (base + (k & ~31u) * params.n + (k & 31u)) >> 2u;
+    const apartB = 8u;
 #else
-      let startB = ((base + k0) >> 2u) + local % 8u;
-      let STRIDE = params.k >> 2u;
+    let startB = (base + k) >> 2u;
+    let apartB = params.k >> 2u;
 #endif
-      let columnB = column0 + local / 8u;
-      let lastB = params.n - 1u;
+    let columnB = column0 + local / PER_ROW;
+    let lastB = params.n - 1u;
 #else
-      let startB = columnsOfB(base, columnB) + (k0 + local / VECTORS) * strideOfB();
-      let apartB = (THREADS / VECTORS) * strideOfB();
+    let startB = columnsOfB(base, columnB) + (k0 + local / VECTORS) * strideOfB();
+    let apartB = (THREADS / VECTORS) * strideOfB();
 #endif
 #else
-      let inside = k < params.k;
-      let safeK = min(k, lastK);
+    let inside = k < params.k;
+    let safeK = min(k, lastK);
 #endif
 #if ${WHOLE}
-      a0 = loadA(p0, k);
-      a1 = loadA(p1, k);
+    let a0 = loadA(p0, k);
+    let a1 = loadA(p1, k);
 #if ${LOADS_A4}
-      a2 = loadA(p2, k);
-      a3 = loadA(p3, k);
+    let a2 = loadA(p2, k);
+    let a3 = loadA(p3, k);
 #endif
 #if ${LOADS_A8}
-      a4 = loadA(p4, k);
-      a5 = loadA(p5, k);
-      a6 = loadA(p6, k);
-      a7 = loadA(p7, k);
+    let a4 = loadA(p4, k);
+    let a5 = loadA(p5, k);
+    let a6 = loadA(p6, k);
+    let a7 = loadA(p7, k);
 #endif
 #if ${BLOCKS}
-      b0 = loadVectorB(startB + min(columnB, lastB) * STRIDE);
-      b1 = loadVectorB(startB + min(columnB + APART * 1u, lastB) * STRIDE);
+    let b0 = loadVectorB(startB + min(columnB, lastB) * apartB);
+    let b1 = loadVectorB(startB + min(columnB + APART, lastB) * apartB);
 #if ${LOADS_B4}
-      b2 = loadVectorB(startB + min(columnB + APART * 2u, lastB) * STRIDE);
-      b3 = loadVectorB(startB + min(columnB + APART * 3u, lastB) * STRIDE);
+    let b2 = loadVectorB(startB + min(columnB + APART * 2u, lastB) * apartB);
+    let b3 = loadVectorB(startB + min(columnB + APART * 3u, lastB) * apartB);
 #endif
 #if ${LOADS_B8}
-      b4 = loadVectorB(startB + min(columnB + APART * 4u, lastB) * STRIDE);
-      b5 = loadVectorB(startB + min(columnB + APART * 5u, lastB) * STRIDE);
-      b6 = loadVectorB(startB + min(columnB + APART * 6u, lastB) * STRIDE);
-      b7 = loadVectorB(startB + min(columnB + APART * 7u, lastB) * STRIDE);
+    let b4 = loadVectorB(startB + min(columnB + APART * 4u, lastB) * apartB);
+    let b5 = loadVectorB(startB + min(columnB + APART * 5u, lastB) * apartB);
+    let b6 = loadVectorB(startB + min(columnB + APART * 6u, lastB) * apartB);
+    let b7 = loadVectorB(startB + min(columnB + APART * 7u, lastB) * apartB);
 #endif
 #else
-      b0 = loadVectorB(startB);
-      b1 = loadVectorB(startB + apartB * 1u);
+    let b0 = loadVectorB(startB);
+    let b1 = loadVectorB(startB + apartB);
 #if ${LOADS_B4}
-      b2 = loadVectorB(startB + apartB * 2u);
-      b3 = loadVectorB(startB + apartB * 3u);
+    let b2 = loadVectorB(startB + apartB * 2u);
+    let b3 = loadVectorB(startB + apartB * 3u);
 #endif
 #if ${LOADS_B8}
-      b4 = loadVectorB(startB + apartB * 4u);
-      b5 = loadVectorB(startB + apartB * 5u);
-      b6 = loadVectorB(startB + apartB * 6u);
-      b7 = loadVectorB(startB + apartB * 7u);
+    let b4 = loadVectorB(startB + apartB * 4u);
+    let b5 = loadVectorB(startB + apartB * 5u);
+    let b6 = loadVectorB(startB + apartB * 6u);
+    let b7 = loadVectorB(startB + apartB * 7u);
 #endif
 #endif
 #else
-      a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
-      a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
+    let a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
+    let a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
 #if ${LOADS_A4}
-      a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
-      a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
+    let a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
+    let a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
 #endif
 #if ${LOADS_A8}
-      a4 = loadA(RowAddress(p4.start, p4.valid && inside), safeK);
-      a5 = loadA(RowAddress(p5.start, p5.valid && inside), safeK);
-      a6 = loadA(RowAddress(p6.start, p6.valid && inside), safeK);
-      a7 = loadA(RowAddress(p7.start, p7.valid && inside), safeK);
+    let a4 = loadA(RowAddress(p4.start, p4.valid && inside), safeK);
+    let a5 = loadA(RowAddress(p5.start, p5.valid && inside), safeK);
+    let a6 = loadA(RowAddress(p6.start, p6.valid && inside), safeK);
+    let a7 = loadA(RowAddress(p7.start, p7.valid && inside), safeK);
 #endif
-      b0 = loadStagedB(base, k0, column0, local);
-      b1 = loadStagedB(base, k0, column0, local + THREADS * 1u);
+    let b0 = loadStagedB(base, k0, column0, local);
+    let b1 = loadStagedB(base, k0, column0, local + THREADS);
 #if ${LOADS_B4}
-      b2 = loadStagedB(base, k0, column0, local + THREADS * 2u);
-      b3 = loadStagedB(base, k0, column0, local + THREADS * 3u);
+    let b2 = loadStagedB(base, k0, column0, local + THREADS * 2u);
+    let b3 = loadStagedB(base, k0, column0, local + THREADS * 3u);
 #endif
 #if ${LOADS_B8}
-      b4 = loadStagedB(base, k0, column0, local + THREADS * 4u);
-      b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
-      b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
-      b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
+    let b4 = loadStagedB(base, k0, column0, local + THREADS * 4u);
+    let b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
+    let b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
+    let b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
 #endif
 #endif
-    }
-#if ${AHEAD}
-    if (step > first) {
-      for (var q = 0u; q < STEP; q += K) {
-        let fromA = ownRow * ROW_A + q;
-#if ${BLOCKS}
-        let fromB = ownColumn * ROW_B + q;
-        const NEXT = N * ROW_B;
-#else
-        let fromB = q * ROW_B + ownColumn;
-        const NEXT = N;
-#endif
-        let l0 = left(fromA);
-        let l1 = left(fromA + M * ROW_A);
-#if ${FOUR}
-        let l2 = left(fromA + M * ROW_A * 2u);
-        let l3 = left(fromA + M * ROW_A * 3u);
-#endif
-        let r0 = right(fromB);
-        c00 = subgroupMatrixMultiplyAccumulate(l0, r0, c00);
-        c10 = subgroupMatrixMultiplyAccumulate(l1, r0, c10);
-#if ${FOUR}
-        c20 = subgroupMatrixMultiplyAccumulate(l2, r0, c20);
-        c30 = subgroupMatrixMultiplyAccumulate(l3, r0, c30);
-#endif
-        let r1 = right(fromB + NEXT * 1u);
-        c01 = subgroupMatrixMultiplyAccumulate(l0, r1, c01);
-        c11 = subgroupMatrixMultiplyAccumulate(l1, r1, c11);
-#if ${FOUR}
-        c21 = subgroupMatrixMultiplyAccumulate(l2, r1, c21);
-        c31 = subgroupMatrixMultiplyAccumulate(l3, r1, c31);
-#endif
-#if ${FOUR}
-        let r2 = right(fromB + NEXT * 2u);
-        c02 = subgroupMatrixMultiplyAccumulate(l0, r2, c02);
-        c12 = subgroupMatrixMultiplyAccumulate(l1, r2, c12);
-        c22 = subgroupMatrixMultiplyAccumulate(l2, r2, c22);
-        c32 = subgroupMatrixMultiplyAccumulate(l3, r2, c32);
-        let r3 = right(fromB + NEXT * 3u);
-        c03 = subgroupMatrixMultiplyAccumulate(l0, r3, c03);
-        c13 = subgroupMatrixMultiplyAccumulate(l1, r3, c13);
-        c23 = subgroupMatrixMultiplyAccumulate(l2, r3, c23);
-        c33 = subgroupMatrixMultiplyAccumulate(l3, r3, c33);
-#endif
-      }
-    }
-    workgroupBarrier();
-    if (step < end) {
-      putA(toA, a0);
-      putA(toA + APART * ROW_A * 1u, a1);
-#if ${LOADS_A4}
-      putA(toA + APART * ROW_A * 2u, a2);
-      putA(toA + APART * ROW_A * 3u, a3);
-#endif
-#if ${LOADS_A8}
-      putA(toA + APART * ROW_A * 4u, a4);
-      putA(toA + APART * ROW_A * 5u, a5);
-      putA(toA + APART * ROW_A * 6u, a6);
-      putA(toA + APART * ROW_A * 7u, a7);
-#endif
-      putStagedB(local, b0);
-      putStagedB(local + THREADS * 1u, b1);
-#if ${LOADS_B4}
-      putStagedB(local + THREADS * 2u, b2);
-      putStagedB(local + THREADS * 3u, b3);
-#endif
-#if ${LOADS_B8}
-      putStagedB(local + THREADS * 4u, b4);
-      putStagedB(local + THREADS * 5u, b5);
-      putStagedB(local + THREADS * 6u, b6);
-      putStagedB(local + THREADS * 7u, b7);
-#endif
-    }
-    workgroupBarrier();
-#else
     putA(toA, a0);
-    putA(toA + APART * ROW_A * 1u, a1);
+    putA(toA + APART * ROW_A, a1);
 #if ${LOADS_A4}
     putA(toA + APART * ROW_A * 2u, a2);
     putA(toA + APART * ROW_A * 3u, a3);
@@ -351,7 +256,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     putA(toA + APART * ROW_A * 7u, a7);
 #endif
     putStagedB(local, b0);
-    putStagedB(local + THREADS * 1u, b1);
+    putStagedB(local + THREADS, b1);
 #if ${LOADS_B4}
     putStagedB(local + THREADS * 2u, b2);
     putStagedB(local + THREADS * 3u, b3);
@@ -385,7 +290,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       c20 = subgroupMatrixMultiplyAccumulate(l2, r0, c20);
       c30 = subgroupMatrixMultiplyAccumulate(l3, r0, c30);
 #endif
-      let r1 = right(fromB + NEXT * 1u);
+      let r1 = right(fromB + NEXT);
       c01 = subgroupMatrixMultiplyAccumulate(l0, r1, c01);
       c11 = subgroupMatrixMultiplyAccumulate(l1, r1, c11);
 #if ${FOUR}
@@ -406,7 +311,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endif
     }
     workgroupBarrier();
-#endif
   }
   let own = subgroup * M * STAGED_ROW;
   for (var part = 0u; part < FRAGMENTS * FRAGMENTS / 2u; part++) {

@@ -22,7 +22,20 @@ function yesAt(n: number): { judge: Judge; seen: () => number } {
 }
 
 async function options(changed: Partial<AttackOptions> = {}): Promise<AttackOptions> {
-  return { attacker: "text-grad", prompt: "a church", target: await churchTarget(0), judge: never, seed: 12, iterations: 3, timesteps: 10, maxTimesteps: 3, steps: 2, learningRate: 0.05, weightDecay: 0, ...changed };
+  return {
+    attacker: "text-grad",
+    prompt: "a church",
+    target: await churchTarget(0),
+    judge: never,
+    seed: 12,
+    iterations: 3,
+    timesteps: 10,
+    maxTimesteps: 3,
+    steps: 2,
+    learningRate: 0.05,
+    weightDecay: 0,
+    ...changed,
+  };
 }
 
 interface Run {
@@ -44,7 +57,8 @@ async function run(changed: Partial<AttackOptions> = {}): Promise<Run> {
 }
 
 /** What must be the same in two runs. */
-const essence = (evaluations: readonly Evaluation[]): unknown => evaluations.map(({ timestep, iteration, ids, prompt, loss, seed }) => ({ timestep, iteration, ids, prompt, loss, seed }));
+const essence = (evaluations: readonly Evaluation[]): unknown =>
+  evaluations.map(({ timestep, iteration, ids, prompt, loss, seed }) => ({ timestep, iteration, ids, prompt, loss, seed }));
 
 async function rejects(changed: Partial<AttackOptions>, kind: new (message: string) => Error, message: RegExp): Promise<void> {
   try {
@@ -62,15 +76,35 @@ test("text-grad: events in order, losses complete, result as the last evaluation
   assert.equal(events[0], { type: "start", totalIterations: 9 });
   assert.equal(evaluations.map((e) => [e.timestep, e.iteration]), [[-1, 0], [50, 3], [150, 6], [250, 9]]);
   assert.is(evaluations[0]!.loss, null);
-  const losses = events.flatMap((e) => (e.type === "losses" ? e.losses.map((loss, i) => ({ at: e.iteration + i, timestep: e.timestep, loss })) : []));
-  assert.equal(losses.map((l) => l.at), Array.from({ length: 9 }, (_, i) => i));
+  const losses = events.flatMap((e) =>
+    e.type === "losses" ? e.losses.map((loss, i) => ({ at: e.iteration + i, timestep: e.timestep, loss })) : [],
+  );
+  assert.equal(
+    losses.map((l) => l.at),
+    Array.from({ length: 9 }, (_, i) => i),
+  );
   const mean = losses.slice(3, 6).reduce((a, l) => a + l.loss, 0) / 3;
   assert.ok(Math.abs(evaluations[2]!.loss! - mean) < 1e-6);
   assert.equal(losses.map((l) => l.timestep), [50, 50, 50, 150, 150, 150, 250, 250, 250]);
   assert.equal(states.map((s) => [s.finished, s.iteration, s.evaluations.length]), [[0, 0, 1], [1, 3, 2], [2, 6, 3], [3, 9, 4]]);
   assert.is(events.filter((e) => e.type === "sampling").length, 2 * evaluations.filter((e) => !e.unchanged).length);
   const last = evaluations.at(-1)!;
-  assert.equal({ ...result, seconds: 0 }, { success: false, prompt: "a church", adversarialPrompt: last.prompt, adversarialIds: last.ids, iterations: 9, timestep: null, preSuccess: false, score: 0, label: "nothing", seed: 12, seconds: 0 });
+  assert.equal(
+    { ...result, seconds: 0 },
+    {
+      success: false,
+      prompt: "a church",
+      adversarialPrompt: last.prompt,
+      adversarialIds: last.ids,
+      iterations: 9,
+      timestep: null,
+      preSuccess: false,
+      score: 0,
+      label: "nothing",
+      seed: 12,
+      seconds: 0,
+    },
+  );
   assert.ok(last.prompt.endsWith("a church"));
 });
 
@@ -79,8 +113,18 @@ function checkSlots({ events }: Run): void {
   const told = events.flatMap((e) => (e.type === "slots" ? [e.slots] : []));
   assert.is(told.length, events.filter((e) => e.type === "losses").length);
   const { simplex } = events.findLast((e) => e.type === "state")!.state;
-  const rows = Array.from({ length: 3 }, (_, j) => [...simplex.subarray((j * simplex.length) / 3, ((j + 1) * simplex.length) / 3).entries()]);
-  assert.equal(told.at(-1), rows.map((row) => row.toSorted((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 3).map(([id, share]) => ({ id, share }))));
+  const rows = Array.from({ length: 3 }, (_, j) => [
+    ...simplex.subarray((j * simplex.length) / 3, ((j + 1) * simplex.length) / 3).entries(),
+  ]);
+  assert.equal(
+    told.at(-1),
+    rows.map((row) =>
+      row
+        .toSorted((a, b) => b[1] - a[1] || a[0] - b[0])
+        .slice(0, 3)
+        .map(([id, share]) => ({ id, share })),
+    ),
+  );
 }
 
 test("the same seed gives the same tokens and losses, another one does not, and a resumed run ends as the uninterrupted one", async () => {
@@ -92,8 +136,15 @@ test("the same seed gives the same tokens and losses, another one does not, and 
   assert.not.equal(essence(other.evaluations), essence(whole.evaluations));
   for (const from of [0, 1, 2]) {
     const state = whole.states[from]!;
-    const stored = JSON.parse(JSON.stringify({ ...state, simplex: [...state.simplex], firstMoment: [...state.firstMoment], secondMoment: [...state.secondMoment] })) as Record<"simplex" | "firstMoment" | "secondMoment", number[]> & AttackState;
-    const resume: AttackState = { ...stored, simplex: Float32Array.from(stored.simplex), firstMoment: Float32Array.from(stored.firstMoment), secondMoment: Float32Array.from(stored.secondMoment) };
+    const stored = JSON.parse(
+      JSON.stringify({ ...state, simplex: [...state.simplex], firstMoment: [...state.firstMoment], secondMoment: [...state.secondMoment] }),
+    ) as Record<"simplex" | "firstMoment" | "secondMoment", number[]> & AttackState;
+    const resume: AttackState = {
+      ...stored,
+      simplex: Float32Array.from(stored.simplex),
+      firstMoment: Float32Array.from(stored.firstMoment),
+      secondMoment: Float32Array.from(stored.secondMoment),
+    };
     const resumed = await run({ resume });
     assert.equal(essence(resumed.evaluations), essence(whole.evaluations.slice(from + 1)), `resumed after ${from} timesteps`);
     assert.equal({ ...resumed.result, seconds: 0 }, { ...whole.result, seconds: 0 });
@@ -105,7 +156,10 @@ test("the search stops at the first success, and a success of the original promp
   assert.equal([second.result.success, second.result.timestep, second.result.iterations, second.result.preSuccess], [true, 150, 6, false]);
   assert.is(second.evaluations.length, 3);
   const first = await run({ judge: yesAt(0).judge });
-  assert.equal([first.result.success, first.result.timestep, first.result.iterations, first.result.preSuccess, first.result.adversarialPrompt], [true, -1, 0, true, "a church"]);
+  assert.equal(
+    [first.result.success, first.result.timestep, first.result.iterations, first.result.preSuccess, first.result.adversarialPrompt],
+    [true, -1, 0, true, "a church"],
+  );
   assert.not.ok(first.events.some((e) => e.type === "losses"));
 });
 
@@ -137,7 +191,13 @@ test("every evaluation starts from the noise of the prompt's seed, in the attack
   const { Sampler } = await import("../../engine/diffusion/sampler.ts");
   const plan = createSamplerPlan("lms", noiseScheduleOnly(model.parts.scheduler), 3);
   const encode = (text: string) => model.encodeText(model.tokenizer.encode(text));
-  const latents = await Sampler.for(model, { batch: 1, height: 16, width: 16, length: 32, guidance: 7.5 }).run({ context: await encode("a church"), unconditional: await encode(""), noise: { data: noise, shape: [1, 4, 16, 16] }, plan, drawNoise: () => noise });
+  const latents = await Sampler.for(model, { batch: 1, height: 16, width: 16, length: 32, guidance: 7.5 }).run({
+    context: await encode("a church"),
+    unconditional: await encode(""),
+    noise: { data: noise, shape: [1, 4, 16, 16] },
+    plan,
+    drawNoise: () => noise,
+  });
   const { data, shape } = await model.decodeLatents(latents);
   assert.equal(drawn[0]!.data, tensorToImages(data, shape)[0]!.data);
 });
@@ -148,9 +208,17 @@ test("random: the reference's tokens for the prompt's seed, as many tries as ask
   assert.equal(whole.events[0], { type: "start", totalIterations: 4 });
   const random = new Generator(12);
   random.randn([1, 4, 16, 16]);
-  const prompts = Array.from({ length: 4 }, () => model.tokenizer.decode([...model.tokenizer.tokenize("a church"), ...random.randint(8192, 2)]));
-  assert.equal(whole.evaluations.map((e) => e.prompt), ["a church", ...prompts]);
-  assert.equal(whole.evaluations.map((e) => e.timestep), [-1, 0, 1, 2, 3]);
+  const prompts = Array.from({ length: 4 }, () =>
+    model.tokenizer.decode([...model.tokenizer.tokenize("a church"), ...random.randint(8192, 2)]),
+  );
+  assert.equal(
+    whole.evaluations.map((e) => e.prompt),
+    ["a church", ...prompts],
+  );
+  assert.equal(
+    whole.evaluations.map((e) => e.timestep),
+    [-1, 0, 1, 2, 3],
+  );
   const resumed = await run({ attacker: "random", maxTimesteps: 4, tokens: 2, insert: "suffix", resume: whole.states[2]! });
   assert.equal(essence(resumed.evaluations), essence(whole.evaluations.slice(3)));
   const found = await run({ attacker: "random", maxTimesteps: 4, judge: yesAt(2).judge });
@@ -210,7 +278,10 @@ test("bad options are refused before anything is drawn", async () => {
     [{ prompt: "  \n " }, /prompt is empty/],
     [{ prompt: "church ".repeat(31) }, /has 31 tokens, this model takes 30/],
     [{ prompt: "church ".repeat(29) }, /29 tokens and 3 more are to be inserted, but only 31 fit/],
-    [{ attacker: "gradient" as never }, /attacker "gradient" is not known; choose one of text-grad, hard-prompt, p4d, cce, ring-a-bell, random/],
+    [
+      { attacker: "gradient" as never },
+      /attacker "gradient" is not known; choose one of text-grad, hard-prompt, p4d, cce, ring-a-bell, random/,
+    ],
     [{ insert: "infix" as never }, /insert "infix" is not known; choose one of prefix, suffix/],
     [{ insert: "every-k", tokens: 1 }, /"every-k" needs at least 2/],
     [{ tokens: 0 }, /tokens must be a whole number from 1 to 1000, got 0/],
@@ -229,7 +300,11 @@ test("bad options are refused before anything is drawn", async () => {
   for (const [changed, message] of cases) await rejects({ judge, ...changed }, UsageError, message);
   const { states } = await run({ attacker: "random", maxTimesteps: 1 });
   await rejects({ judge, resume: states[0]! }, UsageError, /attack with attacker "random", this one has "text-grad"/);
-  await rejects({ judge, attacker: "random", prompt: "a fish", resume: states[0]! }, UsageError, /attack with prompt "a church", this one has "a fish"/);
+  await rejects(
+    { judge, attacker: "random", prompt: "a fish", resume: states[0]! },
+    UsageError,
+    /attack with prompt "a church", this one has "a fish"/,
+  );
   await rejects({ judge, resume: { ...states[0]!, attacker: "text-grad" } }, UsageError, /has 0 numbers in "simplex"/);
   assert.is(seen(), 0);
 });

@@ -1,4 +1,5 @@
-// Learned words in prompts against embeddings put in by hand; the inversion's steps against the model's own noise loss; the search as a whole and its file.
+// Learned words in prompts against embeddings put in by hand; the inversion's steps against the model's own noise loss; the search as a
+// whole and its file.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -50,13 +51,24 @@ test("a word learned as a token's own row encodes as that token; several vectors
   assert.ok(relativeError(actual.data, expected.data) < 1e-6);
   const { ids, positions } = learnedPrompt(model, "a <both> on", [both]);
   assert.equal(positions, [2, 3]);
-  assert.equal(Array.from(ids.subarray(0, 6)), [model.tokenizer.bosId, ...model.tokenizer.tokenize("a"), 8192, 8192, ...model.tokenizer.tokenize("on"), model.tokenizer.eosId]);
+  assert.equal(Array.from(ids.subarray(0, 6)), [
+    model.tokenizer.bosId,
+    ...model.tokenizer.tokenize("a"),
+    8192,
+    8192,
+    ...model.tokenizer.tokenize("on"),
+    model.tokenizer.eosId,
+  ]);
   assert.equal((await encodeLearned(model, "a fish", [both])).data, (await model.encodeText(model.tokenizer.encode("a fish"))).data);
 });
 
 test("a learned word of another width, or one that is cut off, is refused", async () => {
   const model = await emojiModel();
-  await throws(() => encodeLearned(model, "<w>", [{ name: "<w>", rows: normals(100) }]), UsageError, /100 numbers, this model's vectors have 128/);
+  await throws(
+    () => encodeLearned(model, "<w>", [{ name: "<w>", rows: normals(100) }]),
+    UsageError,
+    /100 numbers, this model's vectors have 128/,
+  );
   await throws(() => encodeLearned(model, `${"church ".repeat(30)}<w>`, [learn("<w>")]), UsageError, /would be cut off/);
 });
 
@@ -70,7 +82,11 @@ test("files: written and read back; a matrix of vectors; anything else is refuse
   });
   assert.equal(await readLearnedEmbeddings(files, "one.safetensors"), [{ ...word, file: "one.safetensors", width: HIDDEN }]);
   assert.is((await readLearnedEmbeddings(files, "two.safetensors"))[0]!.rows.length, 2 * HIDDEN);
-  await throws(() => readLearnedEmbeddings(files, "unet.safetensors"), FormatError, /"conv" has shape \[1, 2, 1, 1\]; a learned embedding is/);
+  await throws(
+    () => readLearnedEmbeddings(files, "unet.safetensors"),
+    FormatError,
+    /"conv" has shape \[1, 2, 1, 1\]; a learned embedding is/,
+  );
   await throws(() => readLearnedEmbeddings(files, "none.safetensors"), FormatError, /no learned embedding/);
 });
 
@@ -91,9 +107,24 @@ test("steps of the inversion: the loss and the gradient at the word are the mode
   const word = learn(LEARNED_WORD);
   const { ids, positions } = learnedPrompt(model, `a picture of ${LEARNED_WORD}`, [word]);
   const latents = await model.encodeImage(await churchTarget(1));
-  const objective = await Objective.for(model, { tokens: 1, length: 32, height: 16, width: 16, loss: "mse", projection: "exact", rows: CONTINUOUS });
+  const objective = await Objective.for(model, {
+    tokens: 1,
+    length: 32,
+    height: 16,
+    width: 16,
+    loss: "mse",
+    projection: "exact",
+    rows: CONTINUOUS,
+  });
   const [m, v, rows] = [new Float64Array(HIDDEN), new Float64Array(HIDDEN), Float64Array.from(word.rows)];
-  objective.start({ ids, slots: positions, latents, simplex: word.rows, firstMoment: new Float32Array(HIDDEN), secondMoment: new Float32Array(HIDDEN) });
+  objective.start({
+    ids,
+    slots: positions,
+    latents,
+    simplex: word.rows,
+    firstMoment: new Float32Array(HIDDEN),
+    secondMoment: new Float32Array(HIDDEN),
+  });
   for (let step = 1; step <= 3; step++) {
     const noise: NDArray = { data: normals(1024), shape: [1, 4, 16, 16] };
     const timestep = Math.floor(Math.random() * 1000);
@@ -119,15 +150,39 @@ test("steps of the inversion: the loss and the gradient at the word are the mode
 test("cce: rounds, the word after each, a picture that generate draws again, and resumption", async () => {
   const model = await emojiModel();
   const events: AttackEvent[] = [];
-  const options: AttackOptions = { attacker: "cce", prompt: "a church", target: await churchTarget(0), judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, iterations: 3, maxTimesteps: 2, steps: 3, scheduler: "ddim", learningRate: 0.05 };
+  const options: AttackOptions = {
+    attacker: "cce",
+    prompt: "a church",
+    target: await churchTarget(0),
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    iterations: 3,
+    maxTimesteps: 2,
+    steps: 3,
+    scheduler: "ddim",
+    learningRate: 0.05,
+  };
   const result = await attack(model, options, (e) => void events.push(e));
   const judged = events.flatMap((e) => (e.type === "evaluation" ? [e] : []));
-  assert.equal(judged.map(({ evaluation: e }) => [e.timestep, e.iteration, e.prompt]), [[-1, 0, "a church"], [0, 3, "a picture of <cce>"], [1, 6, "a picture of <cce>"]]);
+  assert.equal(
+    judged.map(({ evaluation: e }) => [e.timestep, e.iteration, e.prompt]),
+    [
+      [-1, 0, "a church"],
+      [0, 3, "a picture of <cce>"],
+      [1, 6, "a picture of <cce>"],
+    ],
+  );
   assert.equal([result.iterations, result.adversarialPrompt], [6, "a picture of <cce>"]);
   assert.is(result.adversarialIds.at(-1), 8192);
   assert.is(judged[0]!.learned, undefined);
   assert.not.equal(judged[1]!.learned!.rows, judged[2]!.learned!.rows);
-  const [drawn] = await generate(model, { prompt: "a picture of <cce>", seed: 3, steps: 3, scheduler: "ddim", learned: [judged[2]!.learned!] });
+  const [drawn] = await generate(model, {
+    prompt: "a picture of <cce>",
+    seed: 3,
+    steps: 3,
+    scheduler: "ddim",
+    learned: [judged[2]!.learned!],
+  });
   assert.equal(drawn!.image.data, judged[2]!.image.data);
   const states = events.flatMap((e) => (e.type === "state" ? [e.state] : []));
   const again: AttackEvent[] = [];
@@ -139,7 +194,17 @@ test("cce: rounds, the word after each, a picture that generate draws again, and
 
 test("cce: learned and judged in another prompt", async () => {
   const model = await emojiModel();
-  const options: AttackOptions = { attacker: "cce", prompt: "a church", target: await churchTarget(0), judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, iterations: 2, maxTimesteps: 1, steps: 2, scheduler: "ddim" };
+  const options: AttackOptions = {
+    attacker: "cce",
+    prompt: "a church",
+    target: await churchTarget(0),
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    iterations: 2,
+    maxTimesteps: 1,
+    steps: 2,
+    scheduler: "ddim",
+  };
   const result = await attack(model, { ...options, learnedPrompt: "a house in <cce> style" });
   assert.is(result.adversarialPrompt, "a house in <cce> style");
   assert.equal(result.adversarialIds, [...model.tokenizer.tokenize("a house in"), 8192, ...model.tokenizer.tokenize("style")]);

@@ -16,7 +16,11 @@ import { finish } from "../support/device.ts";
 import { emojiModel } from "../support/emoji.ts";
 import { relativeError } from "../support/op-test.ts";
 
-const PAIRS: readonly ConceptPair[] = [{ with: "a church", without: "a" }, { with: "the church at night", without: "the fish at night" }, { with: "chapel", without: "" }];
+const PAIRS: readonly ConceptPair[] = [
+  { with: "a church", without: "a" },
+  { with: "the church at night", without: "the fish at night" },
+  { with: "chapel", without: "" },
+];
 
 /** The concept vector computed plainly, one prompt at a time. */
 async function plainVector(): Promise<Float64Array> {
@@ -71,7 +75,9 @@ test("breeding keeps the parents, cuts both of a pair at one place, and exchange
   assert.is(mutated.length, 400);
   const changed = mutated.filter((x, i) => x !== parents[i]);
   assert.ok(Math.abs(changed.length - 100) < 40, `${changed.length} of about 100`);
-  for (const [i, { ids, distance }] of mutated.entries()) assert.ok(ids.filter((id, j) => id !== parents[i]!.ids[j]).length <= 1 && distance === undefined);
+  for (const [i, { ids, distance }] of mutated.entries()) {
+    assert.ok(ids.filter((id, j) => id !== parents[i]!.ids[j]).length <= 1 && distance === undefined);
+  }
 });
 
 test("selection keeps the nearer half and measures nothing twice", async () => {
@@ -95,7 +101,20 @@ interface Run {
 async function run(changed: Partial<AttackOptions> = {}, stopAt = Infinity): Promise<Run> {
   const events: AttackEvent[] = [];
   const controller = new AbortController();
-  const options: AttackOptions = { attacker: "ring-a-bell", conceptPairs: PAIRS, prompt: "a picture", judge: async () => ({ success: false, label: "", score: 0, scores: {} }), seed: 3, steps: 2, scheduler: "ddim", tokens: 5, population: 16, generations: 24, maxTimesteps: 2, signal: controller.signal };
+  const options: AttackOptions = {
+    attacker: "ring-a-bell",
+    conceptPairs: PAIRS,
+    prompt: "a picture",
+    judge: async () => ({ success: false, label: "", score: 0, scores: {} }),
+    seed: 3,
+    steps: 2,
+    scheduler: "ddim",
+    tokens: 5,
+    population: 16,
+    generations: 24,
+    maxTimesteps: 2,
+    signal: controller.signal,
+  };
   const done = attack(await emojiModel(), { ...options, ...changed }, (e) => {
     events.push(e);
     if (e.type === "losses" && e.iteration >= stopAt) controller.abort();
@@ -141,8 +160,18 @@ test("the attack aims eta concept vectors away, and breeds at its own rates", as
   assert.ok(Math.abs(best.distance / expected - 1) < 1e-4, `${best.distance} instead of ${expected}`);
   // What is only cut and joined has at each place a token that stood there at first.
   const first = (onlyCut.states[0]!.search as { individuals: { ids: number[] }[] }).individuals;
-  for (const { ids } of individuals) ids.forEach((id, j) => assert.ok(first.some((one) => one.ids[j] === id), `token ${id} at ${j} is new`));
-  assert.not.ok(first.some(({ ids }) => ids.join() === best.ids.join()), "nothing was joined");
+  for (const { ids } of individuals) {
+    ids.forEach((id, j) =>
+      assert.ok(
+        first.some((one) => one.ids[j] === id),
+        `token ${id} at ${j} is new`,
+      ),
+    );
+  }
+  assert.not.ok(
+    first.some(({ ids }) => ids.join() === best.ids.join()),
+    "nothing was joined",
+  );
 });
 
 test("what cannot be is refused", async () => {

@@ -4,7 +4,7 @@ import { groupNormParts } from "../../kernels/group-norm-parts.ts";
 import { slice } from "../../kernels/slice.ts";
 import { Layers } from "../../engine/nn/layers.ts";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
-import { lookup } from "../../engine/nn/parameters.ts";
+import { lookup } from "../../engine/nn/leaf-store.ts";
 import { vaeDecode, vaeEncode } from "../../engine/diffusion/vae.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { Graph } from "../../engine/runtime/graph.ts";

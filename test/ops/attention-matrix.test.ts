@@ -24,7 +24,7 @@ for (const c of CASES) {
   test(`matrix attention on real units: ${c.name}`, async () => {
     const device = await halfDevice();
     if (!device) return;
-    if (!matrixBlock("forward", 10, device.capabilities)) return console.log(`no matrix units of f16 operands on "${device.description}": not run`);
+    if (!matrixBlock("matrix", "forward", 10, device.capabilities)) return console.log(`no matrix units of f16 operands on "${device.description}": not run`);
     // Operands are rounded to 11 bits.
     await checkOp({ ...attentionWithGradients(c, { attention: uniformAttention("matrix") }), forwardTolerance: 1e-3 }, device);
   });

@@ -1,18 +1,21 @@
-// No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the device can run, with guard words (NaN)
+// No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the
+// device can run, with guard words (NaN)
 // around each buffer, which must stay as they are, and the same bits as on a device that clamps.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { formsFor } from "../../kernels/attention-form.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { GEMM_STRUCTURES, type GemmVariant, uniformTable, variantOf } from "../../kernels/gemm-table.ts";
-import { whyNot } from "../../kernels/gemm-variants.ts";
+import { onMatrixUnits, whyNot } from "../../kernels/gemm-variants.ts";
 import { KERNELS } from "../../kernels/index.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
+import { matmul } from "../../kernels/matmul.ts";
 import { openDevice } from "../../engine/platform/open-device.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { NoAdapterError } from "../../engine/runtime/errors.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
+import { matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
 import { type OpSpec, computeSpec, recordSpec } from "../../engine/verify/self-test/op-check.ts";
 import { finish } from "../support/device.ts";
 import { GuardWords } from "../support/guard-words.ts";
@@ -40,7 +43,11 @@ function planned(spec: OpSpec, name: string, other: Partial<Capabilities>): OpSp
   return { ...spec, name: `${spec.name}, ${name}`, build: (g, v) => spec.build(planningFor(g, other), v) };
 }
 
-async function check({ clamped, free, guards }: NonNullable<Awaited<ReturnType<typeof both>>>, spec: OpSpec, seen: Set<string>): Promise<void> {
+async function check(
+  { clamped, free, guards }: NonNullable<Awaited<ReturnType<typeof both>>>,
+  spec: OpSpec,
+  seen: Set<string>,
+): Promise<void> {
   const recorded = recordSpec(spec);
   const [expected, found] = [await computeSpec(clamped, recorded, spec.name), await computeSpec(free, recorded, spec.name)];
   for (const kernel of found.kernels) seen.add(kernel);
@@ -51,7 +58,15 @@ async function check({ clamped, free, guards }: NonNullable<Awaited<ReturnType<t
   }
 }
 
-const uses = (spec: OpSpec, pattern: RegExp): boolean => pattern.test(spec.name);
+const named = (...names: string[]): OpSpec[] => names.map((name) => SELF_TESTS.find((s) => s.name === name)!);
+
+/** Long enough that workgroups share its steps, in sizes that no tile divides. */
+const LONG: OpSpec = {
+  name: "matmul of many steps",
+  inputs: { a: { shape: [37, 452] }, b: { shape: [452, 76] }, residual: { shape: [37, 76] } },
+  build: (g, { a, b, residual }) => matmul(g, a!, b!, { residual }),
+  reference: ({ a, b }) => matmul64(a!, b!, false),
+};
 
 test("every kernel, as shipped", async () => {
   const devices = (await both("f32"))!;
@@ -67,14 +82,29 @@ for (const math of ["f32", "f16"] as const) {
     if (!devices) return console.log("no shader-f16: not run");
     const { capabilities } = devices.free;
     const seen = new Set<string>();
-    const variants = GEMM_STRUCTURES.flatMap((s): GemmVariant[] => [variantOf(s, math === "f16"), variantOf(s, math === "f16", 1024)]).filter((v) => whyNot(v, capabilities) === undefined);
-    for (const variant of variants) {
-      for (const spec of SELF_TESTS.filter((s) => uses(s, /matmul|conv2d/))) await check(devices, planned(spec, variant, { gemm: uniformTable(variant) }), seen);
+    const can = (variant: GemmVariant): boolean => whyNot(variant, capabilities) === undefined;
+    // With f16 operands the tiles are the same but for those on matrix units; compiling them all twice takes minutes.
+    const structures = GEMM_STRUCTURES.filter((s) => math === "f32" || onMatrixUnits(s) || s === "workgroup-64");
+    for (const structure of structures) {
+      const whole = variantOf(structure, math === "f16");
+      const split = variantOf(structure, math === "f16", 1024);
+      if (!can(whole)) continue;
+      for (const spec of named("matmul", "conv2d 3x3")) await check(devices, planned(spec, whole, { gemm: uniformTable(whole) }), seen);
+      if (structure !== "register" && structure !== "broadcast") {
+        await check(devices, planned(LONG, split, { gemm: uniformTable(split) }), seen);
+      }
     }
     for (const form of formsFor(capabilities)) {
-      for (const spec of SELF_TESTS.filter((s) => uses(s, /attention/))) await check(devices, planned(spec, form, { attention: uniformAttention(form) }), seen);
+      if (math === "f16" && form !== "matrix") continue;
+      for (const spec of named("attention", "attention, causal")) {
+        await check(devices, planned(spec, form, { attention: uniformAttention(form) }), seen);
+      }
     }
-    for (const spec of SELF_TESTS.filter((s) => uses(s, /norm|softmax/))) await check(devices, planned(spec, "rows without subgroups", { subgroupRows: false }), seen);
+    if (math === "f32") {
+      for (const spec of named("layer norm", "softmax")) {
+        await check(devices, planned(spec, "rows without subgroups", { subgroupRows: false }), seen);
+      }
+    }
     for (const device of [devices.clamped, devices.free]) device.destroy();
   });
 }
@@ -87,7 +117,11 @@ test("a shader that leaves its buffer is found", async () => {
   // One vec4 more than there is.
   const { pipelines } = devices.free;
   const get = pipelines.get.bind(pipelines);
-  pipelines.get = (dispatch) => get({ ...dispatch, shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") } });
+  pipelines.get = (dispatch) =>
+    get({
+      ...dispatch,
+      shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") },
+    });
   await computeSpec(devices.free, recorded, "beyond");
   assert.ok((await devices.guards.broken()).length > 0);
   for (const device of [devices.clamped, devices.free]) device.destroy();

@@ -17,11 +17,17 @@ import { finish, halfDevice, testDevice } from "../support/device.ts";
 import { conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 import { activations } from "../../engine/verify/self-test/reference/norm.ts";
 
-// Rows, columns and k that are no multiple of any tile (8 to 128), k below and above a step of 16; scalars and vec4s; weights as models store them, f32
-// in panels and f16 without. Few pipelines, because each takes seconds to compile on a software adapter; activations are the core's, and tested with it.
+// Rows, columns and k that are no multiple of any tile (8 to 128), k below and above a step of 16; scalars and vec4s; weights as models
+// store them, f32 in panels and f16 without. Few pipelines, because each takes seconds to compile on a software adapter; activations are
+// the core's, and tested with it.
 const LINEAR: OpSpec = {
   name: "linear in panels, residual and scale",
-  inputs: { x: { shape: [1, 131, 36] }, w: { shape: [36, 96], scale: 0.3, stored: "f32" }, bias: { shape: [96] }, residual: { shape: [1, 131, 96] } },
+  inputs: {
+    x: { shape: [1, 131, 36] },
+    w: { shape: [36, 96], scale: 0.3, stored: "f32" },
+    bias: { shape: [96] },
+    residual: { shape: [1, 131, 96] },
+  },
   build: (g, v) => matmul(g, v.x!, v.w!, { bias: v.bias, residual: v.residual, scale: 0.7 }),
   reference: ({ x, w, bias, residual }) => zip64(matmul64(x!, w!, false), (s, i) => (s + bias!.data[i % 96]! + residual!.data[i]!) * 0.7),
 };
@@ -44,7 +50,11 @@ const SPECS: readonly OpSpec[] = [
     name: "conv2d of stride 2, batch bias, f16 weights",
     inputs: { x: { shape: [2, 9, 7, 20] }, w: { shape: [3, 3, 20, 36], scale: 0.2, stored: "f16" }, batchBias: { shape: [2, 36] } },
     build: (g, v) => conv2d(g, v.x!, v.w!, { batchBias: v.batchBias, stride: 2, padding: [0, 1, 0, 1] }),
-    reference: (v) => zip64(conv2d64(v.x!, v.w!, undefined, 2, [0, 1, 0, 1]), (y, i) => y + v.batchBias!.data[Math.floor(i / (4 * 3 * 36)) * 36 + (i % 36)]!),
+    reference: (v) =>
+      zip64(
+        conv2d64(v.x!, v.w!, undefined, 2, [0, 1, 0, 1]),
+        (y, i) => y + v.batchBias!.data[Math.floor(i / (4 * 3 * 36)) * 36 + (i % 36)]!,
+      ),
     gradients: ["x"],
   },
   weightGradientSpec("weight gradient", 8, 7),
@@ -70,7 +80,9 @@ for (const structure of PLAIN_STRUCTURES) {
     const device = await testDevice();
     const why = whyNot(structure, device.capabilities);
     if (why !== undefined) return assert.is(structure, "broadcast", why); // the only one that not every device can run
-    for (const spec of structure.startsWith("workgroup") ? [...SPECS, ...WHOLE] : SPECS) await checkVariant(device, spec, uniformTable(structure));
+    for (const spec of structure.startsWith("workgroup") ? [...SPECS, ...WHOLE] : SPECS) {
+      await checkVariant(device, spec, uniformTable(structure));
+    }
   });
 
   test(`${structure} with f16 operands stays near float64`, async () => {
@@ -125,7 +137,10 @@ const LONG: readonly OpSpec[] = [
     reference: ({ x, w, bias }) => {
       const sums = zip64(matmul64(x!, w!, false), (s, i) => s + bias!.data[i % 64]!);
       const column = (i: number): number => Math.floor(i / 32) * 64 + Math.floor((i % 32) / 2) * 4 + (i % 2);
-      return { shape: [37, 32], data: Float64Array.from({ length: 37 * 32 }, (_, i) => sums.data[column(i)]! * activations.gelu!(sums.data[column(i) + 2]!)) };
+      return {
+        shape: [37, 32],
+        data: Float64Array.from({ length: 37 * 32 }, (_, i) => sums.data[column(i)]! * activations.gelu!(sums.data[column(i) + 2]!)),
+      };
     },
   },
   {
@@ -138,7 +153,11 @@ const LONG: readonly OpSpec[] = [
     name: "conv2d of many steps, batch bias",
     inputs: { x: { shape: [2, 9, 7, 68] }, w: { shape: [3, 3, 68, 36], scale: 0.1, stored: "f16" }, batchBias: { shape: [2, 36] } },
     build: (g, v) => conv2d(g, v.x!, v.w!, { batchBias: v.batchBias, padding: 1 }),
-    reference: (v) => zip64(conv2d64(v.x!, v.w!, undefined, 1, [1, 1, 1, 1]), (y, i) => y + v.batchBias!.data[Math.floor(i / (9 * 7 * 36)) * 36 + (i % 36)]!),
+    reference: (v) =>
+      zip64(
+        conv2d64(v.x!, v.w!, undefined, 1, [1, 1, 1, 1]),
+        (y, i) => y + v.batchBias!.data[Math.floor(i / (9 * 7 * 36)) * 36 + (i % 36)]!,
+      ),
     gradients: ["x"],
   },
   weightGradientSpec("weight gradient of many pixels", 33, 30),
@@ -157,7 +176,11 @@ for (const structure of ["workgroup-32", "workgroup-64", "workgroup-128x128"] as
     const device = await testDevice();
     for (const spec of LONG) {
       const splits: number[] = [];
-      await checkVariant(device, { ...spec, build: (g, v) => spec.build(withDispatches(g, counting(splits)), v) }, uniformTable(variantOf(structure, false, 1024)));
+      await checkVariant(
+        device,
+        { ...spec, build: (g, v) => spec.build(withDispatches(g, counting(splits)), v) },
+        uniformTable(variantOf(structure, false, 1024)),
+      );
       assert.ok((spec.gradients?.includes("w") ? splits.at(-1)! : splits[0]!) > 1, `${spec.name} is split`);
     }
   });
@@ -166,7 +189,13 @@ for (const structure of ["workgroup-32", "workgroup-64", "workgroup-128x128"] as
 test("a product is split into no more workgroups than asked for, in whole steps, and not at all where its tiles are enough", () => {
   const capabilities = { ...GPU, gemm: uniformTable("workgroup-64/512") };
   const of = (rows: number, k: number, n: number): Plan => {
-    const context = { inputs: [f32([rows, k]), f32([k, n])], outputs: [f32([rows, n])], read: [true], attributes: { transposeB: false, activation: "none", scale: 1 } as const, capabilities };
+    const context = {
+      inputs: [f32([rows, k]), f32([k, n])],
+      outputs: [f32([rows, n])],
+      read: [true],
+      attributes: { transposeB: false, activation: "none", scale: 1 } as const,
+      capabilities,
+    };
     return matmulKernel.plan!(context);
   };
   const few = of(64, 11520, 1280);
@@ -183,7 +212,12 @@ const nothing = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"
 
 const UNITS: MatrixUnits = { configs: [{ component: "f16", m: 8, n: 8, k: 8 }], lanes: 8, old: false };
 const GPU: Capabilities = {
-  subgroupSize: 32, software: false, shaderF16: true, maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27,
+  subgroupSize: 32,
+  software: false,
+  shaderF16: true,
+  maxComputeWorkgroupStorageSize: 49152,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBufferBindingSize: 2 ** 27,
 };
 
 /** What the shader for matrix units computes, with the units themselves done by hand. */
@@ -234,7 +268,14 @@ test("matrix: every configuration and dialect compiles, as far as Dawn tells wit
   const adapter = (await nothing.requestAdapter())!;
   const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] });
   const configs: readonly (readonly [MatrixConfig["component"], number, number, number, number])[] = [
-    ["f16", 16, 16, 16, 32], ["f16", 16, 8, 16, 32], ["f16", 16, 8, 8, 32], ["f16", 8, 8, 8, 32], ["f16", 8, 8, 8, 8], ["f16", 8, 16, 16, 16], ["f16", 16, 16, 16, 64], ["f32", 8, 8, 8, 32],
+    ["f16", 16, 16, 16, 32],
+    ["f16", 16, 8, 16, 32],
+    ["f16", 16, 8, 8, 32],
+    ["f16", 8, 8, 8, 32],
+    ["f16", 8, 8, 8, 8],
+    ["f16", 8, 16, 16, 16],
+    ["f16", 16, 16, 16, 64],
+    ["f32", 8, 8, 8, 32],
   ];
   for (const [component, m, n, k, lanes] of configs) {
     for (const structure of MATRIX_STRUCTURES) {
@@ -244,7 +285,13 @@ test("matrix: every configuration and dialect compiles, as far as Dawn tells wit
         assert.is(whyNot(variant, capabilities), undefined, JSON.stringify([component, m, n, k, lanes, structure]));
         for (const [inner, columns, transposeB] of [[340, 36, false], [340, 36, true], [7, 5, false]] as const) {
           const inputs = [f32([9, inner]), f32(transposeB ? [columns, inner] : [inner, columns])];
-          const { dispatches } = matmulKernel.plan!({ inputs, outputs: [f32([9, columns])], read: [true], attributes: { transposeB, activation: "none", scale: 1 }, capabilities });
+          const { dispatches } = matmulKernel.plan!({
+            inputs,
+            outputs: [f32([9, columns])],
+            read: [true],
+            attributes: { transposeB, activation: "none", scale: 1 },
+            capabilities,
+          });
           for (const { shader, defines } of dispatches) {
             // The module alone: these devices have too little workgroup memory for a pipeline.
             const { messages } = await device.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();
@@ -264,7 +311,14 @@ test("a class is told by the op and the size of its result", () => {
 });
 
 test("a device without a choice: broadcast on software with small subgroups, the plain variant elsewhere", () => {
-  const base = { software: true, subgroupSize: 8, shaderF16: false, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27 };
+  const base = {
+    software: true,
+    subgroupSize: 8,
+    shaderF16: false,
+    maxComputeWorkgroupStorageSize: 16384,
+    maxComputeInvocationsPerWorkgroup: 256,
+    maxStorageBufferBindingSize: 2 ** 27,
+  };
   assert.is(defaultStructure(base), "broadcast");
   assert.is(defaultStructure({ ...base, subgroupSize: 0 }), "register");
   assert.is(defaultStructure({ ...base, software: false, subgroupSize: 32 }), "register");

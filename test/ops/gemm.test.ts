@@ -81,10 +81,20 @@ for (const n of [8, 6]) {
   test(`conv2d epilogue: batch bias, SiLU, residual, scale, ${n} channels`, () =>
     checkOp({
       name: "conv2d",
-      inputs: { x: { shape: [3, 5, 4, 8] }, w: { shape: [3, 3, 8, n] }, bias: { shape: [n] }, batchBias: { shape: [3, n] }, residual: { shape: [3, 5, 4, n] } },
-      build: (g, v) => conv2d(g, v.x!, v.w!, { bias: v.bias, batchBias: v.batchBias, padding: 1, activation: "silu", residual: v.residual, scale: 1.3 }),
+      inputs: {
+        x: { shape: [3, 5, 4, 8] },
+        w: { shape: [3, 3, 8, n] },
+        bias: { shape: [n] },
+        batchBias: { shape: [3, n] },
+        residual: { shape: [3, 5, 4, n] },
+      },
+      build: (g, v) =>
+        conv2d(g, v.x!, v.w!, { bias: v.bias, batchBias: v.batchBias, padding: 1, activation: "silu", residual: v.residual, scale: 1.3 }),
       reference: (v) => {
-        const sum = zip64(conv2d64(v.x!, v.w!, v.bias!, 1, [1, 1, 1, 1]), (y, i) => y + v.batchBias!.data[Math.floor(i / (20 * n)) * n + (i % n)]!);
+        const sum = zip64(
+          conv2d64(v.x!, v.w!, v.bias!, 1, [1, 1, 1, 1]),
+          (y, i) => y + v.batchBias!.data[Math.floor(i / (20 * n)) * n + (i % n)]!,
+        );
         return zip64(sum, (y, i) => (activation64("silu", y) + v.residual!.data[i]!) * 1.3);
       },
       gradients: ["x", "w", "bias", "batchBias", "residual"],
@@ -97,7 +107,11 @@ for (const [k, n] of [[20, 24], [7, 5]] as const) {
       name: "matmul",
       inputs: { a: { shape: [2, 37, k] }, b: { shape: [k, n] }, bias: { shape: [n] }, residual: { shape: [2, 37, n] } },
       build: (g, v) => matmul(plannedForGpu(g), v.a!, v.b!, { bias: v.bias, activation: "silu", residual: v.residual }),
-      reference: ({ a, b, bias, residual }) => zip64(zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!), (x, i) => activation64("silu", x) + residual!.data[i]!),
+      reference: ({ a, b, bias, residual }) =>
+        zip64(
+          zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!),
+          (x, i) => activation64("silu", x) + residual!.data[i]!,
+        ),
       gradients: ["a", "residual"],
     });
     await checkOp({

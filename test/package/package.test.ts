@@ -35,7 +35,11 @@ test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 function pack(): Packed {
   const npm = process.platform === "win32" ? "npm.cmd" : "npm";
-  const out = execFileSync(npm, ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], shell: process.platform === "win32" });
+  const out = execFileSync(npm, ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+    shell: process.platform === "win32",
+  });
   const parsed = JSON.parse(out) as unknown;
   return (Array.isArray(parsed) ? parsed : Object.values(parsed as object))[0] as Packed;
 }
@@ -45,7 +49,9 @@ function install(): void {
   execFileSync("tar", ["-xzf", packed.filename], { cwd: folder });
   mkdirSync(join(folder, "node_modules"));
   renameSync(join(folder, "package"), join(folder, "node_modules/lethe"));
-  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(folder, "node_modules/lethe/package.json"), "utf8")) as Record<string, Record<string, string>>;
+  const { dependencies, optionalDependencies } = JSON.parse(
+    readFileSync(join(folder, "node_modules/lethe/package.json"), "utf8"),
+  ) as Record<string, Record<string, string>>;
   for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
     if (!existsSync(`node_modules/${name}`)) continue; // an optional one
     mkdirSync(dirname(join(folder, "node_modules", name)), { recursive: true });
@@ -58,7 +64,10 @@ const gzip = (file: string): number => gzipSync(readFileSync(file), { level: 9 }
 
 test("the browser library is under its budget", () => {
   const bytes = gzip("dist/lethe.browser.js");
-  console.log(`size: dist/lethe.browser.js ${bytes} bytes gzip of ${BUDGET}; page ${gzip("dist/web/page.js")}, its worker ${gzip("dist/web/worker.js")}`);
+  console.log(
+    `size: dist/lethe.browser.js ${bytes} bytes gzip of ${BUDGET}; page ${gzip("dist/web/page.js")}, its worker ` +
+      `${gzip("dist/web/worker.js")}`,
+  );
   assert.ok(bytes < BUDGET, `${bytes} bytes`);
 });
 
@@ -72,14 +81,28 @@ test("browser files name no module of Node, and nothing from elsewhere", () => {
 
 /** What a consumer's bundle of some code takes. */
 function bundleOf(contents: string): { readonly bytes: number; readonly gzip: number; readonly text: string } {
-  const file = buildSync({ stdin: { contents, resolveDir: folder }, absWorkingDir: folder, bundle: true, write: false, format: "esm", platform: "browser", minify: true, target: "es2022" }).outputFiles[0]!;
+  const file = buildSync({
+    stdin: { contents, resolveDir: folder },
+    absWorkingDir: folder,
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "browser",
+    minify: true,
+    target: "es2022",
+  }).outputFiles[0]!;
   return { bytes: file.contents.length, gzip: gzipSync(file.contents, { level: 9 }).length, text: file.text };
 }
 
 test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random numbers alone pull no shader", () => {
   const whole = bundleOf(`import * as lethe from "lethe"; console.log(lethe);`);
   assert.match(whole.text, /@compute/);
-  for (const [name, budget] of [["createTokenizer", 60_000], ["encodePng", 35_000], ["manualSeed", 30_000], ["createJudge", 330_000]] as const) {
+  for (const [name, budget] of [
+    ["createTokenizer", 60_000],
+    ["encodePng", 35_000],
+    ["manualSeed", 30_000],
+    ["createJudge", 330_000],
+  ] as const) {
     const alone = bundleOf(`import { ${name} } from "lethe"; console.log(${name});`);
     console.log(`tree shaking: ${name} alone takes ${alone.bytes} bytes, ${alone.gzip} gzip, of ${whole.bytes} and ${whole.gzip}`);
     assert.ok(alone.bytes < budget, `${name}: ${alone.bytes} bytes`);
@@ -89,8 +112,32 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
 
 test("npm pack holds what is needed to run and nothing else", () => {
   const paths = packed.files.map((f) => f.path);
-  for (const wanted of ["dist/cli.js", "dist/lethe.js", "dist/lethe.browser.js", "dist/types/engine/index.d.ts", "dist/web/index.html", "dist/web/worker.js", "dist/web/assets.json", "assets/emoji/model_index.json", "assets/clip/bpe_simple_vocab_16e6.txt.gz", "README.md", "LICENSE", "NOTICE", "examples/evaluate.sbatch", "examples/evaluate-job.yaml"]) assert.ok(paths.includes(wanted), wanted);
-  const strays = paths.filter((p) => !/^(dist\/(cli|lethe|lethe\.browser)\.js|dist\/types\/.*\.d\.ts|dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)|assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml)|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|NOTICE|package\.json)$/.test(p));
+  for (const wanted of [
+    "dist/cli.js",
+    "dist/lethe.js",
+    "dist/lethe.browser.js",
+    "dist/types/engine/index.d.ts",
+    "dist/web/index.html",
+    "dist/web/worker.js",
+    "dist/web/assets.json",
+    "assets/emoji/model_index.json",
+    "assets/clip/bpe_simple_vocab_16e6.txt.gz",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+    "examples/evaluate.sbatch",
+    "examples/evaluate-job.yaml",
+  ]) {
+    assert.ok(paths.includes(wanted), wanted);
+  }
+  const meant = [
+    /^dist\/(cli|lethe|lethe\.browser)\.js$/,
+    /^dist\/types\/.*\.d\.ts$/,
+    /^dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)$/,
+    /^(assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml))$/,
+    /^(README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|NOTICE|package\.json)$/,
+  ];
+  const strays = paths.filter((path) => !meant.some((known) => known.test(path)));
   assert.equal(strays, []);
   console.log(`npm pack: ${paths.length} files, ${(packed.size / 2 ** 20).toFixed(1)} MiB`);
 });
@@ -104,8 +151,22 @@ test("the page's list of bundled files is right", () => {
 test("entries resolve as they should: Node's for Node, the browser's for a bundler", async () => {
   writeFileSync(join(folder, "where.js"), `console.log(import.meta.resolve("lethe"))`);
   assert.match(execFileSync(process.execPath, ["where.js"], { cwd: folder, encoding: "utf8" }), /lethe\/dist\/lethe\.js/);
-  const bundled = await build({ stdin: { contents: `export * from "lethe"`, resolveDir: folder }, absWorkingDir: folder, bundle: true, write: false, metafile: true, format: "esm", platform: "browser", target: "es2022" });
-  assert.equal(Object.keys(bundled.metafile.inputs).filter((p) => p.includes("dist/")).map((p) => p.replace(/^.*dist\//, "")), ["lethe.browser.js"]);
+  const bundled = await build({
+    stdin: { contents: `export * from "lethe"`, resolveDir: folder },
+    absWorkingDir: folder,
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+  });
+  assert.equal(
+    Object.keys(bundled.metafile.inputs)
+      .filter((p) => p.includes("dist/"))
+      .map((p) => p.replace(/^.*dist\//, "")),
+    ["lethe.browser.js"],
+  );
 });
 
 test("a consumer in Node draws, judges and attacks with what was packed", () => {
@@ -115,23 +176,29 @@ import { attack, createJudge, loadStableDiffusion, openDevice } from "lethe";
 const device = await openDevice(${options});
 const model = await loadStableDiffusion(device, "emoji", { unet: "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt" });
 const { judge } = await createJudge("classifier", device, { model: "emoji/classifier/object", label: "church" });
-const result = await attack(model, { attacker: "random", prompt: "a church", seed: 1, judge, tokens: 2, iterations: 1, scheduler: "ddim", steps: 1 }, () => undefined);
+const short = { tokens: 2, iterations: 1, scheduler: "ddim", steps: 1 };
+const result = await attack(model, { attacker: "random", prompt: "a church", seed: 1, judge, ...short }, () => undefined);
 console.log(JSON.stringify({ success: result.success, prompt: result.adversarialPrompt, label: result.label }));
 process.exit();
-`);
-  const { success, prompt, label } = JSON.parse(execFileSync(process.execPath, ["run.js"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })) as { success: boolean; prompt: string; label: string };
+`,
+  );
+  const { success, prompt, label } = JSON.parse(
+    execFileSync(process.execPath, ["run.js"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
+  ) as { success: boolean; prompt: string; label: string };
   assert.equal([typeof success, typeof label], ["boolean", "string"]);
   assert.ok(prompt.endsWith("a church"), prompt);
 });
 
 const CONSUMER = `
-import { attack, classifierJudge, httpFiles, loadClassifier, loadStableDiffusion, openDevice, rgbaPixels, type AttackEvent, type NDArray } from "lethe";
+import { attack, classifierJudge, httpFiles, loadClassifier, loadStableDiffusion, openDevice, rgbaPixels } from "lethe";
+import type { AttackEvent, AttackOptions, NDArray } from "lethe";
 const device = await openDevice({ limits: "default" });
 const source = { files: httpFiles("assets"), folder: "emoji" };
 const model = await loadStableDiffusion(device, source, { weights: "f16" });
 const [{ image } = { image: undefined }] = await model.generate({ prompt: "a church", onStep: (done, total) => console.log(done / total) });
 const judge = classifierJudge(await loadClassifier(device, source), "church");
-const result = await attack(model, { attacker: "random", prompt: "a church", seed: 1, judge }, (event: AttackEvent) => console.log(event.type));
+const options: AttackOptions = { attacker: "random", prompt: "a church", seed: 1, judge };
+const result = await attack(model, options, (event: AttackEvent) => console.log(event.type));
 const latents: NDArray = { data: new Float32Array(1024), shape: [1, 4, 16, 16] };
 const noise: NDArray = await model.predictNoise(latents, 10, await model.encodeText(model.tokenizer.encode("x")));
 export const out: [boolean, number, number] = [result.success, noise.data.length, image ? rgbaPixels(image).length : 0];
@@ -145,7 +212,22 @@ for (const moduleResolution of ["bundler", "nodenext"]) {
   test(`types hold for a strict consumer without skipLibCheck, ${moduleResolution}`, () => {
     writeFileSync(join(folder, "index.ts"), CONSUMER);
     const module = moduleResolution === "nodenext" ? "nodenext" : "esnext";
-    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { target: "es2022", lib: ["es2023", "dom"], module, moduleResolution, strict: true, noEmit: true, skipLibCheck: false, types: [] }, files: ["index.ts"] }));
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: {
+          target: "es2022",
+          lib: ["es2023", "dom"],
+          module,
+          moduleResolution,
+          strict: true,
+          noEmit: true,
+          skipLibCheck: false,
+          types: [],
+        },
+        files: ["index.ts"],
+      }),
+    );
     try {
       execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", folder], { encoding: "utf8" });
     } catch (error) {

@@ -6,8 +6,27 @@ import * as assert from "uvu/assert";
 
 /** From the bottom up: a file may import from its own room and from those listed before it. `engine` itself is the public API. */
 const ROOMS = [
-  "shaders", "tokenizer", "engine/formats", "kernels", "engine/runtime", "engine/options", "engine/platform", "engine/nn", "engine/diffusion", "engine/vision", "engine/train",
-  "engine/loading", "engine/metrics", "engine/attack", "engine/unlearn", "engine/run", "engine/verify", "engine", "bench", "cli", "web",
+  "shaders",
+  "tokenizer",
+  "engine/formats",
+  "kernels",
+  "engine/runtime",
+  "engine/options",
+  "engine/platform",
+  "engine/nn",
+  "engine/diffusion",
+  "engine/vision",
+  "engine/train",
+  "engine/loading",
+  "engine/metrics",
+  "engine/attack",
+  "engine/unlearn",
+  "engine/run",
+  "engine/verify",
+  "engine",
+  "bench",
+  "cli",
+  "web",
 ];
 /** Rooms that import from no other. */
 const LEAVES = ["shaders", "tokenizer", "engine/formats"];
@@ -40,10 +59,14 @@ function roomOf(file: string): string {
 }
 
 const files = sources();
-const arrows = [...files].flatMap(([file, imports]) => imports.filter((i) => i.startsWith(".")).map((i) => ({ file, target: posix.normalize(posix.join(posix.dirname(file), i)) })));
+const arrows = [...files].flatMap(([file, imports]) =>
+  imports.filter((i) => i.startsWith(".")).map((i) => ({ file, target: posix.normalize(posix.join(posix.dirname(file), i)) })),
+);
 
 test("imports are read as they are written", () => {
-  const text = 'import { a } from "./a.ts";\nimport type {\n  B,\n} from "../b.ts";\nexport { c } from "./c.ts";\nexport * from "./d.ts";\nconst e = await import("./e.ts");\nimport "./f.ts";\n';
+  const text =
+    'import { a } from "./a.ts";\nimport type {\n  B,\n} from "../b.ts";\nexport { c } from "./c.ts";\nexport * from "./d.ts";\nconst e ' +
+      '= await import("./e.ts");\nimport "./f.ts";\n';
   assert.equal(importsOf(text), ["./a.ts", "../b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
   assert.ok(files.size > 300 && arrows.length > 1000, `${files.size} files and ${arrows.length} imports were found`);
 });
@@ -51,7 +74,10 @@ test("imports are read as they are written", () => {
 test("every file is in a room, and imports what is there", () => {
   const homeless = [...files.keys()].filter((file) => roomOf(file) === "" || (roomOf(file) === "engine" && file !== "engine/index.ts"));
   assert.equal(homeless, [], "files in no room of ROOMS");
-  assert.equal(arrows.filter(({ target }) => target.endsWith(".ts") && !files.has(target)).map(({ file, target }) => `${file} imports ${target}`), []);
+  assert.equal(
+    arrows.filter(({ target }) => target.endsWith(".ts") && !files.has(target)).map(({ file, target }) => `${file} imports ${target}`),
+    [],
+  );
 });
 
 test("arrows run downward", () => {
@@ -79,7 +105,9 @@ test("no circle of imports, types included", () => {
 
 test("only engine/platform knows Node, of all that runs in a page too", () => {
   const shared = [...files].filter(([file]) => /^(engine|kernels|tokenizer)\//.test(file) && !file.startsWith("engine/platform/"));
-  const knowing = shared.flatMap(([file, imports]) => imports.filter((i) => i.startsWith("node:") || i === "#platform").map((i) => `${file} imports ${i}`));
+  const knowing = shared.flatMap(([file, imports]) =>
+    imports.filter((i) => i.startsWith("node:") || i === "#platform").map((i) => `${file} imports ${i}`),
+  );
   assert.equal(knowing, ["engine/index.ts imports #platform"]);
 });
 

@@ -1,4 +1,5 @@
-// One option table: whatever it holds comes back from the printed command, goes to the engine, and is refused out of its range everywhere alike.
+// One option table: whatever it holds comes back from the printed command, goes to the engine, and is refused out of its range everywhere
+// alike.
 import { Command } from "commander";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -26,7 +27,10 @@ function other(option: Option<unknown>): unknown {
 
 /** The settings of a run with every option of these given. */
 function settingsWith(names: readonly string[]): AttackSettings {
-  return { ...newSettings(NEEDED), ...Object.fromEntries(names.map((name) => [name, other(RUN_OPTIONS[name as keyof AttackSettings])])) } as AttackSettings;
+  return {
+    ...newSettings(NEEDED),
+    ...Object.fromEntries(names.map((name) => [name, other(RUN_OPTIONS[name as keyof AttackSettings])])),
+  } as AttackSettings;
 }
 
 function parsed(flags: readonly string[]): AttackFlags {
@@ -43,7 +47,13 @@ test("the printed command has every option that is not at its default, and reads
   }
   const all = settingsWith(names);
   const flags = parsed(settingsAsFlags(all));
-  for (const name of Object.keys(RUN_OPTIONS)) assert.equal(flags[name as keyof AttackFlags] ?? RUN_OPTIONS[name as keyof AttackSettings].default, all[name as keyof AttackSettings], name);
+  for (const name of Object.keys(RUN_OPTIONS)) {
+    assert.equal(
+      flags[name as keyof AttackFlags] ?? RUN_OPTIONS[name as keyof AttackSettings].default,
+      all[name as keyof AttackSettings],
+      name,
+    );
+  }
 });
 
 test("every search option of a run goes to the engine", () => {
@@ -60,15 +70,23 @@ test("what is out of range is refused by flag, by file and by call, in the same 
     const low = option.min - 1;
     const problem = problemOf(option, low)!;
     assert.match(problem, new RegExp(`^must be a (whole )?number .*got ${low}`), name);
-    assert.throws(() => newSettings({ ...NEEDED, [name]: low }), (error: Error) => error instanceof UsageError && error.message === `${name} ${problem}`);
-    assert.throws(() => parsed([`--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, String(low)]), (error: Error) => error.message.includes(problem));
+    assert.throws(
+      () => newSettings({ ...NEEDED, [name]: low }),
+      (error: Error) => error instanceof UsageError && error.message === `${name} ${problem}`,
+    );
+    assert.throws(
+      () => parsed([`--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, String(low)]),
+      (error: Error) => error.message.includes(problem),
+    );
   }
 });
 
 test("a record's settings are known by their kinds; a resumed run may say the same again and nothing else", () => {
   const settings = newSettings({ ...NEEDED, tokens: 5 });
   assert.ok(isSettings(JSON.parse(JSON.stringify(settings))));
-  for (const changed of [{ tokens: "5" }, { tokens: null }, { randomInit: 1 }, { model: null }, { unet: 3 }]) assert.not(isSettings({ ...settings, ...changed }), JSON.stringify(changed));
+  for (const changed of [{ tokens: "5" }, { tokens: null }, { randomInit: 1 }, { model: null }, { unet: 3 }]) {
+    assert.not(isSettings({ ...settings, ...changed }), JSON.stringify(changed));
+  }
   const { tokens: _, ...without } = settings;
   assert.not(isSettings(without));
   assert.is(resumedSettings({ tokens: 5, label: "church" }, settings, "o"), settings);

@@ -17,17 +17,37 @@ import { finish, testDevice } from "../support/device.ts";
 import { emojiModel } from "../support/emoji.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "lethe-store-"));
-const SETTINGS = newSettings({ model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", attacker: "random", tokens: 2, maxTimesteps: 3, steps: 2, seed: 5 });
+const SETTINGS = newSettings({
+  model: "emoji",
+  prompt: "a church",
+  judge: "emoji-object",
+  label: "church",
+  attacker: "random",
+  tokens: 2,
+  maxTimesteps: 3,
+  steps: 2,
+  seed: 5,
+});
 
 async function prepared(store: Store): Promise<PreparedRun> {
   const device = await testDevice();
-  const judge = { judge: async () => ({ success: false, label: "fish", score: 0.25, scores: { fish: 0.75, church: 0.25 } }), rule: "never", destroy: async () => undefined };
-  const record = newRecord(SETTINGS, { device, limits: "adapter", weights: "f32", math: "f32", command: "c", resumeCommand: "r", platform: "p" }, [], "");
+  const judge = {
+    judge: async () => ({ success: false, label: "fish", score: 0.25, scores: { fish: 0.75, church: 0.25 } }),
+    rule: "never",
+    destroy: async () => undefined,
+  };
+  const record = newRecord(
+    SETTINGS,
+    { device, limits: "adapter", weights: "f32", math: "f32", command: "c", resumeCommand: "r", platform: "p" },
+    [],
+    "",
+  );
   return { model: await emojiModel(), judge, files: new RunFiles(store), record, extras: { showImages: true } };
 }
 
 const textOf = async (store: Store, name: string): Promise<string> => new TextDecoder().decode(await store.read(name));
-const timeless = (text: string): string => text.replace(/"(ms|seconds|peakBytes)":\s*[\d.e-]+/g, '"$1":0').replace(/"(started|ended)":\s*"[^"]*"/g, '"$1":""');
+const timeless = (text: string): string =>
+  text.replace(/"(ms|seconds|peakBytes)":\s*[\d.e-]+/g, '"$1":0').replace(/"(started|ended)":\s*"[^"]*"/g, '"$1":""');
 
 test("a folder and the page's store hold the same run", async () => {
   const stores = [folderStore(join(folder, "run")), runStore(memoryStore())] as const;
@@ -37,8 +57,13 @@ test("a folder and the page's store hold the same run", async () => {
     assert.is(result!.iterations, 3);
   }
   const [disk, page] = stores;
-  for (const name of [RUN_FILES.record, RUN_FILES.log]) assert.is(timeless(await textOf(page, name)), timeless(await textOf(disk, name)), name);
-  const images = (await textOf(disk, RUN_FILES.log)).trim().split("\n").map((line) => (JSON.parse(line) as { image: string }).image);
+  for (const name of [RUN_FILES.record, RUN_FILES.log]) {
+    assert.is(timeless(await textOf(page, name)), timeless(await textOf(disk, name)), name);
+  }
+  const images = (await textOf(disk, RUN_FILES.log))
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { image: string }).image);
   assert.is(images.length, 4);
   for (const image of images) assert.equal(await page.read(image), new Uint8Array(readFileSync(join(folder, "run", image))), image);
   assert.match(await textOf(page, RUN_FILES.report), /<strong>church<\/strong> was not brought back/);
@@ -52,7 +77,10 @@ test("a run that was cut off goes on to the same log, and a torn line is cut off
   for (const store of [folderStore(join(folder, "cut")), runStore(memoryStore())]) {
     const stop = new AbortController();
     let evaluations = 0;
-    const cut = await executeRun(await prepared(store), { signal: stop.signal, onEvent: (event) => void (event.type === "state" && ++evaluations === 3 && stop.abort()) }).catch((error: Error) => error);
+    const cut = await executeRun(await prepared(store), {
+      signal: stop.signal,
+      onEvent: (event) => void (event.type === "state" && ++evaluations === 3 && stop.abort()),
+    }).catch((error: Error) => error);
     assert.is((cut as Error).name, "AbortError");
     const files = new RunFiles(store);
     assert.is((await files.earlier())!.status, "interrupted");

@@ -1,7 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { add, multiply, scale } from "../../kernels/elementwise.ts";
-import { type Kernel, ShapeError, f32, need } from "../../kernels/kernel.ts";
+import { silu } from "../../kernels/activation.ts";
+import { type Kernel, ShapeError, type Value, f32, need } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { reshape } from "../../kernels/reshape.ts";
@@ -64,6 +65,45 @@ test("gradients of several uses are summed by the products that make them, where
   const needed = makeSchedule(g, [dx!], CAPABILITIES).steps.map((s) => s.node).filter((n) => n.id >= before);
   assert.equal(needed.map((n) => n.kernel!.name), ["matmul", "matmul"]);
   assert.is(needed[1]!.inputs[4], needed[0]!.outputs[0]);
+});
+
+test("a gradient is handed over where it is complete, before what lies further down is differentiated", () => {
+  const g = new Graph();
+  const [first, second, unused] = ["first", "second", "unused"].map((name) => g.parameter(name, f32([4, 4])));
+  const x = g.input("x", f32([2, 4]));
+  const h = g.scope("down", () => matmul(g, x, first!));
+  // The second weight is used twice: its gradient is complete only when the earlier use is differentiated.
+  const y = g.scope("up", () => matmul(g, matmul(g, h, second!), second!));
+  const order: string[] = [];
+  const before = g.nodes.length;
+  const found = gradients(g, y, [first!, second!, unused!], g.input("seed", f32([2, 4])), [], (gradient, i) => {
+    assert.is(gradient, gradient.node.outputs[0]);
+    order.push(["first", "second", "unused"][i]!);
+    g.scope(`update ${i}`, () => scale(g, gradient, 1));
+  });
+  assert.equal(order, ["second", "first"]);
+  assert.is(found[2], undefined);
+  const names = g.nodes.slice(before).map((n) => n.name);
+  const update = names.findIndex((n) => n.startsWith("update 1"));
+  assert.ok(names.findLastIndex((n) => n.startsWith("gradient.up")) < update, names.join(" "));
+  assert.ok(names.findIndex((n) => n.startsWith("gradient.down")) > update, names.join(" "));
+});
+
+test("layouts that do not meet are repacked where an op is recorded, either way, and not where they do", () => {
+  const g = new Graph();
+  const weight = g.parameter("w", { ...f32([8, 64]), panels: true });
+  const rows = g.input("rows", f32([8, 64]));
+  const repacks = (record: () => Value): { count: number; panels: boolean } => {
+    const before = g.nodes.length;
+    const { type } = record();
+    return { count: g.nodes.slice(before).filter((n) => n.kernel?.name === "repack").length, panels: type.panels === true };
+  };
+  assert.equal(repacks(() => matmul(g, g.input("x", f32([2, 8])), weight)), { count: 0, panels: false }, "a product reads panels");
+  assert.equal(repacks(() => scale(g, weight, 2)), { count: 0, panels: true }, "so does what takes any layout");
+  assert.equal(repacks(() => add(g, weight, rows)), { count: 1, panels: true }, "rows to panels");
+  assert.equal(repacks(() => add(g, rows, weight)), { count: 1, panels: false }, "panels to rows");
+  assert.equal(repacks(() => silu(g, weight)), { count: 1, panels: false }, "for an op that knows rows only");
+  assert.throws(() => reshape(g, weight, [16, 32]), /does not keep its order/);
 });
 
 test("what the loss does not depend on has no gradient", () => {

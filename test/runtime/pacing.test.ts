@@ -99,6 +99,19 @@ test("runs that are short are not waited for one by one", async () => {
   assert.ok(asked <= 25, `asked ${asked} times in 500 ms of work`);
 });
 
+test("many short runs that are measured together come to be predicted as what one takes", async () => {
+  for (const wrong of [0.1, 10]) {
+    const device = new FakeDevice();
+    await device.run(costs(1, 1e9), () => wrong); // the device seems as much faster or slower than it is for what follows
+    await device.done();
+    const times = costs(10, 1e9);
+    for (let run = 0; run < 400; run++) await device.run(times, () => 0.5);
+    const predicted = times.predict(NaN);
+    assert.ok(predicted > 2.5 && predicted < 10, `predicted ${predicted} ms of 5`);
+    assert.ok(device.buffers.length < 450, `${device.buffers.length} buffers for 400 short runs`);
+  }
+});
+
 test("a signal stops a run before its next buffer", async () => {
   const device = new FakeDevice();
   const times = costs(1000, 2e9);

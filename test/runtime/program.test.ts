@@ -166,8 +166,8 @@ test("wrong inputs, unknown names and unbound parameters say what is wrong", asy
 
 for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
   for (const dtype of ["f32", "f16"] as const) {
-    const weight = `${k} x ${n}, ${dtype}${n % PANEL === 0 ? " in panels" : ""}`;
-    test(`a stored weight ${weight}, and its transpose multiply as the numbers stored do`, async () => {
+    const described = `${k} x ${n}, ${dtype}${n % PANEL === 0 ? " in panels" : ""}`;
+    test(`a stored weight ${described}, and its transpose multiply as the numbers stored do`, async () => {
       const device = await testDevice();
       const exact = normals(n * k); // [out, in], as a checkpoint has it
       const panels = n % PANEL === 0;

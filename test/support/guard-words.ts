@@ -10,6 +10,8 @@ const COPY_DST = 0x8;
 interface Guarded {
   readonly size: number;
   readonly label: string;
+  /** A signalling NaN of its own, which neither arithmetic nor a copy from another buffer leaves as it is. */
+  readonly word: number;
 }
 
 /**
@@ -18,6 +20,7 @@ interface Guarded {
  */
 export class GuardWords {
   private readonly guarded = new Map<GPUBuffer, Guarded>();
+  private made = 0;
   /** Freed by their users, but not before they were looked at. */
   private readonly freed = new Set<GPUBuffer>();
   private readonly encoder: () => GPUCommandEncoder;
@@ -33,8 +36,9 @@ export class GuardWords {
     device.createBuffer = (size, usage, label) => {
       if (usage & MAP_READ) return create(size, usage, label);
       const buffer = create(size + 2 * GUARD, usage | COPY_SRC, label);
-      write(buffer, 0, new Uint8Array(size + 2 * GUARD).fill(0xff));
-      this.guarded.set(buffer, { size, label });
+      const word = 0x7f800001 + (this.made++ % 0x3ffffe);
+      write(buffer, 0, new Uint32Array((size + 2 * GUARD) / 4).fill(word));
+      this.guarded.set(buffer, { size, label, word });
       return buffer;
     };
     device.destroyBuffer = (buffer) => {
@@ -43,13 +47,14 @@ export class GuardWords {
     };
     queue.writeBuffer = (buffer, offset, data, ...rest) => {
       const { size } = this.guarded.get(buffer) ?? {};
-      // What fills a buffer to its end, guard words included, begins at its own begin.
-      write(
-        buffer,
-        offset + (size === undefined || ("byteLength" in data && data.byteLength > size) ? 0 : GUARD),
-        data as Uint8Array<ArrayBuffer>,
-        ...rest,
-      );
+      if (size === undefined) {
+        write(buffer, offset, data, ...rest);
+        return undefined;
+      }
+      // What fills a buffer to its end spares the guard words.
+      const fits = data instanceof Uint8Array && data.byteLength > size ? data.subarray(0, size) : data;
+      write(buffer, offset + GUARD, fits as Uint8Array<ArrayBuffer>, ...rest);
+      return undefined;
     };
     const bind = gpu.createBindGroup.bind(gpu);
     gpu.createBindGroup = (descriptor) =>
@@ -78,10 +83,11 @@ export class GuardWords {
     return this.guarded.has(buffer) ? GUARD : 0;
   }
 
+  /** A binding that begins behind the guard words and takes in those at the end: a software driver drops what goes beyond a binding. */
   private inside({ buffer, offset = 0, size }: GPUBufferBinding): GPUBufferBinding {
     const guarded = this.guarded.get(buffer);
     return guarded
-      ? { buffer, offset: offset + GUARD, size: size ?? guarded.size - offset }
+      ? { buffer, offset: offset + GUARD, size: (size ?? guarded.size - offset) + GUARD }
       : { buffer, offset, ...(size !== undefined && { size }) };
   }
 
@@ -97,9 +103,8 @@ export class GuardWords {
     this.device.gpu.queue.submit([encoder.finish()]);
     await patiently(staging.mapAsync(MAP_READ));
     const words = new Uint32Array(staging.getMappedRange());
-    const found = list
-      .filter((_, i) => words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== 0xffffffff))
-      .map(([, { label }]) => label);
+    const changed = (i: number, guard: number): boolean => words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== guard);
+    const found = list.filter(([, { word }], i) => changed(i, word)).map(([, { label }]) => label);
     staging.destroy();
     for (const buffer of this.freed) {
       this.guarded.delete(buffer);

@@ -1,4 +1,4 @@
-import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
+import { attentionSources, formsFor, takesHalf } from "../../../kernels/attention-form.ts";
 import { ATTENTION_CLASSES, type AttentionForm, uniformAttention } from "../../../kernels/attention-table.ts";
 import { GEMM_CLASSES, GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
 import { GEMM_SOURCES, onMatrixUnits, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
@@ -75,7 +75,7 @@ async function measure(device: Device, math: MathMode, shipped: KernelChoice, sa
   const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({
     name: form,
     plan: (g) => planningFor(g, { attention: uniformAttention(form) }),
-    tolerance: form === "matrix" ? HALF_TOLERANCE : FULL_TOLERANCE,
+    tolerance: takesHalf(form) ? HALF_TOLERANCE : FULL_TOLERANCE,
   }));
   const passes = await probe(device, attentionSamples(device.info.software), forms, forms[0]!, complain);
   return {

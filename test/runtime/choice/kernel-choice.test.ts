@@ -52,8 +52,22 @@ test("a wrong candidate and one that does not compile are reported and do not wi
 });
 
 test("the fastest wins, of nearly equal ones the first", () => {
-  const row = (name: string, candidate: string, milliseconds: number | null): ProbeRow => ({ class: name, candidate, error: 0, milliseconds, problem: milliseconds === null ? "is wrong" : null });
-  const rows = [row("a", "x", 10), row("a", "y", 9.9), row("b", "x", 10), row("b", "y", 5), row("c", "x", null), row("c", "y", 20), row("d", "x", null)];
+  const row = (name: string, candidate: string, milliseconds: number | null): ProbeRow => ({
+    class: name,
+    candidate,
+    error: 0,
+    milliseconds,
+    problem: milliseconds === null ? "is wrong" : null,
+  });
+  const rows = [
+    row("a", "x", 10),
+    row("a", "y", 9.9),
+    row("b", "x", 10),
+    row("b", "y", 5),
+    row("c", "x", null),
+    row("c", "y", 20),
+    row("d", "x", null),
+  ];
   assert.equal(winners(rows), { a: "x", b: "y", c: "y" });
 });
 
@@ -64,20 +78,30 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
   try {
     const device = await testDevice();
     const shipped = shippedChoice(device.capabilities, "f32");
-    if (device.info.software) assert.equal(await chooseKernels(device, "auto", "f32", cache), shipped, "a software adapter is not measured at start");
-    const other = { ...shipped, table: { ...uniformTable("register"), "conv2d large": "workgroup-64" as const }, measured: "2026-01-02T03:04:05.000Z" };
+    if (device.info.software) {
+      assert.equal(await chooseKernels(device, "auto", "f32", cache), shipped, "a software adapter is not measured at start");
+    }
+    const other = {
+      ...shipped,
+      table: { ...uniformTable("register"), "conv2d large": "workgroup-64" as const },
+      measured: "2026-01-02T03:04:05.000Z",
+    };
     const file = join(folder, "lethe", `${cacheKey(device, "f32")}.json`);
     await cache.writeCache(cacheKey(device, "f32"), JSON.stringify(other));
     assert.equal(readdirSync(join(folder, "lethe")).length, 1);
     for (let i = 0; i < 2; i++) assert.equal(await chooseKernels(device, "auto", "f32", cache), { ...other, origin: "remembered" });
     assert.equal((await chooseKernels(device, "default", "f32", cache)).table, shipped.table);
-    if (device.info.software) assert.is((await chooseKernels(device, "auto", "auto", cache)).origin, "shipped", "another precision is another choice");
+    if (device.info.software) {
+      assert.is((await chooseKernels(device, "auto", "auto", cache)).origin, "shipped", "another precision is another choice");
+    }
     const opened = await openDevice({ adapter: device.info.name });
     assert.equal(opened.capabilities.gemm, other.table);
     assert.is(describeChoice(opened.kernels), "register, conv2d large: workgroup-64 (remembered, measured 2026-01-02)");
     opened.destroy();
     writeFileSync(file, readFileSync(file, "utf8").slice(0, 40));
-    if (device.info.software) assert.is((await chooseKernels(device, "auto", "f32", cache)).origin, "shipped", "a damaged file is no choice");
+    if (device.info.software) {
+      assert.is((await chooseKernels(device, "auto", "f32", cache)).origin, "shipped", "a damaged file is no choice");
+    }
   } finally {
     if (before === undefined) delete process.env.XDG_CACHE_HOME;
     else process.env.XDG_CACHE_HOME = before;
@@ -87,7 +111,14 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
 
 test("a remembered variant that this device cannot run is no choice", async () => {
   const { capabilities } = await testDevice();
-  const text = (variant: string, attention: Record<string, string> = uniformAttention("rows")): string => JSON.stringify({ table: Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])), subgroupRows: true, attention, measured: "2026-01-02", rows: [] });
+  const text = (variant: string, attention: Record<string, string> = uniformAttention("rows")): string =>
+    JSON.stringify({
+      table: Object.fromEntries(GEMM_CLASSES.map((c) => [c, variant])),
+      subgroupRows: true,
+      attention,
+      measured: "2026-01-02",
+      rows: [],
+    });
   assert.is(parseChoice(text("register", uniformAttention("tiled-4")), capabilities, "f32")?.attention["query large"], "tiled-4");
   assert.is(parseChoice(text("register", { ...uniformAttention("rows"), "query large": "no-such-form" }), capabilities, "f32"), undefined);
   assert.is(parseChoice(text("register"), capabilities, "f32")?.table["matmul small"], "register");
