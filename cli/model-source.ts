@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
 import type { ModelSource } from "../engine/formats/model-source.ts";
 import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub/hub.ts";
+import { parseHubPage } from "../engine/platform/hub/page.ts";
 import { clipMerges, modelSource, resolvePath } from "../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
@@ -21,19 +22,23 @@ export interface HubReference {
   readonly id: string;
   readonly revision: string | undefined;
   readonly file: string | undefined;
+  /** A folder in the repository instead of a file. */
+  readonly subfolder: string | undefined;
 }
 
 /** Files that can be named in a repository; anything else of so many parts is a path that does not exist. */
 const FILE = /\.(?:safetensors|ckpt|pt|pth|bin|onnx|index\.json)$/i;
 
 /** How models are named, for --help. */
-export const MODEL_NAMES = "emoji (bundled), a folder in diffusers layout, a checkpoint file, or a hub model ORG/NAME[@REVISION][/FILE]";
+export const MODEL_NAMES = "emoji (bundled), a folder in diffusers layout, a checkpoint file, or a hub model ORG/NAME[@REVISION][/FILE or /FOLDER] or its page's address";
 
-/** ORG/NAME[@REVISION][/FILE]; undefined for anything else. */
+/** ORG/NAME[@REVISION][/FILE or /FOLDER], or a page's address; undefined for anything else. */
 export function parseHubReference(name: string): HubReference | undefined {
-  const [, id = "", revision, file] = /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+))?$/.exec(name) ?? [];
-  if (!isHubId(id) || (file !== undefined && !FILE.test(file))) return undefined;
-  return { id, revision, file };
+  const [, own = "", ownRevision, ownPath] = /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+?))?\/?$/.exec(name) ?? [];
+  const { id, revision, path } = parseHubPage(name) ?? { id: own, revision: ownRevision, path: ownPath };
+  if (!isHubId(id) || (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part)))) return undefined;
+  const isFile = path !== undefined && FILE.test(path);
+  return { id, revision, file: isFile ? path : undefined, subfolder: isFile ? undefined : path };
 }
 
 const resolved = new Map<string, Promise<string>>();
@@ -58,7 +63,8 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   const path = resolvePath(name);
   if (path !== name || existsSync(path)) return Promise.resolve(path);
   const reference = parseHubReference(name);
-  if (!reference) {
+  // A path into a folder that is here is a mistyped path, not a repository.
+  if (!reference || (reference.subfolder !== undefined && existsSync(name.split("/")[0]!))) {
     return Promise.reject(new UsageError(`${quote(name)} is no model: it is not "emoji", there is no file or folder ${quote(resolve(name))}, and it is no name of a hub model (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)`));
   }
   const key = JSON.stringify([name, wanted]);
@@ -67,12 +73,13 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   return found;
 }
 
-async function download(name: string, { id, revision, file }: HubReference, context: DownloadContext, wanted: Wanted): Promise<string> {
+async function download(name: string, { id, revision, file, subfolder }: HubReference, context: DownloadContext, wanted: Wanted): Promise<string> {
   try {
     const model = await context.withProgress(`fetching ${id}`, (progress) =>
       resolveHubModel(id, {
         ...wanted,
         revision,
+        subfolder,
         ...(file !== undefined && { files: [file] }),
         signal: context.signal,
         onNote: (note) => progress.say(note),
@@ -82,7 +89,7 @@ async function download(name: string, { id, revision, file }: HubReference, cont
     if (model.fetchedBytes > 0) context.say(`fetched ${formatBytes(model.fetchedBytes)} of ${id} into ${model.folder}`);
     const [only] = model.files;
     const single = file ?? (model.files.length === 1 && FILE.test(only!) ? only : undefined);
-    return single === undefined ? model.folder : join(model.folder, ...single.split("/"));
+    return join(model.folder, ...(single ?? subfolder ?? "").split("/"));
   } catch (error) {
     if (!(error instanceof HubError) || (error.kind !== "not-found" && error.kind !== "offline")) throw error;
     throw new HubError(error.kind, `${error.message} (and there is no file or folder ${quote(resolve(name))})`, { cause: error });

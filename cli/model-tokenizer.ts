@@ -9,7 +9,10 @@ import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Context } from "./context.ts";
 import { resolveModel } from "./model-source.ts";
 
-/** The tokenizer of a model folder, cut to the length its text encoder takes; of a checkpoint file CLIP's own, as loading takes it. @throws FormatError, InputError, TokenizerError */
+/**
+ * The tokenizer of a model folder, cut to the length its text encoder takes; of a checkpoint file CLIP's own, as loading takes it. @throws
+ * FormatError, InputError, TokenizerError
+ */
 export async function openTokenizer(model: string, context: Context): Promise<Tokenizer> {
   const { files, folder, clipMerges } = await resolveModel(model, context, { components: ["text_encoder", "tokenizer"], weights: false });
   if (isSynthetic(folder)) {

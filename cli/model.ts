@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
+import { overlayPath } from "../engine/loading/eraser.ts";
+import { nodeFiles } from "../engine/platform/node-files.ts";
 import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "./context.ts";
 import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
@@ -19,7 +21,7 @@ export async function overlayFiles(options: ModelOptions, context: DownloadConte
   if (typeof options.unet === "string") named.push(["unet overlay", options.unet]);
   if (typeof options.textEncoder === "string") named.push(["text_encoder overlay", options.textEncoder]);
   if (typeof options.lora === "string") named.push(...parseLora(options.lora).map(({ file }): [string, string] => ["lora", file]));
-  return Promise.all(named.map(async ([role, name]) => ({ role, path: await resolveWeights(name, context) })));
+  return Promise.all(named.map(async ([role, name]) => ({ role, path: await overlayPath(nodeFiles, await resolveWeights(name, context)) })));
 }
 
 /** Which of a model's weight files suit --weights, for `resolveModel`. */
@@ -45,5 +47,6 @@ export async function openModel(context: Context, options: ModelOptions): Promis
     config: typeof config === "string" ? resolvePath(config) : undefined,
     weights: context.options.weights,
     onNote: (note) => context.say(note),
+    onWarning: (warning) => context.warn(warning),
   });
 }

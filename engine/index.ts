@@ -47,6 +47,7 @@ export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassi
 export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
 export type { FileEmbedding } from "./loading/embedding-file.ts";
 export { ATTACKERS } from "./attack/attackers.ts";
+export { VOCABULARIES, type Vocabulary } from "./attack/search/vocabulary.ts";
 export { INSERTIONS } from "./attack/search/slot-layout.ts";
 export { TIMESTEP_ORDERS } from "./attack/option-table.ts";
 export type { AttackCase, AttackOptions, GateOptions, SamplingOptions } from "./attack/options.ts";

@@ -13,7 +13,7 @@ const common = {
   absWorkingDir: root,
   bundle: true,
   format: "esm",
-  loader: { ".wgsl": "text", ".css": "text" },
+  loader: { ".wgsl": "text", ".css": "text", ".wasm": "binary" },
   sourcemap: "linked",
   logLevel: "warning",
 };

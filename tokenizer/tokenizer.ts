@@ -6,7 +6,7 @@ import { specialSplitter, stripPythonSpace } from "./special-split.ts";
 import { readSettings, type SpecialToken } from "./special-tokens.ts";
 import { readTokenizerJson } from "./tokenizer-json.ts";
 import { readMerges, readVocabulary, type JsonSource } from "./vocabulary.ts";
-import { splitWords } from "./words.ts";
+import { type Reading, splitWords } from "./words.ts";
 
 /** A prompt's ids and whether all of it fitted. */
 export interface Encoding {
@@ -34,6 +34,10 @@ export interface Tokenizer {
   encodeFully(text: string): Encoding;
   /** The ids of a text alone: no bos, eos, padding or truncation. */
   tokenize(text: string): number[];
+  /** The ids that another reader of the same vocabulary makes of a text. */
+  tokenizeAs(text: string, reading: Reading): number[];
+  /** Every id with its piece, such as `church</w>`. */
+  vocabulary(): Iterable<readonly [number, string]>;
   /** Bare ids framed as `encode` does: `[maxLength]`. */
   frame(ids: ArrayLike<number>): Int32Array;
   /** The text of ids, as transformers' `CLIPTokenizer.decode`. Throws TokenizerError on an id outside the vocabulary. */
@@ -137,10 +141,12 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
       return piece;
     });
 
-  const tokenize = (text: string): number[] =>
+  const tokenizeAs = (text: string, reading?: Reading): number[] =>
     split(text).flatMap((part) =>
-      "special" in part ? [idOfPiece(part.special)] : splitWords(part.text).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
+      "special" in part ? [idOfPiece(part.special)] : splitWords(part.text, reading).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
     );
+
+  const tokenize = (text: string): number[] => tokenizeAs(text);
 
   const frame = (ids: ArrayLike<number>): Int32Array => {
     const used = Math.min(ids.length, maxLength - 2);
@@ -178,5 +184,5 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   };
 
   const vocabularySize = 1 + [...pieceOf.keys()].reduce((greatest, id) => Math.max(greatest, id), 0);
-  return { encode: (text) => encodeFully(text).ids, encodeFully, tokenize, frame, decode, pieces, vocabularySize, maxLength, bosId, eosId, padId };
+  return { encode: (text) => encodeFully(text).ids, encodeFully, tokenize, tokenizeAs, vocabulary: () => pieceOf.entries(), frame, decode, pieces, vocabularySize, maxLength, bosId, eosId, padId };
 }

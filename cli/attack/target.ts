@@ -1,10 +1,10 @@
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import { decodePng } from "../../engine/formats/picture/png.ts";
+import { decodePicture } from "../../engine/platform/decode-picture.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 
-/** A picture file. @throws FormatError if it is missing or no PNG */
+/** A picture file: PNG, JPEG or WebP. @throws FormatError if it is missing, damaged or of another kind */
 export async function readTarget(name: string): Promise<{ file: string; image: RgbImage }> {
   const file = resolvePath(name);
-  return { file, image: await decodePng(file, await readBytes(file)) };
+  return { file, image: await decodePicture(file, await readBytes(file)) };
 }

@@ -28,7 +28,7 @@ interface ClassifyFlags extends ModelOptions {
 export function classifyCommand(program: Command): void {
   const command = program.command("classify").description("which of several prompts describes a picture best, by the diffusion model itself (arXiv 2303.16203)");
   addModelOptions(command)
-    .requiredOption("--image <files...>", "pictures (PNG); resized (bicubic, shortest edge) and centre-cropped to the model's size")
+    .requiredOption("--image <files...>", "pictures (PNG, JPEG, WebP); resized (bicubic, shortest edge) and centre-cropped to the model's size")
     .requiredOption("--prompts <file>", "text file, one prompt a line: the classes")
     .option("--samples <n,..>", "timesteps that each prompt has been tried at after each stage; published: 25,250 (pets), 50,500 (CIFAR-10), 50,100,500,1000 (ImageNet)", numberList, DEFAULT_STAGES.map((s) => s.samples))
     .option("--keep <n,..>", "prompts that are left after each stage; the last must be 1; published: 5,1 for the first two, 500,50,10,1", numberList, DEFAULT_STAGES.map((s) => s.keep))
@@ -58,6 +58,7 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
   const pictures = await Promise.all(flags.image.map(readTarget));
   const model = await openModel(context, flags);
+  if (model.parts.transport) throw new UsageError("classify compares predictions of one model, but this eraser's strength (SPM) depends on the prompt; merge the file with --lora, which is not the published model");
   for (const prompt of prompts) {
     const note = cutOffNote(model, prompt);
     if (note !== undefined) context.warn(note);

@@ -34,7 +34,7 @@ const DATASET = `emoji/dataset/${CONCEPT}`;
 const ORDER = [10, 0, 3, 8, 5, 4, 6, 2, 9, 1, 7, 11];
 
 /** The model card's tuned setting; the reference's own defaults succeed on half as many prompts. */
-const SEARCH = { tokens: 5, learningRate: 0.05, weightDecay: 0, iterations: 40, timesteps: 10, maxTimesteps: 8, steps: 25, scheduler: "ddim", guidance: 7.5 } as const;
+const SEARCH = { tokens: 5, vocabulary: "typeable", learningRate: 0.05, weightDecay: 0, iterations: 40, timesteps: 10, maxTimesteps: 8, steps: 25, scheduler: "ddim", guidance: 7.5 } as const;
 
 export function demoCommand(program: Command): void {
   program

@@ -10,7 +10,8 @@ export interface GenerateFlags extends ModelOptions {
   readonly steps: number;
   readonly scheduler?: SchedulerName;
   readonly eta?: number;
-  readonly guidance: number;
+  /** Undefined if not given: 7.5. */
+  readonly guidance?: number;
   /** Undefined if not given: a table has a seed in every row. */
   readonly seed?: number;
   readonly count: number;

@@ -2,7 +2,9 @@ import { type FileEmbedding, readLearnedEmbeddings, requireFitting } from "../..
 import { cutOffNote, holdsWord } from "../../engine/diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
+import type { GenerateSettings } from "../../engine/diffusion/generate.ts";
 import type { Context } from "../context.ts";
+import type { GenerateFlags } from "./generate-flags.ts";
 import { resolveWeights } from "../model-source.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 
@@ -22,11 +24,17 @@ export async function openLearned(context: Context, names: readonly string[] = [
  * @returns the embeddings whose words stand in a prompt
  * @throws InputError for an embedding of another width; UsageError for a learned word that would be cut off
  */
-export function warnOfPrompts(context: Context, model: StableDiffusion, learned: readonly FileEmbedding[], prompts: readonly NamedPrompt[]): FileEmbedding[] {
+export function warnOfPrompts(
+  context: Context,
+  model: StableDiffusion,
+  learned: readonly FileEmbedding[],
+  prompts: readonly NamedPrompt[],
+): FileEmbedding[] {
   requireFitting(model, learned);
   const used = learned.filter(({ name }) => prompts.some(({ text }) => holdsWord(text, name)));
   // An embedding that goes by two names is used by either.
-  for (const { name, file, rows } of learned) if (!used.some((other) => other.rows === rows)) context.warn(`the learned word ${quoted(name)} of ${file} is in no prompt`);
+  for (const { name, file, rows } of learned)
+    if (!used.some((other) => other.rows === rows)) context.warn(`the learned word ${quoted(name)} of ${file} is in no prompt`);
   for (const { text, where } of prompts) {
     const note = cutOffNote(model, text, used);
     if (note !== undefined) context.warn(`${where}${note}`);
@@ -35,7 +43,19 @@ export function warnOfPrompts(context: Context, model: StableDiffusion, learned:
 }
 
 /** The texts of the flags and the rows with their names for warnings. */
-export function namedPrompts(prompts: readonly { readonly prompt: string; readonly id?: string }[], negativePrompt: string | undefined): NamedPrompt[] {
+export function namedPrompts(
+  prompts: readonly { readonly prompt: string; readonly id?: string }[],
+  negativePrompt: string | undefined,
+): NamedPrompt[] {
   const own = prompts.map(({ prompt, id }) => ({ text: prompt, where: id === undefined ? "" : `case ${id}: ` }));
   return negativePrompt === undefined ? own : [...own, { text: negativePrompt, where: "negative prompt: " }];
+}
+
+/** Warns of flags that change nothing with these settings. */
+export function warnOfUnused(context: Context, { eta, negativePrompt }: GenerateFlags, settings: readonly GenerateSettings[]): void {
+  const [first] = settings;
+  if (eta !== undefined && eta > 0 && settings.every(({ scheduler }) => scheduler !== "ddim"))
+    context.warn(`--eta changes nothing: it is of the sampler ddim, not of ${first?.scheduler}`);
+  if (negativePrompt && settings.every(({ guidance }) => guidance <= 1))
+    context.warn("--negative-prompt changes nothing: it needs a guidance above 1");
 }

@@ -6,7 +6,7 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { makeFolder, readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import type { Context } from "../context.ts";
 import { readPrompts } from "../evaluate/prompts.ts";
-import { namedPrompts, openLearned, warnOfPrompts } from "./generate-prompts.ts";
+import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
 import { openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
@@ -32,6 +32,8 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
     const options = { ...flags, prompt, seed, guidance, learned };
     return { id, options, settings: generateSettings(model, options) }; // refuses what cannot be before anything is drawn
   });
+  warnOfUnused(context, flags, planned.map(({ settings }) => settings));
+  if (flags.guidance !== undefined && rows.every(({ guidance }) => guidance !== undefined)) context.warn("--guidance changes nothing: every row of the table has a guidance of its own");
   if (flags.dryRun) {
     const seconds = (performance.now() - begun) / 1000;
     context.say(`every row was checked in ${formatDuration(seconds)}; nothing was drawn`);

@@ -8,7 +8,7 @@ import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Context, action } from "../context.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import type { GenerateFlags } from "./generate-flags.ts";
-import { namedPrompts, openLearned, warnOfPrompts } from "./generate-prompts.ts";
+import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
@@ -28,7 +28,7 @@ export function generateCommand(program: Command): void {
     .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
     .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
     .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
-    .option("--guidance <scale>", "classifier-free guidance; 1: none", finiteNumber(0), 7.5)
+    .option("--guidance <scale>", "classifier-free guidance; 1: none (default: 7.5)", finiteNumber(0))
     .option("--seed <n>", "seed of the start noise, as torch's CPU generator (default: 0)", seedNumber)
     .option("--count <n>", "pictures, of each row with --prompts-csv; their seeds count up from --seed, which is then put into the file names", wholeNumber(1, 100_000), 1)
     .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
@@ -60,6 +60,7 @@ async function drawOne(flags: GenerateFlags & { readonly prompt: string }, conte
   const model = await openModel(context, flags);
   const learned = warnOfPrompts(context, model, files, namedPrompts([flags], flags.negativePrompt));
   const settings = generateSettings(model, flags);
+  warnOfUnused(context, flags, [settings]);
   const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
   context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));
   const started = performance.now();

@@ -8,7 +8,8 @@ import { openTokenizer } from "../model-tokenizer.ts";
 import type { Planned } from "./run.ts";
 
 /**
- * Checks every attempt before the first is made: that its target is a picture that can be read, that its judge opens and knows its label, and how long its prompt is.
+ * Checks every attempt before the first is made: that its target is a picture that can be read, that its judge opens and knows its label,
+ * and how long its prompt is.
  * @returns the attempts, those whose prompts cannot be attacked with the reason
  * @throws FormatError or InputError naming the target or the judge's file that cannot be used
  */
@@ -32,7 +33,8 @@ export async function checkRows(context: Context, planned: readonly Planned[]): 
     const { attacker, prompt, tokens, insert } = settings;
     const notAttackable = whyNotAttackable(tokenizer, { attacker, prompt, tokens, insert });
     const { dropped, tokenCount } = tokenizer.encodeFully(prompt);
-    if (notAttackable === undefined && dropped.length > 0) context.warn(`${one.attempt.id}: the prompt has ${tokenCount} tokens, of which the last ${dropped.length} are cut off`);
+    if (notAttackable === undefined && dropped.length > 0)
+      context.warn(`${one.attempt.id}: the prompt has ${tokenCount} tokens, of which the last ${dropped.length} are cut off`);
     out.push({ ...one, notAttackable });
   }
   return out;

@@ -51,10 +51,13 @@ export async function readPrompts(name: string): Promise<PromptCase[]> {
   });
 }
 
-/** The target picture of a case: CASE_0.png as the reference's data sets have it, or CASE.png. @throws FormatError if there is none */
+/** Endings of picture files, those that `generate` writes first. */
+const PICTURES = ["png", "jpg", "jpeg", "webp"];
+
+/** The target picture of a case: CASE_0.png as the reference's data sets have it, or CASE.png; or .jpg, .jpeg, .webp. @throws FormatError if there is none */
 export function targetOf(targets: string, id: string): string {
-  const found = [`${id}_0.png`, `${id}.png`].find((file) => existsSync(resolvePath(join(targets, file))));
-  if (found === undefined) throw new FormatError(targets, `has no picture for case ${id}: neither ${id}_0.png nor ${id}.png (generate --prompts-csv makes them)`);
+  const found = PICTURES.flatMap((ending) => [`${id}_0.${ending}`, `${id}.${ending}`]).find((file) => existsSync(resolvePath(join(targets, file))));
+  if (found === undefined) throw new FormatError(targets, `has no picture for case ${id}: neither ${id}_0.png nor ${id}.png, nor a JPEG or WebP of that name (generate --prompts-csv makes them)`);
   return join(targets, found).replaceAll("\\", "/");
 }
 

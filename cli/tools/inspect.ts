@@ -1,6 +1,9 @@
 import type { Command } from "commander";
 import { isDiffusersFolder, openWeights, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
+import { openOnnx } from "../../engine/formats/onnx/onnx.ts";
+import { readNumpyPickle } from "../../engine/formats/pickle/numpy.ts";
+import { SNIFF_BYTES, sniff } from "../../engine/formats/sniff.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { decodePng, isPng, readPngTexts } from "../../engine/formats/picture/png.ts";
 import { componentName } from "../../engine/loading/names/groups.ts";
@@ -33,7 +36,7 @@ export function inspectCommand(program: Command): void {
   program
     .command("inspect")
     .description("look inside a checkpoint, a model folder or a generated picture")
-    .argument("<file>", "safetensors, PyTorch checkpoint, shard index, diffusers folder, PNG, or hub model ORG/NAME[@REVISION][/FILE], which is fetched")
+    .argument("<file>", "safetensors, PyTorch checkpoint, shard index, ONNX file, pickled prompts, diffusers folder, PNG, or hub model ORG/NAME[@REVISION][/FILE], which is fetched")
     .action(
       action(async (_options, context, file) => {
         const path = await placeOf(file!, context);
@@ -75,6 +78,8 @@ async function inspectPicture(path: string): Promise<Inspected> {
 }
 
 async function inspectTensors(path: string): Promise<Inspected> {
+  const other = await inspectOther(path);
+  if (other) return other;
   const file = await openTensorPath(nodeFiles, path);
   try {
     const contents = await describe(path, file);
@@ -83,6 +88,28 @@ async function inspectTensors(path: string): Promise<Inspected> {
     await file.close();
   }
 }
+
+/** What judges read besides checkpoints: NudeNet's ONNX file, and Q16's pickled prompts. Undefined for anything else. */
+async function inspectOther(path: string): Promise<Inspected | undefined> {
+  if (/\.json$/i.test(path)) return undefined;
+  const source = await nodeFiles.open(path);
+  try {
+    const head = await source.read(0, Math.min(SNIFF_BYTES, source.size));
+    if (sniff(head) !== "other") return undefined;
+    if (head[0] === 0x80) {
+      const { shape } = readNumpyPickle(path, await readBytes(path));
+      return { json: { kind: "numpy pickle", file: path, shape }, text: `a pickled NumPy array [${shape.join(", ")}], as Q16's prompts are` };
+    }
+    if (head[0] !== 0x08) return undefined; // ModelProto begins with ir_version
+    const file = await openOnnx(source);
+    const contents = await describe(path, file);
+    return { json: { kind: "onnx", ...contents, looksLike: ONNX }, text: `${summary({ ...contents, looksLike: ONNX })}\n\n${tensorTable(contents)}` };
+  } finally {
+    await source.close();
+  }
+}
+
+const ONNX = "an ONNX model, as --judge nudenet reads it";
 
 async function describe(path: string, file: TensorFile): Promise<Contents> {
   const { description, components, tensors: tensorCount, parameters, bytes, dtypes, ...inspection } = await inspectTensorFile(file);
@@ -97,9 +124,16 @@ function partLines({ components, inspection }: Contents): string[] {
     const state = whole ? "whole" : missing ? `lacks ${some(missing)}` : "a part";
     return `  ${componentName(component)}: ${formatCount(tensors)} tensors, ${formatCount(parameters)} parameters, ${state}${extra.length > 0 ? `; of no use: ${some(extra)}` : ""}`;
   });
+  const { trained } = inspection;
+  if (trained) {
+    const share = trained.share === undefined ? "" : ` (${(100 * trained.share).toFixed(1)}% of its ${componentName(trained.component)})`;
+    lines.push(`  method: ${trained.method ?? "not told by what was trained"}`);
+    lines.push(`  trained: ${formatCount(trained.tensors)} tensors, ${formatCount(trained.parameters)} parameters${share}: ${some(trained.layers.map(([layer, count]) => `${count} ${layer}`))}`);
+    if (trained.needs !== undefined) lines.push(`  needs: ${trained.needs}`);
+  }
   if (inspection.predictionType === "v_prediction") lines.push("  seems to predict the velocity (v_prediction)");
   if (inspection.emaTensors > 0) lines.push(`  averaged (EMA) UNet weights besides: ${formatCount(inspection.emaTensors)} tensors`);
-  if (inspection.leftovers > 0) lines.push(`  left by training and not needed: ${formatCount(inspection.leftovers)} tensors`);
+  if (inspection.leftovers > 0) lines.push(`  beside the weights, not needed: ${formatCount(inspection.leftovers)} tensors (${some(inspection.leftoverNames)})`);
   if (components.length > 0 && inspection.unknown.length > 0) lines.push(`  of unknown use: ${some(inspection.unknown)}`);
   return lines;
 }
@@ -135,7 +169,8 @@ async function inspectFolder(path: string): Promise<Inspected> {
     rows.push([name, className, contents ? formatCount(contents.parameters) : "", contents ? Object.keys(contents.dtypes).join(", ") : "", contents ? formatBytes(contents.bytes) : ""]);
   }
   const table = formatTable([{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }], rows);
-  return { json: { kind: "diffusers folder", folder: path, className: index.className, components }, text: `diffusers folder of a ${index.className}\n\n${table}` };
+  const note = index.className.endsWith("Safe") ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it." : "";
+  return { json: { kind: "diffusers folder", folder: path, className: index.className, components }, text: `diffusers folder of a ${index.className}${note}\n\n${table}` };
 }
 
 /** Tokenizers and schedulers have none. */

@@ -36,6 +36,8 @@ export interface AttackResult {
   readonly iterations: number;
   /** Timestep at which it was found; -1 if the original prompt succeeded, null if nothing did. */
   readonly timestep: number | null;
+  /** Why the text of a prompt that was found cannot be handed on so that others get the same tokens; absent if it can. */
+  readonly notPortable?: string;
   /** The original prompt already drew the concept. */
   readonly preSuccess: boolean;
   readonly score: number;

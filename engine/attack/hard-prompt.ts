@@ -3,9 +3,10 @@ import { type GradientAttacker, gradientSearch } from "./search/gradient-search.
 import { tokenRows } from "./search/nearest.ts";
 import { NEAREST } from "./search/row-kinds.ts";
 import { OriginalPrediction } from "./search/original-prediction.ts";
+import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
-const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, [...random.randint(model.parts.textEncoder.config.vocabularySize, options.tokens)]);
+const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens));
 
 export const HARD_PROMPT: GradientAttacker = { rows: NEAREST, initialRows };
 

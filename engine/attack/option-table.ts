@@ -3,6 +3,7 @@ import type { LossKind } from "../diffusion/stable-diffusion.ts";
 import { SEED_RANGE, choice, flag, number, text, whole } from "../options/option.ts";
 import { ATTACKERS, insertsTokens, usesGradient } from "./attackers.ts";
 import { INSERTIONS } from "./search/slot-layout.ts";
+import { VOCABULARIES } from "./search/vocabulary.ts";
 
 /**
  * The word that `cce` learns, and the prompt it is learned and judged in unless another is given: a template of textual inversion (arXiv
@@ -41,6 +42,7 @@ export const ATTACK_OPTIONS = {
     help: "adversarial tokens",
   }),
   insert: choice(INSERTIONS, { default: "prefix", of: TOKENS, value: "place", help: "where the tokens go" }),
+  vocabulary: choice(VOCABULARIES, { default: "all", of: [...TOKENS, ...RINGS], value: "which", help: "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all CLIP tokenizers; words" }),
   iterations: whole({ default: 40, min: 1, of: GRADIENT, help: "gradient steps at each timestep" }),
   timesteps: whole({ default: 50, min: 1, of: GRADIENT, help: "timesteps the schedule is divided into, taken from the least noisy" }),
   maxTimesteps: whole({

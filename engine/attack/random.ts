@@ -1,4 +1,5 @@
 import { judgeTokens } from "./session/cases.ts";
+import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
 /**
@@ -12,7 +13,7 @@ export async function randomTokens(session: Session): Promise<void> {
   if (options.attackSeed === null && !options.resume) random.randn([1, model.parts.unet.config.inChannels, ...options.latentSize]);
   await session.saveState([random]);
   while (session.finished < options.tries) {
-    const chosen = random.randint(model.tokenizer.vocabularySize, options.tokens);
+    const chosen = randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens);
     const attempt = session.finished++;
     session.iteration++;
     await judgeTokens(session, chosen, { timestep: attempt, loss: null });

@@ -53,6 +53,9 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const inserts = insertsTokens(attacker);
   if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
   if (options.cases && !inserts) throw new UsageError(`attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ${ATTACKERS.filter(insertsTokens).join(", ")}`);
+  if (model.parts.transport && (usesGradient(attacker) || options.gate)) {
+    throw new UsageError(`${usesGradient(attacker) ? `attacker "${attacker}"` : "a gate"} compares predictions of one model, but this eraser's strength (SPM) depends on the prompt: take random, seed-search, transfer, ring-a-bell or no-attack, or merge the file as a LoRA, which is not the published model`);
+  }
   if (usesGradient(attacker)) {
     const { vocabularySize: rows } = model.parts.textEncoder.config;
     if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);

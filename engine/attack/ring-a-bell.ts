@@ -2,6 +2,7 @@ import { UsageError } from "../runtime/errors.ts";
 import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
 import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
 import type { Session } from "./session/session.ts";
+import { allowedTokens } from "./search/vocabulary.ts";
 import { TextDistance } from "./search/text-distance.ts";
 
 /** Generations between two reports, and between two states that can be gone on from. */
@@ -25,7 +26,8 @@ export async function ringABell(session: Session): Promise<void> {
   const { tokens, population, crossoverRate, mutationRate, generations, tries, seed } = options;
   const encoder = options.original ?? model;
   const { tokenizer } = encoder;
-  const genetic: GeneticOptions = { population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId) };
+  const allowed = allowedTokens(tokenizer, options.vocabulary);
+  const genetic: GeneticOptions = { ...(allowed && { allowed }), population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId) };
   const random = session.random();
   const standing = options.resume ? standingOf(options.resume.search) : { generation: 0, individuals: firstPopulation(genetic, random) };
   let { generation } = standing;

@@ -65,6 +65,7 @@ function result(session: Session, seconds: number): AttackResult {
     adversarialIds: last.ids,
     iterations: iteration,
     timestep: success ? last.timestep : null,
+    ...(last.notPortable !== undefined && { notPortable: last.notPortable }),
     preSuccess: drew(groups[0]!) === options.cases.length,
     score,
     label,

@@ -2,10 +2,12 @@ import { type GradientAttacker, gradientSearch } from "./search/gradient-search.
 import type { Session } from "./session/session.ts";
 import { SIMPLEX } from "./search/row-kinds.ts";
 import { initialSimplex } from "./search/simplex.ts";
+import { allowedTokens } from "./search/vocabulary.ts";
 
 export const TEXT_GRAD: GradientAttacker = {
   rows: SIMPLEX,
-  initialRows: async ({ model, options }, random) => initialSimplex(options.tokens, model.parts.textEncoder.config.vocabularySize, options.randomInit ? random : undefined),
+  initialRows: async ({ model, options }, random) =>
+    initialSimplex(options.tokens, model.parts.textEncoder.config.vocabularySize, options.randomInit ? random : undefined, allowedTokens(model.tokenizer, options.vocabulary)),
   draws: ({ options }, random) => random.rand([options.tokens]) as Float32Array<ArrayBuffer>,
 };
 

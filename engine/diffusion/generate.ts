@@ -134,6 +134,7 @@ async function sample(
     const one = await encodeLearned(model, text, learned);
     return { data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] };
   };
+  await model.parts.transport?.to(model, settings.prompt);
   const context = await encode(settings.prompt);
   const sampler = Sampler.for(model, {
     batch: seeds.length,

@@ -28,6 +28,14 @@ import { type VaeConfig, vaeDecode, vaeEncode } from "./vae.ts";
 
 export type LossKind = "mse" | "l1";
 
+/** An eraser whose strength depends on the prompt: the UNet's weights are set for each prompt before it is drawn. */
+export interface Transport {
+  /** What it was made to erase. */
+  readonly erased: readonly string[];
+  /** Sets the UNet's weights for a prompt. @returns how well it matches what is erased */
+  to(model: StableDiffusion, prompt: string): Promise<number>;
+}
+
 /** Everything a Stable Diffusion model is, opened and ready to be recorded. */
 export interface StableDiffusionParts {
   readonly device: Device;
@@ -36,6 +44,8 @@ export interface StableDiffusionParts {
   readonly textEncoder: { readonly config: TextEncoderConfig; readonly parameters: Parameters };
   readonly unet: { readonly config: UNetConfig; readonly parameters: Parameters };
   readonly vae: { readonly config: VaeConfig; readonly parameters: Parameters };
+  /** Of a UNet whose weights follow the prompt. */
+  readonly transport?: Transport | undefined;
   /** The model's scheduler_config.json. */
   readonly scheduler: SchedulerJson;
 }

@@ -25,10 +25,12 @@ interface Found {
  * The embeddings of a file, by its structure:
  * - diffusers' textual_inversion.py (`learned_embeds.bin`, `.safetensors`): a tensor under each word;
  * - AUTOMATIC1111's `.pt`: `string_to_param` with one entry `*`; the word is the file's `name`, else its file name;
- * - rinongal/textual_inversion's `.pt`: the same as a ParameterDict, without a name: the word is its file name, or what the entry is called (`*`);
+ * - rinongal/textual_inversion's `.pt`: the same as a ParameterDict, without a name: the word is its file name, or what the entry is called
+ * (`*`);
  * - kohya's `emb_params`, and a bare tensor: the word is the file name.
  * Each tensor is [hidden] or [vectors, hidden].
- * @throws FormatError for SDXL's pairs (`clip_l`, `clip_g`), whole numbers, numbers that are not finite, and a file that holds anything else
+ * @throws FormatError for SDXL's pairs (`clip_l`, `clip_g`), whole numbers, numbers that are not finite, and a file that holds anything
+ * else
  */
 export async function readLearnedEmbeddings(files: FileSystem, path: string): Promise<FileEmbedding[]> {
   const file = await openTensorPath(files, path);
@@ -39,7 +41,10 @@ export async function readLearnedEmbeddings(files: FileSystem, path: string): Pr
       const entry = file.entries.get(tensor)!;
       const { shape } = entry;
       if (shape.length < 1 || shape.length > 2 || shape.includes(0) || word.trim() === "") {
-        throw new FormatError(path, `tensor ${quote(tensor)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word it stands for`);
+        throw new FormatError(
+          path,
+          `tensor ${quote(tensor)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word it stands for`,
+        );
       }
       requireFloats(path, entry);
       const rows = read.get(tensor) ?? (await weightSource(file).readFloat32(tensor));
@@ -67,20 +72,30 @@ function wordsOf(path: string, { entries, metadata }: TensorFile): Found[] {
       const key = tensor.slice("string_to_param.".length);
       if (placeholders.length > 1) return [{ word: key, tensor }];
       const named = metadata["name"] ?? "";
-      return named.trim() === "" ? [{ word: own, tensor }, { word: key, tensor }] : [{ word: named, tensor }];
+      return named.trim() === ""
+        ? [
+            { word: own, tensor },
+            { word: key, tensor },
+          ]
+        : [{ word: named, tensor }];
     });
   }
   if (names.length === 1 && (names[0] === "emb_params" || names[0] === "tensor")) return [{ word: own, tensor: names[0] }];
   return names.map((name) => ({ word: name, tensor: name }));
 }
 
-/** @throws InputError naming file, word and both widths for an embedding that was learned for a text encoder of another width, or two of one word */
+/**
+ * @throws InputError naming file, word and both widths for an embedding that was learned for a text encoder of another width, or two of one
+ * word
+ */
 export function requireFitting(model: StableDiffusion, learned: readonly FileEmbedding[]): void {
   const { hiddenSize } = model.parts.textEncoder.config;
   const seen = new Map<string, string>();
   for (const { file, name, width, rows } of learned) {
     if (width !== hiddenSize) {
-      throw new InputError(`${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: it was learned for a text encoder ${width} wide, this model's is ${hiddenSize} wide`);
+      throw new InputError(
+        `${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: it was learned for a text encoder ${width} wide, this model's is ${hiddenSize} wide`,
+      );
     }
     const other = seen.get(name);
     if (other !== undefined) throw new InputError(`${file}: the learned word ${quote(name)} is in ${other} too; rename one of them`);

@@ -8,6 +8,7 @@ import { FormatError } from "../formats/errors.ts";
 import { type TensorEntry, type TensorFile, entrySize } from "../formats/tensor-file.ts";
 import { ShapeError } from "../../kernels/kernel.ts";
 import { InputError } from "../runtime/errors.ts";
+import { type Trained, trainedPart } from "./method.ts";
 import { Config } from "../nn/config.ts";
 import { expectedTensors } from "./expected.ts";
 
@@ -41,10 +42,14 @@ export interface Inspection extends TensorCount {
   readonly emaTensors: number;
   /** Of a whole UNet: what it seems to predict (see inferPredictionType). */
   readonly predictionType: PredictionType | undefined;
+  /** What the file changes in a model, and by which method it may have been made; undefined for a model of its own and for other files. */
+  readonly trained: Trained | undefined;
   /** Low-rank tensors. */
   readonly lowRankTensors: number;
   /** Tensors that training left and a model does not need. */
   readonly leftovers: number;
+  /** The first few of their names. */
+  readonly leftoverNames: readonly string[];
   /** Names that no rule knows. */
   readonly unknown: readonly string[];
 }
@@ -65,8 +70,10 @@ export async function inspectTensorFile(file: TensorFile): Promise<Inspection> {
     components,
     emaTensors: groups.ema.size,
     predictionType: wholeUNet && (await inferPredictionType(file, wholeUNet)),
+    trained: trainedPart(file, groups, identity.version, (component) => components.some((c) => c.component === component && c.whole)),
     lowRankTensors: groups.lowRank.size,
     leftovers: groups.leftovers.length,
+    leftoverNames: groups.leftovers.slice(0, 8),
     unknown: groups.unknown,
   };
 }

@@ -15,6 +15,7 @@ import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import type { OverlayOptions } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
+import type { Transport } from "../diffusion/stable-diffusion.ts";
 import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
@@ -49,6 +50,8 @@ export interface LoadOptions {
   readonly weights?: WeightPrecision | undefined;
   /** Told of files that do not suit but are all there is. */
   readonly onNote?: ((note: string) => void) | undefined;
+  /** Told of what makes the model another than the published one. */
+  readonly onWarning?: ((warning: string) => void) | undefined;
   /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
   readonly partial?: boolean | undefined;
   /** Stands between the UNet's file and the device, e.g. to scale some tensors. */
@@ -70,20 +73,33 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     ? await (await import("./load-file.ts")).openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
     : await openFolder(files, folder, options);
   if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
+  if (options.config !== undefined && !single) throw new InputError(`${folder}: a folder of configurations (${options.config}) is for a checkpoint file; this model brings its own`);
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
-  if (options.textEncoder !== undefined) textWeights = await overlaid(textWeights, files, options.textEncoder, { component: "text_encoder", layout });
-  if (options.unet !== undefined) noiseWeights = await overlaid(noiseWeights, files, options.unet, { component: "unet", layout, ema: options.ema });
+  if (options.textEncoder !== undefined) {
+    textWeights = await overlaid(textWeights, await openOverlay(files, options.textEncoder), { component: "text_encoder", layout, onNote: options.onNote });
+  }
+  let transport: Transport | undefined;
+  if (options.unet !== undefined) {
+    const file = await openOverlay(files, options.unet);
+    if ((await import("./method.ts")).isSpm(file)) {
+      ({ weights: noiseWeights, transport } = await (await import("./transport.ts")).transported(noiseWeights, file, noiseConfig.layersPerBlock));
+    } else {
+      noiseWeights = await overlaid(noiseWeights, file, { component: "unet", layout, ema: options.ema, onNote: options.onNote });
+    }
+    if (transport) options.onNote?.(`${file.name}: an eraser of SPM for ${transport.erased.map((prompt) => JSON.stringify(prompt)).join(", ")}; its strength is set for each prompt (facilitated transport)`);
+  }
   for (const { file, strength = 1 } of options.lora ?? []) {
     const { mergeLowRank } = await import("./low-rank.ts");
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
     const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
-    if (!text && !noise) throw new InputError(`${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA)`);
+    if ((await import("./method.ts")).isSpm(opened)) options.onWarning?.(`${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the published model`);
+    if (!text && !noise) throw new InputError(`${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) with named modules`);
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;
   }
@@ -96,7 +112,7 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
     ? { config: vaeConfig(model.vae.config), parameters: parameters("vae", model.vae.weights) }
     : lazy({ config: missing("vae") }, { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
   const parts = {
-    device, name: folder, vae,
+    device, name: folder, vae, transport,
     textEncoder: { config: textConfig, parameters: parameters("text_encoder", textWeights) },
     unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
@@ -104,9 +120,14 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   return new StableDiffusionPipeline(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
 }
 
-async function overlaid(base: WeightSource, files: FileSystem, path: string, options: OverlayOptions): Promise<WeightSource> {
-  const { overlayWeights } = await import("./overlay.ts");
-  return overlayWeights(base, await openTensorPath(files, path), options);
+async function overlaid(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {
+  return (await import("./overlay.ts")).overlayWeights(base, file, options);
+}
+
+/** @throws FormatError or InputError */
+async function openOverlay(files: FileSystem, path: string): Promise<TensorFile> {
+  const { overlayPath } = await import("./eraser.ts");
+  return openTensorPath(files, await overlayPath(files, path));
 }
 
 /** A folder in diffusers layout. @throws FormatError or InputError */

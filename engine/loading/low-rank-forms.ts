@@ -1,6 +1,8 @@
 /**
- * The differences that low-rank files stand for, in float64: LoRA and LoCon, LoHa, LoKr, whole differences; and DoRA's magnitudes on top of them.
- * Source: github.com/KohakuBlueleaf/LyCORIS (lycoris/modules/locon.py, loha.py, lokr.py, full.py; functional/general.py), kohya-ss/sd-scripts
+ * The differences that low-rank files stand for, in float64: LoRA and LoCon, LoHa, LoKr, whole differences; and DoRA's magnitudes on top of
+ * them.
+ * Source: github.com/KohakuBlueleaf/LyCORIS (lycoris/modules/locon.py, loha.py, lokr.py, full.py; functional/general.py),
+ * kohya-ss/sd-scripts
  * networks/lora.py; DoRA: arXiv 2402.09353.
  */
 import { elementCount } from "../formats/dtype.ts";
@@ -33,7 +35,9 @@ export function formSize(shapes: Shapes, kernel: number): FormSize | string {
     if (!down || !up) return `no ${down ? "up" : "down"} matrix`;
     const [rank = 0, ...inner] = down;
     const core = mid ? mid[0] === up[1] && mid[1] === rank : up[1] === rank;
-    return core && elementCount(up.slice(2)) === 1 ? { rows: up[0] ?? 0, columns: (elementCount(inner) ?? 0) * (mid ? (elementCount(mid.slice(2)) ?? 0) : 1), rank } : "matrices that do not fit each other";
+    return core && elementCount(up.slice(2)) === 1
+      ? { rows: up[0] ?? 0, columns: (elementCount(inner) ?? 0) * (mid ? (elementCount(mid.slice(2)) ?? 0) : 1), rank }
+      : "matrices that do not fit each other";
   }
   if (shapes.hada_w1_a || shapes.hada_w1_b || shapes.hada_w2_a || shapes.hada_w2_b) return hadamardSize(shapes);
   return kroneckerSize(shapes, kernel);
@@ -43,14 +47,22 @@ function hadamardSize({ hada_w1_a: a1, hada_w1_b: b1, hada_w2_a: a2, hada_w2_b: 
   if (!a1 || !b1 || !a2 || !b2 || !t1 !== !t2) return "only some of LoHa's factors";
   const half = (a: readonly number[], b: readonly number[], t: readonly number[] | undefined): readonly number[] | undefined => {
     if (!t) return a.length === 2 && b.length === 2 && a[1] === b[0] ? [a[0]!, b[1]!] : undefined;
-    return a.length === 2 && b.length === 2 && t[0] === a[0] && t[1] === b[0] ? [a[1]!, b[1]! * (elementCount(t.slice(2)) ?? 0)] : undefined;
+    return a.length === 2 && b.length === 2 && t[0] === a[0] && t[1] === b[0]
+      ? [a[1]!, b[1]! * (elementCount(t.slice(2)) ?? 0)]
+      : undefined;
   };
   const [first, second] = [half(a1, b1, t1), half(a2, b2, t2)];
-  return first && second && first.join() === second.join() ? { rows: first[0]!, columns: first[1]!, rank: b1[0]! } : "factors of LoHa that do not fit each other";
+  return first && second && first.join() === second.join()
+    ? { rows: first[0]!, columns: first[1]!, rank: b1[0]! }
+    : "factors of LoHa that do not fit each other";
 }
 
-function kroneckerSize({ lokr_w1: w1, lokr_w1_a: a1, lokr_w1_b: b1, lokr_w2: w2, lokr_w2_a: a2, lokr_w2_b: b2, lokr_t2: t2 }: Shapes, kernel: number): FormSize | string {
-  const product = (a: readonly number[] | undefined, b: readonly number[] | undefined): readonly number[] | undefined => (a && b && a.length === 2 && b.length === 2 && a[1] === b[0] ? [a[0]!, b[1]!] : undefined);
+function kroneckerSize(
+  { lokr_w1: w1, lokr_w1_a: a1, lokr_w1_b: b1, lokr_w2: w2, lokr_w2_a: a2, lokr_w2_b: b2, lokr_t2: t2 }: Shapes,
+  kernel: number,
+): FormSize | string {
+  const product = (a: readonly number[] | undefined, b: readonly number[] | undefined): readonly number[] | undefined =>
+    a && b && a.length === 2 && b.length === 2 && a[1] === b[0] ? [a[0]!, b[1]!] : undefined;
   const first = w1 ?? product(a1, b1);
   const core = t2 && a2 && b2 && t2[0] === a2[0] && t2[1] === b2[0] ? [a2[1]!, b2[1]! * (elementCount(t2.slice(2)) ?? 0)] : undefined;
   const second = w2 ? [w2[0] ?? 0, elementCount(w2.slice(1)) ?? 0] : t2 ? core : product(a2, b2);
@@ -64,10 +76,13 @@ export function difference(parts: Parts<Factor64>, kernel: number): Float64Array
   if (diff ?? norm) return (diff ?? norm)!.data;
   if (down && up) {
     const [rows, rank] = [up.shape[0]!, up.shape[1]!];
-    return mid ? core(mid, transposed(up.data, rows, rank), rows, down.data, down.data.length / down.shape[0]!) : product(up.data, down.data, rank);
+    return mid
+      ? core(mid, transposed(up.data, rows, rank), rows, down.data, down.data.length / down.shape[0]!)
+      : product(up.data, down.data, rank);
   }
   if (a1 && b1 && a2 && b2) {
-    const half = (a: Factor64, b: Factor64, t: Factor64 | undefined): Float64Array => (t ? core(t, a.data, a.shape[1]!, b.data, b.shape[1]!) : product(a.data, b.data, a.shape[1]!));
+    const half = (a: Factor64, b: Factor64, t: Factor64 | undefined): Float64Array =>
+      t ? core(t, a.data, a.shape[1]!, b.data, b.shape[1]!) : product(a.data, b.data, a.shape[1]!);
     const [first, second] = [half(a1, b1, t1), half(a2, b2, t2)];
     return first.map((x, i) => x * second[i]!);
   }
@@ -128,10 +143,18 @@ function kronecker({ data: w1, shape }: Factor64, w2: Float64Array, rows: number
 }
 
 /**
- * DoRA: merged weights [out, in, kernel] given the magnitudes that were learned, in place. Each output's (or input's) weights are scaled by magnitude / norm; a
+ * DoRA: merged weights [out, in, kernel] given the magnitudes that were learned, in place. Each output's (or input's) weights are scaled by
+ * magnitude / norm; a
  * strength s goes from 1 to that by (magnitude / norm - 1) s + 1, as LyCORIS has it.
  */
-export function applyMagnitudes(merged: Float64Array, outputs: number, kernel: number, magnitude: Float64Array, onOutputs: boolean, strength: number): void {
+export function applyMagnitudes(
+  merged: Float64Array,
+  outputs: number,
+  kernel: number,
+  magnitude: Float64Array,
+  onOutputs: boolean,
+  strength: number,
+): void {
   const row = merged.length / outputs;
   const groupOf = (at: number): number => (onOutputs ? Math.floor(at / row) : Math.floor((at % row) / kernel));
   const squares = new Float64Array(magnitude.length);

@@ -15,8 +15,10 @@ export interface LowRankOptions {
   readonly component: "unet" | "text_encoder";
   /** Resnet blocks of each UNet level, for files in flattened original names. */
   readonly layersPerBlock?: readonly number[];
-  /** Factor of the difference; 1 is as trained, 0 nothing, -1 the opposite. */
-  readonly strength: number;
+  /** Factor of the difference; 1 is as trained, 0 nothing, -1 the opposite. A function is asked whenever a weight is read. */
+  readonly strength: number | (() => number);
+  /** Told of each weight that a module changes. */
+  readonly onTarget?: (tensor: string) => void;
 }
 
 /** A module that changes one weight: the names of its tensors in the file, and the factor of its difference. */
@@ -30,37 +32,57 @@ interface Module {
 }
 
 /**
- * `base` with W + strength * (alpha / rank) * D in place of each weight W [out, in] or [out, in, h, w] that the file has a module for, D being the module's difference;
- * without an alpha it counts as the rank, unless the file's `lora_adapter_metadata` (as newer diffusers write it) gives one. Sums are made in float64 and rounded once.
+ * `base` with W + strength * (alpha / rank) * D in place of each weight W [out, in] or [out, in, h, w] that the file has a module for, D
+ * being the module's difference;
+ * without an alpha it counts as the rank, unless the file's `lora_adapter_metadata` (as newer diffusers write it) gives one. Sums are made
+ * in float64 and rounded once.
  * Undefined if the file has no module for this component.
- * @throws InputError for a file of another version of Stable Diffusion, a module that the model does not have, shapes that do not fit, or a form that is not supported
+ * @throws InputError for a file of another version of Stable Diffusion, a module that the model does not have, shapes that do not fit, or a
+ * form that is not supported
  * @throws FormatError naming a tensor that holds whole numbers or a number that is not finite
  */
-export async function mergeLowRank(base: WeightSource, file: TensorFile, groups: Groups, options: LowRankOptions): Promise<WeightSource | undefined> {
-  const { component, strength, layersPerBlock } = options;
+export async function mergeLowRank(
+  base: WeightSource,
+  file: TensorFile,
+  groups: Groups,
+  options: LowRankOptions,
+): Promise<WeightSource | undefined> {
+  const { component, layersPerBlock } = options;
+  const strengthNow = (): number => (typeof options.strength === "number" ? options.strength : options.strength());
   const targetOf = lowRankTargets(base.names(), layersPerBlock && { layersPerBlock });
   const own = [...groups.lowRank].filter(([, low]) => (low.component ?? "unet") === component);
   if (own.length === 0) return undefined;
   requireVersion(base, file, groups, component);
   const found = new Map<string, Parts<string>>();
   for (const [name, { module, role, suffix }] of own) {
-    if (role === "other") throw new InputError(`${file.name}: module ${quote(module)} has ${quote(suffix)}, a form that is not supported: those of LoRA, LoHa, LoKr and DoRA are`);
+    if (role === "other")
+      throw new InputError(
+        `${file.name}: module ${quote(module)} has ${quote(suffix)}, a form that is not supported: those of LoRA, LoHa, LoKr and DoRA are`,
+      );
     const target = targetOf(module);
-    if (target === undefined) throw new InputError(`${file.name}: low-rank module ${quote(module)} is none of this ${componentName(component)}'s; is it made for another model?`);
+    if (target === undefined)
+      throw new InputError(
+        `${file.name}: low-rank module ${quote(module)} is none of this ${componentName(component)}'s; is it made for another model?`,
+      );
     requireFloats(file.name, file.entries.get(name)!);
     const changed = role === "diff_b" || role === "b_norm" ? target.replace(/weight$/, "bias") : target;
     const parts = found.get(changed) ?? {};
     if (parts[role] !== undefined) throw new InputError(`${file.name}: ${quote(parts[role])} and ${quote(name)} are about the same module`);
     found.set(changed, { ...parts, [role]: name });
   }
-  await checkNumbers(weightSource(file), own.map(([name]) => name));
+  await checkNumbers(
+    weightSource(file),
+    own.map(([name]) => name),
+  );
   const metadata = adapterMetadata(file, component);
   const modules = new Map([...found].map(([target, parts]) => [target, checkedModule(file, base, target, parts, metadata)]));
+  if (options.onTarget) for (const target of modules.keys()) options.onTarget(target);
   return {
     name: `${base.name} with ${file.name} merged in`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
     readFloat32: async (tensor) => {
+      const strength = strengthNow();
       const module = strength === 0 ? undefined : modules.get(tensor);
       const weight = await base.readFloat32(tensor);
       return module ? merged(file, module, weight, base.shape(tensor)!, strength) : weight;
@@ -74,9 +96,13 @@ export async function mergeLowRank(base: WeightSource, file: TensorFile, groups:
 /** @throws InputError if the file shows that it is made for another version than the base's */
 function requireVersion(base: WeightSource, file: TensorFile, groups: Groups, component: LowRankOptions["component"]): void {
   const { version, description } = identify(file, groups);
-  const width = component === "unet" ? contextWidth([...base.names()].map((name) => ({ name, shape: base.shape(name)! }))) : base.shape("text_model.final_layer_norm.weight")?.[0];
+  const width =
+    component === "unet"
+      ? contextWidth([...base.names()].map((name) => ({ name, shape: base.shape(name)! })))
+      : base.shape("text_model.final_layer_norm.weight")?.[0];
   const own = versionOfWidth(width);
-  if (version !== undefined && own !== undefined && version !== own) throw new InputError(`${file.name}: looks like ${description}, but the model is ${own}`);
+  if (version !== undefined && own !== undefined && version !== own)
+    throw new InputError(`${file.name}: looks like ${description}, but the model is ${own}`);
 }
 
 /** @throws InputError naming module and shapes that do not fit */
@@ -84,15 +110,27 @@ function checkedModule(file: TensorFile, base: WeightSource, target: string, par
   const shapeOf = (name: string): Shape => file.entries.get(name)!.shape;
   const stored = base.shape(target);
   const refuse = (what: string): never => {
-    const given = Object.entries(parts).map(([role, name]) => `${role} [${shapeOf(name).join(",")}]`).join(", ");
-    throw new InputError(`${file.name}: the low-rank module for "${target}" ${what}: ${given}; the model's weight is [${stored?.join(",") ?? "absent"}]`);
+    const given = Object.entries(parts)
+      .map(([role, name]) => `${role} [${shapeOf(name).join(",")}]`)
+      .join(", ");
+    throw new InputError(
+      `${file.name}: the low-rank module for "${target}" ${what}: ${given}; the model's weight is [${stored?.join(",") ?? "absent"}]`,
+    );
   };
   if (!stored) return refuse("changes a tensor that the model does not have");
-  if (parts.diff_b ?? parts.b_norm) return elementCount(shapeOf((parts.diff_b ?? parts.b_norm)!)) === stored[0] ? { parts, rank: undefined, alpha: undefined, byRoot: false } : refuse("does not fit; is it made for another model?");
-  const size = formSize(Object.fromEntries(Object.entries(parts).map(([role, name]) => [role, shapeOf(name)])), elementCount(stored.slice(2)));
+  if (parts.diff_b ?? parts.b_norm)
+    return elementCount(shapeOf((parts.diff_b ?? parts.b_norm)!)) === stored[0]
+      ? { parts, rank: undefined, alpha: undefined, byRoot: false }
+      : refuse("does not fit; is it made for another model?");
+  const size = formSize(
+    Object.fromEntries(Object.entries(parts).map(([role, name]) => [role, shapeOf(name)])),
+    elementCount(stored.slice(2)),
+  );
   if (typeof size === "string") return refuse(`has ${size}`);
-  if (size.rows !== stored[0] || size.columns !== elementCount(stored.slice(1))) return refuse("does not fit; is it made for another model?");
-  if (parts.magnitude !== undefined && !magnitudeAxis(parts.magnitude, shapeOf(parts.magnitude), stored)) return refuse("has magnitudes (DoRA) that do not fit");
+  if (size.rows !== stored[0] || size.columns !== elementCount(stored.slice(1)))
+    return refuse("does not fit; is it made for another model?");
+  if (parts.magnitude !== undefined && !magnitudeAxis(parts.magnitude, shapeOf(parts.magnitude), stored))
+    return refuse("has magnitudes (DoRA) that do not fit");
   if (metadata.dora && parts.magnitude === undefined) return refuse("lacks the magnitudes that its metadata (use_dora) speaks of");
   return { parts, rank: size.rank, alpha: metadata.alphaOf(target), byRoot: metadata.byRoot };
 }
@@ -105,14 +143,29 @@ function magnitudeAxis(name: string, shape: Shape, stored: Shape): "outputs" | "
   return shape[1] === stored[1] && count === stored[1] ? "inputs" : undefined;
 }
 
-async function merged(file: TensorFile, { parts, rank, alpha: given, byRoot }: Module, weight: Float32Array, stored: Shape, strength: number): Promise<Float32Array<ArrayBuffer>> {
+async function merged(
+  file: TensorFile,
+  { parts, rank, alpha: given, byRoot }: Module,
+  weight: Float32Array,
+  stored: Shape,
+  strength: number,
+): Promise<Float32Array<ArrayBuffer>> {
   const read: Parts<Factor64> = {};
-  for (const [role, name] of Object.entries(parts)) read[role as keyof Parts<Factor64>] = { data: await file.readFloat64(name), shape: file.entries.get(name)!.shape };
+  for (const [role, name] of Object.entries(parts))
+    read[role as keyof Parts<Factor64>] = { data: await file.readFloat64(name), shape: file.entries.get(name)!.shape };
   const kernel = elementCount(stored.slice(2));
   const change = (read.diff_b ?? read.b_norm)?.data ?? difference(read, kernel);
   const scale = rank === undefined ? 1 : (read.alpha?.data[0] ?? given ?? rank) / (byRoot ? Math.sqrt(rank) : rank);
   const out = Float64Array.from(weight, (w, i) => w + strength * scale * change[i]!);
-  if (read.magnitude) applyMagnitudes(out, stored[0]!, kernel, read.magnitude.data, magnitudeAxis(parts.magnitude!, read.magnitude.shape, stored) === "outputs", strength);
+  if (read.magnitude)
+    applyMagnitudes(
+      out,
+      stored[0]!,
+      kernel,
+      read.magnitude.data,
+      magnitudeAxis(parts.magnitude!, read.magnitude.shape, stored) === "outputs",
+      strength,
+    );
   return Float32Array.from(out);
 }
 
@@ -124,7 +177,8 @@ interface AdapterMetadata {
 }
 
 /**
- * PEFT keeps alpha outside of the tensors; diffusers from 0.34 on puts it into the file's metadata as `unet.lora_alpha` and, by module, `unet.alpha_pattern`.
+ * PEFT keeps alpha outside of the tensors; diffusers from 0.34 on puts it into the file's metadata as `unet.lora_alpha` and, by module,
+ * `unet.alpha_pattern`.
  * @throws InputError for metadata that is no JSON
  */
 function adapterMetadata(file: TensorFile, component: string): AdapterMetadata {

@@ -3,10 +3,13 @@ import { quote } from "../formats/errors.ts";
 import { type Group, type Groups, componentName, foldCopies, groupTensors } from "./names/groups.ts";
 import { contextWidth } from "./names/infer.ts";
 import { identify, versionOfWidth } from "./names/identify.ts";
+import { isLeftover } from "./names/locate.ts";
 import { type Layout, componentFile } from "./names/view.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import { InputError } from "../runtime/errors.ts";
+import { isEraser, withErasers } from "./eraser.ts";
 import { withoutUnitKernel } from "./expected.ts";
+import { isSpm } from "./method.ts";
 import { mergeLowRank } from "./low-rank.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { checkNumbers, requireFloats, weightSource } from "../nn/weight-source.ts";
@@ -17,6 +20,8 @@ export interface OverlayOptions {
   readonly layout: Layout;
   /** Take the file's averaged weights. Default false. */
   readonly ema?: boolean | undefined;
+  /** Told what of the model is replaced, if that is not all, and what the file holds besides. */
+  readonly onNote?: ((note: string) => void) | undefined;
   /** Of a low-rank file. Default 1. */
   readonly strength?: number | undefined;
 }
@@ -36,6 +41,7 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
     const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
     if (!parts.has(component)) throw wrong();
     if (parts.has(other)) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a LoRA, which goes to both`);
+    if (isSpm(file)) throw new InputError(`${file.name}: is an eraser of SPM, whose strength depends on the prompt (facilitated transport); as a LoRA it can be merged at a fixed strength, which is not the published model`);
     return (await mergeLowRank(base, file, groups, { component, strength, ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }) })) ?? base;
   }
   const group = chooseEma(groups, component, options.ema ?? false);
@@ -44,6 +50,7 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   if (unknown !== undefined && groups.components.size === 1) throw new InputError(`${file.name}: tensor ${quote(unknown)} is none of this ${componentName(component)}'s; it looks like ${identify(file, groups).description}`);
   const [width, others] = [contextWidth(names(base)), contextWidth(group.tensors.values())];
   if (width !== undefined && others !== undefined && width !== others) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(width)} (text encoding of width ${width}, not ${others})`);
+  if (component === "unet" && isEraser(group.tensors.keys())) return erased(base, componentFile(file, group, layout), options);
   const renamed = componentFile(file, group, layout);
   for (const [name, entry] of renamed.entries) {
     requireFloats(file.name, entry);
@@ -54,12 +61,35 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   if (renamed.entries.size === 0) throw wrong();
   const own = weightSource(renamed);
   await checkNumbers(own, renamed.entries.keys());
+  const all = [...base.names()].length;
+  if (renamed.entries.size < all) options.onNote?.(`${file.name}: replaces ${renamed.entries.size} of the ${componentName(component)}'s ${all} tensors; the other ${all - renamed.entries.size} are the base's`);
+  const beside = groups.leftovers.filter((name) => !isLeftover(name));
+  if (beside.length > 0) options.onNote?.(`${file.name}: ${beside.length} tensors beside the weights are not used: ${beside.slice(0, 3).map(quote).join(", ")}${beside.length > 3 ? ", ..." : ""}`);
   return {
     name: `${file.name} over ${base.name}`,
     shape: (tensor) => base.shape(tensor),
     names: () => base.names(),
     readFloat32: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat32(tensor),
     readFloat16: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat16?.(tensor),
+    async close() {
+      await Promise.all([file.close(), base.close?.()]);
+    },
+  };
+}
+
+/** A UNet with Receler's adapters behind its cross attentions. @throws as `withErasers` */
+async function erased(base: WeightSource, file: TensorFile, { onNote }: OverlayOptions): Promise<WeightSource> {
+  const { names: all, tensors } = withErasers(base, file);
+  const own = weightSource(tensors);
+  await checkNumbers(own, tensors.entries.keys());
+  onNote?.(`${file.name}: ${tensors.entries.size / 4} erasers (Receler) behind cross attentions; all other tensors are the base's`);
+  const of = (tensor: string): WeightSource => (tensors.entries.has(tensor) ? own : base);
+  return {
+    name: `${file.name} over ${base.name}`,
+    shape: (tensor, expected) => of(tensor).shape(tensor, expected),
+    names: () => all,
+    readFloat32: (tensor) => of(tensor).readFloat32(tensor),
+    readFloat16: (tensor) => of(tensor).readFloat16?.(tensor),
     async close() {
       await Promise.all([file.close(), base.close?.()]);
     },

@@ -55,7 +55,9 @@ export function transformerBlock(layers: Layers, x: Value, text: ReadonlyMap<str
   const norm1 = layers.layerNorm("norm1", x, epsilon);
   const selfAttended = withResidual(layers, x, "attn1", (residual) => selfAttention(layers, norm1, heads, residual));
   const norm2 = layers.layerNorm("norm2", selfAttended, epsilon);
-  const attended = withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, text, heads, residual));
+  const attended = layers.has("attn2.eraser.down.weight")
+    ? add(layers.g, erasedCrossAttention(layers, norm2, text, heads), selfAttended)
+    : withResidual(layers, selfAttended, "attn2", (residual) => crossAttention(layers, norm2, text, heads, residual));
   const norm3 = layers.layerNorm("norm3", attended, epsilon);
   return withResidual(layers, attended, "ff", (residual) => feedForward(layers, norm3, residual));
 }
@@ -105,6 +107,15 @@ export function crossAttention(layers: Layers, x: Value, text: ReadonlyMap<strin
   const q = layers.linear("to_q", x, channels, { bias: false });
   const [k, v] = [text.get(layers.path("to_k"))!, text.get(layers.path("to_v"))!];
   return layers.linear("to_out.0", attention(layers.g, q, k, v, { heads }), channels, { residual });
+}
+
+/** Cross attention with an adapter behind it, y + up(gelu(down(y))) (Receler, arXiv 2311.17717). */
+function erasedCrossAttention(layers: Layers, x: Value, text: ReadonlyMap<string, Value>, heads: number): Value {
+  return layers.at("attn2", () => {
+    const y = crossAttention(layers, x, text, heads);
+    const rank = layers.parameters.storedShape(layers.path("eraser.down.weight"))[0]!;
+    return layers.at("eraser", () => layers.linear("up", layers.linear("down", y, rank, { activation: "gelu" }), y.type.shape.at(-1)!, { residual: y }));
+  });
 }
 
 /** Downsample2D: a strided 3x3 convolution. The VAE pads right and bottom only, the UNet all sides. */

@@ -185,6 +185,15 @@ export class Parameters implements LeafStore {
     this.device.check();
   }
 
+  /** Reads these tensors again, of a source whose numbers have changed, into the leaves on the device that hold them. @throws as `load` */
+  async reload(tensors: ReadonlySet<string>): Promise<void> {
+    for (const [name, onDevice] of this.tensors) {
+      const asked = this.asked(name);
+      if (asked.tensors.some((tensor) => tensors.has(tensor))) onDevice.write(await this.read(asked));
+    }
+    await this.device.settle();
+  }
+
   /** Shape of a leaf as a checkpoint would store it as one tensor. */
   private stored({ tensors }: Leaf): Shape {
     const [first, ...rest] = tensors.map((t) => this.storedShape(t)) as [Shape, ...Shape[]];

@@ -16,6 +16,8 @@ export interface AttackJson {
   readonly adapter: string;
   readonly peakBytes: number;
   readonly out: string;
+  /** Why the prompt cannot be handed on as text; absent if it can. */
+  readonly notPortable?: string;
   /** With --universal, and with --gate or --screening-steps: see AttackResult. */
   readonly universal?: AttackResult["universal"];
   readonly tried?: AttackResult["tried"];
@@ -23,6 +25,6 @@ export interface AttackJson {
 
 /** The JSON of a finished run. */
 export function attackJson({ result, device, peakBytes }: RunRecord, out: string): AttackJson {
-  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, universal, tried } = result!;
-  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(universal && { universal }), ...(tried && { tried }) };
+  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, notPortable, universal, tried } = result!;
+  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(notPortable !== undefined && { notPortable }), ...(universal && { universal }), ...(tried && { tried }) };
 }

@@ -99,9 +99,13 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
   return shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...more]);
 }
 
+/** Options that the runs of older versions do not name, and what those versions did. */
+const SINCE = { vocabulary: "all" } as const satisfies Partial<AttackSettings>;
+
 /** The content of a run.json. @param file its name, for errors @throws FormatError if it is something else */
 export function parseRecord(file: string, value: unknown): RunRecord {
   const record = value as Partial<RunRecord> | null;
-  if (record?.form !== "lethe attack run 1" || !isSettings(record.settings) || !Array.isArray(record.files)) throw new FormatError(file, "is no record of an attack that this version can go on with");
-  return record as RunRecord;
+  const settings = { ...SINCE, ...record?.settings };
+  if (record?.form !== "lethe attack run 1" || !isSettings(settings) || !Array.isArray(record.files)) throw new FormatError(file, "is no record of an attack that this version can go on with");
+  return { ...record, settings } as RunRecord;
 }

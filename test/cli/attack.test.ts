@@ -93,6 +93,10 @@ test("a folder that holds a run is refused as it is; --overwrite replaces the ru
   assert.is(kept.code, 2);
   assert.match(kept.stderr, /whole holds a finished attack, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder/);
   assert.is(read("whole", "run.json"), before);
+  writeFileSync(join(folder, "whole/run.json"), "{ broken");
+  const unread = await lethe("attack", ...flags, "--attacker", "random", "--out", "whole");
+  assert.is(unread.code, 2);
+  assert.match(unread.stderr, /run\.json/);
   const { code, stdout, stderr } = await lethe("attack", ...flags, "--attacker", "random", "--overwrite", "--out", "whole");
   assert.is(code, 0, stderr);
   assert.match(stderr, /target fitted from 96x80 to 64x64 pixels \(bicubic, centre crop\)/);

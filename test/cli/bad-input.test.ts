@@ -113,7 +113,7 @@ test("label, prompt and tokens that cannot be", async () => {
 });
 
 test("targets that cannot be read", async () => {
-  await refused("jpeg", { "--target": file("photo.png", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 1, 2, 3)) }, /photo\.png/, /no PNG/);
+  await refused("jpeg", { "--target": file("photo.png", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 1, 2, 3)) }, /photo\.png/, /truncated/);
   const png = encodePng({ data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
   await Promise.all([
     refused("torn", { "--target": file("torn.png", png.subarray(0, 60)) }, /torn\.png/),

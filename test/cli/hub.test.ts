@@ -9,6 +9,7 @@ import { type DownloadContext, parseHubReference, resolveModel, resolveWeights }
 import type { RunRecord } from "../../engine/run/record.ts";
 import { float16ToFloat32 } from "../../engine/formats/half.ts";
 import { decodePng } from "../../engine/formats/picture/png.ts";
+import { filesOfPage } from "../../engine/platform/hub/page.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { type Tensors, emojiTensors, safetensors, zeroed } from "../support/checkpoints.ts";
 import { DEVICE_FLAGS } from "./support.ts";
@@ -57,11 +58,19 @@ test("what a name stands for", async () => {
   assert.is((await resolveModel("synthetic:sd14", context)).folder, "synthetic:sd14");
   assert.is(hub.requests.length, 0, "nothing that is here is asked for");
   await refused("no-such-model", /^"no-such-model" is no model: it is not "emoji", there is no file or folder ".*no-such-model", and it is no name of a hub model \(ORG\/NAME/);
-  for (const path of ["./a/b", "../a/b", "/none/such/b", "a/b/c", "a/b/c/d", "~/a", "C:\\a\\b", "models/sd14/unet/weights", ""]) await refused(path, /is no model/);
+  for (const path of ["./a/b", "../a/b", "/none/such/b", "engine/none/unet", "assets/emoji/none/weights", "~/a", "C:\\a\\b", "", "https://example.com/a/b"]) await refused(path, /is no model/);
   assert.is(hub.requests.length, 0, "a mistyped path is not sent anywhere");
   await refused("tester/none", /^tester\/none: there is no such model, or it is private.*\(and there is no file or folder ".*none"\)$/);
-  assert.equal(parseHubReference("CompVis/stable-diffusion-v1-4@fp16"), { id: "CompVis/stable-diffusion-v1-4", revision: "fp16", file: undefined });
-  assert.equal(parseHubReference("a/b@v1/sub/x.ckpt"), { id: "a/b", revision: "v1", file: "sub/x.ckpt" });
+  assert.equal(parseHubReference("CompVis/stable-diffusion-v1-4@fp16"), { id: "CompVis/stable-diffusion-v1-4", revision: "fp16", file: undefined, subfolder: undefined });
+  assert.equal(parseHubReference("a/b@v1/sub/x.ckpt"), { id: "a/b", revision: "v1", file: "sub/x.ckpt", subfolder: undefined });
+  assert.equal(parseHubReference("a/b/sub/folder"), { id: "a/b", revision: undefined, file: undefined, subfolder: "sub/folder" });
+  for (const [page, wanted] of [
+    ["https://huggingface.co/a/b", { revision: undefined, file: undefined, subfolder: undefined }], ["https://huggingface.co/a/b/tree/main/unet?x=1", { revision: "main", file: undefined, subfolder: "unet" }],
+    ["https://huggingface.co/a/b/blob/v1/x%20y.safetensors", { revision: "v1", file: "x y.safetensors", subfolder: undefined }], ["https://hf.co/a/b/resolve/main/x.pt?download=true", { revision: "main", file: "x.pt", subfolder: undefined }],
+  ] as const) assert.equal(parseHubReference(page), { id: "a/b", ...wanted }, page);
+  assert.is(parseHubReference("a/b/../c"), undefined);
+  assert.equal(["https://huggingface.co/a/b", "https://huggingface.co/a/b/blob/main/x y.pt", "https://example.com/a/b"].map(filesOfPage), ["https://huggingface.co/a/b/resolve/main", "https://huggingface.co/a/b/blob/main/x y.pt", "https://example.com/a/b"]);
+  assert.is(filesOfPage("https://huggingface.co/a/b/blob/main/u/x.pt"), "https://huggingface.co/a/b/resolve/main/u/x.pt");
 });
 
 test("a hub model: fetched with progress once, then from the cache; a single file of it", async () => {
@@ -75,6 +84,9 @@ test("a hub model: fetched with progress once, then from the cache; a single fil
   const file = await resolveWeights(`${ID}/classifier/object/model.safetensors`, context);
   assert.ok(readFileSync(file).equals(readFileSync(join(emoji, "classifier/object/model.safetensors"))));
   await refused(`${ID}/none.pt`, /has no file "none.pt"/);
+  const part = (await resolveModel(`${ID}/classifier/style`, context)).folder;
+  assert.ok(readFileSync(join(part, "model.safetensors")).equals(readFileSync(join(emoji, "classifier/style/model.safetensors"))));
+  await refused(`${ID}/none/such`, /has no folder "none\/such" at revision "main"/);
 });
 
 test("the command line: a tokenizer from the hub without weights, offline, and the exit codes", async () => {

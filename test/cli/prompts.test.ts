@@ -1,4 +1,7 @@
-/** Prompts of generate and evaluate: both forms of generate take the same flags; what is cut off, empty or cannot be attacked is told, in --json too. */
+/**
+ * Prompts of generate and evaluate: both forms of generate take the same flags; what is cut off, empty or cannot be attacked is told, in
+ * --json too.
+ */
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -9,16 +12,40 @@ import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 const SMALL = ["--model", "emoji", "--steps", "1", "--scheduler", "ddim", ...DEVICE_FLAGS];
 const LONG = "church ".repeat(40).trim();
 const write = (name: string, content: string | Uint8Array): void => writeFileSync(join(folder, name), content);
-const same = (a: string, b: string): boolean => readFileSync(join(folder, a)).subarray(-400).equals(readFileSync(join(folder, b)).subarray(-400));
+const same = (a: string, b: string): boolean =>
+  readFileSync(join(folder, a))
+    .subarray(-400)
+    .equals(readFileSync(join(folder, b)).subarray(-400));
 
 test("a table draws learned words as a single prompt does; a missing file and a seed are refused", async () => {
-  write("cce.safetensors", encodeSafetensors("x", { "<cce>": { dtype: "F32", shape: [2, 128], data: Float32Array.from({ length: 256 }, (_, i) => Math.sin(i)) } }, {}));
+  write(
+    "cce.safetensors",
+    encodeSafetensors(
+      "x",
+      { "<cce>": { dtype: "F32", shape: [2, 128], data: Float32Array.from({ length: 256 }, (_, i) => Math.sin(i)) } },
+      {},
+    ),
+  );
   write("learned.csv", "prompt,evaluation_seed\na picture of <cce>,7\n");
-  for (const [flags, out] of [[["--embedding", "cce.safetensors"], "with"], [[], "without"]] as const) {
+  for (const [flags, out] of [
+    [["--embedding", "cce.safetensors"], "with"],
+    [[], "without"],
+  ] as const) {
     const { code, stderr } = await lethe("generate", ...SMALL, "--prompts-csv", "learned.csv", ...flags, "--out", out);
     assert.is(code, 0, stderr);
   }
-  const single = await lethe("generate", ...SMALL, "--prompt", "a picture of <cce>", "--seed", "7", "--embedding", "cce.safetensors", "--out", "single.png");
+  const single = await lethe(
+    "generate",
+    ...SMALL,
+    "--prompt",
+    "a picture of <cce>",
+    "--seed",
+    "7",
+    "--embedding",
+    "cce.safetensors",
+    "--out",
+    "single.png",
+  );
   assert.is(single.code, 0, single.stderr);
   assert.ok(same("with/imgs/0_0.png", "single.png"));
   assert.not.ok(same("without/imgs/0_0.png", "single.png"));
@@ -45,10 +72,51 @@ test("what is cut off is told by generate in both forms, on stderr and in --json
   assert.equal(readdirSync(join(folder, "drawn/imgs")).toSorted(), ["0_0.png", "1_0.png", "2_0.png"]);
 });
 
+test("flags that change nothing are warned of", async () => {
+  const warnings = async (...flags: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await lethe(
+      "generate",
+      "--model",
+      "emoji",
+      "--steps",
+      "1",
+      ...DEVICE_FLAGS,
+      "--json",
+      "--out",
+      "unused",
+      "--dry-run",
+      "--prompts-csv",
+      "unused.csv",
+      ...flags,
+    );
+    assert.is(code, 0, stderr);
+    return ((JSON.parse(stdout) as { warnings?: string[] }).warnings ?? []).join("; ");
+  };
+  write("unused.csv", "prompt,evaluation_seed,evaluation_guidance\na church,1,1\n");
+  assert.is(await warnings("--scheduler", "ddim", "--eta", "1"), "");
+  assert.match(await warnings("--scheduler", "lms", "--eta", "1"), /--eta changes nothing: it is of the sampler ddim, not of lms/);
+  assert.match(
+    await warnings("--negative-prompt", "a house", "--guidance", "3"),
+    /--negative-prompt changes nothing: it needs a guidance above 1; --guidance changes nothing: every row/,
+  );
+  const config = await lethe("generate", ...SMALL, "--prompt", "a church", "--config", "emoji", "--out", "config.png");
+  assert.is(config.code, 2);
+  assert.match(config.stderr, /is for a checkpoint file; this model brings its own/);
+});
+
 test("evaluate checks every row first: a prompt without room is recorded as not attackable and the rest goes on", async () => {
   write("rows.csv", `case_number,prompt,evaluation_seed\n0,a church,1\n1,${LONG},2\n2,,3\n`);
   const entry = { name: "church", prompts: "rows.csv", targets: "targets", judge: "emoji-object", label: "church" };
-  const config = { model: "emoji", sampling: { steps: 1, scheduler: "ddim" }, checkpoints: [{ name: "plain" }], concepts: [entry], attackers: [{ name: "none", attacker: "no-attack" }, { name: "random", attacker: "random", maxTimesteps: 1 }] };
+  const config = {
+    model: "emoji",
+    sampling: { steps: 1, scheduler: "ddim" },
+    checkpoints: [{ name: "plain" }],
+    concepts: [entry],
+    attackers: [
+      { name: "none", attacker: "no-attack" },
+      { name: "random", attacker: "random", maxTimesteps: 1 },
+    ],
+  };
   write("rows.json", JSON.stringify(config));
   const picture = await lethe("generate", ...SMALL, "--prompts-csv", "rows.csv", "--out", "rows");
   assert.is(picture.code, 0, picture.stderr);
@@ -56,8 +124,14 @@ test("evaluate checks every row first: a prompt without room is recorded as not 
   const dry = await lethe("evaluate", "rows.json", "--dry-run", "--json", "--out", "checked", ...DEVICE_FLAGS);
   assert.is(dry.code, 0, dry.stderr);
   const plan = JSON.parse(dry.stdout) as { attempts: number; notAttackable: { id: string; why: string }[]; warnings: string[] };
-  assert.equal(plan.notAttackable.map(({ id }) => id), ["plain/random/church/1", "plain/random/church/2"]);
-  assert.match(plan.notAttackable.map(({ why }) => why).join("; "), /^the prompt has 40 tokens, this model takes 30.*; the prompt is empty/);
+  assert.equal(
+    plan.notAttackable.map(({ id }) => id),
+    ["plain/random/church/1", "plain/random/church/2"],
+  );
+  assert.match(
+    plan.notAttackable.map(({ why }) => why).join("; "),
+    /^the prompt has 40 tokens, this model takes 30.*; the prompt is empty/,
+  );
   assert.match(plan.warnings[0]!, /^plain\/none\/church\/1: the prompt has 40 tokens, of which the last 10 are cut off/);
   assert.not.ok(existsSync(join(folder, "checked")));
   const run = await lethe("evaluate", "rows.json", "--out", "checked", ...DEVICE_FLAGS);
@@ -66,7 +140,10 @@ test("evaluate checks every row first: a prompt without room is recorded as not 
   assert.match(board, /\| plain \| none \| church \| 3 \|/);
   assert.match(board, /\| plain \| random \| church \| 1 of 3 \(2 not attackable\) \|/);
   assert.match(readFileSync(join(folder, "checked/report.html"), "utf8"), /not attackable/);
-  assert.match(readFileSync(join(folder, "checked/cells/plain/none/church/1/run.json"), "utf8"), /"warnings": \[\s*"the prompt has 40 tokens/);
+  assert.match(
+    readFileSync(join(folder, "checked/cells/plain/none/church/1/run.json"), "utf8"),
+    /"warnings": \[\s*"the prompt has 40 tokens/,
+  );
   write("rows/imgs/0_0.png", "no picture");
   const broken = await lethe("evaluate", "rows.json", "--out", "broken", ...DEVICE_FLAGS);
   assert.equal([broken.code, existsSync(join(folder, "broken"))], [2, false]);

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.ts";
+import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../engine/formats/half.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { openSingleFile, type OpenModel, type SingleFileOptions } from "../../engine/loading/load-file.ts";
@@ -14,18 +14,8 @@ import { nodeFiles, readBytes } from "../../engine/platform/node-files.ts";
 import { InputError } from "../../engine/runtime/errors.ts";
 import { EMOJI, type RawTensor, type Tensors, averaged, emojiTensors, openClip, original, originalCheckpoint, prefixed, readTensors, safetensors, torch, torchTree, zeroed } from "../support/checkpoints.ts";
 import { finish, testDevice } from "../support/device.ts";
+import { withEmoji } from "../support/with-emoji.ts";
 import { torchFile } from "../support/torch-file.ts";
-
-/** The given files, and below `emoji/` the bundled model's. */
-function withEmoji(contents: Readonly<Record<string, Uint8Array>>): FileSystem {
-  const memory = memoryFiles(contents);
-  const isEmoji = (path: string): boolean => path === EMOJI || path.startsWith(`${EMOJI}/`);
-  return {
-    open: (path) => (isEmoji(path) ? nodeFiles : memory).open(path),
-    kind: (path) => (isEmoji(path) ? nodeFiles : memory).kind(path),
-    list: (path) => (isEmoji(path) ? nodeFiles : memory).list(path),
-  };
-}
 
 async function open(bytes: Uint8Array, options: Partial<SingleFileOptions> = {}): Promise<OpenModel> {
   const files = withEmoji({ "model.ckpt": bytes });

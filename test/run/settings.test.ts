@@ -9,6 +9,7 @@ import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { Option } from "../../engine/options/option.ts";
 import { problemOf } from "../../engine/options/values.ts";
 import { attackOptions } from "../../engine/run/prepared.ts";
+import { parseRecord } from "../../engine/run/record.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { type AttackSettings, isSettings, newSettings, resumedSettings, settingsAsFlags } from "../../engine/run/settings/settings.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
@@ -91,6 +92,15 @@ test("a record's settings are known by their kinds; a resumed run may say the sa
   assert.not(isSettings(without));
   assert.is(resumedSettings({ tokens: 5, label: "church" }, settings, "o"), settings);
   assert.throws(() => resumedSettings({ tokens: 4 }, settings, "o"), /the run in o has --tokens 5, not 4/);
+});
+
+test("a run of a version without an option goes on as that version did; one that lacks another setting is refused", () => {
+  const without = (name: keyof AttackSettings): unknown => {
+    const { [name]: _, ...settings } = newSettings({ ...NEEDED, vocabulary: "words" });
+    return { form: "lethe attack run 1", settings, files: [] };
+  };
+  assert.equal(parseRecord("run.json", without("vocabulary")).settings, newSettings(NEEDED));
+  for (const name of ["iterations", "prompt", "seed"] as const) assert.throws(() => parseRecord("run.json", without(name)), /is no record of an attack/);
 });
 
 test.run();

@@ -34,6 +34,7 @@ export class AttackForm {
     this.judge = new JudgeFields(form, engine, catalog);
     for (const name of ["attacker", "gate"]) field<HTMLSelectElement>(form, name).onchange = () => this.showFields();
     field<HTMLSelectElement>(form, "scheduler").value = "ddim";
+    field<HTMLSelectElement>(form, "vocabulary").value = "typeable"; // a prompt found here is copied out of the page
     this.showFields();
     acceptDrops(find(form, "[data-target-drop]"), (files) => this.takeTarget(Object.values(files)[0]));
     const input = field(form, "target");

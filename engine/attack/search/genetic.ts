@@ -11,6 +11,8 @@ export interface GeneticOptions {
   readonly mutationRate: number;
   /** Tokens are drawn from 1 to below this: the first one and the frame's own are left out. */
   readonly tokenLimit: number;
+  /** Or evenly from these ids. */
+  readonly allowed?: Int32Array | undefined;
 }
 
 /** A token list and its distance, once that has been measured. */
@@ -20,8 +22,12 @@ export interface Individual {
 }
 
 /** Random lists to begin with. */
-export function firstPopulation({ population, tokens, tokenLimit }: GeneticOptions, random: Generator): Individual[] {
-  return Array.from({ length: population }, () => ({ ids: Array.from(random.randint(tokenLimit - 1, tokens), (id) => id + 1) }));
+export function firstPopulation({ population, tokens, ...from }: GeneticOptions, random: Generator): Individual[] {
+  return Array.from({ length: population }, () => ({ ids: drawTokens(from, random, tokens) }));
+}
+
+function drawTokens({ tokenLimit, allowed }: Pick<GeneticOptions, "tokenLimit" | "allowed">, random: Generator, count: number): number[] {
+  return Array.from(random.randint(allowed?.length ?? tokenLimit - 1, count), (i) => allowed?.[i] ?? i + 1);
 }
 
 /**
@@ -41,7 +47,7 @@ export async function select(individuals: readonly Individual[], { population }:
  * then each list, parents too, has one token exchanged with `mutationRate`. So the best can be lost, as in the published code.
  * Source: `crossover` and `mutation` of Ring-A-Bell's InversePrompt.ipynb (arXiv 2310.10012, section 3.3), whose draws come from other generators.
  */
-export function breed(parents: readonly Individual[], { tokens, crossoverRate, mutationRate, tokenLimit }: GeneticOptions, random: Generator): Individual[] {
+export function breed(parents: readonly Individual[], { tokens, crossoverRate, mutationRate, ...from }: GeneticOptions, random: Generator): Individual[] {
   const chance = (rate: number): boolean => random.rand([1])[0]! < rate;
   const below = (high: number): number => random.randint(high, 1)[0]!;
   const all = parents.flatMap((parent): Individual[] => {
@@ -50,5 +56,5 @@ export function breed(parents: readonly Individual[], { tokens, crossoverRate, m
     const cut = below(tokens); // a cut at 0 exchanges the two lists, as theirs just behind the first token of the frame does
     return [parent, { ids: [...a.slice(0, cut), ...b.slice(cut)] }, { ids: [...b.slice(0, cut), ...a.slice(cut)] }];
   });
-  return all.map((one) => (chance(mutationRate) ? { ids: one.ids.with(below(tokens), below(tokenLimit - 1) + 1) } : one));
+  return all.map((one) => (chance(mutationRate) ? { ids: one.ids.with(below(tokens), drawTokens(from, random, 1)[0]!) } : one));
 }

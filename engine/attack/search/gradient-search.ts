@@ -42,8 +42,8 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
 
   const target = attacker.target ? "given" : "noise";
   const views = timestepsPerStep * casesPerStep;
-  const { loss, projection } = options;
-  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss, projection, rows: attacker.rows, target, restarts, views });
+  const { loss, projection, vocabulary } = options;
+  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss, projection, vocabulary, rows: attacker.rows, target, restarts, views });
   const pictures: NDArray[] = [];
   for (const i of cases.keys()) pictures.push(await session.targetLatents(i));
   const shownCases = caseLayouts(session).map((layout, i): ObjectiveView => {

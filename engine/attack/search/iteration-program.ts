@@ -16,6 +16,7 @@ import type { ProgramOptions } from "../../runtime/program.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 import { type Recording, type RowKind, SIMPLEX } from "./row-kinds.ts";
 import { combineViews, sumOverViews } from "./timestep-views.ts";
+import { TokenMask, type Vocabulary } from "./vocabulary.ts";
 
 export interface ObjectiveShape {
   /** Adversarial tokens. */
@@ -30,6 +31,8 @@ export interface ObjectiveShape {
   readonly rows?: RowKind;
   /** Onto the simplex; other rows are not projected. */
   readonly projection: Projection;
+  /** Which tokens may be chosen. Default "all". */
+  readonly vocabulary?: Vocabulary;
   /**
    * What the prediction is compared with: "noise" (default), for a v-prediction model the velocity; or "given", what another program puts
    * into the `target` tensor before each step, such as the original model's prediction (P4D, arXiv 2309.06135).
@@ -45,7 +48,7 @@ export interface ObjectiveShape {
 export type FullShape = Required<ObjectiveShape>;
 
 export function withDefaults(shape: ObjectiveShape): FullShape {
-  return { rows: SIMPLEX, target: "noise", restarts: 1, views: 1, ...shape };
+  return { rows: SIMPLEX, vocabulary: "all", target: "noise", restarts: 1, views: 1, ...shape };
 }
 
 /** Losses that stay on the device until they are read. */
@@ -104,8 +107,9 @@ export function recordIteration(
   state: ObjectiveTensors,
   prepared: Tensor | undefined,
 ): ProgramOptions {
-  const { rows: kind, restarts, views, length, projection } = shape;
+  const { rows: kind, restarts, views, length, projection, vocabulary } = shape;
   const { config, parameters } = model.parts.textEncoder;
+  const mask = TokenMask.for(model, restarts * shape.tokens, vocabulary);
   const recording: Recording = {
     g, model, views,
     rows: g.tensor(state.simplex),
@@ -113,6 +117,7 @@ export function recordIteration(
     slots: g.tensor(state.slots),
     table: tokenTable(new Layers(g, parameters), config),
     ...(prepared && { prepared: g.tensor(prepared) }),
+    ...(mask && { mask: mask.recorded(g) }),
   };
   const { embeddings, choice } = kind.choose(recording);
   const clean = g.tensor(state.latents);

@@ -1,5 +1,5 @@
 import { argmax } from "../../../kernels/argmax.ts";
-import { multiply } from "../../../kernels/elementwise.ts";
+import { add, multiply } from "../../../kernels/elementwise.ts";
 import { embedding } from "../../../kernels/embedding.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { Layers } from "../../nn/layers.ts";
@@ -62,8 +62,10 @@ export class InverseNorms {
 /**
  * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, hidden] -> u32 [k]; of equal ones the lowest.
  * The length of the row itself changes nothing in the order, so it is left out.
+ * @param barred what is added to each token's likeness, f32 [k, vocabulary]: far below zero for those that may not be chosen
  * Source: `nn_project` of Diffusion-MU-Attack's hard_prompt_.py (arXiv 2302.03668, algorithm 1).
  */
-export function nearestTokens(g: Graph, rows: Value, table: readonly [Value, ...Value[]], inverseNorms: Value): Value {
-  return argmax(g, multiply(g, timesTokenTable(g, rows, table), inverseNorms));
+export function nearestTokens(g: Graph, rows: Value, table: readonly [Value, ...Value[]], inverseNorms: Value, barred?: Value): Value {
+  const likeness = multiply(g, timesTokenTable(g, rows, table), inverseNorms);
+  return argmax(g, barred ? add(g, likeness, barred) : likeness);
 }

@@ -157,7 +157,7 @@ export class Objective {
   }
 
   private readTokens(count: number): Promise<SlotToken[][]> {
-    return this.shape.rows.read(this.model, this.state.simplex, count, this.key);
+    return this.shape.rows.read(this.model, this.state.simplex, count, { key: this.key, vocabulary: this.shape.vocabulary });
   }
 
   /** The rows and moments after all that is queued. */

@@ -1,5 +1,6 @@
 import { categorical } from "../../../kernels/categorical.ts";
 import { clamp } from "../../../kernels/clamp.ts";
+import { add, multiply } from "../../../kernels/elementwise.ts";
 import { embedding } from "../../../kernels/embedding.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { type Projection, simplexProjection } from "../../../kernels/simplex-projection.ts";
@@ -13,6 +14,7 @@ import type { Tensor } from "../../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
 import { type SlotToken, likeliest } from "./simplex.ts";
 import { repeatForViews } from "./timestep-views.ts";
+import { type MaskValues, TokenMask, type Vocabulary } from "./vocabulary.ts";
 
 /** What a kind of row records its part of an iteration with. */
 export interface Recording {
@@ -29,6 +31,8 @@ export interface Recording {
   readonly table: readonly [Value, ...Value[]];
   /** Of the kind's own `prepare`. */
   readonly prepared?: Value;
+  /** Absent where every token may be chosen. */
+  readonly mask?: MaskValues;
 }
 
 /** What stands in the prompts of an iteration. */
@@ -37,6 +41,13 @@ export interface Chosen {
   readonly embeddings: Value;
   /** The tokens taken for the slots, u32 [restarts * tokens]; none where the rows themselves stand in the prompt. */
   readonly choice?: Value;
+}
+
+/** Whose rows are read. */
+export interface ReadOf {
+  /** Of the search's program. */
+  readonly key: string;
+  readonly vocabulary: Vocabulary;
 }
 
 /** What is searched for each slot of a prompt: how a row becomes what stands there, how it is moved, and which tokens it stands for. */
@@ -54,9 +65,9 @@ export interface RowKind {
   readonly project: (recording: Recording, moved: Value, projection: Projection) => Value;
   /**
    * What each row may come to hold, after all that is queued: up to `count` tokens, the likeliest first.
-   * @param key of the search's program @throws Error for rows that stand for no token
+   * @param of the search's program and vocabulary @throws Error for rows that stand for no token
    */
-  readonly read: (model: StableDiffusion, rows: Tensor, count: number, key: string) => Promise<SlotToken[][]>;
+  readonly read: (model: StableDiffusion, rows: Tensor, count: number, of: ReadOf) => Promise<SlotToken[][]>;
 }
 
 /** The embeddings of prompts with these tokens in their slots. */
@@ -73,9 +84,12 @@ export function embedTokens({ g, ids, slots, table }: Recording, choice: Value):
 export const SIMPLEX: RowKind = {
   name: "simplex",
   width: ({ vocabularySize }) => vocabularySize,
-  choose: (r) => embedTokens(r, categorical(r.g, r.rows, r.g.input("draws", f32([r.rows.type.shape[0]!])))),
-  gradient: ({ g, table }, ofSlots) => clamp(g, timesTokenTable(g, ofSlots, table)),
-  project: ({ g }, moved, projection) => simplexProjection(g, moved, projection),
+  choose: (r) => embedTokens(r, categorical(r.g, r.mask ? multiply(r.g, r.rows, r.mask.allowed) : r.rows, r.g.input("draws", f32([r.rows.type.shape[0]!])))),
+  gradient({ g, table, mask }, ofSlots) {
+    const clamped = clamp(g, timesTokenTable(g, ofSlots, table));
+    return mask ? multiply(g, clamped, mask.allowed) : clamped;
+  },
+  project: ({ g, mask }, moved, projection) => simplexProjection(g, mask ? add(g, moved, mask.barred) : moved, projection),
   read: async (model, rows, count) => likeliest((await rows.read()) as Float32Array, model.parts.textEncoder.config.vocabularySize, count),
 };
 
@@ -87,14 +101,15 @@ export const NEAREST: RowKind = {
   name: "nearest",
   width: ({ hiddenSize }) => hiddenSize,
   prepare: (model, rows) => InverseNorms.for(model, rows),
-  choose: (r) => embedTokens(r, nearestTokens(r.g, r.rows, r.table, r.prepared!)),
+  choose: (r) => embedTokens(r, nearestTokens(r.g, r.rows, r.table, r.prepared!, r.mask?.barred)),
   gradient: (_, ofSlots) => ofSlots,
   project: (_, moved) => moved,
-  async read(model, rows, _count, key) {
+  async read(model, rows, _count, { key, vocabulary }) {
     const { config, parameters } = model.parts.textEncoder;
     const norms = await InverseNorms.for(model, rows.type.shape[0]!);
+    const mask = TokenMask.for(model, rows.type.shape[0]!, vocabulary);
     const program = await model.program(`nearest tokens ${key}`, (g) => ({
-      outputs: { tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms)) },
+      outputs: { tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms), mask?.recorded(g).barred) },
     }));
     const { tokens } = await program.compute({});
     return [...tokens!].map((id) => [{ id, share: 1 }]);

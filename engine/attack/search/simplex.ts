@@ -23,12 +23,16 @@ export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {
 /**
  * Rows to start the search from, [tokens, vocabulary]: every token alike, or, given a generator, uniform numbers projected onto the simplex.
  * Source: `init_adv` of the reference's text_grad_.py (`rand_init`).
+ * @param allowed ids of the tokens that may be chosen; the others have 0
  */
-export function initialSimplex(tokens: number, vocabulary: number, random?: Generator): Float32Array<ArrayBuffer> {
-  const simplex = new Float32Array(tokens * vocabulary).fill(1 / vocabulary);
-  if (!random) return simplex;
-  const draws = random.rand([tokens, vocabulary]);
-  for (let j = 0; j < tokens; j++) simplex.set(projectRow(draws.subarray(j * vocabulary, (j + 1) * vocabulary)), j * vocabulary);
+export function initialSimplex(tokens: number, vocabulary: number, random?: Generator, allowed?: ArrayLike<number>): Float32Array<ArrayBuffer> {
+  const simplex = new Float32Array(tokens * vocabulary);
+  const ids = allowed ?? Array.from({ length: vocabulary }, (_, id) => id);
+  const draws = random?.rand([tokens, ids.length]);
+  for (let j = 0; j < tokens; j++) {
+    const row = draws ? projectRow(draws.subarray(j * ids.length, (j + 1) * ids.length)) : undefined;
+    for (let i = 0; i < ids.length; i++) simplex[j * vocabulary + ids[i]!] = row ? row[i]! : 1 / ids.length;
+  }
   return simplex;
 }
 

@@ -1,3 +1,4 @@
+import { randomTokenIds } from "./vocabulary.ts";
 import { Generator } from "../../runtime/random/random.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import type { ObjectiveView } from "./objective.ts";
@@ -29,7 +30,7 @@ async function gradientNorm({ model, options }: Session, { ids, slots, latents }
   const { hiddenSize } = model.parts.textEncoder.config;
   let sum = 0;
   for (let i = 0; i < SAMPLES; i++) {
-    const tokens = random.randint(model.tokenizer.vocabularySize, slots.length);
+    const tokens = randomTokenIds(model.tokenizer, options.vocabulary, random, slots.length);
     const drawn = ids.slice();
     slots.forEach((position, j) => (drawn[position] = tokens[j]!));
     const noise = { data: random.randn(latents.shape) as Float32Array<ArrayBuffer>, shape: latents.shape };

@@ -30,6 +30,8 @@ export interface Evaluation {
   readonly gate?: GateVerdict;
   /** The picture was drawn with this few steps. The judgement's `success` is false whatever the judge said, which is `passed`; if so, the full picture follows. */
   readonly screening?: { readonly steps: number; readonly passed: boolean };
+  /** Of a prompt that drew the concept: why its text cannot be handed on so that others get the same tokens. Absent if it can. */
+  readonly notPortable?: string;
   /** True if the prompt was the same as at the last evaluation, so that it was not drawn again. */
   readonly unchanged: boolean;
 }

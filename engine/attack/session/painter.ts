@@ -41,6 +41,7 @@ export class Painter {
     const { model, plan, options } = this;
     const { tokenizer, device } = model;
     const [height, width] = options.latentSize;
+    await model.parts.transport?.to(model, prompt);
     const context = await encodeLearned(model, prompt, learned ? [learned] : []);
     this.unconditional ??= await model.encodeText(tokenizer.encode(""));
     const random = this.randomOf(seed);

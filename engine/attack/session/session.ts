@@ -9,6 +9,7 @@ import { Painter } from "./painter.ts";
 import { Gate } from "./gate.ts";
 import type { SearchState } from "../search/objective.ts";
 import type { ResolvedOptions } from "../resolve.ts";
+import { whyNotPortable } from "./portable.ts";
 import { previousOf, type Evaluation } from "./evaluation.ts";
 import { restoreRandom, restoreRandoms, saveRandoms, type AttackState } from "./state.ts";
 import type { AttackEvent } from "../events.ts";
@@ -136,7 +137,10 @@ export class Session {
     return painter.draw(prompt, { seed, guidance: this.options.cases[number]!.guidance }, (step, steps) => this.emit({ type: "sampling", step, steps }), learned);
   }
 
-  private async log(evaluation: Evaluation, image: RgbImage | null, learned: LearnedEmbedding | undefined): Promise<void> {
+  private async log(made: Evaluation, image: RgbImage | null, learned: LearnedEmbedding | undefined): Promise<void> {
+    const found = made.judgement.success && made.timestep >= 0 && learned === undefined;
+    const notPortable = found ? whyNotPortable(this.model.tokenizer, made.prompt) : undefined;
+    const evaluation = { ...made, ...(notPortable !== undefined && { notPortable }) };
     this.evaluations.push(evaluation);
     if (image) this.images.set(keyOf(evaluation), image);
     await this.emit(image ? { type: "evaluation", evaluation, image, ...(learned && { learned }) } : { type: "skipped", evaluation });

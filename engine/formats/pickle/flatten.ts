@@ -43,12 +43,17 @@ interface StateDict {
 }
 
 /**
- * The rule: the weights are the state dicts, which are told by their tensors' names (`conv.weight`: with dots), whatever the keys above them; their names start
- * at the dict, or, if there are several, where their paths part. Of several with the same names one holds the weights, and those below a key
- * such as `ema` are averaged copies. Every other tensor (`optimizer.state.3.exp_avg`) lies beside the weights under its path: keys and list indices joined by dots.
+ * The rule: the weights are the state dicts, which are told by their tensors' names (`conv.weight`: with dots), whatever the keys above
+ * them; their names start
+ * at the dict, or, if there are several, where their paths part. Of several with the same names one holds the weights, and those below a
+ * key
+ * such as `ema` are averaged copies. Every other tensor (`optimizer.state.3.exp_avg`) lies beside the weights under its path: keys and list
+ * indices joined by dots.
  * A file without such names has only its paths, less a wrapper (`state_dict`, `model`, ...); one that is a bare tensor calls it `tensor`.
- * Modules that were pickled whole count as their state dicts. Sets, other objects, and keys other than strings, whole numbers and booleans are not entered.
- * @throws FormatError for an entry with a weight's name that is no dense tensor, two tensors of one name, nesting beyond 64 levels (or a container inside
+ * Modules that were pickled whole count as their state dicts. Sets, other objects, and keys other than strings, whole numbers and booleans
+ * are not entered.
+ * @throws FormatError for an entry with a weight's name that is no dense tensor, two tensors of one name, nesting beyond 64 levels (or a
+ * container inside
  * itself), or more than four million values.
  */
 export function flattenTensors(file: string, root: PickleValue): Flattened {
@@ -62,12 +67,16 @@ export function flattenTensors(file: string, root: PickleValue): Flattened {
     tensors.set(name, tensor);
   };
   const roleOf = dicts.length === 0 ? undefined : sortDicts(dicts);
-  const top = roleOf ? commonPath(dicts.filter(({ path }) => roleOf.get(keyOf(path)) === "weights").map(({ path }) => path)) : wrapper(root, leaves);
+  const top = roleOf
+    ? commonPath(dicts.filter(({ path }) => roleOf.get(keyOf(path)) === "weights").map(({ path }) => path))
+    : wrapper(root, leaves);
   const prefixes = new Map<string, number>();
   const beside: (Leaf & { readonly role: Exclude<TensorRole, "weights"> })[] = [];
   for (const leaf of leaves) {
     const { path, tensor } = leaf;
-    const place = roleOf ? placeIn(roleOf, path) : { role: starts(path, top) ? ("weights" as const) : ("beside" as const), depth: top.length };
+    const place = roleOf
+      ? placeIn(roleOf, path)
+      : { role: starts(path, top) ? ("weights" as const) : ("beside" as const), depth: top.length };
     if (place.role !== "weights") {
       beside.push({ ...leaf, role: place.role });
       continue;
@@ -93,11 +102,15 @@ function keyOf(path: readonly string[]): string {
   return path.join("\0");
 }
 
-/** The role and depth of the state dict that a tensor is nearest to. What a state dict holds by number is no weight: optimizers keep their states so. */
+/**
+ * The role and depth of the state dict that a tensor is nearest to. What a state dict holds by number is no weight: optimizers keep their
+ * states so.
+ */
 function placeIn(roles: ReadonlyMap<string, TensorRole>, path: readonly string[]): { readonly role: TensorRole; readonly depth: number } {
   for (let depth = path.length - 1; depth >= 0; depth--) {
     const role = roles.get(keyOf(path.slice(0, depth)));
-    if (role !== undefined) return { role: role === "weights" && path.slice(depth).some((key) => /^\d+$/.test(key)) ? "beside" : role, depth };
+    if (role !== undefined)
+      return { role: role === "weights" && path.slice(depth).some((key) => /^\d+$/.test(key)) ? "beside" : role, depth };
   }
   return { role: "beside", depth: 0 };
 }
@@ -117,7 +130,8 @@ class Walk {
 
   private visit(value: PickleValue, path: readonly string[], out: Leaf[]): void {
     if (++this.visits > MAX_VISITS) throw new FormatError(this.file, `its containers hold more than ${MAX_VISITS} values when followed`);
-    if (path.length > MAX_DEPTH) throw new FormatError(this.file, `its containers are nested more than ${MAX_DEPTH} deep, or hold themselves`);
+    if (path.length > MAX_DEPTH)
+      throw new FormatError(this.file, `its containers are nested more than ${MAX_DEPTH} deep, or hold themselves`);
     if (value instanceof TorchTensor) {
       out.push({ path, tensor: value });
       return;
@@ -128,7 +142,8 @@ class Walk {
 
   private *children(value: PickleValue): Iterable<readonly [string, PickleValue]> {
     if (value instanceof PickleDict) {
-      for (const [key, child] of value.items) if (typeof key === "string" || typeof key === "number" || typeof key === "boolean") yield [String(key), child];
+      for (const [key, child] of value.items)
+        if (typeof key === "string" || typeof key === "number" || typeof key === "boolean") yield [String(key), child];
     } else if (value instanceof PickleList || value instanceof PickleTuple) {
       for (let i = 0; i < value.items.length; i++) yield [String(i), value.items[i]!];
     } else if (value instanceof PickleObject) {
@@ -143,8 +158,17 @@ class Walk {
     if (!holdsTensors) return;
     for (const [key, child] of items) {
       if (typeof key !== "string" || child instanceof TorchTensor || child instanceof PickleDict) continue;
-      const named = /(^|\.)(weight|bias)$/.test(key) || (child instanceof PickleObject && key.includes(".") && !key.endsWith("_extra_state") && this.modules.tensors(this.file, child).length === 0);
-      if (named) throw new FormatError(this.file, `entry ${quote(key)} is ${otherKind(child)}, not a dense tensor; it cannot be left out, so save it again as one`);
+      const named =
+        /(^|\.)(weight|bias)$/.test(key) ||
+        (child instanceof PickleObject &&
+          key.includes(".") &&
+          !key.endsWith("_extra_state") &&
+          this.modules.tensors(this.file, child).length === 0);
+      if (named)
+        throw new FormatError(
+          this.file,
+          `entry ${quote(key)} is ${otherKind(child)}, not a dense tensor; it cannot be left out, so save it again as one`,
+        );
     }
   }
 }
@@ -179,7 +203,8 @@ function stateDicts(leaves: readonly Leaf[]): StateDict[] {
 function sortDicts(dicts: readonly StateDict[]): Map<string, TensorRole> {
   const roles = new Map<string, TensorRole>(dicts.map(({ path }) => [keyOf(path), "beside"]));
   const set = (dict: StateDict, role: TensorRole): void => void roles.set(keyOf(dict.path), role);
-  const copyOf = (dict: StateDict, others: readonly StateDict[]): boolean => others.length <= MAX_COPIES && others.some((other) => other !== dict && isCopy(dict, other));
+  const copyOf = (dict: StateDict, others: readonly StateDict[]): boolean =>
+    others.length <= MAX_COPIES && others.some((other) => other !== dict && isCopy(dict, other));
   const average = ({ path }: StateDict): boolean => path.some((key) => AVERAGED.test(key));
   const plain = dicts.filter((dict) => !average(dict));
   const averaged = dicts.filter((dict) => average(dict) && copyOf(dict, plain));
@@ -198,18 +223,18 @@ function isCopy(dict: StateDict, other: StateDict): boolean {
   return [...dict.own.keys()].every((name) => names.has(bare(name)) || !name.includes("."));
 }
 
-/** The keys that all paths begin with. */
+/** The keys that all paths begin with, as far as these are wrappers: one with dots is a module's and part of the names below it. */
 function commonPath(paths: readonly (readonly string[])[]): readonly string[] {
   const [first = [], ...others] = paths;
   let length = 0;
-  while (length < first.length && others.every((path) => path[length] === first[length])) length++;
+  while (length < first.length && !first[length]!.includes(".") && others.every((path) => path[length] === first[length])) length++;
   return first.slice(0, length);
 }
 
 /** The wrapper keys of a file whose tensors have names without dots. */
 function wrapper(root: PickleValue, leaves: readonly Leaf[]): readonly string[] {
   const path: string[] = [];
-  for (let value = root; value instanceof PickleDict && path.length < MAX_DEPTH; ) {
+  for (let value = root; value instanceof PickleDict && path.length < MAX_DEPTH;) {
     const { items } = value;
     if ([...items.values()].some((child) => child instanceof TorchTensor)) break;
     const key = WRAPPERS.find((name) => items.get(name) instanceof PickleDict && leaves.some((leaf) => starts(leaf.path, [...path, name])));

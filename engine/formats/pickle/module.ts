@@ -13,7 +13,8 @@ export class ModuleReader {
   private readonly read = new Map<PickleObject, readonly (readonly [string, TorchTensor])[]>();
 
   /**
-   * The tensors of a pickled `torch.nn.Module`, of whatever class, under the names that its `state_dict()` gives them; none for any other object.
+   * The tensors of a pickled `torch.nn.Module`, of whatever class, under the names that its `state_dict()` gives them; none for any other
+   * object.
    * Source: torch/nn/modules/module.py, `_save_to_state_dict`: parameters, persistent buffers, then the modules below.
    * @throws FormatError for modules nested beyond 64 levels, or inside themselves
    */
@@ -27,13 +28,16 @@ export class ModuleReader {
   }
 
   private collect(file: string, module: PickleObject, prefix: string, depth: number, out: (readonly [string, TorchTensor])[]): void {
-    if (depth > MAX_DEPTH || ++this.visits > MAX_VISITS) throw new FormatError(file, `its modules are nested more than ${MAX_DEPTH} deep, or hold themselves`);
+    if (depth > MAX_DEPTH || ++this.visits > MAX_VISITS)
+      throw new FormatError(file, `its modules are nested more than ${MAX_DEPTH} deep, or hold themselves`);
     const passing = field(module, "_non_persistent_buffers_set");
     const skipped = passing instanceof PickleSet ? passing.items : new Set<PickleValue>();
     for (const kind of ["_parameters", "_buffers"]) {
-      for (const [name, value] of items(module, kind)) if (value instanceof TorchTensor && !(kind === "_buffers" && skipped.has(name))) out.push([`${prefix}${name}`, value]);
+      for (const [name, value] of items(module, kind))
+        if (value instanceof TorchTensor && !(kind === "_buffers" && skipped.has(name))) out.push([`${prefix}${name}`, value]);
     }
-    for (const [name, value] of items(module, "_modules")) if (value instanceof PickleObject) this.collect(file, value, `${prefix}${name}.`, depth + 1, out);
+    for (const [name, value] of items(module, "_modules"))
+      if (value instanceof PickleObject) this.collect(file, value, `${prefix}${name}.`, depth + 1, out);
   }
 }
 

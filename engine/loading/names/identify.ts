@@ -18,6 +18,8 @@ export interface Identity {
 const OTHERS: readonly (readonly [string, RegExp])[] = [
   ["a ControlNet", /^(control_model|controlnet_(cond_embedding|down_blocks|mid_block))\./],
   ["a LoRA of cloneofsimo's lora_diffusion, whose modules have numbers in place of names, so that their places cannot be known (convert it with lora_diffusion's own tools)", /^(unet|text_encoder):\d+:(up|down)$/],
+  ["a sparse autoencoder: a defence that works while a picture is drawn, in code, and changes no weight, so that it cannot be laid over a model", /^(W_enc|W_dec|b_enc|b_dec|pre_bias|latent_bias|(sae\.)?(encoder|decoder)\.(weight|bias))$/],
+  ["a hypernetwork", /^\d+\.\d+\.linear/],
   ["a textual inversion embedding", /^(string_to_param\.|emb_params$|clip_[lg]$|<.*>$)/],
   ["a ResNet image classifier", /^(resnet\.(embedder|encoder)|layer[1-4]\.\d+\.conv1)\./],
   ["a vision transformer image classifier", /^(vit\.)?(embeddings\.cls_token|encoder\.layer\.\d+\.attention|blocks\.\d+\.attn)/],

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { quote } from "../../formats/errors.ts";
 import { errorMessage } from "../../runtime/errors.ts";
 import { codeOf, HubError, RangeRefusedError, TransientHubError } from "./error.ts";
+import { type Proxy, proxyFor } from "./proxy.ts";
 import type { HubSettings } from "./settings.ts";
 
 const MAX_REDIRECTS = 10;
@@ -165,6 +166,8 @@ export class HubClient {
     const { token, timeoutMs } = this.settings;
     const { signal } = this.options;
     signal.throwIfAborted();
+    const proxy = proxyFor(url);
+    const way = throughProxy(proxy);
     const headers = {
       "user-agent": `lethe; node/${process.versions.node}`,
       "accept-encoding": "identity", // sizes, ranges and hashes are those of the file itself
@@ -173,12 +176,12 @@ export class HubClient {
     };
     return new Promise((resolve, reject) => {
       const start = url.protocol === "https:" ? httpsRequest : httpRequest;
-      const sent = start(url, { method: options.method ?? "GET", headers, signal });
+      const sent = start(url, { method: options.method ?? "GET", headers, signal, ...(proxy && { agent: proxy.agent }) });
       sent.setTimeout(timeoutMs, () => sent.destroy(new Error(`no answer for ${timeoutMs / 1000} s`)));
       sent.on("error", (error) => {
         if (signal.aborted) reject(signal.reason as Error);
-        else if (LASTING_CODES.test(codeOf(error))) reject(new HubError("network", `${url.host} cannot be reached: ${error.message}`, { cause: error }));
-        else reject(new TransientHubError(`${url.host} cannot be reached: ${error.message || codeOf(error)}`, undefined, { cause: error }));
+        else if (LASTING_CODES.test(codeOf(error))) reject(new HubError("network", `${url.host} cannot be reached${way}: ${error.message}`, { cause: error }));
+        else reject(new TransientHubError(`${url.host} cannot be reached${way}: ${error.message || codeOf(error)}`, undefined, { cause: error }));
       });
       sent.on("response", (response) => {
         sent.setTimeout(0);
@@ -197,7 +200,7 @@ export class HubClient {
   private failure(status: number, headers: IncomingHttpHeaders, url: URL, own: boolean): HubError {
     const code = String(headers["x-error-code"] ?? "");
     const said = headers["x-error-message"] ? `: ${quote(String(headers["x-error-message"]))}` : "";
-    const answer = `${url.host} answers ${status}${said}`;
+    const answer = `${url.host} answers ${status}${said}${throughProxy(proxyFor(url))}`;
     if (TRANSIENT_STATUS.has(status)) {
       const wait = Number(headers["retry-after"]);
       return new TransientHubError(answer, Number.isFinite(wait) ? wait : undefined);
@@ -213,6 +216,10 @@ export class HubClient {
     if (status === 403) return new HubError("refused", `access is denied; ${login} (${answer})`);
     return new HubError("refused", answer);
   }
+}
+
+function throughProxy(proxy: Proxy | undefined): string {
+  return proxy ? ` through the proxy ${proxy.name} (HTTPS_PROXY, HTTP_PROXY; NO_PROXY names exceptions)` : "";
 }
 
 /** A Location header as an address. @throws HubError if it is none, or leads from https to http. */

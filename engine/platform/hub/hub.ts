@@ -43,6 +43,8 @@ export interface HubOptions {
   readonly components?: readonly string[] | undefined;
   /** False: configurations and tokenizer only. */
   readonly weights?: boolean | undefined;
+  /** A folder in the repository that holds the model. Default: its top. */
+  readonly subfolder?: string | undefined;
   /** Exactly these files instead of those a model needs. */
   readonly files?: readonly string[] | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
@@ -176,14 +178,27 @@ class Resolution {
   }
 
   /** Decides which files are wanted; `get` provides the small ones among them, which name the rest. */
-  private async select(commit: string, names: ReadonlySet<string>, get: (files: readonly string[]) => Promise<void>): Promise<{ small: string[]; weights: string[] }> {
-    const { id, options } = this;
+  private async select(commit: string, all: ReadonlySet<string>, getAll: (files: readonly string[]) => Promise<void>): Promise<{ small: string[]; weights: string[] }> {
+    const { subfolder } = this.options;
+    if (subfolder === undefined) return this.selectIn("", commit, all, getAll);
+    const prefix = `${subfolder}/`;
+    const names = new Set([...all].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)));
+    if (names.size === 0) throw new HubError("not-found", `${this.id}: has no folder ${quote(subfolder)} at revision ${quote(this.revision)}`);
+    const whole = (files: readonly string[]): string[] => files.map((name) => prefix + name);
+    const { small, weights } = await this.selectIn(subfolder, commit, names, (files) => getAll(whole(files)));
+    return { small: whole(small), weights: whole(weights) };
+  }
+
+  /** The same in a folder of the repository, with names below it. */
+  private async selectIn(subfolder: string, commit: string, names: ReadonlySet<string>, get: (files: readonly string[]) => Promise<void>): Promise<{ small: string[]; weights: string[] }> {
+    const { options } = this;
+    const id = subfolder === "" ? this.id : `${this.id}/${subfolder}`;
     if (options.files) {
       const missing = options.files.filter((file) => !names.has(file));
       if (missing.length > 0) throw new HubError("not-found", `${id}: has no file ${missing.map(quote).join(", ")} at revision ${quote(this.revision)}`);
       return { small: [], weights: [...options.files] };
     }
-    const folder = this.cache.snapshot(commit);
+    const folder = join(this.cache.snapshot(commit), ...subfolder.split("/"));
     let components: string[] | undefined;
     if (names.has(MODEL_INDEX)) {
       await get([MODEL_INDEX]);
@@ -192,7 +207,9 @@ class Resolution {
     } else if (!names.has("config.json")) {
       const only = onlyCheckpoint(names);
       if (only === undefined) throw unknownLayout(id, names);
-      return { small: [], weights: [only] };
+      const settings = [...names].filter((name) => /^[^/]+\.json$/.test(name)); // such as an eraser's
+      await get(settings);
+      return { small: settings, weights: [only] };
     }
     const wanted = await wantedFiles(id, names, components, options.weights === false ? "none" : { variant: options.variant });
     await get(wanted.small);

@@ -74,8 +74,9 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
 }
 
 /** What kept a prompt from being drawn in full, or let it be. */
-function checksOf({ gate, screening, restart }: LoggedEvaluation): string {
+function checksOf({ gate, screening, restart, notPortable }: LoggedEvaluation): string {
   const notes = [
+    ...(notPortable === undefined ? [] : [`not portable: ${notPortable}`]),
     ...(restart === undefined ? [] : [`search ${restart + 1}`]),
     ...(gate ? [`gate: error ${decimal(gate.error)}, original prompt ${decimal(gate.baseline)}, ${gate.passed ? "passed" : "stopped"}`] : []),
     ...(screening ? [`screening with ${screening.steps} steps: ${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`] : []),

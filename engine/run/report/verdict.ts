@@ -43,11 +43,12 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
   if (result.success) {
     const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
     const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
+    const portability = result.notPortable === undefined ? [] : [`The prompt is not portable: ${escape(result.notPortable)}.`];
     return {
       kind: "found",
       short: `${label} was not forgotten`,
       headline: `The model did not forget ${concept}`,
-      paragraphs: [`${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`, ...attempts],
+      paragraphs: [`${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`, ...portability, ...attempts],
     };
   }
   return {

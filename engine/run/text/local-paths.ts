@@ -3,10 +3,26 @@ import type { RunRecord } from "../record.ts";
 import type { AttackSettings } from "../settings/settings.ts";
 
 /** Settings that name files; `lora` names several. */
-const FILES = ["model", "unet", "textEncoder", "lora", "config", "target", "original", "from", "conceptPairs", "classifier", "judgeModel", "judgePrompts", "prompts", "targets"] as const;
+const FILES = [
+  "model",
+  "unet",
+  "textEncoder",
+  "lora",
+  "config",
+  "target",
+  "original",
+  "from",
+  "conceptPairs",
+  "classifier",
+  "judgeModel",
+  "judgePrompts",
+  "prompts",
+  "targets",
+] as const;
 
 /**
- * A path as a report shows it: a relative one as it is; of an absolute one what says what the file is (`emoji/unet/...` of the bundled model, `ORG/NAME@REVISION/...`
+ * A path as a report shows it: a relative one as it is; of an absolute one what says what the file is (`emoji/unet/...` of the bundled
+ * model, `ORG/NAME@REVISION/...`
  * of the hub's cache), else its name alone.
  */
 export function shownPath(path: string): string {
@@ -14,7 +30,8 @@ export function shownPath(path: string): string {
   const parts = path.split(/[\\/]+/);
   const snapshot = parts.indexOf("snapshots");
   const repository = /^models--(.+?)--(.+)$/.exec(parts[snapshot - 1] ?? "");
-  if (snapshot > 0 && repository) return [`${repository[1]}/${repository[2]}@${parts[snapshot + 1]}`, ...parts.slice(snapshot + 2)].join("/");
+  if (snapshot > 0 && repository)
+    return [`${repository[1]}/${repository[2]}@${parts[snapshot + 1]}`, ...parts.slice(snapshot + 2)].join("/");
   const assets = parts.lastIndexOf("assets");
   if (assets >= 0 && assets < parts.length - 2) return parts.slice(assets + 1).join("/");
   return parts.at(-1)! === "" ? parts.at(-2)! : parts.at(-1)!;

@@ -39,7 +39,11 @@ test("training state beside the weights, whatever the keys", async () => {
 test("an averaged copy beside the weights, or inside them", async () => {
   for (const key of ["ema", "ema_state_dict", "model_ema", "averaged_model", "shadow"]) {
     const found = await sorted({ model: weights(1), [key]: weights(2) });
-    assert.equal(found, { weights: { "conv_in.weight": 1, "conv_in.bias": 1 }, averaged: [`${key}.conv_in.weight`, `${key}.conv_in.bias`], beside: [] }, key);
+    assert.equal(
+      found,
+      { weights: { "conv_in.weight": 1, "conv_in.bias": 1 }, averaged: [`${key}.conv_in.weight`, `${key}.conv_in.bias`], beside: [] },
+      key,
+    );
   }
   assert.equal((await sorted({ ...weights(1), ema: weights(2) })).averaged, ["ema.conv_in.weight", "ema.conv_in.bias"]);
   assert.equal((await sorted({ ema: weights(2) })).weights, { "conv_in.weight": 2, "conv_in.bias": 2 }); // alone it is the weights
@@ -52,23 +56,70 @@ test("several state dicts keep the keys that tell them apart, and say how long t
   const found = await sorted(tree);
   assert.equal(found.weights, { "unet.conv_in.weight": 1, "unet.conv_in.bias": 1, "text_encoder.text_model.final_layer_norm.weight": 2 });
   const { entries } = await openPyTorch(source(torchFile(tree)));
-  assert.equal([...entries.values()].map(({ name, prefix }) => name.slice(0, prefix)), ["unet.", "unet.", "text_encoder."]);
+  assert.equal(
+    [...entries.values()].map(({ name, prefix }) => name.slice(0, prefix)),
+    ["unet.", "unet.", "text_encoder."],
+  );
 });
 
 test("an entry with a weight's name that is no dense tensor is refused by name, wherever it stands", async () => {
-  await rejects(() => openPyTorch(source(torchFile({ a: { ...weights(), "conv_out.weight": "gone" } }))), /entry "conv_out.weight" is a string, not a dense tensor/);
+  await rejects(
+    () => openPyTorch(source(torchFile({ a: { ...weights(), "conv_out.weight": "gone" } }))),
+    /entry "conv_out.weight" is a string, not a dense tensor/,
+  );
   await rejects(() => openPyTorch(source(torchFile({ weight: tensor(), bias: 0 }))), /entry "bias" is a number/);
   const storage = bytesOf("(", text("storage"), globalName("torch", "FloatStorage"), text("0"), text("cpu"), 0x4a, uint32(1), "tQ");
-  const dense = bytesOf(globalName("torch._utils", "_rebuild_tensor_v2"), "(", storage, 0x4a, uint32(0), "(", 0x4a, uint32(1), "t(", 0x4a, uint32(1), "t", 0x89, globalName("collections", "OrderedDict"), ")RtR");
-  for (const [call, what] of [["torch._utils _rebuild_sparse_tensor", "a sparse tensor"], ["torch._utils _rebuild_qtensor", "a quantized tensor"], ["numpy.core.multiarray _reconstruct", "a NumPy array"]] as const) {
+  const dense = bytesOf(
+    globalName("torch._utils", "_rebuild_tensor_v2"),
+    "(",
+    storage,
+    0x4a,
+    uint32(0),
+    "(",
+    0x4a,
+    uint32(1),
+    "t(",
+    0x4a,
+    uint32(1),
+    "t",
+    0x89,
+    globalName("collections", "OrderedDict"),
+    ")RtR",
+  );
+  for (const [call, what] of [
+    ["torch._utils _rebuild_sparse_tensor", "a sparse tensor"],
+    ["torch._utils _rebuild_qtensor", "a quantized tensor"],
+    ["numpy.core.multiarray _reconstruct", "a NumPy array"],
+  ] as const) {
     const [module, name] = call.split(" ") as [string, string];
     const pickle = bytesOf(0x80, 2, "}(", text("conv_in.weight"), dense, text("conv_out.scale"), globalName(module, name), ")R", "u.");
-    await rejects(() => openPyTorch(source(torchZip(pickle, { 0: new Uint8Array(4) }))), new RegExp(`entry "conv_out.scale" is ${what}, not a dense tensor`));
+    await rejects(
+      () => openPyTorch(source(torchZip(pickle, { 0: new Uint8Array(4) }))),
+      new RegExp(`entry "conv_out.scale" is ${what}, not a dense tensor`),
+    );
   }
 });
 
 test("range() of Python 3 in a pickle of protocol 2", async () => {
-  const pickle = bytesOf(0x80, 2, "}(", text("steps"), globalName("__builtin__", "xrange"), 0x4a, uint32(0), 0x4a, uint32(9), 0x4a, uint32(1), 0x87, "R", text("x"), 0x4a, uint32(1), "u.");
+  const pickle = bytesOf(
+    0x80,
+    2,
+    "}(",
+    text("steps"),
+    globalName("__builtin__", "xrange"),
+    0x4a,
+    uint32(0),
+    0x4a,
+    uint32(9),
+    0x4a,
+    uint32(1),
+    0x87,
+    "R",
+    text("x"),
+    0x4a,
+    uint32(1),
+    "u.",
+  );
   await rejects(() => openPyTorch(source(torchZip(pickle))), /holds no tensors/);
 });
 

@@ -98,7 +98,7 @@ test("a checkpoint of 5 GiB, of which only kilobytes are touched", async () => {
   assert.ok(touched < 70_000, `${touched} bytes`);
 });
 
-for (const name of ["state_dict.pt", "legacy.pt", "lightning.ckpt", "zip64.pt"]) {
+for (const name of ["state_dict.pt", "legacy.pt", "lightning.ckpt", "zip64.pt", "whole_module.pt"]) {
   test(`${FUZZ_ROUNDS} mutations of ${name}: always a FormatError or a readable file`, async () => {
     const refused = await fuzz(fixtureBytes(`torch/${name}`), async (bytes) => {
       const file = await openPyTorch(source(bytes));

@@ -3,6 +3,7 @@ import { findWeights, readDiffusersFolder } from "../../../engine/formats/diffus
 import { FormatError } from "../../../engine/formats/errors.ts";
 import { type FileSystem, asObject, joinPath, parseJson, readTextFile } from "../../../engine/formats/file-system.ts";
 import { httpFiles } from "../../../engine/formats/http-files.ts";
+import { filesOfPage } from "../../../engine/platform/hub/page.ts";
 import { type Version, versionOf } from "./download.ts";
 
 export interface RemoteFile {
@@ -20,7 +21,7 @@ const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.j
  * @throws FormatError for a URL that is none, or a server that has nothing there
  */
 export async function planRemote(url: string, signal: AbortSignal): Promise<{ name: string; files: RemoteFile[] }> {
-  const parsed = URL.parse(url, location.href);
+  const parsed = URL.parse(filesOfPage(url.trim()), location.href);
   if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
   const segments = parsed.pathname.split("/").filter(Boolean);
   const last = decodeURIComponent(segments.at(-1) ?? "");

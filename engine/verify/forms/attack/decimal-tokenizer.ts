@@ -32,6 +32,8 @@ export function decimalTokenizer({ bosId, eosId, length }: Frame, vocabularySize
   };
   return {
     tokenize, frame, pieces, encodeFully, vocabularySize, bosId, eosId,
+    tokenizeAs: tokenize,
+    vocabulary: () => Array.from({ length: vocabularySize }, (_, id) => [id, String(id)] as const),
     encode: (text) => frame(tokenize(text)),
     decode: (ids) => pieces(ids).join(" "),
     maxLength: length,
