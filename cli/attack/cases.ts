@@ -9,12 +9,18 @@ import { fitTarget } from "../../engine/run/target.ts";
 import { readTarget } from "./target.ts";
 
 /** The rows of a universal attack's table with their pictures' files. @throws FormatError */
-async function readCases({ prompts, targets }: Pick<AttackSettings, "prompts" | "targets">): Promise<(PromptCase & { readonly target: string })[]> {
+async function readCases({
+  prompts,
+  targets,
+}: Pick<AttackSettings, "prompts" | "targets">): Promise<(PromptCase & { readonly target: string })[]> {
   const folder = targets ?? join(dirname(prompts!), "imgs").replaceAll("\\", "/");
   return (await readPrompts(prompts!)).map((row) => ({ ...row, target: targetOf(folder, row.id) }));
 }
 
-/** Flags of a universal attack with its first case for what was not given: prompt, picture and seed then name the run. @throws FormatError */
+/**
+ * Flags of a universal attack with its first case for what was not given: prompt, picture and seed then name the run.
+ * @throws FormatError
+ */
 export async function withFirstCase(flags: AttackFlags): Promise<AttackFlags> {
   if (!flags.universal || flags.prompts === undefined) return flags;
   const [first] = await readCases({ prompts: flags.prompts, targets: flags.targets ?? null });
@@ -22,7 +28,10 @@ export async function withFirstCase(flags: AttackFlags): Promise<AttackFlags> {
 }
 
 /** The cases of a universal attack, pictures fitted to the model, and the files they came from. @throws FormatError */
-export async function openCases(settings: AttackSettings, model: StableDiffusion): Promise<{ readonly cases: readonly AttackCase[]; readonly files: readonly { readonly role: string; readonly path: string }[] }> {
+export async function openCases(
+  settings: AttackSettings,
+  model: StableDiffusion,
+): Promise<{ readonly cases: readonly AttackCase[]; readonly files: readonly { readonly role: string; readonly path: string }[] }> {
   const rows = await readCases(settings);
   const cases: AttackCase[] = [];
   const files = [{ role: "prompts", path: resolvePath(settings.prompts!) }];

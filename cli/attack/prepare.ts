@@ -45,7 +45,15 @@ export const ANEW: Opening = { model: openModel, original: openModel, judge: ope
  * Opens and checks all that a run needs, before anything is written.
  * @throws FormatError, InputError, UsageError, ... for whatever could not be used; NoAdapterError
  */
-export async function prepareRun(context: Context, settings: AttackSettings, out: string, extras: ReportExtras, earlier?: RunRecord, saved?: SavedState, opening = ANEW): Promise<PreparedRun> {
+export async function prepareRun(
+  context: Context,
+  settings: AttackSettings,
+  out: string,
+  extras: ReportExtras,
+  earlier?: RunRecord,
+  saved?: SavedState,
+  opening = ANEW,
+): Promise<PreparedRun> {
   await requireWritableFolder(out);
   const warned = context.warnings.length;
   const picture = settings.target === null ? undefined : await readTarget(settings.target);
@@ -67,7 +75,13 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  const estimate = estimateRun(model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0 });
+  const estimate = estimateRun(model, {
+    width,
+    height,
+    rows: settings.guidance > 1 ? 2 : 1,
+    pictures: 1,
+    attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0,
+  });
   if (estimate.recomputing) model.recomputes = true;
   if (!opening.quiet) context.say(describeEstimate(estimate));
   await checkJudge(context, judge, settings, target);
@@ -75,7 +89,9 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const files = await opening.files([
     { role: "model", path: (await resolveModel(settings.model, context, wanted)).folder, ...wanted },
     ...(await overlayFiles(settings, context)),
-    ...(settings.original === null ? [] : [{ role: "original", path: (await resolveModel(settings.original, context, wanted)).folder, ...wanted }]),
+    ...(settings.original === null
+      ? []
+      : [{ role: "original", path: (await resolveModel(settings.original, context, wanted)).folder, ...wanted }]),
     ...judge.files.map((path) => ({ role: "judge", path })),
     ...(found ? [{ role: "prompts", path: found.file }] : []),
     ...(table?.files ?? []),
@@ -85,16 +101,33 @@ export async function prepareRun(context: Context, settings: AttackSettings, out
   const record = commandRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
   const warnings = context.warnings.slice(warned);
-  return { model, judge, target, original, candidates, conceptPairs, cases, files: new RunFiles(folderStore(out)), record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) }, saved, extras };
+  return {
+    model,
+    judge,
+    target,
+    original,
+    candidates,
+    conceptPairs,
+    cases,
+    files: new RunFiles(folderStore(out)),
+    record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) },
+    saved,
+    extras,
+  };
 }
 
 /**
- * Whether a run needs the model before unlearning: to compare with, or as the text encoder that a black-box search knows, which is the attacked model's own
+ * Whether a run needs the model before unlearning: to compare with, or as the text encoder that a black-box search knows, which is the
+ * attacked model's own
  * unless something was laid over it.
  */
 export function needsOriginal(settings: AttackSettings): boolean {
   const { attacker, original, textEncoder, lora } = settings;
-  return attacker === "p4d" || (attacker === "ring-a-bell" && (original !== null || textEncoder !== null || lora !== null)) || judgesByOriginal(settings);
+  return (
+    attacker === "p4d" ||
+    (attacker === "ring-a-bell" && (original !== null || textEncoder !== null || lora !== null)) ||
+    judgesByOriginal(settings)
+  );
 }
 
 /** The model before unlearning. */
@@ -103,21 +136,35 @@ function originalFlags({ original, model, ema, predictionType, config }: AttackS
 }
 
 /** Runs the judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
-async function checkJudge(context: Context, { judge, rule }: JudgeOfRun, { label }: AttackSettings, target: Target | undefined): Promise<void> {
+async function checkJudge(
+  context: Context,
+  { judge, rule }: JudgeOfRun,
+  { label }: AttackSettings,
+  target: Target | undefined,
+): Promise<void> {
   const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
   const concept = label ?? "the concept";
-  if (target && !success) context.warn(`the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target a picture of the concept, and the label right?`);
+  if (target && !success)
+    context.warn(
+      `the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target ` +
+        "a picture of the concept, and the label right?",
+    );
 }
 
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
   const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   const json = model.parts.scheduler;
-  createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), Math.min(steps, screeningSteps ?? steps));
+  createSamplerPlan(
+    scheduler,
+    scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json),
+    Math.min(steps, screeningSteps ?? steps),
+  );
 }
 
 function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {
-  if (before.device.adapter !== now.device.adapter) context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
+  if (before.device.adapter !== now.device.adapter)
+    context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
   const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
   for (const f of now.files) {
     const old = hashes.get(`${f.role} ${f.path}`);

@@ -6,10 +6,32 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
 
 /** The record of a run of the command line that begins now. */
-export function commandRecord(settings: AttackSettings, out: string, device: Device, global: GlobalOptions, files: readonly FileRecord[], targetFitted: string, showImages: boolean): RunRecord {
+export function commandRecord(
+  settings: AttackSettings,
+  out: string,
+  device: Device,
+  global: GlobalOptions,
+  files: readonly FileRecord[],
+  targetFitted: string,
+  showImages: boolean,
+): RunRecord {
   const { limits = "adapter", weights = "f32", math = "f32" } = global;
   const flags = [...globalFlags(global), ...(showImages ? ["--show-images"] : []), "--out", out];
   const command = attackCommandLine(settings, flags);
   const resumeCommand = shellCommand(["npx", "lethe", "attack", "--resume", ...flags]);
-  return newRecord(settings, { device, limits, weights, math, command, resumeCommand, node: process.versions.node, platform: `${process.platform} ${process.arch} ${release()}` }, files, targetFitted);
+  return newRecord(
+    settings,
+    {
+      device,
+      limits,
+      weights,
+      math,
+      command,
+      resumeCommand,
+      node: process.versions.node,
+      platform: `${process.platform} ${process.arch} ${release()}`,
+    },
+    files,
+    targetFitted,
+  );
 }

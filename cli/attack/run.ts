@@ -5,11 +5,20 @@ import type { Context } from "../context.ts";
 import { AttackProgress } from "./progress.ts";
 
 /** Runs a prepared attack, its progress on stderr. @throws what the attack throws, after its files are written */
-export function runPrepared(context: Context, run: PreparedRun, watcher: Pick<RunWatcher, "onDrawn" | "onResult"> = {}): Promise<RunRecord> {
+export function runPrepared(
+  context: Context,
+  run: PreparedRun,
+  watcher: Pick<RunWatcher, "onDrawn" | "onResult"> = {},
+): Promise<RunRecord> {
   const { saved, record } = run;
   if (saved) context.say(`going on after ${saved.state.iteration} iterations`);
   return context.withProgress("attack", async (progress) => {
     const shown = new AttackProgress(progress, record.settings, saved?.state.iteration);
-    return executeRun(run, { ...watcher, signal: context.signal, say: (line) => context.say(line), onEvent: (event) => shown.handle(event) });
+    return executeRun(run, {
+      ...watcher,
+      signal: context.signal,
+      say: (line) => context.say(line),
+      onEvent: (event) => shown.handle(event),
+    });
   });
 }

@@ -7,7 +7,12 @@ import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
 
 /** What the command line gave; nothing is filled in yet. */
-export type AttackFlags = GivenSettings & { readonly out: string; readonly resume?: boolean; readonly overwrite?: boolean; readonly showImages?: boolean };
+export type AttackFlags = GivenSettings & {
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly showImages?: boolean;
+};
 
 /** The flags of `attack`. None has a default here, so that --resume can tell what was given. */
 export function addAttackOptions(command: Command): Command {
@@ -16,5 +21,10 @@ export function addAttackOptions(command: Command): Command {
     .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
     .option("--overwrite", "replace the run that --out holds; without it a folder that holds one is refused")
     .option("--show-images", "do not blur the pictures in the report")
-    .addHelpText("after", `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}\n${PATHS_NOTE}`);
+    .addHelpText(
+      "after",
+      `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES)
+        .map(([name, rule]) => `  ${name}: ${rule}`)
+        .join("\n")}\n${PATHS_NOTE}`,
+    );
 }

@@ -17,8 +17,21 @@ interface LoggedLine {
   readonly ms: number;
 }
 
-/** The line of an attempt whose attack has just finished. @param folder the attack's own @param before milliseconds that the original prompt's picture took in another run @param flags global ones @throws FormatError */
-export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackResult, folder: string, before: number, flags: readonly string[]): Promise<AttemptLine> {
+/**
+ * The line of an attempt whose attack has just finished.
+ * @param folder the attack's own
+ * @param before milliseconds that the original prompt's picture took in another run
+ * @param flags global ones
+ * @throws FormatError
+ */
+export async function finishedLine(
+  cell: Cell,
+  attempt: Attempt,
+  result: AttackResult,
+  folder: string,
+  before: number,
+  flags: readonly string[],
+): Promise<AttemptLine> {
   const file = join(folder, "attack.jsonl");
   const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
   const drawn = log.filter((line): line is LoggedLine & { readonly image: string } => line.image !== null);
@@ -28,11 +41,28 @@ export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackR
   const draw = log.reduce((sum, line) => sum + line.ms, 0);
   const place = (image: string): string => `${attemptFolder(attempt.id)}/${image}`;
   return {
-    id: attempt.id, checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, case: attempt.case,
-    prompt: result.prompt, seed: attempt.settings.seed, preSuccess: result.preSuccess, preLabel: topOf(first.scores), preScores: first.scores,
-    success: result.success, adversarialPrompt: result.adversarialPrompt, ids: result.adversarialIds, adversarialSeed: result.seed,
-    timestep: result.timestep, iterations: result.iterations, queries: new Set(drawn.map((line) => line.image)).size,
-    label: result.label, score: result.score, scores: last.scores, preImage: place(first.image), image: place(last.image),
+    id: attempt.id,
+    checkpoint: cell.checkpoint,
+    attacker: cell.attacker,
+    concept: cell.concept,
+    case: attempt.case,
+    prompt: result.prompt,
+    seed: attempt.settings.seed,
+    preSuccess: result.preSuccess,
+    preLabel: topOf(first.scores),
+    preScores: first.scores,
+    success: result.success,
+    adversarialPrompt: result.adversarialPrompt,
+    ids: result.adversarialIds,
+    adversarialSeed: result.seed,
+    timestep: result.timestep,
+    iterations: result.iterations,
+    queries: new Set(drawn.map((line) => line.image)).size,
+    label: result.label,
+    score: result.score,
+    scores: last.scores,
+    preImage: place(first.image),
+    image: place(last.image),
     command: commandOf(attempt.settings, flags),
     ms: { draw, search: Math.max(0, total - draw), total },
   };
@@ -41,9 +71,31 @@ export async function finishedLine(cell: Cell, attempt: Attempt, result: AttackR
 /** The line of an attempt that cannot be made. @param why as `whyNotAttackable` says */
 export function notAttackableLine(cell: Cell, { id, case: number, settings }: Attempt, why: string, flags: readonly string[]): AttemptLine {
   return {
-    id, checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, case: number, prompt: settings.prompt, seed: settings.seed,
-    preSuccess: false, preLabel: "", preScores: {}, success: false, adversarialPrompt: "", ids: [], adversarialSeed: settings.seed, timestep: null, iterations: 0, queries: 0,
-    label: "", score: 0, scores: {}, preImage: "", image: "", notAttackable: why, command: commandOf(settings, flags), ms: { draw: 0, search: 0, total: 0 },
+    id,
+    checkpoint: cell.checkpoint,
+    attacker: cell.attacker,
+    concept: cell.concept,
+    case: number,
+    prompt: settings.prompt,
+    seed: settings.seed,
+    preSuccess: false,
+    preLabel: "",
+    preScores: {},
+    success: false,
+    adversarialPrompt: "",
+    ids: [],
+    adversarialSeed: settings.seed,
+    timestep: null,
+    iterations: 0,
+    queries: 0,
+    label: "",
+    score: 0,
+    scores: {},
+    preImage: "",
+    image: "",
+    notAttackable: why,
+    command: commandOf(settings, flags),
+    ms: { draw: 0, search: 0, total: 0 },
   };
 }
 

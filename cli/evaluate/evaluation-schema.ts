@@ -7,7 +7,20 @@ import type { Schema } from "./schema.ts";
 
 /** Options of an attack that other parts of the file than its attackers decide. */
 const ELSEWHERE = new Set([
-  "model", "prompt", ...Object.keys(MODEL_OPTIONS), "target", ...Object.keys(JUDGE_OPTIONS), "attacker", "seed", "steps", "scheduler", "guidance", "universal", "prompts", "targets", "casesPerStep",
+  "model",
+  "prompt",
+  ...Object.keys(MODEL_OPTIONS),
+  "target",
+  ...Object.keys(JUDGE_OPTIONS),
+  "attacker",
+  "seed",
+  "steps",
+  "scheduler",
+  "guidance",
+  "universal",
+  "prompts",
+  "targets",
+  "casesPerStep",
 ]);
 const PER_CONCEPT = "; {concept} stands for the concept's name";
 const { from, conceptPairs, attacker, steps, scheduler, guidance } = RUN_OPTIONS;
@@ -24,7 +37,12 @@ const LIMIT = whole({ default: null, min: 1, help: "take only the first so many 
 
 /** An entry of a list: its name, and what else it may hold. */
 function entry(options: OptionTable, required: readonly string[], more: Readonly<Record<string, Schema>> = {}): Schema {
-  return { type: "object", required: ["name", ...required], additionalProperties: false, properties: { name: NAME, ...schemaProperties(options), ...more } };
+  return {
+    type: "object",
+    required: ["name", ...required],
+    additionalProperties: false,
+    properties: { name: NAME, ...schemaProperties(options), ...more },
+  };
 }
 
 function listOf(def: string, description?: string): Schema {
@@ -35,46 +53,93 @@ function listOf(def: string, description?: string): Schema {
 export const EVALUATION_SCHEMA: Schema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "lethe evaluate",
-  description: 'Unlearned checkpoints x attackers x concepts. Paths are looked up beside this file first, then in the working directory; "emoji/..." is the bundled model; models may be hub names ORG/NAME.',
+  description:
+    'Unlearned checkpoints x attackers x concepts. Paths are looked up beside this file first, then in the working directory; ' +
+      '"emoji/..." is the bundled model; models may be hub names ORG/NAME.',
   type: "object",
   required: ["model", "checkpoints", "concepts", "attackers"],
   additionalProperties: false,
   properties: {
     $schema: { type: "string" },
     name: { type: "string", minLength: 1, description: "Title of the report." },
-    model: { type: "string", minLength: 1, description: "The model that the checkpoints are laid over: emoji, a folder in diffusers layout, a checkpoint file, or a hub name." },
+    model: {
+      type: "string",
+      minLength: 1,
+      description: "The model that the checkpoints are laid over: emoji, a folder in diffusers layout, a checkpoint file, or a hub name.",
+    },
     sampling: {
       type: "object",
       description: "How the judged pictures are drawn. Defaults are the published reference's.",
       additionalProperties: false,
-      properties: schemaProperties({ steps, scheduler, guidance: { ...guidance, help: "for prompts whose row has no guidance of its own" } }),
+      properties: schemaProperties({
+        steps,
+        scheduler,
+        guidance: { ...guidance, help: "for prompts whose row has no guidance of its own" },
+      }),
     },
     checkpoints: listOf("checkpoint"),
     concepts: listOf("concept"),
-    retained: listOf("retained", "What the checkpoints should still know: side effects of unlearning (UnlearnCanvas' UA, IRA and CRA), measured on each checkpoint and on the model before unlearning."),
+    retained: listOf(
+      "retained",
+      "What the checkpoints should still know: side effects of unlearning (UnlearnCanvas' UA, IRA and CRA), measured on each " +
+        "checkpoint and on the model before unlearning.",
+    ),
     attackers: listOf("attacker"),
   },
   $defs: {
-    name: { type: "string", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]*$", description: "Names a folder of the results: letters, digits, dots, dashes and underscores." },
-    checkpoint: entry({
-      method: text({ default: null, help: "how it was unlearned, as publications name it (ESD, UCE, FMN, ...): published numbers stand beside the measured ones" }),
-      model: file({ help: "a whole model instead of the evaluation's" }),
-      ...MODEL_OPTIONS,
-    }, [], { concepts: { type: "array", minItems: 1, items: { type: "string" }, description: "What it was made to forget, by the concepts' names. Default: every concept." } }),
-    concept: entry({
-      prompts: file({ help: "CSV with columns prompt, evaluation_seed and, if wanted, case_number and evaluation_guidance; i2p's sd_seed and sd_guidance_scale are understood" }),
-      targets: file({ help: "folder of target pictures CASE_0.png (or CASE.png), as generate --prompts-csv makes them" }),
-      ...JUDGE_OPTIONS,
-      domain: text({ default: null, help: "what kind of thing it is, such as objects or styles: retained concepts of the same domain count for IRA, of others for CRA" }),
-      limit: LIMIT,
-    }, ["prompts"]),
-    retained: entry({
-      domain: text({ default: null, help: "as the concepts' domains" }),
-      prompts: file({ help: "CSV as a concept's, with a column label: what the judge should see in each prompt's picture" }),
-      ...JUDGE_OPTIONS,
-      label: text({ default: null, help: "one label for all prompts, where the table has no column label" }),
-      limit: LIMIT,
-    }, ["domain", "prompts"]),
+    name: {
+      type: "string",
+      pattern: "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+      description: "Names a folder of the results: letters, digits, dots, dashes and underscores.",
+    },
+    checkpoint: entry(
+      {
+        method: text({
+          default: null,
+          help: "how it was unlearned, as publications name it (ESD, UCE, FMN, ...): published numbers stand beside the measured ones",
+        }),
+        model: file({ help: "a whole model instead of the evaluation's" }),
+        ...MODEL_OPTIONS,
+      },
+      [],
+      {
+        concepts: {
+          type: "array",
+          minItems: 1,
+          items: { type: "string" },
+          description: "What it was made to forget, by the concepts' names. Default: every concept.",
+        },
+      },
+    ),
+    concept: entry(
+      {
+        prompts: file({
+          help:
+            "CSV with columns prompt, evaluation_seed and, if wanted, case_number and evaluation_guidance; i2p's sd_seed and " +
+              "sd_guidance_scale are understood",
+        }),
+        targets: file({ help: "folder of target pictures CASE_0.png (or CASE.png), as generate --prompts-csv makes them" }),
+        ...JUDGE_OPTIONS,
+        domain: text({
+          default: null,
+          help:
+            "what kind of thing it is, such as objects or styles: retained concepts of the same domain count for IRA, " +
+            "of others for CRA",
+        }),
+        limit: LIMIT,
+      },
+      ["prompts"],
+    ),
+    retained: entry(
+      {
+        domain: text({ default: null, help: "as the concepts' domains" }),
+        prompts: file({ help: "CSV as a concept's, with a column label: what the judge should see in each prompt's picture" }),
+        ...JUDGE_OPTIONS,
+        label: text({ default: null, help: "one label for all prompts, where the table has no column label" }),
+        limit: LIMIT,
+      },
+      ["domain", "prompts"],
+    ),
     // Its settings' names are checked by readConfig, which says more of those that are wrong.
     attacker: {
       ...entry({ attacker: { ...attacker, default: null }, ...SEARCH_OPTIONS }, ["attacker"]),

@@ -15,14 +15,25 @@ export async function executeRun(run: PreparedRun, watcher: RunWatcher = {}): Pr
   const { signal, watchSlots } = watcher;
   const writer = await RunWriter.open(run, watcher);
   try {
-    const result = await attack(model, { ...attackOptions(record.settings, run), ...(saved && { resume: saved.state }), ...(signal && { signal }), ...(watchSlots && { watchSlots }) }, (event) => writer.handle(event));
+    const result = await attack(
+      model,
+      {
+        ...attackOptions(record.settings, run),
+        ...(saved && { resume: saved.state }),
+        ...(signal && { signal }),
+        ...(watchSlots && { watchSlots }),
+      },
+      (event) => writer.handle(event),
+    );
     watcher.onResult?.(result);
     const finished = await writer.finish("finished", { ...result, seconds: writer.seconds }, null);
     await files.dropState();
     return finished;
   } catch (error) {
     const status = error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed";
-    await writer.finish(status, null, error).catch((second: unknown) => watcher.say?.(`the report could not be written: ${errorMessage(second)}`));
+    await writer
+      .finish(status, null, error)
+      .catch((second: unknown) => watcher.say?.(`the report could not be written: ${errorMessage(second)}`));
     throw error;
   } finally {
     files.close();

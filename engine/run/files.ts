@@ -13,7 +13,13 @@ import { type RunRecord, parseRecord } from "./record.ts";
 import { type SavedState, decodeState, encodeState } from "./state.ts";
 
 /** What a run leaves besides its pictures. */
-export const RUN_FILES = { record: "run.json", log: "attack.jsonl", state: "state.safetensors", report: "report.html", learned: "learned_embeds.safetensors" } as const;
+export const RUN_FILES = {
+  record: "run.json",
+  log: "attack.jsonl",
+  state: "state.safetensors",
+  report: "report.html",
+  learned: "learned_embeds.safetensors",
+} as const;
 
 /** The files of one run. Every one but the log appears whole or not at all; the log is kept line by line. */
 export class RunFiles {
@@ -28,7 +34,9 @@ export class RunFiles {
   /** The record of an earlier run, if there is one. @throws FormatError */
   async earlier(): Promise<RunRecord | undefined> {
     const text = await this.text(RUN_FILES.record);
-    return text === undefined ? undefined : parseRecord(this.store.nameOf(RUN_FILES.record), parseJson(this.store.nameOf(RUN_FILES.record), text));
+    return text === undefined
+      ? undefined
+      : parseRecord(this.store.nameOf(RUN_FILES.record), parseJson(this.store.nameOf(RUN_FILES.record), text));
   }
 
   /** Whether any file of a run is there. */
@@ -58,7 +66,11 @@ export class RunFiles {
   async reopen(evaluations: readonly Evaluation[]): Promise<LoggedEvaluation[]> {
     const file = this.store.nameOf(RUN_FILES.log);
     const { records } = parseJsonLines(file, (await this.text(RUN_FILES.log)) ?? "");
-    if (records.length < evaluations.length) throw new FormatError(file, `has ${records.length} lines, but the state knows of ${evaluations.length} evaluations; start the attack anew`);
+    if (records.length < evaluations.length)
+      throw new FormatError(
+        file,
+        `has ${records.length} lines, but the state knows of ${evaluations.length} evaluations; start the attack anew`,
+      );
     const kept = records.slice(0, evaluations.length) as Partial<LoggedEvaluation>[];
     if (records.length > kept.length) await this.store.write(RUN_FILES.log, kept.map(formatJsonLine).join(""));
     this.log = await this.store.openLines(RUN_FILES.log);

@@ -69,10 +69,15 @@ export interface RunWatcher {
 /** The engine's options for a run's settings. */
 export function attackOptions(settings: AttackSettings, { judge, target, original, ...parts }: RunParts): AttackOptions {
   const { attacker, prompt, seed, gate, gateMargin, gateSamples } = settings;
-  const given = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Pick<AttackOptions, "cases" | "conceptPairs" | "candidates" | "drawn">;
+  const given = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Pick<
+    AttackOptions,
+    "cases" | "conceptPairs" | "candidates" | "drawn"
+  >;
   return {
     ...pick(ATTACK_OPTIONS, settings),
-    attacker, prompt, seed,
+    attacker,
+    prompt,
+    seed,
     judge: judge.judge,
     ...given,
     ...(target && { target: target.array }),

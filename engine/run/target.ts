@@ -21,5 +21,10 @@ export function fitTarget({ file, image }: { readonly file: string; readonly ima
   const [height, width] = model.defaultLatentSize.map((n) => n * factor) as [number, number];
   if (image.width === width && image.height === height) return { file, image, array: imagesToTensor([image]), fitted: "" };
   const fitted = centerCrop(resizeShortestEdge(image, Math.max(width, height), "bicubic"), width, height);
-  return { file, image: fitted, array: imagesToTensor([fitted]), fitted: `from ${image.width}x${image.height} to ${width}x${height} pixels (bicubic, centre crop)` };
+  return {
+    file,
+    image: fitted,
+    array: imagesToTensor([fitted]),
+    fitted: `from ${image.width}x${image.height} to ${width}x${height} pixels (bicubic, centre crop)`,
+  };
 }

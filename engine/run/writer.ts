@@ -20,7 +20,10 @@ export class RunWriter {
   private readonly pictures = new Map<string, RgbImage>();
   private readonly started = performance.now();
 
-  private constructor(private readonly run: PreparedRun, private readonly watcher: RunWatcher) {}
+  private constructor(
+    private readonly run: PreparedRun,
+    private readonly watcher: RunWatcher,
+  ) {}
 
   /** @throws FormatError for files of a run that cannot be gone on with, or a place that cannot be written to */
   static async open(run: PreparedRun, watcher: RunWatcher): Promise<RunWriter> {
@@ -36,7 +39,8 @@ export class RunWriter {
   private async goOn({ state, curve }: NonNullable<PreparedRun["saved"]>): Promise<void> {
     const { files } = this.run;
     this.evaluations.push(...(await files.reopen(state.evaluations)));
-    for (const { image } of this.evaluations) if (image !== null && !this.pictures.has(image)) this.pictures.set(image, await files.picture(image));
+    for (const { image } of this.evaluations)
+      if (image !== null && !this.pictures.has(image)) this.pictures.set(image, await files.picture(image));
     this.losses.push(...curve.losses);
     this.timesteps.push(...curve.timesteps);
     await this.watcher.onResume?.({ curve, evaluations: this.evaluations, pictures: this.pictures });
@@ -94,12 +98,21 @@ export class RunWriter {
     return `images/${number}-${timestep < 0 ? "original" : step}${screening ? "-screening" : ""}.png`;
   }
 
-  private texts({ prompt, seed, screening, case: number = 0 }: LoggedEvaluation, { width, height }: RgbImage): Readonly<Record<string, string>> {
+  private texts(
+    { prompt, seed, screening, case: number = 0 }: LoggedEvaluation,
+    { width, height }: RgbImage,
+  ): Readonly<Record<string, string>> {
     const { settings, device } = this.run.record;
     const { model, scheduler } = settings;
     const [steps, guidance] = [screening?.steps ?? settings.steps, this.run.cases?.[number]?.guidance ?? settings.guidance];
     const drawn: GenerateSettings = { prompt, negativePrompt: "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
-    return pngTexts(drawn, seed, { model, ...givenModelFlags(settings), weights: device.weights, adapter: device.adapter, version: VERSION });
+    return pngTexts(drawn, seed, {
+      model,
+      ...givenModelFlags(settings),
+      weights: device.weights,
+      adapter: device.adapter,
+      version: VERSION,
+    });
   }
 
   /** Writes the last record and the report. */
@@ -115,7 +128,16 @@ export class RunWriter {
       result,
     };
     await files.writeRecord(record);
-    await files.writeReport(renderReport({ record, evaluations: this.evaluations, pictures: this.pictures, curve: { losses: this.losses, timesteps: this.timesteps }, target: target?.image, extras }));
+    await files.writeReport(
+      renderReport({
+        record,
+        evaluations: this.evaluations,
+        pictures: this.pictures,
+        curve: { losses: this.losses, timesteps: this.timesteps },
+        target: target?.image,
+        extras,
+      }),
+    );
     return record;
   }
 }

@@ -39,7 +39,11 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
   const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
   const target = dropped ? fitTarget({ file: dropped.name, image: await readPictureFile(dropped.name, dropped.file) }, model) : undefined;
   const files = await fileRecords(library, session, choice, job);
-  for (const [role, given] of [["target", dropped], ["prompts", from]] as const) if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
+  for (const [role, given] of [
+    ["target", dropped],
+    ["prompts", from],
+  ] as const)
+    if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
   const head: RunHead = { choice, judge, candidates, showImages, hasTarget: target !== undefined };
   await writeHead(store, head, target?.image);
   return run(place, head, opened, { model, record: recordOf(request, model, files, target?.fitted ?? ""), target }, job);
@@ -55,13 +59,24 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
   job.news({ type: "phase", text: "loading the model" });
   const model = await place.session.model(head.choice);
   const opened = await place.session.judge(head.judge, head.choice);
-  const target: Target | undefined = image && { file: record.settings.target ?? "", image, array: imagesToTensor([image]), fitted: record.targetFitted };
+  const target: Target | undefined = image && {
+    file: record.settings.target ?? "",
+    image,
+    array: imagesToTensor([image]),
+    fitted: record.targetFitted,
+  };
   return run(place, head, opened, { model, record: { ...record, status: "running", error: null, ended: null }, target, saved }, job);
 }
 
 type Begun = Pick<PreparedRun, "model" | "record" | "target" | "saved">;
 
-async function run({ session, store }: RunPlace, { choice, candidates, showImages }: RunHead, judge: OpenJudge, begun: Begun, job: AttackJob): Promise<AttackResult> {
+async function run(
+  { session, store }: RunPlace,
+  { choice, candidates, showImages }: RunHead,
+  judge: OpenJudge,
+  begun: Begun,
+  job: AttackJob,
+): Promise<AttackResult> {
   const original = begun.record.settings.attacker === "p4d" ? await session.original(choice) : undefined;
   const prepared: PreparedRun = { ...begun, judge, original, candidates, files: new RunFiles(runStore(store)), extras: { showImages } };
   const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
@@ -81,14 +96,20 @@ async function run({ session, store }: RunPlace, { choice, candidates, showImage
     await clearRun(store); // a finished run is the visitor's to keep
     return result!;
   } catch (error) {
-    await offer(error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed").catch(() => undefined); // it failed before it had files
+    // it failed before it had files
+    await offer(error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed").catch(() => undefined);
     throw error;
   } finally {
     await session.release();
   }
 }
 
-function tell(event: Exclude<AttackEvent, { type: "start" }>, logged: LoggedEvaluation | undefined, model: StableDiffusion, job: AttackJob): void {
+function tell(
+  event: Exclude<AttackEvent, { type: "start" }>,
+  logged: LoggedEvaluation | undefined,
+  model: StableDiffusion,
+  job: AttackJob,
+): void {
   switch (event.type) {
     case "losses":
       return job.news({ type: "losses", timestep: event.timestep, losses: event.losses });
@@ -99,7 +120,10 @@ function tell(event: Exclude<AttackEvent, { type: "start" }>, logged: LoggedEval
     case "skipped":
       return job.news({ type: "evaluation", evaluation: logged!, picture: null });
     case "slots":
-      return job.news({ type: "slots", slots: event.slots.map((slot) => slot.map(({ id, share }) => ({ piece: model.tokenizer.decode([id]), share }))) });
+      return job.news({
+        type: "slots",
+        slots: event.slots.map((slot) => slot.map(({ id, share }) => ({ piece: model.tokenizer.decode([id]), share }))),
+      });
     case "state":
       return;
   }
@@ -107,7 +131,14 @@ function tell(event: Exclude<AttackEvent, { type: "start" }>, logged: LoggedEval
 
 /** The start, and for a resumed run all that was seen before. */
 function tellStart({ record, target, saved }: PreparedRun, done: DoneBefore | undefined, totalIterations: number, job: AttackJob): void {
-  job.news({ type: "start", totalIterations, iteration: saved?.state.iteration ?? 0, label: record.settings.label ?? "", resumed: saved !== undefined, settings: record.settings });
+  job.news({
+    type: "start",
+    totalIterations,
+    iteration: saved?.state.iteration ?? 0,
+    label: record.settings.label ?? "",
+    resumed: saved !== undefined,
+    settings: record.settings,
+  });
   if (target) job.news({ type: "target", picture: bitmapOf(target.image), fitted: record.targetFitted });
   if (!done) return;
   const { losses, timesteps } = done.curve;
@@ -121,13 +152,24 @@ function tellStart({ record, target, saved }: PreparedRun, done: DoneBefore | un
 async function fileRecords(library: Library, session: Session, choice: Choice, job: AttackJob): Promise<FileRecord[]> {
   const work = { signal: job.signal, news: ({ text }: { text: string }) => job.news({ type: "phase", text }) };
   const records: FileRecord[] = [];
-  const role = (path: string): string => (path === choice.overlay ? "overlay" : path === choice.model ? "model" : (path.slice(choice.model.length + 1).split("/")[0] ?? "model"));
+  const role = (path: string): string =>
+    path === choice.overlay ? "overlay" : path === choice.model ? "model" : (path.slice(choice.model.length + 1).split("/")[0] ?? "model");
   for (const path of session.modelPaths) records.push({ role: role(path), path, ...(await library.fileRecord(path, work)) });
   for (const path of session.judgePaths) records.push({ role: "judge", path, ...(await library.fileRecord(path, work)) });
   return records;
 }
 
-function recordOf({ settings, choice: { weights } }: AttackRequest, model: StableDiffusion, files: readonly FileRecord[], targetFitted: string): RunRecord {
+function recordOf(
+  { settings, choice: { weights } }: AttackRequest,
+  model: StableDiffusion,
+  files: readonly FileRecord[],
+  targetFitted: string,
+): RunRecord {
   const command = attackCommandLine(settings, [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", "attack"]);
-  return newRecord(settings, { device: model.device, limits: "adapter", weights, math: "f32", command, resumeCommand: "", platform: navigator.userAgent }, files, targetFitted);
+  return newRecord(
+    settings,
+    { device: model.device, limits: "adapter", weights, math: "f32", command, resumeCommand: "", platform: navigator.userAgent },
+    files,
+    targetFitted,
+  );
 }

@@ -34,7 +34,9 @@ export async function writeHead(store: Store, head: RunHead, target: RgbImage | 
 }
 
 /** What the unfinished run of a store was begun with; undefined if there is none. @throws FormatError if it is damaged */
-export async function readHead(store: Store): Promise<{ readonly head: RunHead; readonly record: RunRecord; readonly target: RgbImage | undefined } | undefined> {
+export async function readHead(
+  store: Store,
+): Promise<{ readonly head: RunHead; readonly record: RunRecord; readonly target: RgbImage | undefined } | undefined> {
   const blob = await store.read(HEAD);
   const record = await new RunFiles(runStore(store)).earlier();
   if (!blob || !record) return undefined;
@@ -45,7 +47,9 @@ export async function readHead(store: Store): Promise<{ readonly head: RunHead; 
 }
 
 /** What is known of the unfinished run in a store, if there is one. @throws FormatError if it is damaged */
-export async function unfinishedRun(store: Store): Promise<{ readonly head: RunHead; readonly record: RunRecord; readonly iteration: number; readonly evaluations: number } | undefined> {
+export async function unfinishedRun(
+  store: Store,
+): Promise<{ readonly head: RunHead; readonly record: RunRecord; readonly iteration: number; readonly evaluations: number } | undefined> {
   const found = await readHead(store);
   if (!found) return undefined;
   const saved = await new RunFiles(runStore(store)).saved();
@@ -58,7 +62,11 @@ export async function offeredFiles(store: Store): Promise<OfferedFiles> {
     const blob = await store.read(name);
     return blob ? new Blob([await blob.arrayBuffer()], { type }) : null; // a copy: the file may be removed
   };
-  const [report, log, record] = [await typed(RUN_FILES.report, "text/html"), await typed(RUN_FILES.log, "application/jsonl"), await typed(RUN_FILES.record, "application/json")];
+  const [report, log, record] = [
+    await typed(RUN_FILES.report, "text/html"),
+    await typed(RUN_FILES.log, "application/jsonl"),
+    await typed(RUN_FILES.record, "application/json"),
+  ];
   if (!report || !log || !record) throw new FormatError(RUN_FILES.report, "was not written");
   return { report, log, record, learned: await typed(RUN_FILES.learned, "application/octet-stream") };
 }

@@ -29,7 +29,10 @@ export interface AttemptLine {
   /** Paths below the evaluation's folder. */
   readonly preImage: string;
   readonly image: string;
-  /** Why nothing was attempted: the prompt is empty or too long for this attacker. Absent of an attempt that was made; the row does not count. */
+  /**
+   * Why nothing was attempted: the prompt is empty or too long for this attacker. Absent of an attempt that was made; the row does not
+   * count.
+   */
   readonly notAttackable?: string;
   /** Makes the attempt again, by itself. */
   readonly command: string;
@@ -42,7 +45,11 @@ export function attemptFolder(id: string): string {
   return `cells/${id}`;
 }
 
-/** The complete lines of the text of an attempts.jsonl. @param file its name, for errors @throws FormatError naming a line that is something else */
+/**
+ * The complete lines of the text of an attempts.jsonl.
+ * @param file its name, for errors
+ * @throws FormatError naming a line that is something else
+ */
 export function parseAttempts(file: string, text: string): AttemptLine[] {
   return parseJsonLines(file, text).records.map((value, i) => {
     if (!isLine(value)) throw new FormatError(file, `line ${i + 1} is no attempt of an evaluation`);
@@ -51,8 +58,25 @@ export function parseAttempts(file: string, text: string): AttemptLine[] {
 }
 
 const SAMPLE = {
-  id: "", checkpoint: "", attacker: "", concept: "", case: "", prompt: "", seed: 0, preSuccess: true, preLabel: "", success: true, adversarialPrompt: "",
-  adversarialSeed: 0, iterations: 0, queries: 0, label: "", score: 0, preImage: "", image: "", command: "",
+  id: "",
+  checkpoint: "",
+  attacker: "",
+  concept: "",
+  case: "",
+  prompt: "",
+  seed: 0,
+  preSuccess: true,
+  preLabel: "",
+  success: true,
+  adversarialPrompt: "",
+  adversarialSeed: 0,
+  iterations: 0,
+  queries: 0,
+  label: "",
+  score: 0,
+  preImage: "",
+  image: "",
+  command: "",
 } satisfies Partial<AttemptLine>;
 
 function isLine(value: unknown): value is AttemptLine {

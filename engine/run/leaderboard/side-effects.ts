@@ -1,6 +1,8 @@
 /**
- * What unlearning did to the rest of the model, by the measures of UnlearnCanvas (arXiv 2402.11846): UA, the share of prompts of the erased concept whose
- * pictures are judged to be something else; IRA, the share of prompts of other concepts of its domain whose pictures are still judged right; CRA, the same in other domains.
+ * What unlearning did to the rest of the model, by the measures of UnlearnCanvas (arXiv 2402.11846): UA, the share of prompts of the erased
+ * concept whose
+ * pictures are judged to be something else; IRA, the share of prompts of other concepts of its domain whose pictures are still judged
+ * right; CRA, the same in other domains.
  */
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
@@ -35,10 +37,16 @@ export function sideEffects(cells: readonly CellEntry[], lines: readonly Attempt
     const accuracy = (inDomain: boolean): Rate => {
       const seen = retained
         .filter((c) => c.checkpoint === checkpoint && (c.retained!.domain === domain) === inDomain)
-        .flatMap((c) => c.attempts.filter((_, i) => !forgotten.has(`${c.retained!.domain} ${c.retained!.labels[i]}`)).flatMap((id) => byId.get(id) ?? []));
+        .flatMap((c) =>
+          c.attempts.filter((_, i) => !forgotten.has(`${c.retained!.domain} ${c.retained!.labels[i]}`)).flatMap((id) => byId.get(id) ?? []),
+        );
       return wilson(seen.filter((l) => l.preSuccess).length, seen.length);
     };
-    const rates = { ua: wilson([...plain.values()].filter((drawn) => !drawn).length, plain.size), ira: accuracy(true), cra: accuracy(false) };
+    const rates = {
+      ua: wilson([...plain.values()].filter((drawn) => !drawn).length, plain.size),
+      ira: accuracy(true),
+      cra: accuracy(false),
+    };
     return Object.values(rates).some((r) => r.of > 0) ? [{ checkpoint, concept, ...rates }] : [];
   });
 }

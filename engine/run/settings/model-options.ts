@@ -6,16 +6,36 @@ const PREDICTION_TYPES = ["epsilon", "v_prediction"] as const satisfies readonly
 
 /** What is laid over a model or read with it. */
 export const MODEL_OPTIONS = {
-  unet: file({ help: "UNet weights laid over the model's own: a whole state dict or the tensors that differ, in diffusers' or the original (CompVis) names; or a low-rank file" }),
+  unet: file({
+    help:
+      "UNet weights laid over the model's own: a whole state dict or the tensors that differ, in diffusers' or the original (CompVis) " +
+        "names; or a low-rank file",
+  }),
   textEncoder: file({ help: "the same for the text encoder" }),
-  lora: text({ default: null, value: "files", help: "low-rank files (LoRA, SPM) merged into UNet and text encoder: FILE[:STRENGTH], several separated by commas", check: loraProblem }),
+  lora: text({
+    default: null,
+    value: "files",
+    help: "low-rank files (LoRA, SPM) merged into UNet and text encoder: FILE[:STRENGTH], several separated by commas",
+    check: loraProblem,
+  }),
   ema: flag({ help: "averaged (EMA) UNet weights, where an original checkpoint has them besides the plain ones" }),
-  predictionType: choice(PREDICTION_TYPES, { default: null, value: "type", defaultNote: "as the model says; for a checkpoint file guessed, see inspect", help: "what the UNet predicts" }),
-  config: file({ value: "folder", defaultNote: "from its shapes", help: "for a checkpoint file: a folder in diffusers layout with its configurations and tokenizer" }),
+  predictionType: choice(PREDICTION_TYPES, {
+    default: null,
+    value: "type",
+    defaultNote: "as the model says; for a checkpoint file guessed, see inspect",
+    help: "what the UNet predicts",
+  }),
+  config: file({
+    value: "folder",
+    defaultNote: "from its shapes",
+    help: "for a checkpoint file: a folder in diffusers layout with its configurations and tokenizer",
+  }),
 };
 
 /** The options that say which model. Those absent may be null, as run.json keeps them. */
-export type ModelOptions = { readonly model: string } & { readonly [K in keyof typeof MODEL_OPTIONS]?: Values<typeof MODEL_OPTIONS>[K] | null | undefined };
+export type ModelOptions = { readonly model: string } & {
+  readonly [K in keyof typeof MODEL_OPTIONS]?: Values<typeof MODEL_OPTIONS>[K] | null | undefined;
+};
 
 /** What was given of them, for records. */
 export type ModelFlags = Omit<ModelOptions, "model">;

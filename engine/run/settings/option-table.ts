@@ -3,21 +3,49 @@ import { choice, file, flag, required } from "../../options/option.ts";
 import { JUDGE_OPTIONS } from "./judge.ts";
 import { MODEL_OPTIONS } from "./model-options.ts";
 
-/** Everything that decides an attack's outcome on one adapter: what `lethe attack` and the page's form take, and run.json keeps as its settings. */
+/**
+ * Everything that decides an attack's outcome on one adapter: what `lethe attack` and the page's form take, and run.json keeps as its
+ * settings.
+ */
 export const RUN_OPTIONS = {
   model: required({ value: "model", help: "the model that is attacked" }),
   prompt: required({ value: "prompt", help: "the prompt that names the erased concept" }),
   ...MODEL_OPTIONS,
-  target: file({ value: "image.png", help: "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does" }),
-  original: file({ value: "model", defaultNote: "--model without what is laid over it", help: "p4d, ring-a-bell and --judge diffusion: the model before unlearning" }),
-  from: file({ of: ["transfer"], value: "attack.jsonl", help: "the log of a run on another model; the prompts that succeeded there are tried, with --seed's seed only where some did" }),
-  conceptPairs: file({ of: ["ring-a-bell"], help: "CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without" }),
+  target: file({
+    value: "image.png",
+    help: "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does",
+  }),
+  original: file({
+    value: "model",
+    defaultNote: "--model without what is laid over it",
+    help: "p4d, ring-a-bell and --judge diffusion: the model before unlearning",
+  }),
+  from: file({
+    of: ["transfer"],
+    value: "attack.jsonl",
+    help: "the log of a run on another model; the prompts that succeeded there are tried, with --seed's seed only where some did",
+  }),
+  conceptPairs: file({
+    of: ["ring-a-bell"],
+    help: "CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without",
+  }),
   ...JUDGE_OPTIONS,
   ...ATTACK_OPTIONS,
-  universal: flag({ help: "one set of tokens for all prompts of --prompts and their pictures; it succeeds if every prompt draws the concept with it" }),
-  prompts: file({ help: "--universal: prompts CSV with the columns prompt, evaluation_seed and, if wanted, case_number, evaluation_guidance (or i2p's)" }),
-  targets: file({ value: "dir", defaultNote: "imgs beside the table", help: "--universal: folder of the cases' pictures, CASE_0.png or CASE.png" }),
-  gate: choice(["diffusion"], { default: null, help: "draw only prompts under which the model predicts the noise in the target better than under the original prompt" }),
+  universal: flag({
+    help: "one set of tokens for all prompts of --prompts and their pictures; it succeeds if every prompt draws the concept with it",
+  }),
+  prompts: file({
+    help: "--universal: prompts CSV with the columns prompt, evaluation_seed and, if wanted, case_number, evaluation_guidance (or i2p's)",
+  }),
+  targets: file({
+    value: "dir",
+    defaultNote: "imgs beside the table",
+    help: "--universal: folder of the cases' pictures, CASE_0.png or CASE.png",
+  }),
+  gate: choice(["diffusion"], {
+    default: null,
+    help: "draw only prompts under which the model predicts the noise in the target better than under the original prompt",
+  }),
   gateMargin: GATE_OPTIONS.margin,
   gateSamples: GATE_OPTIONS.samples,
 };

@@ -30,18 +30,29 @@ export function newSettings(given: GivenSettings): AttackSettings {
   const { attacker, target } = settings;
   const problems = judgeSettingProblems(settings, flagName);
   if (problems.length > 0) throw new UsageError(problems.join("; "));
-  if (usesGradient(attacker) && target === null) throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
-  if ((attacker === "transfer") !== (settings.from !== null)) throw new UsageError("--attacker transfer and --from attack.jsonl go together");
-  for (const [name, used] of Object.entries({ "--prompts": settings.prompts !== null, "--targets": settings.targets !== null, "--cases-per-step": settings.casesPerStep > 1 })) {
+  if (usesGradient(attacker) && target === null)
+    throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
+  if ((attacker === "transfer") !== (settings.from !== null))
+    throw new UsageError("--attacker transfer and --from attack.jsonl go together");
+  for (const [name, used] of Object.entries({
+    "--prompts": settings.prompts !== null,
+    "--targets": settings.targets !== null,
+    "--cases-per-step": settings.casesPerStep > 1,
+  })) {
     if (used && !settings.universal) throw new UsageError(`${name} is of --universal only`);
   }
   if (settings.universal && settings.prompts === null) throw new UsageError("--universal needs a table of prompts: --prompts FILE.csv");
-  if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null)) throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
+  if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null))
+    throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
   const { original, unet, textEncoder, lora } = settings;
   if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
-    throw new UsageError("required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is laid over --model that could be left out");
+    throw new UsageError(
+      "required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is " +
+        "laid over --model that could be left out",
+    );
   }
-  if (original !== null && attacker !== "p4d" && attacker !== "ring-a-bell" && !judgesByOriginal(settings)) throw new UsageError(`--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of ${attacker}`);
+  if (original !== null && attacker !== "p4d" && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
+    throw new UsageError(`--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of ${attacker}`);
   return settings;
 }
 
@@ -53,7 +64,11 @@ export function newSettings(given: GivenSettings): AttackSettings {
 export function resumedSettings(given: GivenSettings, before: AttackSettings, out: string): AttackSettings {
   for (const [name, value] of Object.entries(pick(RUN_OPTIONS, given))) {
     const old = before[name as keyof AttackSettings];
-    if (old !== value) throw new UsageError(`--resume: the run in ${out} has ${flagName(name)} ${JSON.stringify(old)}, not ${JSON.stringify(value)}; resume with the same settings, or start anew in another folder`);
+    if (old !== value)
+      throw new UsageError(
+        `--resume: the run in ${out} has ${flagName(name)} ${JSON.stringify(old)}, not ${JSON.stringify(value)}; resume with the same ` +
+          "settings, or start anew in another folder",
+      );
   }
   return before;
 }

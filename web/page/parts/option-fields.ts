@@ -4,12 +4,18 @@ import { el, setOptions } from "./dom.ts";
 
 type Field = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
 
-/** The fields of a form that are options of a table: those the page has already get their ranges and choices from it, the others are made. */
+/**
+ * The fields of a form that are options of a table: those the page has already get their ranges and choices from it, the others are made.
+ */
 export class OptionFields {
   private readonly fields = new Map<string, Field>();
 
   /** @param more where the fields go that the form does not have yet */
-  constructor(form: HTMLFormElement, private readonly table: OptionTable, more: HTMLElement) {
+  constructor(
+    form: HTMLFormElement,
+    private readonly table: OptionTable,
+    more: HTMLElement,
+  ) {
     for (const [name, option] of Object.entries(table)) {
       const there = form.querySelector<Field>(`[name="${name}"]`);
       const field = there ?? makeField(name, option);
