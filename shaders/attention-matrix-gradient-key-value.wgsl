@@ -93,13 +93,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   // Queries from here on are seen by all keys of the block.
   let seen = select(0u, block.first + BLOCK_ROWS - 1u, causal);
 
+  let factor = params.scale * LOG2E; // on scores in f32, or k would be rounded once more
+
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(KEYS, keys, block.first + $r * BAND, params.scale * LOG2E, local);
+  stageBand(KEYS, keys, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let k$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(VALUES, values, block.first + $r * BAND, 1.0, local);
+  stageBand(VALUES, values, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let v$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -112,8 +114,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var query = part.x; query < part.y; query += STAGED) {
     workgroupBarrier();
-    stage(0u, QUERIES, queries, query, 1.0, local);
-    stage(SECOND, D_OUTS, dOuts, query, 1.0, local);
+    stage(0u, QUERIES, queries, query, local);
+    stage(SECOND, D_OUTS, dOuts, query, local);
     stageNumbers((block.batch * params.heads + block.head) * params.queries, query, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && query + begin < part.y; begin += COLUMNS) {
@@ -144,7 +146,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll r < ${FRAGMENTS}
       {
         let at = tile + $r * 2 * TILE + inTile + $i * ROW_LANES;
-        var weight = exp2(scores[at] - high$i);
+        var weight = exp2(scores[at] * factor - high$i);
         if (first < seen) { weight = select(vec4f(), weight, column + 4 * $i * ROW_LANES >= vec4u(seenFrom$r)); }
         weights[at] = vec4<f16>(weight);
         weights[at + TILE] = vec4<f16>(weight * (scores[at + TILE] - delta$i));

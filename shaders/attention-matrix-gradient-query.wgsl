@@ -73,13 +73,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let seen = select(params.keys, min(block.first + 1u, params.keys), causal);
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
 
+  let factor = params.scale * LOG2E; // on scores in f32, or q would be rounded once more
+
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(QUERIES, queries, block.first + $r * BAND, params.scale * LOG2E, local);
+  stageBand(QUERIES, queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(D_OUTS, dOuts, block.first + $r * BAND, 1.0, local);
+  stageBand(D_OUTS, dOuts, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let dO$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -94,8 +96,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, keys, key, 1.0, local);
-    stage(SECOND, VALUES, values, key, 1.0, local);
+    stage(0u, KEYS, keys, key, local);
+    stage(SECOND, VALUES, values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;
@@ -123,7 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll i < ${OWN}
       {
         const I = $i * ROW_LANES;
-        let weight = exp2(scores[tile + $r * 2 * TILE + inTile + I] - high$r);
+        let weight = exp2(scores[tile + $r * 2 * TILE + inTile + I] * factor - high$r);
         var dScore = weight * (scores[tile + ($r * 2 + 1) * TILE + inTile + I] - delta$r);
         if (first + COLUMNS > seen) { dScore = select(vec4f(), dScore, column + 4 * I < vec4u(visible$r)); }
         weights[weightTile + $r * TILE + inTile + I] = vec4<f16>(dScore);

@@ -1,5 +1,5 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), on matrix units:
-// q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. Scores are in units of log2. The sums so far are only
+// q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. The sums so far are only
 // multiplied when a row's largest score has grown by more than MARGIN (as in FlashAttention-4): until then its weights are at most 2^MARGIN.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
@@ -41,7 +41,7 @@ const KEYS = 1u;
 const VALUES = 2u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case QUERIES: { return q[at]; }
+    case QUERIES: { return sign(params.scale) * q[at]; } // so that the largest score has the largest weight
     case KEYS: { return k[at]; }
     default: { return v[at]; }
   }
@@ -70,9 +70,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let seen = select(params.keys, min(block.first + 1u, params.keys), causal);
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
 
+  let factor = max(abs(params.scale) * LOG2E, 1e-30); // on scores in f32, or q would be rounded once more
+
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(QUERIES, queries, block.first + $r * BAND, params.scale * LOG2E, local);
+  stageBand(QUERIES, queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -86,8 +88,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, keys, key, 1.0, local);
-    stage(SECOND, VALUES, values, key, 1.0, local);
+    stage(0u, KEYS, keys, key, local);
+    stage(SECOND, VALUES, values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;
@@ -121,13 +123,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       mosts$r = max(mosts$r, score$r_$i);
 #endunroll
       let most$r = rowMax(maxOf(mosts$r));
-      let grows$r = most$r > high$r + MARGIN;
+      let grows$r = (most$r - high$r) * factor > MARGIN;
       let now$r = select(high$r, most$r, grows$r);
-      let shrink$r = exp2(high$r - now$r);
+      let shrink$r = exp2((high$r - now$r) * factor);
       high$r = now$r;
       var sums$r = vec4f();
 #unroll i < ${OWN}
-      let weight$r_$i = exp2(score$r_$i - now$r);
+      let weight$r_$i = exp2(score$r_$i * factor - now$r * factor);
       sums$r += weight$r_$i;
       weights[mine + $r * TILE + $i * ROW_LANES] = vec4<f16>(weight$r_$i);
 #endunroll
@@ -183,7 +185,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let total = rowSum(total$r);
     let own = query + $r * BAND;
     let entry = block.split * params.batch + block.batch;
-    if (place == 0u && own < params.queries) { logSumExp[(entry * params.heads + block.head) * params.queries + own] = high$r / LOG2E + log(total); }
+    if (place == 0u && own < params.queries) { logSumExp[(entry * params.heads + block.head) * params.queries + own] = high$r * factor / LOG2E + log(total); }
     let start = (entry * params.queries + own) * params.rowStrideO + headStart;
 #unroll n < ${HEAD_N}
     subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + $n % SLICE * N / 4u, o$r_$n, TILE_STRIDE);

@@ -60,22 +60,22 @@ fn partOf(begin: u32, end: u32, split: u32) -> vec2u {
 }
 
 // Stages STAGED rows from `first` on; rows past the end repeat the last one. LOADS of them are on their way before the first is waited for.
-fn stage(to: u32, tensor: u32, source: Source, first: u32, factor: f32, local: u32) {
+fn stage(to: u32, tensor: u32, source: Source, first: u32, local: u32) {
   for (var begin = local; begin < STAGED * HEAD_VEC4; begin += THREADS * ${LOADS}u) {
 #unroll i < ${LOADS}
     let e$i = begin + $i * THREADS;
     let x$i = load(tensor, source.start + min(first + e$i / HEAD_VEC4, source.count - 1u) * source.stride + e$i % HEAD_VEC4);
 #endunroll
 #unroll i < ${LOADS}
-    if (e$i < STAGED * HEAD_VEC4) { columns[to + (e$i / HEAD_VEC4) * STRIDE + e$i % HEAD_VEC4] = vec4<f16>(factor * x$i); }
+    if (e$i < STAGED * HEAD_VEC4) { columns[to + (e$i / HEAD_VEC4) * STRIDE + e$i % HEAD_VEC4] = vec4<f16>(x$i); }
 #endunroll
   }
 }
 
 // Stages a band of rows, where columns are staged later.
-fn stageBand(tensor: u32, source: Source, first: u32, factor: f32, local: u32) {
+fn stageBand(tensor: u32, source: Source, first: u32, local: u32) {
   workgroupBarrier();
-  for (var row = 0u; row < BAND; row += STAGED) { stage(row * STRIDE, tensor, source, first + row, factor, local); }
+  for (var row = 0u; row < BAND; row += STAGED) { stage(row * STRIDE, tensor, source, first + row, local); }
   workgroupBarrier();
 }
 
