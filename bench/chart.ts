@@ -134,7 +134,11 @@ function tip({ row, all }: Ratio): string {
 function modelPanel(result: BenchResult, rows: readonly BenchRow[], top: number): Panel {
   const left = 300;
   const width = WIDTH - left - 190;
-  const parts = [text(MARGIN, top + 2, "Whole models and ops alone: share of the adapter's measured roofline", "head")];
+  // A model that all rows are of is named once.
+  const models = new Set(rows.map((r) => MODEL_NAMES[r.model] ?? r.model));
+  const [only] = models.size === 1 ? models : [];
+  const of = (row: BenchRow): string => (only === undefined ? `${MODEL_NAMES[row.model] ?? row.model}, ` : "");
+  const parts = [text(MARGIN, top + 2, `${only ?? "Whole models and ops alone"}: share of the adapter's measured roofline`, "head")];
   let y = top + 16;
   let group: string | undefined;
   for (const row of rows) {
@@ -146,7 +150,7 @@ function modelPanel(result: BenchResult, rows: readonly BenchRow[], top: number)
       text(
         left - 8,
         y + BAR,
-        `${MODEL_NAMES[row.model] ?? row.model}, ${row.name}${row.direction === "forward" ? "" : " +grad"}`,
+        `${of(row)}${row.name}${row.direction === "forward" ? "" : " +grad"}`,
         "label",
         "end",
       ),
