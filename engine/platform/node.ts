@@ -1,6 +1,7 @@
 import { constants, freemem } from "node:os";
 import { NoAdapterError, errorMessage } from "../runtime/errors.ts";
 import type { FindAdapter, FoundAdapter } from "../runtime/platform.ts";
+import { dawnToggles } from "./dawn-toggles.ts";
 import { withQuietStderr } from "./quiet.ts";
 import { bundledDriver } from "./swiftshader.ts";
 
@@ -124,15 +125,9 @@ async function listAdapters(create: Create): Promise<Candidate[]> {
 
 /** Dawn with the toggles that this engine wants. */
 function withFeatures(create: Create, robust: boolean): Create {
-  const on = [
-    "allow_unsafe_apis", // matrix units are an experimental feature, which an adapter offers only so
-    "vulkan_enable_f16_on_nvidia", // without it Dawn hides shader-f16 on NVIDIA, and every matrix configuration of floats
-    // Clamped accesses cost a fifth of a UNet pass on an H100, and half of a good matrix tile. No shader relies on them: the tests of ops
-    // run with guard words around every buffer, and give the same bits both ways. Workgroup memory is never read before it is written.
-    ...(robust ? [] : ["disable_robustness", "disable_workgroup_init"]),
-  ];
   // Quantised timestamps (65 us) would make the times of most ops round to zero.
-  return (options) => create([...options, "disable-dawn-features=timestamp_quantization", `enable-dawn-features=${on.join(",")}`]);
+  const toggles = ["disable-dawn-features=timestamp_quantization", `enable-dawn-features=${dawnToggles(robust).join(",")}`];
+  return (options) => create([...options, ...toggles]);
 }
 
 function request(create: Create, options: string[]): Promise<GPUAdapter | null> {

@@ -25,6 +25,15 @@ test("verify judges f16 operands by their own tolerances, and says so", async ()
   for (const key of ["zero", "timestepEmbedding"] as const) assert.is(HALF_TOLERANCES[key], TOLERANCES[key]);
 });
 
+test("verify judges weights rounded to f16 by tolerances of their own where a model takes part", async () => {
+  const result = await run(`${EMOJI}/reference`, { model: EMOJI, weights: "f16" });
+  allWithin(result, 60);
+  assert.ok(result.halfWeights && !result.halfPrecision);
+  assert.ok(result.rows.some((r) => r.tolerance === HALF_TOLERANCES.model) && result.rows.every((r) => r.tolerance !== TOLERANCES.model));
+  const ops = await run("test/fixtures/golden/conv2d.json", { weights: "f16" });
+  assert.ok(ops.rows.length > 0 && ops.rows.every((r) => r.ok && r.tolerance < HALF_TOLERANCES.opForward), "ops take no part of a model");
+});
+
 test("a number beyond f16 ends with an error that names the precision and what to try", async () => {
   const device = await halfDevice();
   if (!device) return;
