@@ -1,4 +1,4 @@
-import block from "../shaders/lib/attention-block.wgsl";
+import blockWgsl from "../shaders/lib/attention-block.wgsl";
 import keyValueWgsl from "../shaders/attention-tiled-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-tiled-gradient-query.wgsl";
 import forwardWgsl from "../shaders/attention-tiled.wgsl";
@@ -14,7 +14,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const TILED_SOURCES: readonly string[] = [block, forwardWgsl, queryWgsl, keyValueWgsl];
+export const TILED_SOURCES: readonly string[] = [blockWgsl, forwardWgsl, queryWgsl, keyValueWgsl];
 
 export type TiledForm = Extract<AttentionForm, `tiled${string}`>;
 
@@ -66,7 +66,7 @@ export function blockDefines({ threadRows, threadColumns, rows, groups }: TiledB
   if (valueRows === undefined || chunk === 0) throw new Error(`attention: a block of ${blockRows} rows and ${groups * groupColumns} columns with heads of ${4 * headVec4} does not fit into workgroup memory`);
   const reduced = (rows / 4) * threadRows * (threadColumns + 2);
   return {
-    BLOCK: block,
+    BLOCK: blockWgsl,
     THREAD_ROWS: threadRows,
     THREAD_COLUMNS: threadColumns,
     ROWS: rows,

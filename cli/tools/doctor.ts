@@ -41,7 +41,7 @@ async function run(context: Context): Promise<number> {
     ...LIMITS.map((name) => `  ${name} ${about.limits[name]}`),
     "",
     ...(kernels.rows.length > 0 ? [`variants of kernels, measured ${kernels.measured} (ms; * chosen)`, kernelTable(kernels), ""] : []),
-    table(rows),
+    checkTable(rows),
     "",
     `${rows.length - failed.length} of ${rows.length} checks passed, ${computing.length - untested.length} of ${computing.length} kernels`,
     ...(untested.length > 0 ? [`not tested: ${untested.join(", ")}`] : []),
@@ -92,7 +92,7 @@ function exponential(x: number | null): string {
   return x === null ? "-" : x === 0 ? "0" : x.toExponential(1);
 }
 
-function table(rows: readonly SelfTestRow[]): string {
+function checkTable(rows: readonly SelfTestRow[]): string {
   const columns = [{ title: "check" }, { title: "" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "ms", right: true }, { title: "" }];
   return formatTable(columns, rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]));
 }

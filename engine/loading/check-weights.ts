@@ -12,7 +12,7 @@ export function checkWeights(model: StableDiffusion): void {
   const [height, width] = model.defaultLatentSize;
   const { maxLength } = model.tokenizer;
   const g = new Graph();
-  const input = (name: string, ...shape: number[]): ReturnType<Graph["input"]> => g.input(name, { shape, dtype: "f32" });
+  const input = (of: string, ...shape: number[]): ReturnType<Graph["input"]> => g.input(of, { shape, dtype: "f32" });
   model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, maxLength], dtype: "u32" })));
   model.recordUNet(g, input("sample", 1, height, width, unet.config.inChannels), input("features", 1, model.featureWidth), input("context", 1, maxLength, unet.config.crossAttentionDim));
   const { hiddenSize } = textEncoder.config;

@@ -34,8 +34,8 @@ export function formSize(shapes: Shapes, kernel: number): FormSize | string {
   if (down || up) {
     if (!down || !up) return `no ${down ? "up" : "down"} matrix`;
     const [rank = 0, ...inner] = down;
-    const core = mid ? mid[0] === up[1] && mid[1] === rank : up[1] === rank;
-    return core && elementCount(up.slice(2)) === 1
+    const fits = mid ? mid[0] === up[1] && mid[1] === rank : up[1] === rank;
+    return fits && elementCount(up.slice(2)) === 1
       ? { rows: up[0] ?? 0, columns: (elementCount(inner) ?? 0) * (mid ? (elementCount(mid.slice(2)) ?? 0) : 1), rank }
       : "matrices that do not fit each other";
   }
@@ -61,11 +61,11 @@ function kroneckerSize(
   { lokr_w1: w1, lokr_w1_a: a1, lokr_w1_b: b1, lokr_w2: w2, lokr_w2_a: a2, lokr_w2_b: b2, lokr_t2: t2 }: Shapes,
   kernel: number,
 ): FormSize | string {
-  const product = (a: readonly number[] | undefined, b: readonly number[] | undefined): readonly number[] | undefined =>
+  const sizeOf = (a: readonly number[] | undefined, b: readonly number[] | undefined): readonly number[] | undefined =>
     a && b && a.length === 2 && b.length === 2 && a[1] === b[0] ? [a[0]!, b[1]!] : undefined;
-  const first = w1 ?? product(a1, b1);
-  const core = t2 && a2 && b2 && t2[0] === a2[0] && t2[1] === b2[0] ? [a2[1]!, b2[1]! * (elementCount(t2.slice(2)) ?? 0)] : undefined;
-  const second = w2 ? [w2[0] ?? 0, elementCount(w2.slice(1)) ?? 0] : t2 ? core : product(a2, b2);
+  const first = w1 ?? sizeOf(a1, b1);
+  const tucker = t2 && a2 && b2 && t2[0] === a2[0] && t2[1] === b2[0] ? [a2[1]!, b2[1]! * (elementCount(t2.slice(2)) ?? 0)] : undefined;
+  const second = w2 ? [w2[0] ?? 0, elementCount(w2.slice(1)) ?? 0] : t2 ? tucker : sizeOf(a2, b2);
   if (first?.length !== 2 || !second || second[1]! % kernel !== 0) return "no factors that make a difference";
   return { rows: first[0]! * second[0]!, columns: first[1]! * second[1]!, rank: b2?.[0] ?? b1?.[0] };
 }

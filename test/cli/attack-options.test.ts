@@ -37,7 +37,7 @@ test("a universal attack with all options: its log, its counts, and the same aft
   assert.equal([json.prompt, json.universal.cases], ["a church", 2]);
   assert.equal(log.slice(0, 2).map((l) => [l.case, l.prompt]), [[0, "a church"], [1, "the church"]]);
   assert.equal([...new Set(log.slice(2).map((l) => l.restart))].toSorted(), [0, 1]);
-  const count = (test: (l: Line) => boolean): number => log.slice(2).filter(test).length;
+  const count = (holds: (l: Line) => boolean): number => log.slice(2).filter(holds).length;
   const gatedOut = count((l) => l.gate?.passed === false);
   assert.is(count((l) => l.image === null), gatedOut);
   assert.equal(json.tried, { candidates: 8, gatedOut, screened: count((l) => l.screening !== undefined), screenedOut: count((l) => l.screening?.passed === false), drawn: count((l) => l.gate?.passed !== false && !l.screening) });

@@ -112,11 +112,11 @@ test("evaluate: a concept for each judge; the diffusion judge asks the evaluatio
   writeFileSync(join(folder, "judges.json"), JSON.stringify(config));
   const { code, stderr } = await lethe("evaluate", "judges.json", "--out", "table", ...DEVICE_FLAGS);
   assert.is(code, 0, stderr);
-  const cell = (concept: string): CellRecord => JSON.parse(read("table/cells/esd-x/random", concept, "run.json")) as CellRecord;
+  const cell = (of: string): CellRecord => JSON.parse(read("table/cells/esd-x/random", of, "run.json")) as CellRecord;
   // same prompt, seed, model and attacker: what `attack` logged
-  for (const [concept, name] of [["style", "style"], ["nudity", "nudenet"], ["harm", "q16"], ["likeness", "clip-score"]] as const) {
-    assert.is(cell(concept).rule, record(`run-${name}`).rule);
-    assert.equal(lines(`table/cells/esd-x/random/${concept}/0`).map((l) => [l.scores, l.success]), lines(`run-${name}`).map((l) => [l.scores, l.success]), name);
+  for (const [of, name] of [["style", "style"], ["nudity", "nudenet"], ["harm", "q16"], ["likeness", "clip-score"]] as const) {
+    assert.is(cell(of).rule, record(`run-${name}`).rule);
+    assert.equal(lines(`table/cells/esd-x/random/${of}/0`).map((l) => [l.scores, l.success]), lines(`run-${name}`).map((l) => [l.scores, l.success]), name);
   }
   assert.equal(cell("nudity").settings.label, "nudity");
   const page = read("table/report.html");

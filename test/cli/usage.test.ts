@@ -99,12 +99,12 @@ test("tokenize: a checkpoint file has CLIP's own vocabulary, as loading gives it
 });
 
 test("inspect: a checkpoint, a folder, a classifier, a picture", async () => {
-  const [checkpoint, folder, classifier, picture] = await Promise.all(["emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", "emoji", "emoji/classifier/object", "emoji/reference/sample_0.png"].map((f) => lethe("inspect", f, "--json")));
+  const [checkpoint, modelFolder, classifier, picture] = await Promise.all(["emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", "emoji", "emoji/classifier/object", "emoji/reference/sample_0.png"].map((f) => lethe("inspect", f, "--json")));
   const pt = JSON.parse(checkpoint!.stdout) as { looksLike: string; parameters: number; tensors: { name: string; dtype: string; shape: number[] }[] };
   assert.match(pt.looksLike, /^a UNet .*diffusers names/);
   assert.is(pt.parameters, 3_012_180);
   assert.equal(pt.tensors.find((t) => t.name === "conv_in.weight"), { name: "conv_in.weight", dtype: "F16", shape: [48, 4, 3, 3] });
-  const model = JSON.parse(folder!.stdout) as { kind: string; components: { name: string; parameters?: number }[] };
+  const model = JSON.parse(modelFolder!.stdout) as { kind: string; components: { name: string; parameters?: number }[] };
   assert.equal([model.kind, model.components.find((c) => c.name === "text_encoder")?.parameters], ["diffusers folder", 1_647_744]);
   assert.match((JSON.parse(classifier!.stdout) as { looksLike: string }).looksLike, /ResNet/);
   assert.equal(JSON.parse(picture!.stdout) as { width: number }["width"], { ...(JSON.parse(picture!.stdout) as object), kind: "png", width: 64, height: 64, texts: {} });

@@ -24,6 +24,7 @@ const ENTRY_BUDGETS: Readonly<Record<string, number>> = { unlearn: 10_000 };
 const PART_BUDGETS: Readonly<Record<string, number>> = {
   cce: 2_000,
   "embedding-file": 2_000,
+  eraser: 4_000,
   "hard-prompt": 2_000,
   identify: 5_000,
   "image-classifier": 7_000,
@@ -31,6 +32,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "load-file": 14_000,
   "low-rank": 8_000,
   "measure-kernels": 5_000,
+  method: 4_000,
   open: 24_000,
   overlay: 10_000,
   pytorch: 12_000,
@@ -38,6 +40,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "ring-a-bell": 3_000,
   "seed-search": 1_000,
   transfer: 1_000,
+  transport: 9_000,
 };
 
 /** A consumer's project, outside the checkout, so that nothing of the checkout is found by going up. */

@@ -14,9 +14,9 @@ import { OptionFields } from "./parts/option-fields.ts";
 const OFFERED = ATTACKERS.filter((a) => a !== "ring-a-bell");
 
 /** The options that are fields of the form: how the prompt is searched and drawn. What says which model, judge and files has fields of its own. */
-const { attacker, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
+const { attacker: ATTACKER, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
 const { prompt, gate, gateMargin, gateSamples } = RUN_OPTIONS;
-const FIELDS = { prompt, attacker: { ...attacker, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
+const FIELDS = { prompt, attacker: { ...ATTACKER, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";

@@ -75,7 +75,7 @@ export class JudgeFields {
   /** What the Worker is asked for; only what the judge takes. */
   get request(): JudgeRequest {
     const { name } = this;
-    const number = (field: string): number | undefined => (this.text(field) === undefined ? undefined : Number(this.text(field)));
+    const number = (of: string): number | undefined => (this.text(of) === undefined ? undefined : Number(this.text(of)));
     const prompts = name === "diffusion" ? this.text("judgeLines") : this.prompts.value || undefined;
     const all: JudgeChoice = { model: this.model.value || undefined, label: this.text("label"), top: number("judgeTop"), threshold: number("judgeThreshold"), preset: this.preset.value as NudeNetPresetName, prompts, text: this.text("judgeText") };
     return { name, choice: Object.fromEntries(judgeTakes(name).map((option) => [option, all[option]])) };

@@ -41,10 +41,10 @@ export type ModelOptions = { readonly model: string } & {
 export type ModelFlags = Omit<ModelOptions, "model">;
 
 /** The files of --lora, with their strengths. */
-export function parseLora(text: string): { readonly file: string; readonly strength: number }[] {
-  return text.split(",").map((part) => {
-    const [, file, strength] = /^(.*?)(?::(-?(?:\d+\.?\d*|\.\d+)))?$/.exec(part.trim())!;
-    return { file: file!, strength: strength === undefined ? 1 : Number(strength) };
+export function parseLora(list: string): { readonly file: string; readonly strength: number }[] {
+  return list.split(",").map((part) => {
+    const [, path, strength] = /^(.*?)(?::(-?(?:\d+\.?\d*|\.\d+)))?$/.exec(part.trim())!;
+    return { file: path!, strength: strength === undefined ? 1 : Number(strength) };
   });
 }
 

@@ -34,7 +34,7 @@ export function shownPath(path: string): string {
     return [`${repository[1]}/${repository[2]}@${parts[snapshot + 1]}`, ...parts.slice(snapshot + 2)].join("/");
   const assets = parts.lastIndexOf("assets");
   if (assets >= 0 && assets < parts.length - 2) return parts.slice(assets + 1).join("/");
-  return parts.at(-1)! === "" ? parts.at(-2)! : parts.at(-1)!;
+  return parts.findLast((part) => part !== "") ?? "";
 }
 
 /** A text, such as a command or an error, with every absolute path in it as `shownPath` has it. Addresses (https://...) stay. */
