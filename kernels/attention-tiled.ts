@@ -70,6 +70,7 @@ export function blockDefines({ threadRows, threadColumns, rows, groups }: TiledB
     THREAD_ROWS: threadRows,
     THREAD_COLUMNS: threadColumns,
     ROWS: rows,
+    FOURS: rows / 4,
     GROUPS: groups,
     COLUMNS: columns,
     HEAD_VEC4: headVec4,
