@@ -44,6 +44,11 @@ const BLOCKS: Readonly<Record<TiledForm, Readonly<Record<PassName, Blocks>>>> = 
     query: [[80, [16, 8, 4, 2]], [160, [16, 8, 4, 1]]],
     "key-value": [[80, [16, 8, 4, 1]], [160, [8, 16, 4, 1]]],
   },
+  "tiled-small": {
+    forward: [[160, [4, 16, 4, 1]]],
+    query: [[160, [4, 16, 4, 1]]],
+    "key-value": [[160, [4, 16, 4, 1]]],
+  },
 };
 
 /** The block for a pass over heads of `headVec4` vec4s. */
