@@ -44,6 +44,11 @@ const BLOCKS: Readonly<Record<TiledForm, Readonly<Record<PassName, Blocks>>>> = 
     query: [[80, [16, 8, 4, 2]], [160, [16, 8, 4, 1]]],
     "key-value": [[80, [16, 8, 4, 1]], [160, [8, 16, 4, 1]]],
   },
+  "tiled-small": {
+    forward: [[160, [4, 16, 4, 1]]],
+    query: [[160, [4, 16, 4, 1]]],
+    "key-value": [[160, [4, 16, 4, 1]]],
+  },
 };
 
 /** The block for a pass over heads of `headVec4` vec4s. */
@@ -70,6 +75,7 @@ export function blockDefines({ threadRows, threadColumns, rows, groups }: TiledB
     THREAD_ROWS: threadRows,
     THREAD_COLUMNS: threadColumns,
     ROWS: rows,
+    FOURS: rows / 4,
     GROUPS: groups,
     COLUMNS: columns,
     HEAD_VEC4: headVec4,

@@ -1,10 +1,11 @@
-// dK and dV of attention, on matrix units: one pass over the queries per block of keys, with the probabilities computed again from logSumExp:
-// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
-// q, k, v, dO, p and ds are rounded to f16, all else is f32; p and ds are small where there are many keys, so they are multiplied by `gain` to stay within
-// f16's numbers. A causal key is seen by the queries from its own index on.
-// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
-// attention-merge. Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
+// dK and dV of attention, on matrix units: one pass over the queries per block of keys, with the probabilities computed again from
+// logSumExp: p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv
+// 2307.08691, algorithm 2). q, k, v, dO, p and ds are rounded to f16, all else is f32; p and ds are small where there are many keys, so
+// they are multiplied by `gain` to stay within f16's numbers. A causal key is seen by the queries from its own index on. Layout: q, dO
+// [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO, offset.
+// logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
+// attention-merge. Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as
+// dK.
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;

@@ -1,9 +1,9 @@
-// dQ of attention, on matrix units: one pass over the keys per block of queries, with the probabilities computed again from logSumExp:
-// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
-// q, k, v, dO and ds are rounded to f16, all else is f32; ds is a share of a probability, so it is multiplied by `gain` to stay within f16's numbers.
-// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for attention-merge.
-// Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines.
+// dQ of attention, on matrix units: one pass over the keys per block of queries, with the probabilities computed again from logSumExp: p =
+// exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k) (FlashAttention-2, arXiv 2307.08691, algorithm 2). q, k, v, dO
+// and ds are rounded to f16, all else is f32; ds is a share of a probability, so it is multiplied by `gain` to stay within f16's numbers.
+// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
+// dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
+// attention-merge. Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines.
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;

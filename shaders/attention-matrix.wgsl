@@ -1,10 +1,10 @@
-// Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), on matrix units:
-// q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. The sums so far are only
-// multiplied when a row's largest score has grown by more than MARGIN (as in FlashAttention-4): until then its weights are at most 2^MARGIN.
-// Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
-// vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
-// Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines.
+// Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), on
+// matrix units: q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. The sums so far are only
+// multiplied when a row's largest score has grown by more than MARGIN (as in FlashAttention-4): until then its weights are at most
+// 2^MARGIN. Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset
+// (in vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))). With `splits`
+// above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge. Defines: BLOCK the text of
+// lib/attention-matrix.wgsl, with its defines.
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
@@ -157,7 +157,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
           workgroupBarrier();
 #unroll m < ${HEAD_N}
-          if ($m / SLICE == $n / SLICE) { o$r_$m = subgroupMatrixLoad<Sum, row_major>(&scores, tile + $r * TILE + $m % SLICE * N / 4u, TILE_STRIDE); }
+          if ($m / SLICE == $n / SLICE) {
+            o$r_$m = subgroupMatrixLoad<Sum, row_major>(&scores, tile + $r * TILE + $m % SLICE * N / 4u, TILE_STRIDE);
+          }
 #endunroll
           workgroupBarrier();
         }
@@ -185,7 +187,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let total = rowSum(total$r);
     let own = query + $r * BAND;
     let entry = block.split * params.batch + block.batch;
-    if (place == 0u && own < params.queries) { logSumExp[(entry * params.heads + block.head) * params.queries + own] = high$r * factor / LOG2E + log(total); }
+    if (place == 0u && own < params.queries) {
+      logSumExp[(entry * params.heads + block.head) * params.queries + own] = high$r * factor / LOG2E + log(total);
+    }
     let start = (entry * params.queries + own) * params.rowStrideO + headStart;
 #unroll n < ${HEAD_N}
     subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + $n % SLICE * N / 4u, o$r_$n, TILE_STRIDE);
@@ -193,7 +197,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       workgroupBarrier();
       if (own < params.queries) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
-        for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) { o[start + BEGIN + i] = scores[mine - place + $r * TILE + i] / total; }
+        for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
+          o[start + BEGIN + i] = scores[mine - place + $r * TILE + i] / total;
+        }
       }
       workgroupBarrier();
     }

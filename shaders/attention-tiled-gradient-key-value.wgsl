@@ -74,37 +74,44 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var dWeights: Scores;
     product(&scores, K, keys, block.first, params.scale, Q, queries, query, at, local);
     product(&dWeights, V, values, block.first, 1.0, DO, dOuts, query, at, local);
-    for (var g = 0u; g < GROUPS; g++) {
-      let column = query + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+#unroll g < ${GROUPS}
+    {
+      let column = query + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
       let safe = numbers + min(column, vec4u(params.queries - 1u));
       let columnLogSumExp = vec4f(logSumExp[safe.x], logSumExp[safe.y], logSumExp[safe.z], logSumExp[safe.w]);
       let columnDelta = vec4f(delta[safe.x], delta[safe.y], delta[safe.z], delta[safe.w]);
-      for (var i = 0u; i < ROWS; i++) {
-        let n = i * GROUPS + g;
+#unroll i < ${ROWS}
+      {
+        let n = $i * GROUPS + $g;
         // A causal key is seen by the queries from its own index on.
-        let seenFrom = select(0u, block.first + at.x + i * THREAD_ROWS, causal);
+        let seenFrom = select(0u, block.first + at.x + $i * THREAD_ROWS, causal);
         let seen = (column < vec4u(params.queries)) & (column >= vec4u(seenFrom));
         let w = select(vec4f(), exp(scores[n] - columnLogSumExp), seen);
         scores[n] = w;
         dWeights[n] = w * (dWeights[n] - columnDelta);
       }
+#endunroll
     }
+#endunroll
     addWeighted(&dValue, &scores, DO, dOuts, query, at, local);
     addWeighted(&dKey, &dWeights, Q, queries, query, at, local);
   }
 
-  for (var i = 0u; i < ROWS; i++) {
-    let key = block.first + at.x + i * THREAD_ROWS;
-    if (key >= params.keys) { break; }
+#unroll i < ${ROWS}
+  {
+    let key = block.first + at.x + $i * THREAD_ROWS;
     let row = (block.split * params.batch + block.batch) * params.keys + key;
     let startK = (params.offsetDK + row * params.rowStrideDK + headStart) * PIECES_OF_VEC4;
     let startV = (params.offsetDV + row * params.rowStrideDV + headStart) * PIECES_OF_VEC4;
-    for (var c = 0u; c < COLUMNS; c++) {
-      let column = at.y + c * THREAD_COLUMNS;
-      if (column < PIECES) {
-        dK[startK + column] = dKey[i * COLUMNS + c] * params.scale;
-        ${DV}[startV + column] = dValue[i * COLUMNS + c];
+#unroll c < ${COLUMNS}
+    {
+      let column = at.y + $c * THREAD_COLUMNS;
+      if (column < PIECES && key < params.keys) {
+        dK[startK + column] = dKey[$i * COLUMNS + $c] * params.scale;
+        ${DV}[startV + column] = dValue[$i * COLUMNS + $c];
       }
     }
+#endunroll
   }
+#endunroll
 }

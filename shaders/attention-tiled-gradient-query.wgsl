@@ -61,11 +61,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let numbers = (block.batch * params.heads + block.head) * params.queries;
   var rowLogSumExp: array<f32, ROWS>;
   var rowDelta: array<f32, ROWS>;
-  for (var i = 0u; i < ROWS; i++) {
-    let query = numbers + min(block.first + at.x + i * THREAD_ROWS, params.queries - 1u);
-    rowLogSumExp[i] = logSumExp[query];
-    rowDelta[i] = delta[query];
+#unroll i < ${ROWS}
+  {
+    let query = numbers + min(block.first + at.x + $i * THREAD_ROWS, params.queries - 1u);
+    rowLogSumExp[$i] = logSumExp[query];
+    rowDelta[$i] = delta[query];
   }
+#endunroll
   var dQuery: Output;
   let causal = params.causal != 0u;
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
@@ -74,25 +76,32 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var dWeights: Scores;
     product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
     product(&dWeights, DO, dOuts, block.first, 1.0, V, values, key, at, local);
-    for (var i = 0u; i < ROWS; i++) {
+#unroll i < ${ROWS}
+    {
       // A causal query sees the keys up to its own index.
-      let visible = select(params.keys, min(block.first + at.x + i * THREAD_ROWS + 1u, params.keys), causal);
-      for (var g = 0u; g < GROUPS; g++) {
-        let n = i * GROUPS + g;
-        let column = key + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
-        scores[n] = select(vec4f(), exp(scores[n] - rowLogSumExp[i]) * (dWeights[n] - rowDelta[i]), column < vec4u(visible));
+      let visible = select(params.keys, min(block.first + at.x + $i * THREAD_ROWS + 1u, params.keys), causal);
+#unroll g < ${GROUPS}
+      {
+        let n = $i * GROUPS + $g;
+        let column = key + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+        scores[n] = select(vec4f(), exp(scores[n] - rowLogSumExp[$i]) * (dWeights[n] - rowDelta[$i]), column < vec4u(visible));
       }
+#endunroll
     }
+#endunroll
     addWeighted(&dQuery, &scores, K, keys, key, at, local);
   }
 
-  for (var i = 0u; i < ROWS; i++) {
-    let query = block.first + at.x + i * THREAD_ROWS;
-    if (query >= params.queries) { break; }
+#unroll i < ${ROWS}
+  {
+    let query = block.first + at.x + $i * THREAD_ROWS;
     let start = (params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideDQ + headStart) * PIECES_OF_VEC4;
-    for (var c = 0u; c < COLUMNS; c++) {
-      let column = at.y + c * THREAD_COLUMNS;
-      if (column < PIECES) { dQ[start + column] = dQuery[i * COLUMNS + c] * params.scale; }
+#unroll c < ${COLUMNS}
+    {
+      let column = at.y + $c * THREAD_COLUMNS;
+      if (column < PIECES && query < params.queries) { dQ[start + column] = dQuery[$i * COLUMNS + $c] * params.scale; }
     }
+#endunroll
   }
+#endunroll
 }

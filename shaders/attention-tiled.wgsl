@@ -43,9 +43,6 @@ fn load(tensor: u32, at: u32) -> vec4f {
 
 ${BLOCK}
 
-const FOURS = ROWS / 4u;
-alias PerRow = array<vec4f, FOURS>; // a number of each of a thread's rows
-
 // Numbers of each row, one of every thread column, to be reduced, and behind them what becomes of them.
 const PARTS_STRIDE = THREAD_COLUMNS + 1u;
 const PARTS = THREAD_ROWS * PARTS_STRIDE;
@@ -54,7 +51,9 @@ const RESULTS = FOURS * PARTS;
 // The maximum, or the sum, of each row over the thread columns.
 fn overColumns(x: PerRow, sum: bool, at: vec2u, local: u32) -> PerRow {
   workgroupBarrier();
-  for (var f = 0u; f < FOURS; f++) { tile[f * PARTS + at.x * PARTS_STRIDE + at.y] = x[f]; }
+#unroll f < ${FOURS}
+  tile[$f * PARTS + at.x * PARTS_STRIDE + at.y] = x[$f];
+#endunroll
   workgroupBarrier();
   for (var n = local; n < FOURS * THREAD_ROWS; n += THREADS) {
     let first = (n / THREAD_ROWS) * PARTS + (n % THREAD_ROWS) * PARTS_STRIDE;
@@ -67,7 +66,9 @@ fn overColumns(x: PerRow, sum: bool, at: vec2u, local: u32) -> PerRow {
   }
   workgroupBarrier();
   var y: PerRow;
-  for (var f = 0u; f < FOURS; f++) { y[f] = tile[RESULTS + f * THREAD_ROWS + at.x]; }
+#unroll f < ${FOURS}
+  y[$f] = tile[RESULTS + $f * THREAD_ROWS + at.x];
+#endunroll
   return y;
 }
 
@@ -84,54 +85,69 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var out: Output;
   var high: PerRow;  // largest score so far
   var total: PerRow; // sum of exp(score - high) so far, of this thread's columns
-  for (var f = 0u; f < FOURS; f++) { high[f] = vec4f(LOWEST); }
+#unroll f < ${FOURS}
+  high[$f] = vec4f(LOWEST);
+#endunroll
   let causal = params.causal != 0u;
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
     var partHigh: PerRow;
-    for (var i = 0u; i < ROWS; i++) {
+#unroll i < ${ROWS}
+    {
       // A causal query sees the keys up to its own index.
-      let visible = select(params.keys, min(block.first + at.x + i * THREAD_ROWS + 1u, params.keys), causal);
+      let visible = select(params.keys, min(block.first + at.x + $i * THREAD_ROWS + 1u, params.keys), causal);
       var most = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        let column = key + g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
-        let s = select(vec4f(LOWEST), scores[i * GROUPS + g], column < vec4u(visible));
-        scores[i * GROUPS + g] = s;
+#unroll g < ${GROUPS}
+      {
+        let column = key + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
+        let s = select(vec4f(LOWEST), scores[$i * GROUPS + $g], column < vec4u(visible));
+        scores[$i * GROUPS + $g] = s;
         most = max(most, max(max(s.x, s.y), max(s.z, s.w)));
       }
-      partHigh[i / 4u][i % 4u] = most;
+#endunroll
+      partHigh[$i / 4][$i % 4] = most;
     }
+#endunroll
     let blockHigh = overColumns(partHigh, false, at, local);
-    for (var i = 0u; i < ROWS; i++) {
-      let before = high[i / 4u][i % 4u];
-      let now = max(before, blockHigh[i / 4u][i % 4u]);
+#unroll i < ${ROWS}
+    {
+      let before = high[$i / 4][$i % 4];
+      let now = max(before, blockHigh[$i / 4][$i % 4]);
       let shrink = exp(before - now);
       var sum = 0.0;
-      for (var g = 0u; g < GROUPS; g++) {
-        let w = exp(scores[i * GROUPS + g] - now);
-        scores[i * GROUPS + g] = w;
+#unroll g < ${GROUPS}
+      {
+        let w = exp(scores[$i * GROUPS + $g] - now);
+        scores[$i * GROUPS + $g] = w;
         sum += (w.x + w.y) + (w.z + w.w);
       }
-      high[i / 4u][i % 4u] = now;
-      total[i / 4u][i % 4u] = total[i / 4u][i % 4u] * shrink + sum;
-      for (var c = 0u; c < COLUMNS; c++) { out[i * COLUMNS + c] *= shrink; }
+#endunroll
+      high[$i / 4][$i % 4] = now;
+      total[$i / 4][$i % 4] = total[$i / 4][$i % 4] * shrink + sum;
+#unroll c < ${COLUMNS}
+      out[$i * COLUMNS + $c] *= shrink;
+#endunroll
     }
+#endunroll
     addWeighted(&out, &scores, V, values, key, at, local);
   }
 
   total = overColumns(total, true, at, local);
   let numbers = ((block.split * params.batch + block.batch) * params.heads + block.head) * params.queries;
-  for (var i = 0u; i < ROWS; i++) {
-    let query = block.first + at.x + i * THREAD_ROWS;
-    if (query >= params.queries) { break; }
-    let sum = total[i / 4u][i % 4u];
-    if (at.y == 0u) { logSumExp[numbers + query] = high[i / 4u][i % 4u] + log(sum); }
+#unroll i < ${ROWS}
+  {
+    let query = block.first + at.x + $i * THREAD_ROWS;
+    let sum = total[$i / 4][$i % 4];
+    if (at.y == 0u && query < params.queries) { logSumExp[numbers + query] = high[$i / 4][$i % 4] + log(sum); }
     let start = (((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideO + headStart) * PIECES_OF_VEC4;
-    for (var c = 0u; c < COLUMNS; c++) {
-      let column = at.y + c * THREAD_COLUMNS;
-      if (column < PIECES) { o[start + column] = out[i * COLUMNS + c] / sum; }
+#unroll c < ${COLUMNS}
+    {
+      let column = at.y + $c * THREAD_COLUMNS;
+      if (column < PIECES && query < params.queries) { o[start + column] = out[$i * COLUMNS + $c] / sum; }
     }
+#endunroll
   }
+#endunroll
 }

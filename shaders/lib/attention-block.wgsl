@@ -4,13 +4,15 @@
 // four neighbouring columns; and of an output COLUMNS pieces of the head, every THREAD_COLUMNS-th one (a piece is a vec4, or a number where vec4s
 // would leave threads idle). For each vec4 that a thread reads of 8 rows and 8 columns it does 16 fused multiply-adds per lane: what bounds such a
 // kernel is reads of workgroup memory, 8 FLOP for each number at 8 x 8, 5 at 8 x 4, 4 at 4 x 4.
+// Loops over what lies in registers are written out: arrays that a loop counted through lay in memory on an H100, and took twice as long as the plain form.
 // The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Other defines: HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for scores; VALUE_ROWS rows of columns staged at a time for an output;
+// Other defines: FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for scores; VALUE_ROWS rows of columns staged at a time for an output;
 // VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
 const THREAD_ROWS = ${THREAD_ROWS}u;
 const THREAD_COLUMNS = ${THREAD_COLUMNS}u;
 const THREADS = THREAD_ROWS * THREAD_COLUMNS;
 const ROWS = ${ROWS}u;
+const FOURS = ${FOURS}u;
 const GROUPS = ${GROUPS}u;
 const COLUMNS = ${COLUMNS}u;
 const HEAD_VEC4 = ${HEAD_VEC4}u;
@@ -38,6 +40,7 @@ fn valueAt(row: u32, column: u32) -> Piece { return tile[VALUES + row * HEAD_VEC
 #endif
 const PIECES_OF_VEC4 = PIECES / HEAD_VEC4;
 
+alias PerRow = array<vec4f, FOURS>; // a number of each of a thread's rows
 alias Scores = array<vec4f, ROWS * GROUPS>; // of row i and group g at i * GROUPS + g
 alias Output = array<Piece, ROWS * COLUMNS>; // of row i and piece c at i * COLUMNS + c
 
@@ -87,25 +90,31 @@ fn chunkAt(tensor: u32, source: Source, row: u32, i: u32) -> vec4f {
 fn addProducts(scores: ptr<function, Scores>, at: vec2u) {
   for (var e = 0u; e < CHUNK; e++) {
     var x: array<vec4f, ROWS>;
-    for (var i = 0u; i < ROWS; i++) { x[i] = tile[(at.x + i * THREAD_ROWS) * STRIDE + e]; }
-    for (var g = 0u; g < GROUPS; g++) {
-      let first = (BLOCK_ROWS + g * GROUP_COLUMNS + at.y) * STRIDE + e;
+#unroll i < ${ROWS}
+    x[$i] = tile[(at.x + $i * THREAD_ROWS) * STRIDE + e];
+#endunroll
+#unroll g < ${GROUPS}
+    {
+      let first = (BLOCK_ROWS + $g * GROUP_COLUMNS + at.y) * STRIDE + e;
       let y = transpose(mat4x4f(tile[first], tile[first + THREAD_COLUMNS * STRIDE], tile[first + 2u * THREAD_COLUMNS * STRIDE], tile[first + 3u * THREAD_COLUMNS * STRIDE]));
-      for (var i = 0u; i < ROWS; i++) {
-        var s = (*scores)[i * GROUPS + g];
-        s = fma(vec4f(x[i].x), y[0], s);
-        s = fma(vec4f(x[i].y), y[1], s);
-        s = fma(vec4f(x[i].z), y[2], s);
-        s = fma(vec4f(x[i].w), y[3], s);
-        (*scores)[i * GROUPS + g] = s;
+#unroll i < ${ROWS}
+      {
+        var s = (*scores)[$i * GROUPS + $g];
+        s = fma(vec4f(x[$i].x), y[0], s);
+        s = fma(vec4f(x[$i].y), y[1], s);
+        s = fma(vec4f(x[$i].z), y[2], s);
+        s = fma(vec4f(x[$i].w), y[3], s);
+        (*scores)[$i * GROUPS + $g] = s;
       }
+#endunroll
     }
+#endunroll
   }
 }
 
 // scores = factor rows columns^T over the whole head.
 fn product(scores: ptr<function, Scores>, rowTensor: u32, rows: Source, firstRow: u32, factor: f32, columnTensor: u32, columns: Source, firstColumn: u32, at: vec2u, local: u32) {
-  for (var n = 0u; n < ROWS * GROUPS; n++) { (*scores)[n] = vec4f(); }
+  *scores = Scores();
   for (var chunk = 0u; chunk < HEAD_VEC4; chunk += CHUNK) {
     workgroupBarrier();
     stageRows(rowTensor, rows, firstRow, chunk, factor, local);
@@ -117,13 +126,16 @@ fn product(scores: ptr<function, Scores>, rowTensor: u32, rows: Source, firstRow
 
 // out + weights columns over a block of columns: a group of weights goes through workgroup memory at a time, so that every thread has those of its rows.
 fn addWeighted(out: ptr<function, Output>, weights: ptr<function, Scores>, tensor: u32, columns: Source, first: u32, at: vec2u, local: u32) {
-  for (var g = 0u; g < GROUPS; g++) {
+#unroll g < ${GROUPS}
+  {
     for (var part = 0u; part < GROUP_COLUMNS; part += VALUE_ROWS) {
       workgroupBarrier();
       if (part == 0u) {
-        for (var i = 0u; i < ROWS; i++) { tile[(at.x + i * THREAD_ROWS) * WEIGHTS_STRIDE + at.y] = (*weights)[i * GROUPS + g]; }
+#unroll i < ${ROWS}
+        tile[(at.x + $i * THREAD_ROWS) * WEIGHTS_STRIDE + at.y] = (*weights)[$i * GROUPS + $g];
+#endunroll
       }
-      let begin = first + g * GROUP_COLUMNS + part;
+      let begin = first + $g * GROUP_COLUMNS + part;
       for (var e = local; e < VALUE_ROWS * HEAD_VEC4; e += THREADS) {
         tile[VALUES + e] = load(tensor, columns.start + min(begin + e / HEAD_VEC4, columns.count - 1u) * columns.stride + e % HEAD_VEC4);
       }
@@ -131,27 +143,34 @@ fn addWeighted(out: ptr<function, Output>, weights: ptr<function, Scores>, tenso
       addRows(out, part / 4u, at);
     }
   }
+#endunroll
 }
 
 // out + weights values for the staged rows, whose weights begin at vec4 `firstWeight` of each row.
 fn addRows(out: ptr<function, Output>, firstWeight: u32, at: vec2u) {
   for (var n = 0u; n < VALUE_ROWS / 4u; n++) {
     var w: array<vec4f, ROWS>;
-    for (var i = 0u; i < ROWS; i++) { w[i] = tile[(at.x + i * THREAD_ROWS) * WEIGHTS_STRIDE + firstWeight + n]; }
-    for (var c = 0u; c < COLUMNS; c++) {
-      let column = at.y + c * THREAD_COLUMNS; // past the head's end it is another row's, or nothing's: computed and not stored
+#unroll i < ${ROWS}
+    w[$i] = tile[(at.x + $i * THREAD_ROWS) * WEIGHTS_STRIDE + firstWeight + n];
+#endunroll
+#unroll c < ${COLUMNS}
+    {
+      let column = at.y + $c * THREAD_COLUMNS; // past the head's end it is another row's, or nothing's: computed and not stored
       let v0 = valueAt(4u * n, column);
       let v1 = valueAt(4u * n + 1u, column);
       let v2 = valueAt(4u * n + 2u, column);
       let v3 = valueAt(4u * n + 3u, column);
-      for (var i = 0u; i < ROWS; i++) {
-        var sum = (*out)[i * COLUMNS + c];
-        sum = fma(Piece(w[i].x), v0, sum);
-        sum = fma(Piece(w[i].y), v1, sum);
-        sum = fma(Piece(w[i].z), v2, sum);
-        sum = fma(Piece(w[i].w), v3, sum);
-        (*out)[i * COLUMNS + c] = sum;
+#unroll i < ${ROWS}
+      {
+        var sum = (*out)[$i * COLUMNS + $c];
+        sum = fma(Piece(w[$i].x), v0, sum);
+        sum = fma(Piece(w[$i].y), v1, sum);
+        sum = fma(Piece(w[$i].z), v2, sum);
+        sum = fma(Piece(w[$i].w), v3, sum);
+        (*out)[$i * COLUMNS + $c] = sum;
       }
+#endunroll
     }
+#endunroll
   }
 }

@@ -1,13 +1,13 @@
-// What the attention shaders for matrix units share: products of f16 operands with f32 sums. A workgroup of SUBGROUPS subgroups owns a block of rows (of
-// queries, or of keys in the gradient of keys and values) and walks over the columns (the other ones). The block is FRAGMENTS bands of SUBGROUPS * M rows, and each
-// subgroup owns M rows of every band: their fragments and their results stay in registers for the whole walk, so all variables are written out.
-// STAGED columns at a time are staged as f16, and taken COLUMNS by COLUMNS: scores go through workgroup memory, where ROW_LANES lanes take a row, vec4 by vec4 in
-// turn, since a shader does not know which lane holds what of a fragment; weights go back the same way, as f16.
-// Rows of workgroup memory are padded by 8 components, so that neighbouring ones lie in different banks.
-// The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Defines: M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a thread loads at once; COLUMNS; HEAD components of a head, padded to whole
-// fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how many tiles of scores, and of weights, a fragment of rows has. HEAD_K, HEAD_N:
-// fragments in HEAD; OWN: vec4s of a row of COLUMNS that a lane takes.
+// What the attention shaders for matrix units share: products of f16 operands with f32 sums. A workgroup of SUBGROUPS subgroups owns a
+// block of rows (of queries, or of keys in the gradient of keys and values) and walks over the columns (the other ones). The block is
+// FRAGMENTS bands of SUBGROUPS * M rows, and each subgroup owns M rows of every band: their fragments and their results stay in registers
+// for the whole walk, so all variables are written out. STAGED columns at a time are staged as f16, and taken COLUMNS by COLUMNS: scores
+// go through workgroup memory, where ROW_LANES lanes take a row, vec4 by vec4 in turn, since a shader does not know which lane holds what
+// of a fragment; weights go back the same way, as f16. Rows of workgroup memory are padded by 8 components, so that neighbouring ones lie
+// in different banks. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
+// Defines: M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a thread loads at once; COLUMNS; HEAD
+// components of a head, padded to whole fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how many tiles of scores, and of
+// weights, a fragment of rows has. HEAD_K, HEAD_N: fragments in HEAD; OWN: vec4s of a row of COLUMNS that a lane takes.
 const M = ${M}u;
 const N = ${N}u;
 const K = ${K}u;
@@ -42,14 +42,16 @@ var<workgroup> weights: array<vec4<f16>, SUBGROUPS * FRAGMENTS * OPERANDS * TILE
 // Rows of one batch entry and head: the first one's first vec4, vec4s from row to row, and how many there are.
 struct Source { start: u32, stride: u32, count: u32 }
 
-// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one `real` is false.
+// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one
+// `real` is false.
 struct Block { first: u32, head: u32, batch: u32, split: u32, real: bool }
 fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
   let blocks = (rows + BLOCK_ROWS - 1u) / BLOCK_ROWS;
   let index = group.x + group.y * groups.x;
   let rest = index / blocks;
   let entry = rest / params.heads;
-  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch, index < blocks * params.heads * params.batch * params.splits);
+  let real = index < blocks * params.heads * params.batch * params.splits;
+  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch, real);
 }
 
 // The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole stages.

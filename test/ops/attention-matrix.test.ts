@@ -53,8 +53,8 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
   };
   for (const [m, n, k, lanes] of [[16, 16, 16, 32], [16, 8, 16, 32], [16, 8, 8, 32], [8, 8, 8, 32], [8, 8, 8, 8], [8, 16, 16, 16], [16, 16, 16, 64]] as const) {
     const units = { configs: [{ component: "f16" as const, m, n, k }], lanes, old: false };
-    const capabilities: Capabilities = { ...base, matrixUnits: units, attention: uniformAttention("matrix") };
-    for (const head of [40, 64, 80, 160]) {
+    for (const [head, form] of [[40, "matrix"], [40, "matrix-2"], [64, "matrix-2"], [80, "matrix"], [80, "matrix-2"], [160, "matrix"]] as const) {
+      const capabilities: Capabilities = { ...base, matrixUnits: units, attention: uniformAttention(form) };
       const q = f32([1, 256, 2 * head]);
       const attributes = { heads: 2, causal: false, scale: 1 };
       const context = { read: [true, true, true], capabilities };
@@ -62,7 +62,7 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
       const { dispatches } = attentionKernel.plan!({ ...context, inputs: [q, q, q], outputs, attributes });
       const gradient = attentionGradientKernel.plan!({ ...context, inputs: [q, q, q, ...outputs, q], outputs: [q, q, q], attributes: { ...attributes, query: true, keyValue: true } });
       const onUnits = [...dispatches, ...gradient.dispatches].filter((d) => d.shader.name.startsWith("attention-matrix"));
-      assert.is(onUnits.length, head === 160 ? 2 : 3, `${[m, n, k, lanes].join(" ")}, heads of ${head}`);
+      assert.is(onUnits.length, head === 160 ? 2 : 3, `${[m, n, k, lanes].join(" ")}, heads of ${head}, ${form}`);
       for (const { shader, defines } of onUnits) {
         // The module alone: these devices have too little workgroup memory for a pipeline.
         const { messages } = await device.createShaderModule({ code: expandShader(shader, defines) }).getCompilationInfo();

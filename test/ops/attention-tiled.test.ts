@@ -29,8 +29,14 @@ const CASES: readonly AttentionCase[] = [
 ];
 const PADDED: AttentionCase = { name: "heads of 50, padded", batch: 2, heads: 2, queries: 33, keys: 129, head: 50 };
 
-for (const form of ["tiled-8", "tiled-4"] as const) {
-  for (const c of [...CASES, ...(form === "tiled-8" ? [PADDED] : [])]) {
+const casesOf = {
+  "tiled-8": [...CASES, PADDED],
+  "tiled-4": CASES,
+  "tiled-small": CASES.filter((c) => c.causal || c.name.startsWith("parts of")),
+};
+
+for (const form of ["tiled-8", "tiled-4", "tiled-small"] as const) {
+  for (const c of casesOf[form]) {
     test(`${form} attention: ${c.name}`, () => checkOp(attentionWithGradients(c, { attention: uniformAttention(form) })));
   }
 

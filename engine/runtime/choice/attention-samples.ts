@@ -33,18 +33,22 @@ function gradient(of: "query" | "key-value", size: Size): Sample {
 
 /**
  * What attention's forms are probed with: checked with sizes that no block divides, timed as the SD 1.4 UNet's at latents of 64 x 64, its outermost and
- * innermost self attention; on a software adapter at latents of 16 x 16.
+ * innermost self attention, and its text encoder's; on a software adapter at latents of 16 x 16.
  */
 export function attentionSamples(software: boolean): readonly ProbeClass<AttentionClass>[] {
+  const prompt: Size = { queries: 77, keys: 77, heads: 12, head: 64, causal: true };
+  const tiny: Size = software ? { queries: 64, keys: 64, heads: 2, head: 80, causal: true } : prompt;
   const small: Size = software ? { queries: 64, keys: 64, heads: 8, head: 80 } : { queries: 256, keys: 256, heads: 8, head: 160 };
   const large: Size = software ? { queries: 256, keys: 256, heads: 8, head: 40 } : { queries: 4096, keys: 4096, heads: 8, head: 40 };
   const odd: Size = { queries: 133, keys: 77, heads: 2, head: 40 };
   const causal: Size = { queries: 77, keys: 77, heads: 2, head: 160, causal: true };
   const gradientClasses = (["query", "key-value"] as const).flatMap((of): ProbeClass<AttentionClass>[] => [
+    { name: `${of} tiny`, check: [gradient(of, odd), gradient(of, causal)], time: gradient(of, tiny) },
     { name: `${of} small`, check: [gradient(of, odd), gradient(of, causal)], time: gradient(of, small) },
     { name: `${of} large`, check: [gradient(of, odd)], time: gradient(of, large) },
   ]);
   return [
+    { name: "forward tiny", check: [outputs(odd), outputs(causal)], time: outputs(tiny) },
     { name: "forward small", check: [outputs(odd), outputs(causal)], time: outputs(small) },
     { name: "forward large", check: [outputs(odd)], time: outputs(large) },
     ...gradientClasses,
