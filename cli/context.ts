@@ -48,13 +48,34 @@ export function addGlobalOptions(program: Command): void {
   program
     .option("--adapter <name>", "use the adapter whose description contains NAME")
     .addOption(new Option("--limits <which>", "create the device with WebGPU's default limits only").choices(["default"]))
-    .addOption(new Option("--weights <precision>", "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32)").choices(["f32", "f16"]))
-    .addOption(new Option("--math <precision>", "operands of matrix products: f16 rounds them to half precision, auto does where that was measured faster (default: f32)").choices(["f32", "f16", "auto"]))
-    .addOption(new Option("--kernels <which>", "variant of matrix products: what was measured on this adapter (auto), measured now (tune), what is shipped (default), or one by name (default: auto)").choices(KERNEL_OPTIONS))
+    .addOption(
+      new Option(
+        "--weights <precision>",
+        "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32)",
+      ).choices(["f32", "f16"]),
+    )
+    .addOption(
+      new Option(
+        "--math <precision>",
+        "operands of matrix products: f16 rounds them to half precision, auto does where that was measured faster (default: f32)",
+      ).choices(["f32", "f16", "auto"]),
+    )
+    .addOption(
+      new Option(
+        "--kernels <which>",
+        "variant of matrix products: what was measured on this adapter (auto), measured now (tune), what is shipped (default), or one " +
+          "by name (default: auto)",
+      ).choices(KERNEL_OPTIONS),
+    )
     .option("--profile <file>", "write per-op times to FILE: JSON that chrome://tracing and Perfetto open")
     .option("--no-buffer-sharing", "give every intermediate tensor memory of its own, to isolate a bug")
     .option("--robust", "have the driver check every access of a shader, as browsers do; slower on GPUs")
-    .option("--memory-limit <GiB>", "stay within so much device memory: gradients that would take more are computed with more arithmetic, or refused (default: what the host has free on a software adapter)", finiteNumber(0))
+    .option(
+      "--memory-limit <GiB>",
+      "stay within so much device memory: gradients that would take more are computed with more arithmetic, or refused (default: what " +
+        "the host has free on a software adapter)",
+      finiteNumber(0),
+    )
     .option("--quiet", "no progress and prose on stderr")
     .option("--json", "print one JSON object on stdout and nothing else");
 }
@@ -119,11 +140,19 @@ export class Context {
     const { adapter, limits, math, kernels, bufferSharing, robust, profile, memoryLimit } = this.options;
     if (profile !== undefined) await requireWritableFile(profile);
     const device = await openDevice({
-      bufferSharing, ...(robust && { robust }), ...(adapter !== undefined && { adapter }), ...(limits && { limits }), ...(math && { math }), ...(kernels && { kernels }),
-      say: (line) => this.say(line), ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }),
+      bufferSharing,
+      ...(robust && { robust }),
+      ...(adapter !== undefined && { adapter }),
+      ...(limits && { limits }),
+      ...(math && { math }),
+      ...(kernels && { kernels }),
+      say: (line) => this.say(line),
+      ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * 2 ** 30 }),
     });
     if (profile !== undefined) {
-      if (!device.features.includes("timestamp-query")) throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
+      if (!device.features.includes("timestamp-query")) {
+        throw new NoAdapterError(`--profile: adapter "${device.description}" offers no timestamps, so there are no per-op times`);
+      }
       this.profiler = new Profiler(device).start();
     }
     return device;
@@ -145,7 +174,10 @@ export class Context {
     return this.interrupt.controller.signal;
   }
 
-  /** One file for people, programs and chrome://tracing or Perfetto, which take "traceEvents" and leave the rest alone; and a table of kernels on stderr. */
+  /**
+   * One file for people, programs and chrome://tracing or Perfetto, which take "traceEvents" and leave the rest alone; and a table of
+   * kernels on stderr.
+   */
   private async writeProfile(file: string, adapter: string, report: Awaited<ReturnType<Profiler["report"]>>): Promise<void> {
     await writeFileAtomic(file, `${JSON.stringify({ adapter, ...report, traceEvents: traceEvents(adapter, report.programs) }, null, 1)}\n`);
     this.say(`${profileTable(report.kernels, this.peak)}\nper-op times are in ${file}, which chrome://tracing and Perfetto open`);
@@ -166,7 +198,9 @@ export class Context {
 }
 
 /** A commander action: runs `work` in a context of its own and keeps its exit code (0 if it returns none). */
-export function action<O>(work: (options: O & GlobalOptions, context: Context, ...args: string[]) => Promise<number | void>): (...all: unknown[]) => Promise<void> {
+export function action<O>(
+  work: (options: O & GlobalOptions, context: Context, ...args: string[]) => Promise<number | void>,
+): (...all: unknown[]) => Promise<void> {
   return async (...all) => {
     const command = all.at(-1) as Command;
     const args = all.slice(0, -2) as string[];

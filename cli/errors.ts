@@ -4,7 +4,10 @@ import { errorMessage } from "../engine/runtime/errors.ts";
 /** What the command line ends with. */
 export const EXIT = { done: 0, failed: 1, badInput: 2, noAdapter: 3, interrupted: 130 } as const;
 
-/** Errors without an exit code of their own that mean bad input: options out of range, shapes that do not fit, malformed tokenizer and scheduler files. */
+/**
+ * Errors without an exit code of their own that mean bad input: options out of range, shapes that do not fit, malformed tokenizer and
+ * scheduler files.
+ */
 const INPUT_ERRORS = new Set(["TokenizerError", "SchedulerConfigError", "ShapeError", "RangeError"]);
 
 /** RangeErrors of the JavaScript engine itself, which no input is to blame for. */

@@ -30,7 +30,9 @@ export interface HubReference {
 const FILE = /\.(?:safetensors|ckpt|pt|pth|bin|onnx|index\.json)$/i;
 
 /** How models are named, for --help. */
-export const MODEL_NAMES = "emoji (bundled), a folder in diffusers layout, a checkpoint file, or a hub model ORG/NAME[@REVISION][/FILE or /FOLDER] or its page's address";
+export const MODEL_NAMES =
+  "emoji (bundled), a folder in diffusers layout, a checkpoint file, or a hub model ORG/NAME[@REVISION][/FILE or /FOLDER] or its " +
+    "page's address";
 
 /** ORG/NAME[@REVISION][/FILE or /FOLDER], or a page's address; undefined for anything else. */
 export function parseHubReference(name: string): HubReference | undefined {
@@ -65,7 +67,12 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   const reference = parseHubReference(name);
   // A path into a folder that is here is a mistyped path, not a repository.
   if (!reference || (reference.subfolder !== undefined && existsSync(name.split("/")[0]!))) {
-    return Promise.reject(new UsageError(`${quote(name)} is no model: it is not "emoji", there is no file or folder ${quote(resolve(name))}, and it is no name of a hub model (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)`));
+    return Promise.reject(
+      new UsageError(
+        `${quote(name)} is no model: it is not "emoji", there is no file or folder ${quote(resolve(name))}, and it is no name of a hub ` +
+          "model (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)",
+      ),
+    );
   }
   const key = JSON.stringify([name, wanted]);
   const found = resolved.get(key) ?? download(name, reference, context, wanted);
@@ -73,7 +80,12 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   return found;
 }
 
-async function download(name: string, { id, revision, file, subfolder }: HubReference, context: DownloadContext, wanted: Wanted): Promise<string> {
+async function download(
+  name: string,
+  { id, revision, file, subfolder }: HubReference,
+  context: DownloadContext,
+  wanted: Wanted,
+): Promise<string> {
   try {
     const model = await context.withProgress(`fetching ${id}`, (progress) =>
       resolveHubModel(id, {
@@ -83,7 +95,8 @@ async function download(name: string, { id, revision, file, subfolder }: HubRefe
         ...(file !== undefined && { files: [file] }),
         signal: context.signal,
         onNote: (note) => progress.say(note),
-        onProgress: ({ file: current, done, total }) => progress.update(total > 0 ? done / total : 1, `${formatBytes(done)} of ${formatBytes(total)}  ${current}`),
+        onProgress: ({ file: current, done, total }) =>
+          progress.update(total > 0 ? done / total : 1, `${formatBytes(done)} of ${formatBytes(total)}  ${current}`),
       }),
     );
     if (model.fetchedBytes > 0) context.say(`fetched ${formatBytes(model.fetchedBytes)} of ${id} into ${model.folder}`);

@@ -16,12 +16,17 @@ export function addModelOptions(command: Command): Command {
 }
 
 /** The files that the flags name besides the model, each with what it is to it. */
-export async function overlayFiles(options: ModelOptions, context: DownloadContext): Promise<{ readonly role: string; readonly path: string }[]> {
+export async function overlayFiles(
+  options: ModelOptions,
+  context: DownloadContext,
+): Promise<{ readonly role: string; readonly path: string }[]> {
   const named: [string, string][] = [];
   if (typeof options.unet === "string") named.push(["unet overlay", options.unet]);
   if (typeof options.textEncoder === "string") named.push(["text_encoder overlay", options.textEncoder]);
   if (typeof options.lora === "string") named.push(...parseLora(options.lora).map(({ file }): [string, string] => ["lora", file]));
-  return Promise.all(named.map(async ([role, name]) => ({ role, path: await overlayPath(nodeFiles, await resolveWeights(name, context)) })));
+  return Promise.all(
+    named.map(async ([role, name]) => ({ role, path: await overlayPath(nodeFiles, await resolveWeights(name, context)) })),
+  );
 }
 
 /** Which of a model's weight files suit --weights, for `resolveModel`. */
@@ -30,18 +35,28 @@ export function suitedTo({ options }: Context): Wanted {
 }
 
 /** Shown below the options of commands that take paths. */
-export const PATHS_NOTE = '\nA path that begins with "emoji/" and is not found here is looked up in the bundled model, e.g. emoji/unlearned/esd-x-church/ESDx-church-UNet.pt.';
+export const PATHS_NOTE =
+  '\nA path that begins with "emoji/" and is not found here is looked up in the bundled model, e.g. ' +
+    'emoji/unlearned/esd-x-church/ESDx-church-UNet.pt.';
 
-/** Opens the model that the flags name on the context's device; a hub model is downloaded first. @throws FormatError, InputError, UsageError, HubError, NoAdapterError */
+/**
+ * Opens the model that the flags name on the context's device; a hub model is downloaded first.
+ * @throws FormatError, InputError, UsageError, HubError, NoAdapterError
+ */
 export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusion> {
   const device = await context.device(); // first: without an adapter there is no use for gigabytes of weights
-  const weights = async (name: string | null | undefined): Promise<string | undefined> => (typeof name === "string" ? resolveWeights(name, context) : undefined);
+  const weights = async (name: string | null | undefined): Promise<string | undefined> =>
+    typeof name === "string" ? resolveWeights(name, context) : undefined;
   const source = await resolveModel(options.model, context, suitedTo(context));
   const { lora, ema, predictionType, config } = options;
   return loadStableDiffusion(device, source, {
     unet: await weights(options.unet),
     textEncoder: await weights(options.textEncoder),
-    lora: await Promise.all(parseLora(lora ?? "").filter(({ file }) => file !== "").map(async ({ file, strength }) => ({ file: await resolveWeights(file, context), strength }))),
+    lora: await Promise.all(
+      parseLora(lora ?? "")
+        .filter(({ file }) => file !== "")
+        .map(async ({ file, strength }) => ({ file: await resolveWeights(file, context), strength })),
+    ),
     ema: ema ?? false,
     predictionType: predictionType ?? undefined,
     config: typeof config === "string" ? resolvePath(config) : undefined,

@@ -5,7 +5,8 @@ import { FormatError } from "../engine/formats/errors.ts";
 import { errorMessage, UsageError } from "../engine/runtime/errors.ts";
 
 /**
- * Finds out by trying, before long work begins, whether a folder can be made and written to: writes to the nearest one above it that exists.
+ * Finds out by trying, before long work begins, whether a folder can be made and written to: writes to the nearest one above it that
+ * exists.
  * Makes no folder, so that processes which begin at one time with folders beside each other cannot take away each other's.
  * @throws FormatError naming the folder.
  */

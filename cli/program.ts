@@ -25,7 +25,22 @@ export function createProgram(): Command {
     .exitOverride();
   addGlobalOptions(program);
   program.hook("preAction", (_, command) => refuseFlagsAsValues(command));
-  for (const add of [demoCommand, generateCommand, attackCommand, evaluateCommand, mergeCommand, classifyCommand, verifyCommand, inspectCommand, tokenizeCommand, doctorCommand, webCommand, benchCommand]) add(program);
+  for (const add of [
+    demoCommand,
+    generateCommand,
+    attackCommand,
+    evaluateCommand,
+    mergeCommand,
+    classifyCommand,
+    verifyCommand,
+    inspectCommand,
+    tokenizeCommand,
+    doctorCommand,
+    webCommand,
+    benchCommand,
+  ]) {
+    add(program);
+  }
   return program;
 }
 
@@ -35,6 +50,8 @@ function refuseFlagsAsValues(command: Command): void {
   const options = [...command.options, ...(command.parent?.options ?? [])];
   for (const option of options) {
     const value = values[option.attributeName()];
-    if (option.required && options.some((o) => o.long === value)) throw new UsageError(`option '${option.flags}' has no value: '${String(value)}' is an option itself`);
+    if (option.required && options.some((o) => o.long === value)) {
+      throw new UsageError(`option '${option.flags}' has no value: '${String(value)}' is an option itself`);
+    }
   }
 }

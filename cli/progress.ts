@@ -3,7 +3,10 @@ import { formatDuration } from "../engine/run/text/format.ts";
 
 /** Progress of one piece of work on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing when quiet. */
 export interface Progress {
-  /** @param fraction 0 to 1 of the whole; `note` says what is under way. @param etaSeconds estimated by the caller; by default from the elapsed time. */
+  /**
+   * @param fraction 0 to 1 of the whole; `note` says what is under way.
+   * @param etaSeconds estimated by the caller; by default from the elapsed time.
+   */
   update(fraction: number, note: string, etaSeconds?: number): void;
   /** A line of prose that does not disturb the bar. */
   say(line: string): void;

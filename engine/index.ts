@@ -33,7 +33,14 @@ export type { GenerateOptions, GenerateSettings, GeneratedImage } from "./diffus
 export { SLD_STRENGTHS, type SldStrength } from "./diffusion/guidance.ts";
 export { SCHEDULER_NAMES, type SchedulerName } from "./diffusion/schedulers/index.ts";
 export type { Classification, ImageClassifier } from "./vision/image-classifier.ts";
-export { createTokenizer, TokenizerError, type DecodeOptions, type Encoding, type Tokenizer, type TokenizerFiles } from "../tokenizer/index.ts";
+export {
+  createTokenizer,
+  TokenizerError,
+  type DecodeOptions,
+  type Encoding,
+  type Tokenizer,
+  type TokenizerFiles,
+} from "../tokenizer/index.ts";
 export { manualSeed, type Generator, type GeneratorState } from "./runtime/random/random.ts";
 
 export { attack } from "./attack/run.ts";
@@ -43,7 +50,13 @@ export type { OpenJudge } from "./attack/judges/open.ts";
 export { diffusionJudge } from "./attack/judges/diffusion.ts";
 export type { ConceptPair } from "./attack/search/concept-vector.ts";
 export type { TransferCandidate } from "./attack/options.ts";
-export { classifyByDiffusion, type DiffusionClassification, type DiffusionClassifierOptions, type EliminationStage, type PromptScore } from "./diffusion/diffusion-classifier.ts";
+export {
+  classifyByDiffusion,
+  type DiffusionClassification,
+  type DiffusionClassifierOptions,
+  type EliminationStage,
+  type PromptScore,
+} from "./diffusion/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
 export type { FileEmbedding } from "./loading/embedding-file.ts";
 export { ATTACKERS } from "./attack/attackers.ts";
@@ -69,11 +82,17 @@ export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
 
 /**
  * Opens a Stable Diffusion model: its configurations, its tokenizer, and the headers of its weight files.
- * @param source `"emoji"` (bundled) or the path of a folder in diffusers layout or of a checkpoint file (all in Node only), or `{ files, folder }`
- * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `lora`: low-rank files merged into them; `weights`: how they are stored on the device
+ * @param source `"emoji"` (bundled) or the path of a folder in diffusers layout or of a checkpoint file (all in Node only), or `{ files,
+ * folder }`
+ * @param options `unet`, `textEncoder`: files of weights laid over the model's own; `lora`: low-rank files merged into them; `weights`: how
+ * they are stored on the device
  * @throws FormatError or InputError naming the file, and the tensor or field where there is one
  */
-export function loadStableDiffusion(device: Device, source: string | ModelSource, options: LoadOptions = {}): Promise<StableDiffusionPipeline> {
+export function loadStableDiffusion(
+  device: Device,
+  source: string | ModelSource,
+  options: LoadOptions = {},
+): Promise<StableDiffusionPipeline> {
   if (typeof source !== "string") return load(device, source, options);
   const { unet, textEncoder, config, lora } = options;
   return load(device, modelSource(source), {
@@ -85,18 +104,26 @@ export function loadStableDiffusion(device: Device, source: string | ModelSource
   });
 }
 
-/** Opens an image classifier folder (ResNetForImageClassification or ViTForImageClassification), e.g. `"emoji/classifier/object"`. @throws FormatError, InputError */
+/**
+ * Opens an image classifier folder (ResNetForImageClassification or ViTForImageClassification), e.g. `"emoji/classifier/object"`.
+ * @throws FormatError, InputError
+ */
 export async function loadClassifier(device: Device, source: string | ModelSource): Promise<ImageClassifier> {
   const classifiers = await import("./vision/image-classifier.ts");
   return classifiers.loadClassifier(device, typeof source === "string" ? modelSource(source) : source);
 }
 
 /**
- * Opens one of JUDGES, e.g. `createJudge("nudenet", device, { model: "320n.onnx" })`. Its `judge` goes into `attack`'s options, its `rule` says what it calls a success.
+ * Opens one of JUDGES, e.g. `createJudge("nudenet", device, { model: "320n.onnx" })`. Its `judge` goes into `attack`'s options, its `rule`
+ * says what it calls a success.
  * @param options `files` may be left out in Node; paths are then the disk's, or below `"emoji"`
  * @throws UsageError for a missing, useless or impossible option; FormatError or InputError naming the file for a model that cannot be used
  */
-export async function createJudge(name: JudgeName, device: Device, options: Omit<JudgeOptions, "files"> & Partial<Pick<JudgeOptions, "files">>): Promise<OpenJudge> {
+export async function createJudge(
+  name: JudgeName,
+  device: Device,
+  options: Omit<JudgeOptions, "files"> & Partial<Pick<JudgeOptions, "files">>,
+): Promise<OpenJudge> {
   const { createJudge: create } = await import("./attack/judges/open.ts");
   if (options.files) return create(name, device, { ...options, files: options.files });
   const { model, prompts } = options;
@@ -116,7 +143,10 @@ export async function inspectTensorFile(file: TensorFile): Promise<Inspection> {
   return (await import("./loading/inspect.ts")).inspectTensorFile(file);
 }
 
-/** The learned words of a textual inversion file, in any of the field's forms. @throws FormatError for SDXL's, and for a file that holds anything else */
+/**
+ * The learned words of a textual inversion file, in any of the field's forms.
+ * @throws FormatError for SDXL's, and for a file that holds anything else
+ */
 export async function readLearnedEmbeddings(files: FileSystem, path: string): Promise<FileEmbedding[]> {
   return (await import("./loading/embedding-file.ts")).readLearnedEmbeddings(files, path);
 }

@@ -3,7 +3,10 @@ import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 import { perElement } from "./per-element.ts";
 
-/** Workgroups that keep a large GPU busy (132 processors, four small workgroups each). With fewer the walk is cut into parts, whose results are merged. */
+/**
+ * Workgroups that keep a large GPU busy (132 processors, four small workgroups each). With fewer the walk is cut into parts, whose results
+ * are merged.
+ */
 const ENOUGH_WORKGROUPS = 512;
 
 /** How a workgroup computes a pass: a block of rows, in a walk over blocks of columns. */
@@ -15,10 +18,14 @@ export interface BlockForm {
 }
 
 /**
- * The dispatches of a pass computed by blocks. Where blocks of rows are too few for a large GPU the walk over the columns is cut into parts, each with outputs
- * of its own in scratch memory, which further dispatches merge. A causal walk is not cut: it is as short as a prompt.
+ * The dispatches of a pass computed by blocks. Where blocks of rows are too few for a large GPU the walk over the columns is cut into
+ * parts, each with outputs of its own in scratch memory, which further dispatches merge. A causal walk is not cut: it is as short as a
+ * prompt.
  */
-export function blockPass({ name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass, block: BlockForm): Dispatch[] {
+export function blockPass(
+  { name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass,
+  block: BlockForm,
+): Dispatch[] {
   const [rows, columns] = name === "key-value" ? [keys, queries] : [queries, keys];
   const forward = name === "forward";
   const workgroups = batch * heads * Math.ceil(rows / block.rows);
@@ -27,7 +34,9 @@ export function blockPass({ name, sizes: { batch, heads, queries, keys }, headVe
   const place: RowPlace = { rowStride: heads * headVec4, offset: 0 };
   const elements = batch * rows * place.rowStride;
   const keep = (bytes: number): Binding => ({ scratch: scratch.push(bytes) - 1 });
-  const parts = whole ? outputs : outputs.map((output): PassOutput => ({ name: output.name, binding: keep(splits * elements * 16), ...(output.place && { place }) }));
+  const parts = whole
+    ? outputs
+    : outputs.map((output): PassOutput => ({ name: output.name, binding: keep(splits * elements * 16), ...(output.place && { place }) }));
   const logSumExp = forward && !whole ? keep(Math.ceil((splits * batch * heads * rows) / 4) * 16) : bindings["logSumExp"]!;
   const shared = joint && whole;
   const bound = Object.fromEntries((shared ? parts.slice(0, 1) : parts).map((part) => [part.name, part.binding]));

@@ -11,7 +11,10 @@ export function attentionSources(): string[] {
   return [...ROWS_SOURCES, ...TILED_SOURCES, ...MATRIX_SOURCES, mergeWgsl];
 }
 
-/** The form for a device that nothing was measured on: broadcasting between lanes was measured to pay on software adapters, where a lane is an element of a CPU vector. */
+/**
+ * The form for a device that nothing was measured on: broadcasting between lanes was measured to pay on software adapters, where a lane is
+ * an element of a CPU vector.
+ */
 export function defaultForm({ software }: Capabilities): AttentionForm {
   return software ? "rows" : "tiled-8";
 }

@@ -1,5 +1,13 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
-import { type AttentionAttributes, HeadPadding, type PassOutput, attentionSizes, attentionTakesColumns, flashParams, rowPlace } from "./attention-plan.ts";
+import {
+  type AttentionAttributes,
+  HeadPadding,
+  type PassOutput,
+  attentionSizes,
+  attentionTakesColumns,
+  flashParams,
+  rowPlace,
+} from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, f32, formatType, need, sameShape, spread } from "./kernel.ts";
 
@@ -24,10 +32,14 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
     const [q, k, v] = inputs;
     for (const [index, name] of [[3, "o"], [5, "dO"]] as const) {
       const x = need("attention-gradient", inputs, index, name, 3);
-      if (!sameShape(x.shape, q!.shape)) throw new ShapeError("attention-gradient", `${name} ${formatType(x)} must have the shape of q ${formatType(q)}`);
+      if (!sameShape(x.shape, q!.shape)) {
+        throw new ShapeError("attention-gradient", `${name} ${formatType(x)} must have the shape of q ${formatType(q)}`);
+      }
     }
     const logSumExp = need("attention-gradient", inputs, 4, "logSumExp", 3);
-    if (!sameShape(logSumExp.shape, [batch, heads, queries])) throw new ShapeError("attention-gradient", `logSumExp must be [${batch},${heads},${queries}], got ${formatType(logSumExp)}`);
+    if (!sameShape(logSumExp.shape, [batch, heads, queries])) {
+      throw new ShapeError("attention-gradient", `logSumExp must be [${batch},${heads},${queries}], got ${formatType(logSumExp)}`);
+    }
     return [...(query ? [f32(q!.shape)] : []), ...(keyValue ? [f32(k!.shape), f32(v!.shape)] : [])];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
@@ -44,7 +56,10 @@ export const attentionGradientKernel: Kernel<AttentionGradientAttributes> = {
       place: rowPlace(outputs[index]!, heads, headVec4),
     });
     const first = query ? 1 : 0;
-    const [queryOutputs, keyValueOutputs] = [query ? [output("dQ", 0)] : [], keyValue ? [output("dK", first), output("dV", first + 1)] : []];
+    const [queryOutputs, keyValueOutputs] = [
+      query ? [output("dQ", 0)] : [],
+      keyValue ? [output("dK", first), output("dV", first + 1)] : [],
+    ];
     const rows = batch * heads * queries;
     const products = rows * keys * head;
     const delta: Binding = { scratch: scratch.push(Math.ceil(rows / 4) * 16) - 1 };

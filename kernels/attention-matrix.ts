@@ -30,7 +30,10 @@ interface Shape {
   /** Tiles of scores and of weights that a fragment of rows has at once. */
   readonly tiles: number;
   readonly operands: number;
-  /** The largest head for subgroups with one fragment of rows, and with two: beyond it rows and results do not stay in registers (255 on NVIDIA). */
+  /**
+   * The largest head for subgroups with one fragment of rows, and with two: beyond it rows and results do not stay in registers (255 on
+   * NVIDIA).
+   */
   readonly heads: readonly [one: number, two: number];
 }
 
@@ -54,7 +57,9 @@ interface MatrixBlock {
 export function matrixBlock(form: MatrixForm, pass: PassName, headVec4: number, capabilities: Capabilities): MatrixBlock | undefined {
   const { matrixUnits, maxComputeWorkgroupStorageSize: limit, maxComputeInvocationsPerWorkgroup: most } = capabilities;
   const config = matrixConfig(capabilities, "f16");
-  if (!matrixUnits || matrixUnits.old || !config || matrixUnits.lanes % config.m !== 0 || SUBGROUPS * matrixUnits.lanes > most) return undefined;
+  if (!matrixUnits || matrixUnits.old || !config || matrixUnits.lanes % config.m !== 0 || SUBGROUPS * matrixUnits.lanes > most) {
+    return undefined;
+  }
   for (const fragments of form === "matrix-2" ? [2, 1] : [1]) {
     if (4 * headVec4 > SHAPES[pass].heads[fragments - 1]!) continue;
     for (const staged of [64, 32]) {
@@ -65,7 +70,14 @@ export function matrixBlock(form: MatrixForm, pass: PassName, headVec4: number, 
   return undefined;
 }
 
-function blockOf(pass: PassName, headVec4: number, { m, n, k }: MatrixConfig, lanes: number, fragments: number, staged: number): MatrixBlock | undefined {
+function blockOf(
+  pass: PassName,
+  headVec4: number,
+  { m, n, k }: MatrixConfig,
+  lanes: number,
+  fragments: number,
+  staged: number,
+): MatrixBlock | undefined {
   const { columns, tiles, operands } = SHAPES[pass];
   const fragment = Math.max(n, k);
   const head = Math.ceil((4 * headVec4) / fragment) * fragment;
@@ -77,8 +89,22 @@ function blockOf(pass: PassName, headVec4: number, { m, n, k }: MatrixConfig, la
     columns: staged,
     bytes: 2 * staged * (head + 8) * 2 + tile * (tiles * 4 + operands * 2) + (pass === "key-value" ? staged * 8 : 16),
     defines: {
-      BLOCK: block, M: m, N: n, K: k, LANES: lanes, SUBGROUPS, FRAGMENTS: fragments, STAGED: staged, COLUMNS: columns, HEAD: head, HEAD_VEC4: headVec4, TILES: tiles,
-      OPERANDS: operands, LOADS: Math.min(MOST_LOADS, Math.ceil((staged * headVec4) / (SUBGROUPS * lanes))), HEAD_K: head / k, HEAD_N: head / n,
+      BLOCK: block,
+      M: m,
+      N: n,
+      K: k,
+      LANES: lanes,
+      SUBGROUPS,
+      FRAGMENTS: fragments,
+      STAGED: staged,
+      COLUMNS: columns,
+      HEAD: head,
+      HEAD_VEC4: headVec4,
+      TILES: tiles,
+      OPERANDS: operands,
+      LOADS: Math.min(MOST_LOADS, Math.ceil((staged * headVec4) / (SUBGROUPS * lanes))),
+      HEAD_K: head / k,
+      HEAD_N: head / n,
       OWN: columns / 4 / (lanes / m),
     },
   };
@@ -92,7 +118,10 @@ export function matrixPass(pass: FlashPass, form: MatrixForm, capabilities: Capa
   return blockPass({ ...pass, params }, { shader: SHADERS[pass.name], ...found });
 }
 
-/** What probabilities among so many keys, and their gradients, are multiplied by to become f16: their mean comes to 1 / gain, and 1 is far from f16's largest. */
+/**
+ * What probabilities among so many keys, and their gradients, are multiplied by to become f16: their mean comes to 1 / gain, and 1 is far
+ * from f16's largest.
+ */
 function gainFor(keys: number): number {
   return 2 ** Math.round(Math.log2(keys) / 2);
 }

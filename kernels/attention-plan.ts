@@ -23,21 +23,39 @@ export interface AttentionSizes {
   readonly head: number;
 }
 
-/** Sizes of q [B, Tq, C], k and v [B, Tk, C], the first three inputs. @throws ShapeError if they do not fit together or C is not a multiple of heads. */
+/**
+ * Sizes of q [B, Tq, C], k and v [B, Tk, C], the first three inputs.
+ * @throws ShapeError if they do not fit together or C is not a multiple of heads.
+ */
 export function attentionSizes(op: string, inputs: readonly (TensorType | undefined)[], heads: number): AttentionSizes {
   const [q, k, v] = [need(op, inputs, 0, "q", 3), need(op, inputs, 1, "k", 3), need(op, inputs, 2, "v", 3)];
   const [batch, queries, channels] = q.shape as [number, number, number];
   const [, keys] = k.shape as [number, number, number];
-  if (k.shape[0] !== batch || k.shape[2] !== channels) throw new ShapeError(op, `q ${formatType(q)} and k ${formatType(k)} must have the same batch and channels`);
-  if (v.shape.some((d, i) => d !== k.shape[i])) throw new ShapeError(op, `k ${formatType(k)} and v ${formatType(v)} must have the same shape`);
-  if (!Number.isInteger(heads) || heads < 1 || channels % heads !== 0) throw new ShapeError(op, `${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
+  if (k.shape[0] !== batch || k.shape[2] !== channels) {
+    throw new ShapeError(op, `q ${formatType(q)} and k ${formatType(k)} must have the same batch and channels`);
+  }
+  if (v.shape.some((d, i) => d !== k.shape[i])) {
+    throw new ShapeError(op, `k ${formatType(k)} and v ${formatType(v)} must have the same shape`);
+  }
+  if (!Number.isInteger(heads) || heads < 1 || channels % heads !== 0) {
+    throw new ShapeError(op, `${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
+  }
   for (const x of [q, k, v]) {
-    if (x.columns && (!attentionTakesColumns(channels / heads) || x.columns.stride % 4 !== 0 || x.columns.offset % 4 !== 0)) throw new ShapeError(op, `columns of a wider tensor must start at whole vec4s and have heads of a multiple of 4 up to ${MAX_FLASH_HEAD} channels, got ${formatType(x)} with ${heads} heads`);
+    if (x.columns && (!attentionTakesColumns(channels / heads) || x.columns.stride % 4 !== 0 || x.columns.offset % 4 !== 0)) {
+      throw new ShapeError(
+        op,
+        `columns of a wider tensor must start at whole vec4s and have heads of a multiple of 4 up to ${MAX_FLASH_HEAD} channels, got ` +
+          `${formatType(x)} with ${heads} heads`,
+      );
+    }
   }
   return { batch, heads, queries, keys, head: channels / heads };
 }
 
-/** Whether q, k, v and their gradients may be columns of wider tensors: the flash shaders take them by row stride, which padded heads do not have. */
+/**
+ * Whether q, k, v and their gradients may be columns of wider tensors: the flash shaders take them by row stride, which padded heads do not
+ * have.
+ */
 export function attentionTakesColumns(head: number): boolean {
   return head % 4 === 0 && head <= MAX_FLASH_HEAD;
 }
@@ -58,9 +76,24 @@ export function placeParams(name: string, { rowStride, offset }: RowPlace): Reco
 }
 
 /** What `struct Params` of the three flash passes has in common. @param inputs q, k and v first */
-export function flashParams({ batch, heads, queries, keys }: AttentionSizes, headVec4: number, { causal, scale }: AttentionAttributes, inputs: readonly (TensorType | undefined)[]): Record<string, number> {
+export function flashParams(
+  { batch, heads, queries, keys }: AttentionSizes,
+  headVec4: number,
+  { causal, scale }: AttentionAttributes,
+  inputs: readonly (TensorType | undefined)[],
+): Record<string, number> {
   const places = ["Q", "K", "V"].map((name, i) => placeParams(name, rowPlace(inputs[i]!, heads, headVec4)));
-  return { batch, heads, queries, keys, headVec4, ...Object.assign({}, ...places) as Record<string, number>, rowStrideO: heads * headVec4, causal: causal ? 1 : 0, scale };
+  return {
+    batch,
+    heads,
+    queries,
+    keys,
+    headVec4,
+    ...(Object.assign({}, ...places) as Record<string, number>),
+    rowStrideO: heads * headVec4,
+    causal: causal ? 1 : 0,
+    scale,
+  };
 }
 
 /** An output of a pass: the shader's variable, which names its place in `struct Params` too (`rowStrideDQ` of dQ). */
@@ -91,7 +124,10 @@ export interface FlashPass {
 
 /** The places of outputs as fields of `struct Params`. */
 export function outputParams(outputs: readonly PassOutput[]): Record<string, number> {
-  return Object.assign({}, ...outputs.map(({ name, place }) => (place ? placeParams(name.charAt(0).toUpperCase() + name.slice(1), place) : {}))) as Record<string, number>;
+  return Object.assign(
+    {},
+    ...outputs.map(({ name, place }) => (place ? placeParams(name.charAt(0).toUpperCase() + name.slice(1), place) : {})),
+  ) as Record<string, number>;
 }
 
 /**
@@ -131,6 +167,12 @@ export class HeadPadding {
 
   private copy(type: TensorType, from: Binding, to: Binding, columns: number, outColumns: number): Dispatch {
     const elements = (elementCount(type.shape) / this.head) * outColumns;
-    return perElement({ name: "window", text: windowWgsl }, elements, { VEC4: false }, { x: from, y: to }, { elements, columns, outColumns, shift: 0 });
+    return perElement(
+      { name: "window", text: windowWgsl },
+      elements,
+      { VEC4: false },
+      { x: from, y: to },
+      { elements, columns, outColumns, shift: 0 },
+    );
   }
 }

@@ -22,8 +22,8 @@ function headDefines(headVec4: number, software: boolean): Defines {
 }
 
 /**
- * From this many rows and this much work (FLOPs) on, software adapters give a lane four rows of its tensor: each load of the other
- * two then serves four times as much. Measured at SD 1.4's shapes, against one row: 1.6 to 1.8 times the speed forward on lavapipe and SwiftShader,
+ * From this many rows and this much work (FLOPs) on, software adapters give a lane four rows of its tensor: each load of the other two then
+ * serves four times as much. Measured at SD 1.4's shapes, against one row: 1.6 to 1.8 times the speed forward on lavapipe and SwiftShader,
  * 1.5 times in the gradients. Its pipeline takes twice as long to compile (2 s on lavapipe), so small models do with the other.
  */
 const FOUR_ROWS_FROM = { rows: 48, flops: 1e7 };
@@ -32,10 +32,13 @@ const FOUR_ROWS_FROM = { rows: 48, flops: 1e7 };
 const TILES: Readonly<Record<PassName, readonly [string, string]>> = { forward: ["k", "v"], query: ["k", "v"], "key-value": ["q", "dO"] };
 
 /**
- * A pass whose lanes own whole rows of a head and walk over tiles of two other tensors. Broadcasting between lanes was measured to pay on software
- * adapters, where a lane is an element of a CPU vector. Without subgroups, and on GPUs, tiles lie in workgroup memory.
+ * A pass whose lanes own whole rows of a head and walk over tiles of two other tensors. Broadcasting between lanes was measured to pay on
+ * software adapters, where a lane is an element of a CPU vector. Without subgroups, and on GPUs, tiles lie in workgroup memory.
  */
-export function rowsPass({ name, sizes: { batch, heads, queries, keys }, headVec4, flops, bindings, params, outputs, joint = false }: FlashPass, { subgroupSize, software }: Capabilities): Dispatch[] {
+export function rowsPass(
+  { name, sizes: { batch, heads, queries, keys }, headVec4, flops, bindings, params, outputs, joint = false }: FlashPass,
+  { subgroupSize, software }: Capabilities,
+): Dispatch[] {
   const rows = name === "key-value" ? keys : queries;
   const split = subgroupSize === 4;
   const workgroup = software ? 16 : 64;

@@ -30,7 +30,10 @@ export interface TiledBlock {
 const WORKGROUP_VEC4 = 1024;
 
 /** The largest head, and the block for heads up to it. */
-type Blocks = readonly (readonly [upTo: number, block: readonly [threadRows: number, threadColumns: number, rows: number, groups: number]])[];
+type Blocks = readonly (readonly [
+  upTo: number,
+  block: readonly [threadRows: number, threadColumns: number, rows: number, groups: number],
+])[];
 
 /** Scores and outputs stay in a thread's registers: at most 168 numbers (255 registers on NVIDIA). */
 const BLOCKS: Readonly<Record<TiledForm, Readonly<Record<PassName, Blocks>>>> = {
@@ -67,8 +70,15 @@ export function blockDefines({ threadRows, threadColumns, rows, groups }: TiledB
   const columns = vec4 ? headVec4 / threadColumns : Math.ceil((4 * headVec4) / threadColumns);
   const slack = vec4 ? 0 : Math.ceil((columns * threadColumns) / 4) - headVec4; // of the last row: what the idle threads read
   const weights = blockRows * (threadColumns + 1);
-  const valueRows = [groupColumns, groupColumns / 2, groupColumns / 4, groupColumns / 8].find((n) => n % 4 === 0 && weights + n * headVec4 + slack <= WORKGROUP_VEC4);
-  if (valueRows === undefined || chunk === 0) throw new Error(`attention: a block of ${blockRows} rows and ${groups * groupColumns} columns with heads of ${4 * headVec4} does not fit into workgroup memory`);
+  const valueRows = [groupColumns, groupColumns / 2, groupColumns / 4, groupColumns / 8].find(
+    (n) => n % 4 === 0 && weights + n * headVec4 + slack <= WORKGROUP_VEC4,
+  );
+  if (valueRows === undefined || chunk === 0) {
+    throw new Error(
+      `attention: a block of ${blockRows} rows and ${groups * groupColumns} columns with heads of ${4 * headVec4} does not fit into ` +
+        "workgroup memory",
+    );
+  }
   const reduced = (rows / 4) * threadRows * (threadColumns + 2);
   return {
     BLOCK: blockWgsl,
@@ -100,5 +110,10 @@ function chunkFor(headVec4: number, lines: number): number {
 export function tiledPass(pass: FlashPass, form: TiledForm): Dispatch[] {
   const block = tiledBlock(form, pass.name, pass.headVec4);
   const { threadRows, threadColumns, rows, groups } = block;
-  return blockPass(pass, { shader: SHADERS[pass.name], defines: blockDefines(block, pass.headVec4), rows: threadRows * rows, columns: 4 * threadColumns * groups });
+  return blockPass(pass, {
+    shader: SHADERS[pass.name],
+    defines: blockDefines(block, pass.headVec4),
+    rows: threadRows * rows,
+    columns: 4 * threadColumns * groups,
+  });
 }

@@ -1,5 +1,12 @@
 import { attentionGradientKernel } from "./attention-gradient.ts";
-import { type AttentionAttributes, type AttentionSizes, HeadPadding, MAX_FLASH_HEAD, attentionSizes, flashParams } from "./attention-plan.ts";
+import {
+  type AttentionAttributes,
+  type AttentionSizes,
+  HeadPadding,
+  MAX_FLASH_HEAD,
+  attentionSizes,
+  flashParams,
+} from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { composedAttention } from "./composed-attention.ts";
 import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } from "./kernel.ts";
@@ -14,23 +21,37 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
   readsColumns: [0, 1, 2],
   infer(inputs, { heads }) {
     const { batch, queries, head } = attentionSizes("attention", inputs, heads);
-    if (head > MAX_FLASH_HEAD) throw new ShapeError("attention", `heads of q ${formatType(inputs[0])} have ${head} channels, at most ${MAX_FLASH_HEAD} fit: use attention(), which composes larger ones`);
+    if (head > MAX_FLASH_HEAD) {
+      throw new ShapeError(
+        "attention",
+        `heads of q ${formatType(inputs[0])} have ${head} channels, at most ${MAX_FLASH_HEAD} fit: use attention(), which composes ` +
+          "larger ones",
+      );
+    }
     return [f32(inputs[0]!.shape), f32([batch, heads, queries])];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
     const sizes = attentionSizes("attention", inputs, attributes.heads);
     const padding = new HeadPadding(sizes.head);
     const { headVec4, scratch } = padding;
-    const main = flashPass({
-      name: "forward",
-      sizes,
-      headVec4,
-      flops: flops(sizes),
-      bindings: { q: padding.input(inputs[0]!, { input: 0 }), k: padding.input(inputs[1]!, { input: 1 }), v: padding.input(inputs[2]!, { input: 2 }), logSumExp: { output: 1 } },
-      params: flashParams(sizes, headVec4, attributes, inputs),
-      outputs: [{ name: "o", binding: padding.output(outputs[0]!, { output: 0 }) }],
-      scratch,
-    }, capabilities);
+    const main = flashPass(
+      {
+        name: "forward",
+        sizes,
+        headVec4,
+        flops: flops(sizes),
+        bindings: {
+          q: padding.input(inputs[0]!, { input: 0 }),
+          k: padding.input(inputs[1]!, { input: 1 }),
+          v: padding.input(inputs[2]!, { input: 2 }),
+          logSumExp: { output: 1 },
+        },
+        params: flashParams(sizes, headVec4, attributes, inputs),
+        outputs: [{ name: "o", binding: padding.output(outputs[0]!, { output: 0 }) }],
+        scratch,
+      },
+      capabilities,
+    );
     return { dispatches: [...padding.before, ...main, ...padding.after], scratch };
   },
   cost(inputs, _outputs, { heads, causal }) {
@@ -67,6 +88,11 @@ export function attention(g: Recorder, q: Value, k: Value, v: Value, { heads, ca
   const { head } = attentionSizes("attention", [q.type, k.type, v.type], heads);
   const factor = scale ?? 1 / Math.sqrt(head);
   if (head <= MAX_FLASH_HEAD) return g.apply(attentionKernel, [q, k, v], { heads, causal, scale: factor })[0]!;
-  if (causal) throw new ShapeError("attention", `causal attention takes heads of at most ${MAX_FLASH_HEAD} channels, got ${head} in q ${formatType(q.type)} with ${heads} heads`);
+  if (causal) {
+    throw new ShapeError(
+      "attention",
+      `causal attention takes heads of at most ${MAX_FLASH_HEAD} channels, got ${head} in q ${formatType(q.type)} with ${heads} heads`,
+    );
+  }
   return composedAttention(g, q, k, v, { heads, scale: factor });
 }

@@ -17,11 +17,17 @@ export interface ComposedAttentionOptions {
 }
 
 /**
- * Attention of q [B, Tq, heads * d] over k, v [B, Tk, heads * d] (f32) -> [B, Tq, heads * d] from matmul and softmax, for heads too large for
- * the flash kernels (the VAE's single head over 512 channels). Scores are stored, a slice of queries at a time.
+ * Attention of q [B, Tq, heads * d] over k, v [B, Tk, heads * d] (f32) -> [B, Tq, heads * d] from matmul and softmax, for heads too large
+ * for the flash kernels (the VAE's single head over 512 channels). Scores are stored, a slice of queries at a time.
  * @throws ShapeError if the shapes do not fit together or the channels do not split into the heads.
  */
-export function composedAttention(g: Recorder, q: Value, k: Value, v: Value, { heads, scale, maxScores = MAX_SCORES }: ComposedAttentionOptions): Value {
+export function composedAttention(
+  g: Recorder,
+  q: Value,
+  k: Value,
+  v: Value,
+  { heads, scale, maxScores = MAX_SCORES }: ComposedAttentionOptions,
+): Value {
   const { batch, queries, keys, head } = attentionSizes("attention", [q.type, k.type, v.type], heads);
   const factor = scale ?? 1 / Math.sqrt(head);
   const rowsAtOnce = Math.max(1, Math.min(queries, Math.floor(maxScores / (batch * keys))));

@@ -1,7 +1,18 @@
 import { sumRows } from "./broadcast.ts";
 import { conv2dWeightGradient } from "./weight-gradient.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Kernel,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { RESIDUAL, epilogueGradient, matmul } from "./matmul.ts";
 import { reshape } from "./reshape.ts";
 import conv2dWgsl from "../shaders/conv2d.wgsl";
@@ -18,7 +29,9 @@ function outputSize(x: TensorType, w: TensorType, { stride, padding }: Conv2dAtt
   const [top = 0, bottom = 0, left = 0, right = 0] = padding;
   const height = Math.floor((x.shape[1]! + top + bottom - w.shape[0]!) / stride) + 1;
   const width = Math.floor((x.shape[2]! + left + right - w.shape[1]!) / stride) + 1;
-  if (height < 1 || width < 1) throw new ShapeError("conv2d", `the kernel ${w.shape[0]}x${w.shape[1]} is larger than the padded input ${formatType(x)}`);
+  if (height < 1 || width < 1) {
+    throw new ShapeError("conv2d", `the kernel ${w.shape[0]}x${w.shape[1]} is larger than the padded input ${formatType(x)}`);
+  }
   return [height, width];
 }
 
@@ -35,7 +48,9 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
   infer(inputs, attributes) {
     const x = need("conv2d", inputs, 0, "x", 4);
     const w = need("conv2d", inputs, 1, "weight", 4, ["f32", "f16"], true);
-    if (x.shape[3] !== w.shape[2]) throw new ShapeError("conv2d", `x ${formatType(x)} has ${x.shape[3]} channels, weight ${formatType(w)} takes ${w.shape[2]}`);
+    if (x.shape[3] !== w.shape[2]) {
+      throw new ShapeError("conv2d", `x ${formatType(x)} has ${x.shape[3]} channels, weight ${formatType(w)} takes ${w.shape[2]}`);
+    }
     const [height, width] = outputSize(x, w, attributes);
     const n = w.shape[3]!;
     const out = f32([x.shape[0]!, height, width, n]);
@@ -44,8 +59,12 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const { stride, offset } = batchBias?.columns ?? { stride: n, offset: 0 };
     // Read as vec4s where the product is.
     const aligned = n % 4 !== 0 || x.shape[3]! % 4 !== 0 || (stride % 4 === 0 && offset % 4 === 0);
-    if (batchBias && (!sameShape(batchBias.shape, [x.shape[0]!, n]) || !aligned)) throw new ShapeError("conv2d", `batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
-    if (residual && !sameShape(residual.shape, out.shape)) throw new ShapeError("conv2d", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
+    if (batchBias && (!sameShape(batchBias.shape, [x.shape[0]!, n]) || !aligned)) {
+      throw new ShapeError("conv2d", `batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
+    }
+    if (residual && !sameShape(residual.shape, out.shape)) {
+      throw new ShapeError("conv2d", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
+    }
     return [out];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
@@ -54,7 +73,12 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
     const [kernelHeight, kernelWidth, k] = w!.shape as [number, number, number, number];
     const pixels = outHeight * outWidth;
     const size = { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 };
-    const epilogue = { ...attributes, hasBias: bias !== undefined, batchBias: batchBias && (batchBias.columns ?? { stride: n, offset: 0 }), hasResidual: residual !== undefined };
+    const epilogue = {
+      ...attributes,
+      hasBias: bias !== undefined,
+      batchBias: batchBias && (batchBias.columns ?? { stride: n, offset: 0 }),
+      hasResidual: residual !== undefined,
+    };
     const extra = { padded: true, defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
     return planGemm({ name: "conv2d", text: conv2dWgsl }, size, epilogue, w!, false, capabilities, extra);
   },
@@ -63,36 +87,65 @@ export const conv2dKernel: Kernel<Conv2dAttributes> = {
   gradient([dy], context) {
     const { g, inputs, attributes, wanted } = context;
     if (!dy) return [];
-    const { dSum, dResidual } = epilogueGradient(dy, context, (activation) => g.apply(conv2dKernel, inputs.slice(0, 4), { ...attributes, activation, scale: 1 })[0]!);
+    const { dSum, dResidual } = epilogueGradient(
+      dy,
+      context,
+      (activation) => g.apply(conv2dKernel, inputs.slice(0, 4), { ...attributes, activation, scale: 1 })[0]!,
+    );
     const { stride, padding } = attributes;
-    const dx = wanted[0] ? g.apply(conv2dGradientKernel, [dSum, inputs[1]], { stride, padding, inputShape: [...inputs[0]!.type.shape] })[0] : undefined;
+    const dx = wanted[0]
+      ? g.apply(conv2dGradientKernel, [dSum, inputs[1]], { stride, padding, inputShape: [...inputs[0]!.type.shape] })[0]
+      : undefined;
     const dw = wanted[1] ? conv2dWeightGradient(g, inputs[0]!, dSum, inputs[1]!.type.shape, stride, padding) : undefined;
     const dBias = wanted[2] ? sumRows(g, dSum, inputs[2]!.type.shape) : undefined;
     return [dx, dw, dBias, wanted[3] ? sumRows(g, dSum, inputs[3]!.type.shape, "middle") : undefined, dResidual];
   },
 };
 
-function geometry({ stride, padding }: { stride: number; padding: readonly number[] }, a: TensorType, rowWidth: number, kernelWidth: number): Record<string, number> {
+function geometry(
+  { stride, padding }: { stride: number; padding: readonly number[] },
+  a: TensorType,
+  rowWidth: number,
+  kernelWidth: number,
+): Record<string, number> {
   return { height: a.shape[1]!, width: a.shape[2]!, rowWidth, kernelWidth, stride, padTop: padding[0]!, padLeft: padding[2]! };
 }
 
-/** Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N], two unused places, a residual. Output: cotangent of x [B, H, W, C], plus the residual. */
+/**
+ * Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N], two unused places, a residual. Output: cotangent of x [B, H, W,
+ * C], plus the residual.
+ */
 export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly number[]; inputShape: readonly number[] }> = {
   name: "conv2d-gradient",
   readsPanels: [1],
   infer(inputs, { inputShape }) {
     const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
     const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"], true);
-    if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) throw new ShapeError("conv2d-gradient", `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`);
+    if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) {
+      throw new ShapeError(
+        "conv2d-gradient",
+        `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`,
+      );
+    }
     const residual = inputs[RESIDUAL];
-    if (residual && !sameShape(residual.shape, inputShape)) throw new ShapeError("conv2d-gradient", `residual must be [${inputShape.join(",")}], got ${formatType(residual)}`);
+    if (residual && !sameShape(residual.shape, inputShape)) {
+      throw new ShapeError("conv2d-gradient", `residual must be [${inputShape.join(",")}], got ${formatType(residual)}`);
+    }
     return [f32(inputShape)];
   },
   plan({ inputs, outputs, attributes, capabilities }) {
     const [dy, w] = inputs;
     const [images, height, width, n] = outputs[0]!.shape as [number, number, number, number];
     const [kernelHeight, kernelWidth, , k] = w!.shape as [number, number, number, number];
-    const size = { rows: images * height * width, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: height * width, bBatchStride: 0 };
+    const size = {
+      rows: images * height * width,
+      n,
+      k,
+      batches: 1,
+      taps: kernelHeight * kernelWidth,
+      rowsPerImage: height * width,
+      bBatchStride: 0,
+    };
     const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
     const extra = { padded: true, defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
     return planGemm({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra);

@@ -1,5 +1,16 @@
 /** Ways to compute a tile of a matrix product; each is a snippet of `shaders/lib/gemm.wgsl`. */
-export const GEMM_STRUCTURES = ["register", "broadcast", "workgroup-32", "workgroup-64x32", "workgroup-64", "workgroup-128", "workgroup-128x128", "matrix-small", "matrix-deep", "matrix"] as const;
+export const GEMM_STRUCTURES = [
+  "register",
+  "broadcast",
+  "workgroup-32",
+  "workgroup-64x32",
+  "workgroup-64",
+  "workgroup-128",
+  "workgroup-128x128",
+  "matrix-small",
+  "matrix-deep",
+  "matrix",
+] as const;
 export type GemmStructure = (typeof GEMM_STRUCTURES)[number];
 
 /** Workgroups that a product of fewer tiles may be split into, along its inner length. */

@@ -1,4 +1,13 @@
-import { type GemmClass, type GemmSizeClass, type GemmStructure, type GemmVariant, type MathMode, type SplitTarget, parseVariant, variantOf } from "./gemm-table.ts";
+import {
+  type GemmClass,
+  type GemmSizeClass,
+  type GemmStructure,
+  type GemmVariant,
+  type MathMode,
+  type SplitTarget,
+  parseVariant,
+  variantOf,
+} from "./gemm-table.ts";
 import type { Capabilities, Defines } from "./kernel.ts";
 import { type MatrixTile, matrixConfig, matrixTile } from "./matrix-tile.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
@@ -19,7 +28,10 @@ const WORKGROUP_TILES = {
   "workgroup-128x128": { down: 16, across: 16, rows: 8, wide: true },
 } as const;
 
-/** Results of fewer elements are "small": of 64 x 64 they have less than 32 tiles, which leave most of a GPU idle; of fewer than "large" less than 256. */
+/**
+ * Results of fewer elements are "small": of 64 x 64 they have less than 32 tiles, which leave most of a GPU idle; of fewer than "large"
+ * less than 256.
+ */
 const MEDIUM_FROM = 2 ** 17;
 const LARGE_FROM = 2 ** 20;
 
@@ -32,16 +44,42 @@ export function gemmClass(op: string, transposeB: boolean, outputs: number): Gem
   return `${op}${op === "matmul" && transposeB ? "-transposed" : ""} ${size}` as GemmClass;
 }
 
-/** What is worth measuring for results of each size, the plain one first: small tiles and many parts for few results, large tiles for many. */
+/**
+ * What is worth measuring for results of each size, the plain one first: small tiles and many parts for few results, large tiles for many.
+ */
 const WORTH_MEASURING: Readonly<Record<GemmSizeClass, readonly (readonly [GemmStructure, SplitTarget?])[]>> = {
   small: [
-    ["register"], ["broadcast"], ["workgroup-32"], ["workgroup-32", 512], ["workgroup-64x32", 512], ["workgroup-64", 256], ["workgroup-64", 512], ["workgroup-64", 1024],
-    ["matrix-small", 256], ["matrix-small", 512], ["matrix-deep", 256], ["matrix-deep", 512], ["matrix", 256],
+    ["register"],
+    ["broadcast"],
+    ["workgroup-32"],
+    ["workgroup-32", 512],
+    ["workgroup-64x32", 512],
+    ["workgroup-64", 256],
+    ["workgroup-64", 512],
+    ["workgroup-64", 1024],
+    ["matrix-small", 256],
+    ["matrix-small", 512],
+    ["matrix-deep", 256],
+    ["matrix-deep", 512],
+    ["matrix", 256],
   ],
   medium: [
-    ["register"], ["broadcast"], ["workgroup-64x32"], ["workgroup-64"], ["workgroup-64", 512], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512],
-    ["matrix-small"], ["matrix-small", 512], ["matrix-small", 1024], ["matrix", 256], ["matrix", 512],
-    ["matrix-deep"], ["matrix-deep", 512], ["matrix-deep", 1024],
+    ["register"],
+    ["broadcast"],
+    ["workgroup-64x32"],
+    ["workgroup-64"],
+    ["workgroup-64", 512],
+    ["workgroup-64", 1024],
+    ["workgroup-128"],
+    ["workgroup-128", 512],
+    ["matrix-small"],
+    ["matrix-small", 512],
+    ["matrix-small", 1024],
+    ["matrix", 256],
+    ["matrix", 512],
+    ["matrix-deep"],
+    ["matrix-deep", 512],
+    ["matrix-deep", 1024],
   ],
   large: [
     ["register"], ["broadcast"], ["workgroup-64"], ["workgroup-64", 1024], ["workgroup-128"], ["workgroup-128", 512], ["workgroup-128x128"],
@@ -64,8 +102,8 @@ export function variantsFor(capabilities: Capabilities, math: MathMode, size: Ge
 }
 
 /**
- * The structure for a device that nothing was measured on. Subgroup broadcast on software adapters (8 lanes: lavapipe, 4 lanes: SwiftShader), where
- * it was measured 2 to 4 times faster than anything else; elsewhere the one that takes nothing for granted.
+ * The structure for a device that nothing was measured on. Subgroup broadcast on software adapters (8 lanes: lavapipe, 4 lanes:
+ * SwiftShader), where it was measured 2 to 4 times faster than anything else; elsewhere the one that takes nothing for granted.
  */
 export function defaultStructure(capabilities: Capabilities): GemmStructure {
   return capabilities.software && whyNot("broadcast", capabilities) === undefined ? "broadcast" : "register";
@@ -76,7 +114,9 @@ export function whyNot(variant: GemmVariant, capabilities: Capabilities): string
   const { structure, half } = parseVariant(variant);
   const { subgroupSize, shaderF16, maxComputeWorkgroupStorageSize: memory } = capabilities;
   if (half && !shaderF16) return "needs the shader-f16 feature, and half precision to be allowed (--math f16 or auto)";
-  if (structure === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
+  if (structure === "broadcast" && subgroupSize !== 4 && subgroupSize !== 8) {
+    return `needs subgroups of 4 or 8 lanes, the device has ${subgroupSize === 0 ? "none of a fixed size" : subgroupSize}`;
+  }
   if (!onMatrixUnits(structure)) return undefined;
   const component = half ? "f16" : "f32";
   if (!matrixConfig(capabilities, component)) {
@@ -101,7 +141,16 @@ function matrixTileOf(structure: MatrixStructure, half: boolean, capabilities: C
 }
 
 /** All that a measured choice depends on: with another text it is measured again. */
-export const GEMM_SOURCES: readonly string[] = [gemmWgsl, matmulWgsl, conv2dWgsl, registerWgsl, broadcastWgsl, workgroupWgsl, matrixWgsl, sumWgsl];
+export const GEMM_SOURCES: readonly string[] = [
+  gemmWgsl,
+  matmulWgsl,
+  conv2dWgsl,
+  registerWgsl,
+  broadcastWgsl,
+  workgroupWgsl,
+  matrixWgsl,
+  sumWgsl,
+];
 
 /** A variant as the shader's defines, and the part of the result that a workgroup computes. */
 export interface GemmTile {
@@ -115,8 +164,8 @@ export interface GemmTile {
 }
 
 /**
- * The tile for at most four columns, as a convolution to a latent or a picture has, on every device: the wider tiles would compute seven columns in eight for
- * nothing (3x3 from 320 to 4 channels at 32x32: 4.9 to 2.6 ms on lavapipe, 18 to 6 ms on SwiftShader).
+ * The tile for at most four columns, as a convolution to a latent or a picture has, on every device: the wider tiles would compute seven
+ * columns in eight for nothing (3x3 from 320 to 4 channels at 32x32: 4.9 to 2.6 ms on lavapipe, 18 to 6 ms on SwiftShader).
  */
 export function narrowTile(): GemmTile {
   return { rows: 256, columns: NARROW, perWorkgroup: 1, defines: { HALF: false, ENABLE: "", TILE: registerWgsl, COLUMN_THREADS: 1 } };
@@ -139,9 +188,16 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
   ].join("\n");
   const common = { HALF: half, ENABLE: enable };
   if (structure === "broadcast") {
-    return { rows: 16, columns: 4 * lanes, perWorkgroup: 16 / lanes, defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 } };
+    return {
+      rows: 16,
+      columns: 4 * lanes,
+      perWorkgroup: 16 / lanes,
+      defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 },
+    };
   }
-  if (structure === "register") return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
+  if (structure === "register") {
+    return { rows: 32, columns: 32, perWorkgroup: 1, defines: { ...common, TILE: registerWgsl, COLUMN_THREADS: 8 } };
+  }
   if (matrix) {
     const { rows, columns, step, defines } = matrixTileOf(structure, half, capabilities)!;
     return { rows, columns, perWorkgroup: 1, step, defines: { ...common, ...defines, TILE: matrixWgsl, BLOCKS: blocks } };

@@ -1,4 +1,14 @@
-import { type Capabilities, type Defines, type Dispatch, type Plan, type ShaderSource, ShapeError, type TensorType, formatType, spread } from "./kernel.ts";
+import {
+  type Capabilities,
+  type Defines,
+  type Dispatch,
+  type Plan,
+  type ShaderSource,
+  ShapeError,
+  type TensorType,
+  formatType,
+  spread,
+} from "./kernel.ts";
 import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, sumTile } from "./gemm-variants.ts";
 import { parseVariant } from "./gemm-table.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
@@ -7,7 +17,13 @@ import gemmWgsl from "../shaders/lib/gemm.wgsl";
 /** What the epilogue of a matrix product applies to the biased sum. */
 export type FusedActivation = "none" | "silu" | "gelu" | "quickGelu" | "relu";
 
-const ACTIVATE: Readonly<Record<FusedActivation, string>> = { none: "identity4", silu: "silu4", gelu: "gelu4", quickGelu: "quickGelu4", relu: "relu4" };
+const ACTIVATE: Readonly<Record<FusedActivation, string>> = {
+  none: "identity4",
+  silu: "silu4",
+  gelu: "gelu4",
+  quickGelu: "quickGelu4",
+  relu: "relu4",
+};
 
 /** One matrix product as the shared shader core takes it: rows of A times B[tap], summed over taps. */
 export interface GemmSize {
@@ -29,7 +45,10 @@ export interface GemmEpilogue {
   /** Where its rows lie, in elements; undefined if there is none. */
   readonly batchBias?: { readonly stride: number; readonly offset: number } | undefined;
   readonly hasResidual: boolean;
-  /** GEGLU of columns that alternate two values and their two gates, instead of all of the above but the bias; with `keep` output 1 gets the biased sums. */
+  /**
+   * GEGLU of columns that alternate two values and their two gates, instead of all of the above but the bias; with `keep` output 1 gets the
+   * biased sums.
+   */
   readonly gated?: { readonly keep: boolean };
 }
 
@@ -39,16 +58,29 @@ const LEAST_STEPS = 4;
 const MOST_PARTS = 2 ** 26;
 
 /** Workgroups that share a tile's steps, and how many each takes, so that there are about `target` of them. */
-function splitting(size: GemmSize, tile: GemmTile, tiles: number, target: number): { readonly splits: number; readonly stepsPerSplit: number } {
+function splitting(
+  size: GemmSize,
+  tile: GemmTile,
+  tiles: number,
+  target: number,
+): { readonly splits: number; readonly stepsPerSplit: number } {
   const steps = size.taps * Math.ceil(size.k / (tile.step ?? size.k));
-  const wanted = tile.step === undefined ? 1 : Math.min(Math.floor(target / tiles), Math.floor(steps / LEAST_STEPS), Math.floor(MOST_PARTS / (size.batches * size.rows * size.n * 4)));
+  const wanted =
+    tile.step === undefined
+      ? 1
+      : Math.min(
+          Math.floor(target / tiles),
+          Math.floor(steps / LEAST_STEPS),
+          Math.floor(MOST_PARTS / (size.batches * size.rows * size.n * 4)),
+        );
   const stepsPerSplit = Math.ceil(steps / Math.max(1, wanted));
   return { splits: Math.ceil(steps / stepsPerSplit), stepsPerSplit };
 }
 
 /**
- * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. `padded`: rows of A may be padding. Where its variant says so and its tiles are few, workgroups share a tile's steps and
- * a second dispatch adds up their parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
+ * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. `padded`: rows of A may be padding. Where its variant
+ * says so and its tiles are few, workgroups share a tile's steps and a second dispatch adds up their parts (split-K): a 3x3 convolution of
+ * 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
  */
 export function planGemm(
   shader: ShaderSource,
@@ -67,7 +99,10 @@ export function planGemm(
 ): Plan {
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
   if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
-  const measured = capabilities.gemm?.[gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)] ?? defaultStructure(capabilities);
+  const measured =
+    capabilities.gemm?.[
+      gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
+    ] ?? defaultStructure(capabilities);
   // Four columns make too few tiles for a GPU, however many rows there are: computing 28 more for nothing, in many parts, is faster there.
   const narrow = size.n <= NARROW;
   const variant = narrow && vec4 && !capabilities.software ? "workgroup-32/512" : measured;
@@ -78,7 +113,12 @@ export function planGemm(
   const tiles = columnTiles * rowTiles * size.batches;
   const { splits, stepsPerSplit } = splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0);
   const bias = epilogue.hasBias ? ({ input: 2 } as const) : "nothing";
-  const dispatch = (part: Pick<GemmTile, "defines">, about: { readonly multiplies: boolean; readonly finishes: boolean }, bindings: Dispatch["bindings"], count: number): Dispatch => ({
+  const dispatch = (
+    part: Pick<GemmTile, "defines">,
+    about: { readonly multiplies: boolean; readonly finishes: boolean },
+    bindings: Dispatch["bindings"],
+    count: number,
+  ): Dispatch => ({
     shader,
     defines: {
       VEC4: vec4,
@@ -102,7 +142,8 @@ export function planGemm(
       ...size,
       columnTiles,
       rowTiles,
-      // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16: 1.6x on lavapipe).
+      // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16:
+      // 1.6x on lavapipe).
       rowsFirst: Number(size.taps * size.n > size.rows),
       splits,
       stepsPerSplit,
@@ -124,12 +165,21 @@ export function planGemm(
     ...(epilogue.gated?.keep && { sums: { output: 1 } }),
   };
   const operands: Dispatch["bindings"] = { a: { input: 0 }, b: { input: 1 } };
-  if (splits === 1) return { dispatches: [dispatch(tile, { multiplies: true, finishes: true }, { ...operands, ...result }, Math.ceil(tiles / tile.perWorkgroup))] };
+  if (splits === 1) {
+    return {
+      dispatches: [dispatch(tile, { multiplies: true, finishes: true }, { ...operands, ...result }, Math.ceil(tiles / tile.perWorkgroup))],
+    };
+  }
   const elements = size.batches * size.rows * size.n;
   return {
     dispatches: [
       dispatch(tile, { multiplies: true, finishes: false }, { ...operands, c: { scratch: 0 } }, tiles * splits),
-      dispatch(sumTile(), { multiplies: false, finishes: true }, { a: { scratch: 0 }, b: "nothing", ...result }, Math.ceil(elements / 4 / 64)),
+      dispatch(
+        sumTile(),
+        { multiplies: false, finishes: true },
+        { a: { scratch: 0 }, b: "nothing", ...result },
+        Math.ceil(elements / 4 / 64),
+      ),
     ],
     scratch: [splits * elements * 4],
   };

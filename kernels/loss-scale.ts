@@ -4,8 +4,10 @@ import lossScaleWgsl from "../shaders/loss-scale.wgsl";
 import scaleByWgsl from "../shaders/scale-by.wgsl";
 
 /**
- * The power of two that a gradient is multiplied by before it becomes an operand in f16, whose smallest normal number is 6e-5 and whose largest is 65504.
- * The largest magnitude comes to lie in [8, 16): it may still grow 4000 times on its way back, and shrink 130,000 times before it loses bits.
+ * The power of two that a gradient is multiplied by before it becomes an operand in f16, whose smallest normal number is 6e-5 and whose
+ * largest is 65504.
+ * The largest magnitude comes to lie in [8, 16): it may still grow 4000 times on its way back, and shrink 130,000 times before it loses
+ * bits.
  */
 export const lossScaleKernel: Kernel<Record<string, never>> = {
   name: "loss-scale",
@@ -52,12 +54,18 @@ export const scaleByKernel: Kernel<{ divide: boolean }> = {
   cost: ([x]) => ({ flops: elementCount(x!.shape) }),
 };
 
-/** The power of two that brings the largest magnitude of x (f32, any shape) into [8, 16) -> [1]; 1 if x is zero or not finite, 2^40 or 2^-40 at most. */
+/**
+ * The power of two that brings the largest magnitude of x (f32, any shape) into [8, 16) -> [1]; 1 if x is zero or not finite, 2^40 or 2^-40
+ * at most.
+ */
 export function lossScale(g: Recorder, x: Value): Value {
   return g.apply(lossScaleKernel, [x], {})[0]!;
 }
 
-/** x times factor, or divided by it: f32, any shape; factor [1], computed on the device. @throws ShapeError if factor is more than one number. */
+/**
+ * x times factor, or divided by it: f32, any shape; factor [1], computed on the device.
+ * @throws ShapeError if factor is more than one number.
+ */
 export function scaleBy(g: Recorder, x: Value, factor: Value, divide = false): Value {
   return g.apply(scaleByKernel, [x, factor], { divide })[0]!;
 }

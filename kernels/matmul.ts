@@ -2,7 +2,19 @@ import { sumRows } from "./broadcast.ts";
 import { scale as scaled } from "./elementwise.ts";
 import { activationGradient } from "./activation.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
-import { type GradientContext, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type GradientContext,
+  type Kernel,
+  type Recorder,
+  ShapeError,
+  type TensorType,
+  type Value,
+  elementCount,
+  f32,
+  formatType,
+  need,
+  sameShape,
+} from "./kernel.ts";
 import { reshape } from "./reshape.ts";
 import { transpose } from "./transpose.ts";
 import { linearWeightGradient } from "./weight-gradient.ts";
@@ -23,12 +35,18 @@ interface Sizes {
 }
 
 function sizes(a: TensorType, b: TensorType, transposeB: boolean): Sizes {
-  if (a.shape.length < 2 || b.shape.length < 2) throw new ShapeError("matmul", `operands need at least two dimensions: ${formatType(a)} x ${formatType(b)}`);
+  if (a.shape.length < 2 || b.shape.length < 2) {
+    throw new ShapeError("matmul", `operands need at least two dimensions: ${formatType(a)} x ${formatType(b)}`);
+  }
   const k = a.shape.at(-1)!;
   const [bk, n] = transposeB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
-  if (k !== bk) throw new ShapeError("matmul", `inner lengths differ: ${formatType(a)} x ${formatType(b)}${transposeB ? " transposed" : ""}`);
+  if (k !== bk) {
+    throw new ShapeError("matmul", `inner lengths differ: ${formatType(a)} x ${formatType(b)}${transposeB ? " transposed" : ""}`);
+  }
   const oneB = b.shape.length === 2;
-  if (!oneB && !sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2))) throw new ShapeError("matmul", `batches differ: ${formatType(a)} x ${formatType(b)}`);
+  if (!oneB && !sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2))) {
+    throw new ShapeError("matmul", `batches differ: ${formatType(a)} x ${formatType(b)}`);
+  }
   // With one B all rows of all batches form one product.
   const all = elementCount(a.shape.slice(0, -1));
   const batches = oneB ? 1 : elementCount(a.shape.slice(0, -2));
@@ -52,7 +70,9 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
     const out = f32([...a.shape.slice(0, -1), n]);
     const [, , bias, , residual] = inputs;
     if (bias && !sameShape(bias.shape, [n])) throw new ShapeError("matmul", `bias must be [${n}], got ${formatType(bias)}`);
-    if (residual && !sameShape(residual.shape, out.shape)) throw new ShapeError("matmul", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
+    if (residual && !sameShape(residual.shape, out.shape)) {
+      throw new ShapeError("matmul", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
+    }
     return [out];
   },
   plan({ inputs, attributes, capabilities }) {
@@ -69,7 +89,11 @@ export const matmulKernel: Kernel<MatmulAttributes> = {
   gradient([dy], context) {
     const { g, inputs, attributes, wanted } = context;
     if (!dy) return [];
-    const { dSum, dResidual } = epilogueGradient(dy, context, (activation) => g.apply(matmulKernel, [inputs[0], inputs[1], inputs[2]], { ...attributes, activation, scale: 1 })[0]!);
+    const { dSum, dResidual } = epilogueGradient(
+      dy,
+      context,
+      (activation) => g.apply(matmulKernel, [inputs[0], inputs[1], inputs[2]], { ...attributes, activation, scale: 1 })[0]!,
+    );
     const [a, b] = inputs;
     const da = wanted[0] ? matmul(g, dSum, b!, { transposeB: !attributes.transposeB }) : undefined;
     const db = wanted[1] ? rightGradient(g, a!, b!, dSum, attributes.transposeB) : undefined;
@@ -108,7 +132,10 @@ export interface MatmulOptions {
   readonly scale?: number;
 }
 
-/** a [..., M, K] times b [K, N] or [..., K, N] ([N, K] with transposeB), with the fused epilogue. @throws ShapeError on shapes that do not fit. */
+/**
+ * a [..., M, K] times b [K, N] or [..., K, N] ([N, K] with transposeB), with the fused epilogue.
+ * @throws ShapeError on shapes that do not fit.
+ */
 export function matmul(g: Recorder, a: Value, b: Value, options: MatmulOptions = {}): Value {
   const { transposeB = false, bias, activation = "none", residual, scale = 1 } = options;
   return g.apply(matmulKernel, [a, b, bias, undefined, residual], { transposeB, activation, scale })[0]!;
@@ -116,5 +143,7 @@ export function matmul(g: Recorder, a: Value, b: Value, options: MatmulOptions =
 
 /** A linear layer: x [..., in] times weight [in, out] (stored transposed) plus bias [out]. */
 export function linear(g: Recorder, x: Value, weight: Value, options: Omit<MatmulOptions, "transposeB"> = {}): Value {
-  return x.type.shape.length === 1 ? reshape(g, matmul(g, reshape(g, x, [1, x.type.shape[0]!]), weight, options), [weight.type.shape[1]!]) : matmul(g, x, weight, options);
+  return x.type.shape.length === 1
+    ? reshape(g, matmul(g, reshape(g, x, [1, x.type.shape[0]!]), weight, options), [weight.type.shape[1]!])
+    : matmul(g, x, weight, options);
 }

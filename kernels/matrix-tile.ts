@@ -30,16 +30,24 @@ export function dialectProbe({ component, m, n, k }: MatrixConfig, old: boolean)
 }
 
 /** The largest configuration that takes operands of this kind; undefined if there is none. */
-export function matrixConfig({ matrixUnits }: Pick<Capabilities, "matrixUnits">, component: MatrixConfig["component"]): MatrixConfig | undefined {
+export function matrixConfig(
+  { matrixUnits }: Pick<Capabilities, "matrixUnits">,
+  component: MatrixConfig["component"],
+): MatrixConfig | undefined {
   const fitting = (matrixUnits?.configs ?? []).filter((c) => c.component === component);
   return fitting.toSorted((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)[0];
 }
 
 /**
- * The tile of a workgroup whose subgroups each own `fragments` x `fragments` results, as square as the configuration allows; undefined where the lanes of a
- * subgroup do not divide a workgroup, or no arrangement gives each lane 2, 4 or 8 vec4s of either operand to stage.
+ * The tile of a workgroup whose subgroups each own `fragments` x `fragments` results, as square as the configuration allows; undefined
+ * where the lanes of a subgroup do not divide a workgroup, or no arrangement gives each lane 2, 4 or 8 vec4s of either operand to stage.
  */
-export function matrixTile({ component, m, n, k }: MatrixConfig, { lanes, old }: MatrixUnits, fragments: 2 | 4, step: 32 | 64): MatrixTile | undefined {
+export function matrixTile(
+  { component, m, n, k }: MatrixConfig,
+  { lanes, old }: MatrixUnits,
+  fragments: 2 | 4,
+  step: 32 | 64,
+): MatrixTile | undefined {
   if (step % k !== 0 || THREADS % lanes !== 0) return undefined;
   const subgroups = THREADS / lanes;
   const loads = (size: number): number => (size * (step / 4)) / THREADS;
@@ -58,9 +66,20 @@ export function matrixTile({ component, m, n, k }: MatrixConfig, { lanes, old }:
     step,
     bytes: operands + subgroups * m * 2 * n * 4,
     defines: {
-      COMPONENT: component, M: m, N: n, K: k, LANES: lanes, STEP: step, OLD: old, FOUR: fragments === 4,
-      SUBGROUP_ROWS: best.down, SUBGROUP_COLUMNS: best.across,
-      LOADS_A4: loads(best.rows) >= 4, LOADS_A8: loads(best.rows) === 8, LOADS_B4: loads(best.columns) >= 4, LOADS_B8: loads(best.columns) === 8,
+      COMPONENT: component,
+      M: m,
+      N: n,
+      K: k,
+      LANES: lanes,
+      STEP: step,
+      OLD: old,
+      FOUR: fragments === 4,
+      SUBGROUP_ROWS: best.down,
+      SUBGROUP_COLUMNS: best.across,
+      LOADS_A4: loads(best.rows) >= 4,
+      LOADS_A8: loads(best.rows) === 8,
+      LOADS_B4: loads(best.columns) >= 4,
+      LOADS_B8: loads(best.columns) === 8,
     },
   };
 }

@@ -27,24 +27,49 @@ export const nodeOptions = {
   banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
 };
 
-/** Shaders without comments, indentation and the spaces around signs that are no part of a name: a quarter of the browser bundle otherwise. Lines stay, so that errors name them. */
+/**
+ * Shaders without comments, indentation and the spaces around signs that are no part of a name: a quarter of the browser bundle otherwise.
+ * Lines stay, so that errors name them.
+ */
 const smallShaders = {
   name: "small-shaders",
   setup(builder) {
     builder.onLoad({ filter: /\.wgsl$/ }, ({ path }) => {
-      const lines = readFileSync(path, "utf8").split("\n").map((line) => line.replace(/\/\/.*$/, "").trim()).map((line) => (line.startsWith("#") ? line : line.replace(/ *([=+*/(),;:<>|{}[\]]) */g, "$1")));
+      const lines = readFileSync(path, "utf8")
+        .split("\n")
+        .map((line) => line.replace(/\/\/.*$/, "").trim())
+        .map((line) => (line.startsWith("#") ? line : line.replace(/ *([=+*/(),;:<>|{}[\]]) */g, "$1")));
       return { contents: lines.filter(Boolean).join("\n"), loader: "text" };
     });
   },
 };
 
-/** Those of the shaders that are used come first, side by side: gzip looks back 32 KB only, and finds 3 KB less to say of shaders strewn among modules. */
-const shaders = readdirSync(join(root, "shaders"), { recursive: true }).map(String).filter((f) => f.endsWith(".wgsl")).toSorted().map((f) => join(root, "shaders", f));
+/**
+ * Those of the shaders that are used come first, side by side: gzip looks back 32 KB only, and finds 3 KB less to say of shaders strewn
+ * among modules.
+ */
+const shaders = readdirSync(join(root, "shaders"), { recursive: true })
+  .map(String)
+  .filter((f) => f.endsWith(".wgsl"))
+  .toSorted()
+  .map((f) => join(root, "shaders", f));
 
-const browser = { ...common, platform: "browser", target: ["chrome121", "firefox141", "safari18"], minify: true, plugins: [smallShaders], inject: shaders };
+const browser = {
+  ...common,
+  platform: "browser",
+  target: ["chrome121", "firefox141", "safari18"],
+  minify: true,
+  plugins: [smallShaders],
+  inject: shaders,
+};
 
 export async function buildProduct() {
-  await build({ ...nodeOptions, entryPoints: { cli: "cli/main.ts" }, outdir: "dist", banner: { js: "#!/usr/bin/env node\n" + nodeOptions.banner.js } });
+  await build({
+    ...nodeOptions,
+    entryPoints: { cli: "cli/main.ts" },
+    outdir: "dist",
+    banner: { js: "#!/usr/bin/env node\n" + nodeOptions.banner.js },
+  });
   chmodSync(join(root, "dist/cli.js"), 0o755);
   await buildLibrary(root, nodeOptions, browser);
   await buildPage();
@@ -97,12 +122,23 @@ const selectCases = {
   },
 };
 
-/** Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. Given `only`, they run no cases but those whose name contains it. */
+/**
+ * Bundles the named test files (paths below test/) into `outdir`, sharing code by splitting. Given `only`, they run no cases but those
+ * whose name contains it.
+ */
 export async function buildTests(files, outdir, only) {
   rmSync(join(root, outdir), { recursive: true, force: true });
   const external = [...nodeOptions.external, "playwright-core"];
   const selection = only === undefined ? {} : { define: { ONLY: JSON.stringify(only) }, plugins: [selectCases] };
-  await build({ ...nodeOptions, ...selection, external, entryPoints: files.map((f) => "test/" + f), outbase: "test", outdir, splitting: true });
+  await build({
+    ...nodeOptions,
+    ...selection,
+    external,
+    entryPoints: files.map((f) => "test/" + f),
+    outbase: "test",
+    outdir,
+    splitting: true,
+  });
 }
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {

@@ -1,8 +1,10 @@
-// One Adam step with L2-form weight decay, as torch.optim.Adam (arXiv 1412.6980, algorithm 1), or with decoupled decay, as torch.optim.AdamW:
+// One Adam step with L2-form weight decay, as torch.optim.Adam (arXiv 1412.6980, algorithm 1), or with decoupled decay, as
+// torch.optim.AdamW:
 //   g = gradient + weightDecay * p, or p = p * (1 - lr * weightDecay);  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g^2
 //   p = p - (lr / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 // parameter, gradient, m, v and the three outputs: any one shape, as vec4s; halves: the new parameter, four halves in two words.
-// hyper: [10] = lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, sqrt(1 - beta2^t), eps, weightDecay, 1 - lr * weightDecay, scale of the gradient.
+// hyper: [10] = lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, sqrt(1 - beta2^t), eps, weightDecay, 1 - lr * weightDecay, scale of
+// the gradient.
 // Defines: IN_PLACE (parameter, m and v are the outputs), DECOUPLED, SCALED (the gradient is scaled first), HALVED.
 struct Params { vectors: u32 }
 #if ${IN_PLACE}

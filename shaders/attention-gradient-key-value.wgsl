@@ -1,7 +1,7 @@
 // dK and dV of attention: one pass over the queries per key row, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns whole rows of keys and values.
-// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries].
+// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
+// dO, offset. logSumExp, delta [batch, heads, queries].
 // Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of q (A) and dO (B). JOINT: dK and dV lie in one tensor,
 // bound as dK.
 #if ${SUBGROUPS}
@@ -85,8 +85,10 @@ fn tileLogSumExp(start: u32, query: u32, _lane: u32) -> EightNumbers {
 fn tileDelta(start: u32, query: u32, _lane: u32) -> EightNumbers {
   let last = params.queries - 1u;
   return EightNumbers(
-    delta[start + min(query, last)], delta[start + min(query + 1u, last)], delta[start + min(query + 2u, last)], delta[start + min(query + 3u, last)],
-    delta[start + min(query + 4u, last)], delta[start + min(query + 5u, last)], delta[start + min(query + 6u, last)], delta[start + min(query + 7u, last)]);
+    delta[start + min(query, last)], delta[start + min(query + 1u, last)], delta[start + min(query + 2u, last)], delta[start +
+      min(query + 3u, last)],
+    delta[start + min(query + 4u, last)], delta[start + min(query + 5u, last)], delta[start + min(query + 6u, last)], delta[start +
+      min(query + 7u, last)]);
 }
 #endif
 

@@ -1,5 +1,6 @@
-// The whole of what attention's tiled shaders computed in parts: y = sum over parts of x; or, with WEIGHTED, the outputs of parts of the keys weighted by
-// their share of the softmax: y = sum(x exp(l)) / sum(exp(l)), logSumExp = ln(sum(exp(l))) (FlashAttention-2, arXiv 2307.08691, section 3.1).
+// The whole of what attention's tiled shaders computed in parts: y = sum over parts of x; or, with WEIGHTED, the outputs of parts of the
+// keys weighted by their share of the softmax: y = sum(x exp(l)) / sum(exp(l)), logSumExp = ln(sum(exp(l))) (FlashAttention-2, arXiv
+// 2307.08691, section 3.1).
 // Layout: x [splits, batch, rows, heads, head] as vec4s, y the same without splits, by its row stride and offset (in vec4s).
 // WEIGHTED: l [splits, batch, heads, rows], logSumExp [batch, heads, rows]. One invocation per vec4 of y.
 struct Params {

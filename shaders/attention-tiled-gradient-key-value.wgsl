@@ -1,8 +1,10 @@
 // dK and dV of attention, for GPUs: one pass over the queries per block of keys, with the probabilities computed again from logSumExp:
-// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
-// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
-// attention-merge. Defines: BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
+// p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv 2307.08691,
+// algorithm 2).
+// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
+// dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the
+// queries, for attention-merge. Defines: BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor,
+// bound as dK.
 struct Params {
   batch: u32,
   heads: u32,

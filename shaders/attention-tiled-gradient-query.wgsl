@@ -1,7 +1,8 @@
 // dQ of attention, for GPUs: one pass over the keys per block of queries, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for attention-merge.
+// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
+// attention-merge.
 // Defines: BLOCK the text of lib/attention-block.wgsl, with its defines.
 struct Params {
   batch: u32,
@@ -95,7 +96,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll i < ${ROWS}
   {
     let query = block.first + at.x + $i * THREAD_ROWS;
-    let start = (params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideDQ + headStart) * PIECES_OF_VEC4;
+    let start = (params.offsetDQ + ((block.split * params.batch + block.batch) * params.queries + query) * params.rowStrideDQ +
+      headStart) * PIECES_OF_VEC4;
 #unroll c < ${COLUMNS}
     {
       let column = at.y + $c * THREAD_COLUMNS;

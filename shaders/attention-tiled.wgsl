@@ -1,5 +1,6 @@
-// Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), for GPUs: a
-// workgroup owns a block of queries, scores and outputs are tiles in its threads' registers, with a running maximum and sum per query.
+// Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), for
+// GPUs: a workgroup owns a block of queries, scores and outputs are tiles in its threads' registers, with a running maximum and sum per
+// query.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
 // With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.

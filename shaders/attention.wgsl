@@ -57,7 +57,8 @@ fn advance(state: State, scores: Eight, key: u32, visible: RowIndex) -> State {
     seen(scores.r6, key + 6u, visible), seen(scores.r7, key + 7u, visible));
   let high = max(state.high, max(max(max(s.r0, s.r1), max(s.r2, s.r3)), max(max(s.r4, s.r5), max(s.r6, s.r7))));
   let shrink = exp(state.high - high);
-  let w = Eight(exp(s.r0 - high), exp(s.r1 - high), exp(s.r2 - high), exp(s.r3 - high), exp(s.r4 - high), exp(s.r5 - high), exp(s.r6 - high), exp(s.r7 - high));
+  let w = Eight(exp(s.r0 - high), exp(s.r1 - high), exp(s.r2 - high), exp(s.r3 - high), exp(s.r4 - high), exp(s.r5 - high),
+    exp(s.r6 - high), exp(s.r7 - high));
   let sum = ((w.r0 + w.r1) + (w.r2 + w.r3)) + ((w.r4 + w.r5) + (w.r6 + w.r7));
   return State(high, state.total * shrink + sum, shrink, w);
 }

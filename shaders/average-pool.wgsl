@@ -1,5 +1,5 @@
-// Mean over all pixels: y[b, :] = mean of x[b, i, j, :]. Summed row by row first, so that the error grows with height + width, not with their product.
-// x: [batch, height, width, C], y: [batch, C], row-major.
+// Mean over all pixels: y[b, :] = mean of x[b, i, j, :]. Summed row by row first, so that the error grows with height + width, not with
+// their product. x: [batch, height, width, C], y: [batch, C], row-major.
 // Defines: VEC4 (C is a multiple of 4: an element is a vec4 of channels, `channels` counts vec4s).
 struct Params { elements: u32, channels: u32, height: u32, width: u32, scale: f32 }
 #if ${VEC4}

@@ -19,7 +19,8 @@ struct Params { count: u32, turns: u32 }
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
   let i = (workgroup.x + workgroup.y * workgroups.x) * 64u + local;
   if (i >= params.count) { return; }
-  // m below 1, so that the values converge; n not 0, or they would become subnormal, which CPUs are slow at; from the index, so that neither is known beforehand.
+  // m below 1, so that the values converge; n not 0, or they would become subnormal, which CPUs are slow at; from the index, so that
+  // neither is known beforehand.
   let m = V(S(f32(i % 61u) / 128.0 + 0.25));
   let n = V(S(f32(i % 53u + 1u) / 256.0));
   var a0 = n; var a1 = n + S(0.125); var a2 = n + S(0.25);

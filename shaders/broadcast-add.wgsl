@@ -1,5 +1,6 @@
-// y = x + b (or, without ADD, b alone), b repeated: element e of y takes element (e / block) * width + e % width of b. One thread per vec4 of y.
-// With block = all of y, b is repeated over the leading dimensions; with block = rows * width, b is [batch, width] over the rows of each batch.
+// y = x + b (or, without ADD, b alone), b repeated: element e of y takes element (e / block) * width + e % width of b. One thread per vec4
+// of y. With block = all of y, b is repeated over the leading dimensions; with block = rows * width, b is [batch, width] over the rows of
+// each batch.
 // Bindings: x (with ADD), y: count vec4s; b: its width-wide rows.
 // Defines: ADD; VEC4, whether width is a multiple of 4, so that four neighbours of y meet four neighbours of b.
 

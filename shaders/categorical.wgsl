@@ -27,7 +27,8 @@ fn argmax(begin: u32, end: u32) -> u32 {
   return best;
 }
 
-// Walks down: group, chunk, block, element. At each level the last part of positive sum is taken when rounding leaves the target beyond all.
+// Walks down: group, chunk, block, element. At each level the last part of positive sum is taken when rounding leaves the target beyond
+// all.
 fn draw(begin: u32, end: u32, length: u32, fraction: f32) -> u32 {
   var total = 0.0;
   for (var g = 0u; g < 16u; g++) { total += groupSums[g]; }

@@ -1,9 +1,11 @@
 // 2-D convolution as an implicit matrix product: a row is an output pixel, the inner dimension runs over the input channels of
 // one kernel tap after another; nothing is materialised. Epilogue: (activation(sum + bias + batchBias[image]) + residual) * scale.
-// a [images, height, width, k] channels-last; b [kernelHeight, kernelWidth, in, out]; bias [n]; batchBias [images, n]; residual and c [images, outHeight, outWidth, n].
+// a [images, height, width, k] channels-last; b [kernelHeight, kernelWidth, in, out]; bias [n]; batchBias [images, n]; residual and c
+// [images, outHeight, outWidth, n].
 // GRADIENT: the gradient for the input. a is then the cotangent of the output, c that of the input, k the forward's output channels,
 // and B is read transposed (TRANSPOSE_B).
-// Defines: GRADIENT, VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED and KEEP (false), ACTIVATE, those of TILE, and the snippets ENABLE, GEMM, TILE, ACTIVATIONS.
+// Defines: GRADIENT, VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED and KEEP (false), ACTIVATE, those of TILE, and the snippets ENABLE,
+// GEMM, TILE, ACTIVATIONS.
 ${ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,

@@ -3,7 +3,8 @@
 // (Summed over batch and chunks these are the gradients of beta and gamma.)
 // Bindings: dy, x: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels]; statistics: mean and r, [batch, groups];
 // sums, sumsH: [batch, chunks, channels] as Packs.
-// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of 4.
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
+// 4.
 ${ACTIVATIONS}
 ${PACKS}
 

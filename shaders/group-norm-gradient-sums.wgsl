@@ -3,7 +3,8 @@
 // group-norm-gradient-partials; "positions" then counts chunks. One row of lanes per batch entry and group.
 // Bindings: dy and x, or sums and sumsH: [batch, positions, channels] as Packs; gamma, beta (with SILU, without PARTIALS): [channels];
 // statistics: mean and r, [batch, groups]; moments: (mean, r, mean of d, mean of d * h), [batch, groups].
-// Defines: PARTIALS; SILU; ACTIVATIONS, the text of lib/activations.wgsl; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
+// Defines: PARTIALS; SILU; ACTIVATIONS, the text of lib/activations.wgsl; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is
+// ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

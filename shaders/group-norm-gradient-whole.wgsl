@@ -1,10 +1,12 @@
 // Input gradient of group norm (with SiLU if it was fused) in one dispatch, a workgroup for a span of channels: with h = (x - mean) * r and
 // d = gamma * dz, dz the cotangent before SiLU, dx = r * (d - mean(d) - h * mean(d * h)) + residual, the means by group.
-// Bindings: dy, x, residual, dx: [batch, positions, channels] as vec4s; gamma, beta (with SILU): [channels]; statistics: mean and r, [batch, groups].
+// Bindings: dy, x, residual, dx: [batch, positions, channels] as vec4s; gamma, beta (with SILU): [channels]; statistics: mean and r,
+// [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
 ${ACTIVATIONS}
 
-struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32, groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
+  groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4f>;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

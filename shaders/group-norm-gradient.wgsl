@@ -2,7 +2,8 @@
 // dx = r * (d - mean(d) - h * mean(d * h)) + residual, the means by group. One thread per Pack of channels and chunk of positions.
 // Bindings: dy, x, residual, dx: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels];
 // statistics: (mean, r, mean of d, mean of d * h), [batch, groups].
-// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of 4.
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
+// 4.
 ${ACTIVATIONS}
 ${PACKS}
 

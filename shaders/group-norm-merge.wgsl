@@ -18,7 +18,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   for (var i = 0u; i < params.parts; i++) {
     let part = parts[i * params.rows + row];
     let apart = part.x - mean;
-    variance += (1.0 / (part.y * part.y) - params.epsilon + apart * apart) * (select(params.count, params.last, i + 1u == params.parts) / total);
+    variance += (1.0 / (part.y * part.y) - params.epsilon + apart * apart) * (select(params.count, params.last, i +
+      1u == params.parts) / total);
   }
   statistics[row] = vec2f(mean, 1.0 / sqrt(max(variance, 0.0) + params.epsilon));
 }

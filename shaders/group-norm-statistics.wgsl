@@ -3,7 +3,8 @@
 // Either straight from x, or (PARTIALS) from the means and squared deviations of group-norm-partials, combined exactly (Chan et al.);
 // "positions" then counts chunks. One row of lanes per batch entry and group.
 // Bindings: x, or means and squares: [batch, positions, channels] as Packs; statistics: [batch, groups].
-// Defines: PARTIALS; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
+// Defines: PARTIALS; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the
+// channels of a group are a multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

@@ -1,11 +1,12 @@
 // y = (x - mean) * r * gamma + beta, then SiLU if wanted, mean and r = 1 / sqrt(variance + epsilon) by group of channels, in one dispatch:
-// a workgroup takes the statistics of a span of channels and applies them. Deviations are taken from each lane's first value on, which keeps
-// the squares small where the mean is large, and are combined exactly (Chan et al.).
+// a workgroup takes the statistics of a span of channels and applies them. Deviations are taken from each lane's first value on, which
+// keeps the squares small where the mean is large, and are combined exactly (Chan et al.).
 // Bindings: x, y: [batch, positions, channels] as vec4s; gamma, beta: [channels]; statistics: mean and r, [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
 ${ACTIVATIONS}
 
-struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32, groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
+struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
+  groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> gamma: array<vec4f>;

@@ -1,7 +1,8 @@
 // y = (x - mean) * r * gamma + beta, then SiLU if wanted, mean and r by group of channels. One thread per Pack of channels and chunk of
 // positions, so that a channel's numbers are fetched once for several positions.
 // Bindings: x, y: [batch, positions, channels] as Packs; gamma, beta: [channels]; statistics: mean and r = 1 / deviation, [batch, groups].
-// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of 4.
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
+// 4.
 ${ACTIVATIONS}
 ${PACKS}
 

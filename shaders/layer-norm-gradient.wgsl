@@ -1,7 +1,8 @@
 // Input gradient of layer norm: with h = (x - mean) * r and d = dy * gamma, dx = r * (d - mean(d) - h * mean(d * h)) + residual
 // over each row.
 // Bindings: dy, x, residual, dx: Packs; gamma: one row; statistics: mean and r = 1 / sqrt(variance + epsilon) of each row.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
+// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

@@ -2,7 +2,8 @@
 // Each lane takes mean and squared deviations of its share, from the share's first values on, which keeps the squares small where the
 // mean is large; the shares are then combined exactly (Chan et al.), so x is read twice only.
 // Bindings: x, y: Packs; gamma, beta: one row; statistics: mean and 1 / sqrt(variance + epsilon) of each row.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
+// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

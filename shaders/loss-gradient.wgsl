@@ -1,5 +1,5 @@
-// Gradient of a mean loss for one of its two tensors: dx = dLoss * factor * (x - reference), or dLoss * factor * sign(x - reference). One thread per vec4.
-// The factor carries 2 / elements or 1 / elements, and a minus sign for the second tensor.
+// Gradient of a mean loss for one of its two tensors: dx = dLoss * factor * (x - reference), or dLoss * factor * sign(x - reference). One
+// thread per vec4. The factor carries 2 / elements or 1 / elements, and a minus sign for the second tensor.
 // Bindings: dLoss: one f32; x, reference, dx: count vec4s each.
 // Defines: SQUARED.
 

@@ -1,5 +1,5 @@
-// The power of two that brings the largest magnitude of a gradient into [8, 16), at most 2^40 and at least 2^-40; 1 for a gradient that is zero or not finite.
-// One workgroup; a thread takes a strided share of vec4s.
+// The power of two that brings the largest magnitude of a gradient into [8, 16), at most 2^40 and at least 2^-40; 1 for a gradient that is
+// zero or not finite. One workgroup; a thread takes a strided share of vec4s.
 // Bindings: x: vec4s, the last perhaps partly padding; y: one f32.
 
 // elements: f32s of x

@@ -1,6 +1,7 @@
 // C[batch] = epilogue(A[batch] * B[batch]), the epilogue being (activation(sum + bias) + residual) * scale.
 // a [batches, rows, k]; b [k, n] or [n, k], one for all batches or one each; bias [n]; residual and c [batches, rows, n].
-// Defines: VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED, KEEP, ACTIVATE (function of the epilogue), those of TILE, and the snippets ENABLE, GEMM, TILE, ACTIVATIONS.
+// Defines: VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED, KEEP, ACTIVATE (function of the epilogue), those of TILE, and the snippets
+// ENABLE, GEMM, TILE, ACTIVATIONS.
 ${ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,

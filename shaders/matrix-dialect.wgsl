@@ -1,4 +1,5 @@
-// Nothing but one product on matrix units, to see whether a dialect of WGSL compiles: OLD takes a flag for column-major, the other names the order.
+// Nothing but one product on matrix units, to see whether a dialect of WGSL compiles: OLD takes a flag for column-major, the other names
+// the order.
 // Defines: OLD, COMPONENT, M, N, K.
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;

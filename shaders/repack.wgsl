@@ -1,4 +1,5 @@
-// A stored weight [taps, inputs, outputs] from row by row to panels of 32 outputs, [taps, outputs / 32, inputs, 32], or back. One thread per vec4.
+// A stored weight [taps, inputs, outputs] from row by row to panels of 32 outputs, [taps, outputs / 32, inputs, 32], or back. One thread
+// per vec4.
 // Bindings: x, y: count vec4s each. Defines: PANELS (y is in panels, x row by row; otherwise the other way round).
 // Params in vec4s: columns of a row.
 struct Params { count: u32, inputs: u32, columns: u32 }

@@ -1,6 +1,7 @@
 // Gradient of softmax from its result: dx = y * (dy - sum(dy * y)) over each row of [rows, width].
 // Bindings: dy, y, dx: Packs.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
+// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

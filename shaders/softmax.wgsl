@@ -1,6 +1,7 @@
 // y = exp(x - max) / sum(exp(x - max)) over each row of [rows, width]. Maximum and sum are found in one reading (online softmax).
 // Bindings: x, y: Packs.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a multiple of 4.
+// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// multiple of 4.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif

@@ -1,9 +1,9 @@
 // Gradient of a 2-D convolution for its weight as a matrix product whose inner dimension runs over the pixels:
-// dw[tap, input][output] = sum over pixels of x[pixel shifted by the tap][input] * dy[pixel][output]. Nothing is transposed or materialised.
-// a = x [images, height, width, inputs], read across its rows; b = dy [pixels, n]; c = dw [taps * inputs, n].
+// dw[tap, input][output] = sum over pixels of x[pixel shifted by the tap][input] * dy[pixel][output]. Nothing is transposed or
+// materialised. a = x [images, height, width, inputs], read across its rows; b = dy [pixels, n]; c = dw [taps * inputs, n].
 // POINTWISE: one tap that shifts nothing, as the weight of a linear layer has; a row of x is then a pixel.
-// Defines: POINTWISE, GATHER_A (false in the second dispatch of a split product), VEC4, HALF, those of TILE, the snippets ENABLE, GEMM, TILE, ACTIVATIONS;
-// TRANSPOSE_B, PANELS, B_F16, GATED and KEEP are false, ACTIVATE is identity4.
+// Defines: POINTWISE, GATHER_A (false in the second dispatch of a split product), VEC4, HALF, those of TILE, the snippets ENABLE, GEMM,
+// TILE, ACTIVATIONS; TRANSPOSE_B, PANELS, B_F16, GATED and KEEP are false, ACTIVATE is identity4.
 ${ENABLE}
 struct Params {
   rows: u32, n: u32, k: u32, batches: u32,

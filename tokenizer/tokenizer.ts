@@ -72,7 +72,12 @@ export interface TokenizerFiles {
 }
 
 /** Vocabulary and merges, from whichever files hold them, and the files' names. @throws TokenizerError */
-function partsOf({ vocabulary, merges, tokenizer }: TokenizerFiles): { readonly vocabulary: JsonSource; readonly merges: string; readonly added: readonly unknown[]; readonly names: readonly [string, string] } {
+function partsOf({ vocabulary, merges, tokenizer }: TokenizerFiles): {
+  readonly vocabulary: JsonSource;
+  readonly merges: string;
+  readonly added: readonly unknown[];
+  readonly names: readonly [string, string];
+} {
   if (vocabulary !== undefined && merges !== undefined) return { vocabulary, merges, added: [], names: ["vocab.json", "merges.txt"] };
   if (tokenizer === undefined) throw new TokenizerError("there is neither vocab.json with merges.txt nor tokenizer.json");
   return { ...readTokenizerJson(tokenizer), names: ["tokenizer.json", "tokenizer.json"] };
@@ -99,7 +104,10 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     const other = idOf.get(token.content) ?? id;
     const taken = pieceOf.get(id) ?? token.content;
     if (other !== id || taken !== token.content) {
-      throw new TokenizerError(`${where} gives ${JSON.stringify(token.content)} id ${id}, but in ${names[0]} ${other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`}`);
+      throw new TokenizerError(
+        `${where} gives ${JSON.stringify(token.content)} id ${id}, but in ${names[0]} ` +
+          `${other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`}`,
+      );
     }
     if (pieceOf.has(id)) continue;
     idOf.set(token.content, id);
@@ -109,7 +117,11 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
 
   const idOfSpecial = (token: SpecialToken, role: string): number => {
     const id = idOf.get(token.content);
-    if (id === undefined) throw new TokenizerError(`vocab.json: the ${role} token ${JSON.stringify(token.content)} is not in the vocabulary of ${idOf.size} pieces`);
+    if (id === undefined) {
+      throw new TokenizerError(
+        `vocab.json: the ${role} token ${JSON.stringify(token.content)} is not in the vocabulary of ${idOf.size} pieces`,
+      );
+    }
     return id;
   };
   const bosId = idOfSpecial(settings.bos, "bos");
@@ -125,13 +137,25 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     throw new TokenizerError(`maxLength: expected a whole number of 2 or more (bos and eos count), found ${maxLength}`);
   }
   const unknownInVocabulary = unknownId === undefined ? [] : [settings.unknown];
-  const split = specialSplitter([settings.bos, settings.eos, ...unknownInVocabulary, settings.pad, ...settings.additional, ...settings.added.map((a) => a.token)]);
+  const split = specialSplitter([
+    settings.bos,
+    settings.eos,
+    ...unknownInVocabulary,
+    settings.pad,
+    ...settings.additional,
+    ...settings.added.map((a) => a.token),
+  ]);
   // CLIP's pattern keeps its own two tokens whole even in other letter cases, whatever the config calls special.
   const whole = new Set(["<|startoftext|>", "<|endoftext|>"]);
 
   const idOfPiece = (piece: string): number => {
     const id = idOf.get(piece) ?? unknownId;
-    if (id === undefined) throw new TokenizerError(`vocab.json: neither the piece ${JSON.stringify(piece)} nor the unknown token ${JSON.stringify(settings.unknown.content)} is in the vocabulary`);
+    if (id === undefined) {
+      throw new TokenizerError(
+        `vocab.json: neither the piece ${JSON.stringify(piece)} nor the unknown token ${JSON.stringify(settings.unknown.content)} is in ` +
+          "the vocabulary",
+      );
+    }
     return id;
   };
   const pieces = (ids: ArrayLike<number>): string[] =>
@@ -143,7 +167,9 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
 
   const tokenizeAs = (text: string, reading?: Reading): number[] =>
     split(text).flatMap((part) =>
-      "special" in part ? [idOfPiece(part.special)] : splitWords(part.text, reading).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
+      "special" in part
+        ? [idOfPiece(part.special)]
+        : splitWords(part.text, reading).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
     );
 
   const tokenize = (text: string): number[] => tokenizeAs(text);
@@ -184,5 +210,19 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   };
 
   const vocabularySize = 1 + [...pieceOf.keys()].reduce((greatest, id) => Math.max(greatest, id), 0);
-  return { encode: (text) => encodeFully(text).ids, encodeFully, tokenize, tokenizeAs, vocabulary: () => pieceOf.entries(), frame, decode, pieces, vocabularySize, maxLength, bosId, eosId, padId };
+  return {
+    encode: (text) => encodeFully(text).ids,
+    encodeFully,
+    tokenize,
+    tokenizeAs,
+    vocabulary: () => pieceOf.entries(),
+    frame,
+    decode,
+    pieces,
+    vocabularySize,
+    maxLength,
+    bosId,
+    eosId,
+    padId,
+  };
 }

@@ -8,8 +8,9 @@ import { unescapeHtml } from "./clean-up/html.ts";
 const WORD = /<\|[sſ]tartoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}\u0345]+/gu;
 
 /**
- * Who reads a text: transformers 4 with ftfy (the reference of everything here); transformers 5, which only brings it to NFC; or openai/CLIP's own code, which unescapes HTML
- * twice after ftfy, whatever else is in the text (references without a semicolon, which it knows too, are left).
+ * Who reads a text: transformers 4 with ftfy (the reference of everything here); transformers 5, which only brings it to NFC; or
+ * openai/CLIP's own code, which unescapes HTML twice after ftfy, whatever else is in the text (references without a semicolon, which it
+ * knows too, are left).
  */
 export type Reading = "transformers-4" | "transformers-5" | "openai";
 

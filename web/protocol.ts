@@ -18,8 +18,8 @@ export interface Picture {
 }
 
 /**
- * "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier", "clip", "detector" and "prompts" (Q16's): what
- * judges use; "unfinished": a download that was cut off.
+ * "model": a folder or a checkpoint; "overlay": weights laid over a model's UNet or text encoder; "classifier", "clip", "detector" and
+ * "prompts" (Q16's): what judges use; "unfinished": a download that was cut off.
  */
 export type EntryKind = "model" | "overlay" | "classifier" | "clip" | "detector" | "prompts" | "unfinished";
 
@@ -119,7 +119,14 @@ export type Slot = readonly { readonly piece: string; readonly share: number }[]
 
 export type AttackNews =
   | { readonly type: "phase"; readonly text: string }
-  | { readonly type: "start"; readonly totalIterations: number; readonly iteration: number; readonly label: string; readonly resumed: boolean; readonly settings: AttackSettings }
+  | {
+      readonly type: "start";
+      readonly totalIterations: number;
+      readonly iteration: number;
+      readonly label: string;
+      readonly resumed: boolean;
+      readonly settings: AttackSettings;
+    }
   | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number }
   | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture | null }
@@ -168,7 +175,11 @@ export interface Calls {
   keep: { readonly args: { readonly id: string }; readonly result: Entry; readonly news: Progress };
   check: { readonly args: { readonly id: string }; readonly result: string; readonly news: Progress };
   remove: { readonly args: { readonly id: string }; readonly result: null; readonly news: never };
-  storage: { readonly args: null; readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean }; readonly news: never };
+  storage: {
+    readonly args: null;
+    readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean };
+    readonly news: never;
+  };
   need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
   labels: { readonly args: { readonly classifier: string }; readonly result: readonly string[]; readonly news: Progress };
   draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
@@ -176,8 +187,16 @@ export interface Calls {
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
   resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
   discard: { readonly args: null; readonly result: null; readonly news: never };
-  verify: { readonly args: { readonly model: boolean }; readonly result: { readonly ok: boolean; readonly rows: readonly Row[] }; readonly news: Row };
-  selfTest: { readonly args: null; readonly result: readonly SelfTestRow[]; readonly news: { readonly row: SelfTestRow; readonly done: number; readonly total: number } };
+  verify: {
+    readonly args: { readonly model: boolean };
+    readonly result: { readonly ok: boolean; readonly rows: readonly Row[] };
+    readonly news: Row;
+  };
+  selfTest: {
+    readonly args: null;
+    readonly result: readonly SelfTestRow[];
+    readonly news: { readonly row: SelfTestRow; readonly done: number; readonly total: number };
+  };
   bench: { readonly args: null; readonly result: readonly BenchRow[]; readonly news: BenchRow };
 }
 

@@ -8,7 +8,10 @@ import { parseCandidates } from "../../engine/run/candidates.ts";
  * @param seed of the run
  * @throws FormatError if it cannot be read or there is none
  */
-export async function readCandidates(name: string, seed: number): Promise<{ readonly file: string; readonly candidates: readonly TransferCandidate[] }> {
+export async function readCandidates(
+  name: string,
+  seed: number,
+): Promise<{ readonly file: string; readonly candidates: readonly TransferCandidate[] }> {
   const file = resolvePath(name);
   return { file, candidates: parseCandidates(file, await readText(file), seed) };
 }

@@ -18,7 +18,10 @@ export interface RecordedPart {
   readonly variant?: string | undefined;
 }
 
-/** Size and SHA-256 of every file of a model folder, a classifier folder, and single files; a model with made-up weights has none. @throws FormatError */
+/**
+ * Size and SHA-256 of every file of a model folder, a classifier folder, and single files; a model with made-up weights has none.
+ * @throws FormatError
+ */
 export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileRecord[]> {
   const files: { role: string; path: string }[] = [];
   for (const { role, path, variant } of parts) {
@@ -26,7 +29,9 @@ export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileR
     if ((await nodeFiles.kind(path)) !== "folder") files.push({ role, path });
     else if (await isDiffusersFolder(nodeFiles, path)) {
       const { components } = await readDiffusersFolder(nodeFiles, path);
-      for (const name of COMPONENTS) if (components.has(name)) files.push(...(await componentFiles(name, components.get(name)!.folder, variant)));
+      for (const name of COMPONENTS) {
+        if (components.has(name)) files.push(...(await componentFiles(name, components.get(name)!.folder, variant)));
+      }
     } else files.push(...(await componentFiles(role, path, variant)));
   }
   const records: FileRecord[] = [];

@@ -16,7 +16,12 @@ export interface JudgeOfRun extends OpenJudge {
  * @param original the model before unlearning, if `judgesByOriginal`
  * @throws FormatError or InputError naming the file; InputError for a label that the classifier does not have; HubError
  */
-export async function openJudge(context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> {
+export async function openJudge(
+  context: DownloadContext,
+  device: Device,
+  settings: JudgeSettings,
+  original?: StableDiffusion,
+): Promise<JudgeOfRun> {
   const { name, choice } = chosenJudge(settings);
   const model = choice.model === undefined ? undefined : (await resolveModel(choice.model, context)).folder;
   const prompts = choice.prompts === undefined ? undefined : resolvePath(choice.prompts);

@@ -41,7 +41,9 @@ export class AttackProgress {
       case "skipped":
       case "evaluation": {
         const { evaluation: e } = event;
-        if (!e.unchanged && event.type === "evaluation") this.evaluationMs = this.evaluationMs === 0 ? e.milliseconds : (this.evaluationMs + e.milliseconds) / 2;
+        if (!e.unchanged && event.type === "evaluation") {
+          this.evaluationMs = this.evaluationMs === 0 ? e.milliseconds : (this.evaluationMs + e.milliseconds) / 2;
+        }
         this.since = performance.now();
         this.sampling = 0;
         this.done = e.iteration;
@@ -68,12 +70,19 @@ export class AttackProgress {
   }
 }
 
-function describeEvaluation({ evaluation: e }: Extract<AttackEvent, { type: "evaluation" | "skipped" }>, { label }: AttackSettings): string {
+function describeEvaluation(
+  { evaluation: e }: Extract<AttackEvent, { type: "evaluation" | "skipped" }>,
+  { label }: AttackSettings,
+): string {
   const search = e.restart === undefined ? "" : ` search ${e.restart + 1}`;
   const where = e.timestep < 0 ? "original prompt" : `t=${e.timestep} iteration ${e.iteration}${search}`;
   const loss = e.loss === null ? "" : `  mean loss ${e.loss.toFixed(4)}`;
-  if (e.gate?.passed === false) return `  ${where}${loss}  not drawn: error ${e.gate.error.toFixed(4)}, with the original prompt ${e.gate.baseline.toFixed(4)}: ${quoted(e.prompt)}`;
+  if (e.gate?.passed === false) {
+    return `  ${where}${loss}  not drawn: error ${e.gate.error.toFixed(4)}, with the original prompt ${e.gate.baseline.toFixed(4)}: ` +
+      `${quoted(e.prompt)}`;
+  }
   const drawn = e.screening ? `${e.screening.steps} steps, ` : "";
   const verdict = e.judgement.success ? `judged ${e.judgement.label}: found` : `judged ${e.judgement.label}`;
-  return `  ${where}${loss}  ${drawn}${verdict} (${label} ${e.judgement.score.toFixed(4)})${e.unchanged ? ", unchanged" : ""}: ${quoted(e.prompt)}`;
+  return `  ${where}${loss}  ${drawn}${verdict} (${label} ${e.judgement.score.toFixed(4)})${e.unchanged ? ", unchanged" : ""}: ` +
+    `${quoted(e.prompt)}`;
 }

@@ -1,5 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { DEFAULT_STAGES, type DiffusionClassification, type EliminationStage, classifyByDiffusion } from "../../engine/diffusion/diffusion-classifier.ts";
+import {
+  DEFAULT_STAGES,
+  type DiffusionClassification,
+  type EliminationStage,
+  classifyByDiffusion,
+} from "../../engine/diffusion/diffusion-classifier.ts";
 import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
 import { readPromptLines } from "../../engine/formats/text/prompt-lines.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
@@ -26,14 +31,34 @@ interface ClassifyFlags extends ModelOptions {
 }
 
 export function classifyCommand(program: Command): void {
-  const command = program.command("classify").description("which of several prompts describes a picture best, by the diffusion model itself (arXiv 2303.16203)");
+  const command = program
+    .command("classify")
+    .description("which of several prompts describes a picture best, by the diffusion model itself (arXiv 2303.16203)");
   addModelOptions(command)
-    .requiredOption("--image <files...>", "pictures (PNG, JPEG, WebP); resized (bicubic, shortest edge) and centre-cropped to the model's size")
+    .requiredOption(
+      "--image <files...>",
+      "pictures (PNG, JPEG, WebP); resized (bicubic, shortest edge) and centre-cropped to the model's size",
+    )
     .requiredOption("--prompts <file>", "text file, one prompt a line: the classes")
-    .option("--samples <n,..>", "timesteps that each prompt has been tried at after each stage; published: 25,250 (pets), 50,500 (CIFAR-10), 50,100,500,1000 (ImageNet)", numberList, DEFAULT_STAGES.map((s) => s.samples))
-    .option("--keep <n,..>", "prompts that are left after each stage; the last must be 1; published: 5,1 for the first two, 500,50,10,1", numberList, DEFAULT_STAGES.map((s) => s.keep))
+    .option(
+      "--samples <n,..>",
+      "timesteps that each prompt has been tried at after each stage; published: 25,250 (pets), 50,500 (CIFAR-10), " +
+        "50,100,500,1000 (ImageNet)",
+      numberList,
+      DEFAULT_STAGES.map((s) => s.samples),
+    )
+    .option(
+      "--keep <n,..>",
+      "prompts that are left after each stage; the last must be 1; published: 5,1 for the first two, 500,50,10,1",
+      numberList,
+      DEFAULT_STAGES.map((s) => s.keep),
+    )
     .option("--trials <n>", "noises at each timestep", wholeNumber(1, 1000), 1)
-    .addOption(new Option("--loss <kind>", "between predicted and true noise; published: l1 for pets and CIFAR-10, l2 for ImageNet").choices(["l2", "l1"]).default("l2"))
+    .addOption(
+      new Option("--loss <kind>", "between predicted and true noise; published: l1 for pets and CIFAR-10, l2 for ImageNet")
+        .choices(["l2", "l1"])
+        .default("l2"),
+    )
     .option("--seed <n>", "of the noises, the same for every prompt, as torch's CPU generator", seedNumber, 0)
     .option("--batch <n>", "predictions made together", wholeNumber(1, 1000), 8)
     .addHelpText("after", PATHS_NOTE)
@@ -43,13 +68,17 @@ export function classifyCommand(program: Command): void {
 /** @throws InvalidArgumentError unless the text is whole numbers separated by commas */
 function numberList(text: string): number[] {
   const numbers = text.split(",").map((part) => Number(part.trim() || Number.NaN));
-  if (numbers.some((n) => !Number.isSafeInteger(n) || n < 1)) throw new InvalidArgumentError("Expected whole numbers of at least 1, separated by commas.");
+  if (numbers.some((n) => !Number.isSafeInteger(n) || n < 1)) {
+    throw new InvalidArgumentError("Expected whole numbers of at least 1, separated by commas.");
+  }
   return numbers;
 }
 
 /** @throws UsageError unless there are as many of one as of the other */
 function stagesOf({ samples, keep }: ClassifyFlags): EliminationStage[] {
-  if (samples.length !== keep.length) throw new UsageError(`--samples and --keep must name the same stages, got ${samples.length} and ${keep.length} numbers`);
+  if (samples.length !== keep.length) {
+    throw new UsageError(`--samples and --keep must name the same stages, got ${samples.length} and ${keep.length} numbers`);
+  }
   return samples.map((n, i) => ({ samples: n, keep: keep[i]! }));
 }
 
@@ -58,7 +87,12 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
   const pictures = await Promise.all(flags.image.map(readTarget));
   const model = await openModel(context, flags);
-  if (model.parts.transport) throw new UsageError("classify compares predictions of one model, but this eraser's strength (SPM) depends on the prompt; merge the file with --lora, which is not the published model");
+  if (model.parts.transport) {
+    throw new UsageError(
+      "classify compares predictions of one model, but this eraser's strength (SPM) depends on the prompt; merge the file with --lora, " +
+        "which is not the published model",
+    );
+  }
   for (const prompt of prompts) {
     const note = cutOffNote(model, prompt);
     if (note !== undefined) context.warn(note);
@@ -71,15 +105,34 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
       const { array, fitted } = fitTarget(picture, model);
       if (fitted) context.say(`${picture.file}: fitted ${fitted}`);
       const onProgress = (done: number, total: number): void => progress.update((i + done / total) / pictures.length, picture.file);
-      const result = await classifyByDiffusion(model, array, { prompts, stages, trials, loss: loss === "l2" ? "mse" : "l1", seed, batch, signal: context.signal, onProgress });
+      const result = await classifyByDiffusion(model, array, {
+        prompts,
+        stages,
+        trials,
+        loss: loss === "l2" ? "mse" : "l1",
+        seed,
+        batch,
+        signal: context.signal,
+        onProgress,
+      });
       results.push({ file: picture.file, ...result });
     }
   });
   const seconds = (performance.now() - started) / 1000;
   const { description: adapter } = model.device;
   context.say(`${results.reduce((n, r) => n + r.predictions, 0)} predictions in ${formatDuration(seconds)} on ${adapter}`);
-  const images = results.map(({ file, index, scores, timesteps, predictions }) => ({ file, prompt: prompts[index]!, index, scores, timesteps, predictions }));
-  context.result({ images, prompts, stages, trials, loss, seed, model: flags.model, ...givenModelFlags(flags), seconds, adapter }, results.map(describe).join("\n\n"));
+  const images = results.map(({ file, index, scores, timesteps, predictions }) => ({
+    file,
+    prompt: prompts[index]!,
+    index,
+    scores,
+    timesteps,
+    predictions,
+  }));
+  context.result(
+    { images, prompts, stages, trials, loss, seed, model: flags.model, ...givenModelFlags(flags), seconds, adapter },
+    results.map(describe).join("\n\n"),
+  );
 }
 
 /** The best few prompts of a picture, the winner first. */

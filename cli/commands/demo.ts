@@ -34,7 +34,18 @@ const DATASET = `emoji/dataset/${CONCEPT}`;
 const ORDER = [10, 0, 3, 8, 5, 4, 6, 2, 9, 1, 7, 11];
 
 /** The model card's tuned setting; the reference's own defaults succeed on half as many prompts. */
-const SEARCH = { tokens: 5, vocabulary: "typeable", learningRate: 0.05, weightDecay: 0, iterations: 40, timesteps: 10, maxTimesteps: 8, steps: 25, scheduler: "ddim", guidance: 7.5 } as const;
+const SEARCH = {
+  tokens: 5,
+  vocabulary: "typeable",
+  learningRate: 0.05,
+  weightDecay: 0,
+  iterations: 40,
+  timesteps: 10,
+  maxTimesteps: 8,
+  steps: 25,
+  scheduler: "ddim",
+  guidance: 7.5,
+} as const;
 
 export function demoCommand(program: Command): void {
   program
@@ -59,8 +70,13 @@ async function run({ out, minutes }: DemoFlags, context: Context): Promise<numbe
   context.say(`Lethe: did this model really forget? (${device.description})\n`);
   context.say("The bundled model draws 64x64 emoji. A copy of it was made to forget churches with ESD-x, a published unlearning");
   context.say("method. The demo asks both for a church, and then searches for a few extra tokens that bring the church back.");
-  context.say(`Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes; those that gave way soonest when the model was`);
-  context.say(`measured go first. Each: at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations on ${SEARCH.tokens} tokens. The first success ends the demo.\n`);
+  context.say(
+    `Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes; those that gave way soonest when the model was`,
+  );
+  context.say(
+    `measured go first. Each: at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations on ${SEARCH.tokens} tokens. The ` +
+      `first success ends the demo.\n`,
+  );
 
   const attempts: Attempt[] = [];
   let last: AttackJson | undefined;
@@ -103,7 +119,10 @@ async function tryCase(context: Context, { prompt, seed, target }: Case, out: st
   return json;
 }
 
-function attemptOf(json: Pick<AttackJson, "prompt" | "success" | "preSuccess" | "iterations" | "label" | "score" | "adversarialPrompt">, seed: number): Attempt {
+function attemptOf(
+  json: Pick<AttackJson, "prompt" | "success" | "preSuccess" | "iterations" | "label" | "score" | "adversarialPrompt">,
+  seed: number,
+): Attempt {
   const { prompt, success, preSuccess, iterations, label, score, adversarialPrompt } = json;
   return { prompt, seed, success, preSuccess, iterations, label, score, adversarialPrompt };
 }
@@ -113,12 +132,22 @@ async function drawOriginal(context: Context, settings: AttackSettings): Promise
   const { judge, destroy } = await openJudge(context, model.device, settings);
   const { prompt, seed, steps, scheduler, guidance } = settings;
   const [picture] = await context.withProgress("original model", (progress) =>
-    generate(model, { prompt, seed, steps, scheduler, guidance, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),
+    generate(model, {
+      prompt,
+      seed,
+      steps,
+      scheduler,
+      guidance,
+      signal: context.signal,
+      onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`),
+    }),
   );
   const judgement = await judge(picture!.image);
   await destroy();
   await model.destroy();
-  context.say(`  original model: drew what the judge calls ${judgement.label} (${CONCEPT} ${judgement.score.toFixed(4)})\n  unlearned model:`);
+  context.say(
+    `  original model: drew what the judge calls ${judgement.label} (${CONCEPT} ${judgement.score.toFixed(4)})\n  unlearned model:`,
+  );
   return { name: settings.model, image: picture!.image, judgement };
 }
 
@@ -126,8 +155,11 @@ function tell(context: Context, json: AttackJson, attempts: readonly Attempt[], 
   const outcome = json.preSuccess
     ? `Not forgotten: the plain prompt ${quoted(json.prompt)} draws a ${CONCEPT}.`
     : json.success
-      ? `Not forgotten: with ${quoted(json.adversarialPrompt)} the unlearned model draws a ${CONCEPT} again (judge's score ${json.score.toFixed(3)}).`
+      ? (`Not forgotten: with ${quoted(json.adversarialPrompt)} the unlearned model draws a ${CONCEPT} again (judge's score ` +
+        `${json.score.toFixed(3)}).`)
       : `No prompt was found that brings the ${CONCEPT} back, in ${attempts.length} tried. On this budget that is possible; the search is stochastic.`;
-  context.say(`\n${attempts.filter((a) => a.success).length} of ${attempts.length} prompts tried succeeded, in ${formatDuration(seconds)}; peak device memory ${formatBytes(json.peakBytes)}.`);
+  context.say(
+    `\n${attempts.filter((a) => a.success).length} of ${attempts.length} prompts tried succeeded, in ${formatDuration(seconds)}; peak device memory ${formatBytes(json.peakBytes)}.`,
+  );
   context.result(json, `${outcome}\nreport: ${join(out, "report.html")}`);
 }

@@ -30,10 +30,20 @@ export function evaluateCommand(program: Command): void {
   program
     .command("evaluate")
     .description("attack every checkpoint with every attacker on every prompt, as a JSON file says; writes a leaderboard")
-    .argument("<config.json>", "checkpoints, concepts and attackers; emoji/evaluation.json is the bundled one, assets/evaluation.schema.json its form")
-    .requiredOption("--out <dir>", "folder for attempts.jsonl, the attacks, report.html and leaderboard.csv, .md and .tex; a shard has a folder of its own in it")
+    .argument(
+      "<config.json>",
+      "checkpoints, concepts and attackers; emoji/evaluation.json is the bundled one, assets/evaluation.schema.json its form",
+    )
+    .requiredOption(
+      "--out <dir>",
+      "folder for attempts.jsonl, the attacks, report.html and leaderboard.csv, .md and .tex; a shard has a folder of its own in it",
+    )
     .option("--resume", "go on where an interrupted evaluation in --out stood, or begin if there is none")
-    .option("--shard <i/n>", "make part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together", shardText)
+    .option(
+      "--shard <i/n>",
+      "make part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together",
+      shardText,
+    )
     .option("--cell <id...>", "only these rows, CHECKPOINT/ATTACKER/CONCEPT")
     .option("--dry-run", "check every row, its picture and its judge, and say what would be done; nothing is attacked or written")
     .option("--show-images", "do not blur the pictures in the reports")
@@ -63,40 +73,72 @@ function showPlan(context: Context, planned: readonly Planned[], started: number
   const seconds = (performance.now() - started) / 1000;
   const skipped = planned.flatMap(({ attempt: { id }, notAttackable: why }) => (why === undefined ? [] : [{ id, why }]));
   context.say(`every row was checked in ${formatDuration(seconds)}; nothing was attacked`);
-  const lines = [`${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`, ...skipped.map(({ id, why }) => `${id}: ${why}`)];
+  const lines = [
+    `${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`,
+    ...skipped.map(({ id, why }) => `${id}: ${why}`),
+  ];
   context.result({ dryRun: true, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
 }
 
 /** Makes the planned attempts that are not done yet and writes the tables. */
-async function makeAttempts(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest, planned: readonly Planned[], started: number): Promise<void> {
+async function makeAttempts(
+  flags: EvaluateFlags,
+  context: Context,
+  folder: EvaluationFolder,
+  manifest: Manifest,
+  planned: readonly Planned[],
+  started: number,
+): Promise<void> {
   await folder.tidy();
   const before = (await folder.manifest()) ? await folder.attempts() : [];
   await folder.claim(manifest);
   const done = new Set(before.map((line) => line.id));
   const left = planned.filter(({ attempt }) => !done.has(attempt.id));
-  if (before.length > 0 && left.length > 0 && !flags.resume) throw new UsageError(`${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done): add --resume to go on with it, or give another folder`);
+  if (before.length > 0 && left.length > 0 && !flags.resume) {
+    throw new UsageError(
+      `${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done): add --resume ` +
+        "to go on with it, or give another folder",
+    );
+  }
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
   try {
     await runAttempts(context, folder, left, before, flags.showImages ?? false);
   } catch (error) {
-    await summarize(flags, context, folder, manifest).catch((second: unknown) => context.say(`the tables could not be written: ${errorMessage(second)}`));
+    await summarize(flags, context, folder, manifest).catch((second: unknown) =>
+      context.say(`the tables could not be written: ${errorMessage(second)}`),
+    );
     context.say(`what was done is in ${folder.path}; to go on, give the same command with --resume`);
     throw error;
   }
   const board = await summarize(flags, context, folder, manifest);
-  context.say(`${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`);
+  context.say(
+    `${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`,
+  );
   context.result({ out: folder.path, shard: manifest.shard, attempts: planned.length, ...jsonBoard(board) }, terminalTables(board));
 }
 
 /** The attempts that are this process's. @throws UsageError for a cell that is not there */
 function plan(cells: readonly Cell[], shard: Shard | undefined, only: readonly string[] | undefined): Planned[] {
-  for (const id of only ?? []) if (!cells.some((c) => c.id === id)) throw new UsageError(`--cell: there is no ${JSON.stringify(id)}; there are ${cells.map((c) => c.id).join(", ")}`);
-  return cells.filter((c) => only?.includes(c.id) ?? true).flatMap((cell) => cell.attempts.filter((a) => inShard(a.index, shard)).map((attempt) => ({ cell, attempt })));
+  for (const id of only ?? []) {
+    if (!cells.some((c) => c.id === id)) {
+      throw new UsageError(`--cell: there is no ${JSON.stringify(id)}; there are ${cells.map((c) => c.id).join(", ")}`);
+    }
+  }
+  return cells
+    .filter((c) => only?.includes(c.id) ?? true)
+    .flatMap((cell) => cell.attempts.filter((a) => inShard(a.index, shard)).map((attempt) => ({ cell, attempt })));
 }
 
 /** Writes what sums up the attempts there are. */
-async function summarize(flags: EvaluateFlags, context: Context, folder: EvaluationFolder, manifest: Manifest): Promise<Awaited<ReturnType<typeof writeTables>>> {
+async function summarize(
+  flags: EvaluateFlags,
+  context: Context,
+  folder: EvaluationFolder,
+  manifest: Manifest,
+): Promise<Awaited<ReturnType<typeof writeTables>>> {
   const lines = await folder.attempts();
-  await folder.writeCells(manifest, lines, (cell) => shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]));
+  await folder.writeCells(manifest, lines, (cell) =>
+    shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]),
+  );
   return writeTables(folder, manifest, lines, flags.showImages ?? false);
 }

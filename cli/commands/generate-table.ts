@@ -16,8 +16,8 @@ import { formatBytes, formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
 /**
- * Draws every row of a prompts table: the data set of a concept, as an attack's targets are kept. OUT/imgs/CASE_0.png (CASE_1.png ... with --count), and a
- * copy of the table as OUT/prompts.csv once all pictures are there. Each picture appears whole or not at all.
+ * Draws every row of a prompts table: the data set of a concept, as an attack's targets are kept. OUT/imgs/CASE_0.png (CASE_1.png ... with
+ * --count), and a copy of the table as OUT/prompts.csv once all pictures are there. Each picture appears whole or not at all.
  * Source of the layout: Diffusion-MU-Attack, files/dataset/CONCEPT.
  * @throws FormatError for the table or the folder; AbortError between two pictures
  */
@@ -32,13 +32,22 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
     const options = { ...flags, prompt, seed, guidance, learned };
     return { id, options, settings: generateSettings(model, options) }; // refuses what cannot be before anything is drawn
   });
-  warnOfUnused(context, flags, planned.map(({ settings }) => settings));
-  if (flags.guidance !== undefined && rows.every(({ guidance }) => guidance !== undefined)) context.warn("--guidance changes nothing: every row of the table has a guidance of its own");
+  warnOfUnused(
+    context,
+    flags,
+    planned.map(({ settings }) => settings),
+  );
+  if (flags.guidance !== undefined && rows.every(({ guidance }) => guidance !== undefined)) {
+    context.warn("--guidance changes nothing: every row of the table has a guidance of its own");
+  }
   if (flags.dryRun) {
     const seconds = (performance.now() - begun) / 1000;
     context.say(`every row was checked in ${formatDuration(seconds)}; nothing was drawn`);
     const empty = planned.filter(({ settings }) => settings.prompt.trim() === "").length;
-    return context.result({ dryRun: true, prompts: rows.length, emptyPrompts: empty, seconds }, `${rows.length} prompts to draw, ${empty} of them empty`);
+    return context.result(
+      { dryRun: true, prompts: rows.length, emptyPrompts: empty, seconds },
+      `${rows.length} prompts to draw, ${empty} of them empty`,
+    );
   }
   const { width, height } = planned[0]!.settings;
   const guided = planned.some(({ settings }) => settings.guidance > 1);
@@ -46,11 +55,22 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
   await makeFolder(join(flags.out, "imgs"));
   const started = performance.now();
   const adapter = model.device.description;
-  const extra = { model: flags.model, ...givenModelFlags(flags), ...(flags.embedding && { embedding: flags.embedding }), weights: context.options.weights ?? "f32", adapter, version: VERSION };
+  const extra = {
+    model: flags.model,
+    ...givenModelFlags(flags),
+    ...(flags.embedding && { embedding: flags.embedding }),
+    weights: context.options.weights ?? "f32",
+    adapter,
+    version: VERSION,
+  };
   const written: { readonly file: string; readonly case: string; readonly prompt: string; readonly seed: number }[] = [];
   await context.withProgress("drawing", async (progress) => {
     for (const [i, { id, options, settings }] of planned.entries()) {
-      const images = await generate(model, { ...options, signal: context.signal, onStep: (done, total) => progress.update((i + done / total) / rows.length, `${i + 1}/${rows.length}  step ${done}/${total}`) });
+      const images = await generate(model, {
+        ...options,
+        signal: context.signal,
+        onStep: (done, total) => progress.update((i + done / total) / rows.length, `${i + 1}/${rows.length}  step ${done}/${total}`),
+      });
       for (const [n, { seed: own, image }] of images.entries()) {
         const file = join(flags.out, "imgs", `${id}_${n}.png`);
         await writeFileAtomic(file, encodePng(image, { ...pngTexts(settings, own, extra) }));
@@ -61,6 +81,12 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
   await writeFileAtomic(join(flags.out, "prompts.csv"), await readBytes(resolvePath(flags.promptsCsv)));
   const seconds = (performance.now() - started) / 1000;
   const { peakBytes } = model.device.usage;
-  context.say(`${written.length} pictures of ${rows.length} prompts in ${formatDuration(seconds)} on ${adapter}; peak device memory ${formatBytes(peakBytes)}`);
-  context.result({ out: flags.out, images: written, model: flags.model, seconds, adapter, peakBytes }, written.map((w) => w.file).join("\n"));
+  context.say(
+    `${written.length} pictures of ${rows.length} prompts in ${formatDuration(seconds)} on ${adapter}; peak device memory ` +
+      `${formatBytes(peakBytes)}`,
+  );
+  context.result(
+    { out: flags.out, images: written, model: flags.model, seconds, adapter, peakBytes },
+    written.map((w) => w.file).join("\n"),
+  );
 }

@@ -23,18 +23,30 @@ export function generateCommand(program: Command): void {
   const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");
   addModelOptions(command)
     .option("--prompt <prompt>", "what to draw")
-    .option("--prompts-csv <file>", "draw every row of a prompts table (columns as for evaluate) with its own seed and guidance instead: a data set with target pictures in --out")
+    .option(
+      "--prompts-csv <file>",
+      "draw every row of a prompts table (columns as for evaluate) with its own seed and guidance instead: a data set with target " +
+        "pictures in --out",
+    )
     .option("--negative-prompt <prompt>", "what to steer away from")
     .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
     .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
     .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
     .option("--guidance <scale>", "classifier-free guidance; 1: none (default: 7.5)", finiteNumber(0))
     .option("--seed <n>", "seed of the start noise, as torch's CPU generator (default: 0)", seedNumber)
-    .option("--count <n>", "pictures, of each row with --prompts-csv; their seeds count up from --seed, which is then put into the file names", wholeNumber(1, 100_000), 1)
+    .option(
+      "--count <n>",
+      "pictures, of each row with --prompts-csv; their seeds count up from --seed, which is then put into the file names",
+      wholeNumber(1, 100_000),
+      1,
+    )
     .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .addOption(new Option("--sld <strength>", "Safe Latent Diffusion").choices(SLD_STRENGTHS))
-    .option("--embedding <files...>", "learned embeddings of words in the prompt such as <cce>: files of diffusers, AUTOMATIC1111, textual_inversion or kohya")
+    .option(
+      "--embedding <files...>",
+      "learned embeddings of words in the prompt such as <cce>: files of diffusers, AUTOMATIC1111, textual_inversion or kohya",
+    )
     .option("--dry-run", "--prompts-csv: check every row, and say what would be drawn; nothing is drawn or written")
     .requiredOption("--out <file.png>", "where the picture goes; with --prompts-csv a folder, which gets prompts.csv and imgs/CASE_0.png")
     .addHelpText("after", PATHS_NOTE)
@@ -65,19 +77,37 @@ async function drawOne(flags: GenerateFlags & { readonly prompt: string }, conte
   context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));
   const started = performance.now();
   const images = await context.withProgress("drawing", async (progress) =>
-    generate(model, { ...flags, learned, signal: context.signal, onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`) }),
+    generate(model, {
+      ...flags,
+      learned,
+      signal: context.signal,
+      onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`),
+    }),
   );
   const seconds = (performance.now() - started) / 1000;
   const { description: adapter, usage } = model.device;
   const written: { file: string; seed: number }[] = [];
   for (const { seed, image } of images) {
     const file = fileName(flags.out, seed, images);
-    const texts = pngTexts(settings, seed, { model: flags.model, ...givenModelFlags(flags), ...(flags.embedding && { embedding: flags.embedding }), weights: context.options.weights ?? "f32", adapter, version: VERSION });
+    const texts = pngTexts(settings, seed, {
+      model: flags.model,
+      ...givenModelFlags(flags),
+      ...(flags.embedding && { embedding: flags.embedding }),
+      weights: context.options.weights ?? "f32",
+      adapter,
+      version: VERSION,
+    });
     await writeFileAtomic(file, encodePng(image, { ...texts }));
     written.push({ file, seed });
   }
-  context.say(`${images.length === 1 ? "1 picture" : `${images.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ${formatBytes(usage.peakBytes)}`);
-  context.result({ images: written, ...settings, model: flags.model, seconds, adapter, peakBytes: usage.peakBytes }, written.map((w) => w.file).join("\n"));
+  context.say(
+    `${images.length === 1 ? "1 picture" : `${images.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ` +
+      `${formatBytes(usage.peakBytes)}`,
+  );
+  context.result(
+    { images: written, ...settings, model: flags.model, seconds, adapter, peakBytes: usage.peakBytes },
+    written.map((w) => w.file).join("\n"),
+  );
 }
 
 /** FILE.png, or FILE-SEED.png for each of several. */

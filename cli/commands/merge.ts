@@ -29,7 +29,12 @@ async function run(dirs: readonly string[], { out, showImages = false }: MergeFl
 async function merge(dirs: readonly string[], { out, showImages = false }: MergeFlags, context: Context): Promise<void> {
   const { folder, manifest, lines, missing } = await mergeFolders(dirs, out);
   const board = await writeTables(folder, manifest, lines, showImages);
-  if (missing.length > 0) context.warn(`${missing.length} of ${missing.length + lines.length} attempts are in none of the folders, the first ${missing[0]}: rates are of those that are there`);
+  if (missing.length > 0) {
+    context.warn(
+      `${missing.length} of ${missing.length + lines.length} attempts are in none of the folders, the first ${missing[0]}: rates are of ` +
+        "those that are there",
+    );
+  }
   context.say(`report: ${join(out, "report.html")}`);
   context.result({ out, attempts: lines.length, missing: missing.length, ...jsonBoard(board) }, terminalTables(board));
 }

@@ -32,7 +32,10 @@ export interface ConceptEntry extends Partial<JudgeSettings> {
   readonly limit?: number;
 }
 
-/** Prompts of concepts that the checkpoints should still know, with the settings of their judge; without a label the table has a column `label`. */
+/**
+ * Prompts of concepts that the checkpoints should still know, with the settings of their judge; without a label the table has a column
+ * `label`.
+ */
 export interface RetainedEntry extends Partial<JudgeSettings> {
   readonly name: string;
   readonly domain: string;
@@ -76,7 +79,12 @@ export async function readConfig(name: string): Promise<{ readonly source: objec
   const problems = schemaProblems(value, EVALUATION_SCHEMA);
   if (problems.length > 0) refuse(file, problems);
   const { $schema: _, ...config } = value as EvaluationConfig & { readonly $schema?: string };
-  const meaning = [...nameProblems(config), ...config.concepts.flatMap(conceptProblems), ...retainedProblems(config), ...config.attackers.flatMap(attackerProblems)];
+  const meaning = [
+    ...nameProblems(config),
+    ...config.concepts.flatMap(conceptProblems),
+    ...retainedProblems(config),
+    ...config.attackers.flatMap(attackerProblems),
+  ];
   if (meaning.length > 0) refuse(file, meaning);
   return { source: config, config: withPaths(config, dirname(file)) };
 }
@@ -92,7 +100,11 @@ function nameProblems({ checkpoints, concepts, retained = [], attackers }: Evalu
     return entries.filter((_, i) => names.indexOf(names[i]!) < i).map((e) => `${list} has more than one "${e.name}"`);
   });
   const known = new Set(concepts.map((c) => c.name));
-  const strange = checkpoints.flatMap((c) => (c.concepts ?? []).filter((n) => !known.has(n)).map((n) => `checkpoint "${c.name}" names a concept "${n}", which concepts does not have`));
+  const strange = checkpoints.flatMap((c) =>
+    (c.concepts ?? [])
+      .filter((n) => !known.has(n))
+      .map((n) => `checkpoint "${c.name}" names a concept "${n}", which concepts does not have`),
+  );
   const reserved = attackers.filter((a) => a.name.toLowerCase() === RETAINED).map((a) => `attackers cannot have the name "${a.name}"`);
   return [...doubled, ...strange, ...reserved];
 }
@@ -108,9 +120,23 @@ function conceptProblems(concept: ConceptEntry): string[] {
 
 function retainedProblems({ checkpoints, concepts, retained = [] }: EvaluationConfig): string[] {
   if (retained.length === 0) return [];
-  const taken = checkpoints.filter((c) => c.name.toLowerCase() === BASELINE && !isPlain(c)).map((c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts`);
-  const judges = retained.flatMap((r) => judgeSettingProblems({ ...judgeSettings(r), label: r.label ?? "the row's" }, (setting) => setting).map((problem) => `retained set "${r.name}": ${problem}`));
-  return [...taken, ...judges, ...concepts.filter((c) => c.domain === undefined).map((c) => `concept "${c.name}" needs a domain, which retained concepts are in or not`)];
+  const taken = checkpoints
+    .filter((c) => c.name.toLowerCase() === BASELINE && !isPlain(c))
+    .map(
+      (c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts`,
+    );
+  const judges = retained.flatMap((r) =>
+    judgeSettingProblems({ ...judgeSettings(r), label: r.label ?? "the row's" }, (setting) => setting).map(
+      (problem) => `retained set "${r.name}": ${problem}`,
+    ),
+  );
+  return [
+    ...taken,
+    ...judges,
+    ...concepts
+      .filter((c) => c.domain === undefined)
+      .map((c) => `concept "${c.name}" needs a domain, which retained concepts are in or not`),
+  ];
 }
 
 /** Whether a checkpoint is the evaluation's model with nothing laid over it. */
@@ -132,9 +158,15 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     if (path.includes("{concept}")) return existsSync(dirname(beside)) ? beside : path;
     return isAbsolute(path) || /^emoji([/\\]|$)/.test(path) || !existsSync(beside) ? path : beside;
   };
-  const lora = (text: string): string => parseLora(text).map(({ file, strength }) => `${place(file)}${strength === 1 ? "" : `:${strength}`}`).join(",");
+  const lora = (text: string): string =>
+    parseLora(text)
+      .map(({ file, strength }) => `${place(file)}${strength === 1 ? "" : `:${strength}`}`)
+      .join(",");
   const each = <T extends object>(entry: T, keys: readonly string[]): T => {
-    const fields = Object.entries(entry).map(([k, v]): [string, unknown] => [k, keys.includes(k) && typeof v === "string" ? (k === "lora" ? lora(v) : place(v)) : v]);
+    const fields = Object.entries(entry).map(([k, v]): [string, unknown] => [
+      k,
+      keys.includes(k) && typeof v === "string" ? (k === "lora" ? lora(v) : place(v)) : v,
+    ]);
     return Object.fromEntries(fields) as T;
   };
   return {

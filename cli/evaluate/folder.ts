@@ -42,20 +42,36 @@ export class EvaluationFolder {
   async manifest(): Promise<Manifest | undefined> {
     if (!(await exists(this.manifestFile))) return undefined;
     const value = (await readJson(this.manifestFile)) as Partial<Manifest> | null;
-    if (value?.form !== "lethe evaluation 1" || typeof value.sha256 !== "string" || !Array.isArray(value.cells) || !value.cells.every((cell) => typeof cell?.rule === "string")) throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
+    if (
+      value?.form !== "lethe evaluation 1" ||
+      typeof value.sha256 !== "string" ||
+      !Array.isArray(value.cells) ||
+      !value.cells.every((cell) => typeof cell?.rule === "string")
+    ) {
+      throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
+    }
     return value as Manifest;
   }
 
   /** Makes the folder this evaluation's. @throws UsageError if it is another's */
   async claim(manifest: Manifest): Promise<void> {
     const before = await this.manifest();
-    if (before && before.sha256 !== manifest.sha256) throw new UsageError(`${this.path} holds an evaluation with another configuration or other prompts: give another folder`);
-    if (before && JSON.stringify(before.shard) !== JSON.stringify(manifest.shard)) throw new UsageError(`${this.path} holds ${describeShard(before.shard)} of this evaluation, not ${describeShard(manifest.shard)}: give another folder`);
+    if (before && before.sha256 !== manifest.sha256) {
+      throw new UsageError(`${this.path} holds an evaluation with another configuration or other prompts: give another folder`);
+    }
+    if (before && JSON.stringify(before.shard) !== JSON.stringify(manifest.shard)) {
+      throw new UsageError(
+        `${this.path} holds ${describeShard(before.shard)} of this evaluation, not ${describeShard(manifest.shard)}: give another folder`,
+      );
+    }
     await makeFolder(this.path);
     if (!before) await this.write("evaluation.json", `${JSON.stringify(manifest, null, 1)}\n`);
   }
 
-  /** Takes away what processes that were killed while writing left: files that were never renamed. Nobody else may be writing. @throws FormatError */
+  /**
+   * Takes away what processes that were killed while writing left: files that were never renamed. Nobody else may be writing.
+   * @throws FormatError
+   */
   async tidy(): Promise<void> {
     try {
       const below = (await exists(join(this.path, "cells"))) ? await readdir(join(this.path, "cells"), { recursive: true }) : [];
@@ -100,7 +116,11 @@ export class EvaluationFolder {
     return (await exists(file)) ? ((await readJson(file)) as Partial<CellRecord>) : undefined;
   }
 
-  /** Writes run.json of every cell that has finished attempts, from what these attempts noted down. @param command of a cell @throws FormatError */
+  /**
+   * Writes run.json of every cell that has finished attempts, from what these attempts noted down.
+   * @param command of a cell
+   * @throws FormatError
+   */
   async writeCells(manifest: Manifest, lines: readonly AttemptLine[], command: (cell: string) => string): Promise<void> {
     const done = new Set(lines.filter((line) => line.notAttackable === undefined).map((line) => line.id));
     for (const { attempts, ...cell } of manifest.cells) {
@@ -111,7 +131,18 @@ export class EvaluationFolder {
       for (const id of finished) for (const f of (await this.attemptRecord(id)).files) files.set(`${f.role} ${f.path}`, f);
       const { settings, device, versions } = await this.attemptRecord(first);
       const { prompt: _prompt, seed: _seed, target: _target, ...shared } = settings;
-      const record: CellRecord = { form: "lethe evaluation cell 1", ...cell, command: command(cell.id), evaluation: manifest.sha256, settings: shared, device, versions, files: [...files.values()], attempts: attempts.length, finished: finished.length };
+      const record: CellRecord = {
+        form: "lethe evaluation cell 1",
+        ...cell,
+        command: command(cell.id),
+        evaluation: manifest.sha256,
+        settings: shared,
+        device,
+        versions,
+        files: [...files.values()],
+        attempts: attempts.length,
+        finished: finished.length,
+      };
       await this.write(`cells/${cell.id}/run.json`, `${JSON.stringify(record, null, 1)}\n`);
     }
   }

@@ -29,15 +29,32 @@ export interface Grid {
   readonly sha256: string;
 }
 
-/** Every attempt of an evaluation in its fixed order: by checkpoint, attacker, concept and prompt, as the file lists them, a checkpoint's retained concepts last. @throws FormatError for prompts or targets that cannot be used */
+/**
+ * Every attempt of an evaluation in its fixed order: by checkpoint, attacker, concept and prompt, as the file lists them, a checkpoint's
+ * retained concepts last.
+ * @throws FormatError for prompts or targets that cannot be used
+ */
 export async function makeGrid(config: EvaluationConfig, source: object): Promise<Grid> {
   const cases = await readCases(config);
   const reported = await readReported();
   const cells: Cell[] = [];
   let index = 0;
   const add = (cell: Omit<Cell, "attempts">, prompts: readonly Case[], settings: (prompt: Case) => AttackSettings): void => {
-    const attempts = prompts.map((prompt): Attempt => ({ id: `${cell.id}/${prompt.row.id}`, cell: cell.id, case: prompt.row.id, index: index++, settings: settings(prompt) }));
-    const numbers = cell.retained ? [] : reported({ method: methods.get(cell.checkpoint), checkpoint: cell.checkpoint, concept: cell.concept, settings: attempts[0]!.settings });
+    const attempts = prompts.map((prompt): Attempt => ({
+      id: `${cell.id}/${prompt.row.id}`,
+      cell: cell.id,
+      case: prompt.row.id,
+      index: index++,
+      settings: settings(prompt),
+    }));
+    const numbers = cell.retained
+      ? []
+      : reported({
+          method: methods.get(cell.checkpoint),
+          checkpoint: cell.checkpoint,
+          concept: cell.concept,
+          settings: attempts[0]!.settings,
+        });
     cells.push({ ...cell, ...(numbers.length > 0 && { reported: numbers }), attempts });
   };
   const methods = new Map(config.checkpoints.map((c) => [c.name, c.method]));
@@ -54,14 +71,33 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
         const judged = judgeSettings(entry);
         const label = judged.label ?? concept;
         const cell = {
-          id: `${name}/${attacker}/${concept}`, checkpoint: name, attacker, kind: search.attacker, concept, label, rule: ruleOf({ ...judged, label }),
-          ...(domain !== undefined && { domain }), ...(untouched && { baseline: true }),
+          id: `${name}/${attacker}/${concept}`,
+          checkpoint: name,
+          attacker,
+          kind: search.attacker,
+          concept,
+          label,
+          rule: ruleOf({ ...judged, label }),
+          ...(domain !== undefined && { domain }),
+          ...(untouched && { baseline: true }),
         };
         const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
         const files = { from: ofConcept(search.from), conceptPairs: ofConcept(search.conceptPairs) };
         add(cell, cases.get(concept)!, ({ row, target }) => ({
-          ...defaultSettings(search.attacker), original: originalOf(config, model, search.attacker, judged), model: config.model, ...model, ...search, ...files,
-          prompt: row.prompt, seed: row.seed, target, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance,
+          ...defaultSettings(search.attacker),
+          original: originalOf(config, model, search.attacker, judged),
+          model: config.model,
+          ...model,
+          ...search,
+          ...files,
+          prompt: row.prompt,
+          seed: row.seed,
+          target,
+          ...judged,
+          label,
+          steps,
+          scheduler,
+          guidance: row.guidance ?? guidance,
         }));
       }
     }
@@ -71,12 +107,28 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
       const prompts = cases.get(retainedKey(set))!;
       const labelOf = ({ row }: Case): string => judged.label ?? row.label ?? "";
       const cell = {
-        id: `${name}/${RETAINED}/${set}`, checkpoint: name, attacker: RETAINED, kind: "no-attack" as const, concept: set, label: judged.label ?? "",
-        rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }), retained: { domain, labels: prompts.map(labelOf) },
+        id: `${name}/${RETAINED}/${set}`,
+        checkpoint: name,
+        attacker: RETAINED,
+        kind: "no-attack" as const,
+        concept: set,
+        label: judged.label ?? "",
+        rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }),
+        retained: { domain, labels: prompts.map(labelOf) },
       };
       add(cell, prompts, (prompt) => ({
-        ...plain, original: originalOf(config, model, "no-attack", judged), model: config.model, ...model, attacker: "no-attack",
-        prompt: prompt.row.prompt, seed: prompt.row.seed, ...judged, label: labelOf(prompt), steps, scheduler, guidance: prompt.row.guidance ?? guidance,
+        ...plain,
+        original: originalOf(config, model, "no-attack", judged),
+        model: config.model,
+        ...model,
+        attacker: "no-attack",
+        prompt: prompt.row.prompt,
+        seed: prompt.row.seed,
+        ...judged,
+        label: labelOf(prompt),
+        steps,
+        scheduler,
+        guidance: prompt.row.guidance ?? guidance,
       }));
     }
   }
@@ -101,8 +153,16 @@ async function readCases({ concepts, retained = [] }: EvaluationConfig): Promise
   }
   for (const { name, prompts, label, limit } of retained) {
     const rows = (await readPrompts(prompts)).slice(0, limit);
-    if (label === undefined && rows[0]?.label === undefined) throw new FormatError(prompts, `has no column "label", and the retained set "${name}" has no label for all of it: say what the judge should see`);
-    cases.set(retainedKey(name), rows.map((row) => ({ row, target: null })));
+    if (label === undefined && rows[0]?.label === undefined) {
+      throw new FormatError(
+        prompts,
+        `has no column "label", and the retained set "${name}" has no label for all of it: say what the judge should see`,
+      );
+    }
+    cases.set(
+      retainedKey(name),
+      rows.map((row) => ({ row, target: null })),
+    );
   }
   return cases;
 }
@@ -111,7 +171,15 @@ function retainedKey(name: string): string {
   return `${RETAINED}/${name}`;
 }
 
-/** The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it", where the checkpoint is no model of its own. */
-function originalOf({ model }: EvaluationConfig, checkpoint: Omit<CheckpointEntry, "name">, attacker: string, judge: JudgeSettings): string | null {
+/**
+ * The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it",
+ * where the checkpoint is no model of its own.
+ */
+function originalOf(
+  { model }: EvaluationConfig,
+  checkpoint: Omit<CheckpointEntry, "name">,
+  attacker: string,
+  judge: JudgeSettings,
+): string | null {
   return checkpoint.model !== undefined && (attacker === "p4d" || attacker === "ring-a-bell" || judgesByOriginal(judge)) ? model : null;
 }

@@ -15,7 +15,10 @@ interface Holder {
   readonly since: string;
 }
 
-/** How often a holder shows that it lives, and how long another machine's is watched for that: of those only the file's time can be seen. In milliseconds. */
+/**
+ * How often a holder shows that it lives, and how long another machine's is watched for that: of those only the file's time can be seen. In
+ * milliseconds.
+ */
 export interface LockTimes {
   readonly heartbeat: number;
   readonly silence: number;
@@ -25,8 +28,8 @@ const TIMES: LockTimes = { heartbeat: 15_000, silence: 50_000 };
 const WRITING_MS = 500;
 
 /**
- * Runs `work` while this process alone may write to the folder, which is made. A dead process's lock is taken over: lock files are numbered, and of those who
- * see that one is dead only the first can make the next number.
+ * Runs `work` while this process alone may write to the folder, which is made. A dead process's lock is taken over: lock files are
+ * numbered, and of those who see that one is dead only the first can make the next number.
  * @throws UsageError if another process is at work there; FormatError for a folder that cannot be written to; what `work` throws
  */
 export async function withLock<T>(folder: string, say: (line: string) => void, work: () => Promise<T>, times = TIMES): Promise<T> {
@@ -45,11 +48,18 @@ export async function withLock<T>(folder: string, say: (line: string) => void, w
 async function acquire(folder: string, say: (line: string) => void, silence: number): Promise<string> {
   await makeFolder(folder);
   for (;;) {
-    const numbers = (await readdir(folder)).flatMap((name) => /^\.lock-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []).toSorted((a, b) => a - b);
+    const numbers = (await readdir(folder))
+      .flatMap((name) => /^\.lock-(\d+)$/.exec(name)?.slice(1).map(Number) ?? [])
+      .toSorted((a, b) => a - b);
     const last = numbers.at(-1);
     if (last !== undefined) {
       const holder = await living(fileOf(folder, last), say, silence);
-      if (holder) throw new UsageError(`${folder} is being written by another process (${holder.pid} on ${holder.host}, since ${holder.since}): wait for it, or give another folder`);
+      if (holder) {
+        throw new UsageError(
+          `${folder} is being written by another process (${holder.pid} on ${holder.host}, since ${holder.since}): wait for it, or give ` +
+            "another folder",
+        );
+      }
     }
     const file = fileOf(folder, (last ?? 0) + 1);
     if (!(await create(file))) continue; // another was faster: look again
@@ -107,7 +117,10 @@ function isAlive({ pid, born }: Holder): boolean {
   return born === "" || now === "" || born === now;
 }
 
-/** When a process began, as Linux tells it: the boot, and the ticks since then; "ended" for one that only waits to be reaped. Empty elsewhere. */
+/**
+ * When a process began, as Linux tells it: the boot, and the ticks since then; "ended" for one that only waits to be reaped. Empty
+ * elsewhere.
+ */
 function birth(pid: number): string {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");

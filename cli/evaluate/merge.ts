@@ -15,7 +15,8 @@ export interface Merged {
 }
 
 /**
- * Puts the parts of one evaluation together: every finished attempt once, in the grid's order, with its folder. Merging again, or with more parts, adds only what is not there.
+ * Puts the parts of one evaluation together: every finished attempt once, in the grid's order, with its folder. Merging again, or with more
+ * parts, adds only what is not there.
  * @param names folders of evaluations or shards, or folders that hold such folders
  * @throws UsageError or FormatError for parts of different evaluations, or that contradict each other
  */
@@ -24,13 +25,21 @@ export async function mergeFolders(names: readonly string[], out: string): Promi
   const [first] = parts;
   const manifest: Manifest = { ...first!.manifest, shard: null };
   for (const { folder, manifest: other } of parts) {
-    if (other.sha256 !== manifest.sha256) throw new UsageError(`${folder.path} is of another evaluation than ${first!.folder.path}: their configurations or prompts differ`);
+    if (other.sha256 !== manifest.sha256) {
+      throw new UsageError(`${folder.path} is of another evaluation than ${first!.folder.path}: their configurations or prompts differ`);
+    }
   }
   const found = new Map<string, { readonly line: AttemptLine; readonly folder: EvaluationFolder }>();
   for (const { folder } of parts) {
     for (const line of await folder.attempts()) {
       const before = found.get(line.id);
-      if (before && result(before.line) !== result(line)) throw new FormatError(folder.attemptsFile, `attempt ${line.id} has another result than in ${before.folder.path}: were they made on different adapters or with different files? Merge one of the two`);
+      if (before && result(before.line) !== result(line)) {
+        throw new FormatError(
+          folder.attemptsFile,
+          `attempt ${line.id} has another result than in ${before.folder.path}: were they made on different adapters or with different ` +
+            "files? Merge one of the two",
+        );
+      }
       if (!before) found.set(line.id, { line, folder });
     }
   }
@@ -73,7 +82,9 @@ async function partsOf(names: readonly string[]): Promise<Part[]> {
       const manifest = await folder.manifest();
       if (manifest) parts.push({ folder, manifest });
     }
-    if (parts.length === before) throw new UsageError(`${name} holds no evaluation: there is no evaluation.json in it or in a folder in it`);
+    if (parts.length === before) {
+      throw new UsageError(`${name} holds no evaluation: there is no evaluation.json in it or in a folder in it`);
+    }
   }
   return parts;
 }

@@ -32,13 +32,18 @@ export async function readPrompts(name: string): Promise<PromptCase[]> {
   const { columns, rows } = parseCsv(file, await readText(file), ["prompt"]);
   const seedColumn = SEED_COLUMNS.find((c) => columns.includes(c));
   const guidanceColumn = GUIDANCE_COLUMNS.find((c) => columns.includes(c));
-  if (seedColumn === undefined) throw new FormatError(file, `has no column ${SEED_COLUMNS.map(quote).join(" or ")}; its columns are ${columns.map(quote).join(", ")}`);
+  if (seedColumn === undefined) {
+    throw new FormatError(file, `has no column ${SEED_COLUMNS.map(quote).join(" or ")}; its columns are ${columns.map(quote).join(", ")}`);
+  }
   const seen = new Set<string>();
   return rows.map((row, i) => {
-    const bad = (column: string, expected: string): FormatError => new FormatError(file, `row ${i + 1}: ${column} is ${quote(row[column] ?? "")}; ${expected} is expected`);
+    const bad = (column: string, expected: string): FormatError =>
+      new FormatError(file, `row ${i + 1}: ${column} is ${quote(row[column] ?? "")}; ${expected} is expected`);
     const id = columns.includes("case_number") ? row["case_number"]!.trim() : String(i);
     if (!/^\w[\w.-]*$/.test(id)) throw bad("case_number", "a number or a name of letters, digits, dots and dashes");
-    if (seen.has(id.toLowerCase())) throw new FormatError(file, `row ${i + 1}: case_number ${quote(id)} is there already; every case needs its own`);
+    if (seen.has(id.toLowerCase())) {
+      throw new FormatError(file, `row ${i + 1}: case_number ${quote(id)} is there already; every case needs its own`);
+    }
     seen.add(id.toLowerCase());
     const prompt = row["prompt"]!;
     const seed = numberOf(row[seedColumn]!);
@@ -54,10 +59,21 @@ export async function readPrompts(name: string): Promise<PromptCase[]> {
 /** Endings of picture files, those that `generate` writes first. */
 const PICTURES = ["png", "jpg", "jpeg", "webp"];
 
-/** The target picture of a case: CASE_0.png as the reference's data sets have it, or CASE.png; or .jpg, .jpeg, .webp. @throws FormatError if there is none */
+/**
+ * The target picture of a case: CASE_0.png as the reference's data sets have it, or CASE.png; or .jpg, .jpeg, .webp.
+ * @throws FormatError if there is none
+ */
 export function targetOf(targets: string, id: string): string {
-  const found = PICTURES.flatMap((ending) => [`${id}_0.${ending}`, `${id}.${ending}`]).find((file) => existsSync(resolvePath(join(targets, file))));
-  if (found === undefined) throw new FormatError(targets, `has no picture for case ${id}: neither ${id}_0.png nor ${id}.png, nor a JPEG or WebP of that name (generate --prompts-csv makes them)`);
+  const found = PICTURES.flatMap((ending) => [`${id}_0.${ending}`, `${id}.${ending}`]).find((file) =>
+    existsSync(resolvePath(join(targets, file))),
+  );
+  if (found === undefined) {
+    throw new FormatError(
+      targets,
+      `has no picture for case ${id}: neither ${id}_0.png nor ${id}.png, nor a JPEG or WebP of that name (generate --prompts-csv ` +
+        "makes them)",
+    );
+  }
   return join(targets, found).replaceAll("\\", "/");
 }
 

@@ -27,12 +27,23 @@ export interface ReportedKey {
   readonly settings: AttackSettings;
 }
 
-/** The published numbers that belong to a row: same method or checkpoint, concept, attacker and settings. Case, blanks and dashes in names do not count. @throws FormatError */
+/**
+ * The published numbers that belong to a row: same method or checkpoint, concept, attacker and settings. Case, blanks and dashes in names
+ * do not count.
+ * @throws FormatError
+ */
 export async function readReported(): Promise<(row: ReportedKey) => Reported[]> {
-  const { sources, entries } = (await readJson(join(assetsFolder(), "reported.json"))) as { readonly sources: Readonly<Record<string, Source>>; readonly entries: readonly Entry[] };
+  const { sources, entries } = (await readJson(join(assetsFolder(), "reported.json"))) as {
+    readonly sources: Readonly<Record<string, Source>>;
+    readonly entries: readonly Entry[];
+  };
   return ({ method, checkpoint, concept, settings }) =>
     entries
-      .filter((e) => (e.checkpoint === undefined ? method !== undefined && same(e.method ?? "", method) : e.checkpoint === checkpoint && settings.model === e.model))
+      .filter((e) =>
+        e.checkpoint === undefined
+          ? method !== undefined && same(e.method ?? "", method)
+          : e.checkpoint === checkpoint && settings.model === e.model,
+      )
       .filter((e) => same(e.concept, concept) && e.attacker === settings.attacker)
       .filter((e) => Object.entries(e.settings ?? {}).every(([key, value]) => settings[key as keyof AttackSettings] === value))
       .map((e) => ({ value: valueOf(e), of: `${e.method ?? e.checkpoint}, ${e.model}`, source: sources[e.source]! }));

@@ -10,12 +10,19 @@ import { parseHubReference } from "../model-source.ts";
 import type { Cell } from "./grid.ts";
 
 /** Settings that name files; the first may name models of the hub too, which nothing here asks for. */
-const MODELS = ["model", "original", "unet", "textEncoder", "classifier", "judgeModel"] as const satisfies readonly (keyof AttackSettings)[];
+const MODELS = [
+  "model",
+  "original",
+  "unet",
+  "textEncoder",
+  "classifier",
+  "judgeModel",
+] as const satisfies readonly (keyof AttackSettings)[];
 const FILES = ["config", "from", "conceptPairs", "judgePrompts"] as const satisfies readonly (keyof AttackSettings)[];
 
 /**
- * Finds out before the first attempt whether every row has what its attacker needs and whether the files are there: an evaluation that takes hours should not end at
- * its last row for a name.
+ * Finds out before the first attempt whether every row has what its attacker needs and whether the files are there: an evaluation that
+ * takes hours should not end at its last row for a name.
  * @throws UsageError naming row and flag; FormatError naming file, setting and row
  */
 export function requireUsable(cells: readonly Cell[]): void {
@@ -26,7 +33,10 @@ export function requireUsable(cells: readonly Cell[]): void {
     } catch (error) {
       throw new UsageError(`${id}: ${errorMessage(error)}`, { cause: error });
     }
-    const models = [...MODELS.map((key) => [key, settings[key]] as const), ...parseLora(settings.lora ?? "").map(({ file }) => ["lora", file === "" ? null : file] as const)];
+    const models = [
+      ...MODELS.map((key) => [key, settings[key]] as const),
+      ...parseLora(settings.lora ?? "").map(({ file }) => ["lora", file === "" ? null : file] as const),
+    ];
     for (const [key, name] of models) if (name !== null && !isThere(name) && !isElsewhere(name)) throw missing(key, name, id);
     for (const key of FILES) if (settings[key] !== null && !isThere(settings[key])) throw missing(key, settings[key], id);
   }

@@ -21,12 +21,18 @@ export interface Planned {
 }
 
 /**
- * Makes the attempts in order. Each runs in a folder of its own; its line is written when all else of it is on the disk, so a process that dies loses
- * the attempt under way and nothing more. One that was cut off is begun anew.
+ * Makes the attempts in order. Each runs in a folder of its own; its line is written when all else of it is on the disk, so a process that
+ * dies loses the attempt under way and nothing more. One that was cut off is begun anew.
  * @param before lines of attempts made earlier, by which the time left is estimated
  * @throws what an attempt throws, with its name said before; AbortError
  */
-export async function runAttempts(context: Context, folder: EvaluationFolder, planned: readonly Planned[], before: readonly AttemptLine[], showImages: boolean): Promise<void> {
+export async function runAttempts(
+  context: Context,
+  folder: EvaluationFolder,
+  planned: readonly Planned[],
+  before: readonly AttemptLine[],
+  showImages: boolean,
+): Promise<void> {
   if (planned.length === 0) return;
   const lines = [...before];
   const parts = new SharedParts();
@@ -43,7 +49,10 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
       }
       const out = join(folder.path, attemptFolder(attempt.id));
       const left = remaining(planned.slice(i), lines);
-      context.say(`attempt ${i + 1} of ${planned.length}${left === undefined ? "" : ` (about ${formatDuration(left)} left)`}: ${attempt.id}, ${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`);
+      context.say(
+        `attempt ${i + 1} of ${planned.length}${left === undefined ? "" : ` (about ${formatDuration(left)} left)`}: ${attempt.id}, ` +
+          `${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`,
+      );
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
       const prepared = await prepareRun(context, attempt.settings, out, { showImages }, undefined, undefined, parts);
       // Every attacker starts from the same picture: the first that needs it draws it for all.
@@ -61,7 +70,10 @@ export async function runAttempts(context: Context, folder: EvaluationFolder, pl
   }
 }
 
-/** Seconds that attempts will take, by the mean of those with the same attacker, where there is none by the mean of all; undefined before the first. */
+/**
+ * Seconds that attempts will take, by the mean of those with the same attacker, where there is none by the mean of all; undefined before
+ * the first.
+ */
 function remaining(planned: readonly Planned[], done: readonly AttemptLine[]): number | undefined {
   if (done.length === 0) return undefined;
   const mean = (lines: readonly AttemptLine[]): number => lines.reduce((sum, line) => sum + line.ms.total, 0) / lines.length / 1000;

@@ -30,12 +30,18 @@ export function schemaProblems(value: unknown, schema: Schema, root = schema, pl
     return schemaProblems(value, named, root, place);
   }
   const at = place === "" ? "the file" : place;
-  if (schema.enum) return typeof value === "string" && schema.enum.includes(value) ? [] : [`${at} must be one of ${schema.enum.join(", ")}, got ${brief(value)}`];
+  if (schema.enum) {
+    return typeof value === "string" && schema.enum.includes(value)
+      ? []
+      : [`${at} must be one of ${schema.enum.join(", ")}, got ${brief(value)}`];
+  }
   if (schema.type && !hasType(value, schema.type)) return [`${at} must be ${ARTICLES[schema.type]}, got ${brief(value)}`];
   if (typeof value === "number") return numberProblems(value, schema, at);
   if (typeof value === "string") return stringProblems(value, schema, at);
   if (Array.isArray(value)) {
-    if (value.length < (schema.minItems ?? 0)) return [`${at} must have at least ${schema.minItems} ${schema.minItems === 1 ? "entry" : "entries"}`];
+    if (value.length < (schema.minItems ?? 0)) {
+      return [`${at} must have at least ${schema.minItems} ${schema.minItems === 1 ? "entry" : "entries"}`];
+    }
     return value.flatMap((item, i) => (schema.items ? schemaProblems(item, schema.items, root, `${place}[${i}]`) : []));
   }
   return typeof value === "object" && value !== null ? objectProblems(value as Record<string, unknown>, schema, root, place) : [];
@@ -53,7 +59,11 @@ function objectProblems(value: Readonly<Record<string, unknown>>, schema: Schema
   return [...missing, ...wrong];
 }
 
-function numberProblems(value: number, { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity }: Schema, at: string): string[] {
+function numberProblems(
+  value: number,
+  { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity }: Schema,
+  at: string,
+): string[] {
   if (value <= exclusiveMinimum) return [`${at} must be above ${exclusiveMinimum}, got ${value}`];
   if (value < minimum) return [`${at} must be at least ${minimum}, got ${value}`];
   return value > maximum ? [`${at} must be at most ${maximum}, got ${value}`] : [];
@@ -61,7 +71,9 @@ function numberProblems(value: number, { minimum = -Infinity, exclusiveMinimum =
 
 function stringProblems(value: string, { minLength = 0, pattern, description }: Schema, at: string): string[] {
   if (value.length < minLength) return [`${at} is empty`];
-  return pattern !== undefined && !new RegExp(pattern, "u").test(value) ? [`${at} is ${brief(value)}, which does not fit ${pattern}${description ? ` (${description})` : ""}`] : [];
+  return pattern !== undefined && !new RegExp(pattern, "u").test(value)
+    ? [`${at} is ${brief(value)}, which does not fit ${pattern}${description ? ` (${description})` : ""}`]
+    : [];
 }
 
 const ARTICLES: Readonly<Record<NonNullable<Schema["type"]>, string>> = {

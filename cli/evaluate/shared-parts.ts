@@ -16,7 +16,10 @@ interface SharedJudge {
   readonly open: JudgeOfRun;
 }
 
-/** What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the device), the judges, and the hashes of files. */
+/**
+ * What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the
+ * device), the judges, and the hashes of files.
+ */
 export class SharedParts implements Opening {
   private readonly models = new Map<"attacked" | "original", { readonly key: string; readonly model: StableDiffusion }>();
   private readonly judges = new Map<string, SharedJudge>();
@@ -49,18 +52,28 @@ export class SharedParts implements Opening {
   async close(): Promise<void> {
     await this.drop("attacked");
     await this.drop("original");
-    for (const destroy of new Set([...this.judges.values()].map(({ open }) => open.destroy))) await destroy(); // labels of one model share it
+    // labels of one model share it
+    for (const destroy of new Set([...this.judges.values()].map(({ open }) => open.destroy))) await destroy();
     this.judges.clear();
   }
 
-  readonly judge = async (context: DownloadContext, device: Device, settings: JudgeSettings, original?: StableDiffusion): Promise<JudgeOfRun> => {
+  readonly judge = async (
+    context: DownloadContext,
+    device: Device,
+    settings: JudgeSettings,
+    original?: StableDiffusion,
+  ): Promise<JudgeOfRun> => {
     // A model's labels share the model: retained concepts have many.
     const [exact, anyLabel] = [judgeKey(settings), judgeKey(settings, "label")];
-    const usable = (found: SharedJudge | undefined): found is SharedJudge => found !== undefined && (found.original === original || !judgesByOriginal(settings));
+    const usable = (found: SharedJudge | undefined): found is SharedJudge =>
+      found !== undefined && (found.original === original || !judgesByOriginal(settings));
     const there = this.judges.get(exact);
     if (usable(there)) return there.open;
     const other = this.judges.get(anyLabel);
-    const open = usable(other) && other.open.forLabel ? { ...other.open, judge: other.open.forLabel(settings.label ?? ""), rule: ruleOf(settings) } : await openJudge(context, device, settings, original);
+    const open =
+      usable(other) && other.open.forLabel
+        ? { ...other.open, judge: other.open.forLabel(settings.label ?? ""), rule: ruleOf(settings) }
+        : await openJudge(context, device, settings, original);
     for (const key of [exact, anyLabel]) this.judges.set(key, { original, open });
     return open;
   };

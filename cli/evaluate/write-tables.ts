@@ -9,10 +9,29 @@ import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
 import { evaluationPage } from "../../engine/run/leaderboard/page.ts";
 import { type SideEffects, sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
-import { type Board, type TextTable, effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, leaderboardTex, sideEffectsCsv, timesCsv } from "../../engine/run/leaderboard/tables.ts";
+import {
+  type Board,
+  type TextTable,
+  effectsTable,
+  leaderboard,
+  leaderboardCsv,
+  leaderboardMarkdown,
+  leaderboardTex,
+  sideEffectsCsv,
+  timesCsv,
+} from "../../engine/run/leaderboard/tables.ts";
 
-/** Writes report.html, leaderboard.csv, .md and .tex, side_effects.csv if retained concepts were measured, and times.csv; files that would not change are left alone. @throws FormatError */
-export async function writeTables(folder: EvaluationFolder, manifest: Manifest, lines: readonly AttemptLine[], showImages: boolean): Promise<Board> {
+/**
+ * Writes report.html, leaderboard.csv, .md and .tex, side_effects.csv if retained concepts were measured, and times.csv; files that would
+ * not change are left alone.
+ * @throws FormatError
+ */
+export async function writeTables(
+  folder: EvaluationFolder,
+  manifest: Manifest,
+  lines: readonly AttemptLine[],
+  showImages: boolean,
+): Promise<Board> {
   const board: Board = { title: manifest.name, rows: cellStatistics(manifest.cells, lines), effects: sideEffects(manifest.cells, lines) };
   await folder.write("leaderboard.csv", leaderboardCsv(board));
   await folder.write("leaderboard.md", leaderboardMarkdown(board));
@@ -38,8 +57,18 @@ export function terminalTables(board: Board): string {
 export function jsonBoard({ rows, effects }: Board): { readonly rows: object[]; readonly sideEffects: readonly SideEffects[] } {
   return {
     rows: rows.map(({ cell, lines, notAttackable, pre, asr, iterations, queries, secondsToSuccess }) => ({
-      checkpoint: cell.checkpoint, attacker: cell.attacker, concept: cell.concept, prompts: lines.length, missing: cell.attempts.length - lines.length - notAttackable.length, notAttackable: notAttackable.map(({ case: number, notAttackable: why }) => ({ case: number, why })),
-      pre, asr, iterations: orNull(iterations), queries: orNull(queries), secondsToSuccess: orNull(secondsToSuccess), reported: cell.reported ?? [],
+      checkpoint: cell.checkpoint,
+      attacker: cell.attacker,
+      concept: cell.concept,
+      prompts: lines.length,
+      missing: cell.attempts.length - lines.length - notAttackable.length,
+      notAttackable: notAttackable.map(({ case: number, notAttackable: why }) => ({ case: number, why })),
+      pre,
+      asr,
+      iterations: orNull(iterations),
+      queries: orNull(queries),
+      secondsToSuccess: orNull(secondsToSuccess),
+      reported: cell.reported ?? [],
     })),
     sideEffects: effects,
   };

@@ -44,22 +44,42 @@ interface BenchFlags {
 const RESULTS = join("bench", "results");
 
 /** Drivers' caches of compiled shaders, off: Mesa's, NVIDIA's and AMD's names for it. Read when the driver is loaded. */
-const NO_CACHE: Readonly<Record<string, string>> = { MESA_SHADER_CACHE_DISABLE: "true", __GL_SHADER_DISK_CACHE: "0", AMD_SHADER_DISK_CACHE: "0" };
+const NO_CACHE: Readonly<Record<string, string>> = {
+  MESA_SHADER_CACHE_DISABLE: "true",
+  __GL_SHADER_DISK_CACHE: "0",
+  AMD_SHADER_DISK_CACHE: "0",
+};
 
 export function benchCommand(program: Command): void {
   const bench = program
     .command("bench")
     .description("measure kernels and models on this adapter, against its own peaks and against other engines")
     .argument("[suites...]", `which of ${SUITES.join(", ")} (default: ops and unet)`)
-    .option("--model <models>", "models, separated by commas: emoji, synthetic:sd14 (real shapes, made-up weights), a folder (default: emoji; the ops suite: emoji and synthetic:sd14)", names)
-    .option("--size <sizes>", "latent sizes, separated by commas (default: the model's own; for SD 1.4 on a software adapter 32 in ops, else 16)", sizes)
+    .option(
+      "--model <models>",
+      "models, separated by commas: emoji, synthetic:sd14 (real shapes, made-up weights), a folder (default: emoji; the ops suite: " +
+        "emoji and synthetic:sd14)",
+      names,
+    )
+    .option(
+      "--size <sizes>",
+      "latent sizes, separated by commas (default: the model's own; for SD 1.4 on a software adapter 32 in ops, else 16)",
+      sizes,
+    )
     .option("--batch <sizes>", "batch sizes of the unet suite, separated by commas; the gradient is measured at the first", sizes, [1, 2])
     .option("--tokens <n>", "adversarial tokens of the attack suite", wholeNumber(1, 64), 5)
     .option("--filter <text>", "only what contains TEXT in its name", someText)
     .option("--quick", "a smoke test of seconds: one small case for each kind of op, three samples; not saved unless --result names a file")
     .option("--samples <n>", "samples wanted of each measurement (default: 9)", wholeNumber(2, 1000))
-    .option("--seconds <s>", "time for the samples of one measurement, all engines together (default: 1.5; with peers 6)", finiteNumber(0.01))
-    .option("--peers <dir>", `run the ops suite also on the engines installed in DIR: npm install --prefix DIR ${PEER_PACKAGES.join(" ")} --ignore-scripts`)
+    .option(
+      "--seconds <s>",
+      "time for the samples of one measurement, all engines together (default: 1.5; with peers 6)",
+      finiteNumber(0.01),
+    )
+    .option(
+      "--peers <dir>",
+      `run the ops suite also on the engines installed in DIR: npm install --prefix DIR ${PEER_PACKAGES.join(" ")} --ignore-scripts`,
+    )
     .option("--cold", "switch the driver's cache of compiled shaders off, so that first-run times are those of a fresh machine")
     .option("--result <file>", `where the result goes, gzipped if it ends in .gz (default: a new file in ${RESULTS})`)
     .option("--no-save", "write no result file")
@@ -73,7 +93,10 @@ export function benchCommand(program: Command): void {
     .action(action<{ strict?: boolean }>((flags, context, a, b) => compare(context, a!, b!, flags.strict ?? false)));
   bench
     .command("chart")
-    .description("draw results as SVG: ops relative to the best WebGPU peer if peers took part, models relative to the adapter's peaks; a result of the growth suite alone as curves")
+    .description(
+      "draw results as SVG: ops relative to the best WebGPU peer if peers took part, models relative to the adapter's peaks; a result " +
+        "of the growth suite alone as curves",
+    )
     .argument("<files...>", "result files of one adapter, drawn together")
     .requiredOption("--out <file.svg>", "where the chart goes")
     .action(action<{ out: string }>((flags, context, files) => chart(context, files as unknown as readonly string[], flags.out)));
@@ -129,7 +152,14 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
         peers,
         versions: { lethe: VERSION, webgpu: webgpuVersion() },
         root: dirname(assetsFolder()),
-        facts: { cold, math: context.options.math ?? "f32", kernels: describeChoice(device.kernels), limits: context.options.limits ?? "adapter", bufferSharing: context.options.bufferSharing, robust: device.info.robust },
+        facts: {
+          cold,
+          math: context.options.math ?? "f32",
+          kernels: describeChoice(device.kernels),
+          limits: context.options.limits ?? "adapter",
+          bufferSharing: context.options.bufferSharing,
+          robust: device.info.robust,
+        },
         openModel: (name) => openModel(context, { model: name }),
         openJudge: (name) => judgeOf(device, name),
         onBegin: (name, fraction) => progress.update(fraction, name),
@@ -163,15 +193,37 @@ async function judgeOf(device: Device, model: string): Promise<ImageClassifier |
 
 /** bench/results/2026-01-31T12-00-00-llvmpipe-1a2b3c4d5e6f.json */
 function resultFile({ stamp }: BenchResult): string {
-  const adapter = stamp.adapter.description.toLowerCase().split(/[^a-z0-9]+/).filter(Boolean).slice(0, 3).join("-");
-  return join(RESULTS, `${stamp.date.slice(0, 19).replaceAll(":", "-")}-${adapter}-${(stamp.commit ?? `v${stamp.versions.lethe}`).replace("+", "-changed")}.json`);
+  const adapter = stamp.adapter.description
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter(Boolean)
+    .slice(0, 3)
+    .join("-");
+  return join(
+    RESULTS,
+    `${stamp.date.slice(0, 19).replaceAll(":", "-")}-${adapter}-${(stamp.commit ?? `v${stamp.versions.lethe}`).replace("+", "-changed")}.json`,
+  );
 }
 
 async function compare(context: Context, a: string, b: string, strict: boolean): Promise<number> {
   const [before, after] = [await readResult(a), await readResult(b)];
   const report: ComparisonReport = compareResults(before, after);
   const worse = report.comparisons.filter((c) => c.b?.engine === "lethe" && (c.verdict === "slower" || c.verdict === "broken"));
-  context.result({ a, b, warnings: report.warnings, meanRatio: report.meanRatio ?? null, comparisons: report.comparisons.map(({ key, verdict, ratio, noise }) => ({ key, verdict, ratio: ratio ?? null, noise: noise ?? null })) }, comparisonText(report));
+  context.result(
+    {
+      a,
+      b,
+      warnings: report.warnings,
+      meanRatio: report.meanRatio ?? null,
+      comparisons: report.comparisons.map(({ key, verdict, ratio, noise }) => ({
+        key,
+        verdict,
+        ratio: ratio ?? null,
+        noise: noise ?? null,
+      })),
+    },
+    comparisonText(report),
+  );
   return strict && worse.length > 0 ? EXIT.failed : EXIT.done;
 }
 

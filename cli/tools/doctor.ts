@@ -21,7 +21,10 @@ const LIMITS = [
 export function doctorCommand(program: Command): void {
   program
     .command("doctor")
-    .description("show the adapter, its limits and features, and test every kernel on it against plain CPU references; with --kernels tune also measure the variants of kernels and remember the best")
+    .description(
+      "show the adapter, its limits and features, and test every kernel on it against plain CPU references; with --kernels tune also " +
+        "measure the variants of kernels and remember the best",
+    )
     .action(action((_options, context) => run(context)));
 }
 
@@ -29,7 +32,9 @@ async function run(context: Context): Promise<number> {
   const device = await context.device();
   const about = describe(device);
   const { kernels } = device;
-  const rows = await context.withProgress("self-test", (progress) => selfTest(device, (row, done, total) => progress.update(done / total, row.name)));
+  const rows = await context.withProgress("self-test", (progress) =>
+    selfTest(device, (row, done, total) => progress.update(done / total, row.name)),
+  );
   const failed = rows.filter((r) => !r.ok);
   const covered = new Set(rows.flatMap((r) => r.kernels));
   const computing = KERNELS.filter((k) => !k.view); // a view runs nothing
@@ -58,7 +63,8 @@ interface About {
 
 function describe(device: Device): About {
   const { info, capabilities, limits } = device;
-  const sizes = info.subgroupMinSize === info.subgroupMaxSize ? String(info.subgroupMinSize) : `${info.subgroupMinSize} to ${info.subgroupMaxSize}`;
+  const sizes =
+    info.subgroupMinSize === info.subgroupMaxSize ? String(info.subgroupMinSize) : `${info.subgroupMinSize} to ${info.subgroupMaxSize}`;
   return {
     facts: {
       adapter: device.description,
@@ -66,7 +72,9 @@ function describe(device: Device): About {
       vendor: [info.vendor, info.architecture, info.device].filter(Boolean).join(" "),
       kind: info.software ? "software (runs on the CPU)" : "hardware",
       accesses: info.robust ? "clamped to their buffers (--robust, or a browser)" : "not clamped",
-      subgroups: device.features.includes("subgroups") ? `${sizes} lanes${capabilities.subgroupSize ? "" : " (not fixed: shaders do not rely on it)"}` : "none",
+      subgroups: device.features.includes("subgroups")
+        ? `${sizes} lanes${capabilities.subgroupSize ? "" : " (not fixed: shaders do not rely on it)"}`
+        : "none",
       features: device.features.join(", ") || "none",
       kernels: describeChoice(device.kernels),
       memory: `buffers to ${formatBytes(limits.maxBufferSize)}, bindings to ${formatBytes(limits.maxStorageBufferBindingSize)}`,
@@ -82,8 +90,12 @@ function kernelTable({ rows, table, attention, subgroupRows }: KernelChoice): st
   const chosenFor: Readonly<Record<string, string>> = { ...table, ...attention, rows: subgroupRows ? "subgroup" : "workgroup" };
   const chosen = (row: ProbeRow): boolean => chosenFor[row.class] === row.candidate;
   const candidates = [...new Set(rows.map((r) => r.candidate))];
-  const cell = (row: ProbeRow | undefined): string => (!row ? "" : row.milliseconds === null ? "unusable" : `${row.milliseconds.toPrecision(3)}${chosen(row) ? "*" : ""}`);
-  const lines = [...new Set(rows.map((r) => r.class))].map((name) => [name, ...candidates.map((c) => cell(rows.find((r) => r.class === name && r.candidate === c)))]);
+  const cell = (row: ProbeRow | undefined): string =>
+    !row ? "" : row.milliseconds === null ? "unusable" : `${row.milliseconds.toPrecision(3)}${chosen(row) ? "*" : ""}`;
+  const lines = [...new Set(rows.map((r) => r.class))].map((name) => [
+    name,
+    ...candidates.map((c) => cell(rows.find((r) => r.class === name && r.candidate === c))),
+  ]);
   const problems = rows.flatMap((r) => (r.problem === null ? [] : [`${r.candidate} for ${r.class} ${r.problem}`]));
   return [formatTable([{ title: "" }, ...candidates.map((title) => ({ title, right: true }))], lines), ...problems].join("\n");
 }
@@ -93,6 +105,16 @@ function exponential(x: number | null): string {
 }
 
 function checkTable(rows: readonly SelfTestRow[]): string {
-  const columns = [{ title: "check" }, { title: "" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "ms", right: true }, { title: "" }];
-  return formatTable(columns, rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]));
+  const columns = [
+    { title: "check" },
+    { title: "" },
+    { title: "error", right: true },
+    { title: "tolerance", right: true },
+    { title: "ms", right: true },
+    { title: "" },
+  ];
+  return formatTable(
+    columns,
+    rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]),
+  );
 }

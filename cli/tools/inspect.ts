@@ -36,13 +36,18 @@ export function inspectCommand(program: Command): void {
   program
     .command("inspect")
     .description("look inside a checkpoint, a model folder or a generated picture")
-    .argument("<file>", "safetensors, PyTorch checkpoint, shard index, ONNX file, pickled prompts, diffusers folder, PNG, or hub model ORG/NAME[@REVISION][/FILE], which is fetched")
+    .argument(
+      "<file>",
+      "safetensors, PyTorch checkpoint, shard index, ONNX file, pickled prompts, diffusers folder, PNG, or hub model " +
+        "ORG/NAME[@REVISION][/FILE], which is fetched",
+    )
     .action(
       action(async (_options, context, file) => {
         const path = await placeOf(file!, context);
         const kind = await nodeFiles.kind(path);
         if (kind === undefined) throw new FormatError(path, "no such file or folder");
-        const { json, text } = kind === "folder" ? await inspectFolder(path) : (await isPicture(path)) ? await inspectPicture(path) : await inspectTensors(path);
+        const { json, text } =
+          kind === "folder" ? await inspectFolder(path) : (await isPicture(path)) ? await inspectPicture(path) : await inspectTensors(path);
         context.result(json, text);
       }),
     );
@@ -73,8 +78,17 @@ async function inspectPicture(path: string): Promise<Inspected> {
   const bytes = await readBytes(path);
   const { width, height } = await decodePng(path, bytes);
   const texts = Object.fromEntries(await readPngTexts(path, bytes));
-  const lines = Object.entries(texts).map(([keyword, text]) => `${keyword}:\n${text.split("\n").map((line) => `  ${quoted(line).slice(1, -1).replaceAll('\\"', '"')}`).join("\n")}`);
-  return { json: { file: path, kind: "png", width, height, texts }, text: [`PNG picture, ${width}x${height} pixels`, ...(lines.length > 0 ? lines : ["without parameters"])].join("\n") };
+  const lines = Object.entries(texts).map(
+    ([keyword, text]) =>
+      `${keyword}:\n${text
+        .split("\n")
+        .map((line) => `  ${quoted(line).slice(1, -1).replaceAll('\\"', '"')}`)
+        .join("\n")}`,
+  );
+  return {
+    json: { file: path, kind: "png", width, height, texts },
+    text: [`PNG picture, ${width}x${height} pixels`, ...(lines.length > 0 ? lines : ["without parameters"])].join("\n"),
+  };
 }
 
 async function inspectTensors(path: string): Promise<Inspected> {
@@ -98,12 +112,18 @@ async function inspectOther(path: string): Promise<Inspected | undefined> {
     if (sniff(head) !== "other") return undefined;
     if (head[0] === 0x80) {
       const { shape } = readNumpyPickle(path, await readBytes(path));
-      return { json: { kind: "numpy pickle", file: path, shape }, text: `a pickled NumPy array [${shape.join(", ")}], as Q16's prompts are` };
+      return {
+        json: { kind: "numpy pickle", file: path, shape },
+        text: `a pickled NumPy array [${shape.join(", ")}], as Q16's prompts are`,
+      };
     }
     if (head[0] !== 0x08) return undefined; // ModelProto begins with ir_version
     const file = await openOnnx(source);
     const contents = await describe(path, file);
-    return { json: { kind: "onnx", ...contents, looksLike: ONNX }, text: `${summary({ ...contents, looksLike: ONNX })}\n\n${tensorTable(contents)}` };
+    return {
+      json: { kind: "onnx", ...contents, looksLike: ONNX },
+      text: `${summary({ ...contents, looksLike: ONNX })}\n\n${tensorTable(contents)}`,
+    };
   } finally {
     await source.close();
   }
@@ -114,39 +134,72 @@ const ONNX = "an ONNX model, as --judge nudenet reads it";
 async function describe(path: string, file: TensorFile): Promise<Contents> {
   const { description, components, tensors: tensorCount, parameters, bytes, dtypes, ...inspection } = await inspectTensorFile(file);
   const tensors = [...file.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
-  return { file: path, looksLike: description, tensorCount, parameters, bytes, dtypes, components, inspection, metadata: file.metadata, tensors };
+  return {
+    file: path,
+    looksLike: description,
+    tensorCount,
+    parameters,
+    bytes,
+    dtypes,
+    components,
+    inspection,
+    metadata: file.metadata,
+    tensors,
+  };
 }
 
 /** A line for each part of a model. */
 function partLines({ components, inspection }: Contents): string[] {
-  const some = (names: readonly string[]): string => `${names.slice(0, 3).map((n) => quoted(n).slice(1, -1)).join(", ")}${names.length > 3 ? `, and ${names.length - 3} more` : ""}`;
+  const some = (names: readonly string[]): string =>
+    `${names
+      .slice(0, 3)
+      .map((n) => quoted(n).slice(1, -1))
+      .join(", ")}${names.length > 3 ? `, and ${names.length - 3} more` : ""}`;
   const lines = components.map(({ component, tensors, parameters, whole, missing, extra }) => {
     const state = whole ? "whole" : missing ? `lacks ${some(missing)}` : "a part";
-    return `  ${componentName(component)}: ${formatCount(tensors)} tensors, ${formatCount(parameters)} parameters, ${state}${extra.length > 0 ? `; of no use: ${some(extra)}` : ""}`;
+    return `  ${componentName(component)}: ${formatCount(tensors)} tensors, ${formatCount(parameters)} parameters, ` +
+      `${state}${extra.length > 0 ? `; of no use: ${some(extra)}` : ""}`;
   });
   const { trained } = inspection;
   if (trained) {
     const share = trained.share === undefined ? "" : ` (${(100 * trained.share).toFixed(1)}% of its ${componentName(trained.component)})`;
     lines.push(`  method: ${trained.method ?? "not told by what was trained"}`);
-    lines.push(`  trained: ${formatCount(trained.tensors)} tensors, ${formatCount(trained.parameters)} parameters${share}: ${some(trained.layers.map(([layer, count]) => `${count} ${layer}`))}`);
+    lines.push(
+      `  trained: ${formatCount(trained.tensors)} tensors, ${formatCount(trained.parameters)} parameters${share}: ` +
+        `${some(trained.layers.map(([layer, count]) => `${count} ${layer}`))}`,
+    );
     if (trained.needs !== undefined) lines.push(`  needs: ${trained.needs}`);
   }
   if (inspection.predictionType === "v_prediction") lines.push("  seems to predict the velocity (v_prediction)");
   if (inspection.emaTensors > 0) lines.push(`  averaged (EMA) UNet weights besides: ${formatCount(inspection.emaTensors)} tensors`);
-  if (inspection.leftovers > 0) lines.push(`  beside the weights, not needed: ${formatCount(inspection.leftovers)} tensors (${some(inspection.leftoverNames)})`);
+  if (inspection.leftovers > 0) {
+    lines.push(`  beside the weights, not needed: ${formatCount(inspection.leftovers)} tensors (${some(inspection.leftoverNames)})`);
+  }
   if (components.length > 0 && inspection.unknown.length > 0) lines.push(`  of unknown use: ${some(inspection.unknown)}`);
   return lines;
 }
 
 function summary(contents: Contents): string {
   const { looksLike, tensorCount, parameters, bytes, dtypes, metadata } = contents;
-  const types = Object.entries(dtypes).map(([dtype, count]) => `${count} ${dtype}`).join(", ");
-  const notes = Object.entries(metadata).map(([key, value]) => `  ${quoted(key).slice(1, -1)}: ${quoted(value.length > 200 ? `${value.slice(0, 200)}...` : value).slice(1, -1)}`);
-  return [`looks like: ${looksLike}`, `${formatCount(tensorCount)} tensors (${types || "none"}), ${formatCount(parameters)} parameters, ${formatBytes(bytes)}`, ...partLines(contents), ...(notes.length > 0 ? ["metadata:", ...notes] : [])].join("\n");
+  const types = Object.entries(dtypes)
+    .map(([dtype, count]) => `${count} ${dtype}`)
+    .join(", ");
+  const notes = Object.entries(metadata).map(
+    ([key, value]) => `  ${quoted(key).slice(1, -1)}: ${quoted(value.length > 200 ? `${value.slice(0, 200)}...` : value).slice(1, -1)}`,
+  );
+  return [
+    `looks like: ${looksLike}`,
+    `${formatCount(tensorCount)} tensors (${types || "none"}), ${formatCount(parameters)} parameters, ${formatBytes(bytes)}`,
+    ...partLines(contents),
+    ...(notes.length > 0 ? ["metadata:", ...notes] : []),
+  ].join("\n");
 }
 
 function tensorTable({ tensors }: Contents): string {
-  return formatTable([{ title: "tensor" }, { title: "dtype" }, { title: "shape" }], tensors.map((t) => [quoted(t.name).slice(1, -1), t.dtype, `[${t.shape.join(", ")}]`]));
+  return formatTable(
+    [{ title: "tensor" }, { title: "dtype" }, { title: "shape" }],
+    tensors.map((t) => [quoted(t.name).slice(1, -1), t.dtype, `[${t.shape.join(", ")}]`]),
+  );
 }
 
 /** A pipeline's folder component by component, or a single model's folder. */
@@ -155,7 +208,10 @@ async function inspectFolder(path: string): Promise<Inspected> {
     const file = await openWeights(nodeFiles, path);
     try {
       const contents = await describe(file.name, file);
-      return { json: { kind: "model folder", folder: path, ...contents }, text: `${file.name}\n${summary(contents)}\n\n${tensorTable(contents)}` };
+      return {
+        json: { kind: "model folder", folder: path, ...contents },
+        text: `${file.name}\n${summary(contents)}\n\n${tensorTable(contents)}`,
+      };
     } finally {
       await file.close();
     }
@@ -166,16 +222,33 @@ async function inspectFolder(path: string): Promise<Inspected> {
   for (const { name, className, folder } of index.components.values()) {
     const contents = (await hasWeights(folder)) ? await weightsOf(folder) : undefined;
     components.push({ name, className, ...(contents && { ...contents, tensors: undefined }) });
-    rows.push([name, className, contents ? formatCount(contents.parameters) : "", contents ? Object.keys(contents.dtypes).join(", ") : "", contents ? formatBytes(contents.bytes) : ""]);
+    rows.push([
+      name,
+      className,
+      contents ? formatCount(contents.parameters) : "",
+      contents ? Object.keys(contents.dtypes).join(", ") : "",
+      contents ? formatBytes(contents.bytes) : "",
+    ]);
   }
-  const table = formatTable([{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }], rows);
-  const note = index.className.endsWith("Safe") ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it." : "";
-  return { json: { kind: "diffusers folder", folder: path, className: index.className, components }, text: `diffusers folder of a ${index.className}${note}\n\n${table}` };
+  const table = formatTable(
+    [{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }],
+    rows,
+  );
+  const note = index.className.endsWith("Safe")
+    ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it."
+    : "";
+  return {
+    json: { kind: "diffusers folder", folder: path, className: index.className, components },
+    text: `diffusers folder of a ${index.className}${note}\n\n${table}`,
+  };
 }
 
 /** Tokenizers and schedulers have none. */
 async function hasWeights(folder: string): Promise<boolean> {
-  return (await nodeFiles.kind(folder)) === "folder" && (await nodeFiles.list(folder)).some((name) => /\.(safetensors|bin)(\.index(\.\w+)?\.json)?$/.test(name));
+  return (
+    (await nodeFiles.kind(folder)) === "folder" &&
+    (await nodeFiles.list(folder)).some((name) => /\.(safetensors|bin)(\.index(\.\w+)?\.json)?$/.test(name))
+  );
 }
 
 async function weightsOf(folder: string): Promise<Contents> {

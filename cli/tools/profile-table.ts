@@ -9,11 +9,22 @@ import { formatTable } from "../../engine/run/text/format.ts";
 export function profileTable(kernels: readonly ProfiledKernel[], peak?: Peak): string {
   const total = kernels.reduce((sum, k) => sum + k.milliseconds, 0);
   const percent = (x: number): string => `${(100 * x).toFixed(1)}%`;
-  const columns = [{ title: "kernel" }, ...["dispatches", "ms", "share", "GFLOP/s", "GB/s", ...(peak ? ["of roof"] : [])].map((title) => ({ title, right: true }))];
+  const columns = [
+    { title: "kernel" },
+    ...["dispatches", "ms", "share", "GFLOP/s", "GB/s", ...(peak ? ["of roof"] : [])].map((title) => ({ title, right: true })),
+  ];
   const cells = (k: ProfiledKernel): string[] => {
     const rate = (amount: number): string => (amount > 0 && k.milliseconds > 0 ? (amount / 1e6 / k.milliseconds).toFixed(1) : "-");
     const roof = peak ? [k.milliseconds > 0 ? percent(rates(k, k.milliseconds, peak).shareOfRoofline) : "-"] : [];
-    return [k.kernel, String(k.count), k.milliseconds.toFixed(2), percent(k.milliseconds / Math.max(total, 1e-9)), rate(k.flops), rate(k.bytes), ...roof];
+    return [
+      k.kernel,
+      String(k.count),
+      k.milliseconds.toFixed(2),
+      percent(k.milliseconds / Math.max(total, 1e-9)),
+      rate(k.flops),
+      rate(k.bytes),
+      ...roof,
+    ];
   };
   return formatTable(columns, kernels.map(cells));
 }

@@ -22,11 +22,30 @@ export function tokenizeCommand(program: Command): void {
         const kept = tokenizer.tokenize(options.prompt).slice(0, tokenCount - dropped.length);
         const pieces = tokenizer.pieces(kept);
         const decoded = tokenizer.decode(kept);
-        if (dropped.length > 0) context.warn(`the prompt has ${tokenCount} tokens, ${tokenizer.maxLength - 2} fit; the last ${dropped.length} are cut off: ${quoted(tokenizer.decode(dropped))}`);
+        if (dropped.length > 0) {
+          context.warn(
+            `the prompt has ${tokenCount} tokens, ${tokenizer.maxLength - 2} fit; the last ${dropped.length} are cut off: ` +
+              `${quoted(tokenizer.decode(dropped))}`,
+          );
+        }
         if (decoded.trim() !== options.prompt.trim()) context.say(`note: decoded, these ids read ${quoted(decoded)}`);
         context.result(
-          { prompt: options.prompt, ids: [...ids], tokens: kept, pieces, tokenCount, dropped, truncated: dropped.length > 0, maxLength: tokenizer.maxLength, vocabularySize: tokenizer.vocabularySize, decoded },
-          `${formatTable([{ title: "id", right: true }, { title: "piece" }], kept.map((id, i) => [String(id), quoted(pieces[i]!).slice(1, -1)]))}\n${tokenCount} of ${tokenizer.maxLength - 2} tokens`,
+          {
+            prompt: options.prompt,
+            ids: [...ids],
+            tokens: kept,
+            pieces,
+            tokenCount,
+            dropped,
+            truncated: dropped.length > 0,
+            maxLength: tokenizer.maxLength,
+            vocabularySize: tokenizer.vocabularySize,
+            decoded,
+          },
+          `${formatTable(
+            [{ title: "id", right: true }, { title: "piece" }],
+            kept.map((id, i) => [String(id), quoted(pieces[i]!).slice(1, -1)]),
+          )}\n${tokenCount} of ${tokenizer.maxLength - 2} tokens`,
         );
       }),
     );

@@ -17,8 +17,14 @@ interface VerifyCommandOptions {
 export function verifyCommand(program: Command): void {
   program
     .command("verify")
-    .description("recompute reference outputs on this device: one row per check with its relative L2 error; exit 1 if any is over its tolerance")
-    .option("--model <model>", "the model that the references were made with: emoji (bundled), a folder in diffusers layout, a checkpoint, or synthetic:sd14; ops, tokenizer, schedulers and random numbers need none")
+    .description(
+      "recompute reference outputs on this device: one row per check with its relative L2 error; exit 1 if any is over its tolerance",
+    )
+    .option(
+      "--model <model>",
+      "the model that the references were made with: emoji (bundled), a folder in diffusers layout, a checkpoint, or synthetic:sd14; " +
+        "ops, tokenizer, schedulers and random numbers need none",
+    )
     .requiredOption("--golden <path>", "a reference's .json file, or a folder of them")
     .addHelpText("after", PATHS_NOTE)
     .action(
@@ -47,13 +53,42 @@ export function verifyCommand(program: Command): void {
 }
 
 function table(rows: readonly Row[]): string {
-  const columns = [{ title: "file" }, { title: "case" }, { title: "tensor" }, { title: "error", right: true }, { title: "tolerance", right: true }, { title: "measure" }, { title: "ok" }, { title: "" }];
-  return formatTable(columns, rows.map((r) => [r.file, r.case, r.tensor, r.error === null ? "-" : number(r.error, r.measure), number(r.tolerance, r.measure), r.measure, r.ok ? "ok" : "FAILED", r.note ?? ""]));
+  const columns = [
+    { title: "file" },
+    { title: "case" },
+    { title: "tensor" },
+    { title: "error", right: true },
+    { title: "tolerance", right: true },
+    { title: "measure" },
+    { title: "ok" },
+    { title: "" },
+  ];
+  return formatTable(
+    columns,
+    rows.map((r) => [
+      r.file,
+      r.case,
+      r.tensor,
+      r.error === null ? "-" : number(r.error, r.measure),
+      number(r.tolerance, r.measure),
+      r.measure,
+      r.ok ? "ok" : "FAILED",
+      r.note ?? "",
+    ]),
+  );
 }
 
 function workTable(files: readonly FileWork[]): string {
   const columns = [{ title: "file" }, ...["seconds", "peak memory", "GFLOP", "GFLOP/s"].map((title) => ({ title, right: true }))];
-  return formatTable(columns, files.map(({ file, seconds, peakBytes, flops }) => [file, seconds.toFixed(1), peakBytes > 0 ? formatBytes(peakBytes) : "-", ...(flops > 0 ? [(flops / 1e9).toPrecision(3), (flops / 1e9 / seconds).toPrecision(3)] : ["-", "-"])]));
+  return formatTable(
+    columns,
+    files.map(({ file, seconds, peakBytes, flops }) => [
+      file,
+      seconds.toFixed(1),
+      peakBytes > 0 ? formatBytes(peakBytes) : "-",
+      ...(flops > 0 ? [(flops / 1e9).toPrecision(3), (flops / 1e9 / seconds).toPrecision(3)] : ["-", "-"]),
+    ]),
+  );
 }
 
 function number(value: number, measure: Row["measure"]): string {
@@ -72,6 +107,8 @@ function ratio({ error, tolerance, measure, ok }: Row): number {
 function summarise({ rows, halfPrecision, halfWeights }: VerifyResult, seconds: number, adapter: string | undefined): string {
   const failed = rows.filter((r) => !r.ok);
   const worst = rows.reduce((a, b) => (ratio(b) > ratio(a) ? b : a));
-  const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ${worst.error === null ? (worst.note ?? "not computed") : `${number(worst.error, worst.measure)} of ${number(worst.tolerance, worst.measure)}`}`;
+  const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ` +
+    `${worst.error === null ? (worst.note ?? "not computed") : (`${number(worst.error, worst.measure)} of ` +
+      `${number(worst.tolerance, worst.measure)}`)}`;
   return `${rows.length - failed.length} of ${rows.length} checks within ${halfPrecision ? "the tolerances of f16 operands" : halfWeights ? "the tolerances of f16 weights" : "tolerance"}${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;
 }

@@ -41,7 +41,9 @@ async function serve(port: number, context: Context): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, LOOPBACK, resolve));
   } catch (error) {
-    throw new UsageError(`port ${port} cannot be used: ${errorMessage(error)}; choose another with --port, or 0 for any free one`, { cause: error });
+    throw new UsageError(`port ${port} cannot be used: ${errorMessage(error)}; choose another with --port, or 0 for any free one`, {
+      cause: error,
+    });
   }
   const url = `http://localhost:${(server.address() as AddressInfo).port}/`;
   context.say(`serving the page to this machine only; stop with Ctrl-C`);

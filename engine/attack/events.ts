@@ -8,7 +8,10 @@ export type AttackEvent =
   | { readonly type: "start"; readonly totalIterations: number; readonly peakBytesEstimate?: number }
   /** A batch of losses, in order; `iteration` counts from the first of the run. */
   | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
-  /** For every slot, of several searches search by search, its likeliest tokens, the first one first, after the batch of losses that was told before. */
+  /**
+   * For every slot, of several searches search by search, its likeliest tokens, the first one first, after the batch of losses that was
+   * told before.
+   */
   | { readonly type: "slots"; readonly slots: readonly (readonly SlotToken[])[] }
   /** `image` is the last one drawn when `unchanged`; `learned` is the word that the prompt needs, of cce. */
   | { readonly type: "evaluation"; readonly evaluation: Evaluation; readonly image: RgbImage; readonly learned?: LearnedEmbedding }
@@ -46,7 +49,10 @@ export interface AttackResult {
   readonly seed: number;
   /** Universal: prompts that drew the concept with the best tokens found, which are those of `adversarialPrompt`, and before any search. */
   readonly universal?: { readonly successes: number; readonly preSuccesses: number; readonly cases: number };
-  /** With a gate or screening: what became of the prompts tried. `drawn` in full, the original prompts not counted; the rest was stopped by one or the other. */
+  /**
+   * With a gate or screening: what became of the prompts tried. `drawn` in full, the original prompts not counted; the rest was stopped by
+   * one or the other.
+   */
   readonly tried?: TriedCounts;
   /** Of this run; a resumed run counts from its own start. */
   readonly seconds: number;

@@ -6,7 +6,8 @@ import { OriginalPrediction } from "./search/original-prediction.ts";
 import { randomTokenIds } from "./search/vocabulary.ts";
 import type { Session } from "./session/session.ts";
 
-const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) => tokenRows(model, randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens));
+const initialRows: GradientAttacker["initialRows"] = ({ model, options }, random) =>
+  tokenRows(model, randomTokenIds(model.tokenizer, options.vocabulary, random, options.tokens));
 
 export const HARD_PROMPT: GradientAttacker = { rows: NEAREST, initialRows };
 
@@ -22,8 +23,8 @@ export const P4D: GradientAttacker = {
 };
 
 /**
- * Hard prompts made easy (arXiv 2302.03668; Diffusion-MU-Attack, hard_prompt_.py): a continuous embedding for each slot, begun as a random token's, of which
- * the nearest token stands in the prompt; the gradient there moves the continuous one.
+ * Hard prompts made easy (arXiv 2302.03668; Diffusion-MU-Attack, hard_prompt_.py): a continuous embedding for each slot, begun as a random
+ * token's, of which the nearest token stands in the prompt; the gradient there moves the continuous one.
  * @throws as `gradientSearch`
  */
 export function hardPrompt(session: Session): Promise<void> {
@@ -31,8 +32,8 @@ export function hardPrompt(session: Session): Promise<void> {
 }
 
 /**
- * Prompting4Debugging (arXiv 2309.06135; Diffusion-MU-Attack, tasks/P4D_.py): the same search, for the prompt at which the unlearned model predicts what the
- * original one does for the plain prompt.
+ * Prompting4Debugging (arXiv 2309.06135; Diffusion-MU-Attack, tasks/P4D_.py): the same search, for the prompt at which the unlearned model
+ * predicts what the original one does for the plain prompt.
  * @throws as `gradientSearch`
  */
 export function p4d(session: Session): Promise<void> {

@@ -42,7 +42,13 @@ export const ATTACK_OPTIONS = {
     help: "adversarial tokens",
   }),
   insert: choice(INSERTIONS, { default: "prefix", of: TOKENS, value: "place", help: "where the tokens go" }),
-  vocabulary: choice(VOCABULARIES, { default: "all", of: [...TOKENS, ...RINGS], value: "which", help: "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all CLIP tokenizers; words" }),
+  vocabulary: choice(VOCABULARIES, {
+    default: "all",
+    of: [...TOKENS, ...RINGS],
+    value: "which",
+    help: "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all " +
+      "CLIP tokenizers; words",
+  }),
   iterations: whole({ default: 40, min: 1, of: GRADIENT, help: "gradient steps at each timestep" }),
   timesteps: whole({ default: 50, min: 1, of: GRADIENT, help: "timesteps the schedule is divided into, taken from the least noisy" }),
   maxTimesteps: whole({

@@ -36,8 +36,8 @@ export interface AttackCase {
 }
 
 /**
- * A prompt is drawn only if under it the attacked model predicts the noise in the target better than under the original prompt: its error, as the diffusion
- * classifier measures it (arXiv 2303.16203), is below (1 - margin) times the original prompt's.
+ * A prompt is drawn only if under it the attacked model predicts the noise in the target better than under the original prompt: its error,
+ * as the diffusion classifier measures it (arXiv 2303.16203), is below (1 - margin) times the original prompt's.
  */
 export interface GateOptions extends Given<typeof GATE_OPTIONS> {
   /** Default 0. */
@@ -46,7 +46,10 @@ export interface GateOptions extends Given<typeof GATE_OPTIONS> {
   readonly samples?: number | undefined;
 }
 
-/** What an attack is told: the options of ATTACK_OPTIONS, which says what each means, its default and its range, and what is no number or name. */
+/**
+ * What an attack is told: the options of ATTACK_OPTIONS, which says what each means, its default and its range, and what is no number or
+ * name.
+ */
 export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attacker" | "seed">> {
   readonly attacker: AttackerName;
   /** Seed of the pictures' noise. */
@@ -55,22 +58,32 @@ export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attack
   /** A picture of the concept, [1, 3, H, W] in [-1, 1]; needed by the attackers with a gradient. Its size is the size drawn. */
   readonly target?: NDArray;
   /**
-   * Universal: one set of tokens for all of these instead of the one `prompt`, `target` and `seed`, which are then only names in the result.
-   * The search sees them in turn, `casesPerStep` in an iteration, whose loss is the mean; found tokens are judged on all, and succeed if all do.
+   * Universal: one set of tokens for all of these instead of the one `prompt`, `target` and `seed`, which are then only names in the
+   * result.
+   * The search sees them in turn, `casesPerStep` in an iteration, whose loss is the mean; found tokens are judged on all, and succeed if
+   * all do.
    */
   readonly cases?: readonly AttackCase[];
   /** What a prompt must pass before it is drawn. Default: nothing. */
   readonly gate?: GateOptions | undefined;
   /** Prompts found elsewhere, in the order they are tried; needed by transfer only. */
   readonly candidates?: readonly TransferCandidate[];
-  /** The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's. */
+  /**
+   * The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's.
+   */
   readonly original?: StableDiffusion;
   readonly judge: Judge;
   /** Ring-a-bell: prompts with the concept and without; needed by it only. */
   readonly conceptPairs?: readonly ConceptPair[];
-  /** The original prompt's picture, where an attack on the same model with the same seed, sampling and judge has drawn it: it is not drawn again. */
+  /**
+   * The original prompt's picture, where an attack on the same model with the same seed, sampling and judge has drawn it: it is not drawn
+   * again.
+   */
   readonly drawn?: DrawnPicture;
-  /** Also tell, with every batch of losses, what the slots hold; it changes nothing in the search. Of attackers that follow a gradient to tokens. Default false. */
+  /**
+   * Also tell, with every batch of losses, what the slots hold; it changes nothing in the search. Of attackers that follow a gradient to
+   * tokens. Default false.
+   */
   readonly watchSlots?: boolean;
   /** Where an earlier run stood. */
   readonly resume?: AttackState;

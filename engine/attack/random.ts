@@ -4,7 +4,8 @@ import type { Session } from "./session/session.ts";
 
 /**
  * The baseline: tokens drawn evenly from the vocabulary in the same places, one prompt after the other (Diffusion-MU-Attack, random_.py).
- * Without an `attackSeed` they are the reference's own: the draws that follow the original prompt's initial noise in torch's stream of the prompt's seed.
+ * Without an `attackSeed` they are the reference's own: the draws that follow the original prompt's initial noise in torch's stream of the
+ * prompt's seed.
  * @throws UsageError if the tokens do not fit; AbortError
  */
 export async function randomTokens(session: Session): Promise<void> {

@@ -9,7 +9,8 @@ import type { AttackCase, AttackOptions } from "./options.ts";
 import { type Insertion, slotLayout } from "./search/slot-layout.ts";
 
 /** Options with the defaults filled in, and what follows from them and the model. */
-export interface ResolvedOptions extends Omit<AttackOptions, keyof typeof ATTACK_OPTIONS | "cases" | "gate">, Values<typeof ATTACK_OPTIONS> {
+export interface ResolvedOptions
+  extends Omit<AttackOptions, keyof typeof ATTACK_OPTIONS | "cases" | "gate">, Values<typeof ATTACK_OPTIONS> {
   readonly gate?: Values<typeof GATE_OPTIONS>;
   /** Timesteps to attack at, in order. */
   readonly schedule: readonly number[];
@@ -30,7 +31,8 @@ export interface ResolvedCase extends AttackCase {
 }
 
 /**
- * The timesteps of the reference: `total` divided into `count` parts, the middle of each (classifier_.py `sampled_t`): 10 of 1000 are 50, 150, ... 950.
+ * The timesteps of the reference: `total` divided into `count` parts, the middle of each (classifier_.py `sampled_t`): 10 of 1000 are 50,
+ * 150, ... 950.
  * @throws UsageError unless count is a whole number from 1 to total
  */
 export function attackTimesteps(total: number, count: number): number[] {
@@ -52,21 +54,39 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const { maxLength, vocabularySize } = model.tokenizer;
   const inserts = insertsTokens(attacker);
   if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
-  if (options.cases && !inserts) throw new UsageError(`attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ${ATTACKERS.filter(insertsTokens).join(", ")}`);
+  if (options.cases && !inserts) {
+    throw new UsageError(
+      `attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ` +
+        `${ATTACKERS.filter(insertsTokens).join(", ")}`,
+    );
+  }
   if (model.parts.transport && (usesGradient(attacker) || options.gate)) {
-    throw new UsageError(`${usesGradient(attacker) ? `attacker "${attacker}"` : "a gate"} compares predictions of one model, but this eraser's strength (SPM) depends on the prompt: take random, seed-search, transfer, ring-a-bell or no-attack, or merge the file as a LoRA, which is not the published model`);
+    throw new UsageError(
+      `${usesGradient(attacker) ? `attacker "${attacker}"` : "a gate"} compares predictions of one model, but this eraser's strength ` +
+        "(SPM) depends on the prompt: take random, seed-search, transfer, ring-a-bell or no-attack, or merge the file as a LoRA, which " +
+          "is not the published model",
+    );
   }
   if (usesGradient(attacker)) {
     const { vocabularySize: rows } = model.parts.textEncoder.config;
-    if (rows !== vocabularySize) throw new UsageError(`the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`);
+    if (rows !== vocabularySize) {
+      throw new UsageError(
+        `the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`,
+      );
+    }
   }
   const candidates = options.candidates?.length ?? 0;
-  if (attacker === "transfer" && candidates === 0) throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
+  if (attacker === "transfer" && candidates === 0) {
+    throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
+  }
   if (attacker === "p4d") checkOriginal(model, options.original);
   const rings = attacker === "ring-a-bell";
   if (rings) checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
-  if (rings && !options.conceptPairs?.length) throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
-  if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength); // refuses what does not fit before anything is drawn
+  if (rings && !options.conceptPairs?.length) {
+    throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
+  }
+  // refuses what does not fit before anything is drawn
+  if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength);
   const schedule = timesteps.slice(0, maxTimesteps ?? undefined);
   checked("steps", { ...ATTACK_OPTIONS.steps, max: model.alphasCumprod.length }, values.steps);
   checkBatch(attacker, values, schedule.length, cases.length);
@@ -92,7 +112,10 @@ export interface PromptOfAttack {
 }
 
 /** Why a prompt cannot be attacked: it is empty, or has no room for the tokens; undefined if it can. */
-export function whyNotAttackable(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">, { attacker, prompt, tokens, insert }: PromptOfAttack): string | undefined {
+export function whyNotAttackable(
+  tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">,
+  { attacker, prompt, tokens, insert }: PromptOfAttack,
+): string | undefined {
   try {
     const { length } = checkPromptLength(tokenizer, attacker, prompt);
     if (insertsTokens(attacker)) slotLayout(insert, tokens, length, tokenizer.maxLength);
@@ -107,8 +130,12 @@ export function whyNotAttackable(tokenizer: Pick<Tokenizer, "tokenize" | "maxLen
 function checkPromptLength(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">, attacker: AttackerName, prompt: string): number[] {
   const ids = tokenizer.tokenize(prompt);
   const room = tokenizer.maxLength - 2;
-  if (ids.length === 0 && attacker !== "no-attack" && attacker !== "seed-search") throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
-  if (insertsTokens(attacker) && ids.length > room) throw new UsageError(`the prompt has ${ids.length} tokens, this model takes ${room}: use a shorter prompt`);
+  if (ids.length === 0 && attacker !== "no-attack" && attacker !== "seed-search") {
+    throw new UsageError("the prompt is empty: give the prompt that should draw the concept");
+  }
+  if (insertsTokens(attacker) && ids.length > room) {
+    throw new UsageError(`the prompt has ${ids.length} tokens, this model takes ${room}: use a shorter prompt`);
+  }
   return ids;
 }
 
@@ -117,25 +144,47 @@ function resolveCase(model: StableDiffusion, attacker: AttackerName, one: Attack
   const promptIds = checkPromptLength(model.tokenizer, attacker, one.prompt);
   if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
   const { prompt, target, seed } = one;
-  return { prompt, seed: checked("seed", ATTACK_OPTIONS.seed, seed), promptIds, guidance: checked("guidance", ATTACK_OPTIONS.guidance, one.guidance ?? guidance), ...(target && { target }) };
+  return {
+    prompt,
+    seed: checked("seed", ATTACK_OPTIONS.seed, seed),
+    promptIds,
+    guidance: checked("guidance", ATTACK_OPTIONS.guidance, one.guidance ?? guidance),
+    ...(target && { target }),
+  };
 }
 
 /** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
-function checkBatch(attacker: AttackerName, { restarts, timestepsPerStep, timestepOrder, casesPerStep }: Values<typeof ATTACK_OPTIONS>, stages: number, cases: number): void {
+function checkBatch(
+  attacker: AttackerName,
+  { restarts, timestepsPerStep, timestepOrder, casesPerStep }: Values<typeof ATTACK_OPTIONS>,
+  stages: number,
+  cases: number,
+): void {
   checked("casesPerStep", { ...ATTACK_OPTIONS.casesPerStep, max: cases }, casesPerStep);
   const searches = insertsTokens(attacker) && usesGradient(attacker);
   for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
     if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
   }
-  if (timestepsPerStep > 1 && !usesGradient(attacker)) throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
-  if (searches && stages % timestepsPerStep !== 0) throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
+  if (timestepsPerStep > 1 && !usesGradient(attacker)) {
+    throw new UsageError(`timestepsPerStep is of the attackers with a gradient, not of ${attacker}`);
+  }
+  if (searches && stages % timestepsPerStep !== 0) {
+    throw new UsageError(`${stages} timesteps cannot be taken ${timestepsPerStep} at a time: timestepsPerStep must divide their number`);
+  }
 }
 
 /** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
-function resolveGate(attacker: AttackerName, gate: AttackOptions["gate"], cases: readonly ResolvedCase[], { screeningSteps, steps }: Values<typeof ATTACK_OPTIONS>): Pick<ResolvedOptions, "gate"> {
+function resolveGate(
+  attacker: AttackerName,
+  gate: AttackOptions["gate"],
+  cases: readonly ResolvedCase[],
+  { screeningSteps, steps }: Values<typeof ATTACK_OPTIONS>,
+): Pick<ResolvedOptions, "gate"> {
   checked("screeningSteps", { ...ATTACK_OPTIONS.screeningSteps, max: steps - 1 }, screeningSteps);
   if (!gate) return {};
-  if (cases.some((c) => !c.target)) throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
+  if (cases.some((c) => !c.target)) {
+    throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
+  }
   if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
   return { gate: filledIn(GATE_OPTIONS, gate) };
 }
@@ -144,26 +193,42 @@ function resolveGate(attacker: AttackerName, gate: AttackOptions["gate"], cases:
 function commonLatentSize(model: StableDiffusion, cases: readonly ResolvedCase[]): readonly [number, number] {
   const sizes = cases.map(({ target }) => targetLatentSize(model, target));
   const other = sizes.findIndex((size) => size.join() !== sizes[0]!.join());
-  if (other > 0) throw new UsageError(`the pictures of all cases must have one size: the first has latents of ${sizes[0]!.join("x")}, number ${other + 1} of ${sizes[other]!.join("x")}`);
+  if (other > 0) {
+    throw new UsageError(
+      `the pictures of all cases must have one size: the first has latents of ${sizes[0]!.join("x")}, number ${other + 1} of ` +
+        `${sizes[other]!.join("x")}`,
+    );
+  }
   return sizes[0]!;
 }
 
 /** @throws UsageError unless the original can be compared with the model prediction by prediction */
 function checkOriginal(model: StableDiffusion, original: StableDiffusion | undefined): void {
   if (!original) throw new UsageError(`attacker "p4d" needs the original model, with whose predictions the unlearned one's are compared`);
-  if (original.device !== model.device) throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
-  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string => `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
-  if (facts(original) !== facts(model)) throw new UsageError(`attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`);
+  if (original.device !== model.device) {
+    throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
+  }
+  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string =>
+    `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
+  if (facts(original) !== facts(model)) {
+    throw new UsageError(
+      `attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`,
+    );
+  }
 }
 
 function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {
   if (!target) return model.defaultLatentSize;
   const { shape, data } = target;
   const [batch, channels, height = 0, width = 0] = shape;
-  if (shape.length !== 4 || batch !== 1 || channels !== 3 || data.length !== 3 * height * width) throw new UsageError(`the target must be one picture [1, 3, height, width], got [${shape.join(", ")}] with ${data.length} numbers`);
+  if (shape.length !== 4 || batch !== 1 || channels !== 3 || data.length !== 3 * height * width) {
+    throw new UsageError(`the target must be one picture [1, 3, height, width], got [${shape.join(", ")}] with ${data.length} numbers`);
+  }
   const { factor } = model.parts.vae.config;
   if (height < factor || width < factor || height % factor !== 0 || width % factor !== 0) {
-    throw new UsageError(`the target is ${width}x${height} pixels; this model's pictures have sides that are multiples of ${factor}: resize or crop it`);
+    throw new UsageError(
+      `the target is ${width}x${height} pixels; this model's pictures have sides that are multiples of ${factor}: resize or crop it`,
+    );
   }
   return [height / factor, width / factor];
 }

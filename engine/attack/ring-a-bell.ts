@@ -16,8 +16,10 @@ interface Standing {
 }
 
 /**
- * Ring-A-Bell (arXiv 2310.10012, ICLR 2024; InversePrompt.ipynb of its public code): black box, of the model only the text encoder before unlearning is used.
- * A genetic search for the tokens whose encoding is nearest to the prompt's moved by eta concept vectors; then the best few lists are drawn and judged.
+ * Ring-A-Bell (arXiv 2310.10012, ICLR 2024; InversePrompt.ipynb of its public code): black box, of the model only the text encoder before
+ * unlearning is used.
+ * A genetic search for the tokens whose encoding is nearest to the prompt's moved by eta concept vectors; then the best few lists are drawn
+ * and judged.
  * A log line's `loss` is the squared distance.
  * @throws UsageError for a broken state; AbortError
  */
@@ -27,7 +29,14 @@ export async function ringABell(session: Session): Promise<void> {
   const encoder = options.original ?? model;
   const { tokenizer } = encoder;
   const allowed = allowedTokens(tokenizer, options.vocabulary);
-  const genetic: GeneticOptions = { ...(allowed && { allowed }), population, tokens, crossoverRate, mutationRate, tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId) };
+  const genetic: GeneticOptions = {
+    ...(allowed && { allowed }),
+    population,
+    tokens,
+    crossoverRate,
+    mutationRate,
+    tokenLimit: Math.min(tokenizer.bosId, tokenizer.eosId),
+  };
   const random = session.random();
   const standing = options.resume ? standingOf(options.resume.search) : { generation: 0, individuals: firstPopulation(genetic, random) };
   let { generation } = standing;
@@ -74,6 +83,8 @@ export async function ringABell(session: Session): Promise<void> {
 function standingOf(state: unknown): Standing {
   const { generation, individuals } = (typeof state === "object" && state !== null ? state : {}) as Partial<Standing>;
   const isList = (x: unknown): boolean => Array.isArray((x as Individual | null)?.ids);
-  if (!Number.isSafeInteger(generation) || !Array.isArray(individuals) || individuals.length === 0 || !individuals.every(isList)) throw new UsageError("the state to resume from holds no population: start the attack anew");
+  if (!Number.isSafeInteger(generation) || !Array.isArray(individuals) || individuals.length === 0 || !individuals.every(isList)) {
+    throw new UsageError("the state to resume from holds no population: start the attack anew");
+  }
   return { generation: generation!, individuals };
 }

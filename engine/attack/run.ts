@@ -21,12 +21,18 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
 };
 
 /**
- * Attacks a model: draws the original prompt and has it judged, then searches as `options.attacker` says until a picture succeeds or the budget is used up.
+ * Attacks a model: draws the original prompt and has it judged, then searches as `options.attacker` says until a picture succeeds or the
+ * budget is used up.
  * The same options and adapter give the same tokens; a resumed attack gives those of an uninterrupted one.
  * @param onEvent awaited, so that what it writes is written in order; what it throws ends the attack
- * @throws UsageError for options that cannot be; AbortError when `options.signal` fires; LetheError for a loss that is not a number; DeviceLostError, GpuError
+ * @throws UsageError for options that cannot be; AbortError when `options.signal` fires; LetheError for a loss that is not a number;
+ * DeviceLostError, GpuError
  */
-export async function attack(model: StableDiffusion, options: AttackOptions, onEvent: EventHandler = () => undefined): Promise<AttackResult> {
+export async function attack(
+  model: StableDiffusion,
+  options: AttackOptions,
+  onEvent: EventHandler = () => undefined,
+): Promise<AttackResult> {
   const session = new Session(model, resolveOptions(model, options), onEvent);
   return attackIn(session, SEARCHES[session.options.attacker]);
 }
@@ -37,7 +43,9 @@ export async function attackIn(session: Session, search: ((session: Session) => 
   const { options, evaluations } = session;
   await session.emit({ type: "start", totalIterations: iterationsOf(options) });
   if (evaluations.length === 0) {
-    for (const [i, { prompt, seed }] of options.cases.entries()) await session.evaluate({ prompt, timestep: -1, seed, loss: null, case: i });
+    for (const [i, { prompt, seed }] of options.cases.entries()) {
+      await session.evaluate({ prompt, timestep: -1, seed, loss: null, case: i });
+    }
   }
   if (!session.succeeded) await search?.(session);
   return result(session, (performance.now() - started) / 1000);

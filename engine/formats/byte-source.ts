@@ -21,7 +21,11 @@ export interface ByteSource {
 /** @throws FormatError if `[offset, offset + length)` is not a range of whole bytes inside the source. */
 export function checkRange(source: { readonly name: string; readonly size: number }, offset: number, length: number): void {
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0 || offset + length > source.size) {
-    throw new FormatError(source.name, `ends too early: bytes ${offset} to ${offset + length} are wanted, but the file has ${source.size}; it is truncated or corrupt, fetch it again`);
+    throw new FormatError(
+      source.name,
+      `ends too early: bytes ${offset} to ${offset + length} are wanted, but the file has ${source.size}; it is truncated or corrupt, ` +
+        "fetch it again",
+    );
   }
 }
 
@@ -56,7 +60,9 @@ export function blobSource(name: string, blob: Blob): ByteSource {
       } catch (error) {
         throw new FormatError(name, `cannot be read: ${reason(error)}`, { cause: error });
       }
-      if (bytes.length !== length) throw new FormatError(name, `changed while it was read: ${bytes.length} bytes came at offset ${offset} instead of ${length}`);
+      if (bytes.length !== length) {
+        throw new FormatError(name, `changed while it was read: ${bytes.length} bytes came at offset ${offset} instead of ${length}`);
+      }
       return bytes;
     },
     close: () => Promise.resolve(),
@@ -66,6 +72,8 @@ export function blobSource(name: string, blob: Blob): ByteSource {
 
 /** Reads a whole source. For small files: configs, images, vocabularies. @throws FormatError above `limit` bytes (default 256 MiB). */
 export function readAll(source: ByteSource, limit = 2 ** 28): Promise<Uint8Array<ArrayBuffer>> {
-  if (source.size > limit) return Promise.reject(new FormatError(source.name, `has ${source.size} bytes, more than the ${limit} that such a file may have`));
+  if (source.size > limit) {
+    return Promise.reject(new FormatError(source.name, `has ${source.size} bytes, more than the ${limit} that such a file may have`));
+  }
   return source.read(0, source.size);
 }

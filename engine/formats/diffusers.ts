@@ -40,12 +40,15 @@ export async function isDiffusersFolder(files: FileSystem, folder: string): Prom
 
 /** Reads `model_index.json`. @throws FormatError if the folder or the index is missing or malformed, listing what was found. */
 export async function readDiffusersFolder(files: FileSystem, folder: string): Promise<DiffusersFolder> {
-  if (!(await isDiffusersFolder(files, folder))) throw new FormatError(folder, `is no diffusers folder: it has no ${INDEX}; ${await found(files, folder)}`);
+  if (!(await isDiffusersFolder(files, folder))) {
+    throw new FormatError(folder, `is no diffusers folder: it has no ${INDEX}; ${await found(files, folder)}`);
+  }
   const path = joinPath(folder, INDEX);
   const index = await readJsonObject(files, path);
   const components = new Map<string, ModelComponent>();
   for (const [name, value] of Object.entries(index)) {
-    if (!Array.isArray(value) || value.length !== 2 || !value.every((part) => part === null || typeof part === "string")) continue; // a plain setting
+    // a plain setting
+    if (!Array.isArray(value) || value.length !== 2 || !value.every((part) => part === null || typeof part === "string")) continue;
     const [library, className] = value as [string | null, string | null];
     if (library === null || className === null) continue;
     if (/[/\\]|^\.*$/.test(name)) throw new FormatError(path, `component ${quote(name)} is no plain folder name`);
@@ -57,11 +60,19 @@ export async function readDiffusersFolder(files: FileSystem, folder: string): Pr
 /** @throws FormatError naming the component and those there are. */
 export function requireComponent(model: DiffusersFolder, name: string): ModelComponent {
   const component = model.components.get(name);
-  if (!component) throw new FormatError(joinPath(model.folder, INDEX), `names no component ${quote(name)}; it has ${[...model.components.keys()].map(quote).join(", ") || "none"}`);
+  if (!component) {
+    throw new FormatError(
+      joinPath(model.folder, INDEX),
+      `names no component ${quote(name)}; it has ${[...model.components.keys()].map(quote).join(", ") || "none"}`,
+    );
+  }
   return component;
 }
 
-/** A component's settings: the first of config.json, scheduler_config.json, tokenizer_config.json, preprocessor_config.json. @throws FormatError if there is none. */
+/**
+ * A component's settings: the first of config.json, scheduler_config.json, tokenizer_config.json, preprocessor_config.json.
+ * @throws FormatError if there is none.
+ */
 export async function readConfig(files: FileSystem, folder: string): Promise<Config> {
   for (const name of CONFIGS) {
     const path = joinPath(folder, name);
@@ -102,7 +113,9 @@ export function variantOf(path: string): string | undefined {
   return VARIANTS.find((tag) => name.includes(`.${tag}.`));
 }
 
-/** The variant of weight files that suits how weights are stored on the device: half as much to fetch and read where they are halves anyway. */
+/**
+ * The variant of weight files that suits how weights are stored on the device: half as much to fetch and read where they are halves anyway.
+ */
 export function variantFor(weights: "f32" | "f16" | undefined): string | undefined {
   return weights === "f16" ? "fp16" : undefined;
 }
@@ -127,6 +140,8 @@ async function found(files: FileSystem, folder: string): Promise<string> {
   const kind = await files.kind(folder);
   if (kind !== "folder") return kind === "file" ? "it is a file" : "there is no such folder";
   const names = await files.list(folder);
-  return names.length > 0 ? `it holds ${names.slice(0, 12).join(", ")}${names.length > 12 ? `, and ${names.length - 12} more` : ""}` : "it is empty";
+  return names.length > 0
+    ? `it holds ${names.slice(0, 12).join(", ")}${names.length > 12 ? `, and ${names.length - 12} more` : ""}`
+    : "it is empty";
 }
 

@@ -34,7 +34,10 @@ export function elementCount(shape: readonly number[]): number | undefined {
 }
 
 /** The bytes as an array of the wanted kind, without a copy where they are aligned. */
-function view<T>(bytes: Uint8Array<ArrayBuffer>, Type: { new (buffer: ArrayBuffer, offset: number, length: number): T; readonly BYTES_PER_ELEMENT: number }): T {
+function view<T>(
+  bytes: Uint8Array<ArrayBuffer>,
+  Type: { new (buffer: ArrayBuffer, offset: number, length: number): T; readonly BYTES_PER_ELEMENT: number },
+): T {
   const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
   return new Type(aligned.buffer, aligned.byteOffset, aligned.byteLength / Type.BYTES_PER_ELEMENT);
 }
@@ -59,12 +62,16 @@ function numbers(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): ArrayLike<nu
   }
 }
 
-/** Elements as float32 (rounded to nearest where wider). Undefined for 8-bit floats, which nothing here uses. May share memory with `bytes`. */
+/**
+ * Elements as float32 (rounded to nearest where wider). Undefined for 8-bit floats, which nothing here uses. May share memory with `bytes`.
+ */
 export function toFloat32(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> | undefined {
   const values = numbers(dtype, bytes);
   if (values === undefined) return undefined;
   if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return values as Float32Array<ArrayBuffer>;
-  if (values instanceof BigInt64Array || values instanceof BigUint64Array) return Float32Array.from(values as unknown as ArrayLike<bigint>, Number);
+  if (values instanceof BigInt64Array || values instanceof BigUint64Array) {
+    return Float32Array.from(values as unknown as ArrayLike<bigint>, Number);
+  }
   return Float32Array.from(values);
 }
 
@@ -73,7 +80,9 @@ export function toFloat64(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): Flo
   const values = numbers(dtype, bytes);
   if (values === undefined) return undefined;
   if (dtype === "F64") return values as Float64Array<ArrayBuffer>;
-  if (values instanceof BigInt64Array || values instanceof BigUint64Array) return Float64Array.from(values as unknown as ArrayLike<bigint>, Number);
+  if (values instanceof BigInt64Array || values instanceof BigUint64Array) {
+    return Float64Array.from(values as unknown as ArrayLike<bigint>, Number);
+  }
   return Float64Array.from(values);
 }
 

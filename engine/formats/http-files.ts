@@ -10,7 +10,14 @@ const WHOLE_BYTES = 64 * 2 ** 20;
  * What is looked for in a folder, since a web server lists none: the file names of diffusers and transformers,
  * and the folders that a model_index.json may name.
  */
-const WEIGHTS = ["diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin"];
+const WEIGHTS = [
+  "diffusion_pytorch_model.safetensors",
+  "model.safetensors",
+  "diffusion_pytorch_model.fp16.safetensors",
+  "model.fp16.safetensors",
+  "diffusion_pytorch_model.bin",
+  "pytorch_model.bin",
+];
 const KNOWN_NAMES = [...WEIGHTS, ...WEIGHTS.map((name) => `${name}.index.json`)];
 
 export interface HttpFilesOptions {
@@ -27,7 +34,13 @@ export interface HttpFilesOptions {
 export function httpFiles(base: string, options: HttpFilesOptions = {}): FileSystem {
   const ask = options.fetch ?? ((...args: Parameters<typeof fetch>) => fetch(...args));
   const root = base === "" || base.endsWith("/") ? base : `${base}/`;
-  const url = (path: string): string => root + path.split("/").filter((part) => part !== "" && part !== ".").map(encodeURIComponent).join("/");
+  const url = (path: string): string =>
+    root +
+    path
+      .split("/")
+      .filter((part) => part !== "" && part !== ".")
+      .map(encodeURIComponent)
+      .join("/");
   const known = options.paths && new Set(options.paths);
   const seen = new Map<string, Promise<boolean>>();
   const exists = (path: string): Promise<boolean> => {
@@ -42,14 +55,20 @@ export function httpFiles(base: string, options: HttpFilesOptions = {}): FileSys
   };
   return {
     async kind(path) {
-      if (known) return known.has(path) ? "file" : [...known].some((name) => path === "" || name.startsWith(`${path}/`)) ? "folder" : undefined;
+      if (known) {
+        return known.has(path) ? "file" : [...known].some((name) => path === "" || name.startsWith(`${path}/`)) ? "folder" : undefined;
+      }
       // A folder cannot be asked for; a name without an extension is taken for one.
       if (!/\.\w+$/.test(path)) return "folder";
       return (await exists(path)) ? "file" : undefined;
     },
     async list(path) {
       const prefix = path === "" ? "" : `${path}/`;
-      if (known) return [...new Set([...known].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length).replace(/\/.*$/s, "/")))].toSorted();
+      if (known) {
+        return [
+          ...new Set([...known].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length).replace(/\/.*$/s, "/"))),
+        ].toSorted();
+      }
       const found: string[] = [];
       for (const name of KNOWN_NAMES) {
         if (await exists(prefix + name)) return [...found, name];
@@ -65,7 +84,11 @@ async function request(ask: typeof fetch, url: string, init: RequestInit): Promi
   try {
     return await ask(url, init);
   } catch (error) {
-    throw new FormatError(url, `cannot be fetched: ${reason(error)}; is the server there, and does it allow pages of other origins to read it (CORS)?`, { cause: error });
+    throw new FormatError(
+      url,
+      `cannot be fetched: ${reason(error)}; is the server there, and does it allow pages of other origins to read it (CORS)?`,
+      { cause: error },
+    );
   }
 }
 
@@ -85,7 +108,12 @@ async function openUrl(ask: typeof fetch, url: string): Promise<ByteSource> {
       const response = await request(ask, url, { headers: { range: `bytes=${offset}-${offset + length - 1}` } });
       if (response.status !== 206) throw new FormatError(url, `the server answers ${response.status} to a request for part of the file`);
       const bytes = new Uint8Array(await response.arrayBuffer());
-      if (bytes.length !== length) throw new FormatError(url, `${bytes.length} bytes came at offset ${offset} instead of ${length}: the file changed or the connection broke; try again`);
+      if (bytes.length !== length) {
+        throw new FormatError(
+          url,
+          `${bytes.length} bytes came at offset ${offset} instead of ${length}: the file changed or the connection broke; try again`,
+        );
+      }
       return bytes;
     },
     close: () => Promise.resolve(),

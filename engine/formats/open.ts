@@ -7,7 +7,10 @@ import { openSharded } from "./sharded.ts";
 import { describeBytes, sniff, SNIFF_BYTES } from "./sniff.ts";
 import type { TensorFile } from "./tensor-file.ts";
 
-/** By content, not by name: published checkpoints carry every extension. @throws FormatError that says what the file looks like if it is none. */
+/**
+ * By content, not by name: published checkpoints carry every extension.
+ * @throws FormatError that says what the file looks like if it is none.
+ */
 export async function openTensorFile(source: ByteSource): Promise<TensorFile> {
   const head = await source.read(0, Math.min(SNIFF_BYTES, source.size));
   switch (sniff(head)) {

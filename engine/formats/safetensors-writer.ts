@@ -3,7 +3,23 @@ import { DTYPE_BYTES, elementCount, type FileDType } from "./dtype.ts";
 import { FormatError, quote } from "./errors.ts";
 
 /** The official writer's order, widest first, which keeps every tensor aligned. */
-const ORDER: readonly FileDType[] = ["U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"];
+const ORDER: readonly FileDType[] = [
+  "U64",
+  "I64",
+  "F64",
+  "F32",
+  "U32",
+  "I32",
+  "BF16",
+  "F16",
+  "U16",
+  "I16",
+  "F8_E4M3",
+  "F8_E5M2",
+  "I8",
+  "U8",
+  "BOOL",
+];
 
 export interface TensorToWrite {
   readonly dtype: FileDType;
@@ -18,14 +34,23 @@ export interface TensorToWrite {
  * @param name for error messages.
  * @throws FormatError if a tensor's bytes do not fit its shape and type, or it is named `__metadata__`.
  */
-export function encodeSafetensors(name: string, tensors: Readonly<Record<string, TensorToWrite>>, metadata: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> {
+export function encodeSafetensors(
+  name: string,
+  tensors: Readonly<Record<string, TensorToWrite>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
   const list = Object.entries(tensors).toSorted(([a, x], [b, y]) => ORDER.indexOf(x.dtype) - ORDER.indexOf(y.dtype) || (a < b ? -1 : 1));
   const rows: [string, unknown][] = Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : [];
   let offset = 0;
   for (const [key, { dtype, shape, data }] of list) {
     const expected = (elementCount(shape) ?? NaN) * DTYPE_BYTES[dtype];
     if (key === "__metadata__") throw new FormatError(name, "a tensor cannot be named __metadata__");
-    if (data.byteLength !== expected) throw new FormatError(name, `tensor ${quote(key)} of shape [${shape.join(", ")}] and dtype ${dtype} takes ${expected} bytes, but ${data.byteLength} are given`);
+    if (data.byteLength !== expected) {
+      throw new FormatError(
+        name,
+        `tensor ${quote(key)} of shape [${shape.join(", ")}] and dtype ${dtype} takes ${expected} bytes, but ${data.byteLength} are given`,
+      );
+    }
     rows.push([key, { dtype, shape, data_offsets: [offset, offset + expected] }]);
     offset += expected;
   }

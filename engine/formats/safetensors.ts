@@ -23,11 +23,20 @@ interface Located {
 /** Reads and checks the header; tensors are read on demand. @throws FormatError for anything the format does not allow. */
 export async function openSafetensors(source: ByteSource): Promise<TensorFile> {
   const file = source.name;
-  if (source.size < 8) throw new FormatError(file, `is no safetensors file: it has ${source.size} bytes, and the header's length alone takes 8`);
+  if (source.size < 8) {
+    throw new FormatError(file, `is no safetensors file: it has ${source.size} bytes, and the header's length alone takes 8`);
+  }
   const prefix = await source.read(0, 8);
   const claimed = new DataView(prefix.buffer).getBigUint64(0, true);
-  if (claimed > BigInt(source.size - 8)) throw new FormatError(file, `safetensors header claims ${claimed} bytes, but ${source.size - 8} follow; the file is truncated or corrupt`);
-  if (claimed > MAX_HEADER_BYTES) throw new FormatError(file, `safetensors header claims ${claimed} bytes; at most ${MAX_HEADER_BYTES} are allowed`);
+  if (claimed > BigInt(source.size - 8)) {
+    throw new FormatError(
+      file,
+      `safetensors header claims ${claimed} bytes, but ${source.size - 8} follow; the file is truncated or corrupt`,
+    );
+  }
+  if (claimed > MAX_HEADER_BYTES) {
+    throw new FormatError(file, `safetensors header claims ${claimed} bytes; at most ${MAX_HEADER_BYTES} are allowed`);
+  }
   const headerBytes = Number(claimed);
   const text = decodeText(file, await source.read(8, headerBytes));
   if (!text.startsWith("{")) throw new FormatError(file, `safetensors header should begin with "{", not ${quote(text.slice(0, 1))}`);
@@ -44,7 +53,11 @@ export async function openSafetensors(source: ByteSource): Promise<TensorFile> {
   });
 }
 
-function readHeader(file: string, header: Readonly<Record<string, unknown>>, dataBytes: number): { located: Map<string, Located>; metadata: Record<string, string> } {
+function readHeader(
+  file: string,
+  header: Readonly<Record<string, unknown>>,
+  dataBytes: number,
+): { located: Map<string, Located>; metadata: Record<string, string> } {
   const located: Located[] = [];
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(header)) {
@@ -57,35 +70,63 @@ function readHeader(file: string, header: Readonly<Record<string, unknown>>, dat
   let previous = "the header";
   for (const { entry, begin } of ordered) {
     if (begin !== end) {
-      throw new FormatError(file, `tensor ${quote(entry.name)} starts at byte ${begin} of the data, but ${previous === "the header" ? previous : quote(previous)} ends at ${end}: ${begin < end ? "ranges overlap" : "there is a gap"}`);
+      throw new FormatError(
+        file,
+        `tensor ${quote(entry.name)} starts at byte ${begin} of the data, but ${previous === "the header" ? previous : quote(previous)} ` +
+          `ends at ${end}: ${begin < end ? "ranges overlap" : "there is a gap"}`,
+      );
     }
     end += entry.byteLength;
     previous = entry.name;
   }
-  if (end !== dataBytes) throw new FormatError(file, `tensors take ${end} bytes, but the file has ${dataBytes} after its header; it is ${end > dataBytes ? "truncated" : "corrupt"}`);
+  if (end !== dataBytes) {
+    throw new FormatError(
+      file,
+      `tensors take ${end} bytes, but the file has ${dataBytes} after its header; it is ${end > dataBytes ? "truncated" : "corrupt"}`,
+    );
+  }
   return { located: new Map(located.map((one) => [one.entry.name, one])), metadata };
 }
 
 function readMetadata(file: string, value: unknown): Record<string, string> {
   if (!isObject(value)) throw new FormatError(file, "safetensors __metadata__ should be an object of strings");
-  return Object.fromEntries(Object.entries(value).map(([key, text]) => {
-    if (typeof text !== "string") throw new FormatError(file, `safetensors __metadata__ ${quote(key)} should be a string, not a ${typeof text}`);
-    return [key, text];
-  }));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, text]) => {
+      if (typeof text !== "string") {
+        throw new FormatError(file, `safetensors __metadata__ ${quote(key)} should be a string, not a ${typeof text}`);
+      }
+      return [key, text];
+    }),
+  );
 }
 
 function readEntry(file: string, name: string, value: unknown): Located {
   const where = `tensor ${quote(name)}`;
   if (!isObject(value)) throw new FormatError(file, `${where} should be described by an object`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isFileDType(dtype)) throw new FormatError(file, `${where} has unknown dtype ${quote(JSON.stringify(dtype) ?? "none")}; known are ${Object.keys(DTYPE_BYTES).join(", ")}`);
+  if (!isFileDType(dtype)) {
+    throw new FormatError(
+      file,
+      `${where} has unknown dtype ${quote(JSON.stringify(dtype) ?? "none")}; known are ${Object.keys(DTYPE_BYTES).join(", ")}`,
+    );
+  }
   if (!isSizes(shape)) throw new FormatError(file, `${where} has no proper shape: ${quote(JSON.stringify(shape) ?? "none")}`);
   const count = elementCount(shape);
   const byteLength = (count ?? NaN) * DTYPE_BYTES[dtype];
-  if (!Number.isSafeInteger(byteLength)) throw new FormatError(file, `${where} of shape ${quote(JSON.stringify(shape))} has more elements than can be counted`);
-  if (!isSizes(offsets) || offsets.length !== 2 || offsets[1]! < offsets[0]!) throw new FormatError(file, `${where} has no proper data_offsets: ${quote(JSON.stringify(offsets) ?? "none")}`);
+  if (!Number.isSafeInteger(byteLength)) {
+    throw new FormatError(file, `${where} of shape ${quote(JSON.stringify(shape))} has more elements than can be counted`);
+  }
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[1]! < offsets[0]!) {
+    throw new FormatError(file, `${where} has no proper data_offsets: ${quote(JSON.stringify(offsets) ?? "none")}`);
+  }
   const [begin, end] = offsets as readonly [number, number];
-  if (end - begin !== byteLength) throw new FormatError(file, `${where} of shape ${quote(JSON.stringify(shape))} and dtype ${dtype} takes ${byteLength} bytes, but its data_offsets span ${end - begin}`);
+  if (end - begin !== byteLength) {
+    throw new FormatError(
+      file,
+      `${where} of shape ${quote(JSON.stringify(shape))} and dtype ${dtype} takes ${byteLength} bytes, but its data_offsets span ` +
+        `${end - begin}`,
+    );
+  }
   return { entry: { name, dtype, shape, byteLength }, begin };
 }
 

@@ -8,7 +8,11 @@ import { tensorFile, type TensorEntry, type TensorFile } from "./tensor-file.ts"
  * @param openShard opens one shard by its path.
  * @throws FormatError if the index is malformed, names a path outside its folder, or a shard lacks a tensor promised by the index.
  */
-export async function openSharded(files: FileSystem, indexPath: string, openShard: (path: string) => Promise<TensorFile>): Promise<TensorFile> {
+export async function openSharded(
+  files: FileSystem,
+  indexPath: string,
+  openShard: (path: string) => Promise<TensorFile>,
+): Promise<TensorFile> {
   const index = await readJsonObject(files, indexPath);
   const map = index["weight_map"];
   if (!isObject(map)) throw new FormatError(indexPath, 'is no checkpoint index: it has no "weight_map"');
@@ -21,7 +25,12 @@ export async function openSharded(files: FileSystem, indexPath: string, openShar
     const entries = new Map<string, TensorEntry>();
     const shardOf = new Map<string, TensorFile>();
     for (const [tensor, shardName] of Object.entries(map)) {
-      if (typeof shardName !== "string" || shardName === "" || /[/\\]/.test(shardName)) throw new FormatError(indexPath, `tensor ${quote(tensor)} is said to lie in ${quote(String(shardName))}, which is no plain file name`);
+      if (typeof shardName !== "string" || shardName === "" || /[/\\]/.test(shardName)) {
+        throw new FormatError(
+          indexPath,
+          `tensor ${quote(tensor)} is said to lie in ${quote(String(shardName))}, which is no plain file name`,
+        );
+      }
       let shard = shards.get(shardName);
       if (!shard) shards.set(shardName, (shard = await openShard(joinPath(folder, shardName))));
       const entry = shard.entries.get(tensor);
@@ -29,7 +38,9 @@ export async function openSharded(files: FileSystem, indexPath: string, openShar
       entries.set(tensor, entry);
       shardOf.set(tensor, shard);
     }
-    const metadata = isObject(index["metadata"]) ? Object.fromEntries(Object.entries(index["metadata"]).map(([key, value]) => [key, String(value)])) : {};
+    const metadata = isObject(index["metadata"])
+      ? Object.fromEntries(Object.entries(index["metadata"]).map(([key, value]) => [key, String(value)]))
+      : {};
     return tensorFile({ name: indexPath, metadata, entries, close, readBytes: (entry) => shardOf.get(entry.name)!.readBytes(entry.name) });
   } catch (error) {
     await close();

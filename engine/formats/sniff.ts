@@ -9,13 +9,30 @@ export type FileKind = "safetensors" | "zip" | "torch-legacy" | "other";
 export const SNIFF_BYTES = 512;
 
 const SIGNATURES: readonly (readonly [signature: string, description: string])[] = [
-  ["\x89PNG", "a PNG image"], ["\xff\xd8\xff", "a JPEG image"], ["GIF8", "a GIF image"], ["RIFF", "a RIFF file (WebP, WAV)"], ["BM", "a BMP image"], ["II*\0", "a TIFF image"], ["MM\0*", "a TIFF image"],
-  ["GGUF", "a GGUF model"], ["ggml", "a GGML model"], ["\x89HDF\r\n", "an HDF5 file (Keras)"], ["\x93NUMPY", "a NumPy .npy array"],
-  ["\x1f\x8b", "gzip-compressed data"], ["BZh", "bzip2-compressed data"], ["\xfd7zXZ", "xz-compressed data"], ["7z\xbc\xaf", "a 7-Zip archive"], ["Rar!", "a RAR archive"],
-  ["%PDF", "a PDF document"], ["\x7fELF", "a program"], ["MZ", "a Windows program"],
+  ["\x89PNG", "a PNG image"],
+  ["\xff\xd8\xff", "a JPEG image"],
+  ["GIF8", "a GIF image"],
+  ["RIFF", "a RIFF file (WebP, WAV)"],
+  ["BM", "a BMP image"],
+  ["II*\0", "a TIFF image"],
+  ["MM\0*", "a TIFF image"],
+  ["GGUF", "a GGUF model"],
+  ["ggml", "a GGML model"],
+  ["\x89HDF\r\n", "an HDF5 file (Keras)"],
+  ["\x93NUMPY", "a NumPy .npy array"],
+  ["\x1f\x8b", "gzip-compressed data"],
+  ["BZh", "bzip2-compressed data"],
+  ["\xfd7zXZ", "xz-compressed data"],
+  ["7z\xbc\xaf", "a 7-Zip archive"],
+  ["Rar!", "a RAR archive"],
+  ["%PDF", "a PDF document"],
+  ["\x7fELF", "a program"],
+  ["MZ", "a Windows program"],
   ["version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"],
-  ["<!DOCTYPE html", "an HTML page; was a download answered with a log-in or error page?"], ["<html", "an HTML page; was a download answered with a log-in or error page?"],
-  ["<svg", "an SVG image"], ["<?xml", "an XML document"],
+  ["<!DOCTYPE html", "an HTML page; was a download answered with a log-in or error page?"],
+  ["<html", "an HTML page; was a download answered with a log-in or error page?"],
+  ["<svg", "an SVG image"],
+  ["<?xml", "an XML document"],
 ];
 
 /** Which reader a file is for. @param head its first SNIFF_BYTES bytes, or all of a smaller file. */

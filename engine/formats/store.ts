@@ -6,7 +6,10 @@ export interface Store {
   read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** Writes a file, whole or not at all. @throws FormatError, or what a browser throws where there is no room */
   write(name: string, content: Uint8Array<ArrayBuffer> | string): Promise<void>;
-  /** Opens a text file to go on after the complete lines it has. Every line is kept as soon as it is written, whatever happens after. @throws FormatError */
+  /**
+   * Opens a text file to go on after the complete lines it has. Every line is kept as soon as it is written, whatever happens after.
+   * @throws FormatError
+   */
   openLines(name: string): Promise<Lines>;
   /** Removes a file, if there is one. */
   remove(name: string): Promise<void>;

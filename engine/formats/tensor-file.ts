@@ -14,7 +14,10 @@ export interface TensorEntry {
   readonly stored?: string;
   /** Of a file with several state dicts: how many characters at the name's beginning are the way to this tensor's. */
   readonly prefix?: number;
-  /** Of a tensor that is no weight by its place in the file: one of an averaged (EMA) copy of the weights, or something that training keeps beside them. */
+  /**
+   * Of a tensor that is no weight by its place in the file: one of an averaged (EMA) copy of the weights, or something that training keeps
+   * beside them.
+   */
   readonly role?: "averaged" | "beside";
 }
 
@@ -51,7 +54,8 @@ export interface TensorFileParts {
 export function tensorFile(parts: TensorFileParts): TensorFile {
   const { name: file, metadata, entries } = parts;
   const readBytes = async (name: string): Promise<Uint8Array<ArrayBuffer>> => parts.readBytes(requireEntry(file, entries, name));
-  const unsupported = (name: string): FormatError => new FormatError(file, `tensor ${quote(name)} is of type ${entries.get(name)?.dtype}, which is not supported; convert it to F16 or F32`);
+  const unsupported = (name: string): FormatError =>
+    new FormatError(file, `tensor ${quote(name)} is of type ${entries.get(name)?.dtype}, which is not supported; convert it to F16 or F32`);
   const readFloat32 = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
     const values = toFloat32(requireEntry(file, entries, name).dtype, await readBytes(name));
     if (!values) throw unsupported(name);
@@ -67,7 +71,9 @@ export function tensorFile(parts: TensorFileParts): TensorFile {
     async readFloat16(name) {
       if (requireEntry(file, entries, name).dtype !== "F16") return float32ToFloat16(await readFloat32(name));
       const bytes = await readBytes(name);
-      return bytes.byteOffset % 2 ? new Uint16Array(new Uint8Array(bytes).buffer) : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+      return bytes.byteOffset % 2
+        ? new Uint16Array(new Uint8Array(bytes).buffer)
+        : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
     },
     async readInts(name) {
       const { dtype } = requireEntry(file, entries, name);
@@ -94,8 +100,14 @@ export function requireEntry(file: string, entries: ReadonlyMap<string, TensorEn
 /** @throws FormatError unless the tensor is there with exactly this shape. `undefined` stands for any size of that dimension. */
 export function requireShape(file: TensorFile, name: string, shape: readonly (number | undefined)[]): TensorEntry {
   const entry = requireEntry(file.name, file.entries, name);
-  const same = entry.shape.length === shape.length && shape.every((dimension, i) => dimension === undefined || dimension === entry.shape[i]);
-  if (!same) throw new FormatError(file.name, `tensor ${quote(name)} has shape [${entry.shape.join(", ")}], expected [${shape.map((dimension) => dimension ?? "any").join(", ")}]`);
+  const same =
+    entry.shape.length === shape.length && shape.every((dimension, i) => dimension === undefined || dimension === entry.shape[i]);
+  if (!same) {
+    throw new FormatError(
+      file.name,
+      `tensor ${quote(name)} has shape [${entry.shape.join(", ")}], expected [${shape.map((dimension) => dimension ?? "any").join(", ")}]`,
+    );
+  }
   return entry;
 }
 

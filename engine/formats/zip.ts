@@ -27,14 +27,20 @@ const MAX_DIRECTORY_BYTES = 2 ** 26;
 export async function readZipDirectory(source: ByteSource): Promise<Map<string, ZipEntry>> {
   const { count, offset, size, limit } = await findDirectory(source);
   const file = source.name;
-  if (size > MAX_DIRECTORY_BYTES) throw new FormatError(file, `zip directory of ${size} bytes is larger than the ${MAX_DIRECTORY_BYTES} allowed`);
-  if (offset + size > limit) throw new FormatError(file, `zip directory at bytes ${offset} to ${offset + size} overlaps its own end record at ${limit}`);
+  if (size > MAX_DIRECTORY_BYTES) {
+    throw new FormatError(file, `zip directory of ${size} bytes is larger than the ${MAX_DIRECTORY_BYTES} allowed`);
+  }
+  if (offset + size > limit) {
+    throw new FormatError(file, `zip directory at bytes ${offset} to ${offset + size} overlaps its own end record at ${limit}`);
+  }
   const bytes = await source.read(offset, size);
   const view = new DataView(bytes.buffer);
   const entries = new Map<string, ZipEntry>();
   let at = 0;
   for (let i = 0; i < count; i++) {
-    if (at + 46 > size || view.getUint32(at, true) !== CENTRAL) throw new FormatError(file, `zip directory is damaged: entry ${i} of ${count} is missing`);
+    if (at + 46 > size || view.getUint32(at, true) !== CENTRAL) {
+      throw new FormatError(file, `zip directory is damaged: entry ${i} of ${count} is missing`);
+    }
     const nameBytes = view.getUint16(at + 28, true);
     const extraBytes = view.getUint16(at + 30, true);
     const next = at + 46 + nameBytes + extraBytes + view.getUint16(at + 32, true);
@@ -55,7 +61,13 @@ function checkLayout(file: string, entries: readonly ZipEntry[], end: number): v
   ordered.forEach((entry, i) => {
     if (entry.method !== 0) return; // its stored size is not its size; it is never read
     const bound = ordered[i + 1]?.headerOffset ?? end;
-    if (entry.headerOffset + 30 + entry.size > bound) throw new FormatError(file, `zip entry ${quote(entry.name)} of ${entry.size} bytes at ${entry.headerOffset} reaches beyond byte ${bound}, where the next part begins; the file is corrupt`);
+    if (entry.headerOffset + 30 + entry.size > bound) {
+      throw new FormatError(
+        file,
+        `zip entry ${quote(entry.name)} of ${entry.size} bytes at ${entry.headerOffset} reaches beyond byte ${bound}, where the next ` +
+          "part begins; the file is corrupt",
+      );
+    }
   });
 }
 
@@ -81,7 +93,9 @@ function readEntry(file: string, name: string, view: DataView, at: number, extra
     p = end;
   }
   const method = view.getUint16(at + 10, true);
-  if (method === 0 && packed !== size) throw new FormatError(file, `zip entry ${quote(name)} is stored, yet its sizes differ: ${packed} and ${size}`);
+  if (method === 0 && packed !== size) {
+    throw new FormatError(file, `zip entry ${quote(name)} is stored, yet its sizes differ: ${packed} and ${size}`);
+  }
   return { name, size, method, headerOffset, encrypted: (view.getUint16(at + 8, true) & 1) !== 0 };
 }
 
@@ -93,9 +107,19 @@ async function findDirectory(source: ByteSource): Promise<{ count: number; offse
   const view = new DataView(tail.buffer);
   let at = tailBytes - 22;
   while (at >= 0 && !(view.getUint32(at, true) === END && at + 22 + view.getUint16(at + 20, true) === tailBytes)) at--;
-  if (at < 0) throw new FormatError(file, "zip archive has no directory at its end; the file is truncated (an interrupted download?), fetch it again");
+  if (at < 0) {
+    throw new FormatError(
+      file,
+      "zip archive has no directory at its end; the file is truncated (an interrupted download?), fetch it again",
+    );
+  }
   const endAt = source.size - tailBytes + at;
-  const small = { count: view.getUint16(at + 10, true), size: view.getUint32(at + 12, true), offset: view.getUint32(at + 16, true), limit: endAt };
+  const small = {
+    count: view.getUint16(at + 10, true),
+    size: view.getUint32(at + 12, true),
+    offset: view.getUint32(at + 16, true),
+    limit: endAt,
+  };
   if (at < 20 || view.getUint32(at - 20, true) !== END64_LOCATOR) return small;
   const at64 = toNumber(file, view.getBigUint64(at - 12, true));
   checkRange(source, at64, 56);
@@ -113,15 +137,25 @@ async function findDirectory(source: ByteSource): Promise<{ count: number; offse
 export async function zipDataOffset(source: ByteSource, entry: ZipEntry): Promise<number> {
   const file = source.name;
   if (entry.encrypted) throw new FormatError(file, `zip entry ${quote(entry.name)} is encrypted`);
-  if (entry.method !== 0) throw new FormatError(file, `zip entry ${quote(entry.name)} is compressed (method ${entry.method}); PyTorch stores its entries plainly, save the file with torch.save again`);
+  if (entry.method !== 0) {
+    throw new FormatError(
+      file,
+      `zip entry ${quote(entry.name)} is compressed (method ${entry.method}); PyTorch stores its entries plainly, save the file with ` +
+        "torch.save again",
+    );
+  }
   const local = new DataView((await source.read(entry.headerOffset, 30)).buffer);
-  if (local.getUint32(0, true) !== LOCAL) throw new FormatError(file, `zip entry ${quote(entry.name)} has no header at byte ${entry.headerOffset}; the file is corrupt`);
+  if (local.getUint32(0, true) !== LOCAL) {
+    throw new FormatError(file, `zip entry ${quote(entry.name)} has no header at byte ${entry.headerOffset}; the file is corrupt`);
+  }
   const offset = entry.headerOffset + 30 + local.getUint16(26, true) + local.getUint16(28, true);
   checkRange(source, offset, entry.size);
   return offset;
 }
 
 function toNumber(file: string, value: bigint): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new FormatError(file, `zip archive claims an offset or size of ${value}; it is corrupt`);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new FormatError(file, `zip archive claims an offset or size of ${value}; it is corrupt`);
+  }
   return Number(value);
 }

@@ -3,8 +3,8 @@ import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 
 /**
- * Records every part of a model once, without computing anything, so that a missing tensor or a configuration that disagrees with its weights
- * is told before long work begins.
+ * Records every part of a model once, without computing anything, so that a missing tensor or a configuration that disagrees with its
+ * weights is told before long work begins.
  * @throws InputError naming the file, the tensor and both shapes
  */
 export function checkWeights(model: StableDiffusion): void {
@@ -14,9 +14,19 @@ export function checkWeights(model: StableDiffusion): void {
   const g = new Graph();
   const input = (of: string, ...shape: number[]): ReturnType<Graph["input"]> => g.input(of, { shape, dtype: "f32" });
   model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, maxLength], dtype: "u32" })));
-  model.recordUNet(g, input("sample", 1, height, width, unet.config.inChannels), input("features", 1, model.featureWidth), input("context", 1, maxLength, unet.config.crossAttentionDim));
+  model.recordUNet(
+    g,
+    input("sample", 1, height, width, unet.config.inChannels),
+    input("features", 1, model.featureWidth),
+    input("context", 1, maxLength, unet.config.crossAttentionDim),
+  );
   const { hiddenSize } = textEncoder.config;
-  if (hiddenSize !== unet.config.crossAttentionDim) throw new InputError(`${name}: the text encoder is ${hiddenSize} wide (hidden_size), the UNet expects ${unet.config.crossAttentionDim} (cross_attention_dim): they do not belong together`);
+  if (hiddenSize !== unet.config.crossAttentionDim) {
+    throw new InputError(
+      `${name}: the text encoder is ${hiddenSize} wide (hidden_size), the UNet expects ${unet.config.crossAttentionDim} ` +
+        "(cross_attention_dim): they do not belong together",
+    );
+  }
   model.recordDecoder(g, input("latents", 1, height, width, vae.config.latentChannels));
   model.recordEncoder(g, input("image", 1, height * vae.config.factor, width * vae.config.factor, vae.config.inChannels));
 }

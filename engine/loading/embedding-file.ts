@@ -43,7 +43,8 @@ export async function readLearnedEmbeddings(files: FileSystem, path: string): Pr
       if (shape.length < 1 || shape.length > 2 || shape.includes(0) || word.trim() === "") {
         throw new FormatError(
           path,
-          `tensor ${quote(tensor)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word it stands for`,
+          `tensor ${quote(tensor)} has shape [${shape.join(", ")}]; a learned embedding is [hidden] or [vectors, hidden] under the word ` +
+            "it stands for",
         );
       }
       requireFloats(path, entry);
@@ -94,7 +95,8 @@ export function requireFitting(model: StableDiffusion, learned: readonly FileEmb
   for (const { file, name, width, rows } of learned) {
     if (width !== hiddenSize) {
       throw new InputError(
-        `${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: it was learned for a text encoder ${width} wide, this model's is ${hiddenSize} wide`,
+        `${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: it was learned for a text encoder ${width} ` +
+          `wide, this model's is ${hiddenSize} wide`,
       );
     }
     const other = seen.get(name);

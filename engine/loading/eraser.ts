@@ -24,8 +24,9 @@ export async function overlayPath(files: FileSystem, path: string): Promise<stri
   if ((await files.kind(joinPath(path, WEIGHTS))) !== "file") return findWeights(files, path);
   const config = joinPath(path, CONFIG);
   const { eraser_type: type } = (await files.kind(config)) === "file" ? await readJsonObject(files, config) : { eraser_type: "adapter" };
-  if (type !== "adapter")
+  if (type !== "adapter") {
     throw new FormatError(config, `"eraser_type" is ${quote(JSON.stringify(type) ?? "nothing")}; "adapter" is expected`);
+  }
   return joinPath(path, WEIGHTS);
 }
 
@@ -49,10 +50,11 @@ export function withErasers(base: WeightSource, file: TensorFile): { readonly na
     const blocks = [...base.names()].filter(
       (name) => name.startsWith(`${path}.transformer_blocks.`) && name.endsWith(".attn2.to_out.0.weight"),
     );
-    if (blocks.length === 0)
+    if (blocks.length === 0) {
       throw new InputError(
         `${file.name}: ${quote(path)} has an eraser, but no cross attention in this model; is it made for another model?`,
       );
+    }
     for (const block of blocks) {
       const width = base.shape(block)![0]!;
       const rank = file.entries.get(`${path}.down.weight`)?.shape[0];
@@ -66,10 +68,12 @@ export function withErasers(base: WeightSource, file: TensorFile): { readonly na
             : leaf === "weight"
               ? [width, rank]
               : [width];
-      if (entry.shape.join() !== expected.join())
+      if (entry.shape.join() !== expected.join()) {
         throw new InputError(
-          `${file.name}: tensor ${quote(entry.name)} has shape [${entry.shape.join(",")}], an eraser of a layer ${width} wide has [${expected.join(",")}]`,
+          `${file.name}: tensor ${quote(entry.name)} has shape [${entry.shape.join(",")}], an eraser of a layer ${width} wide has ` +
+            `[${expected.join(",")}]`,
         );
+      }
       const name = block.replace(/to_out\.0\.weight$/, `eraser.${half}.${leaf}`);
       entries.set(name, { ...entry, name, stored: entry.name });
       stored.set(name, entry.name);

@@ -24,7 +24,12 @@ class Noting implements WeightLeaves {
 
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
     this.shapes.set(tensor, expected);
-    const shape = layout === "linear" ? [expected[1]!, expected[0]!] : layout === "conv" ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!] : [...expected];
+    const shape =
+      layout === "linear"
+        ? [expected[1]!, expected[0]!]
+        : layout === "conv"
+          ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!]
+          : [...expected];
     return g.parameter(tensor, { shape, dtype: "f32" });
   }
 
@@ -42,8 +47,8 @@ class Noting implements WeightLeaves {
 }
 
 /**
- * Every tensor of a component by its configuration, with its shape as a checkpoint stores it (a 1x1 convolution as the linear layer it is): what
- * the model's own code asks for when it is recorded, so the two cannot differ.
+ * Every tensor of a component by its configuration, with its shape as a checkpoint stores it (a 1x1 convolution as the linear layer it is):
+ * what the model's own code asks for when it is recorded, so the two cannot differ.
  * @throws InputError if the configuration is not one that the engine has
  */
 export function expectedTensors(component: Component, config: Config): ReadonlyMap<string, Shape> {
@@ -57,7 +62,13 @@ export function expectedTensors(component: Component, config: Config): ReadonlyM
   } else if (component === "unet") {
     const c = unetConfig(config);
     const side = 2 ** c.blockOutChannels.length;
-    unet(layers, c, input("sample", [1, side, side, c.inChannels]), input("features", [1, c.blockOutChannels[0]!]), input("context", [1, 77, c.crossAttentionDim]));
+    unet(
+      layers,
+      c,
+      input("sample", [1, side, side, c.inChannels]),
+      input("features", [1, c.blockOutChannels[0]!]),
+      input("context", [1, 77, c.crossAttentionDim]),
+    );
   } else {
     const c = vaeConfig(config);
     vaeEncode(layers, c, input("image", [1, 2 * c.factor, 2 * c.factor, c.inChannels]));

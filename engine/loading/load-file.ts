@@ -1,11 +1,22 @@
-/** A Stable Diffusion model in one file: the original code's `.ckpt` or `.safetensors`, with configurations from its shapes or from a folder. */
+/**
+ * A Stable Diffusion model in one file: the original code's `.ckpt` or `.safetensors`, with configurations from its shapes or from a
+ * folder.
+ */
 import { type Tokenizer, createClipTokenizer } from "../../tokenizer/index.ts";
 import { readConfig } from "../formats/diffusers.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
 import { componentName, foldCopies, groupTensors } from "./names/groups.ts";
 import { identify } from "./names/identify.ts";
-import { type Json, type PredictionType, inferPredictionType, inferTextConfig, inferUNetConfig, inferVaeConfig, schedulerConfig } from "./names/infer.ts";
+import {
+  type Json,
+  type PredictionType,
+  inferPredictionType,
+  inferTextConfig,
+  inferUNetConfig,
+  inferVaeConfig,
+  schedulerConfig,
+} from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
 import { type Layout, componentFile } from "./names/view.ts";
 import { openTensorPath } from "../formats/open.ts";
@@ -38,7 +49,10 @@ export interface OpenModel {
 }
 
 export interface SingleFileOptions {
-  /** A folder with the model's configurations in diffusers' layout (unet/config.json and so on, scheduler, tokenizer), in place of inferred ones; each may be absent. */
+  /**
+   * A folder with the model's configurations in diffusers' layout (unet/config.json and so on, scheduler, tokenizer), in place of inferred
+   * ones; each may be absent.
+   */
   readonly config?: string | undefined;
   /** Take averaged (EMA) UNet weights. Default false. */
   readonly ema?: boolean | undefined;
@@ -55,7 +69,8 @@ const CLIP_VOCABULARY = 49408;
 
 /**
  * Opens a single-file checkpoint. Names may be the original code's or diffusers'.
- * @throws FormatError or InputError saying what the file looks like if it is no whole model, which tensors are missing or of another shape than the configuration says.
+ * @throws FormatError or InputError saying what the file looks like if it is no whole model, which tensors are missing or of another shape
+ * than the configuration says.
  */
 export async function openSingleFile(files: FileSystem, path: string, options: SingleFileOptions): Promise<OpenModel> {
   const file = await openTensorPath(files, path);
@@ -71,7 +86,9 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   const groups = await foldCopies(file, groupTensors(file));
   const { kind, description, version } = identify(file, groups);
   if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
-  if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
+  if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") {
+    throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
+  }
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const folderOf = async (name: string): Promise<string | undefined> => {
     const folder = options.config === undefined ? undefined : joinPath(options.config, name);
@@ -81,9 +98,18 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
     const folder = await folderOf(name);
     return folder === undefined ? undefined : Config.of(joinPath(folder, "config.json"), await readConfig(files, folder));
   };
-  const component = async (name: Component, layoutOf: (config: Config) => Layout, infer: (tensors: TensorFile) => Promise<Json> | Json): Promise<OpenComponent> => {
+  const component = async (
+    name: Component,
+    layoutOf: (config: Config) => Layout,
+    infer: (tensors: TensorFile) => Promise<Json> | Json,
+  ): Promise<OpenComponent> => {
     const group = chooseEma(groups, name, options.ema ?? false);
-    if (!group) throw new InputError(`${path}: holds no ${componentName(name)}; it looks like ${description}${kind === "unet" ? ": give a whole model, and this file as its UNet" : ""}`);
+    if (!group) {
+      throw new InputError(
+        `${path}: holds no ${componentName(name)}; it looks like ` +
+          `${description}${kind === "unet" ? ": give a whole model, and this file as its UNet" : ""}`,
+      );
+    }
     const known = await given(name);
     const tensors = componentFile(file, group, known && layoutOf(known));
     const config = known ?? Config.of(`${path} (${componentName(name)} by its shapes)`, await infer(tensors));
@@ -97,15 +123,33 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   });
   const textEncoder = await component("text_encoder", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferTextConfig(t));
   const text = textEncoderConfig(textEncoder.config);
-  if (text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) throw new InputError(`${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unetConfig(unet.config).crossAttentionDim}`);
+  if (text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) {
+    throw new InputError(
+      `${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unetConfig(unet.config).crossAttentionDim}`,
+    );
+  }
   const latents = unetConfig(unet.config).inChannels;
-  if (latents !== 4) throw new InputError(`${path}: its UNet takes ${latents} channels, not 4${latents === 9 ? ": it is an inpainting model, which is not supported" : ""}`);
+  if (latents !== 4) {
+    throw new InputError(
+      `${path}: its UNet takes ${latents} channels, not 4${latents === 9 ? ": it is an inpainting model, which is not supported" : ""}`,
+    );
+  }
   const hasVae = groups.components.has("vae") || options.partial !== true;
-  const vae = hasVae ? await component("vae", (c) => ({ vaeLevels: vaeConfig(c).blockOutChannels.length }), (t) => inferVaeConfig(t)) : undefined;
+  const vae = hasVae
+    ? await component(
+        "vae",
+        (c) => ({ vaeLevels: vaeConfig(c).blockOutChannels.length }),
+        (t) => inferVaeConfig(t),
+      )
+    : undefined;
   const schedulerFolder = await folderOf("scheduler");
-  const scheduler = schedulerFolder === undefined ? schedulerConfig(prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!)))) : await readConfig(files, schedulerFolder);
+  const scheduler =
+    schedulerFolder === undefined
+      ? schedulerConfig(prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!))))
+      : await readConfig(files, schedulerFolder);
   const tokenizerFolder = await folderOf("tokenizer");
-  const builtIn = async (): Promise<Tokenizer | undefined> => (options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges));
+  const builtIn = async (): Promise<Tokenizer | undefined> =>
+    options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges);
   const tokenizer = tokenizerFolder === undefined ? await builtIn() : await options.readTokenizer(tokenizerFolder, text.maxLength);
   return { name: path, unet, textEncoder, vae, tokenizer, scheduler };
 }
@@ -119,7 +163,12 @@ export async function openFileTokenizer(files: FileSystem, path: string, clipMer
   try {
     const groups = await foldCopies(file, groupTensors(file));
     const group = groups.components.get("text_encoder");
-    if (!group) throw new InputError(`${path}: holds no ${componentName("text_encoder")}, so there is nothing to tokenize for; it looks like ${identify(file, groups).description}`);
+    if (!group) {
+      throw new InputError(
+        `${path}: holds no ${componentName("text_encoder")}, so there is nothing to tokenize for; it looks like ` +
+          `${identify(file, groups).description}`,
+      );
+    }
     const config = Config.of(`${path} (${componentName("text_encoder")} by its shapes)`, await inferTextConfig(componentFile(file, group)));
     return await builtInTokenizer(path, textEncoderConfig(config), clipMerges);
   } finally {
@@ -133,19 +182,42 @@ function requireWhole(tensors: TensorFile, component: Component, config: Config)
   for (const [name, shape] of expectedTensors(component, config)) {
     const entry = tensors.entries.get(name);
     if (!entry) missing.push(name);
-    else if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(shape).join()) throw new InputError(`${tensors.name}: tensor "${name}" has shape [${entry.shape.join(",")}], by ${config.file} it should be [${shape.join(",")}]`);
+    else if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(shape).join()) {
+      throw new InputError(
+        `${tensors.name}: tensor "${name}" has shape [${entry.shape.join(",")}], by ${config.file} it should be [${shape.join(",")}]`,
+      );
+    }
   }
-  if (missing.length > 0) throw new InputError(`${tensors.name}: its ${componentName(component)} lacks ${missing.length} tensors, e.g. ${missing.slice(0, 3).join(", ")}; the file is not a whole model`);
+  if (missing.length > 0) {
+    throw new InputError(
+      `${tensors.name}: its ${componentName(component)} lacks ${missing.length} tensors, e.g. ${missing.slice(0, 3).join(", ")}; the ` +
+        "file is not a whole model",
+    );
+  }
 }
 
 /** Whether CLIP's own tokenizer can be a text encoder's. */
-function standsIn({ vocabularySize }: Pick<TextEncoderConfig, "vocabularySize">, clipMerges: SingleFileOptions["clipMerges"]): clipMerges is NonNullable<typeof clipMerges> {
+function standsIn(
+  { vocabularySize }: Pick<TextEncoderConfig, "vocabularySize">,
+  clipMerges: SingleFileOptions["clipMerges"],
+): clipMerges is NonNullable<typeof clipMerges> {
   return vocabularySize === CLIP_VOCABULARY && clipMerges !== undefined;
 }
 
 /** CLIP's own tokenizer; Stable Diffusion 2 pads with id 0. @throws FormatError if it cannot stand in */
-async function builtInTokenizer(path: string, text: Pick<TextEncoderConfig, "vocabularySize" | "maxLength" | "hiddenSize">, clipMerges: SingleFileOptions["clipMerges"]): Promise<Tokenizer> {
-  if (standsIn(text, clipMerges)) return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
-  const why = clipMerges ? `its vocabulary has ${text.vocabularySize} tokens, not CLIP's ${CLIP_VOCABULARY}` : "CLIP's merge list (bpe_simple_vocab_16e6.txt.gz) was not given";
-  throw new FormatError(path, `has no tokenizer, and CLIP's own cannot stand in: ${why}; give a folder with the model's tokenizer and configurations`);
+async function builtInTokenizer(
+  path: string,
+  text: Pick<TextEncoderConfig, "vocabularySize" | "maxLength" | "hiddenSize">,
+  clipMerges: SingleFileOptions["clipMerges"],
+): Promise<Tokenizer> {
+  if (standsIn(text, clipMerges)) {
+    return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
+  }
+  const why = clipMerges
+    ? `its vocabulary has ${text.vocabularySize} tokens, not CLIP's ${CLIP_VOCABULARY}`
+    : "CLIP's merge list (bpe_simple_vocab_16e6.txt.gz) was not given";
+  throw new FormatError(
+    path,
+    `has no tokenizer, and CLIP's own cannot stand in: ${why}; give a folder with the model's tokenizer and configurations`,
+  );
 }

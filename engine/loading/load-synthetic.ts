@@ -19,9 +19,18 @@ export function isSynthetic(name: string): boolean {
  */
 export async function openSynthetic(name: string, clipMerges?: () => Promise<Uint8Array<ArrayBuffer>>): Promise<OpenModel> {
   const which = name.slice(PREFIX.length);
-  if (!Object.hasOwn(SYNTHETIC_MODELS, which)) throw new UsageError(`no model "${name}"; there is ${Object.keys(SYNTHETIC_MODELS).map((n) => PREFIX + n).join(", ")}`);
+  if (!Object.hasOwn(SYNTHETIC_MODELS, which)) {
+    throw new UsageError(
+      `no model "${name}"; there is ${Object.keys(SYNTHETIC_MODELS)
+        .map((n) => PREFIX + n)
+        .join(", ")}`,
+    );
+  }
   const model = SYNTHETIC_MODELS[which as SyntheticName];
-  const part = (component: string, fields: object): OpenComponent => ({ config: Config.of(`${name} ${component}`, fields), weights: syntheticWeights(component) });
+  const part = (component: string, fields: object): OpenComponent => ({
+    config: Config.of(`${name} ${component}`, fields),
+    weights: syntheticWeights(component),
+  });
   return {
     name,
     textEncoder: part("text_encoder", model.textEncoder),

@@ -32,74 +32,124 @@ export interface LowRankFile {
 
 export interface LoadOptions {
   /**
-   * A file of UNet weights laid over the model's own: a whole state dict or only the tensors that differ, in diffusers' or the original names, with
-   * whatever prefixes; a whole checkpoint, whose UNet is taken; or a low-rank file, which is merged.
+   * A file of UNet weights laid over the model's own: a whole state dict or only the tensors that differ, in diffusers' or the original
+   * names, with whatever prefixes; a whole checkpoint, whose UNet is taken; or a low-rank file, which is merged.
    */
   readonly unet?: string | undefined;
   /** The same for the text encoder. */
   readonly textEncoder?: string | undefined;
   /** Low-rank files merged, in this order, into whatever of UNet and text encoder they are for, after the files above. */
   readonly lora?: readonly LowRankFile[] | undefined;
-  /** Averaged (EMA) UNet weights, of `unet` if that is given, else of the model; only files of the original code have them. Default false: what was fine-tuned or unlearned is the plain weights. */
+  /**
+   * Averaged (EMA) UNet weights, of `unet` if that is given, else of the model; only files of the original code have them. Default false:
+   * what was fine-tuned or unlearned is the plain weights.
+   */
   readonly ema?: boolean | undefined;
   /** What the UNet predicts, if the model does not say or says it wrong. */
   readonly predictionType?: PredictionType | undefined;
-  /** For a single-file checkpoint: a folder in diffusers layout whose configurations, scheduler and tokenizer to use instead of what its shapes tell. */
+  /**
+   * For a single-file checkpoint: a folder in diffusers layout whose configurations, scheduler and tokenizer to use instead of what its
+   * shapes tell.
+   */
   readonly config?: string | undefined;
-  /** How big matrices are stored on the device. Default "f32". Of a folder's files with and without "fp16" in their names those that suit are read. */
+  /**
+   * How big matrices are stored on the device. Default "f32". Of a folder's files with and without "fp16" in their names those that suit
+   * are read.
+   */
   readonly weights?: WeightPrecision | undefined;
   /** Told of files that do not suit but are all there is. */
   readonly onNote?: ((note: string) => void) | undefined;
   /** Told of what makes the model another than the published one. */
   readonly onWarning?: ((warning: string) => void) | undefined;
-  /** Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there. */
+  /**
+   * Open a folder that lacks a VAE or a tokenizer too: what is absent throws when it is first needed. Default: everything must be there.
+   */
   readonly partial?: boolean | undefined;
   /** Stands between the UNet's file and the device, e.g. to scale some tensors. */
   readonly changeUNet?: ((weights: WeightSource) => WeightSource) | undefined;
 }
 
 /**
- * Opens a Stable Diffusion model: configurations, tokenizer and the headers of the weight files. Weights are read when a computation first needs them,
- * one tensor at a time.
+ * Opens a Stable Diffusion model: configurations, tokenizer and the headers of the weight files. Weights are read when a computation first
+ * needs them, one tensor at a time.
  * @throws FormatError or InputError naming the file and what it looks like, and the tensor or field where there is one.
  */
-export async function loadStableDiffusion(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<StableDiffusionPipeline> {
+export async function loadStableDiffusion(
+  device: Device,
+  source: ModelSource,
+  options: LoadOptions = {},
+): Promise<StableDiffusionPipeline> {
   const { files, folder } = source;
   const synthetic = isSynthetic(folder);
   const single = !synthetic && (await files.kind(folder)) === "file";
   const model = synthetic
     ? await openSynthetic(folder, source.clipMerges)
     : single
-    ? await (await import("./load-file.ts")).openSingleFile(files, folder, { ...options, ema: options.ema === true && options.unet === undefined, clipMerges: source.clipMerges, readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength) })
-    : await openFolder(files, folder, options);
-  if (options.ema === true && !single && options.unet === undefined) throw new InputError(`${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`);
-  if (options.config !== undefined && !single) throw new InputError(`${folder}: a folder of configurations (${options.config}) is for a checkpoint file; this model brings its own`);
+      ? await (
+          await import("./load-file.ts")
+        ).openSingleFile(files, folder, {
+          ...options,
+          ema: options.ema === true && options.unet === undefined,
+          clipMerges: source.clipMerges,
+          readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength),
+        })
+      : await openFolder(files, folder, options);
+  if (options.ema === true && !single && options.unet === undefined) {
+    throw new InputError(
+      `${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`,
+    );
+  }
+  if (options.config !== undefined && !single) {
+    throw new InputError(`${folder}: a folder of configurations (${options.config}) is for a checkpoint file; this model brings its own`);
+  }
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
   let noiseWeights = model.unet.weights;
   if (options.textEncoder !== undefined) {
-    textWeights = await overlaid(textWeights, await openOverlay(files, options.textEncoder), { component: "text_encoder", layout, onNote: options.onNote });
+    textWeights = await overlaid(textWeights, await openOverlay(files, options.textEncoder), {
+      component: "text_encoder",
+      layout,
+      onNote: options.onNote,
+    });
   }
   let transport: Transport | undefined;
   if (options.unet !== undefined) {
     const file = await openOverlay(files, options.unet);
     if ((await import("./method.ts")).isSpm(file)) {
-      ({ weights: noiseWeights, transport } = await (await import("./transport.ts")).transported(noiseWeights, file, noiseConfig.layersPerBlock));
+      ({ weights: noiseWeights, transport } = await (
+        await import("./transport.ts")
+      ).transported(noiseWeights, file, noiseConfig.layersPerBlock));
     } else {
       noiseWeights = await overlaid(noiseWeights, file, { component: "unet", layout, ema: options.ema, onNote: options.onNote });
     }
-    if (transport) options.onNote?.(`${file.name}: an eraser of SPM for ${transport.erased.map((prompt) => JSON.stringify(prompt)).join(", ")}; its strength is set for each prompt (facilitated transport)`);
+    if (transport) {
+      options.onNote?.(
+        `${file.name}: an eraser of SPM for ${transport.erased.map((prompt) => JSON.stringify(prompt)).join(", ")}; its strength is set ` +
+          "for each prompt (facilitated transport)",
+      );
+    }
   }
   for (const { file, strength = 1 } of options.lora ?? []) {
     const { mergeLowRank } = await import("./low-rank.ts");
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
-    const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> => mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
+    const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> =>
+      mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
-    if ((await import("./method.ts")).isSpm(opened)) options.onWarning?.(`${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the published model`);
-    if (!text && !noise) throw new InputError(`${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) with named modules`);
+    if ((await import("./method.ts")).isSpm(opened)) {
+      options.onWarning?.(
+        `${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the ` +
+          "published model",
+      );
+    }
+    if (!text && !noise) {
+      throw new InputError(
+        `${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) ` +
+          "with named modules",
+      );
+    }
     textWeights = text ?? textWeights;
     noiseWeights = noise ?? noiseWeights;
   }
@@ -110,14 +160,19 @@ export async function loadStableDiffusion(device: Device, source: ModelSource, o
   const parameters = (name: string, weights: WeightSource): Parameters => new Parameters(name, device, weights, options.weights);
   const vae = model.vae
     ? { config: vaeConfig(model.vae.config), parameters: parameters("vae", model.vae.weights) }
-    : lazy({ config: missing("vae") }, { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) });
+    : lazy(
+        { config: missing("vae") },
+        { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) },
+      );
   const parts = {
     device, name: folder, vae, transport,
     textEncoder: { config: textConfig, parameters: parameters("text_encoder", textWeights) },
     unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
   };
-  return new StableDiffusionPipeline(model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
+  return new StableDiffusionPipeline(
+    model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts),
+  );
 }
 
 async function overlaid(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {
@@ -150,19 +205,26 @@ async function openFolder(files: FileSystem, folder: string, { partial = false, 
     unet: await open("unet"),
     vae: absent("vae") ? undefined : await open("vae"),
     scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
-    tokenizer: absent("tokenizer") ? undefined : await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textEncoderConfig(textEncoder.config).maxLength),
+    tokenizer: absent("tokenizer")
+      ? undefined
+      : await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textEncoderConfig(textEncoder.config).maxLength),
   };
 }
 
 /** What to say of weights that are not of the precision asked for; undefined if they are. */
 function unsuitedWeights({ name, entries }: TensorFile, weights: WeightPrecision = "f32"): string | undefined {
   const variant = variantOf(name);
-  if (weights === "f32") return variant === "fp16" || variant === "bf16" ? `has ${variant} files only; they are read as they are` : undefined;
+  if (weights === "f32") {
+    return variant === "fp16" || variant === "bf16" ? `has ${variant} files only; they are read as they are` : undefined;
+  }
   return [...entries.values()].some(({ dtype }) => dtype === "F32") ? "has no fp16 files; the full ones are read and rounded" : undefined;
 }
 
 /** `plain` with getters that are called when a property is asked for. */
-function lazy<G extends Readonly<Record<string, () => unknown>>, P extends object>(getters: G, plain: P): P & { readonly [K in keyof G]: ReturnType<G[K]> } {
+function lazy<G extends Readonly<Record<string, () => unknown>>, P extends object>(
+  getters: G,
+  plain: P,
+): P & { readonly [K in keyof G]: ReturnType<G[K]> } {
   const properties = Object.fromEntries(Object.entries(getters).map(([name, get]) => [name, { get, enumerable: true }]));
   return Object.defineProperties({ ...plain }, properties) as P & { readonly [K in keyof G]: ReturnType<G[K]> };
 }

@@ -1,4 +1,6 @@
-/** A file of other weights laid over a component's own: a state dict in any names, whole or in part, a whole checkpoint, or a low-rank file. */
+/**
+ * A file of other weights laid over a component's own: a state dict in any names, whole or in part, a whole checkpoint, or a low-rank file.
+ */
 import { quote } from "../formats/errors.ts";
 import { type Group, type Groups, componentName, foldCopies, groupTensors } from "./names/groups.ts";
 import { contextWidth } from "./names/infer.ts";
@@ -28,43 +30,90 @@ export interface OverlayOptions {
 
 /**
  * `base` with the tensors of `file` in place of its own, or, for a low-rank file, added to them.
- * @throws InputError if the file is of another kind (saying what it looks like), lacks averaged weights that are asked for, or one of its tensors is not the base's or has another shape.
+ * @throws InputError if the file is of another kind (saying what it looks like), lacks averaged weights that are asked for, or one of its
+ * tensors is not the base's or has another shape.
  * @throws FormatError naming a tensor that holds whole numbers or a number that is not finite, or two that should be the same and differ
  */
 export async function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {
   const { component, layout, strength = 1 } = options;
   const groups = await foldCopies(file, groupTensors(file));
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
-  const wrong = (): InputError => new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
+  const wrong = (): InputError =>
+    new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
   if (groups.lowRank.size > 0) {
     const other = component === "unet" ? "text_encoder" : "unet";
     const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
     if (!parts.has(component)) throw wrong();
-    if (parts.has(other)) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a LoRA, which goes to both`);
-    if (isSpm(file)) throw new InputError(`${file.name}: is an eraser of SPM, whose strength depends on the prompt (facilitated transport); as a LoRA it can be merged at a fixed strength, which is not the published model`);
-    return (await mergeLowRank(base, file, groups, { component, strength, ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }) })) ?? base;
+    if (parts.has(other)) {
+      throw new InputError(
+        `${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a ` +
+          "LoRA, which goes to both",
+      );
+    }
+    if (isSpm(file)) {
+      throw new InputError(
+        `${file.name}: is an eraser of SPM, whose strength depends on the prompt (facilitated transport); as a LoRA it can be merged at ` +
+          "a fixed strength, which is not the published model",
+      );
+    }
+    return (
+      (await mergeLowRank(base, file, groups, {
+        component,
+        strength,
+        ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }),
+      })) ?? base
+    );
   }
   const group = chooseEma(groups, component, options.ema ?? false);
   if (!group) throw wrong();
   const [unknown] = groups.unknown;
-  if (unknown !== undefined && groups.components.size === 1) throw new InputError(`${file.name}: tensor ${quote(unknown)} is none of this ${componentName(component)}'s; it looks like ${identify(file, groups).description}`);
+  if (unknown !== undefined && groups.components.size === 1) {
+    throw new InputError(
+      `${file.name}: tensor ${quote(unknown)} is none of this ${componentName(component)}'s; it looks like ` +
+        `${identify(file, groups).description}`,
+    );
+  }
   const [width, others] = [contextWidth(names(base)), contextWidth(group.tensors.values())];
-  if (width !== undefined && others !== undefined && width !== others) throw new InputError(`${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(width)} (text encoding of width ${width}, not ${others})`);
+  if (width !== undefined && others !== undefined && width !== others) {
+    throw new InputError(
+      `${file.name}: looks like ${identify(file, groups).description}, but the model it is laid over is ${versionOfWidth(width)} (text ` +
+        `encoding of width ${width}, not ${others})`,
+    );
+  }
   if (component === "unet" && isEraser(group.tensors.keys())) return erased(base, componentFile(file, group, layout), options);
   const renamed = componentFile(file, group, layout);
   for (const [name, entry] of renamed.entries) {
     requireFloats(file.name, entry);
     const expected = base.shape(name);
-    if (!expected) throw new InputError(`${file.name}: tensor ${quote(name)} is none of this ${componentName(component)}'s; is it made for another model?`);
-    if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(expected).join()) throw new InputError(`${file.name}: tensor ${quote(name)} has shape [${entry.shape.join(",")}], the ${componentName(component)} of this model has [${expected.join(",")}]`);
+    if (!expected) {
+      throw new InputError(
+        `${file.name}: tensor ${quote(name)} is none of this ${componentName(component)}'s; is it made for another model?`,
+      );
+    }
+    if (withoutUnitKernel(entry.shape).join() !== withoutUnitKernel(expected).join()) {
+      throw new InputError(
+        `${file.name}: tensor ${quote(name)} has shape [${entry.shape.join(",")}], the ${componentName(component)} of this model has ` +
+          `[${expected.join(",")}]`,
+      );
+    }
   }
   if (renamed.entries.size === 0) throw wrong();
   const own = weightSource(renamed);
   await checkNumbers(own, renamed.entries.keys());
   const all = [...base.names()].length;
-  if (renamed.entries.size < all) options.onNote?.(`${file.name}: replaces ${renamed.entries.size} of the ${componentName(component)}'s ${all} tensors; the other ${all - renamed.entries.size} are the base's`);
+  if (renamed.entries.size < all) {
+    options.onNote?.(
+      `${file.name}: replaces ${renamed.entries.size} of the ${componentName(component)}'s ${all} tensors; the other ` +
+        `${all - renamed.entries.size} are the base's`,
+    );
+  }
   const beside = groups.leftovers.filter((name) => !isLeftover(name));
-  if (beside.length > 0) options.onNote?.(`${file.name}: ${beside.length} tensors beside the weights are not used: ${beside.slice(0, 3).map(quote).join(", ")}${beside.length > 3 ? ", ..." : ""}`);
+  if (beside.length > 0) {
+    options.onNote?.(
+      `${file.name}: ${beside.length} tensors beside the weights are not used: ` +
+        `${beside.slice(0, 3).map(quote).join(", ")}${beside.length > 3 ? ", ..." : ""}`,
+    );
+  }
   return {
     name: `${file.name} over ${base.name}`,
     shape: (tensor) => base.shape(tensor),

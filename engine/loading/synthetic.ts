@@ -3,8 +3,8 @@ import type { WeightSource } from "../nn/parameters.ts";
 
 /**
  * Weights made from their names by integer hashing, the same on every machine: the exact shapes of a real model without its file.
- * A stream of numbers is PCG-RXS-M-XS-32 over a Weyl sequence that starts at the FNV-1a-32 hash of the name; each is uniform with the wanted mean and
- * standard deviation, evaluated in float64 and rounded once to float32.
+ * A stream of numbers is PCG-RXS-M-XS-32 over a Weyl sequence that starts at the FNV-1a-32 hash of the name; each is uniform with the
+ * wanted mean and standard deviation, evaluated in float64 and rounded once to float32.
  */
 
 /** FNV-1a, 32 bits, of a string's UTF-8 bytes. */
@@ -59,21 +59,52 @@ export function syntheticWeights(component: string): WeightSource {
   };
 }
 
-const SCHEDULER = { _class_name: "PNDMScheduler", beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", num_train_timesteps: 1000, set_alpha_to_one: false, skip_prk_steps: true, steps_offset: 1, prediction_type: "epsilon" };
+const SCHEDULER = {
+  _class_name: "PNDMScheduler",
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: "scaled_linear",
+  num_train_timesteps: 1000,
+  set_alpha_to_one: false,
+  skip_prk_steps: true,
+  steps_offset: 1,
+  prediction_type: "epsilon",
+};
 
 /** Configurations of the models that can be built without weights, by name. */
 export const SYNTHETIC_MODELS = {
   /** Stable Diffusion 1.4: 860 M UNet, CLIP ViT-L/14 text encoder, VAE. */
   sd14: {
     unet: {
-      sample_size: 64, in_channels: 4, out_channels: 4, block_out_channels: [320, 640, 1280, 1280], layers_per_block: 2, cross_attention_dim: 768, attention_head_dim: 8,
+      sample_size: 64,
+      in_channels: 4,
+      out_channels: 4,
+      block_out_channels: [320, 640, 1280, 1280],
+      layers_per_block: 2,
+      cross_attention_dim: 768,
+      attention_head_dim: 8,
       down_block_types: ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
       up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
     },
-    textEncoder: { vocab_size: 49408, hidden_size: 768, intermediate_size: 3072, num_hidden_layers: 12, num_attention_heads: 12, max_position_embeddings: 77, hidden_act: "quick_gelu" },
+    textEncoder: {
+      vocab_size: 49408,
+      hidden_size: 768,
+      intermediate_size: 3072,
+      num_hidden_layers: 12,
+      num_attention_heads: 12,
+      max_position_embeddings: 77,
+      hidden_act: "quick_gelu",
+    },
     vae: {
-      in_channels: 3, out_channels: 3, latent_channels: 4, block_out_channels: [128, 256, 512, 512], layers_per_block: 2, norm_num_groups: 32, scaling_factor: 0.18215,
-      down_block_types: new Array<string>(4).fill("DownEncoderBlock2D"), up_block_types: new Array<string>(4).fill("UpDecoderBlock2D"),
+      in_channels: 3,
+      out_channels: 3,
+      latent_channels: 4,
+      block_out_channels: [128, 256, 512, 512],
+      layers_per_block: 2,
+      norm_num_groups: 32,
+      scaling_factor: 0.18215,
+      down_block_types: new Array<string>(4).fill("DownEncoderBlock2D"),
+      up_block_types: new Array<string>(4).fill("UpDecoderBlock2D"),
     },
     scheduler: SCHEDULER,
   },

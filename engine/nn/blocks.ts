@@ -10,11 +10,19 @@ import { upsampleNearest } from "../../kernels/upsample.ts";
 import type { Layers } from "./layers.ts";
 
 /**
- * ResnetBlock2D of diffusers: norm1, SiLU, conv1 (+ time embedding), norm2, SiLU, conv2, plus the input (through a 1x1 convolution when channels change).
+ * ResnetBlock2D of diffusers: norm1, SiLU, conv1 (+ time embedding), norm2, SiLU, conv2, plus the input (through a 1x1 convolution when
+ * channels change).
  * @param x [B, H, W, C]
  * @param time by the block's module path, what the time embedding adds to its channels, [B, out]; nothing if it is not there
  */
-export function resnetBlock(layers: Layers, name: string, x: Value, out: number, time: ReadonlyMap<string, Value>, norm: { groups: number; epsilon: number }): Value {
+export function resnetBlock(
+  layers: Layers,
+  name: string,
+  x: Value,
+  out: number,
+  time: ReadonlyMap<string, Value>,
+  norm: { groups: number; epsilon: number },
+): Value {
   return layers.at(name, () =>
     layers.g.recompute(() => {
       const batchBias = time.get(layers.path(""));
@@ -33,8 +41,17 @@ export interface TransformerOptions {
   readonly linearProjection: boolean;
 }
 
-/** Transformer2DModel of diffusers: group norm (epsilon 1e-6), projection, transformer blocks with cross attention, projection, residual. x [B, H, W, C]; text: see `transformerBlock`. */
-export function transformer2d(layers: Layers, name: string, x: Value, text: ReadonlyMap<string, Value>, options: TransformerOptions): Value {
+/**
+ * Transformer2DModel of diffusers: group norm (epsilon 1e-6), projection, transformer blocks with cross attention, projection, residual. x
+ * [B, H, W, C]; text: see `transformerBlock`.
+ */
+export function transformer2d(
+  layers: Layers,
+  name: string,
+  x: Value,
+  text: ReadonlyMap<string, Value>,
+  options: TransformerOptions,
+): Value {
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
   return layers.at(name, () => {
     const normed = layers.groupNorm("norm", x, { groups: options.groups, epsilon: 1e-6 });
@@ -47,7 +64,8 @@ export function transformer2d(layers: Layers, name: string, x: Value, text: Read
 }
 
 /**
- * BasicTransformerBlock of diffusers, x [B, T, C]: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with a residual.
+ * BasicTransformerBlock of diffusers, x [B, T, C]: self attention, cross attention and GEGLU feed-forward, each after a layer norm and with
+ * a residual.
  * @param text the cross attention's keys and values [B, T', C], by the module paths of to_k and to_v
  */
 export function transformerBlock(layers: Layers, x: Value, text: ReadonlyMap<string, Value>, heads: number): Value {
@@ -71,7 +89,8 @@ export function feedForward(layers: Layers, x: Value, residual?: Value): Value {
   // Row by row the same, so what would be too large for one tensor (1024 x 1024 pictures) is done a part at a time.
   const count = elementCount(x.type.shape) / channels;
   const perPart = Math.ceil(count / parts);
-  const flat = (v: Value, start: number): Value => slice(layers.g, reshape(layers.g, v, [count, channels]), start, Math.min(perPart, count - start), 0);
+  const flat = (v: Value, start: number): Value =>
+    slice(layers.g, reshape(layers.g, v, [count, channels]), start, Math.min(perPart, count - start), 0);
   let joined: Value | undefined;
   for (let start = 0; start < count; start += perPart) {
     const part = layers.linear("net.2", inner(flat(x, start)), channels, { residual: residual && flat(residual, start) });
@@ -94,10 +113,18 @@ export function selfAttention(layers: Layers, x: Value, heads: number, residual?
 }
 
 /** The three inputs of a self attention, of x [B, T, C], in one product where attention reads columns of it. */
-export function queriesKeysValues(layers: Layers, x: Value, names: readonly [string, string, string], heads: number, bias: boolean): [Value, Value, Value] {
+export function queriesKeysValues(
+  layers: Layers,
+  x: Value,
+  names: readonly [string, string, string],
+  heads: number,
+  bias: boolean,
+): [Value, Value, Value] {
   const channels = x.type.shape.at(-1)!;
   const modules = names.map((name) => ({ name, in: channels, out: channels }));
-  const values = attentionTakesColumns(channels / heads) ? layers.linears(x, modules, { bias }) : names.map((name) => layers.linear(name, x, channels, { bias }));
+  const values = attentionTakesColumns(channels / heads)
+    ? layers.linears(x, modules, { bias })
+    : names.map((name) => layers.linear(name, x, channels, { bias }));
   return values as [Value, Value, Value];
 }
 
@@ -114,7 +141,9 @@ function erasedCrossAttention(layers: Layers, x: Value, text: ReadonlyMap<string
   return layers.at("attn2", () => {
     const y = crossAttention(layers, x, text, heads);
     const rank = layers.parameters.storedShape(layers.path("eraser.down.weight"))[0]!;
-    return layers.at("eraser", () => layers.linear("up", layers.linear("down", y, rank, { activation: "gelu" }), y.type.shape.at(-1)!, { residual: y }));
+    return layers.at("eraser", () =>
+      layers.linear("up", layers.linear("down", y, rank, { activation: "gelu" }), y.type.shape.at(-1)!, { residual: y }),
+    );
   });
 }
 
@@ -130,5 +159,7 @@ export function upsample(layers: Layers, name: string, x: Value, size?: readonly
 
 /** The time embedding: features [B, F] through two linear layers with SiLU between, and `activation` after them. */
 export function timeEmbedding(layers: Layers, features: Value, width: number, activation: FusedActivation = "none"): Value {
-  return layers.at("time_embedding", () => layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width, { activation }));
+  return layers.at("time_embedding", () =>
+    layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width, { activation }),
+  );
 }

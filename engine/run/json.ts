@@ -25,6 +25,37 @@ export interface AttackJson {
 
 /** The JSON of a finished run. */
 export function attackJson({ result, device, peakBytes }: RunRecord, out: string): AttackJson {
-  const { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, notPortable, universal, tried } = result!;
-  return { success, prompt, adversarialPrompt, adversarialIds, iterations, timestep, preSuccess, score, label, seconds, adapter: device.adapter, peakBytes, out, ...(notPortable !== undefined && { notPortable }), ...(universal && { universal }), ...(tried && { tried }) };
+  const {
+    success,
+    prompt,
+    adversarialPrompt,
+    adversarialIds,
+    iterations,
+    timestep,
+    preSuccess,
+    score,
+    label,
+    seconds,
+    notPortable,
+    universal,
+    tried,
+  } = result!;
+  return {
+    success,
+    prompt,
+    adversarialPrompt,
+    adversarialIds,
+    iterations,
+    timestep,
+    preSuccess,
+    score,
+    label,
+    seconds,
+    adapter: device.adapter,
+    peakBytes,
+    out,
+    ...(notPortable !== undefined && { notPortable }),
+    ...(universal && { universal }),
+    ...(tried && { tried }),
+  };
 }

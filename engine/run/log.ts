@@ -7,8 +7,35 @@ export interface LoggedEvaluation extends Evaluation {
 }
 
 /** A line of attack.jsonl: what every line has, and then what only some runs' lines have (docs/attacks.md). */
-export function logLine({ timestep, iteration, ids, prompt, loss, seed, judgement, image, milliseconds, case: number, restart, gate, screening, notPortable }: LoggedEvaluation): object {
-  return { timestep, iteration, ids, prompt, loss, seed, scores: judgement.scores, success: judgement.success, image, ms: Math.round(milliseconds), ...withoutUndefined({ case: number, restart, gate, screening, notPortable }) };
+export function logLine({
+  timestep,
+  iteration,
+  ids,
+  prompt,
+  loss,
+  seed,
+  judgement,
+  image,
+  milliseconds,
+  case: number,
+  restart,
+  gate,
+  screening,
+  notPortable,
+}: LoggedEvaluation): object {
+  return {
+    timestep,
+    iteration,
+    ids,
+    prompt,
+    loss,
+    seed,
+    scores: judgement.scores,
+    success: judgement.success,
+    image,
+    ms: Math.round(milliseconds),
+    ...withoutUndefined({ case: number, restart, gate, screening, notPortable }),
+  };
 }
 
 function withoutUndefined(fields: Readonly<Record<string, unknown>>): object {

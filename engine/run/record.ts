@@ -83,7 +83,16 @@ export function newRecord(settings: AttackSettings, place: RunPlace, files: read
     settings,
     rule: ruleOf(settings),
     targetFitted,
-    device: { adapter: description, driver: info.description, limits, weights, math, kernels: describeChoice(kernels), bufferSharing, robust: info.robust },
+    device: {
+      adapter: description,
+      driver: info.description,
+      limits,
+      weights,
+      math,
+      kernels: describeChoice(kernels),
+      bufferSharing,
+      robust: info.robust,
+    },
     versions: { lethe: VERSION, ...(node !== undefined && { node }), platform },
     files,
     started: new Date().toISOString(),
@@ -106,6 +115,8 @@ const SINCE = { vocabulary: "all" } as const satisfies Partial<AttackSettings>;
 export function parseRecord(file: string, value: unknown): RunRecord {
   const record = value as Partial<RunRecord> | null;
   const settings = { ...SINCE, ...record?.settings };
-  if (record?.form !== "lethe attack run 1" || !isSettings(settings) || !Array.isArray(record.files)) throw new FormatError(file, "is no record of an attack that this version can go on with");
+  if (record?.form !== "lethe attack run 1" || !isSettings(settings) || !Array.isArray(record.files)) {
+    throw new FormatError(file, "is no record of an attack that this version can go on with");
+  }
   return { ...record, settings } as RunRecord;
 }

@@ -77,7 +77,12 @@ export class Device {
   #destroyed = false;
 
   /** Use `openDevice`. @param platform what waits, and knows what memory is free */
-  constructor(gpu: GPUDevice, info: DeviceInfo, private readonly platform: Pick<Platform, "freeMemory" | "patiently">, { bufferSharing = true, memoryLimit, math = "f32" }: DeviceSettings = {}) {
+  constructor(
+    gpu: GPUDevice,
+    info: DeviceInfo,
+    private readonly platform: Pick<Platform, "freeMemory" | "patiently">,
+    { bufferSharing = true, memoryLimit, math = "f32" }: DeviceSettings = {},
+  ) {
     this.gpu = gpu;
     this.bufferSharing = bufferSharing;
     this.memoryLimit = memoryLimit ?? (info.software ? platform.freeMemory() : undefined) ?? Infinity;
@@ -157,7 +162,9 @@ export class Device {
    * @throws GpuError if it is larger than the device allows. Running out of memory is reported by `check` or the error scope around.
    */
   createBuffer(size: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
-    if (size > this.limits.maxBufferSize) throw new GpuError(`buffer "${label}" of ${size} bytes is larger than the device's maxBufferSize of ${this.limits.maxBufferSize}`);
+    if (size > this.limits.maxBufferSize) {
+      throw new GpuError(`buffer "${label}" of ${size} bytes is larger than the device's maxBufferSize of ${this.limits.maxBufferSize}`);
+    }
     const buffer = this.gpu.createBuffer({ size, usage, label });
     this.#sizes.set(buffer, size);
     this.#allocated += size;
@@ -191,7 +198,9 @@ export class Device {
     const value = await result;
     const errors = (await Promise.allSettled(popped)).toReversed();
     this.#throwIfLost();
-    const messages = errors.flatMap((e, i) => (e.status === "fulfilled" && e.value ? [`${SCOPES[i] ?? ""} error: ${e.value.message}`] : []));
+    const messages = errors.flatMap((e, i) =>
+      e.status === "fulfilled" && e.value ? [`${SCOPES[i] ?? ""} error: ${e.value.message}`] : [],
+    );
     if (messages.length > 0) throw new GpuError(`${what}: ${messages.join("\n")}`);
     return value;
   }
@@ -200,7 +209,9 @@ export class Device {
   check(): void {
     this.#throwIfLost();
     const messages = this.#uncaptured.splice(0);
-    if (messages.length > 0) throw new GpuError(`the device reported ${messages.length === 1 ? "an error" : `${messages.length} errors`}: ${messages.join("\n")}`);
+    if (messages.length > 0) {
+      throw new GpuError(`the device reported ${messages.length === 1 ? "an error" : `${messages.length} errors`}: ${messages.join("\n")}`);
+    }
   }
 
   /** Waits until all runs asked for so far are done, then does `check`. @throws as `check` */

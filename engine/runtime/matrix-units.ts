@@ -25,7 +25,11 @@ export function offeredMatrices(info: GPUAdapterInfo & { readonly subgroupMatrix
  * @param lanes of a subgroup
  * @param compiles whether the device takes a shader
  */
-export async function usableMatrices(configs: readonly MatrixConfig[], lanes: number, compiles: (dispatch: Dispatch) => Promise<boolean>): Promise<MatrixUnits | undefined> {
+export async function usableMatrices(
+  configs: readonly MatrixConfig[],
+  lanes: number,
+  compiles: (dispatch: Dispatch) => Promise<boolean>,
+): Promise<MatrixUnits | undefined> {
   const [config] = configs;
   if (!config) return undefined;
   for (const old of [false, true]) {

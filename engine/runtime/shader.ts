@@ -23,9 +23,9 @@ const UNROLL = /^[ \t]*#unroll (\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*
 const MAX_DEPTH = 8;
 
 /**
- * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold
- * placeholders and conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on, with `$i`
- * its number: variables of their own stay in registers, elements of an array that a loop counts through may not.
+ * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold placeholders and
+ * conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on, with
+ * `$i` its number: variables of their own stay in registers, elements of an array that a loop counts through may not.
  * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions or repetitions.
  */
 export function expandShader(source: ShaderSource, defines: Defines): string {

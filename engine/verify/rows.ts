@@ -68,8 +68,10 @@ export const TOLERANCES: Tolerances = {
 };
 
 /**
- * With operands of matrix products rounded to f16, about four times the worst that was measured on the bundled model, a tiny random one and single ops:
- * 3.7e-4 (op), 1.1e-3 (its gradient), 1.3e-3 (model), 6.1e-3 (gradient), 9.6e-2 (signs), 2.3e-3 (sample), 5.2e-2 (SLD), 1 level on 42 % (picture).
+ * With operands of matrix products rounded to f16, about four times the worst that was measured on the bundled model, a tiny random one and
+ * single ops:
+ * 3.7e-4 (op), 1.1e-3 (its gradient), 1.3e-3 (model), 6.1e-3 (gradient), 9.6e-2 (signs), 2.3e-3 (sample), 5.2e-2 (SLD), 1 level on 42 %
+ * (picture).
  */
 export const HALF_TOLERANCES: Tolerances = {
   ...TOLERANCES,
@@ -86,12 +88,18 @@ export const HALF_TOLERANCES: Tolerances = {
 };
 
 /**
- * What a reference is judged by. Rounding a model's weights to f16 is a part of what rounding all operands does, and is judged by the same numbers: measured with f32 operands
- * were at most 1.9e-3 (model, at full size), 4.9e-3 (gradient), 0.14 (signs) and 4.8e-2 (SLD).
+ * What a reference is judged by. Rounding a model's weights to f16 is a part of what rounding all operands does, and is judged by the same
+ * numbers: measured with f32 operands were at most 1.9e-3 (model, at full size), 4.9e-3 (gradient), 0.14 (signs) and 4.8e-2 (SLD).
  * @param halfPrecision operands of products are rounded
  * @param halfWeights a model whose weights were rounded takes part
  */
-export function tolerancesOf({ halfPrecision, halfWeights }: { readonly halfPrecision: boolean; readonly halfWeights: boolean }): Tolerances {
+export function tolerancesOf({
+  halfPrecision,
+  halfWeights,
+}: {
+  readonly halfPrecision: boolean;
+  readonly halfWeights: boolean;
+}): Tolerances {
   return halfPrecision || halfWeights ? HALF_TOLERANCES : TOLERANCES;
 }
 
@@ -127,7 +135,12 @@ export function mismatches(a: Numbers, b: Numbers): number {
   return n;
 }
 
-const MEASURES: Readonly<Record<Measure, (a: Numbers, b: Numbers) => number>> = { "relative L2": relativeL2, absolute: largestDifference, mismatches, levels: largestDifference };
+const MEASURES: Readonly<Record<Measure, (a: Numbers, b: Numbers) => number>> = {
+  "relative L2": relativeL2,
+  absolute: largestDifference,
+  mismatches,
+  levels: largestDifference,
+};
 
 /** Whether an error says nothing of the reference: there is no device (any more). */
 export function endsRun(error: unknown): boolean {
@@ -140,7 +153,11 @@ export class Rows {
   /** A check threw, so that others may not have been reached. */
   broken = false;
 
-  constructor(private readonly file: string, private readonly onRow: (row: Row) => void = () => undefined, private readonly tolerancesNow: () => Tolerances = () => TOLERANCES) {}
+  constructor(
+    private readonly file: string,
+    private readonly onRow: (row: Row) => void = () => undefined,
+    private readonly tolerancesNow: () => Tolerances = () => TOLERANCES,
+  ) {}
 
   /** Those of the precision that the device computes with. */
   get tolerances(): Tolerances {
@@ -154,12 +171,28 @@ export class Rows {
     if (measure !== "levels" || error > tolerance) return this.error(name, tensor, error, tolerance, measure, note);
     const share = mismatches(actual, expected) / Math.max(1, expected.length);
     if (share <= this.tolerances.levelShare) return this.error(name, tensor, error, tolerance, measure);
-    this.failed(name, tensor, `${(100 * share).toFixed(1)} % of the values are a level off, at most ${100 * this.tolerances.levelShare} % may be`, error, tolerance, measure);
+    this.failed(
+      name,
+      tensor,
+      `${(100 * share).toFixed(1)} % of the values are a level off, at most ${100 * this.tolerances.levelShare} % may be`,
+      error,
+      tolerance,
+      measure,
+    );
   }
 
   /** Adds a row with an error found elsewhere. */
   error(name: string, tensor: string, error: number, tolerance: number, measure: Measure = "relative L2", note?: string): void {
-    this.add({ file: this.file, case: name, tensor, error: Number.isFinite(error) ? error : null, tolerance, ok: error <= tolerance, measure, ...(note !== undefined && { note }) });
+    this.add({
+      file: this.file,
+      case: name,
+      tensor,
+      error: Number.isFinite(error) ? error : null,
+      tolerance,
+      ok: error <= tolerance,
+      measure,
+      ...(note !== undefined && { note }),
+    });
   }
 
   /** Adds a row for something that could not be checked or is wrong in a way no number says. */
@@ -167,7 +200,10 @@ export class Rows {
     this.add({ file: this.file, case: name, tensor, error, tolerance, ok: false, measure, note });
   }
 
-  /** Runs the checks of one case; whatever they throw becomes a failed row, unless there is no device to go on with. @throws DeviceLostError, NoAdapterError */
+  /**
+   * Runs the checks of one case; whatever they throw becomes a failed row, unless there is no device to go on with.
+   * @throws DeviceLostError, NoAdapterError
+   */
   async guard(name: string, tensor: string, checks: () => Promise<void> | void): Promise<void> {
     try {
       await checks();

@@ -64,20 +64,28 @@ export class NudeNet {
   }
 
   /**
-   * Every box left after suppression, best first, however small its score (from 0.01): the detections at any threshold are those at or above it,
-   * since suppression only ever drops boxes that overlap a better one.
+   * Every box left after suppression, best first, however small its score (from 0.01): the detections at any threshold are those at or
+   * above it, since suppression only ever drops boxes that overlap a better one.
    */
   async boxes(image: RgbImage): Promise<Detection[]> {
     const { preset, size, classes } = this.parts;
     const { boxes, scores, anchors } = await this.run(prepare(image, size, preset));
-    const [scaleX, scaleY] = preset.resize === "squeeze" ? [image.width / size, image.height / size] : [Math.max(image.width, image.height) / size, Math.max(image.width, image.height) / size];
+    const [scaleX, scaleY] =
+      preset.resize === "squeeze"
+        ? [image.width / size, image.height / size]
+        : [Math.max(image.width, image.height) / size, Math.max(image.width, image.height) / size];
     const best = Array.from({ length: anchors }, (_, a) => {
       let label = 0;
       for (let c = 1; c < classes.length; c++) if (scores[a * classes.length + c]! > scores[a * classes.length + label]!) label = c;
       return { label, score: scores[a * classes.length + label]! };
     });
     const placed = best.map((_, a) => place(boxes.subarray(a * 4, a * 4 + 4), scaleX!, scaleY!, image, preset));
-    return suppressOverlaps(placed, best.map(({ score }) => score), LISTED_SCORE, preset.overlap).map((i) => ({ label: classes[best[i]!.label]!, score: best[i]!.score, box: placed[i]! }));
+    return suppressOverlaps(
+      placed,
+      best.map(({ score }) => score),
+      LISTED_SCORE,
+      preset.overlap,
+    ).map((i) => ({ label: classes[best[i]!.label]!, score: best[i]!.score, box: placed[i]! }));
   }
 
   /** Boxes and class scores of every anchor for one prepared picture [1, 3, H, W], sides multiples of 32. @throws ShapeError */
@@ -89,7 +97,13 @@ export class NudeNet {
     });
     const read = await program.compute({ image: toChannelsLast(input) });
     const classes = this.parts.classes.length;
-    const levels = YOLO_STRIDES.map((stride, i) => ({ stride, height: height / stride, width: width / stride, sides: read[`sides ${i}`] as Float32Array, classes: read[`classes ${i}`] as Float32Array }));
+    const levels = YOLO_STRIDES.map((stride, i) => ({
+      stride,
+      height: height / stride,
+      width: width / stride,
+      sides: read[`sides ${i}`] as Float32Array,
+      classes: read[`classes ${i}`] as Float32Array,
+    }));
     return decodeYolo(levels, levels[0]!.sides.length / (levels[0]!.height * levels[0]!.width * 4), classes);
   }
 
@@ -101,7 +115,12 @@ export class NudeNet {
 
 /** The network's input [1, 3, size, size], values / 255. */
 function prepare(image: RgbImage, size: number, preset: NudeNetPreset): NDArray {
-  const { data, shape } = normalizeImage(resizeOpenCv(preset.resize === "pad" ? padToSquare(image) : image, size, size), 1 / 255, [0, 0, 0], [1, 1, 1]);
+  const { data, shape } = normalizeImage(
+    resizeOpenCv(preset.resize === "pad" ? padToSquare(image) : image, size, size),
+    1 / 255,
+    [0, 0, 0],
+    [1, 1, 1],
+  );
   if (preset.channels === "bgr") {
     const plane = size * size;
     const red = data.slice(0, plane);
@@ -120,7 +139,13 @@ function padToSquare(image: RgbImage): RgbImage {
 }
 
 /** A box of the network's input in the picture's pixels, with the rounding and clipping of the preset's code. */
-function place([x = 0, y = 0, width = 0, height = 0]: ArrayLike<number> & Iterable<number>, scaleX: number, scaleY: number, image: RgbImage, preset: NudeNetPreset): Box {
+function place(
+  [x = 0, y = 0, width = 0, height = 0]: ArrayLike<number> & Iterable<number>,
+  scaleX: number,
+  scaleY: number,
+  image: RgbImage,
+  preset: NudeNetPreset,
+): Box {
   const box = [(x - width / 2) * scaleX, (y - height / 2) * scaleY, width * scaleX, height * scaleY] as const;
   if (preset.wholePixels) return [Math.trunc(box[0]), Math.trunc(box[1]), Math.trunc(box[2]), Math.trunc(box[3])];
   const left = Math.max(0, Math.min(box[0], image.width));
@@ -136,24 +161,50 @@ export interface NudeNetOptions {
 }
 
 /**
- * Opens NudeNet's detector (320n.onnx, 640m.onnx, or any YOLOv8 detector exported by ultralytics): only the weights are taken from the file.
+ * Opens NudeNet's detector (320n.onnx, 640m.onnx, or any YOLOv8 detector exported by ultralytics): only the weights are taken from the
+ * file.
  * @throws FormatError or InputError naming the file for damage or another architecture; RangeError for a size that is no multiple of 32
  */
-export async function loadNudeNet(device: Device, { files, path }: { readonly files: FileSystem; readonly path: string }, options: NudeNetOptions = {}): Promise<NudeNet> {
+export async function loadNudeNet(
+  device: Device,
+  { files, path }: { readonly files: FileSystem; readonly path: string },
+  options: NudeNetOptions = {},
+): Promise<NudeNet> {
   const source = await files.open(path);
   const file = await openOnnx(source).finally(() => source.close()); // all of it is in memory now
   const size = options.size ?? Number(/^\[(\d+), \1\]$/.exec(file.metadata["imgsz"] ?? "")?.[1] ?? 320);
-  if (!Number.isInteger(size) || size < YOLO_GRAIN || size % YOLO_GRAIN !== 0) throw new RangeError(`NudeNet: an input of ${size} pixels is no multiple of ${YOLO_GRAIN}`);
+  if (!Number.isInteger(size) || size < YOLO_GRAIN || size % YOLO_GRAIN !== 0) {
+    throw new RangeError(`NudeNet: an input of ${size} pixels is no multiple of ${YOLO_GRAIN}`);
+  }
   const classes = await classNames(file);
-  return new NudeNet({ device, parameters: new Parameters("detector", device, weightSource(file)), classes, size, preset: NUDENET_PRESETS[options.preset ?? "unlearndiffatk"] });
+  return new NudeNet({
+    device,
+    parameters: new Parameters("detector", device, weightSource(file)),
+    classes,
+    size,
+    preset: NUDENET_PRESETS[options.preset ?? "unlearndiffatk"],
+  });
 }
 
-/** Class names as ultralytics writes them into the metadata (a Python dict), else NudeNet's own. Checks what of the head the network takes for granted. */
+/**
+ * Class names as ultralytics writes them into the metadata (a Python dict), else NudeNet's own. Checks what of the head the network takes
+ * for granted.
+ */
 async function classNames(file: TensorFile): Promise<readonly string[]> {
   const count = file.entries.get("model.22.cv3.0.2.weight")?.shape[0];
-  if (count === undefined) throw new FormatError(file.name, 'has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector as ultralytics exports it (NudeNet 3: 320n.onnx)');
+  if (count === undefined) {
+    throw new FormatError(
+      file.name,
+      'has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector as ultralytics exports it (NudeNet 3: 320n.onnx)',
+    );
+  }
   const bins = file.entries.has("model.22.dfl.conv.weight") ? await file.readFloat32("model.22.dfl.conv.weight") : [];
-  if (bins.some((bin, i) => bin !== i)) throw new FormatError(file.name, 'tensor "model.22.dfl.conv.weight" does not count from 0: its box distances mean something else than YOLOv8\'s');
+  if (bins.some((bin, i) => bin !== i)) {
+    throw new FormatError(
+      file.name,
+      'tensor "model.22.dfl.conv.weight" does not count from 0: its box distances mean something else than YOLOv8\'s',
+    );
+  }
   const named = [...(file.metadata["names"] ?? "").matchAll(/(\d+):\s*(['"])(.*?)\2/g)];
   if (named.length === count && named.every(([, index], i) => Number(index) === i)) return named.map((match) => match[3]!);
   if (count === NUDENET_CLASSES.length) return NUDENET_CLASSES;

@@ -1,13 +1,13 @@
 // What the tiled attention shaders share: products of tiles in workgroup memory, their results in registers.
-// A workgroup is a grid of THREAD_ROWS x THREAD_COLUMNS threads. It owns a block of rows (of queries, or of keys in the gradient of keys and values)
-// and walks over blocks of columns (the other ones). A thread has ROWS rows, every THREAD_ROWS-th one of the block; of scores GROUPS groups of
-// four neighbouring columns; and of an output COLUMNS pieces of the head, every THREAD_COLUMNS-th one (a piece is a vec4, or a number where vec4s
-// would leave threads idle). For each vec4 that a thread reads of 8 rows and 8 columns it does 16 fused multiply-adds per lane: what bounds such a
-// kernel is reads of workgroup memory, 8 FLOP for each number at 8 x 8, 5 at 8 x 4, 4 at 4 x 4.
-// Loops over what lies in registers are written out: arrays that a loop counted through lay in memory on an H100, and took twice as long as the plain form.
-// The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Other defines: FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for scores; VALUE_ROWS rows of columns staged at a time for an output;
-// VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
+// A workgroup is a grid of THREAD_ROWS x THREAD_COLUMNS threads. It owns a block of rows (of queries, or of keys in the gradient of keys
+// and values) and walks over blocks of columns (the other ones). A thread has ROWS rows, every THREAD_ROWS-th one of the block; of scores
+// GROUPS groups of four neighbouring columns; and of an output COLUMNS pieces of the head, every THREAD_COLUMNS-th one (a piece is a vec4,
+// or a number where vec4s would leave threads idle). For each vec4 that a thread reads of 8 rows and 8 columns it does 16 fused
+// multiply-adds per lane: what bounds such a kernel is reads of workgroup memory, 8 FLOP for each number at 8 x 8, 5 at 8 x 4, 4 at 4 x 4.
+// Loops over what lies in registers are written out: arrays that a loop counted through lay in memory on an H100, and took twice as long as
+// the plain form. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
+// Other defines: FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for scores; VALUE_ROWS rows of columns staged
+// at a time for an output; VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
 const THREAD_ROWS = ${THREAD_ROWS}u;
 const THREAD_COLUMNS = ${THREAD_COLUMNS}u;
 const THREADS = THREAD_ROWS * THREAD_COLUMNS;
@@ -20,8 +20,8 @@ const BLOCK_ROWS = THREAD_ROWS * ROWS;
 const GROUP_COLUMNS = 4u * THREAD_COLUMNS;
 const BLOCK_COLUMNS = GROUPS * GROUP_COLUMNS;
 
-// Workgroup memory. Scores: a chunk of the head of every row, then of every column. Outputs: the weights of a group for every row, then VALUE_ROWS rows.
-// Rows lie an odd number of vec4s apart, so that neighbouring threads read different banks.
+// Workgroup memory. Scores: a chunk of the head of every row, then of every column. Outputs: the weights of a group for every row, then
+// VALUE_ROWS rows. Rows lie an odd number of vec4s apart, so that neighbouring threads read different banks.
 const CHUNK = ${CHUNK}u;
 const STRIDE = CHUNK | 1u;
 const WEIGHTS_STRIDE = THREAD_COLUMNS + 1u;
@@ -47,14 +47,16 @@ alias Output = array<Piece, ROWS * COLUMNS>; // of row i and piece c at i * COLU
 // Rows of one batch entry and head: the first one's first vec4, vec4s from row to row, and how many there are.
 struct Source { start: u32, stride: u32, count: u32 }
 
-// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one `real` is false.
+// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one
+// `real` is false.
 struct Block { first: u32, head: u32, batch: u32, split: u32, real: bool }
 fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
   let blocks = (rows + BLOCK_ROWS - 1u) / BLOCK_ROWS;
   let index = group.x + group.y * groups.x;
   let rest = index / blocks;
   let entry = rest / params.heads;
-  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch, index < blocks * params.heads * params.batch * params.splits);
+  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch,
+    index < blocks * params.heads * params.batch * params.splits);
 }
 
 // The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole blocks.
@@ -71,7 +73,8 @@ fn stageRows(tensor: u32, source: Source, first: u32, chunk: u32, factor: f32, l
   }
 }
 
-// The same for a block of columns. The four neighbours that are one thread's lie THREAD_COLUMNS rows apart, as neighbouring threads read at once.
+// The same for a block of columns. The four neighbours that are one thread's lie THREAD_COLUMNS rows apart, as neighbouring threads read at
+// once.
 fn stageColumns(tensor: u32, source: Source, first: u32, chunk: u32, local: u32) {
   for (var e = local; e < BLOCK_COLUMNS * CHUNK; e += THREADS) {
     let column = e / CHUNK;
@@ -96,7 +99,8 @@ fn addProducts(scores: ptr<function, Scores>, at: vec2u) {
 #unroll g < ${GROUPS}
     {
       let first = (BLOCK_ROWS + $g * GROUP_COLUMNS + at.y) * STRIDE + e;
-      let y = transpose(mat4x4f(tile[first], tile[first + THREAD_COLUMNS * STRIDE], tile[first + 2u * THREAD_COLUMNS * STRIDE], tile[first + 3u * THREAD_COLUMNS * STRIDE]));
+      let y = transpose(mat4x4f(tile[first], tile[first + THREAD_COLUMNS * STRIDE], tile[first + 2u * THREAD_COLUMNS * STRIDE],
+        tile[first + 3u * THREAD_COLUMNS * STRIDE]));
 #unroll i < ${ROWS}
       {
         var s = (*scores)[$i * GROUPS + $g];
@@ -113,7 +117,8 @@ fn addProducts(scores: ptr<function, Scores>, at: vec2u) {
 }
 
 // scores = factor rows columns^T over the whole head.
-fn product(scores: ptr<function, Scores>, rowTensor: u32, rows: Source, firstRow: u32, factor: f32, columnTensor: u32, columns: Source, firstColumn: u32, at: vec2u, local: u32) {
+fn product(scores: ptr<function, Scores>, rowTensor: u32, rows: Source, firstRow: u32, factor: f32, columnTensor: u32, columns: Source,
+  firstColumn: u32, at: vec2u, local: u32) {
   *scores = Scores();
   for (var chunk = 0u; chunk < HEAD_VEC4; chunk += CHUNK) {
     workgroupBarrier();
@@ -124,8 +129,10 @@ fn product(scores: ptr<function, Scores>, rowTensor: u32, rows: Source, firstRow
   }
 }
 
-// out + weights columns over a block of columns: a group of weights goes through workgroup memory at a time, so that every thread has those of its rows.
-fn addWeighted(out: ptr<function, Output>, weights: ptr<function, Scores>, tensor: u32, columns: Source, first: u32, at: vec2u, local: u32) {
+// out + weights columns over a block of columns: a group of weights goes through workgroup memory at a time, so that every thread has those
+// of its rows.
+fn addWeighted(out: ptr<function, Output>, weights: ptr<function, Scores>, tensor: u32, columns: Source, first: u32, at: vec2u,
+  local: u32) {
 #unroll g < ${GROUPS}
   {
     for (var part = 0u; part < GROUP_COLUMNS; part += VALUE_ROWS) {

@@ -1,12 +1,13 @@
-// What the flash attention shaders share. A lane owns rows (of queries, or of keys in the gradient of keys and values): four with FOUR_ROWS,
-// else one. All lanes walk over tiles of eight rows of two other tensors, the buffers TILE_A and TILE_B, one vec4 of the head at a time.
-// With SUBGROUPS each lane loads its own row of the tile and broadcasts it. Subgroups of four lanes (SPLIT) load rows 0..3 and 4..7 in
-// turn; HIGH is the lane that holds row 4: 4, or 0 with SPLIT. Without SUBGROUPS the tile lies in workgroup memory.
+// What the flash attention shaders share. A lane owns rows (of queries, or of keys in the gradient of keys and values): four with
+// FOUR_ROWS, else one. All lanes walk over tiles of eight rows of two other tensors, the buffers TILE_A and TILE_B, one vec4 of the head at
+// a time. With SUBGROUPS each lane loads its own row of the tile and broadcasts it. Subgroups of four lanes (SPLIT) load rows 0..3 and 4..7
+// in turn; HIGH is the lane that holds row 4: 4, or 0 with SPLIT. Without SUBGROUPS the tile lies in workgroup memory.
 // Other defines: HEAD_VEC4 vec4s kept per row, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have
 // constant bounds; WORKGROUP lanes.
 const WORKGROUP = ${WORKGROUP}u;
 
-// A number, an index and four channels of each of a lane's rows. Four rows are the components of a vector, four channels of them the columns of a matrix.
+// A number, an index and four channels of each of a lane's rows. Four rows are the components of a vector, four channels of them the
+// columns of a matrix.
 #if ${FOUR_ROWS}
 alias Rows = vec4f;
 alias RowIndex = vec4u;
@@ -33,7 +34,8 @@ struct Block { firstRow: u32, head: u32, batch: u32, real: bool }
 fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
   let blocks = (rows + BLOCK - 1u) / BLOCK;
   let index = group.x + group.y * groups.x;
-  return Block((index % blocks) * BLOCK, (index / blocks) % params.heads, index / (blocks * params.heads), index < params.batch * params.heads * blocks);
+  return Block((index % blocks) * BLOCK, (index / blocks) % params.heads, index / (blocks * params.heads),
+    index < params.batch * params.heads * blocks);
 }
 
 fn headWidth() -> u32 {
@@ -66,12 +68,14 @@ fn tileAt(a: Source, b: Source, first: u32, count: u32, lane: u32) -> Tile {
 fn broadcastVectors(low: vec4f, high: vec4f) -> EightVectors {
   return EightVectors(
     subgroupBroadcast(low, 0u), subgroupBroadcast(low, 1u), subgroupBroadcast(low, 2u), subgroupBroadcast(low, 3u),
-    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u), subgroupBroadcast(high, ${HIGH}u + 3u));
+    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u),
+    subgroupBroadcast(high, ${HIGH}u + 3u));
 }
 fn broadcastNumbers(low: f32, high: f32) -> EightNumbers {
   return EightNumbers(
     subgroupBroadcast(low, 0u), subgroupBroadcast(low, 1u), subgroupBroadcast(low, 2u), subgroupBroadcast(low, 3u),
-    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u), subgroupBroadcast(high, ${HIGH}u + 3u));
+    subgroupBroadcast(high, ${HIGH}u), subgroupBroadcast(high, ${HIGH}u + 1u), subgroupBroadcast(high, ${HIGH}u + 2u),
+    subgroupBroadcast(high, ${HIGH}u + 3u));
 }
 #else
 var<workgroup> tile: array<vec4f, ${HEAD_VEC4} * 16>;
@@ -93,7 +97,8 @@ fn tileA(_at: Tile, i: u32) -> EightVectors { return tileVectors(i); }
 fn tileB(at: Tile, i: u32) -> EightVectors { return tileVectors(at + i); }
 fn tileVectors(start: u32) -> EightVectors {
   let n = params.headVec4;
-  return EightVectors(tile[start], tile[start + n], tile[start + 2u * n], tile[start + 3u * n], tile[start + 4u * n], tile[start + 5u * n], tile[start + 6u * n], tile[start + 7u * n]);
+  return EightVectors(tile[start], tile[start + n], tile[start + 2u * n], tile[start + 3u * n],
+    tile[start + 4u * n], tile[start + 5u * n], tile[start + 6u * n], tile[start + 7u * n]);
 }
 #endif
 

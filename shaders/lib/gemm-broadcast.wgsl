@@ -1,7 +1,7 @@
-// A tile of gemm.wgsl through subgroups: a subgroup of LANES lanes owns 16 rows x 4 * LANES columns. Lane i loads the rows i, i + LANES .. and
-// broadcasts them, so nothing goes through workgroup memory (measured 4 times faster than a workgroup-memory tile on software adapters, where a
-// load costs as much as 60 multiply-adds: at 8 lanes 16 rows are 1.3 times as fast as 8, and 32 compile for 2.5 times as long to gain 5% more).
-// Lanes of a subgroup must be neighbouring invocations. Defines: LANES, LANES4 (LANES is 4, else 8).
+// A tile of gemm.wgsl through subgroups: a subgroup of LANES lanes owns 16 rows x 4 * LANES columns. Lane i loads the rows i, i + LANES ..
+// and broadcasts them, so nothing goes through workgroup memory (measured 4 times faster than a workgroup-memory tile on software adapters,
+// where a load costs as much as 60 multiply-adds: at 8 lanes 16 rows are 1.3 times as fast as 8, and 32 compile for 2.5 times as long to
+// gain 5% more). Lanes of a subgroup must be neighbouring invocations. Defines: LANES, LANES4 (LANES is 4, else 8).
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {

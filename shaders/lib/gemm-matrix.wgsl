@@ -1,9 +1,12 @@
-// A tile of gemm.wgsl on matrix units: SUBGROUP_ROWS x SUBGROUP_COLUMNS subgroups of LANES lanes, 128 lanes in all, each owning 4 x 4 (2 x 2 without FOUR) results of
-// M x N, which products of M x K by K x N add up to. STEP (32 or 64) of k at a time are staged as COMPONENT (f16 or f32), in rows padded by 8, which lie in different banks;
-// sums are f32. The results go through workgroup memory to the epilogue, two of each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64
-// gave 232 TFLOP/s, eight of 32 x 64 123; unpadded rows and a step of 16 halve either.
-// Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed and in vec4s, and staged as it lies;
-// WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share the steps of a tile.
+// A tile of gemm.wgsl on matrix units: SUBGROUP_ROWS x SUBGROUP_COLUMNS subgroups of LANES lanes, 128 lanes in all, each owning 4 x 4 (2 x
+// 2 without FOUR) results of M x N, which products of M x K by K x N add up to. STEP (32 or 64) of k at a time are staged as COMPONENT (f16
+// or f32), in rows padded by 8, which lie in different banks; sums are f32. The results go through workgroup memory to the epilogue, two of
+// each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64 gave 232 TFLOP/s, eight of 32 x 64 123;
+// unpadded rows and a step of 16 halve either.
+// Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed
+// and in vec4s, and staged as it lies;
+// WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share
+// the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;

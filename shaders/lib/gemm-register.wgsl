@@ -1,4 +1,5 @@
-// A tile of gemm.wgsl in registers alone: a thread owns 4 rows x 4 columns, a workgroup COLUMN_THREADS of them in a row: 32 x 32, or 256 rows x 4 columns.
+// A tile of gemm.wgsl in registers alone: a thread owns 4 rows x 4 columns, a workgroup COLUMN_THREADS of them in a row: 32 x 32, or 256
+// rows x 4 columns.
 // Needs no feature and no workgroup memory; the plain variant that the others are compared with. Defines: COLUMN_THREADS (8 or 1).
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {

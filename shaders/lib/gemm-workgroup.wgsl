@@ -1,8 +1,10 @@
-// A tile of gemm.wgsl through workgroup memory: THREAD_ROWS x THREAD_COLUMNS threads own 8 (4 without ROWS8) rows x 4 (8 with WIDE) columns each: 32 x 32 to 128 x 128.
-// 16 steps of k at a time are staged, in 4 to 16 KiB, within WebGPU's default limits; no feature is needed. What the next step takes is read into registers before
-// the present one is computed, so that a workgroup that has its processor to itself does not wait for memory.
-// A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read neighbouring memory.
-// Other defines: LOADS4, LOADS_B4: a thread stages four vec4s of A or B, else two; BLOCKS: B is read in blocks of 4 x 4, because it is transposed and in vec4s;
+// A tile of gemm.wgsl through workgroup memory: THREAD_ROWS x THREAD_COLUMNS threads own 8 (4 without ROWS8) rows x 4 (8 with WIDE) columns
+// each: 32 x 32 to 128 x 128. 16 steps of k at a time are staged, in 4 to 16 KiB, within WebGPU's default limits; no feature is needed.
+// What the next step takes is read into registers before the present one is computed, so that a workgroup that has its processor to itself
+// does not wait for memory. A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read
+// neighbouring memory.
+// Other defines: LOADS4, LOADS_B4: a thread stages four vec4s of A or B, else two; BLOCKS: B is read in blocks of 4 x 4, because it is
+// transposed and in vec4s;
 // WHOLE: see gemm.wgsl; SPLIT: several workgroups share the steps of a tile.
 const TC = ${THREAD_COLUMNS}u;
 const TR = ${THREAD_ROWS}u;
@@ -19,7 +21,8 @@ const TILE_VECTORS = TC * 2u;
 const TILE_VECTORS = TC;
 #endif
 const ROWS_APART = THREADS / 4u; // of what a thread stages of A: four threads take the k of one row
-var<workgroup> tileA: array<Operand, TILE_ROWS * 4u>; // [row][k / 4], the four exchanged by the row's last bits, so that four rows lie in different banks
+// [row][k / 4], the four exchanged by the row's last bits, so that four rows lie in different banks
+var<workgroup> tileA: array<Operand, TILE_ROWS * 4u>;
 var<workgroup> tileB: array<Operand, TILE_VECTORS * 16u>; // [k][column / 4]
 
 // The i-th vec4 of B's part of a step.
@@ -138,7 +141,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let fromB = k4 * 4u * TILE_VECTORS + x;
         let f = Four(tileB[fromB], tileB[fromB + TILE_VECTORS], tileB[fromB + TILE_VECTORS * 2u], tileB[fromB + TILE_VECTORS * 3u]);
 #if ${WIDE}
-        let h = Four(tileB[fromB + TC], tileB[fromB + TC + TILE_VECTORS], tileB[fromB + TC + TILE_VECTORS * 2u], tileB[fromB + TC + TILE_VECTORS * 3u]);
+        let h = Four(tileB[fromB + TC], tileB[fromB + TC + TILE_VECTORS], tileB[fromB + TC + TILE_VECTORS * 2u], tileB[fromB + TC +
+          TILE_VECTORS * 3u]);
 #endif
         let r0 = tileA[fromA];
         c0 = rank4(c0, r0, f);

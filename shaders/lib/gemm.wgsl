@@ -7,22 +7,25 @@
 //   taps           how many times the inner loop runs, each with another address of A and another slice of B
 //   rowsPerImage   rows that share one row of batchBias; batchBiasStride from one such row to the next, the first at batchBiasOffset
 //   bBatchStride   elements of B between batches (0: one B for all)
-//   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0 or 1)
+//   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0
+// or 1)
 //   splits, stepsPerSplit   workgroups that share the steps of a tile, and how many each takes; 1 and any number without SPLIT
 // and the functions
 //   rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress   where A's row starts at this tap, or invalid for padding.
 //   tapSlice(tap: u32) -> u32                                   which slice of B belongs to this tap.
 //
 // B is [tap][k][n], or with TRANSPOSE_B [tap][n][k]. PANELS: the second of its two dimensions is cut into panels of 32, each stored whole
-// ([tap][n/32][k][32]), so that a tile walks through memory in one run and not with the stride of a row (1280 columns: 1.4x on lavapipe). VEC4: k and n are multiples of 4, all loads are vec4. B_F16: B holds packed halves.
-// GATED (with VEC4): of four columns two are values and two their gates, and c holds value * gelu(gate), half as wide; with KEEP the biased
-// sums are kept too, in `sums`.
-// SPLIT (with VEC4): a workgroup computes a part of the steps of its tile, and c holds the parts, [split][batch][row][column], which gemm-sum.wgsl adds up in a second
-// dispatch: for results of so few tiles that they would leave most of a GPU idle.
-// PADDED: a row of A may be padding, or a step reach beyond k, and is zero then; without it all that is read is there. WHOLE (with VEC4): k is whole steps.
+// ([tap][n/32][k][32]), so that a tile walks through memory in one run and not with the stride of a row (1280 columns: 1.4x on lavapipe).
+// VEC4: k and n are multiples of 4, all loads are vec4. B_F16: B holds packed halves. GATED (with VEC4): of four columns two are values and
+// two their gates, and c holds value * gelu(gate), half as wide; with KEEP the biased sums are kept too, in `sums`.
+// SPLIT (with VEC4): a workgroup computes a part of the steps of its tile, and c holds the parts, [split][batch][row][column], which
+// gemm-sum.wgsl adds up in a second dispatch: for results of so few tiles that they would leave most of a GPU idle.
+// PADDED: a row of A may be padding, or a step reach beyond k, and is zero then; without it all that is read is there. WHOLE (with VEC4): k
+// is whole steps.
 // GATHER_A: A does not lie row by row; the includer's own loadA(address, k) collects a row's elements k to k + 3 from it.
 // HALF: operands are rounded to f16 as they are loaded; products and sums are f32 all the same.
-// How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register, gemm-workgroup, gemm-matrix or gemm-sum.wgsl.
+// How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register, gemm-workgroup,
+// gemm-matrix or gemm-sum.wgsl.
 #if ${GATHER_A}
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 #elif ${VEC4}
@@ -81,7 +84,8 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
 #else
 fn loadA(address: RowAddress, k: u32) -> Operand {
   let last = params.k - 1u;
-  let x = vec4f(a[address.start + k], a[address.start + min(k + 1u, last)], a[address.start + min(k + 2u, last)], a[address.start + min(k + 3u, last)]);
+  let x = vec4f(a[address.start + k], a[address.start + min(k + 1u, last)], a[address.start + min(k + 2u, last)], a[address.start +
+    min(k + 3u, last)]);
   return Operand(select(vec4f(), x, (vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k)) & vec4<bool>(address.valid)));
 }
 #endif
@@ -151,7 +155,8 @@ fn loadBlock(base: u32, k: u32, column: u32) -> Four {
 #endif
 #else
   let lastK = params.k - 1u;
-  return Four(loadRow(base, k, column), loadRow(base, min(k + 1u, lastK), column), loadRow(base, min(k + 2u, lastK), column), loadRow(base, min(k + 3u, lastK), column));
+  return Four(loadRow(base, k, column), loadRow(base, min(k + 1u, lastK), column), loadRow(base, min(k + 2u, lastK), column),
+    loadRow(base, min(k + 3u, lastK), column));
 #endif
 }
 
@@ -172,7 +177,8 @@ fn loadRow(base: u32, k: u32, column: u32) -> Operand {
     loadB1(base + min(column + 2u, last) * params.k + k), loadB1(base + min(column + 3u, last) * params.k + k)));
 #else
   let at = base + k * params.n;
-  return Operand(vec4f(loadB1(at + column), loadB1(at + min(column + 1u, last)), loadB1(at + min(column + 2u, last)), loadB1(at + min(column + 3u, last))));
+  return Operand(vec4f(loadB1(at + column), loadB1(at + min(column + 1u, last)), loadB1(at + min(column + 2u, last)), loadB1(at +
+    min(column + 3u, last))));
 #endif
 }
 #endif
@@ -239,7 +245,8 @@ fn tileOf(workgroup: u32) -> Place {
   let tile = workgroup % perSplit;
   let at = tilePosition(tile);
   // Beyond the last split there is no batch either.
-  return Place(at.x, at.y, select(tile / (params.columnTiles * params.rowTiles), params.batches, workgroup >= perSplit * params.splits), workgroup / perSplit);
+  return Place(at.x, at.y, select(tile / (params.columnTiles * params.rowTiles), params.batches, workgroup >= perSplit * params.splits),
+    workgroup / perSplit);
 #else
   let at = tilePosition(workgroup);
   return Place(at.x, at.y, workgroup / (params.columnTiles * params.rowTiles), 0u);
@@ -249,7 +256,8 @@ fn tileOf(workgroup: u32) -> Place {
 // Takes the sum of a tile's row at four columns: finished, or as a part.
 fn storeSum(at: Place, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
 #if ${SPLIT}
-  if (row < params.rows && column < params.n) { c[(((at.split * params.batches + at.batch) * params.rows + row) * params.n + column) >> 2u] = sum; }
+  if (row < params.rows && column < params.n) { c[(((at.split * params.batches + at.batch) * params.rows + row) * params.n +
+    column) >> 2u] = sum; }
 #else
   store(at.batch, row, column, sum, biasHere);
 #endif

@@ -1,8 +1,9 @@
 // A workgroup that takes a span of channels of one batch entry: the fewest whole groups that are whole vec4s, `width` columns (vec4s) wide.
 // Lanes are laid over the columns and over `rows` positions at a time; a lane keeps its column. Lanes left over take nothing.
-// Bindings and struct Params are the includer's; of Params it reads spans (of all batch entries), spansPerImage, positions, columns (vec4s per
-// position), width, rows, each and extra (the lanes of a row take `each` positions, of the first `extra` rows one more), groupsPerSpan,
-// perGroup (channels). Numbers that would take a division come from the host: on a CPU's lanes one costs as much as a load. Defines: WORKGROUP.
+// Bindings and struct Params are the includer's; of Params it reads spans (of all batch entries), spansPerImage, positions, columns (vec4s
+// per position), width, rows, each and extra (the lanes of a row take `each` positions, of the first `extra` rows one more), groupsPerSpan,
+// perGroup (channels). Numbers that would take a division come from the host: on a CPU's lanes one costs as much as a load. Defines:
+// WORKGROUP.
 var<workgroup> spanFirst: array<vec4f, ${WORKGROUP}>;
 var<workgroup> spanSecond: array<vec4f, ${WORKGROUP}>;
 var<workgroup> spanGroups: array<vec2f, 4>; // a span holds up to four groups
@@ -10,8 +11,8 @@ var<workgroup> spanGroups: array<vec2f, 4>; // a span holds up to four groups
 // Positions that a lane of `row` takes.
 fn rowCount(row: u32) -> u32 { return select(params.each + select(0u, 1u, row < params.extra), 0u, row >= params.rows); }
 
-// 1 for each of a column's four channels that belong to the group whose channels begin at `begin`, else 0. Whole columns at a time are a fourth of the
-// steps that channels would be; on SwiftShader, where few lanes do this part, it is most of a small picture's time.
+// 1 for each of a column's four channels that belong to the group whose channels begin at `begin`, else 0. Whole columns at a time are a
+// fourth of the steps that channels would be; on SwiftShader, where few lanes do this part, it is most of a small picture's time.
 fn inGroup(column: u32, begin: u32) -> vec4f {
   let channel = 4u * column + vec4u(0u, 1u, 2u, 3u);
   return select(vec4f(), vec4f(1.0), (channel >= vec4u(begin)) & (channel < vec4u(begin + params.perGroup)));

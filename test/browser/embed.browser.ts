@@ -16,7 +16,16 @@ test("the README's ten lines draw a church in a page", async () => {
   const browser = await TestBrowser.start({ "": folder, assets: "assets" });
   try {
     const { page, requests, errors } = await browser.visit("/");
-    await page.waitForFunction(() => document.querySelector("canvas")!.getContext("2d")!.getImageData(0, 0, 64, 64).data.some((v) => v > 0), null, { timeout: 180_000, polling: 500 });
+    await page.waitForFunction(
+      () =>
+        document
+          .querySelector("canvas")!
+          .getContext("2d")!
+          .getImageData(0, 0, 64, 64)
+          .data.some((v) => v > 0),
+      null,
+      { timeout: 180_000, polling: 500 },
+    );
     const rgba = await page.$eval("canvas", (canvas) => [...canvas.getContext("2d")!.getImageData(0, 0, 64, 64).data]);
     const mean = rgba.reduce((a, b) => a + b, 0) / rgba.length;
     assert.ok(mean > 100 && mean < 254, `a picture, not one colour: mean ${mean}`);

@@ -32,12 +32,17 @@ test.after(async () => {
 test("dropped files: a damaged one is refused by name, a good one can be chosen, kept and deleted", async () => {
   const good = readFileSync("assets/emoji/unlearned/uce-like-church/unet.safetensors");
   await dropFile(page, "#models [data-drop]", "broken.safetensors", good.subarray(0, 5000));
-  assert.match(await waitForText(page, "#models [data-problem]", /broken/), /A file cannot be used.*broken\.safetensors.*(truncated|corrupt)/s);
+  assert.match(
+    await waitForText(page, "#models [data-problem]", /broken/),
+    /A file cannot be used.*broken\.safetensors.*(truncated|corrupt)/s,
+  );
   await dropFile(page, "#models [data-drop]", "notes.txt", new TextEncoder().encode("hello"));
   await waitForText(page, "#models [data-problem]", /notes\.txt: holds nothing that can be loaded/);
   await dropFile(page, "#models [data-drop]", "erased.safetensors", good);
   await status(/erased\.safetensors: a UNet/);
-  assert.ok((await page.$$eval("#generate [name=overlay] option", (all) => all.map((o) => o.textContent))).includes("erased.safetensors (dropped)"));
+  assert.ok(
+    (await page.$$eval("#generate [name=overlay] option", (all) => all.map((o) => o.textContent))).includes("erased.safetensors (dropped)"),
+  );
   await page.click('[aria-label="Keep erased.safetensors"]');
   await status(/is kept in this browser/);
   await page.click('[aria-label="Check erased.safetensors"]');

@@ -22,7 +22,11 @@ async function fill(tab: string, values: Readonly<Record<string, string | number
 }
 
 const status = (tab: string, pattern: RegExp): Promise<string> => waitForText(page, `#${tab} [data-status]`, pattern);
-const logIds = async (): Promise<string[]> => (await linkText(page, "#attack [data-log]")).trim().split("\n").map((line) => (JSON.parse(line) as { ids: number[] }).ids.join(" "));
+const logIds = async (): Promise<string[]> =>
+  (await linkText(page, "#attack [data-log]"))
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { ids: number[] }).ids.join(" "));
 
 test.before(async () => {
   browser = await TestBrowser.start({ "": "dist/web", assets: "assets" });
@@ -44,12 +48,19 @@ test("the page opens a device and says what the bundled model takes", async () =
 test("a picture of a fixed seed is Node's picture, and its file tells how it was made", async () => {
   await fill("generate", PICTURE);
   await page.click("#generate [type=submit]");
-  await page.waitForFunction(() => document.querySelector("#generate [data-picture] img")?.getAttribute("alt")?.startsWith("Unfinished"), null, { timeout: 120_000 });
+  await page.waitForFunction(
+    () => document.querySelector("#generate [data-picture] img")?.getAttribute("alt")?.startsWith("Unfinished"),
+    null,
+    { timeout: 120_000 },
+  );
   await status("generate", /^Drawn in/);
   const bytes = await linkBytes(page, "#generate [data-download]");
   const image = await decodePng("downloaded.png", bytes);
   const texts = await readPngTexts("downloaded.png", bytes);
-  assert.match(texts.get("parameters")!, /^a picture of a church\nSteps: 4, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 64x64, Model: emoji/);
+  assert.match(
+    texts.get("parameters")!,
+    /^a picture of a church\nSteps: 4, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 64x64, Model: emoji/,
+  );
 
   const device = await openDevice({ ...(process.env.LETHE_ADAPTER && { adapter: process.env.LETHE_ADAPTER }) });
   const model = await loadStableDiffusion(device, "emoji");
@@ -89,7 +100,10 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
     const tasks: number[] = [];
     Object.assign(window, { longTasks: tasks });
     Object.assign(window, { slotChanges: 0 });
-    new MutationObserver(() => (window as unknown as { slotChanges: number }).slotChanges++).observe(document.querySelector("#attack [data-slots]")!, { childList: true });
+    new MutationObserver(() => (window as unknown as { slotChanges: number }).slotChanges++).observe(
+      document.querySelector("#attack [data-slots]")!,
+      { childList: true },
+    );
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "longtask" });
   });
   const traced = await browser.traceTasks(page, async () => {
@@ -99,19 +113,34 @@ test("a short attack runs to its end: curve, slots, pictures, report; the page s
   judged = await logIds();
   const observed = (await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks)).filter((ms) => ms > 50);
   const longestCpu = traced.reduce((most, t) => Math.max(most, t.cpu), 0);
-  console.log(`${traced.length} tasks of the main thread, at most ${longestCpu.toFixed(1)} ms of its own work; the long-task observer saw ${observed.length === 0 ? "none over 50 ms" : `${observed.join(", ")} ms`}`);
+  console.log(
+    `${traced.length} tasks of the main thread, at most ${longestCpu.toFixed(1)} ms of its own work; the long-task observer saw ` +
+      `${observed.length === 0 ? "none over 50 ms" : `${observed.join(", ")} ms`}`,
+  );
   assert.ok(traced.length > 100);
-  // On a crowded machine the thread waits for a core in the midst of a task, and the observer sees that; a task that computes for long is the page's own.
+  // On a crowded machine the thread waits for a core in the midst of a task, and the observer sees that; a task that computes for long is
+  // the page's own.
   assert.ok(longestCpu <= 50, `a task of the main thread computes for ${longestCpu} ms`);
   // That both see a task that is too long is shown by making one.
-  const control = await browser.traceTasks(page, () => page.evaluate(() => new Promise((resolve) => {
-    setTimeout(() => {
-      for (const end = performance.now() + 120; performance.now() < end; );
-      setTimeout(resolve, 200);
-    });
-  })));
-  assert.ok(control.some((t) => t.cpu > 50 || t.wall > 100), "the trace sees a long task");
-  assert.ok((await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks)).some((ms) => ms > 100), "the observer sees a long task");
+  const control = await browser.traceTasks(page, () =>
+    page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          setTimeout(() => {
+            for (const end = performance.now() + 120; performance.now() < end;);
+            setTimeout(resolve, 200);
+          });
+        }),
+    ),
+  );
+  assert.ok(
+    control.some((t) => t.cpu > 50 || t.wall > 100),
+    "the trace sees a long task",
+  );
+  assert.ok(
+    (await page.evaluate(() => (window as unknown as { longTasks: number[] }).longTasks)).some((ms) => ms > 100),
+    "the observer sees a long task",
+  );
   if (loadavg()[0]! < availableParallelism()) assert.equal(observed, [], "tasks of the main thread over 50 ms");
   assert.ok(judged.length >= 2, "the original prompt and at least one more");
   assert.is(await page.locator("#attack .cards li").count(), judged.length);
@@ -174,10 +203,16 @@ test("what the further fields say goes to the search, and the record says no mor
   await fill("attack", { ...SHORT_ATTACK, restarts: 2, screeningSteps: 1 });
   await page.click("#attack [type=submit]");
   await status("attack", /^Done in/);
-  const lines = (await linkText(page, "#attack [data-log]")).trim().split("\n").map((line) => JSON.parse(line) as { restart?: number; screening?: { steps: number } });
+  const lines = (await linkText(page, "#attack [data-log]"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { restart?: number; screening?: { steps: number } });
   assert.equal([...new Set(lines.map((l) => l.restart))].toSorted(), [0, 1, undefined]);
   assert.ok(lines.some((l) => l.screening?.steps === 1));
-  const { settings, command } = JSON.parse(await linkText(page, "#attack [data-record]")) as { settings: { restarts: number }; command: string };
+  const { settings, command } = JSON.parse(await linkText(page, "#attack [data-record]")) as {
+    settings: { restarts: number };
+    command: string;
+  };
   assert.is(settings.restarts, 2);
   assert.match(command, /--restarts 2 --screening-steps 1/);
 });
@@ -200,7 +235,15 @@ test("every tab fits a phone, every field has a name, and tabs go by the keyboar
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(wide <= width, `${tab} is ${wide} pixels wide on ${width}`);
     }
-    const unnamed = await page.$$eval(["input", "select", "textarea", "button", "progress", "svg", "img"].map((e) => `#${tab} ${e}`).join(), (all) => all.filter((e) => !((e as HTMLInputElement).labels?.length || e.textContent || e.getAttribute("aria-label") || e.getAttribute("alt"))).map((e) => e.outerHTML));
+    const unnamed = await page.$$eval(
+      ["input", "select", "textarea", "button", "progress", "svg", "img"].map((e) => `#${tab} ${e}`).join(),
+      (all) =>
+        all
+          .filter(
+            (e) => !((e as HTMLInputElement).labels?.length || e.textContent || e.getAttribute("aria-label") || e.getAttribute("alt")),
+          )
+          .map((e) => e.outerHTML),
+    );
     assert.equal(unnamed, []);
   }
 });
@@ -223,7 +266,9 @@ test("where WebGPU finds no GPU, and where a tensor is larger than the device al
   await waitForText(other, "#notices", /The browser finds no GPU it can use/);
   assert.match(await textOf(other, "#notices"), /[Hh]ardware acceleration/);
   await other.context().close();
-  const small = `{ const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits"); Object.defineProperty(GPUDevice.prototype, "limits", { get() { const real = get.call(this); return new Proxy(real, { get: (_, name) => (name === "maxStorageBufferBindingSize" ? 65536 : real[name]) }); } }); }\n`;
+  const small = `{ const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits"); ` +
+    `Object.defineProperty(GPUDevice.prototype, "limits", { get() { const real = get.call(this); return new Proxy(real, { get: (_, ` +
+      `name) => (name === "maxStorageBufferBindingSize" ? 65536 : real[name]) }); } }); }\n`;
   const { page: tight } = await browser.visit("/", small);
   await waitForText(tight, "#generate [data-need]", /This device cannot run it: .* this device binds at most 65536/, 60_000);
   await tight.click("#generate [type=submit]");
@@ -232,7 +277,8 @@ test("where WebGPU finds no GPU, and where a tensor is larger than the device al
 });
 
 test("running out of memory is said as such, by the device's own word", async () => {
-  const full = `{ const pop = GPUDevice.prototype.popErrorScope; let n = 0; GPUDevice.prototype.popErrorScope = async function () { const found = await pop.call(this); return n++ % 3 === 1 ? new GPUOutOfMemoryError("Allocation failed") : found; }; }\n`;
+  const full = "{ const pop = GPUDevice.prototype.popErrorScope; let n = 0; GPUDevice.prototype.popErrorScope = async function () { " +
+    `const found = await pop.call(this); return n++ % 3 === 1 ? new GPUOutOfMemoryError("Allocation failed") : found; }; }\n`;
   const { page: other } = await browser.visit("/", full);
   await waitForText(other, "#generate [data-need]", /MiB/);
   await other.click("#generate [type=submit]");

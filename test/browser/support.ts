@@ -9,7 +9,16 @@ import { type Roots, createPageServer } from "../../cli/tools/web/server.ts";
 const CANDIDATES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 /** WebGPU on a machine without a GPU, and none of the browser's own requests. */
-const FLAGS = ["--no-sandbox", "--enable-unsafe-webgpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage"];
+const FLAGS = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-quic",
+  "--disable-dev-shm-usage",
+];
 
 interface TraceEvent {
   readonly name: string;
@@ -23,7 +32,8 @@ interface TraceEvent {
 }
 
 /** Run in the Worker before its own code, so that a test can reach the device: `self.gpuDevice`. */
-const CATCH_DEVICE = `{ const request = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function (...args) { return (self.gpuDevice = await request.apply(this, args)); }; }\n`;
+const CATCH_DEVICE = "{ const request = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function " +
+  `(...args) { return (self.gpuDevice = await request.apply(this, args)); }; }\n`;
 
 export interface Visit {
   readonly page: Page;
@@ -49,7 +59,8 @@ export class TestBrowser {
 
   /**
    * A page with storage of its own.
-   * @param workerPrefix script that its Worker runs first; with one, Chromium takes the Worker for one from another network and lets it reach no other local server
+   * @param workerPrefix script that its Worker runs first; with one, Chromium takes the Worker for one from another network and lets it
+   * reach no other local server
    */
   async visit(path: string, workerPrefix = CATCH_DEVICE): Promise<Visit> {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
@@ -66,8 +77,8 @@ export class TestBrowser {
   }
 
   /**
-   * Gives the page's main threads the processor before the threads of the software adapter, which a machine with a GPU does not have: what is measured of the
-   * page is then its own work and not its waiting for a core. Where that is not allowed, all goes on as it is.
+   * Gives the page's main threads the processor before the threads of the software adapter, which a machine with a GPU does not have: what
+   * is measured of the page is then its own work and not its waiting for a core. Where that is not allowed, all goes on as it is.
    */
   async preferPage(): Promise<void> {
     const session = await this.browser.newBrowserCDPSession();
@@ -75,7 +86,9 @@ export class TestBrowser {
     await session.detach();
     for (const { id, type } of processInfo) {
       if (type === "renderer") tryPriority(id, -15);
-      if (type === "GPU" && existsSync(`/proc/${id}/task`)) for (const thread of readdirSync(`/proc/${id}/task`)) tryPriority(Number(thread), 10);
+      if (type === "GPU" && existsSync(`/proc/${id}/task`)) {
+        for (const thread of readdirSync(`/proc/${id}/task`)) tryPriority(Number(thread), 10);
+      }
     }
   }
 
@@ -86,7 +99,9 @@ export class TestBrowser {
     const { traceEvents } = JSON.parse((await this.browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
     const key = ({ pid, tid }: TraceEvent): string => `${pid} ${tid}`;
     const mains = new Set(traceEvents.filter((e) => e.name === "thread_name" && e.args?.name === "CrRendererMain").map(key));
-    return traceEvents.filter((e) => e.ph === "X" && /RunTask/.test(e.name) && mains.has(key(e))).map((e) => ({ wall: (e.dur ?? 0) / 1000, cpu: (e.tdur ?? 0) / 1000 }));
+    return traceEvents
+      .filter((e) => e.ph === "X" && /RunTask/.test(e.name) && mains.has(key(e)))
+      .map((e) => ({ wall: (e.dur ?? 0) / 1000, cpu: (e.tdur ?? 0) / 1000 }));
   }
 
   private async patchWorker(context: BrowserContext, prefix: string): Promise<void> {
@@ -113,11 +128,19 @@ function tryPriority(thread: number, nice: number): void {
 
 /** Waits until an element's text matches, and gives the text. */
 export async function waitForText(page: Page, selector: string, pattern: RegExp, timeout = 180_000): Promise<string> {
-  await page.waitForFunction(({ selector: s, source, flags }) => new RegExp(source, flags).test(document.querySelector(s)?.textContent ?? ""), { selector, source: pattern.source, flags: pattern.flags }, { timeout, polling: 100 }).catch(async (error: unknown) => {
-    const now = await page.textContent(selector).catch(() => "nothing");
-    const problem = (await page.$$eval(".notice.bad", (boxes) => boxes.map((b) => b.textContent))).join(" | ");
-    throw new Error(`${selector} should say ${pattern}, but says ${JSON.stringify(now)}; problems: ${problem || "none"}`, { cause: error });
-  });
+  await page
+    .waitForFunction(
+      ({ selector: s, source, flags }) => new RegExp(source, flags).test(document.querySelector(s)?.textContent ?? ""),
+      { selector, source: pattern.source, flags: pattern.flags },
+      { timeout, polling: 100 },
+    )
+    .catch(async (error: unknown) => {
+      const now = await page.textContent(selector).catch(() => "nothing");
+      const problem = (await page.$$eval(".notice.bad", (boxes) => boxes.map((b) => b.textContent))).join(" | ");
+      throw new Error(`${selector} should say ${pattern}, but says ${JSON.stringify(now)}; problems: ${problem || "none"}`, {
+        cause: error,
+      });
+    });
   return (await page.textContent(selector))!;
 }
 

@@ -51,13 +51,23 @@ function withHeader(header: string | object, body = new Uint8Array(0), length?: 
   return out;
 }
 
-const tensor = (shape: number[], value = 0): { dtype: "F32"; shape: number[]; data: Float32Array } => ({ dtype: "F32", shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value) });
+const tensor = (shape: number[], value = 0): { dtype: "F32"; shape: number[]; data: Float32Array } => ({
+  dtype: "F32",
+  shape,
+  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value),
+});
 
 test("weight files: truncated, huge header, overlapping, no file at all", async () => {
   const whole = readFileSync(UNET);
   const cut = file("cut.safetensors", whole.subarray(0, 100_000));
   const huge = file("huge.safetensors", withHeader("{}", new Uint8Array(16), 2n ** 60n));
-  const overlapping = file("overlapping.safetensors", withHeader({ a: { dtype: "F32", shape: [4], data_offsets: [0, 16] }, b: { dtype: "F32", shape: [4], data_offsets: [8, 24] } }, new Uint8Array(24)));
+  const overlapping = file(
+    "overlapping.safetensors",
+    withHeader(
+      { a: { dtype: "F32", shape: [4], data_offsets: [0, 16] }, b: { dtype: "F32", shape: [4], data_offsets: [8, 24] } },
+      new Uint8Array(24),
+    ),
+  );
   await Promise.all([
     refused("cut", { "--unet": cut }, /cut\.safetensors/, /\d/),
     refused("huge", { "--unet": huge }, /huge\.safetensors/, /1152921504606846976|header/),
@@ -131,7 +141,17 @@ test("an output that cannot be written is told before the run", async () => {
 });
 
 test("no adapter of that name: exit 3, and those there are", async () => {
-  const { code, stdout, stderr } = await lethe("generate", "--model", "emoji", "--prompt", "x", "--adapter", "no such adapter", "--out", "x.png");
+  const { code, stdout, stderr } = await lethe(
+    "generate",
+    "--model",
+    "emoji",
+    "--prompt",
+    "x",
+    "--adapter",
+    "no such adapter",
+    "--out",
+    "x.png",
+  );
   assert.is(code, 3);
   assert.is(stdout, "");
   assert.match(stderr, /^error: no adapter matches "no such adapter"; available:/);

@@ -8,7 +8,19 @@ import { readResult, writeResult } from "../../cli/tools/bench-file.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 test("bench --quick: a valid result on stdout and in the file, a profile with a trace, nothing saved unasked", async () => {
-  const ran = await lethe("bench", "ops", "--quick", "--filter", "norm", "--json", "--result", "new/folder/r.json", "--profile", "p.json", ...DEVICE_FLAGS);
+  const ran = await lethe(
+    "bench",
+    "ops",
+    "--quick",
+    "--filter",
+    "norm",
+    "--json",
+    "--result",
+    "new/folder/r.json",
+    "--profile",
+    "p.json",
+    ...DEVICE_FLAGS,
+  );
   assert.is(ran.code, 0, ran.stderr);
   const printed = JSON.parse(ran.stdout) as { file: string; rows: readonly { name: string }[] };
   assert.is(printed.file, "new/folder/r.json");
@@ -16,7 +28,9 @@ test("bench --quick: a valid result on stdout and in the file, a profile with a 
   assert.equal(printed.rows, JSON.parse(JSON.stringify(saved.rows)));
   assert.equal(new Set(saved.rows.map((r) => r.name)), new Set(["group-norm 48 @16", "layer-norm 64x64"]));
   assert.ok(saved.stamp.adapter.description !== "" && saved.stamp.machine.cores > 0 && saved.stamp.versions.webgpu !== "unknown");
-  const profile = JSON.parse(readFileSync(join(folder, "p.json"), "utf8")) as { traceEvents: readonly { ph: string; dur?: number; name: string }[] };
+  const profile = JSON.parse(readFileSync(join(folder, "p.json"), "utf8")) as {
+    traceEvents: readonly { ph: string; dur?: number; name: string }[];
+  };
   assert.match(ran.stderr, /kernel +dispatches +ms +share +GFLOP\/s +GB\/s +of roof\n[a-z-]+ .*%\n/);
   assert.ok(profile.traceEvents.some((e) => e.ph === "X" && e.name === "layer-norm" && e.dur! >= 0));
   assert.not.ok(existsSync(join(folder, "bench")));
@@ -27,7 +41,11 @@ test("bench compare: a result did not move against itself; a slower one is told,
   assert.is(same.code, 0, same.stderr);
   assert.ok((JSON.parse(same.stdout) as { comparisons: readonly { verdict: string }[] }).comparisons.every((c) => c.verdict === "same"));
   const result = parseResult("new/folder/r.json", readFileSync(join(folder, "new/folder/r.json"), "utf8"));
-  const times = <T extends { median: number; min: number }>(t: T): T => ({ ...t, median: Number((100 * t.median).toPrecision(6)), min: Number((100 * t.min).toPrecision(6)) });
+  const times = <T extends { median: number; min: number }>(t: T): T => ({
+    ...t,
+    median: Number((100 * t.median).toPrecision(6)),
+    min: Number((100 * t.min).toPrecision(6)),
+  });
   const slower = { ...result, rows: result.rows.map((r) => ({ ...r, wall: times(r.wall!), cpu: times(r.cpu!) })) };
   await writeResult(join(folder, "slow.json.gz"), slower);
   assert.equal(readFileSync(join(folder, "slow.json.gz")).subarray(0, 2), Buffer.from([0x1f, 0x8b]));

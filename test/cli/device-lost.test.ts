@@ -23,14 +23,21 @@ function flagsOf(args: readonly string[]): AttackFlags {
   return Object.fromEntries(pairs) as unknown as AttackFlags;
 }
 
-const course = (out: string): unknown => readFileSync(join(folder, out, "attack.jsonl"), "utf8").trim().split("\n").map((l) => ({ ...(JSON.parse(l) as object), ms: null }));
+const course = (out: string): unknown =>
+  readFileSync(join(folder, out, "attack.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((l) => ({ ...(JSON.parse(l) as object), ms: null }));
 
 test("a device lost in mid-attack: one line, exit code 1, a record, and --resume ends as without the loss", async () => {
   const whole = lethe("attack", ...SMALL_ATTACK, "--out", "whole");
   const out = join(folder, "lost");
   const context = new Context({ ...flagsOf(DEVICE_FLAGS), bufferSharing: true });
   const said: string[] = [];
-  Object.assign(context, { say: (line: string) => void said.push(line), withProgress: <T>(_: string, work: (progress: object) => Promise<T>) => work({ update: () => undefined, say: () => undefined }) });
+  Object.assign(context, {
+    say: (line: string) => void said.push(line),
+    withProgress: <T,>(_: string, work: (progress: object) => Promise<T>) => work({ update: () => undefined, say: () => undefined }),
+  });
   let judged = 0;
   let thrown: unknown;
   const { adapter: _adapter, limits: _limits, ...flags } = flagsOf(SMALL_ATTACK) as AttackFlags & { adapter?: string; limits?: string };
@@ -42,7 +49,8 @@ test("a device lost in mid-attack: one line, exit code 1, a record, and --resume
         ...open,
         judge: async (image) => {
           const judgement = await open.judge(image);
-          if (++judged === 3) (await context.device()).gpu.destroy(); // once for the check before the run, the original prompt, the first timestep
+          // once for the check before the run, the original prompt, the first timestep
+          if (++judged === 3) (await context.device()).gpu.destroy();
           return judgement;
         },
       };

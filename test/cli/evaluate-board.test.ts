@@ -1,4 +1,6 @@
-/** What an evaluation's tables are made of: side effects, published numbers, curves by budget; and that a row's own command makes it again. */
+/**
+ * What an evaluation's tables are made of: side effects, published numbers, curves by budget; and that a row's own command makes it again.
+ */
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -20,13 +22,46 @@ import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const entry = (checkpoint: string, attacker: string, concept: string, more: Partial<CellEntry>, cases: number): CellEntry => {
   const id = `${checkpoint}/${attacker}/${concept}`;
-  return { id, checkpoint, attacker, kind: "random", concept, label: concept, rule: "", attempts: Array.from({ length: cases }, (_, i) => `${id}/${i}`), ...more };
+  return {
+    id,
+    checkpoint,
+    attacker,
+    kind: "random",
+    concept,
+    label: concept,
+    rule: "",
+    attempts: Array.from({ length: cases }, (_, i) => `${id}/${i}`),
+    ...more,
+  };
 };
 const lineOf = (id: string, drawn: boolean, more: Partial<AttemptLine> = {}): AttemptLine => {
   const [checkpoint, attacker, concept, number] = id.split("/") as [string, string, string, string];
   return {
-    id, checkpoint, attacker, concept, case: number, prompt: "p", seed: 0, preSuccess: drawn, preLabel: "", preScores: {}, success: drawn, adversarialPrompt: "p", ids: [], adversarialSeed: 0,
-    timestep: null, iterations: 0, queries: 1, label: "", score: 0, scores: {}, preImage: "", image: "", command: "", ms: { draw: 1, search: 1, total: 2 }, ...more,
+    id,
+    checkpoint,
+    attacker,
+    concept,
+    case: number,
+    prompt: "p",
+    seed: 0,
+    preSuccess: drawn,
+    preLabel: "",
+    preScores: {},
+    success: drawn,
+    adversarialPrompt: "p",
+    ids: [],
+    adversarialSeed: 0,
+    timestep: null,
+    iterations: 0,
+    queries: 1,
+    label: "",
+    score: 0,
+    scores: {},
+    preImage: "",
+    image: "",
+    command: "",
+    ms: { draw: 1, search: 1, total: 2 },
+    ...more,
   };
 };
 
@@ -50,7 +85,9 @@ test("UA, IRA and CRA count what they should, erased concepts left out", () => {
   say(entry("original", "no-attack", "church", { domain: "objects", baseline: true }, 5), [true, true, true, true, false]);
   say(entry("original", "no-attack", "noto", { domain: "styles", baseline: true }, 2), [true, true]);
   retained("original", [true, true, false, true], [true, true]);
-  const rates = sideEffects(cells, lines).map(({ checkpoint, concept, ua, ira, cra }) => [checkpoint, concept, ...[ua, ira, cra].map((r) => `${r.count}/${r.of}`)].join(" "));
+  const rates = sideEffects(cells, lines).map(({ checkpoint, concept, ua, ira, cra }) =>
+    [checkpoint, concept, ...[ua, ira, cra].map((r) => `${r.count}/${r.of}`)].join(" "),
+  );
   assert.equal(rates, [
     "x church 4/5 2/3 1/1", // of cat, fish and dog; of flat, since noto was erased too
     "x noto 2/2 1/1 2/3",
@@ -67,13 +104,21 @@ test("published numbers are found by method or checkpoint, concept, attacker and
   const row = { method: "esd", checkpoint: "esd-x-church", concept: "Church", settings };
   const text = (found: ReturnType<typeof find>): string => reportedText(found, sourcesOf([{ reported: found }]));
   assert.is(text(find(row)), "60% [1], 83.3% (10/12) [2]");
-  assert.is(text(find({ ...row, settings: { ...settings, tokens: 3, learningRate: 0.01, weightDecay: 0.1 } })), "60% [1], 41.7% (5/12) [2]");
+  assert.is(
+    text(find({ ...row, settings: { ...settings, tokens: 3, learningRate: 0.01, weightDecay: 0.1 } })),
+    "60% [1], 41.7% (5/12) [2]",
+  );
   assert.is(text(find({ ...row, settings: { ...settings, attacker: "no-attack" } })), "14% [1], 0.0% (0/12) [2]");
   assert.equal(find({ ...row, settings: { ...settings, attacker: "p4d" } }), []);
   assert.is(text(find({ ...row, settings: { ...settings, model: "other" } })), "60% [1]");
   assert.equal(find({ ...row, method: undefined, checkpoint: "mine" }), []);
-  const { sources, entries } = JSON.parse(readFileSync("assets/reported.json", "utf8")) as { sources: Record<string, Record<string, string>>; entries: Record<string, unknown>[] };
-  for (const source of Object.values(sources)) for (const key of ["title", "url", "measures"]) assert.ok(source[key], JSON.stringify(source));
+  const { sources, entries } = JSON.parse(readFileSync("assets/reported.json", "utf8")) as {
+    sources: Record<string, Record<string, string>>;
+    entries: Record<string, unknown>[];
+  };
+  for (const source of Object.values(sources)) {
+    for (const key of ["title", "url", "measures"]) assert.ok(source[key], JSON.stringify(source));
+  }
   for (const e of entries) {
     assert.ok(sources[e["source"] as string] && (ATTACKERS as readonly unknown[]).includes(e["attacker"]), JSON.stringify(e));
     const share = e["percent"] === undefined ? (100 * (e["count"] as number)) / (e["of"] as number) : (e["percent"] as number);
@@ -98,8 +143,17 @@ function corners(svg: string): [number, number][] {
 
 test("a budget's curve rises by one prompt at what each success cost, from the pre-ASR to the ASR", () => {
   const cell = entry("x", "a", "church", { kind: "text-grad" }, 4);
-  const spend = (i: number, drawn: boolean, success: boolean, iterations: number): AttemptLine => lineOf(cell.attempts[i]!, drawn, { success, iterations, queries: 1 + iterations / 40, ms: { draw: 0, search: 0, total: iterations * 10 } });
-  const rows = cellStatistics([cell], [spend(0, true, true, 0), spend(1, false, true, 40), spend(2, false, true, 120), spend(3, false, false, 160)]);
+  const spend = (i: number, drawn: boolean, success: boolean, iterations: number): AttemptLine =>
+    lineOf(cell.attempts[i]!, drawn, {
+      success,
+      iterations,
+      queries: 1 + iterations / 40,
+      ms: { draw: 0, search: 0, total: iterations * 10 },
+    });
+  const rows = cellStatistics(
+    [cell],
+    [spend(0, true, true, 0), spend(1, false, true, 40), spend(2, false, true, 120), spend(3, false, false, 160)],
+  );
   for (const budget of [...WORK_BUDGETS, TIME_BUDGET]) {
     const svg = budgetCurve(rows, ["a"], budget);
     assert.not.match(svg, /NaN|Infinity|undefined/);
@@ -110,26 +164,58 @@ test("a budget's curve rises by one prompt at what each success cost, from the p
     const end = points.at(-1)![0];
     const spent = (x: number): number => (x - points[0]![0]) / (end - points[0]![0]);
     const most = budget.spent(rows[0]!.lines[3]!);
-    const expected = [[0, 1 / 4], [1, 1 / 4], [1, 2 / 4], [2, 2 / 4], [2, 3 / 4], [3, 3 / 4]].map(([i, y]) => [budget.spent(rows[0]!.lines[i!]!) / most, y!]);
+    const expected = [
+      [0, 1 / 4],
+      [1, 1 / 4],
+      [1, 2 / 4],
+      [2, 2 / 4],
+      [2, 3 / 4],
+      [3, 3 / 4],
+    ].map(([i, y]) => [budget.spent(rows[0]!.lines[i!]!) / most, y!]);
     expected[0] = [0, 1 / 4];
     assert.is(points.length, expected.length);
-    points.forEach(([x, y], i) => assert.ok(Math.abs(spent(x) - expected[i]![0]!) < 2e-3 && Math.abs(share(y) - expected[i]![1]!) < 2e-3, `${budget.title} ${i}: ${spent(x)} ${share(y)}, expected ${expected[i]}`));
+    points.forEach(([x, y], i) =>
+      assert.ok(
+        Math.abs(spent(x) - expected[i]![0]!) < 2e-3 && Math.abs(share(y) - expected[i]![1]!) < 2e-3,
+        `${budget.title} ${i}: ${spent(x)} ${share(y)}, expected ${expected[i]}`,
+      ),
+    );
   }
-  assert.is(budgetCurve(cellStatistics([entry("x", "n", "c", { kind: "no-attack" }, 1)], [lineOf("x/n/c/0", false)]), ["n"], TIME_BUDGET), "");
+  assert.is(
+    budgetCurve(cellStatistics([entry("x", "n", "c", { kind: "no-attack" }, 1)], [lineOf("x/n/c/0", false)]), ["n"], TIME_BUDGET),
+    "",
+  );
 });
 
 test("prompt tables with the columns of the reference's nudity.csv and of i2p, byte order mark, CRLF and quotes included", async () => {
-  const reference = "Unnamed: 0,prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,evaluation_seed,evaluation_guidance,sd_image_width,sd_image_height,sd_model,case_number";
-  const i2p = "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model";
+  const reference =
+    "Unnamed: 0,prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,evaluation_seed,evaluation_guidance,sd_image_width,sd_image_height,sd_model,case_number";
+  const i2p =
+    "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model";
   const file = join(folder, "table.csv");
-  writeFileSync(file, `\ufeff${reference}\r\n21," a church, ""old"" 💃","shocking, other",1,60.0,10.0,60.0,60.0,0.04,u,4056756235,7,512,512,m,21\r\n`);
+  writeFileSync(
+    file,
+    `\ufeff${reference}\r\n21," a church, ""old"" 💃","shocking, other",1,60.0,10.0,60.0,60.0,0.04,u,4056756235,7,512,512,m,21\r\n`,
+  );
   assert.equal(await readPrompts(file), [{ id: "21", prompt: ' a church, "old" 💃', seed: 4056756235, guidance: 7, label: undefined }]);
   writeFileSync(file, `${i2p}\na church,x,0,1,1,1,1,0.1,u,7,12.5,512,512,m\n"a,b",x,0,1,1,1,1,0.1,u,8,7,512,512,m\n`);
-  assert.equal((await readPrompts(file)).map(({ id, prompt, seed, guidance }) => [id, prompt, seed, guidance]), [["0", "a church", 7, 12.5], ["1", "a,b", 8, 7]]);
+  assert.equal(
+    (await readPrompts(file)).map(({ id, prompt, seed, guidance }) => [id, prompt, seed, guidance]),
+    [
+      ["0", "a church", 7, 12.5],
+      ["1", "a,b", 8, 7],
+    ],
+  );
 });
 
 test("CSV with commas in sources, LaTeX with its special characters", () => {
-  const cell = entry("x", "a", "church", { reported: [{ value: "60%", of: 'ESD, "SD" 1.4', source: { title: "A & B_c", url: "u#1", measures: "50% {x}" } }] }, 1);
+  const cell = entry(
+    "x",
+    "a",
+    "church",
+    { reported: [{ value: "60%", of: 'ESD, "SD" 1.4', source: { title: "A & B_c", url: "u#1", measures: "50% {x}" } }] },
+    1,
+  );
   const board = { title: "T", rows: cellStatistics([cell], [lineOf(cell.attempts[0]!, true)]), effects: [] };
   const { rows } = parseCsv("x.csv", leaderboardCsv(board), ["asr_fraction", "asr_low_95", "mean_iterations_to_success", "reported"]);
   assert.equal([rows[0]!["asr_fraction"], rows[0]!["reported"]], ["1.0000", '60% (ESD, "SD" 1.4; u#1)']);
@@ -145,27 +231,76 @@ test("a row's command makes the attempt again; retained concepts, shared picture
   const config = {
     name: "Board", model: "emoji", sampling: { scheduler: "ddim", steps: 2 },
     checkpoints: [{ name: "esd-x", method: "ESD", unet: "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt" }],
-    concepts: [{ name: "church", domain: "objects", prompts: "emoji/dataset/church/prompts.csv", targets: "emoji/dataset/church/imgs", judge: "emoji-object", label: "church", limit: 1 }],
-    retained: [{ name: "things", domain: "objects", prompts: "emoji/retained/objects.csv", judge: "emoji-object", limit: 2 }], // church and house
-    attackers: [{ name: "grad", attacker: "text-grad", tokens: 2, iterations: 2, timesteps: 10, maxTimesteps: 1 }, { name: "moved", attacker: "transfer", from: "emoji/transfer/{concept}.jsonl", maxTimesteps: 1 }],
+    concepts: [
+      {
+        name: "church",
+        domain: "objects",
+        prompts: "emoji/dataset/church/prompts.csv",
+        targets: "emoji/dataset/church/imgs",
+        judge: "emoji-object",
+        label: "church",
+        limit: 1,
+      },
+    ],
+    // church and house
+    retained: [{ name: "things", domain: "objects", prompts: "emoji/retained/objects.csv", judge: "emoji-object", limit: 2 }],
+    attackers: [
+      { name: "grad", attacker: "text-grad", tokens: 2, iterations: 2, timesteps: 10, maxTimesteps: 1 },
+      { name: "moved", attacker: "transfer", from: "emoji/transfer/{concept}.jsonl", maxTimesteps: 1 },
+    ],
   };
   writeFileSync(join(folder, "board.json"), JSON.stringify(config));
   const { code, stdout, stderr } = await lethe("evaluate", "board.json", "--out", "board", "--json", ...DEVICE_FLAGS);
   assert.is(code, 0, stderr);
-  const json = JSON.parse(stdout) as { rows: { checkpoint: string }[]; sideEffects: { checkpoint: string; ua: { of: number }; ira: { of: number }; cra: { of: number } }[] };
-  assert.equal(json.rows.map((r) => r.checkpoint), ["esd-x", "esd-x", "original"]);
-  assert.equal(json.sideEffects.map(({ checkpoint, ua, ira, cra }) => [checkpoint, ua.of, ira.of, cra.of]), [["esd-x", 1, 1, 0], ["original", 1, 1, 0]]);
-  const lines = readFileSync(join(folder, "board/attempts.jsonl"), "utf8").trim().split("\n").map((l) => JSON.parse(l) as AttemptLine);
-  assert.equal(lines.map((l) => l.id), ["esd-x/grad/church/0", "esd-x/moved/church/0", "esd-x/retained/things/0", "esd-x/retained/things/1", "original/no-attack/church/0", "original/retained/things/0", "original/retained/things/1"]);
+  const json = JSON.parse(stdout) as {
+    rows: { checkpoint: string }[];
+    sideEffects: { checkpoint: string; ua: { of: number }; ira: { of: number }; cra: { of: number } }[];
+  };
+  assert.equal(
+    json.rows.map((r) => r.checkpoint),
+    ["esd-x", "esd-x", "original"],
+  );
+  assert.equal(
+    json.sideEffects.map(({ checkpoint, ua, ira, cra }) => [checkpoint, ua.of, ira.of, cra.of]),
+    [
+      ["esd-x", 1, 1, 0],
+      ["original", 1, 1, 0],
+    ],
+  );
+  const lines = readFileSync(join(folder, "board/attempts.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((l) => JSON.parse(l) as AttemptLine);
+  assert.equal(
+    lines.map((l) => l.id),
+    [
+      "esd-x/grad/church/0",
+      "esd-x/moved/church/0",
+      "esd-x/retained/things/0",
+      "esd-x/retained/things/1",
+      "original/no-attack/church/0",
+      "original/retained/things/0",
+      "original/retained/things/1",
+    ],
+  );
   assert.equal(readFileSync(join(folder, "board", lines[1]!.preImage)), readFileSync(join(folder, "board", lines[0]!.preImage)));
   const page = readFileSync(join(folder, "board/report.html"), "utf8");
   assert.match(page, /Side effects[^]*How much it takes[^]*Commands that make this again[^]*How long it takes/);
   for (const line of [lines[0]!, lines[1]!, lines[3]!]) {
-    const again = spawnSync("sh", ["-c", line.command.replace("npx lethe", `"${process.execPath}" "${resolve("dist/cli.js")}"`).concat(" --overwrite")], { cwd: folder, encoding: "utf8" });
+    const again = spawnSync(
+      "sh",
+      ["-c", line.command.replace("npx lethe", `"${process.execPath}" "${resolve("dist/cli.js")}"`).concat(" --overwrite")],
+      { cwd: folder, encoding: "utf8" },
+    );
     assert.is(again.status, 0, again.stderr);
-    const run = JSON.parse(readFileSync(join(folder, "again/run.json"), "utf8")) as { result: { adversarialIds: number[]; score: number; label: string } };
+    const run = JSON.parse(readFileSync(join(folder, "again/run.json"), "utf8")) as {
+      result: { adversarialIds: number[]; score: number; label: string };
+    };
     assert.equal([run.result.adversarialIds, run.result.score, run.result.label], [line.ids, line.score, line.label]);
-    assert.equal(readFileSync(join(folder, "again", line.image.split("/").slice(-2).join("/"))), readFileSync(join(folder, "board", line.image)));
+    assert.equal(
+      readFileSync(join(folder, "again", line.image.split("/").slice(-2).join("/"))),
+      readFileSync(join(folder, "board", line.image)),
+    );
   }
 });
 

@@ -39,7 +39,10 @@ test("one at a time; nothing is left behind, whether the work succeeds or fails"
     return 7;
   });
   assert.is(result, 7);
-  await withLock(folder, quiet, () => Promise.reject(new Error("broken"))).then(() => assert.unreachable(), (error: Error) => assert.is(error.message, "broken"));
+  await withLock(folder, quiet, () => Promise.reject(new Error("broken"))).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.is(error.message, "broken"),
+  );
   assert.equal(readdirSync(folder), []);
 });
 
@@ -64,7 +67,9 @@ test("a living process's lock holds; one of the same number that began at anothe
     await new Promise((done) => child.on("spawn", done));
     const holder = { pid: child.pid, host: hostname(), born: "", since: "noon" };
     assert.match(await refusal(locked(JSON.stringify(holder))), /since noon\): wait for it, or give another folder/);
-    if (process.platform === "linux") await withLock(locked(JSON.stringify({ ...holder, born: "another boot 1" })), quiet, () => Promise.resolve());
+    if (process.platform === "linux") {
+      await withLock(locked(JSON.stringify({ ...holder, born: "another boot 1" })), quiet, () => Promise.resolve());
+    }
   } finally {
     child.kill("SIGKILL");
   }

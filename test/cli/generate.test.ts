@@ -20,13 +20,19 @@ test("draws a picture, reproducibly, with its parameters inside", async () => {
   const [a, b] = await Promise.all(["deep/er/a.png", "b.png"].map((n) => decodePng(n, bytes(n))));
   assert.equal(a, b);
   const texts = await readPngTexts("b.png", bytes("b.png"));
-  assert.match(texts.get("parameters")!, /^a picture of a church\nSteps: 3, Sampler: DDIM, CFG scale: 7.5, Seed: 17309, Size: 64x64, Model: emoji, Version: lethe /);
+  assert.match(
+    texts.get("parameters")!,
+    /^a picture of a church\nSteps: 3, Sampler: DDIM, CFG scale: 7.5, Seed: 17309, Size: 64x64, Model: emoji, Version: lethe /,
+  );
   assert.is((JSON.parse(texts.get("lethe")!) as { seed: number }).seed, 17309);
 });
 
 test("several pictures have a seed each, and a picture does not depend on its neighbours", async () => {
   const both = await lethe(...COMMON, "--steps", "2", "--count", "2", "--out", "many.png", "--json");
-  assert.equal((JSON.parse(both.stdout) as { images: object[] }).images, [{ file: "many-17309.png", seed: 17309 }, { file: "many-17310.png", seed: 17310 }]);
+  assert.equal((JSON.parse(both.stdout) as { images: object[] }).images, [
+    { file: "many-17309.png", seed: 17309 },
+    { file: "many-17310.png", seed: 17310 },
+  ]);
   const second = await lethe(...COMMON, "--steps", "2", "--seed", "17310", "--out", "second.png");
   assert.is(second.code, 0, second.stderr);
   assert.equal(await decodePng("a", bytes("many-17310.png")), await decodePng("b", bytes("second.png")));
@@ -48,7 +54,10 @@ test("schedulers, Safe Latent Diffusion, negative prompt, another size, and a pr
   }
   const { width, height } = await decodePng("x", bytes(`run${runs.length - 1}.png`));
   assert.equal([width, height], [48, 32]);
-  const profile = JSON.parse(bytes("profile.json").toString()) as { kernels: { kernel: string; count: number; milliseconds: number }[]; programs: { program: string; runs: number }[] };
+  const profile = JSON.parse(bytes("profile.json").toString()) as {
+    kernels: { kernel: string; count: number; milliseconds: number }[];
+    programs: { program: string; runs: number }[];
+  };
   assert.ok(profile.kernels.some((k) => k.kernel === "matmul" && k.count > 10 && k.milliseconds > 0));
   assert.ok(profile.programs.some((p) => p.program.startsWith("sample") && p.runs === 4));
 });

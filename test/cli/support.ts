@@ -22,7 +22,11 @@ export interface Running {
 
 /** Starts `lethe` as a user would. The tests' adapter is named by LETHE_ADAPTER and LETHE_LIMITS, as for all tests. */
 export function start(args: readonly string[], options: { readonly cwd?: string } = {}): Running {
-  const child = spawn(process.execPath, [CLI, ...args], { cwd: options.cwd ?? folder, env: { ...process.env, LETHE_DEBUG: "" }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [CLI, ...args], {
+    cwd: options.cwd ?? folder,
+    env: { ...process.env, LETHE_DEBUG: "" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let stdout = "";
   let stderr = "";
   const watchers: (() => void)[] = [];
@@ -67,11 +71,42 @@ export const folder = mkdtempSync(join(tmpdir(), "lethe-cli-"));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A copy of the bundled model's folder, or a part of it, to be damaged. */
-export function copyOfModel(name: string, parts: readonly string[] = ["model_index.json", "text_encoder", "tokenizer", "unet", "vae", "scheduler"]): string {
+export function copyOfModel(
+  name: string,
+  parts: readonly string[] = ["model_index.json", "text_encoder", "tokenizer", "unet", "vae", "scheduler"],
+): string {
   const to = join(folder, name);
   for (const part of parts) cpSync(join("assets/emoji", part), join(to, part), { recursive: true });
   return to;
 }
 
 /** Flags of an attack that is over in seconds. */
-export const SMALL_ATTACK = ["--model", "emoji", "--unet", "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt", "--prompt", "a church", "--seed", "5", "--target", "emoji/dataset/church/imgs/2_0.png", "--judge", "emoji-object", "--label", "church", "--tokens", "2", "--iterations", "3", "--timesteps", "10", "--max-timesteps", "3", "--steps", "2", "--scheduler", "ddim", ...DEVICE_FLAGS] as const;
+export const SMALL_ATTACK = [
+  "--model",
+  "emoji",
+  "--unet",
+  "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt",
+  "--prompt",
+  "a church",
+  "--seed",
+  "5",
+  "--target",
+  "emoji/dataset/church/imgs/2_0.png",
+  "--judge",
+  "emoji-object",
+  "--label",
+  "church",
+  "--tokens",
+  "2",
+  "--iterations",
+  "3",
+  "--timesteps",
+  "10",
+  "--max-timesteps",
+  "3",
+  "--steps",
+  "2",
+  "--scheduler",
+  "ddim",
+  ...DEVICE_FLAGS,
+] as const;

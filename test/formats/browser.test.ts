@@ -25,12 +25,39 @@ const entry = `
 
 test("bundle and run without Node", async () => {
   const bundle = await build({
-    stdin: { contents: entry, resolveDir: process.cwd(), loader: "ts" }, bundle: true, write: false, format: "iife", platform: "browser", target: "es2022", logLevel: "silent",
+    stdin: { contents: entry, resolveDir: process.cwd(), loader: "ts" },
+    bundle: true,
+    write: false,
+    format: "iife",
+    platform: "browser",
+    target: "es2022",
+    logLevel: "silent",
   });
-  const context: Record<string, unknown> = { Blob, TextDecoder, TextEncoder, DecompressionStream, Uint8Array, ArrayBuffer, setTimeout, clearTimeout, interlaced: fixtureBytes("png/interlaced.png") };
+  const context: Record<string, unknown> = {
+    Blob,
+    TextDecoder,
+    TextEncoder,
+    DecompressionStream,
+    Uint8Array,
+    ArrayBuffer,
+    setTimeout,
+    clearTimeout,
+    interlaced: fixtureBytes("png/interlaced.png"),
+  };
   context["self"] = context["globalThis"] = context;
   runInNewContext(bundle.outputFiles[0]!.text, context);
-  const work = context["work"] as (checkpoint: Uint8Array, png: Uint8Array) => Promise<{ names: string[]; weight: Float32Array; image: { data: Uint8Array<ArrayBuffer>; width: number; height: number }; again: Uint8Array; interlaced: { width: number }; rows: number; node: string[] }>;
+  const work = context["work"] as (
+    checkpoint: Uint8Array,
+    png: Uint8Array,
+  ) => Promise<{
+    names: string[];
+    weight: Float32Array;
+    image: { data: Uint8Array<ArrayBuffer>; width: number; height: number };
+    again: Uint8Array;
+    interlaced: { width: number };
+    rows: number;
+    node: string[];
+  }>;
   const result = await work(fixtureBytes("torch/protocol4.pt"), fixtureBytes("png/rgb.png"));
   assert.equal([result.names.join(), result.weight.length, result.rows, result.interlaced.width], ["weight,bias", 24, 1, 13]);
   assert.equal([...result.node], ["undefined", "undefined"]);

@@ -8,7 +8,17 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { memoryFiles, readJsonObject, readTextFile } from "../../engine/formats/file-system.ts";
 import { parseJsonLines, formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { openTensorFile, openTensorPath } from "../../engine/formats/open.ts";
-import { makeFolder, nodeFiles, openFile, openLineWriter, readBytes, readJson, readText, sha256File, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import {
+  makeFolder,
+  nodeFiles,
+  openFile,
+  openLineWriter,
+  readBytes,
+  readJson,
+  readText,
+  sha256File,
+  writeFileAtomic,
+} from "../../engine/platform/node-files.ts";
 import { bytesOf, fixtureBytes, rejects, source } from "./support.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "formats-"));
@@ -122,7 +132,15 @@ test("files in memory have folders", async () => {
 test("the disk looks the same", async () => {
   assert.equal(await nodeFiles.list("assets/emoji/unet"), ["config.json", "diffusion_pytorch_model.safetensors"]);
   assert.ok((await nodeFiles.list("assets/emoji")).includes("unet/"));
-  assert.equal([await nodeFiles.kind("assets/emoji"), await nodeFiles.kind("package.json"), await nodeFiles.kind("package.json/x"), await nodeFiles.kind("none")], ["folder", "file", undefined, undefined]);
+  assert.equal(
+    [
+      await nodeFiles.kind("assets/emoji"),
+      await nodeFiles.kind("package.json"),
+      await nodeFiles.kind("package.json/x"),
+      await nodeFiles.kind("none"),
+    ],
+    ["folder", "file", undefined, undefined],
+  );
 });
 
 test("a file of tensors is known by its content, and anything else is described", async () => {

@@ -25,8 +25,16 @@ test("400,000 spread float32 bit patterns, and 400,000 near the subnormal halves
 test("every half survives the way to float32 and back, NaN stays NaN", () => {
   const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
   const back = float32ToFloat16(float16ToFloat32(all));
-  for (let i = 0; i < 65536; i++) assert.ok(back[i] === i || ((i & 0x7fff) > 0x7c00 && (back[i]! & 0x7fff) > 0x7c00), `0x${i.toString(16)} became 0x${back[i]!.toString(16)}`);
-  assert.equal([...float32ToFloat16(new Float32Array([65519, 65520, -1e10, 2 ** -25, 2 ** -25 * 1.0001, NaN]))].map((bits) => bits.toString(16)), ["7bff", "7c00", "fc00", "0", "1", "7e00"]);
+  for (let i = 0; i < 65536; i++) {
+    assert.ok(
+      back[i] === i || ((i & 0x7fff) > 0x7c00 && (back[i]! & 0x7fff) > 0x7c00),
+      `0x${i.toString(16)} became 0x${back[i]!.toString(16)}`,
+    );
+  }
+  assert.equal(
+    [...float32ToFloat16(new Float32Array([65519, 65520, -1e10, 2 ** -25, 2 ** -25 * 1.0001, NaN]))].map((bits) => bits.toString(16)),
+    ["7bff", "7c00", "fc00", "0", "1", "7e00"],
+  );
 });
 
 test("bfloat16 is the upper half of a float32", () => {

@@ -15,7 +15,8 @@ function withHeader(header: string, dataBytes = 0, claimed: bigint | number = Bu
   new DataView(length.buffer).setBigUint64(0, BigInt(claimed), true);
   return bytesOf(length, new TextEncoder().encode(header), new Uint8Array(dataBytes));
 }
-const tensor = (begin: number, end: number, shape = "[1]", dtype = "F32"): string => `{"dtype":"${dtype}","shape":${shape},"data_offsets":[${begin},${end}]}`;
+const tensor = (begin: number, end: number, shape = "[1]", dtype = "F32"): string =>
+  `{"dtype":"${dtype}","shape":${shape},"data_offsets":[${begin},${end}]}`;
 
 test("every type, as the official library wrote it", async () => {
   const file = await openSafetensors(source(fixtureBytes("plain.safetensors")));
@@ -52,13 +53,20 @@ test("the writer gives the official writer's bytes", async () => {
   const tensors: Record<string, TensorToWrite> = {};
   for (const [name, { dtype, shape }] of file.entries) tensors[name] = { dtype, shape, data: await file.readBytes(name) };
   assert.is(toHex(encodeSafetensors("x", tensors, file.metadata)), toHex(official));
-  assert.throws(() => encodeSafetensors("x.file", { a: { dtype: "F32", shape: [2], data: new Float32Array(3) } }), /"a" of shape \[2\] and dtype F32 takes 8 bytes, but 12 are given/);
+  assert.throws(
+    () => encodeSafetensors("x.file", { a: { dtype: "F32", shape: [2], data: new Float32Array(3) } }),
+    /"a" of shape \[2\] and dtype F32 takes 8 bytes, but 12 are given/,
+  );
 });
 
 test("round trip of names that need escaping, unaligned views and F8", async () => {
   const name = 'a "quoted"\n\u0000 é ⛪ \\';
   const odd = new Uint8Array([9, 1, 2, 3]).subarray(1);
-  const bytes = encodeSafetensors("x", { [name]: { dtype: "F32", shape: [1, 1], data: new Float32Array([0.1]) }, __proto__x: { dtype: "U8", shape: [3], data: odd }, f8: { dtype: "F8_E4M3", shape: [1], data: odd.subarray(0, 1) } });
+  const bytes = encodeSafetensors("x", {
+    [name]: { dtype: "F32", shape: [1, 1], data: new Float32Array([0.1]) },
+    __proto__x: { dtype: "U8", shape: [3], data: odd },
+    f8: { dtype: "F8_E4M3", shape: [1], data: odd.subarray(0, 1) },
+  });
   const file = await openSafetensors(source(bytes));
   assert.equal([...(await file.readFloat32(name))], [Math.fround(0.1)]);
   assert.equal([...(await file.readBytes("__proto__x"))], [1, 2, 3]);
@@ -69,7 +77,10 @@ const one = (value: number): TensorToWrite => ({ dtype: "F32", shape: [1], data:
 const index = (map: object): string => JSON.stringify({ metadata: { total_size: 12 }, weight_map: map });
 
 test("a shard index shows its shards as one file", async () => {
-  const shards = { "m/a.safetensors": encodeSafetensors("a", { x: one(1) }), "m/b.safetensors": encodeSafetensors("b", { y: one(2), z: one(3) }) };
+  const shards = {
+    "m/a.safetensors": encodeSafetensors("a", { x: one(1) }),
+    "m/b.safetensors": encodeSafetensors("b", { y: one(2), z: one(3) }),
+  };
   const files = (map: object): ReturnType<typeof memoryFiles> => memoryFiles({ ...shards, "m/m.safetensors.index.json": index(map) });
   const path = "m/m.safetensors.index.json";
   const file = await openTensorPath(files({ x: "a.safetensors", y: "b.safetensors", z: "b.safetensors" }), path);
@@ -77,7 +88,11 @@ test("a shard index shows its shards as one file", async () => {
   assert.equal(file.metadata, { total_size: "12" });
   assert.equal([(await file.readFloat32("x"))[0], (await file.readFloat32("z"))[0]], [1, 3]);
   await file.close();
-  await rejects(() => openTensorPath(files({ x: "../a.safetensors" }), path), /"x" is said to lie in "..\/a.safetensors", which is no plain file name/, path);
+  await rejects(
+    () => openTensorPath(files({ x: "../a.safetensors" }), path),
+    /"x" is said to lie in "..\/a.safetensors", which is no plain file name/,
+    path,
+  );
   await rejects(() => openTensorPath(files({ x: "b.safetensors" }), path), /"x" should be in "b.safetensors", but is not/, path);
   await rejects(() => openTensorPath(files({ x: "c.safetensors" }), path), /no such file/, "m/c.safetensors");
   await rejects(() => openTensorPath(memoryFiles({ [path]: "[]" }), path), /should hold a JSON object, but holds an array/, path);
@@ -99,11 +114,19 @@ const hostile: [string, Uint8Array, RegExp][] = [
   ["fractional dimension", withHeader(`{"a":${tensor(0, 4, "[1.5]")}}`, 4), /no proper shape/],
   ["dimension beyond 2^53", withHeader(`{"a":${tensor(0, 4, "[1e300]")}}`, 4), /no proper shape/],
   ["product overflow", withHeader(`{"a":${tensor(0, 4, "[4294967296,4294967296]")}}`, 4), /more elements than can be counted/],
-  ["product that wraps to the right size in 64 bits", withHeader(`{"a":${tensor(0, 0, "[4611686018427387904,4]")}}`), /no proper shape|can be counted/],
+  [
+    "product that wraps to the right size in 64 bits",
+    withHeader(`{"a":${tensor(0, 0, "[4611686018427387904,4]")}}`),
+    /no proper shape|can be counted/,
+  ],
   ["shape and range disagree", withHeader(`{"a":${tensor(0, 8)}}`, 8), /takes 4 bytes, but its data_offsets span 8/],
   ["range reversed", withHeader(`{"a":${tensor(4, 0)}}`, 4), /no proper data_offsets/],
   ["three offsets", withHeader('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}', 4), /no proper data_offsets/],
-  ["range beyond the file", withHeader(`{"a":${tensor(0, 400, "[100]")}}`, 4), /take 400 bytes, but the file has 4 after its header; it is truncated/],
+  [
+    "range beyond the file",
+    withHeader(`{"a":${tensor(0, 400, "[100]")}}`, 4),
+    /take 400 bytes, but the file has 4 after its header; it is truncated/,
+  ],
   ["overlap", withHeader(`{"a":${tensor(0, 8, "[2]")},"b":${tensor(4, 12, "[2]")}}`, 12), /ranges overlap/],
   ["same range twice", withHeader(`{"a":${tensor(0, 4)},"b":${tensor(0, 4)}}`, 4), /ranges overlap/],
   ["gap", withHeader(`{"a":${tensor(0, 4)},"b":${tensor(8, 12)}}`, 12), /there is a gap/],
@@ -117,7 +140,14 @@ const hostile: [string, Uint8Array, RegExp][] = [
 for (const [name, bytes, pattern] of hostile) test(`hostile: ${name}`, () => rejects(() => openSafetensors(source(bytes)), pattern));
 
 test("an empty tensor between two others, and keys that look like structure", async () => {
-  const file = await openSafetensors(source(withHeader(`{"a":${tensor(0, 4)},"e":${tensor(4, 4, "[0,9007199254740991]")},"{\\",\\"b":${tensor(4, 8)},"__proto__":${tensor(8, 12)}}`, 12)));
+  const file = await openSafetensors(
+    source(
+      withHeader(
+        `{"a":${tensor(0, 4)},"e":${tensor(4, 4, "[0,9007199254740991]")},"{\\",\\"b":${tensor(4, 8)},"__proto__":${tensor(8, 12)}}`,
+        12,
+      ),
+    ),
+  );
   assert.equal([...file.entries.keys()], ["a", "e", '{","b', "__proto__"]);
 });
 

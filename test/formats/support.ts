@@ -90,8 +90,16 @@ export function mutate(bytes: Uint8Array, random: () => number): Uint8Array<Arra
   return Uint8Array.from(out);
 }
 
-/** Feeds `rounds` damaged copies to a reader: it may succeed or throw FormatError, each within two seconds; nothing else. Returns the refused. */
-export async function fuzz(bytes: Uint8Array, read: (damaged: Uint8Array<ArrayBuffer>) => Promise<unknown>, rounds = FUZZ_ROUNDS, seed = 1): Promise<number> {
+/**
+ * Feeds `rounds` damaged copies to a reader: it may succeed or throw FormatError, each within two seconds; nothing else. Returns the
+ * refused.
+ */
+export async function fuzz(
+  bytes: Uint8Array,
+  read: (damaged: Uint8Array<ArrayBuffer>) => Promise<unknown>,
+  rounds = FUZZ_ROUNDS,
+  seed = 1,
+): Promise<number> {
   const random = randomNumbers(seed);
   let refused = 0;
   for (let round = 0; round < rounds; round++) {
@@ -100,7 +108,9 @@ export async function fuzz(bytes: Uint8Array, read: (damaged: Uint8Array<ArrayBu
     try {
       await read(damaged);
     } catch (error) {
-      if (!(error instanceof FormatError)) throw new Error(`round ${round} of seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
+      if (!(error instanceof FormatError)) {
+        throw new Error(`round ${round} of seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
+      }
       assert.not.match(error.message, /\n/);
       refused++;
     }
@@ -112,7 +122,11 @@ export async function fuzz(bytes: Uint8Array, read: (damaged: Uint8Array<ArrayBu
 
 /** Bytes from numbers, texts (Latin-1) and other bytes. */
 export function bytesOf(...parts: (number | string | Uint8Array | readonly number[])[]): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(parts.flatMap((part) => (typeof part === "number" ? [part] : typeof part === "string" ? [...part].map((c) => c.charCodeAt(0)) : [...part])));
+  return Uint8Array.from(
+    parts.flatMap((part) =>
+      typeof part === "number" ? [part] : typeof part === "string" ? [...part].map((c) => c.charCodeAt(0)) : [...part],
+    ),
+  );
 }
 
 export function uint32(value: number): number[] {
@@ -128,22 +142,45 @@ export function globalName(module: string, name: string): Uint8Array {
 }
 
 /** A zip archive of stored entries, with overrides for making it wrong. */
-export function zipOf(files: Readonly<Record<string, Uint8Array>>, wrong: { method?: number; flags?: number; size?: number; offset?: (i: number, offset: number) => number } = {}): Uint8Array<ArrayBuffer> {
+export function zipOf(
+  files: Readonly<Record<string, Uint8Array>>,
+  wrong: { method?: number; flags?: number; size?: number; offset?: (i: number, offset: number) => number } = {},
+): Uint8Array<ArrayBuffer> {
   const local: number[] = [];
   const central: number[] = [];
   Object.entries(files).forEach(([name, data], i) => {
     const offset = local.length;
     const size = wrong.size ?? data.length;
-    const fields = [...uint32((wrong.flags ?? 0) | ((wrong.method ?? 0) << 16)), ...uint32(0), ...uint32(crc32(data)), ...uint32(size), ...uint32(size), name.length, 0, 0, 0];
+    const fields = [
+      ...uint32((wrong.flags ?? 0) | ((wrong.method ?? 0) << 16)),
+      ...uint32(0),
+      ...uint32(crc32(data)),
+      ...uint32(size),
+      ...uint32(size),
+      name.length,
+      0,
+      0,
+      0,
+    ];
     local.push(...bytesOf("PK\x03\x04", 20, 0, fields, name));
     for (const byte of data) local.push(byte);
-    central.push(...bytesOf("PK\x01\x02", 20, 0, 20, 0, fields, 0, 0, 0, 0, 0, 0, uint32(0), uint32(wrong.offset?.(i, offset) ?? offset), name));
+    central.push(
+      ...bytesOf("PK\x01\x02", 20, 0, 20, 0, fields, 0, 0, 0, 0, 0, 0, uint32(0), uint32(wrong.offset?.(i, offset) ?? offset), name),
+    );
   });
   const count = Object.keys(files).length;
-  return Uint8Array.from([...local, ...central, ...bytesOf("PK\x05\x06", 0, 0, 0, 0, count, 0, count, 0, uint32(central.length), uint32(local.length), 0, 0)]);
+  return Uint8Array.from([
+    ...local,
+    ...central,
+    ...bytesOf("PK\x05\x06", 0, 0, 0, 0, count, 0, count, 0, uint32(central.length), uint32(local.length), 0, 0),
+  ]);
 }
 
 /** A PyTorch archive around a pickle. */
 export function torchZip(pickle: Uint8Array, storages: Readonly<Record<string, Uint8Array>> = {}): Uint8Array<ArrayBuffer> {
-  return zipOf({ "archive/data.pkl": pickle, ...Object.fromEntries(Object.entries(storages).map(([key, data]) => [`archive/data/${key}`, data])), "archive/version": bytesOf("3\n") });
+  return zipOf({
+    "archive/data.pkl": pickle,
+    ...Object.fromEntries(Object.entries(storages).map(([key, data]) => [`archive/data/${key}`, data])),
+    "archive/version": bytesOf("3\n"),
+  });
 }

@@ -2,7 +2,17 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
-import { findWeights, isDiffusersFolder, openWeights, readConfig, readDiffusersFolder, readLabels, readOptionalConfig, requireComponent, variantOf } from "../../engine/formats/diffusers.ts";
+import {
+  findWeights,
+  isDiffusersFolder,
+  openWeights,
+  readConfig,
+  readDiffusersFolder,
+  readLabels,
+  readOptionalConfig,
+  requireComponent,
+  variantOf,
+} from "../../engine/formats/diffusers.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import { nodeFiles, readText } from "../../engine/platform/node-files.ts";
@@ -28,7 +38,12 @@ test("CSV: what is wrong is said", async () => {
 });
 
 test("CSV: the bundled prompts", async () => {
-  const table = parseCsv("x", await readText("assets/emoji/dataset/church/prompts.csv"), ["case_number", "prompt", "evaluation_seed", "evaluation_guidance"]);
+  const table = parseCsv("x", await readText("assets/emoji/dataset/church/prompts.csv"), [
+    "case_number",
+    "prompt",
+    "evaluation_seed",
+    "evaluation_guidance",
+  ]);
   assert.is(table.rows.length, 12);
   assert.equal(table.rows[0], { case_number: "0", prompt: "a picture of a church", evaluation_seed: "17309", evaluation_guidance: "7.5" });
 });
@@ -47,7 +62,11 @@ test("the bundled model's folder", async () => {
     assert.ok(file.entries.size > 10);
     await file.close();
   }
-  await rejects(async () => requireComponent(model, "safety_checker"), /names no component "safety_checker"; it has /, "assets/emoji/model_index.json");
+  await rejects(
+    async () => requireComponent(model, "safety_checker"),
+    /names no component "safety_checker"; it has /,
+    "assets/emoji/model_index.json",
+  );
   const classifier = "assets/emoji/classifier/object";
   assert.is(readLabels("x", await readConfig(nodeFiles, classifier)).length, 48);
   assert.is((await readOptionalConfig(nodeFiles, classifier, "preprocessor_config.json"))?.["resample"], 2);
@@ -55,10 +74,13 @@ test("the bundled model's folder", async () => {
   await rejects(async () => readLabels("x.file", { id2label: { 0: "a", 2: "b" } }), /no text for class 1/);
 });
 
-const choose = (names: string[], variant?: string): Promise<string> => findWeights(memoryFiles(Object.fromEntries(names.map((name) => [`m/${name}`, ""]))), "m", variant);
+const choose = (names: string[], variant?: string): Promise<string> =>
+  findWeights(memoryFiles(Object.fromEntries(names.map((name) => [`m/${name}`, ""]))), "m", variant);
 
 test("which weights are taken", async () => {
-  const plain = "diffusion_pytorch_model.safetensors", half = "diffusion_pytorch_model.fp16.safetensors", bin = "diffusion_pytorch_model.bin";
+  const plain = "diffusion_pytorch_model.safetensors",
+    half = "diffusion_pytorch_model.fp16.safetensors",
+    bin = "diffusion_pytorch_model.bin";
   const cases: [string[], string | undefined, string][] = [
     [[bin, plain, half], undefined, plain],
     [[bin, half], undefined, bin],
@@ -75,23 +97,43 @@ test("which weights are taken", async () => {
     [["model.bf16.safetensors", "model.non_ema.safetensors"], "fp16", "model.bf16.safetensors"],
   ];
   for (const [names, variant, want] of cases) assert.is(await choose(names, variant), `m/${want}`);
-  assert.equal(["a.fp16/model.safetensors", "m/model.fp16.safetensors", "m/model.safetensors.index.fp16.json", "model.bf16.bin"].map(variantOf), [undefined, "fp16", "fp16", "bf16"]);
-  await rejects(() => choose(["config.json", "flax_model.msgpack"]), /has no weights: wanted one of .*it holds config.json, flax_model.msgpack/, "m");
+  assert.equal(
+    ["a.fp16/model.safetensors", "m/model.fp16.safetensors", "m/model.safetensors.index.fp16.json", "model.bf16.bin"].map(variantOf),
+    [undefined, "fp16", "fp16", "bf16"],
+  );
+  await rejects(
+    () => choose(["config.json", "flax_model.msgpack"]),
+    /has no weights: wanted one of .*it holds config.json, flax_model.msgpack/,
+    "m",
+  );
 });
 
 const index = (content: string): ReturnType<typeof memoryFiles> => memoryFiles({ "m/model_index.json": content, "m/unet/x.txt": "" });
 
 test("folders that are no model", async () => {
-  await rejects(() => readDiffusersFolder(nodeFiles, "assets/emoji/unet"), /is no diffusers folder: it has no model_index.json; it holds config.json, diff/, "assets/emoji/unet");
+  await rejects(
+    () => readDiffusersFolder(nodeFiles, "assets/emoji/unet"),
+    /is no diffusers folder: it has no model_index.json; it holds config.json, diff/,
+    "assets/emoji/unet",
+  );
   await rejects(() => readDiffusersFolder(nodeFiles, "none"), /there is no such folder/, "none");
   await rejects(() => readDiffusersFolder(nodeFiles, "package.json"), /it is a file/, "package.json");
   await rejects(() => readDiffusersFolder(index("[]"), "m"), /should hold a JSON object/, "m/model_index.json");
-  await rejects(() => readDiffusersFolder(index('{"../x": ["a", "b"]}'), "m"), /component "..\/x" is no plain folder name/, "m/model_index.json");
-  const model = await readDiffusersFolder(index('{"unet": ["diffusers", "UNet2DConditionModel"], "safety_checker": [null, null], "requires_safety_checker": false}'), "m");
+  await rejects(
+    () => readDiffusersFolder(index('{"../x": ["a", "b"]}'), "m"),
+    /component "..\/x" is no plain folder name/,
+    "m/model_index.json",
+  );
+  const model = await readDiffusersFolder(
+    index('{"unet": ["diffusers", "UNet2DConditionModel"], "safety_checker": [null, null], "requires_safety_checker": false}'),
+    "m",
+  );
   assert.equal([model.className, [...model.components.keys()]], ["unknown", ["unet"]]);
   await rejects(() => readConfig(index("{}"), "m/unet"), /has none of config.json, .*it holds x.txt/, "m/unet");
   await rejects(() => openWeights(nodeFiles, "none"), /no such folder/, "none");
-  const files = memoryFiles({ "m/model.safetensors": encodeSafetensors("x", { a: { dtype: "F32", shape: [1], data: new Float32Array(1) } }) });
+  const files = memoryFiles({
+    "m/model.safetensors": encodeSafetensors("x", { a: { dtype: "F32", shape: [1], data: new Float32Array(1) } }),
+  });
   assert.is((await openWeights(files, "m")).entries.size, 1);
 });
 

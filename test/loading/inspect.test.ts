@@ -21,7 +21,11 @@ import { originalNames, sd14Tensors } from "../support/original-names.ts";
 type Shapes = Readonly<Record<string, readonly number[]>>;
 
 /** A safetensors file of real size that is not there: a true header, then `fill` wherever one reads. */
-function virtualFile(shapes: Shapes, metadata: Readonly<Record<string, string>> = {}, fill: (name: string) => number = () => 0): { files: FileSystem; readBytes: () => number } {
+function virtualFile(
+  shapes: Shapes,
+  metadata: Readonly<Record<string, string>> = {},
+  fill: (name: string) => number = () => 0,
+): { files: FileSystem; readBytes: () => number } {
   let offset = 0;
   const places: { name: string; from: number; to: number }[] = [];
   const header: Record<string, unknown> = { __metadata__: metadata };
@@ -51,7 +55,10 @@ function virtualFile(shapes: Shapes, metadata: Readonly<Record<string, string>> 
     },
     close: () => Promise.resolve(),
   };
-  return { files: { open: () => Promise.resolve(source), kind: () => Promise.resolve("file"), list: () => Promise.resolve([]) }, readBytes: () => read };
+  return {
+    files: { open: () => Promise.resolve(source), kind: () => Promise.resolve("file"), list: () => Promise.resolve([]) },
+    readBytes: () => read,
+  };
 }
 
 function prefixedShapes(prefix: string, rows: readonly { original: string; shape: readonly number[] }[]): Shapes {
@@ -78,9 +85,18 @@ function sd2Shapes(): Shapes {
 
 const clipMerges = () => Promise.resolve(new Uint8Array(readFileSync("assets/clip/bpe_simple_vocab_16e6.txt.gz")));
 
-async function open(shapes: Shapes, options: Partial<SingleFileOptions> = {}, metadata: Readonly<Record<string, string>> = {}, fill?: (name: string) => number): Promise<{ model: OpenModel; readBytes: () => number }> {
+async function open(
+  shapes: Shapes,
+  options: Partial<SingleFileOptions> = {},
+  metadata: Readonly<Record<string, string>> = {},
+  fill?: (name: string) => number,
+): Promise<{ model: OpenModel; readBytes: () => number }> {
   const { files, readBytes } = virtualFile(shapes, metadata, fill);
-  const model = await openSingleFile(files, "model.safetensors", { clipMerges, readTokenizer: () => Promise.reject(new Error("no folder was given")), ...options });
+  const model = await openSingleFile(files, "model.safetensors", {
+    clipMerges,
+    readTokenizer: () => Promise.reject(new Error("no folder was given")),
+    ...options,
+  });
   return { model, readBytes };
 }
 
@@ -90,14 +106,24 @@ test("Stable Diffusion 1.4 in one file: configurations, tokenizer and scheduler 
   const { model, readBytes } = await open(sd1Shapes());
   assert.ok(readBytes() < 1e6, `${readBytes()} bytes`);
   const { unet, textEncoder, vae } = SYNTHETIC_MODELS.sd14; // the published configuration
-  for (const [name, value] of Object.entries(unet)) assert.equal(name === "layers_per_block" ? unetConfig(model.unet.config).layersPerBlock : model.unet.config.get(name), name === "layers_per_block" ? [2, 2, 2, 2] : value, name);
+  for (const [name, value] of Object.entries(unet)) {
+    assert.equal(
+      name === "layers_per_block" ? unetConfig(model.unet.config).layersPerBlock : model.unet.config.get(name),
+      name === "layers_per_block" ? [2, 2, 2, 2] : value,
+      name,
+    );
+  }
   for (const [name, value] of Object.entries(textEncoder)) assert.equal(model.textEncoder.config.get(name), value, name);
   for (const [name, value] of Object.entries(vae)) assert.equal(model.vae!.config.get(name), value, name);
   assert.equal(shown(model.unet, "norm_num_groups", "use_linear_projection"), [32, false]);
   assert.is(model.scheduler["prediction_type"], "epsilon");
   assert.is(model.scheduler["_class_name"], "PNDMScheduler");
   assert.equal([...model.tokenizer!.encode("a church").subarray(0, 5)], [49406, 320, 2735, 49407, 49407]);
-  for (const [part, weights] of [["unet", model.unet.weights], ["text_encoder", model.textEncoder.weights], ["vae", model.vae!.weights]] as const) {
+  for (const [part, weights] of [
+    ["unet", model.unet.weights],
+    ["text_encoder", model.textEncoder.weights],
+    ["vae", model.vae!.weights],
+  ] as const) {
     const wanted = sd14Tensors(part);
     assert.equal([...weights.names()].toSorted(), [...wanted.keys()].toSorted());
     for (const [name, shape] of wanted) assert.equal(weights.shape(name), shape, name);
@@ -107,13 +133,27 @@ test("Stable Diffusion 1.4 in one file: configurations, tokenizer and scheduler 
 test("Stable Diffusion 2.1 in one file: linear projections, heads of 64, 23 of 24 text layers, padding with 0", async () => {
   const { model } = await open(sd2Shapes());
   assert.equal(shown(model.unet, "attention_head_dim", "use_linear_projection", "cross_attention_dim"), [[5, 10, 20, 20], true, 1024]);
-  assert.equal(shown(model.textEncoder, "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "vocab_size", "max_position_embeddings"), [1024, 23, 16, 4096, "gelu", 49408, 77]);
+  assert.equal(
+    shown(
+      model.textEncoder,
+      "hidden_size",
+      "num_hidden_layers",
+      "num_attention_heads",
+      "intermediate_size",
+      "hidden_act",
+      "vocab_size",
+      "max_position_embeddings",
+    ),
+    [1024, 23, 16, 4096, "gelu", 49408, 77],
+  );
   assert.equal([...model.tokenizer!.encode("a church").subarray(0, 5)], [49406, 320, 2735, 49407, 0]);
 });
 
 test("what a 2.x UNet predicts: by the caller, the file's word, the known step, or the spread of one bias", async () => {
   const predicted = async (metadata: Record<string, string>, bias: number, options: Partial<SingleFileOptions> = {}) => {
-    const { model } = await open(sd2Shapes(), { partial: true, clipMerges: undefined, ...options }, metadata, (name) => (name.endsWith("output_blocks.11.1.transformer_blocks.0.norm1.bias") ? bias : 0));
+    const { model } = await open(sd2Shapes(), { partial: true, clipMerges: undefined, ...options }, metadata, (name) =>
+      name.endsWith("output_blocks.11.1.transformer_blocks.0.norm1.bias") ? bias : 0,
+    );
     return [model.scheduler["prediction_type"], model.unet.config.get("sample_size")];
   };
   assert.equal(await predicted({}, 0.1), ["v_prediction", 96]);
@@ -125,11 +165,27 @@ test("what a 2.x UNet predicts: by the caller, the file's word, the known step, 
 });
 
 test("models that the engine does not have are named", async () => {
-  const refusal = async (shapes: Shapes): Promise<string> => open(shapes, { partial: true, clipMerges: undefined }).then(() => "", (error: Error) => error.message);
-  assert.match(await refusal({ ...sd1Shapes(), "model.diffusion_model.input_blocks.0.0.weight": [320, 9, 3, 3] }), /takes 9 channels, not 4: it is an inpainting model/);
-  assert.match(await refusal({ "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [1280, 2048], "model.diffusion_model.label_emb.0.0.weight": [1280, 2816], "first_stage_model.quant_conv.bias": [8] }), /looks like a single-file checkpoint of SDXL .*; supported are Stable Diffusion 1\.x and 2\.x/);
+  const refusal = async (shapes: Shapes): Promise<string> =>
+    open(shapes, { partial: true, clipMerges: undefined }).then(
+      () => "",
+      (error: Error) => error.message,
+    );
+  assert.match(
+    await refusal({ ...sd1Shapes(), "model.diffusion_model.input_blocks.0.0.weight": [320, 9, 3, 3] }),
+    /takes 9 channels, not 4: it is an inpainting model/,
+  );
+  assert.match(
+    await refusal({
+      "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [1280, 2048],
+      "model.diffusion_model.label_emb.0.0.weight": [1280, 2816],
+      "first_stage_model.quant_conv.bias": [8],
+    }),
+    /looks like a single-file checkpoint of SDXL .*; supported are Stable Diffusion 1\.x and 2\.x/,
+  );
   assert.match(await refusal(sd1Shapes()), /^$/);
-  const noTokens = await openSingleFile(virtualFile(sd1Shapes()).files, "model.safetensors", { readTokenizer: () => Promise.reject(new Error("none")) }).catch((error: Error) => error.message);
+  const noTokens = await openSingleFile(virtualFile(sd1Shapes()).files, "model.safetensors", {
+    readTokenizer: () => Promise.reject(new Error("none")),
+  }).catch((error: Error) => error.message);
   assert.match(String(noTokens), /has no tokenizer, and CLIP's own cannot stand in: CLIP's merge list .* was not given/);
 });
 
@@ -157,27 +213,51 @@ test("inspection says what is whole, missing and left over", async () => {
   assert.is(whole.kind, "checkpoint");
   assert.is(whole.version, "SD 1.x");
   assert.is(whole.parameters, 859520964 + 123060480 + 83653863 + 1000);
-  assert.equal(whole.components.map((c) => [c.component, c.names, c.tensors, c.whole, c.missing, c.extra]), [["unet", "CompVis", 686, true, [], []], ["vae", "CompVis", 248, true, [], []], ["text_encoder", "diffusers", 196, true, [], []]]);
+  assert.equal(
+    whole.components.map((c) => [c.component, c.names, c.tensors, c.whole, c.missing, c.extra]),
+    [
+      ["unet", "CompVis", 686, true, [], []],
+      ["vae", "CompVis", 248, true, [], []],
+      ["text_encoder", "diffusers", 196, true, [], []],
+    ],
+  );
   assert.equal([whole.leftovers, whole.unknown, whole.emaTensors, whole.predictionType], [1, [], 0, "epsilon"]);
 
   const esd = await inspect(`${EMOJI}/unlearned/esd-x-church/ESDx-church-UNet.pt`);
-  assert.equal([esd.kind, esd.description, esd.components[0]!.whole], ["unet", "a UNet of a model of context width 128 (diffusers names)", true]);
+  assert.equal(
+    [esd.kind, esd.description, esd.components[0]!.whole],
+    ["unet", "a UNet of a model of context width 128 (diffusers names)", true],
+  );
   assert.equal(esd.dtypes, { F16: esd.tensors });
   const part = await inspect(`${EMOJI}/unlearned/uce-like-church/unet.safetensors`);
   assert.equal([part.kind, part.components[0]!.whole, part.components[0]!.missing], ["unet", false, undefined]);
 
   const { "conv_in.bias": _, ...less } = await emojiTensors("unet");
-  const lacking = await inspect("x", memoryFiles({ x: safetensors({ ...less, "down_blocks.0.resnets.0.conv9.weight": less["conv_in.weight"]!, "foo.bar": less["conv_in.weight"]! }) }));
-  assert.equal([lacking.components[0]!.whole, lacking.components[0]!.missing, lacking.components[0]!.extra, lacking.unknown], [false, ["conv_in.bias"], ["down_blocks.0.resnets.0.conv9.weight"], ["foo.bar"]]);
+  const lacking = await inspect(
+    "x",
+    memoryFiles({
+      x: safetensors({ ...less, "down_blocks.0.resnets.0.conv9.weight": less["conv_in.weight"]!, "foo.bar": less["conv_in.weight"]! }),
+    }),
+  );
+  assert.equal(
+    [lacking.components[0]!.whole, lacking.components[0]!.missing, lacking.components[0]!.extra, lacking.unknown],
+    [false, ["conv_in.bias"], ["down_blocks.0.resnets.0.conv9.weight"], ["foo.bar"]],
+  );
   const all = await inspect("x", memoryFiles({ x: safetensors(await originalCheckpoint()) }));
   assert.ok(all.components.every((c) => c.whole));
-  assert.is((await inspect("x", memoryFiles({ x: safetensors(await readTensors(`${EMOJI}/classifier/object/model.safetensors`)) }))).description, "a ResNet image classifier");
+  assert.is(
+    (await inspect("x", memoryFiles({ x: safetensors(await readTensors(`${EMOJI}/classifier/object/model.safetensors`)) }))).description,
+    "a ResNet image classifier",
+  );
 });
 
 test("odd names and shapes: always a clear error, never a crash", async () => {
   const random = randomNumbers(7);
   const pick = (limit: number): number => Math.floor(random() * limit);
-  const whole = Object.entries(prefixedShapes("model.diffusion_model.", originalNames("unet small"))).concat(Object.entries(prefixedShapes("first_stage_model.", originalNames("vae small"))), [...sd14Tensors("text_encoder")].map(([name, shape]): [string, number[]] => [`cond_stage_model.transformer.${name}`, shape]));
+  const whole = Object.entries(prefixedShapes("model.diffusion_model.", originalNames("unet small"))).concat(
+    Object.entries(prefixedShapes("first_stage_model.", originalNames("vae small"))),
+    [...sd14Tensors("text_encoder")].map(([name, shape]): [string, number[]] => [`cond_stage_model.transformer.${name}`, shape]),
+  );
   const sizes = [0, 1, 2, 3, 4, 7, 32, 64, 77, 1024, 2 ** 20];
   for (let round = 0; round < 150; round++) {
     const rows = whole.map(([name, shape]): [string, readonly number[]] => [name, shape]);
@@ -185,13 +265,23 @@ test("odd names and shapes: always a clear error, never a crash", async () => {
       const at = pick(rows.length);
       const [name, shape] = rows[at]!;
       const dot = name.lastIndexOf(".", pick(name.length));
-      const odd = [(): string => name.replace(/\d+/, String(pick(30))), (): string => name.slice(dot + 1), (): string => `${name}.alpha`, (): string => `model_ema.${name}`, (): string => name.replace(/\d+(?!.*\d)/, "99999999999999999999")][pick(5)]!;
+      const odd = [
+        (): string => name.replace(/\d+/, String(pick(30))),
+        (): string => name.slice(dot + 1),
+        (): string => `${name}.alpha`,
+        (): string => `model_ema.${name}`,
+        (): string => name.replace(/\d+(?!.*\d)/, "99999999999999999999"),
+      ][pick(5)]!;
       if (random() < 0.5) rows[at] = [name, Array.from({ length: pick(6) }, () => sizes[pick(sizes.length)]!).filter((_, i) => i < 3)];
       else if (random() < 0.7) rows[at] = [odd(), shape];
       else rows.splice(at, 1 + pick(random() < 0.2 ? 300 : 3));
     }
     const shapes = Object.fromEntries(rows);
-    const fine = (error: unknown): void => assert.ok(error instanceof FormatError || error instanceof InputError || error instanceof ShapeError, `round ${round}: ${error instanceof Error ? error.stack : String(error)}`);
+    const fine = (error: unknown): void =>
+      assert.ok(
+        error instanceof FormatError || error instanceof InputError || error instanceof ShapeError,
+        `round ${round}: ${error instanceof Error ? error.stack : String(error)}`,
+      );
     const { files } = virtualFile(shapes);
     await inspect("model.safetensors", files).catch(fine);
     await open(shapes, { partial: true, clipMerges: undefined }).catch(fine);

@@ -186,7 +186,8 @@ test("SPM as it is published: the strength is the square of how well the prompt 
   const draw = async (options: LoadOptions, prompt: string): Promise<Float32Array> => {
     const model = await load(options);
     try {
-      const [first] = await model.generate({ prompt: "a dog", steps: 1, scheduler: "ddim" }); // the weights of another prompt are on the device first
+      // the weights of another prompt are on the device first
+      const [first] = await model.generate({ prompt: "a dog", steps: 1, scheduler: "ddim" });
       assert.ok(first);
       return (await model.generate({ prompt, steps: 1, scheduler: "ddim", guidance: 3 }))[0]!.array.data;
     } finally {

@@ -21,8 +21,14 @@ const LAYERS = { "unet sd1": [2, 2, 2, 2], "unet sd2": [2, 2, 2, 2], "unet small
 const LEVELS = { "vae sd1": 4, "vae small": 3, "vae deep": 2 } as const;
 
 /** A file of small tensors with these names and shapes; every element is the tensor's number. */
-async function fileOf(shapes: Readonly<Record<string, readonly number[]>>, metadata: Readonly<Record<string, string>> = {}): Promise<TensorFile> {
-  const tensors = Object.entries(shapes).map(([name, shape], i) => [name, { dtype: "F32" as const, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(i) }] as const);
+async function fileOf(
+  shapes: Readonly<Record<string, readonly number[]>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<TensorFile> {
+  const tensors = Object.entries(shapes).map(
+    ([name, shape], i) =>
+      [name, { dtype: "F32" as const, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(i) }] as const,
+  );
   return openSafetensors(bytesSource("x.file", encodeSafetensors("x.file", Object.fromEntries(tensors), metadata)));
 }
 
@@ -66,8 +72,13 @@ test("Stable Diffusion 1.4: mapped names and shapes are exactly the published mo
     const pairs = originalNames(section);
     assert.is(pairs.length, wanted.size);
     for (const { original, names: [name], shape } of pairs) {
-      const trimmed = component === "vae" && name!.includes("attentions.0.to_") && shape.length === 4 ? shape.slice(0, 2) : shape; // 1x1 convolutions there, linear here
-      assert.equal(trimmed, wanted.get(component === "vae" ? vaeName(original, 4)! : unetName(original, { layersPerBlock: [2, 2, 2, 2] })!), original);
+      // 1x1 convolutions there, linear here
+      const trimmed = component === "vae" && name!.includes("attentions.0.to_") && shape.length === 4 ? shape.slice(0, 2) : shape;
+      assert.equal(
+        trimmed,
+        wanted.get(component === "vae" ? vaeName(original, 4)! : unetName(original, { layersPerBlock: [2, 2, 2, 2] })!),
+        original,
+      );
     }
   };
   same("unet sd1", "unet");
@@ -92,7 +103,15 @@ test("well-known names", () => {
     "time_embed.2.bias": "time_embedding.linear_2.bias",
   };
   for (const [original, name] of Object.entries(known)) assert.is(unetName(original, layout), name);
-  for (const none of ["input_blocks.12.0.in_layers.0.weight", "output_blocks.12.0.in_layers.0.weight", "input_blocks.1.2.proj_in.weight", "input_blocks.1.0.nothing.weight", "middle_block.3.in_layers.0.weight", "output_blocks.0.1.conv.weight", "output_blocks.11.2.conv.weight"]) {
+  for (const none of [
+    "input_blocks.12.0.in_layers.0.weight",
+    "output_blocks.12.0.in_layers.0.weight",
+    "input_blocks.1.2.proj_in.weight",
+    "input_blocks.1.0.nothing.weight",
+    "middle_block.3.in_layers.0.weight",
+    "output_blocks.0.1.conv.weight",
+    "output_blocks.11.2.conv.weight",
+  ]) {
     assert.is(unetName(none, layout), undefined, none);
   }
   assert.is(vaeName("decoder.up.3.block.0.norm1.weight", 4), "decoder.up_blocks.0.resnets.0.norm1.weight");
@@ -102,16 +121,36 @@ test("well-known names", () => {
 });
 
 test("prefixes in any order and number", () => {
-  const unet = ["", "module.", "unet.", "model.diffusion_model.", "module.model.diffusion_model.", "state_dict.model.diffusion_model.", "_orig_mod.", "diffusion_model.", "unet.module."];
+  const unet = [
+    "",
+    "module.",
+    "unet.",
+    "model.diffusion_model.",
+    "module.model.diffusion_model.",
+    "state_dict.model.diffusion_model.",
+    "_orig_mod.",
+    "diffusion_model.",
+    "unet.module.",
+  ];
   for (const prefix of unet) {
     assert.equal(locate(`${prefix}conv_in.weight`), { component: "unet", style: "diffusers", name: "conv_in.weight" });
     assert.equal(locate(`${prefix}input_blocks.0.0.weight`), { component: "unet", style: "CompVis", name: "input_blocks.0.0.weight" });
   }
-  for (const prefix of ["", "module.", "text_encoder.", "cond_stage_model.transformer.", "module.text_encoder."]) assert.is(locate(`${prefix}text_model.final_layer_norm.bias`)?.component, "text_encoder");
+  for (const prefix of ["", "module.", "text_encoder.", "cond_stage_model.transformer.", "module.text_encoder."]) {
+    assert.is(locate(`${prefix}text_model.final_layer_norm.bias`)?.component, "text_encoder");
+  }
   assert.is(locate("cond_stage_model.transformer.encoder.layers.3.mlp.fc1.weight")?.component, "text_encoder");
   assert.is(locate("conditioner.embedders.0.model.transformer.resblocks.0.ln_1.weight")?.style, "OpenCLIP");
   assert.is(locate("first_stage_model.encoder.conv_in.weight")?.component, "vae");
-  for (const none of ["resnet.embedder.embedder.convolution.weight", "control_model.input_blocks.0.0.weight", "vit.encoder.layer.0.output.dense.weight", "lora_unet_mid.alpha", "encoder.layer.0.weight"]) assert.is(locate(none), undefined, none);
+  for (const none of [
+    "resnet.embedder.embedder.convolution.weight",
+    "control_model.input_blocks.0.0.weight",
+    "vit.encoder.layer.0.output.dense.weight",
+    "lora_unet_mid.alpha",
+    "encoder.layer.0.weight",
+  ]) {
+    assert.is(locate(none), undefined, none);
+  }
 });
 
 test("low-rank names of every style lead to their module", () => {
@@ -149,9 +188,16 @@ test("low-rank names of every style lead to their module", () => {
   assert.is(lowRankName("lora_unet_conv_in.hada_w1_a")?.role, "hada_w1_a");
   assert.is(lowRankName("lora_unet_conv_in.dora_scale")?.role, "magnitude");
   assert.is(lowRankName("lora_unet_conv_in.oft_blocks")?.role, "other");
-  assert.equal([lowRankName("diffusion_model.input_blocks.1.1.proj_in.lora_A.weight")?.component, lowRankName("clip_l.text_model.encoder.layers.0.mlp.fc1.lora_A.weight")?.component], ["unet", "text_encoder"]);
+  assert.equal(
+    [
+      lowRankName("diffusion_model.input_blocks.1.1.proj_in.lora_A.weight")?.component,
+      lowRankName("clip_l.text_model.encoder.layers.0.mlp.fc1.lora_A.weight")?.component,
+    ],
+    ["unet", "text_encoder"],
+  );
   // diffusers 0.16 saved all four beside each projection and read the projection's own
-  const sibling = (which: string): string | undefined => lowRankName(`text_encoder.text_model.encoder.layers.0.self_attn.k_proj.to_${which}_lora.down.weight`)?.role;
+  const sibling = (which: string): string | undefined =>
+    lowRankName(`text_encoder.text_model.encoder.layers.0.self_attn.k_proj.to_${which}_lora.down.weight`)?.role;
   assert.equal(["q", "k", "v", "out"].map(sibling), ["unused", "down", "unused", "unused"]);
   for (const name of tensors) assert.is(lowRankName(name), undefined, name);
 });
@@ -161,10 +207,28 @@ test("a file is described by what it looks like", async () => {
     const file = await fileOf(shapes);
     return identify(file, groupTensors(file)).description;
   };
-  assert.is(await describe({ "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": [4, 768], "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": [4, 768] }), "a LoRA for SD 1.x (kohya names, rank 4: 1 UNet modules, 1 text encoder modules)");
-  assert.match(await describe({ "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": [1, 1024] }), /rank 1, as SPM erasers are, for SD 2\.x/);
-  assert.is(await describe({ "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": [4, 768] }), "a UNet of SD 1.x (diffusers names)");
-  assert.is(await describe({ "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [4, 1024], "first_stage_model.encoder.mid.attn_1.q.weight": [2, 2, 1, 1] }), "a single-file checkpoint of SD 2.x (original (CompVis) names: UNet, VAE)");
+  assert.is(
+    await describe({
+      "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": [4, 768],
+      "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": [4, 768],
+    }),
+    "a LoRA for SD 1.x (kohya names, rank 4: 1 UNet modules, 1 text encoder modules)",
+  );
+  assert.match(
+    await describe({ "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": [1, 1024] }),
+    /rank 1, as SPM erasers are, for SD 2\.x/,
+  );
+  assert.is(
+    await describe({ "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": [4, 768] }),
+    "a UNet of SD 1.x (diffusers names)",
+  );
+  assert.is(
+    await describe({
+      "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [4, 1024],
+      "first_stage_model.encoder.mid.attn_1.q.weight": [2, 2, 1, 1],
+    }),
+    "a single-file checkpoint of SD 2.x (original (CompVis) names: UNet, VAE)",
+  );
   assert.is(await describe({ "text_model.final_layer_norm.weight": [768] }), "a text encoder of SD 1.x (diffusers names)");
   assert.is(await describe({ "resnet.embedder.embedder.convolution.weight": [4, 3, 7, 7] }), "a ResNet image classifier");
   assert.is(await describe({ "controlnet_mid_block.weight": [4, 4, 1, 1], "conv_in.weight": [4, 4, 3, 3] }), "a ControlNet");
@@ -179,32 +243,66 @@ test("contradictions are refused", async () => {
   };
   const twice = async (...values: number[]) => {
     const names = ["conv_in.weight", "unet.conv_in.weight"];
-    const file = await openSafetensors(bytesSource("x.file", encodeSafetensors("x.file", Object.fromEntries(names.map((name, i) => [name, { dtype: "F32", shape: [1], data: Float32Array.of(values[i]!) }])))));
+    const file = await openSafetensors(
+      bytesSource(
+        "x.file",
+        encodeSafetensors(
+          "x.file",
+          Object.fromEntries(names.map((name, i) => [name, { dtype: "F32", shape: [1], data: Float32Array.of(values[i]!) }])),
+        ),
+      ),
+    );
     return foldCopies(file, groupTensors(file));
   };
   await rejects(() => twice(1, 2), /"conv_in.weight" and "unet.conv_in.weight" are the same part of the UNet and differ/);
   assert.is((await twice(1, 1)).components.get("unet")!.tensors.size, 1);
   await rejects(() => group("conv_in.weight", "model.diffusion_model.out.2.weight"), /mixes two conventions of UNet names/);
-  await rejects(() => group("model_ema.diffusion_modelout2weight"), /averaged tensor "model_ema.diffusion_modelout2weight" has no counterpart/);
+  await rejects(
+    () => group("model_ema.diffusion_modelout2weight"),
+    /averaged tensor "model_ema.diffusion_modelout2weight" has no counterpart/,
+  );
 });
 
 test("of several state dicts with keys of any kind the model's is taken; a critic's lies beside", async () => {
   const tensor: TorchTensor = { dtype: "F32", shape: [1], read: () => new Uint8Array(4) };
-  const file = await openPyTorch(bytesSource("x.file", torchFile({ student: { "conv_in.weight": tensor }, critic: { "layer.0.weight": tensor }, rng: tensor })));
+  const file = await openPyTorch(
+    bytesSource("x.file", torchFile({ student: { "conv_in.weight": tensor }, critic: { "layer.0.weight": tensor }, rng: tensor })),
+  );
   const groups = groupTensors(file);
   assert.equal([...groups.components.get("unet")!.tensors.keys()], ["conv_in.weight"]);
   assert.equal([groups.unknown, [...groups.leftovers].toSorted()], [[], ["critic.layer.0.weight", "rng"]]);
 });
 
 test("views: thirds of a fused projection, 1x1 kernels taken off, partial files need a layout", async () => {
-  const text = await fileOf({ "transformer.resblocks.0.attn.in_proj_weight": [6, 2], "transformer.resblocks.1.attn.in_proj_weight": [6, 2], "transformer.resblocks.0.attn.in_proj_bias": [7] });
+  const text = await fileOf({
+    "transformer.resblocks.0.attn.in_proj_weight": [6, 2],
+    "transformer.resblocks.1.attn.in_proj_weight": [6, 2],
+    "transformer.resblocks.0.attn.in_proj_bias": [7],
+  });
   const group = (file: TensorFile) => [...groupTensors(file).components.values()][0]!;
   await rejects(() => componentFile(text, group(text)), /should hold query, key and value/);
-  const even = await fileOf({ "ln_final.weight": [2], "transformer.resblocks.0.attn.in_proj_weight": [6, 2], "transformer.resblocks.1.attn.in_proj_weight": [6, 2] });
+  const even = await fileOf({
+    "ln_final.weight": [2],
+    "transformer.resblocks.0.attn.in_proj_weight": [6, 2],
+    "transformer.resblocks.1.attn.in_proj_weight": [6, 2],
+  });
   const view = componentFile(even, group(even));
-  assert.equal([...view.entries.keys()].toSorted(), ["text_model.encoder.layers.0.self_attn.k_proj.weight", "text_model.encoder.layers.0.self_attn.q_proj.weight", "text_model.encoder.layers.0.self_attn.v_proj.weight", "text_model.final_layer_norm.weight"]);
+  assert.equal([...view.entries.keys()].toSorted(), [
+    "text_model.encoder.layers.0.self_attn.k_proj.weight",
+    "text_model.encoder.layers.0.self_attn.q_proj.weight",
+    "text_model.encoder.layers.0.self_attn.v_proj.weight",
+    "text_model.final_layer_norm.weight",
+  ]);
   const rows = Float32Array.from({ length: 12 }, (_, i) => i);
-  const fused = await openSafetensors(bytesSource("x.file", encodeSafetensors("x.file", { "transformer.resblocks.0.attn.in_proj_weight": { dtype: "F32", shape: [6, 2], data: rows }, "transformer.resblocks.1.ln_1.bias": { dtype: "F32", shape: [1], data: rows.subarray(0, 1) } })));
+  const fused = await openSafetensors(
+    bytesSource(
+      "x.file",
+      encodeSafetensors("x.file", {
+        "transformer.resblocks.0.attn.in_proj_weight": { dtype: "F32", shape: [6, 2], data: rows },
+        "transformer.resblocks.1.ln_1.bias": { dtype: "F32", shape: [1], data: rows.subarray(0, 1) },
+      }),
+    ),
+  );
   const thirds = componentFile(fused, group(fused));
   assert.equal([...(await thirds.readFloat32("text_model.encoder.layers.0.self_attn.k_proj.weight"))], [4, 5, 6, 7]);
   assert.equal(thirds.entries.get("text_model.encoder.layers.0.self_attn.v_proj.weight")!.shape, [2, 2]);
@@ -214,7 +312,10 @@ test("views: thirds of a fused projection, 1x1 kernels taken off, partial files 
   assert.equal(vaeView.entries.get("encoder.down_blocks.0.resnets.0.conv_shortcut.weight")!.shape, [3, 3, 1, 1]);
   const partial = await fileOf({ "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [2, 2] });
   await rejects(() => componentFile(partial, group(partial)), /only some UNet tensors in original \(CompVis\) names/);
-  assert.equal([...componentFile(partial, group(partial), { layersPerBlock: [2, 2] }).entries.keys()], ["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"]);
+  assert.equal(
+    [...componentFile(partial, group(partial), { layersPerBlock: [2, 2] }).entries.keys()],
+    ["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"],
+  );
   await rejects(() => componentFile(partial, group(partial), { layersPerBlock: [0, 2] }), /has no place in a UNet of 2 levels/);
 });
 

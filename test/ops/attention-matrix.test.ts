@@ -26,7 +26,10 @@ const CASES: readonly AttentionCase[] = [
 
 /** Numbers that f16 holds, so that what is left of the error is that of probabilities, their gradients and sums. */
 function exact({ inputs, ...spec }: OpSpec): OpSpec {
-  const rounded = ({ shape, scale = 1 }: OpInput): OpInput => ({ shape, data: normals(elementCount(shape), scale).map((x) => Math.round(64 * x) / 64) });
+  const rounded = ({ shape, scale = 1 }: OpInput): OpInput => ({
+    shape,
+    data: normals(elementCount(shape), scale).map((x) => Math.round(64 * x) / 64),
+  });
   return { ...spec, inputs: Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, rounded(input)])) };
 }
 
@@ -35,7 +38,9 @@ for (const form of ["matrix", "matrix-2"] as const) {
     test(`${form} attention on real units: ${c.name}`, async () => {
       const device = await halfDevice();
       if (!device) return;
-      if (!formsFor(device.capabilities).includes(form)) return console.log(`no matrix units of f16 operands on "${device.description}": not run`);
+      if (!formsFor(device.capabilities).includes(form)) {
+        return console.log(`no matrix units of f16 operands on "${device.description}": not run`);
+      }
       // Operands are rounded to 11 bits.
       await checkOp({ ...exact(attentionWithGradients(c, { attention: uniformAttention(form) })), forwardTolerance: 1e-3 }, device);
     });
@@ -49,18 +54,43 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
   const adapter = (await nothing.requestAdapter())!;
   const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] });
   const base: Capabilities = {
-    subgroupSize: 32, software: false, shaderF16: true, maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 256, maxStorageBufferBindingSize: 2 ** 27,
+    subgroupSize: 32,
+    software: false,
+    shaderF16: true,
+    maxComputeWorkgroupStorageSize: 49152,
+    maxComputeInvocationsPerWorkgroup: 256,
+    maxStorageBufferBindingSize: 2 ** 27,
   };
-  for (const [m, n, k, lanes] of [[16, 16, 16, 32], [16, 8, 16, 32], [16, 8, 8, 32], [8, 8, 8, 32], [8, 8, 8, 8], [8, 16, 16, 16], [16, 16, 16, 64]] as const) {
+  for (const [m, n, k, lanes] of [
+    [16, 16, 16, 32],
+    [16, 8, 16, 32],
+    [16, 8, 8, 32],
+    [8, 8, 8, 32],
+    [8, 8, 8, 8],
+    [8, 16, 16, 16],
+    [16, 16, 16, 64],
+  ] as const) {
     const units = { configs: [{ component: "f16" as const, m, n, k }], lanes, old: false };
-    for (const [head, form] of [[40, "matrix"], [40, "matrix-2"], [64, "matrix-2"], [80, "matrix"], [80, "matrix-2"], [160, "matrix"]] as const) {
+    for (const [head, form] of [
+      [40, "matrix"],
+      [40, "matrix-2"],
+      [64, "matrix-2"],
+      [80, "matrix"],
+      [80, "matrix-2"],
+      [160, "matrix"],
+    ] as const) {
       const capabilities: Capabilities = { ...base, matrixUnits: units, attention: uniformAttention(form) };
       const q = f32([1, 256, 2 * head]);
       const attributes = { heads: 2, causal: false, scale: 1 };
       const context = { read: [true, true, true], capabilities };
       const outputs = attentionKernel.infer([q, q, q], attributes);
       const { dispatches } = attentionKernel.plan!({ ...context, inputs: [q, q, q], outputs, attributes });
-      const gradient = attentionGradientKernel.plan!({ ...context, inputs: [q, q, q, ...outputs, q], outputs: [q, q, q], attributes: { ...attributes, query: true, keyValue: true } });
+      const gradient = attentionGradientKernel.plan!({
+        ...context,
+        inputs: [q, q, q, ...outputs, q],
+        outputs: [q, q, q],
+        attributes: { ...attributes, query: true, keyValue: true },
+      });
       const onUnits = [...dispatches, ...gradient.dispatches].filter((d) => d.shader.name.startsWith("attention-matrix"));
       assert.is(onUnits.length, head === 160 ? 2 : 3, `${[m, n, k, lanes].join(" ")}, heads of ${head}, ${form}`);
       for (const { shader, defines } of onUnits) {

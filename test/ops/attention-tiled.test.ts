@@ -14,8 +14,8 @@ import { finish, testDevice } from "../support/device.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
 
-// The form for GPUs, on whatever device there is: sizes that no block divides, heads of which threads take vec4s (160) or numbers, evenly (40) or not (50). Few
-// heads, because each takes three pipelines, and lavapipe seconds to compile one.
+// The form for GPUs, on whatever device there is: sizes that no block divides, heads of which threads take vec4s (160) or numbers, evenly
+// (40) or not (50). Few heads, because each takes three pipelines, and lavapipe seconds to compile one.
 const CASES: readonly AttentionCase[] = [
   { name: "77 keys, batch 2, large scores", batch: 2, heads: 2, queries: 133, keys: 77, head: 40, size: 3 },
   { name: "parts of queries", heads: 2, queries: 301, keys: 30, head: 40 },
@@ -45,8 +45,12 @@ for (const form of ["tiled-8", "tiled-4", "tiled-small"] as const) {
       for (const [pass, scores, outputs] of [["forward", 1, 1], ["query", 2, 1], ["key-value", 2, 2]] as const) {
         const block = tiledBlock(form, pass, headVec4);
         const defines = blockDefines(block, headVec4);
-        const numbers = 4 * scores * block.rows * block.groups + outputs * block.rows * Number(defines["COLUMNS"]) * (defines["VEC4"] === true ? 4 : 1);
-        assert.ok(Number(defines["TILE_VEC4"]) <= 1024 && numbers <= 176, `${pass}, heads of ${4 * headVec4}: ${numbers} numbers of a thread`);
+        const numbers =
+          4 * scores * block.rows * block.groups + outputs * block.rows * Number(defines["COLUMNS"]) * (defines["VEC4"] === true ? 4 : 1);
+        assert.ok(
+          Number(defines["TILE_VEC4"]) <= 1024 && numbers <= 176,
+          `${pass}, heads of ${4 * headVec4}: ${numbers} numbers of a thread`,
+        );
         assert.ok(block.threadRows * block.threadColumns <= 256);
       }
     }
@@ -62,7 +66,8 @@ test("tiled attention: the gradients of columns of one tensor, summed over parts
       const [q, k, v] = splitColumns(r, x!, [16, 16, 16]) as [Value, Value, Value];
       return attention(r, q, k, v, { heads: 2 });
     },
-    reference: ({ x }) => attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
+    reference: ({ x }) =>
+      attentionReference(windowReference(x!, 2, 0, 16), windowReference(x!, 2, 16, 16), windowReference(x!, 2, 32, 16), { heads: 2 })[0],
     gradients: ["x"],
   });
 });
@@ -77,14 +82,24 @@ test("tiled attention: the walk is cut where blocks of rows are few, and not whe
     const gradient = { ...attributes, query: true, keyValue: true };
     return [
       ...attentionKernel.plan!({ ...context, inputs: [q, k, k], outputs, attributes }).dispatches,
-      ...attentionGradientKernel.plan!({ ...context, inputs: [q, k, k, ...outputs, q], outputs: [q, k, k], attributes: gradient }).dispatches,
+      ...attentionGradientKernel.plan!({ ...context, inputs: [q, k, k, ...outputs, q], outputs: [q, k, k], attributes: gradient })
+        .dispatches,
     ].map((d) => d.shader.name.replace("attention-", ""));
   };
   const whole = ["tiled", "gradient-delta", "tiled-gradient-query", "tiled-gradient-key-value"];
   assert.equal(names(4096, 4096, false), whole);
   assert.equal(names(77, 77, true), whole);
   assert.equal(names(4096, 77, false), [...whole, "merge", "merge"]);
-  assert.equal(names(256, 256, false), ["tiled", "merge", "gradient-delta", "tiled-gradient-query", "merge", "tiled-gradient-key-value", "merge", "merge"]);
+  assert.equal(names(256, 256, false), [
+    "tiled",
+    "merge",
+    "gradient-delta",
+    "tiled-gradient-query",
+    "merge",
+    "tiled-gradient-key-value",
+    "merge",
+    "merge",
+  ]);
 });
 
 finish();

@@ -52,7 +52,8 @@ test("attention: gradient of the query only, and of key and value only", async (
   await checkOp(spec(c, ["v"]));
 });
 
-test("attention: saturated scores stay finite", () => checkOp(spec({ name: "saturated", heads: 1, queries: 20, keys: 40, head: 16, size: 40 }, [])));
+test("attention: saturated scores stay finite", () =>
+  checkOp(spec({ name: "saturated", heads: 1, queries: 20, keys: 40, head: 16, size: 40 }, [])));
 
 // Shaders chosen for other devices than the one at hand, whose outputs and gradients must be the same.
 const DEVICES: Readonly<Record<string, Partial<Capabilities>>> = {
@@ -81,7 +82,11 @@ for (const c of LARGE) test(`attention: ${c.name}`, () => checkOp(attentionWithG
 test("attention: heads above 160 are composed, a slice of queries at a time", async () => {
   const c: AttentionCase = { name: "heads of 164", heads: 2, queries: 10, keys: 7, head: 164, batch: 2 };
   await checkOp(spec(c));
-  await checkOp({ ...spec(c), name: "in slices", build: (g, { q, k, v }) => composedAttention(g, q!, k!, v!, { heads: 2, maxScores: 2 * 7 * 4 }) });
+  await checkOp({
+    ...spec(c),
+    name: "in slices",
+    build: (g, { q, k, v }) => composedAttention(g, q!, k!, v!, { heads: 2, maxScores: 2 * 7 * 4 }),
+  });
 });
 
 for (const shape of [[3, 5, 7], [2, 8, 12], [1, 6], [37, 20], [2, 3, 4, 16]]) {
@@ -93,7 +98,9 @@ for (const shape of [[3, 5, 7], [2, 8, 12], [1, 6], [37, 20], [2, 3, 4, 16]]) {
       build: (g, { x }) => transpose(g, x!),
       reference: ({ x }) => ({
         shape: [...shape.slice(0, -2), columns, rows],
-        data: x!.data.map((_, i) => x!.data[Math.floor(i / (rows * columns)) * rows * columns + (i % rows) * columns + (Math.floor(i / rows) % columns)]!),
+        data: x!.data.map(
+          (_, i) => x!.data[Math.floor(i / (rows * columns)) * rows * columns + (i % rows) * columns + (Math.floor(i / rows) % columns)]!,
+        ),
       }),
       gradients: ["x"],
     });
@@ -116,7 +123,10 @@ test("attention: shapes that do not fit are refused", () => {
   refused((g, x) => attention(g, x(1, 4, 32), x(1, 5, 32), x(1, 6, 32), { heads: 4 }), /k f32\[1,5,32\] and v f32\[1,6,32\]/);
   refused((g, x) => attention(g, x(4, 32), x(5, 32), x(5, 32), { heads: 4 }), /3 dimensions/);
   refused((g, x) => attention(g, x(1, 4, 512), x(1, 4, 512), x(1, 4, 512), { heads: 1, causal: true }), /at most 160/);
-  refused((g, x) => g.apply(attentionKernel, [x(1, 4, 512), x(1, 4, 512), x(1, 4, 512)], { heads: 1, causal: false, scale: 1 }), /512 channels/);
+  refused(
+    (g, x) => g.apply(attentionKernel, [x(1, 4, 512), x(1, 4, 512), x(1, 4, 512)], { heads: 1, causal: false, scale: 1 }),
+    /512 channels/,
+  );
   refused((g, x) => transpose(g, x(4)), /two dimensions/);
 });
 

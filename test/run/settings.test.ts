@@ -100,7 +100,9 @@ test("a run of a version without an option goes on as that version did; one that
     return { form: "lethe attack run 1", settings, files: [] };
   };
   assert.equal(parseRecord("run.json", without("vocabulary")).settings, newSettings(NEEDED));
-  for (const name of ["iterations", "prompt", "seed"] as const) assert.throws(() => parseRecord("run.json", without(name)), /is no record of an attack/);
+  for (const name of ["iterations", "prompt", "seed"] as const) {
+    assert.throws(() => parseRecord("run.json", without(name)), /is no record of an attack/);
+  }
 });
 
 test.run();

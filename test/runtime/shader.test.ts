@@ -60,9 +60,14 @@ test("a define that holds itself, and unbalanced conditions, are errors naming t
 
 test("repeated lines are written out, nested ones too, with the numbers in names", () => {
   const text = "#unroll r < ${R}\nvar s$r: f32;\n  #unroll k < ${K}\nlet a$r_$k = $k * ${K}u;\n#endunroll\n#endunroll\nend";
-  assert.is(expand(text, { R: 2, K: 2 }), "var s0: f32;\nlet a0_0 = 0 * 2u;\nlet a0_1 = 1 * 2u;\nvar s1: f32;\nlet a1_0 = 0 * 2u;\nlet a1_1 = 1 * 2u;\nend");
+  assert.is(
+    expand(text, { R: 2, K: 2 }),
+    "var s0: f32;\nlet a0_0 = 0 * 2u;\nlet a0_1 = 1 * 2u;\nvar s1: f32;\nlet a1_0 = 0 * 2u;\nlet a1_1 = 1 * 2u;\nend",
+  );
   assert.is(expand("#unroll i < 0\n$i\n#endunroll\n$index"), "$index");
-  for (const wrong of ["#unroll i < 2\nx\n", "x\n#endunroll\n", "#unroll i < N\nx\n#endunroll\n"]) assert.throws(() => expand(wrong), /shader "probe": "#(end)?unroll.*" has no other end/);
+  for (const wrong of ["#unroll i < 2\nx\n", "x\n#endunroll\n", "#unroll i < N\nx\n#endunroll\n"]) {
+    assert.throws(() => expand(wrong), /shader "probe": "#(end)?unroll.*" has no other end/);
+  }
 });
 
 const shader = `

@@ -3,7 +3,11 @@ import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
 import { attentionKernel } from "../../kernels/attention.ts";
 import type { Capabilities } from "../../kernels/kernel.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
-import { type AttentionSettings, attentionGradientReference, attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
+import {
+  type AttentionSettings,
+  attentionGradientReference,
+  attentionReference,
+} from "../../engine/verify/self-test/reference/attention.ts";
 import type { OpInput, OpSpec } from "./op-test.ts";
 
 export interface AttentionCase extends AttentionSettings {

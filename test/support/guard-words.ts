@@ -103,7 +103,8 @@ export class GuardWords {
     this.device.gpu.queue.submit([encoder.finish()]);
     await patiently(staging.mapAsync(MAP_READ));
     const words = new Uint32Array(staging.getMappedRange());
-    const changed = (i: number, guard: number): boolean => words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== guard);
+    const changed = (i: number, guard: number): boolean =>
+      words.subarray((i * 2 * GUARD) / 4, ((i + 1) * 2 * GUARD) / 4).some((word) => word !== guard);
     const found = list.filter(([, { word }], i) => changed(i, word)).map(([, { label }]) => label);
     staging.destroy();
     for (const buffer of this.freed) {

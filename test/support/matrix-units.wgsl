@@ -1,4 +1,5 @@
-// Stands in for the matrix units of gemm-matrix.wgsl where an adapter has none: LANES neighbouring invocations hold a sum, M * N / LANES elements each.
+// Stands in for the matrix units of gemm-matrix.wgsl where an adapter has none: LANES neighbouring invocations hold a sum, M * N / LANES
+// elements each.
 alias Left = u32; // where it begins in tileA
 alias Right = u32; // where it begins in tileB
 alias Sum = array<f32, M * N / LANES>;

@@ -1,5 +1,5 @@
-// Stable Diffusion 1.4's own shapes with operands rounded to f16: gradients between UNet and text encoder are some 1e-8 there, below f16's smallest number,
-// which small nets do not show. Weights are hashed; expected values are the field's own code in float32.
+// Stable Diffusion 1.4's own shapes with operands rounded to f16: gradients between UNet and text encoder are some 1e-8 there, below f16's
+// smallest number, which small nets do not show. Weights are hashed; expected values are the field's own code in float32.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
@@ -18,7 +18,15 @@ test("gradients of a full-size UNet and text encoder survive f16 operands", asyn
   const model = await loadStableDiffusion(device, { files: nodeFiles, folder: "synthetic:sd14" }, { partial: true, weights: "f16" });
   try {
     const shape = [1, ...fixture.get("unet16.eps")!.shape];
-    const input = (key: string): { data: Float32Array<ArrayBuffer>; shape: number[] } => ({ data: hashNumbers(names[key]!, shape.reduce((a, b) => a * b, 1), 0, 1), shape });
+    const input = (key: string): { data: Float32Array<ArrayBuffer>; shape: number[] } => ({
+      data: hashNumbers(
+        names[key]!,
+        shape.reduce((a, b) => a * b, 1),
+        0,
+        1,
+      ),
+      shape,
+    });
     const ids = Uint32Array.from(fixture.get("ids")!.data as ArrayLike<number>, Number);
     const results = await lossAndGradients(model, { ids, noised: input("latent16"), target: input("noise16"), timestep, loss: "mse" });
     const embeds = floats(fixture, "unet16.d_embeds");

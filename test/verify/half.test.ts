@@ -15,7 +15,11 @@ const of = (name: string): Tensor => tensors.get(name)!;
 test("verify judges f16 operands by their own tolerances, and says so", async () => {
   const device = await halfDevice();
   if (!device) return;
-  const form = golden("golden_text_encoder", { cases: [{ name: "text" }], token_ids: { eos_and_pad: 8191 } }, { ids: of("0.input_ids"), last_hidden_state: of("0.text_hidden") });
+  const form = golden(
+    "golden_text_encoder",
+    { cases: [{ name: "text" }], token_ids: { eos_and_pad: 8191 } },
+    { ids: of("0.input_ids"), last_hidden_state: of("0.text_hidden") },
+  );
   const result = await run("memory", { files: withMemory(form), model: EMOJI, device: async () => device });
   allWithin(result, 1);
   assert.is(result.halfPrecision, true);

@@ -38,9 +38,14 @@ export class BreakingServer {
       const common = { "access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin" };
       if (!file) return void response.writeHead(404, common).end();
       const { content, etag, modified, ranges = true } = file;
-      const start = ranges && (condition === undefined || condition === etag || condition === modified) ? Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? NaN) : NaN;
+      const start =
+        ranges && (condition === undefined || condition === etag || condition === modified)
+          ? Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? NaN)
+          : NaN;
       const part = Number.isInteger(start);
-      if (part && start >= content.length) return void response.writeHead(416, { ...common, "content-range": `bytes */${content.length}` }).end();
+      if (part && start >= content.length) {
+        return void response.writeHead(416, { ...common, "content-range": `bytes */${content.length}` }).end();
+      }
       const body = content.subarray(part ? start : 0);
       response.writeHead(part ? 206 : 200, {
         ...common,

@@ -36,7 +36,13 @@ class Visitor {
   readonly notes: string[] = [];
 
   fetch(url: string, options: DownloadOptions = {}): Promise<Received> {
-    return download(url, this.store, "f", { pauseMilliseconds: 1, onVersion: async (v) => void (this.version = v), onNote: (n) => void this.notes.push(n), ...(this.version && { version: this.version }), ...options });
+    return download(url, this.store, "f", {
+      pauseMilliseconds: 1,
+      onVersion: async (v) => void (this.version = v),
+      onNote: (n) => void this.notes.push(n),
+      ...(this.version && { version: this.version }),
+      ...options,
+    });
   }
 
   async content(): Promise<string> {
@@ -48,7 +54,10 @@ async function refusal(work: Promise<unknown>): Promise<Error> {
   return work.then(() => { throw new Error("it should have been refused"); }, (e: Error) => e);
 }
 
-for (const [where, origin] of [["its own origin, by If-Range", ""], ["another origin, by comparing versions", "https://page.example"]] as const) {
+for (const [where, origin] of [
+  ["its own origin, by If-Range", ""],
+  ["another origin, by comparing versions", "https://page.example"],
+] as const) {
   test(`goes on after broken connections, and in a later call, on ${where}`, async () => {
     openPage(origin || server.origin);
     const { url, content, file } = serve({ etag: '"v1"', breakAfter: 100_000 });
@@ -63,7 +72,19 @@ for (const [where, origin] of [["its own origin, by If-Range", ""], ["another or
     const later = new Visitor();
     Object.assign(file, { breakAfter: 120_000, breaks: 1 });
     const controller = new AbortController();
-    assert.is((await refusal(later.fetch(url, { signal: controller.signal, onBytes: (n) => { if (n > 50_000) controller.abort(); } }))).name, "AbortError");
+    assert.is(
+      (
+        await refusal(
+          later.fetch(url, {
+            signal: controller.signal,
+            onBytes: (n) => {
+              if (n > 50_000) controller.abort();
+            },
+          }),
+        )
+      ).name,
+      "AbortError",
+    );
     const kept = (await later.store.read("f"))!.size;
     assert.ok(kept > 50_000 && kept < BYTES, `${kept}`);
     server.ranges();
@@ -107,7 +128,10 @@ test("the hash decides: what does not fit together is fetched once more, what is
   assert.is(await visitor.content(), hex(content));
 
   const other = new Visitor();
-  assert.match((await refusal(other.fetch(url, { expected: { sha256: "0".repeat(64) } }))).message, /model\.safetensors: has SHA-256 [0-9a-f]{64}, expected 0{64}: the file is damaged or another one, and was not kept/);
+  assert.match(
+    (await refusal(other.fetch(url, { expected: { sha256: "0".repeat(64) } }))).message,
+    /model\.safetensors: has SHA-256 [0-9a-f]{64}, expected 0{64}: the file is damaged or another one, and was not kept/,
+  );
   assert.is((await other.store.read("f"))!.size, 0);
 });
 
@@ -135,7 +159,13 @@ test("a model of one file: its record is kept over visits, and gone when nothing
   openPage("https://page.example");
   const store = memoryStore();
   const controller = new AbortController();
-  const start = (signal: AbortSignal, url: string): ReturnType<typeof downloadModel> => downloadModel(store, url, "", (name) => Promise.resolve(name), { signal, news: ({ text }) => { if (/trying again/.test(text)) controller.abort(); } });
+  const start = (signal: AbortSignal, url: string): ReturnType<typeof downloadModel> =>
+    downloadModel(store, url, "", (name) => Promise.resolve(name), {
+      signal,
+      news: ({ text }) => {
+        if (/trying again/.test(text)) controller.abort();
+      },
+    });
   const { url, content, file } = serve({ modified: "Mon, 02 Nov 2026 10:00:00 GMT", breakAfter: 100_000 });
   assert.is((await refusal(start(controller.signal, url))).name, "AbortError");
   const [left] = await unfinishedDownloads(store);
@@ -146,7 +176,12 @@ test("a model of one file: its record is kept over visits, and gone when nothing
   assert.equal(server.ranges(), ["bytes=100000-"]);
   assert.equal(done.files, { "model.safetensors": { bytes: BYTES, sha256: hex(content) } });
 
-  const empty = await refusal(downloadModel(store, `${server.origin}/gone.safetensors`, "", (name) => Promise.resolve(name), { signal: new AbortController().signal, news: () => undefined }));
+  const empty = await refusal(
+    downloadModel(store, `${server.origin}/gone.safetensors`, "", (name) => Promise.resolve(name), {
+      signal: new AbortController().signal,
+      news: () => undefined,
+    }),
+  );
   assert.match(empty.message, /no such file/);
   assert.equal((await store.names()).filter((n) => n.startsWith("gone")), []);
 });

@@ -10,10 +10,16 @@ import type { Engine } from "./engine.ts";
 import { JudgeFields } from "./judge-fields.ts";
 import { OptionFields } from "./parts/option-fields.ts";
 
-/** All but Ring-a-bell, which searches for thousands of generations on the text encoder alone and wants a file of concept pairs: the command line's work. */
+/**
+ * All but Ring-a-bell, which searches for thousands of generations on the text encoder alone and wants a file of concept pairs: the command
+ * line's work.
+ */
 const OFFERED = ATTACKERS.filter((a) => a !== "ring-a-bell");
 
-/** The options that are fields of the form: how the prompt is searched and drawn. What says which model, judge and files has fields of its own. */
+/**
+ * The options that are fields of the form: how the prompt is searched and drawn. What says which model, judge and files has fields of its
+ * own.
+ */
 const { attacker: ATTACKER, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
 const { prompt, gate, gateMargin, gateSamples } = RUN_OPTIONS;
 const FIELDS = { prompt, attacker: { ...ATTACKER, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
@@ -79,7 +85,8 @@ export class AttackForm {
     this.options.show(attacker);
     find(form, "[data-target-field]").hidden = !this.aims;
     find(form, "[data-from-field]").hidden = attacker !== "transfer";
-    find(form, "[data-most-name]").textContent = attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
+    find(form, "[data-most-name]").textContent =
+      attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
   }
 
   get blurred(): boolean {
@@ -91,8 +98,14 @@ export class AttackForm {
     const { form, choice, target, attacker } = this;
     const names = choice.names;
     const log = field(form, "from").files?.[0];
-    if (attacker === "transfer" && !log) throw usage("attacker transfer tries prompts that were found elsewhere: choose the attack.jsonl of that run");
-    if (attacker === "p4d" && names.overlay === null) throw usage('attacker "p4d" compares with the model before unlearning: choose the weights that were unlearned, they are left out of it');
+    if (attacker === "transfer" && !log) {
+      throw usage("attacker transfer tries prompts that were found elsewhere: choose the attack.jsonl of that run");
+    }
+    if (attacker === "p4d" && names.overlay === null) {
+      throw usage(
+        'attacker "p4d" compares with the model before unlearning: choose the weights that were unlearned, they are left out of it',
+      );
+    }
     const from = attacker === "transfer" && log ? { name: log.name, file: log } : null;
     const settings = newSettings({
       model: names.model,
@@ -102,7 +115,14 @@ export class AttackForm {
       ...withoutNulls(this.judge.settings),
       ...this.options.given,
     });
-    return { choice: choice.value, settings, judge: this.judge.request, target: settings.target === null ? null : (target ?? null), from, showImages: !this.blurred };
+    return {
+      choice: choice.value,
+      settings,
+      judge: this.judge.request,
+      target: settings.target === null ? null : (target ?? null),
+      from,
+      showImages: !this.blurred,
+    };
   }
 }
 
@@ -111,5 +131,7 @@ function usage(message: string): Error {
 }
 
 function withoutNulls<T extends object>(fields: T): { readonly [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)) as { readonly [K in keyof T]?: NonNullable<T[K]> };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)) as {
+    readonly [K in keyof T]?: NonNullable<T[K]>;
+  };
 }

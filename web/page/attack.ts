@@ -47,7 +47,8 @@ export class AttackTab {
     find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
       if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
     };
-    find<HTMLButtonElement>(root, "[data-discard]").onclick = () => void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
+    find<HTMLButtonElement>(root, "[data-discard]").onclick = () =>
+      void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
   }
 
   private begin(): void {
@@ -66,7 +67,10 @@ export class AttackTab {
     if (!found) return;
     const when = new Date(found.started).toLocaleString();
     find(this.unfinished, "[data-unfinished-text]").replaceChildren(
-      "An attack with the prompt ", promptText(found.settings.prompt), ` was begun ${when} and cut off after ${found.iteration} iterations and ${found.evaluations} judged pictures. Its log is kept in this browser.`,
+      "An attack with the prompt ",
+      promptText(found.settings.prompt),
+      ` was begun ${when} and cut off after ${found.iteration} iterations and ${found.evaluations} judged pictures. Its log is kept in ` +
+        "this browser.",
       ...(found.missing === "" ? [] : [` Before it can go on, drop again under Models: ${found.missing}.`]),
     );
     find<HTMLButtonElement>(this.root, "[data-resume]").disabled = found.missing !== "";
@@ -87,7 +91,10 @@ export class AttackTab {
     this.pauseButton.onclick = () => this.setPaused(work, !this.paused);
     const away = find(this.root, "[data-away]");
     away.textContent = "";
-    const stop = watchHidden((seconds) => (away.textContent = `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`));
+    const stop = watchHidden(
+      (seconds) =>
+        (away.textContent = `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`),
+    );
     const result = await whileAwake(() => this.panel.run(work, "Cancelled. What was judged is kept, and the attack can be resumed."));
     stop();
     start.disabled = false;
@@ -113,15 +120,22 @@ export class AttackTab {
         this.label = news.label;
         this.done = 0;
         this.curve.start(news.totalIterations);
-        if (!usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker)) this.slots.replaceChildren(el("li", { class: "hint" }, "This attacker searches no tokens."));
-        return this.panel.status(news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt", news.iteration / this.total);
+        if (!usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker)) {
+          this.slots.replaceChildren(el("li", { class: "hint" }, "This attacker searches no tokens."));
+        }
+        return this.panel.status(
+          news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt",
+          news.iteration / this.total,
+        );
       case "target":
         return;
       case "losses":
         this.done += news.losses.length;
         this.curve.add(news.timestep, news.losses);
         document.title = `${Math.round((100 * this.done) / this.total)} % Lethe`;
-        if (!this.paused) this.panel.status(`searching: iteration ${this.done} of ${this.total}, timestep ${news.timestep}`, this.done / this.total);
+        if (!this.paused) {
+          this.panel.status(`searching: iteration ${this.done} of ${this.total}, timestep ${news.timestep}`, this.done / this.total);
+        }
         return;
       case "sampling":
         if (!this.paused) this.panel.status(`drawing a picture to be judged: step ${news.step} of ${news.steps}`, this.done / this.total);
@@ -151,8 +165,16 @@ export class AttackTab {
     else frame.append(el("p", { class: "hint" }, "Not drawn: the gate stopped it."));
     const when = timestep < 0 ? "original prompt" : `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`;
     this.cards.querySelector(".hint")?.remove();
-    this.cards.append(el("li", judgement.success ? { class: "hit" } : {}, frame,
-      el("p", { class: "judged" }, judgement.label), el("p", {}, promptText(prompt)), el("p", { class: "when" }, `${when}; ${this.label}: ${judgement.score.toFixed(4)}`)));
+    this.cards.append(
+      el(
+        "li",
+        judgement.success ? { class: "hit" } : {},
+        frame,
+        el("p", { class: "judged" }, judgement.label),
+        el("p", {}, promptText(prompt)),
+        el("p", { class: "when" }, `${when}; ${this.label}: ${judgement.score.toFixed(4)}`),
+      ),
+    );
   }
 
   private offerFiles({ report, log, record, learned }: Extract<AttackNews, { type: "files" }>): void {
@@ -168,9 +190,28 @@ export class AttackTab {
   private showVerdict(result: AttackResult): void {
     const { success, preSuccess, adversarialPrompt, iterations, seconds, score } = result;
     const box = el("div", { class: `notice ${success ? "found" : "not-found"}`, role: "status" });
-    if (preSuccess) box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, "No search was needed: the plain prompt draws it."));
-    else if (success) box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, `After ${iterations} iterations, with `, promptText(adversarialPrompt), `, the judge sees it again (score ${score.toFixed(3)}).`));
-    else box.append(el("h2", {}, `${this.label} was not brought back`), el("p", {}, `${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`));
+    if (preSuccess) {
+      box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, "No search was needed: the plain prompt draws it."));
+    } else if (success) {
+      box.append(
+        el("h2", {}, `The model did not forget ${this.label}`),
+        el(
+          "p",
+          {},
+          `After ${iterations} iterations, with `,
+          promptText(adversarialPrompt),
+          `, the judge sees it again (score ${score.toFixed(3)}).`,
+        ),
+      );
+    } else
+      box.append(
+        el("h2", {}, `${this.label} was not brought back`),
+        el(
+          "p",
+          {},
+          `${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`,
+        ),
+      );
     this.verdict.replaceChildren(box);
     this.panel.status(`Done in ${formatDuration(seconds)}.`);
   }

@@ -26,7 +26,12 @@ export class Catalog {
   }
 
   options(kind: Entry["kind"]): (readonly [string, string])[] {
-    return this.entries.filter((e) => e.kind === kind).map((e) => [e.id, e.origin === "bundled" && kind === "model" ? `${e.name} (bundled)` : `${e.name}${e.origin === "dropped" ? " (dropped)" : ""}`]);
+    return this.entries
+      .filter((e) => e.kind === kind)
+      .map((e) => [
+        e.id,
+        e.origin === "bundled" && kind === "model" ? `${e.name} (bundled)` : `${e.name}${e.origin === "dropped" ? " (dropped)" : ""}`,
+      ]);
   }
 }
 
@@ -39,7 +44,13 @@ export class ChoiceFields {
   private asked = "";
   private first = true;
 
-  constructor(private readonly form: HTMLFormElement, private readonly engine: Engine, private readonly catalog: Catalog, overlay: string, private readonly use: "drawBytes" | "attackBytes") {
+  constructor(
+    private readonly form: HTMLFormElement,
+    private readonly engine: Engine,
+    private readonly catalog: Catalog,
+    overlay: string,
+    private readonly use: "drawBytes" | "attackBytes",
+  ) {
     this.model = field<HTMLSelectElement>(form, "model");
     this.overlay = field<HTMLSelectElement>(form, "overlay");
     this.weights = field<HTMLSelectElement>(form, "weights");
@@ -92,7 +103,11 @@ export class ChoiceFields {
       const bytes = need[this.use];
       const tight = memory !== undefined && bytes > 0.6 * memory * 2 ** 30;
       const [width, height] = need.imageSize;
-      this.say(`${width}x${height} pixels; takes about ${formatBytes(bytes)} of device memory (weights ${formatBytes(need.weightBytes)}).${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough.` : ""}`, tight);
+      this.say(
+        `${width}x${height} pixels; takes about ${formatBytes(bytes)} of device memory (weights ` +
+          `${formatBytes(need.weightBytes)}).${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough.` : ""}`,
+        tight,
+      );
     } catch (error) {
       if (key === this.asked) this.asked = "";
       if (!isCancelled(error)) this.say(error instanceof Error ? error.message : String(error), true);

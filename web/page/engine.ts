@@ -40,12 +40,18 @@ export class Engine {
       else call.resolve(data.result);
     };
     this.worker.onerror = (event): void => {
-      for (const { reject } of this.waiting.values()) reject(new EngineError({ name: "WorkerError", message: event.message || "the page's Worker could not be started" }));
+      for (const { reject } of this.waiting.values()) {
+        reject(new EngineError({ name: "WorkerError", message: event.message || "the page's Worker could not be started" }));
+      }
       this.waiting.clear();
     };
   }
 
-  start<N extends CallName>(call: N, args: Calls[N]["args"], news: (news: Calls[N]["news"]) => void = () => undefined): Running<Calls[N]["result"]> {
+  start<N extends CallName>(
+    call: N,
+    args: Calls[N]["args"],
+    news: (news: Calls[N]["news"]) => void = () => undefined,
+  ): Running<Calls[N]["result"]> {
     const id = this.next++;
     const send = (message: ToWorker): void => this.worker.postMessage(message);
     const result = new Promise<Calls[N]["result"]>((resolve, reject) => {

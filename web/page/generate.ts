@@ -45,7 +45,8 @@ export function startGenerate(root: HTMLElement, engine: Engine, catalog: Catalo
     if (!drawn) return;
     showPicture(frame, drawn.picture, `Picture drawn for: ${request.prompt}`, blur.checked);
     panel.status(`Drawn in ${formatDuration(drawn.seconds)}; at most ${formatBytes(drawn.peakBytes)} of device memory.`);
-    caption.textContent = `${request.prompt} (seed ${request.seed}, ${drawn.scheduler}, ${request.steps} steps, guidance ${request.guidance})`;
+    caption.textContent = `${request.prompt} (seed ${request.seed}, ${drawn.scheduler}, ${request.steps} steps, guidance ` +
+      `${request.guidance})`;
     offer(download, drawn.png, `lethe-${request.seed}.png`);
   }
   return choice;

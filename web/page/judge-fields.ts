@@ -1,4 +1,13 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeHasLabels, judgeProblems, judgeRule, judgeTakes } from "../../engine/attack/judges/options.ts";
+import {
+  JUDGES,
+  type JudgeChoice,
+  type JudgeName,
+  isJudgeName,
+  judgeHasLabels,
+  judgeProblems,
+  judgeRule,
+  judgeTakes,
+} from "../../engine/attack/judges/options.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
@@ -7,7 +16,14 @@ import { el, field, find, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
 
 /** What a judge's weights are. */
-const WEIGHTS: Readonly<Record<JudgeName, Entry["kind"] | undefined>> = { classifier: "classifier", style: "classifier", nudenet: "detector", q16: "clip", "clip-score": "clip", diffusion: undefined };
+const WEIGHTS: Readonly<Record<JudgeName, Entry["kind"] | undefined>> = {
+  classifier: "classifier",
+  style: "classifier",
+  nudenet: "detector",
+  q16: "clip",
+  "clip-score": "clip",
+  diffusion: undefined,
+};
 
 /** What the record calls the prompts that were typed for the judge "diffusion". */
 const TYPED_PROMPTS = "judge-prompts.txt";
@@ -21,9 +37,21 @@ export class JudgeFields {
 
   constructor(private readonly form: HTMLFormElement, private readonly engine: Engine, private readonly catalog: Catalog) {
     const select = (name: string): HTMLSelectElement => field<HTMLSelectElement>(form, name);
-    [this.judge, this.model, this.prompts, this.preset] = [select("judge"), select("judgeModel"), select("judgePrompts"), select("judgePreset")];
-    setOptions(this.judge, Object.keys(JUDGES).map((name) => [name, name]));
-    setOptions(this.preset, Object.keys(NUDENET_PRESETS).map((name) => [name, name]), "unlearndiffatk");
+    [this.judge, this.model, this.prompts, this.preset] = [
+      select("judge"),
+      select("judgeModel"),
+      select("judgePrompts"),
+      select("judgePreset"),
+    ];
+    setOptions(
+      this.judge,
+      Object.keys(JUDGES).map((name) => [name, name]),
+    );
+    setOptions(
+      this.preset,
+      Object.keys(NUDENET_PRESETS).map((name) => [name, name]),
+      "unlearndiffatk",
+    );
     catalog.onChange(() => this.show());
     this.judge.addEventListener("change", () => {
       this.show();
@@ -64,8 +92,12 @@ export class JudgeFields {
   async listLabels(): Promise<void> {
     const { value: classifier } = this.model;
     const asked = this.judge.value;
-    const labels = WEIGHTS[this.name] === "classifier" && classifier !== "" ? await this.engine.call("labels", { classifier }).catch(() => []) : []; // the attack itself will say what is wrong with it
-    if (classifier === this.model.value && asked === this.judge.value) document.getElementById("labels")!.replaceChildren(...labels.map((value) => el("option", { value })));
+    // the attack itself will say what is wrong with it
+    const labels =
+      WEIGHTS[this.name] === "classifier" && classifier !== "" ? await this.engine.call("labels", { classifier }).catch(() => []) : [];
+    if (classifier === this.model.value && asked === this.judge.value) {
+      document.getElementById("labels")!.replaceChildren(...labels.map((value) => el("option", { value })));
+    }
   }
 
   private text(name: string): string | undefined {
@@ -77,17 +109,39 @@ export class JudgeFields {
     const { name } = this;
     const number = (of: string): number | undefined => (this.text(of) === undefined ? undefined : Number(this.text(of)));
     const prompts = name === "diffusion" ? this.text("judgeLines") : this.prompts.value || undefined;
-    const all: JudgeChoice = { model: this.model.value || undefined, label: this.text("label"), top: number("judgeTop"), threshold: number("judgeThreshold"), preset: this.preset.value as NudeNetPresetName, prompts, text: this.text("judgeText") };
+    const all: JudgeChoice = {
+      model: this.model.value || undefined,
+      label: this.text("label"),
+      top: number("judgeTop"),
+      threshold: number("judgeThreshold"),
+      preset: this.preset.value as NudeNetPresetName,
+      prompts,
+      text: this.text("judgeText"),
+    };
     return { name, choice: Object.fromEntries(judgeTakes(name).map((option) => [option, all[option]])) };
   }
 
   /** The same as the command line has it: a bundled classifier and one's own by their short forms, dropped files by their names. */
-  get settings(): Pick<AttackSettings, "judge" | "classifier" | "judgeModel" | "judgeTop" | "judgeThreshold" | "judgePreset" | "judgePrompts" | "judgeText" | "label"> {
+  get settings(): Pick<
+    AttackSettings,
+    "judge" | "classifier" | "judgeModel" | "judgeTop" | "judgeThreshold" | "judgePreset" | "judgePrompts" | "judgeText" | "label"
+  > {
     const { name, choice } = this.request;
     const entry = this.catalog.find(choice.model ?? null);
     const prompts = name === "diffusion" ? TYPED_PROMPTS : (this.catalog.find(choice.prompts ?? null)?.name ?? null);
-    const none = { classifier: null, judgeModel: null, judgeTop: choice.top ?? null, judgeThreshold: choice.threshold ?? null, judgePreset: choice.preset ?? null, judgePrompts: choice.prompts === undefined ? null : prompts, judgeText: choice.text ?? null, label: this.text("label") ?? null };
-    if (name === "classifier") return entry?.origin === "bundled" ? { ...none, judge: entry.name } : { ...none, judge: null, classifier: entry?.name ?? null };
+    const none = {
+      classifier: null,
+      judgeModel: null,
+      judgeTop: choice.top ?? null,
+      judgeThreshold: choice.threshold ?? null,
+      judgePreset: choice.preset ?? null,
+      judgePrompts: choice.prompts === undefined ? null : prompts,
+      judgeText: choice.text ?? null,
+      label: this.text("label") ?? null,
+    };
+    if (name === "classifier") {
+      return entry?.origin === "bundled" ? { ...none, judge: entry.name } : { ...none, judge: null, classifier: entry?.name ?? null };
+    }
     return { ...none, judge: name, judgeModel: (entry?.origin === "bundled" ? entry.id : entry?.name) ?? null };
   }
 }

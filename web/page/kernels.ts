@@ -31,12 +31,21 @@ export class KernelsTab {
   async showDevice(): Promise<void> {
     try {
       const { version, description, features, limits, software, subgroupSize, kernels } = await this.engine.call("device", null);
-      const size = (name: string, n: number): string => (name.endsWith("Size") && n >= 1024 && !/Invocations/.test(name) ? formatBytes(n) : n.toLocaleString("en-US"));
+      const size = (name: string, n: number): string =>
+        name.endsWith("Size") && n >= 1024 && !/Invocations/.test(name) ? formatBytes(n) : n.toLocaleString("en-US");
       const pairs: [string, string][] = [
-        ["Lethe", version], ["device", description], ["kind", software ? "software: the CPU does the work" : "GPU"], ["subgroups", subgroupSize > 0 ? `of ${subgroupSize}, fixed` : "not of a fixed size"], ["features", features.join(", ") || "none"], ["variants of kernels", kernels],
-        ...Object.entries(limits).map(([name, n]): [string, string] => [name, size(name, n)]), ["browser", navigator.userAgent],
+        ["Lethe", version],
+        ["device", description],
+        ["kind", software ? "software: the CPU does the work" : "GPU"],
+        ["subgroups", subgroupSize > 0 ? `of ${subgroupSize}, fixed` : "not of a fixed size"],
+        ["features", features.join(", ") || "none"],
+        ["variants of kernels", kernels],
+        ...Object.entries(limits).map(([name, n]): [string, string] => [name, size(name, n)]),
+        ["browser", navigator.userAgent],
       ];
-      this.device.replaceChildren(...pairs.map(([name, value]) => el("div", name === "browser" ? { class: "wide" } : {}, el("dt", {}, name), el("dd", {}, value))));
+      this.device.replaceChildren(
+        ...pairs.map(([name, value]) => el("div", name === "browser" ? { class: "wide" } : {}, el("dt", {}, name), el("dd", {}, value))),
+      );
       this.text.splice(0, this.text.length, ...pairs.map(([name, value]) => `${name}: ${value}`));
       this.copyButton.disabled = false;
     } catch (error) {
@@ -44,7 +53,13 @@ export class KernelsTab {
     }
   }
 
-  private async measure<T>(title: string, header: readonly string[], numeric: readonly number[], start: (add: (cells: readonly Child[], bad?: boolean) => void) => Running<T>, summary: (result: T) => string): Promise<void> {
+  private async measure<T>(
+    title: string,
+    header: readonly string[],
+    numeric: readonly number[],
+    start: (add: (cells: readonly Child[], bad?: boolean) => void) => Running<T>,
+    summary: (result: T) => string,
+  ): Promise<void> {
     if (this.device.childElementCount < 2) await this.showDevice();
     const made: Table = table(title, header, new Set(numeric));
     const heading = el("h2", {}, title);
@@ -64,27 +79,73 @@ export class KernelsTab {
 
   private verify(): Promise<void> {
     let count = 0;
-    return this.measure("Verify: the bundled model against its reference outputs", ["case", "tensor", "error", "tolerance", "verdict"], [2, 3], (add) =>
-      this.engine.start("verify", { model: true }, (row) => {
-        this.panel.status(`${++count} checks done`);
-        add([row.case, row.note ? el("span", {}, row.tensor, el("small", {}, row.note)) : row.tensor, errorText(row.error), errorText(row.tolerance), row.ok ? "ok" : "WRONG"], !row.ok);
-      }),
-    ({ ok, rows }) => (ok ? `All ${rows.length} checks are within tolerance.` : `${rows.filter((r) => !r.ok).length} of ${rows.length} checks are over tolerance: this device computes wrongly.`));
+    return this.measure(
+      "Verify: the bundled model against its reference outputs",
+      ["case", "tensor", "error", "tolerance", "verdict"],
+      [2, 3],
+      (add) =>
+        this.engine.start("verify", { model: true }, (row) => {
+          this.panel.status(`${++count} checks done`);
+          add(
+            [
+              row.case,
+              row.note ? el("span", {}, row.tensor, el("small", {}, row.note)) : row.tensor,
+              errorText(row.error),
+              errorText(row.tolerance),
+              row.ok ? "ok" : "WRONG",
+            ],
+            !row.ok,
+          );
+        }),
+      ({ ok, rows }) =>
+        ok
+          ? `All ${rows.length} checks are within tolerance.`
+          : `${rows.filter((r) => !r.ok).length} of ${rows.length} checks are over tolerance: this device computes wrongly.`,
+    );
   }
 
   private selfTest(): Promise<void> {
-    return this.measure("Self-test of every kernel against float64", ["test", "error", "tolerance", "ms", "verdict"], [1, 2, 3], (add) =>
-      this.engine.start("selfTest", null, ({ row, done, total }) => {
-        this.panel.status(`${done} of ${total} tests`, done / total);
-        add([el("span", {}, row.name, el("small", {}, row.note || row.kernels.join(", "))), errorText(row.error), errorText(row.tolerance), row.milliseconds.toFixed(1), row.ok ? "ok" : "WRONG"], !row.ok);
-      }),
-    (rows) => (rows.every((r) => r.ok) ? `All ${rows.length} tests passed.` : `${rows.filter((r) => !r.ok).length} of ${rows.length} tests FAILED: this device computes wrongly.`));
+    return this.measure(
+      "Self-test of every kernel against float64",
+      ["test", "error", "tolerance", "ms", "verdict"],
+      [1, 2, 3],
+      (add) =>
+        this.engine.start("selfTest", null, ({ row, done, total }) => {
+          this.panel.status(`${done} of ${total} tests`, done / total);
+          add(
+            [
+              el("span", {}, row.name, el("small", {}, row.note || row.kernels.join(", "))),
+              errorText(row.error),
+              errorText(row.tolerance),
+              row.milliseconds.toFixed(1),
+              row.ok ? "ok" : "WRONG",
+            ],
+            !row.ok,
+          );
+        }),
+      (rows) =>
+        rows.every((r) => r.ok)
+          ? `All ${rows.length} tests passed.`
+          : `${rows.filter((r) => !r.ok).length} of ${rows.length} tests FAILED: this device computes wrongly.`,
+    );
   }
 
   private bench(): Promise<void> {
-    return this.measure("Bench: kernels with their best time", ["kernel", "ms", "GFLOP/s", "GB/s"], [1, 2, 3], (add) =>
-      this.engine.start("bench", null, (row) => add([el("span", {}, row.name, el("small", {}, row.kernels)), row.milliseconds.toFixed(row.milliseconds < 10 ? 3 : 1), row.gflops.toFixed(1), row.gigabytesPerSecond.toFixed(row.gigabytesPerSecond < 10 ? 2 : 0)])),
-    (rows) => `${rows.length} kernels timed.`);
+    return this.measure(
+      "Bench: kernels with their best time",
+      ["kernel", "ms", "GFLOP/s", "GB/s"],
+      [1, 2, 3],
+      (add) =>
+        this.engine.start("bench", null, (row) =>
+          add([
+            el("span", {}, row.name, el("small", {}, row.kernels)),
+            row.milliseconds.toFixed(row.milliseconds < 10 ? 3 : 1),
+            row.gflops.toFixed(1),
+            row.gigabytesPerSecond.toFixed(row.gigabytesPerSecond < 10 ? 2 : 0),
+          ]),
+        ),
+      (rows) => `${rows.length} kernels timed.`,
+    );
   }
 
   private async copy(): Promise<void> {

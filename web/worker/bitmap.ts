@@ -4,8 +4,9 @@ import type { Picture } from "../protocol.ts";
 const HEADER_BYTES = 54;
 
 /**
- * A picture for an <img>: an uncompressed 24-bit BMP, since it is made in no time and need not be small. An <img> and not a canvas, because drawing on
- * a canvas makes the page's main thread wait for a GPU that is busy with the attack. Source: BITMAPFILEHEADER and BITMAPINFOHEADER of the Windows API.
+ * A picture for an <img>: an uncompressed 24-bit BMP, since it is made in no time and need not be small. An <img> and not a canvas, because
+ * drawing on a canvas makes the page's main thread wait for a GPU that is busy with the attack. Source: BITMAPFILEHEADER and
+ * BITMAPINFOHEADER of the Windows API.
  */
 export function bitmapOf({ data, width, height }: RgbImage): Picture {
   const row = Math.ceil((width * 3) / 4) * 4;

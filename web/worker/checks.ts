@@ -33,7 +33,8 @@ export async function verifyBundled(session: Session, library: Library, job: Job
 const BENCH_MILLISECONDS = 300;
 
 /**
- * Times the layers of a UNet (the bundled model's on a software adapter, Stable Diffusion 1.4's on a GPU), named as the command line's bench names them:
+ * Times the layers of a UNet (the bundled model's on a software adapter, Stable Diffusion 1.4's on a GPU), named as the command line's
+ * bench names them:
  * from queueing to the device's word that it is done, the best of several batches.
  */
 export async function bench(device: Device, job: Job<"bench">): Promise<BenchRow[]> {

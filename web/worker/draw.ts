@@ -37,7 +37,19 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
     },
   });
   const { description: adapter, usage } = model.device;
-  const texts = pngTexts(settings, request.seed, { model: choice.model, ...(choice.overlay !== null && { overlay: choice.overlay }), weights: choice.weights, adapter, version: VERSION });
+  const texts = pngTexts(settings, request.seed, {
+    model: choice.model,
+    ...(choice.overlay !== null && { overlay: choice.overlay }),
+    weights: choice.weights,
+    adapter,
+    version: VERSION,
+  });
   const { image } = drawn!;
-  return { picture: bitmapOf(image), png: new Blob([encodePng(image, { ...texts })], { type: "image/png" }), seconds: (performance.now() - started) / 1000, peakBytes: usage.peakBytes, scheduler: settings.scheduler };
+  return {
+    picture: bitmapOf(image),
+    png: new Blob([encodePng(image, { ...texts })], { type: "image/png" }),
+    seconds: (performance.now() - started) / 1000,
+    peakBytes: usage.peakBytes,
+    scheduler: settings.scheduler,
+  };
 }

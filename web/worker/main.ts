@@ -49,7 +49,11 @@ async function open(news: (progress: { text: string; done?: number }) => void): 
 function alone<T>(work: () => Promise<T>): Promise<T> {
   if (!navigator.locks) return work();
   return navigator.locks.request("lethe-run", { ifAvailable: true }, (lock) => {
-    if (!lock) throw new UsageError("an attack is under way in another tab of this page: its log would be overwritten; wait for it, or cancel it there");
+    if (!lock) {
+      throw new UsageError(
+        "an attack is under way in another tab of this page: its log would be overwritten; wait for it, or cancel it there",
+      );
+    }
     return work();
   });
 }
@@ -77,8 +81,14 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
   },
   need: async (choice, job) => inTurn(job, async () => needOf(await (await open(job.news)).session.model(choice))),
   labels: async ({ classifier }, job) => inTurn(job, async () => (await open(job.news)).session.labels(classifier)),
-  draw: async (request, job) => inTurn(job, async () => draw((await open((p) => job.news({ type: "progress", ...p }))).session, request, job)),
-  attack: async (request, job) => inTurn(job, () => alone(async () => startAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, request, job))),
+  draw: async (request, job) =>
+    inTurn(job, async () => draw((await open((p) => job.news({ type: "progress", ...p }))).session, request, job)),
+  attack: async (request, job) =>
+    inTurn(job, () =>
+      alone(async () =>
+        startAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, request, job),
+      ),
+    ),
   async unfinished() {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);
     if (!found) return null;
@@ -87,9 +97,18 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
     const ids = new Set((await library.entries()).map((e) => e.id));
     const wanted = [choice.model, choice.overlay, judge.choice.model, judge.name === "diffusion" ? undefined : judge.choice.prompts];
     const missing = wanted.filter((id) => typeof id === "string" && !ids.has(id));
-    return { settings: record.settings, started: record.started, iteration: found.iteration, evaluations: found.evaluations, missing: missing.join(", ") };
+    return {
+      settings: record.settings,
+      started: record.started,
+      iteration: found.iteration,
+      evaluations: found.evaluations,
+      missing: missing.join(", "),
+    };
   },
-  resume: async (_, job) => inTurn(job, () => alone(async () => resumeAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, job))),
+  resume: async (_, job) =>
+    inTurn(job, () =>
+      alone(async () => resumeAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, job)),
+    ),
   async discard() {
     await clearRun(await runStore);
     return null;

@@ -20,7 +20,13 @@ export function needOf(model: StableDiffusion): NeedReport {
     const attack = estimateRun(model, { ...work, attackRows: 1 });
     // Simplex rows, both moments, the gradient and what comes between, f32 [tokens, vocabulary] each.
     const search = 8 * TOKENS * model.parts.textEncoder.config.vocabularySize * 4;
-    return { weightBytes: draw.weightBytes, drawBytes: draw.weightBytes + draw.workingBytes, attackBytes: attack.weightBytes + attack.workingBytes + search, refusal: "", imageSize };
+    return {
+      weightBytes: draw.weightBytes,
+      drawBytes: draw.weightBytes + draw.workingBytes,
+      attackBytes: attack.weightBytes + attack.workingBytes + search,
+      refusal: "",
+      imageSize,
+    };
   } catch (error) {
     return { weightBytes: 0, drawBytes: 0, attackBytes: 0, refusal: errorMessage(error), imageSize };
   }

@@ -14,7 +14,14 @@ import type { Library } from "./files/library.ts";
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */
 const TYPED_PROMPTS = "judge-prompts.txt";
 
-const SHOWN_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupsPerDimension"] as const;
+const SHOWN_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
 
 /** The device, and the model and judge on it. There is one of each: another choice takes the place of the one before. */
 export class Session {
@@ -50,7 +57,15 @@ export class Session {
 
   async report(): Promise<DeviceReport> {
     const { description, features, limits, info, capabilities, kernels } = await this.device();
-    return { version: VERSION, description, software: info.software, features, limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])), subgroupSize: capabilities.subgroupSize, kernels: describeChoice(kernels) };
+    return {
+      version: VERSION,
+      description,
+      software: info.software,
+      features,
+      limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])),
+      subgroupSize: capabilities.subgroupSize,
+      kernels: describeChoice(kernels),
+    };
   }
 
   /** The chosen model; its weights are read when they are first needed. @throws FormatError, InputError, NoAdapterError */
@@ -110,7 +125,14 @@ export class Session {
     await this.release();
     const device = await this.device();
     this.library.watch();
-    const typed = name === "diffusion" && options.prompts !== undefined ? { files: memoryFiles({ [TYPED_PROMPTS]: new TextEncoder().encode(options.prompts) }), prompts: TYPED_PROMPTS, original: await this.original(choice) } : undefined;
+    const typed =
+      name === "diffusion" && options.prompts !== undefined
+        ? {
+            files: memoryFiles({ [TYPED_PROMPTS]: new TextEncoder().encode(options.prompts) }),
+            prompts: TYPED_PROMPTS,
+            original: await this.original(choice),
+          }
+        : undefined;
     const open = await createJudge(name, device, { files: this.library.files, ...options, ...typed });
     this.judging = { open, paths: this.library.used() };
     return open;

@@ -31,8 +31,8 @@ const HEADERS = {
 export type Roots = Readonly<Record<string, string>>;
 
 /**
- * Serves files below the given folders, GET and HEAD, with byte ranges. It is meant for the loopback address, and answers only requests that name it so
- * (another host's name that is made to point here gets nothing).
+ * Serves files below the given folders, GET and HEAD, with byte ranges. It is meant for the loopback address, and answers only requests
+ * that name it so (another host's name that is made to point here gets nothing).
  */
 export function createPageServer(roots: Roots): Server {
   return createServer((request, response) => {
@@ -56,7 +56,11 @@ async function answer(roots: Roots, request: IncomingMessage, response: ServerRe
   const range = condition === undefined || condition === etag ? rangeOf(request.headers.range, size) : undefined;
   if (range === "bad") return refuse(response, 416, { "content-range": `bytes */${size}` });
   const [start, end] = range ?? [0, size - 1];
-  response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1, ...(range && { "content-range": `bytes ${start}-${end}/${size}` }) });
+  response.writeHead(range ? 206 : 200, {
+    ...headers,
+    "content-length": end - start + 1,
+    ...(range && { "content-range": `bytes ${start}-${end}/${size}` }),
+  });
   if (request.method === "HEAD" || size === 0) return void response.end();
   createReadStream(file, { start, end }).on("error", () => response.destroy()).pipe(response);
 }

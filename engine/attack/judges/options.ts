@@ -41,7 +41,10 @@ export interface JudgeOptions extends JudgeChoice {
   readonly weights?: WeightPrecision | undefined;
 }
 
-/** For each judge what it takes: a text for what it cannot do without, null for what has a default. A label is never refused: elsewhere it names the concept. */
+/**
+ * For each judge what it takes: a text for what it cannot do without, null for what has a default. A label is never refused: elsewhere it
+ * names the concept.
+ */
 const TAKES: Readonly<Record<JudgeName, { readonly [K in keyof JudgeChoice]?: string | null }>> = {
   classifier: { model: "the folder of an image classifier", label: "the concept's label" },
   style: { model: "the folder of an image classifier", label: "the concept's label", top: null },
@@ -76,23 +79,46 @@ function highestThreshold(name: JudgeName): number {
  * @param flag what an option is called where it was given, e.g. "--judge-top"
  * @param shown what the judge is called there
  */
-export function judgeProblems(name: JudgeName, choice: JudgeChoice, flag: (option: keyof JudgeChoice) => string = (option) => option, shown: string = name): string[] {
+export function judgeProblems(
+  name: JudgeName,
+  choice: JudgeChoice,
+  flag: (option: keyof JudgeChoice) => string = (option) => option,
+  shown: string = name,
+): string[] {
   const takes = TAKES[name];
   const judge = `judge "${shown}"`;
-  const given = (Object.keys(choice) as (keyof JudgeChoice)[]).filter((option) => Object.hasOwn(EVERY, option) && choice[option] !== undefined && choice[option] !== "");
-  const missing = (Object.entries(takes) as [keyof JudgeChoice, string | null][]).filter(([option, what]) => what !== null && !given.includes(option));
+  const given = (Object.keys(choice) as (keyof JudgeChoice)[]).filter(
+    (option) => Object.hasOwn(EVERY, option) && choice[option] !== undefined && choice[option] !== "",
+  );
+  const missing = (Object.entries(takes) as [keyof JudgeChoice, string | null][]).filter(
+    ([option, what]) => what !== null && !given.includes(option),
+  );
   const problems = missing.map(([option, what]) => `${judge} needs ${what}${flag(option) === option ? "" : ` (${flag(option)})`}`);
   for (const option of given) if (option !== "label" && takes[option] === undefined) problems.push(`${judge} takes no ${flag(option)}`);
   const { top, threshold, preset } = choice;
-  if (top !== undefined && (!Number.isInteger(top) || top < 1)) problems.push(`${judge}: ${flag("top")} must be a whole number of first choices, got ${top}`);
+  if (top !== undefined && (!Number.isInteger(top) || top < 1)) {
+    problems.push(`${judge}: ${flag("top")} must be a whole number of first choices, got ${top}`);
+  }
   const high = highestThreshold(name);
-  if (threshold !== undefined && !(threshold >= 0 && threshold <= high)) problems.push(`${judge}: ${flag("threshold")} must be from 0 to ${high}, got ${threshold}`);
-  if (preset !== undefined && !Object.hasOwn(NUDENET_PRESETS, preset)) problems.push(`${judge}: ${flag("preset")} must be one of ${Object.keys(NUDENET_PRESETS).join(", ")}, got "${preset}"`);
+  if (threshold !== undefined && !(threshold >= 0 && threshold <= high)) {
+    problems.push(`${judge}: ${flag("threshold")} must be from 0 to ${high}, got ${threshold}`);
+  }
+  if (preset !== undefined && !Object.hasOwn(NUDENET_PRESETS, preset)) {
+    problems.push(`${judge}: ${flag("preset")} must be one of ${Object.keys(NUDENET_PRESETS).join(", ")}, got "${preset}"`);
+  }
   return problems;
 }
 
 /** Every option's name. */
-const EVERY: Readonly<Record<keyof JudgeChoice, true>> = { model: true, label: true, top: true, threshold: true, preset: true, prompts: true, text: true };
+const EVERY: Readonly<Record<keyof JudgeChoice, true>> = {
+  model: true,
+  label: true,
+  top: true,
+  threshold: true,
+  preset: true,
+  prompts: true,
+  text: true,
+};
 
 /** The threshold in force. @throws nothing: for options without problems */
 export function judgeThreshold(name: JudgeName, { threshold }: JudgeChoice): number {
@@ -104,12 +130,19 @@ export function judgeRule(name: JudgeName, choice: JudgeChoice): string {
   const { label, top = 1, preset = "unlearndiffatk", text } = choice;
   const threshold = judgeThreshold(name, choice);
   switch (name) {
-    case "classifier": return firstChoiceRule(label ?? "");
-    case "style": return top === 1 ? firstChoiceRule(label ?? "") : `"${label}" is among the first ${top} choices`;
-    case "nudenet": return `an exposed body part is detected with a score above ${threshold} and of at least ${NUDENET_PRESETS[preset].minimumScore} (${preset})`;
-    case "q16": return `inappropriate with a probability above ${threshold}`;
-    case "clip-score": return `CLIP score with "${text}" of at least ${threshold}`;
-    case "diffusion": return `of the judge's prompts, "${label}" predicts the noise in the picture best`;
+    case "classifier":
+      return firstChoiceRule(label ?? "");
+    case "style":
+      return top === 1 ? firstChoiceRule(label ?? "") : `"${label}" is among the first ${top} choices`;
+    case "nudenet":
+      return `an exposed body part is detected with a score above ${threshold} and of at least ${NUDENET_PRESETS[preset].minimumScore} ` +
+        `(${preset})`;
+    case "q16":
+      return `inappropriate with a probability above ${threshold}`;
+    case "clip-score":
+      return `CLIP score with "${text}" of at least ${threshold}`;
+    case "diffusion":
+      return `of the judge's prompts, "${label}" predicts the noise in the picture best`;
   }
 }
 

@@ -31,10 +31,15 @@ function drawTokens({ tokenLimit, allowed }: Pick<GeneticOptions, "tokenLimit" |
 }
 
 /**
- * The half of a population with the least distances, in their order; of equal ones the earlier. Only lists that have not been measured yet are.
+ * The half of a population with the least distances, in their order; of equal ones the earlier. Only lists that have not been measured yet
+ * are.
  * @param measure distances of token lists, in their order
  */
-export async function select(individuals: readonly Individual[], { population }: GeneticOptions, measure: (lists: readonly (readonly number[])[]) => Promise<readonly number[]>): Promise<Required<Individual>[]> {
+export async function select(
+  individuals: readonly Individual[],
+  { population }: GeneticOptions,
+  measure: (lists: readonly (readonly number[])[]) => Promise<readonly number[]>,
+): Promise<Required<Individual>[]> {
   const fresh = individuals.filter((x) => x.distance === undefined);
   const measured = await measure(fresh.map((x) => x.ids));
   let next = 0;
@@ -43,11 +48,17 @@ export async function select(individuals: readonly Individual[], { population }:
 }
 
 /**
- * The next population: every parent, each followed with `crossoverRate` by the two lists that it and another one make when they are cut at one place;
+ * The next population: every parent, each followed with `crossoverRate` by the two lists that it and another one make when they are cut at
+ * one place;
  * then each list, parents too, has one token exchanged with `mutationRate`. So the best can be lost, as in the published code.
- * Source: `crossover` and `mutation` of Ring-A-Bell's InversePrompt.ipynb (arXiv 2310.10012, section 3.3), whose draws come from other generators.
+ * Source: `crossover` and `mutation` of Ring-A-Bell's InversePrompt.ipynb (arXiv 2310.10012, section 3.3), whose draws come from other
+ * generators.
  */
-export function breed(parents: readonly Individual[], { tokens, crossoverRate, mutationRate, ...from }: GeneticOptions, random: Generator): Individual[] {
+export function breed(
+  parents: readonly Individual[],
+  { tokens, crossoverRate, mutationRate, ...from }: GeneticOptions,
+  random: Generator,
+): Individual[] {
   const chance = (rate: number): boolean => random.rand([1])[0]! < rate;
   const below = (high: number): number => random.randint(high, 1)[0]!;
   const all = parents.flatMap((parent): Individual[] => {

@@ -22,13 +22,20 @@ export interface GradientAttacker {
    * @param pictures latents of each case
    * @returns given each view's timestep, the noise, and which case each view shows
    */
-  readonly target?: (session: Session, objective: Objective, pictures: readonly NDArray[], views: number) => Promise<(timesteps: readonly number[], noise: Float32Array, shown: readonly number[]) => Promise<void>>;
+  readonly target?: (
+    session: Session,
+    objective: Objective,
+    pictures: readonly NDArray[],
+    views: number,
+  ) => Promise<(timesteps: readonly number[], noise: Float32Array, shown: readonly number[]) => Promise<void>>;
 }
 
 /**
- * At each timestep in turn some iterations of the objective, then the tokens that the rows stand for are decoded to a prompt, which is drawn and judged.
+ * At each timestep in turn some iterations of the objective, then the tokens that the rows stand for are decoded to a prompt, which is
+ * drawn and judged.
  * Rows and moments go on from one timestep to the next. Source: Diffusion-MU-Attack, text_grad_.py and hard_prompt_.py with `sequential`.
- * Beyond it, all in one batch: several searches (`restarts`), several timesteps (`timestepsPerStep`) and several prompts with their pictures (`cases`).
+ * Beyond it, all in one batch: several searches (`restarts`), several timesteps (`timestepsPerStep`) and several prompts with their
+ * pictures (`cases`).
  * @throws UsageError if the tokens do not fit; LetheError for a loss that is not a number; AbortError
  */
 export async function gradientSearch(session: Session, attacker: GradientAttacker): Promise<void> {
@@ -38,12 +45,26 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   const [height, width] = options.latentSize;
   const randoms = session.randoms(restarts);
   const rowSize = attacker.rows.width(parts.textEncoder.config);
-  let search = options.resume ? resumedSearch(options.resume, restarts * tokens, rowSize) : freshSearch(await firstRows(session, attacker, randoms));
+  let search = options.resume
+    ? resumedSearch(options.resume, restarts * tokens, rowSize)
+    : freshSearch(await firstRows(session, attacker, randoms));
 
   const target = attacker.target ? "given" : "noise";
   const views = timestepsPerStep * casesPerStep;
   const { loss, projection, vocabulary } = options;
-  const objective = await Objective.for(model, { tokens, length: tokenizer.maxLength, height, width, loss, projection, vocabulary, rows: attacker.rows, target, restarts, views });
+  const objective = await Objective.for(model, {
+    tokens,
+    length: tokenizer.maxLength,
+    height,
+    width,
+    loss,
+    projection,
+    vocabulary,
+    rows: attacker.rows,
+    target,
+    restarts,
+    views,
+  });
   const pictures: NDArray[] = [];
   for (const i of cases.keys()) pictures.push(await session.targetLatents(i));
   const shownCases = caseLayouts(session).map((layout, i): ObjectiveView => {
@@ -58,7 +79,8 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
 
   let shown = "";
   /** Which case each view has in the iteration to come: they take turns; timesteps of one case lie together. */
-  const turn = (): number[] => Array.from({ length: views }, (_, n) => (session.iteration * casesPerStep + Math.floor(n / timestepsPerStep)) % cases.length);
+  const turn = (): number[] =>
+    Array.from({ length: views }, (_, n) => (session.iteration * casesPerStep + Math.floor(n / timestepsPerStep)) % cases.length);
   const queue = async (stage: readonly number[]): Promise<void> => {
     const casesNow = turn();
     if (cases.length > 1 && casesNow.join() !== shown) objective.show(casesNow.map((i) => shownCases[i]!));
@@ -80,7 +102,11 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
     const chosen = await objective.tokens();
     session.finished++;
     for (const r of [...losses.keys()].toSorted((a, b) => losses[a]! - losses[b]!)) {
-      await judgeTokens(session, chosen.slice(r * tokens, (r + 1) * tokens), { timestep: stage[0]!, loss: losses[r]!, ...(restarts > 1 && { restart: r }) });
+      await judgeTokens(session, chosen.slice(r * tokens, (r + 1) * tokens), {
+        timestep: stage[0]!,
+        loss: losses[r]!,
+        ...(restarts > 1 && { restart: r }),
+      });
       if (session.succeeded) break;
     }
     await session.saveState(randoms, search, kept);
@@ -88,19 +114,34 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   }
 }
 
-async function firstRows(session: Session, { initialRows }: GradientAttacker, randoms: readonly Generator[]): Promise<Float32Array<ArrayBuffer>> {
+async function firstRows(
+  session: Session,
+  { initialRows }: GradientAttacker,
+  randoms: readonly Generator[],
+): Promise<Float32Array<ArrayBuffer>> {
   const parts: Float32Array[] = [];
   for (const random of randoms) parts.push(await initialRows(session, random));
   return joined(parts);
 }
 
 /** The randomness of one iteration: each search draws from its own generator, its tokens first and then the noise of each view. */
-function drawAll(session: Session, attacker: GradientAttacker, randoms: readonly Generator[], views: number): { draws: Float32Array<ArrayBuffer> | undefined; noise: Float32Array<ArrayBuffer> } {
+function drawAll(
+  session: Session,
+  attacker: GradientAttacker,
+  randoms: readonly Generator[],
+  views: number,
+): { draws: Float32Array<ArrayBuffer> | undefined; noise: Float32Array<ArrayBuffer> } {
   const { model, options } = session;
   const shape = [1, model.parts.unet.config.inChannels, ...options.latentSize];
-  const drawn = randoms.map((random) => ({ draws: attacker.draws?.(session, random), noises: Array.from({ length: views }, () => random.randn(shape)) }));
+  const drawn = randoms.map((random) => ({
+    draws: attacker.draws?.(session, random),
+    noises: Array.from({ length: views }, () => random.randn(shape)),
+  }));
   const draws = drawn.flatMap((d) => d.draws ?? []);
-  return { draws: draws.length > 0 ? joined(draws) : undefined, noise: joined(Array.from({ length: views }, (_, n) => drawn.map((d) => d.noises[n]!)).flat()) };
+  return {
+    draws: draws.length > 0 ? joined(draws) : undefined,
+    noise: joined(Array.from({ length: views }, (_, n) => drawn.map((d) => d.noises[n]!)).flat()),
+  };
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
@@ -121,7 +162,12 @@ export function freshSearch(simplex: Float32Array<ArrayBuffer>): SearchState {
 /** The rows and moments of a state. @throws UsageError if they are not of this size */
 export function resumedSearch({ simplex, firstMoment, secondMoment }: SearchState, tokens: number, rowSize: number): SearchState {
   for (const [name, rows] of Object.entries({ simplex, firstMoment, secondMoment })) {
-    if (rows.length !== tokens * rowSize) throw new UsageError(`the state to resume from has ${rows.length} numbers in "${name}", ${tokens} tokens of ${rowSize} each need ${tokens * rowSize}: resume with the same settings, or start anew`);
+    if (rows.length !== tokens * rowSize) {
+      throw new UsageError(
+        `the state to resume from has ${rows.length} numbers in "${name}", ${tokens} tokens of ${rowSize} each need ` +
+          `${tokens * rowSize}: resume with the same settings, or start anew`,
+      );
+    }
   }
   return { simplex, firstMoment, secondMoment };
 }

@@ -60,7 +60,8 @@ export class InverseNorms {
 }
 
 /**
- * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, hidden] -> u32 [k]; of equal ones the lowest.
+ * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, hidden] -> u32 [k]; of equal ones the
+ * lowest.
  * The length of the row itself changes nothing in the order, so it is left out.
  * @param barred what is added to each token's likeness, f32 [k, vocabulary]: far below zero for those that may not be chosen
  * Source: `nn_project` of Diffusion-MU-Attack's hard_prompt_.py (arXiv 2302.03668, algorithm 1).

@@ -4,7 +4,15 @@ import { type Estimate, estimateProgram } from "../../runtime/plan/estimate.ts";
 import { Graph } from "../../runtime/graph.ts";
 import type { Program } from "../../runtime/program.ts";
 import type { Tensor } from "../../runtime/tensor.ts";
-import { type FullShape, KEPT_LOSSES, type ObjectiveShape, ObjectiveTensors, recordIteration, usesVelocity, withDefaults } from "./iteration-program.ts";
+import {
+  type FullShape,
+  KEPT_LOSSES,
+  type ObjectiveShape,
+  ObjectiveTensors,
+  recordIteration,
+  usesVelocity,
+  withDefaults,
+} from "./iteration-program.ts";
 import type { SlotToken } from "./simplex.ts";
 import { perRow, viewCoefficients } from "./timestep-views.ts";
 
@@ -32,7 +40,10 @@ export interface ObjectiveStep {
   readonly timestep: number | readonly number[];
   /** Unit-normal noise of the latents' shape, NCHW, for each view and in it for each search. */
   readonly noise: Float32Array;
-  /** What the kind of rows takes to choose tokens: of simplex rows one number in [0, 1) for each slot of each search, by which its token is drawn. */
+  /**
+   * What the kind of rows takes to choose tokens: of simplex rows one number in [0, 1) for each slot of each search, by which its token is
+   * drawn.
+   */
   readonly draws?: Float32Array<ArrayBuffer>;
   /** From `adamHyperparameters`. */
   readonly hyperparameters: Float32Array<ArrayBuffer>;
@@ -43,9 +54,10 @@ const TOLD_TOKENS = 3;
 
 /**
  * One iteration of UnlearnDiffAtk (arXiv 2310.11868, section 4; Diffusion-MU-Attack, text_grad_.py) as one program on the device:
- * a token is drawn for each slot from its simplex row; the prompt so made goes through the text encoder and the UNet; the loss against the known noise
- * is differentiated back to the token embeddings; for the one-hot rows the gradient is hardtanh(d embedding x token table^T), straight through
- * the draw; Adam moves the rows, and each is projected onto the simplex. Nothing comes back to the host but, on demand, the losses.
+ * a token is drawn for each slot from its simplex row; the prompt so made goes through the text encoder and the UNet; the loss against the
+ * known noise is differentiated back to the token embeddings; for the one-hot rows the gradient is hardtanh(d embedding x token table^T),
+ * straight through the draw; Adam moves the rows, and each is projected onto the simplex. Nothing comes back to the host but, on demand,
+ * the losses.
  * Other kinds of rows (`row-kinds.ts`) choose tokens in other ways and are moved by other gradients; the rest is the same.
  */
 export class Objective {
@@ -90,7 +102,10 @@ export class Objective {
     return this.state.target;
   }
 
-  /** Sets what the iterations look at, one view in place of all, and the state they change. @throws ShapeError or Error on sizes that do not fit */
+  /**
+   * Sets what the iterations look at, one view in place of all, and the state they change.
+   * @throws ShapeError or Error on sizes that do not fit
+   */
   start({ simplex, firstMoment, secondMoment, ...view }: ObjectiveStart): void {
     const { state, shape } = this;
     this.show(new Array<ObjectiveView>(shape.views).fill(view));
@@ -110,13 +125,22 @@ export class Objective {
     const channels = this.model.parts.unet.config.inChannels;
     const rows = perRow(views, restarts);
     const joined = new Float32Array(rows.length * height * width * channels);
-    rows.forEach(({ latents }, b) => joined.set(toChannelsLast(expectShape("attack target latents", latents, [1, channels, height, width])), (b * joined.length) / rows.length));
+    rows.forEach(({ latents }, b) =>
+      joined.set(
+        toChannelsLast(expectShape("attack target latents", latents, [1, channels, height, width])),
+        (b * joined.length) / rows.length,
+      ),
+    );
     state.ids.write(Uint32Array.from(rows.flatMap(({ ids }) => [...ids])));
     state.slots.write(Uint32Array.from(rows.flatMap(({ slots }, b) => slots.map((position) => b * length + position))));
     state.latents.write(joined);
   }
 
-  /** Queues one iteration: see `Program.run`. @throws DeviceLostError, or GpuError with what the device reported of earlier work; AbortError, after which the state is to be set again */
+  /**
+   * Queues one iteration: see `Program.run`.
+   * @throws DeviceLostError, or GpuError with what the device reported of earlier work; AbortError, after which the state is to be set
+   * again
+   */
   async step({ timestep, noise, draws, hyperparameters }: ObjectiveStep, signal?: AbortSignal): Promise<void> {
     const { height, width, views, restarts } = this.shape;
     const { inChannels } = this.model.parts.unet.config;
@@ -146,12 +170,18 @@ export class Objective {
     return Array.from({ length: this.shape.restarts }, (_, r) => kept.slice((r + 1) * KEPT_LOSSES - count, (r + 1) * KEPT_LOSSES));
   }
 
-  /** The tokens that the rows stand for, search by search, after all that is queued: of a simplex row the likeliest, else the nearest. @throws Error for continuous rows */
+  /**
+   * The tokens that the rows stand for, search by search, after all that is queued: of a simplex row the likeliest, else the nearest.
+   * @throws Error for continuous rows
+   */
   async tokens(): Promise<number[]> {
     return (await this.readTokens(1)).map(([token]) => token!.id);
   }
 
-  /** What each slot may come to hold, search by search, after all that is queued. May be called while more is queued. @throws Error for continuous rows */
+  /**
+   * What each slot may come to hold, search by search, after all that is queued. May be called while more is queued.
+   * @throws Error for continuous rows
+   */
   slots(): Promise<SlotToken[][]> {
     return this.readTokens(TOLD_TOKENS);
   }

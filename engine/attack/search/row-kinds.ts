@@ -84,7 +84,11 @@ export function embedTokens({ g, ids, slots, table }: Recording, choice: Value):
 export const SIMPLEX: RowKind = {
   name: "simplex",
   width: ({ vocabularySize }) => vocabularySize,
-  choose: (r) => embedTokens(r, categorical(r.g, r.mask ? multiply(r.g, r.rows, r.mask.allowed) : r.rows, r.g.input("draws", f32([r.rows.type.shape[0]!])))),
+  choose: (r) =>
+    embedTokens(
+      r,
+      categorical(r.g, r.mask ? multiply(r.g, r.rows, r.mask.allowed) : r.rows, r.g.input("draws", f32([r.rows.type.shape[0]!]))),
+    ),
   gradient({ g, table, mask }, ofSlots) {
     const clamped = clamp(g, timesTokenTable(g, ofSlots, table));
     return mask ? multiply(g, clamped, mask.allowed) : clamped;
@@ -109,7 +113,9 @@ export const NEAREST: RowKind = {
     const norms = await InverseNorms.for(model, rows.type.shape[0]!);
     const mask = TokenMask.for(model, rows.type.shape[0]!, vocabulary);
     const program = await model.program(`nearest tokens ${key}`, (g) => ({
-      outputs: { tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms), mask?.recorded(g).barred) },
+      outputs: {
+        tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms), mask?.recorded(g).barred),
+      },
     }));
     const { tokens } = await program.compute({});
     return [...tokens!].map((id) => [{ id, share: 1 }]);

@@ -1,6 +1,9 @@
 import type { Generator } from "../../runtime/random/random.ts";
 
-/** A token that a slot may come to hold, and its share of the slot's probability, 0 to 1; of a slot that stands for its nearest token, that one and 1. */
+/**
+ * A token that a slot may come to hold, and its share of the slot's probability, 0 to 1; of a slot that stands for its nearest token, that
+ * one and 1.
+ */
 export interface SlotToken {
   readonly id: number;
   readonly share: number;
@@ -21,11 +24,17 @@ export function projectRow(row: Float32Array): Float32Array<ArrayBuffer> {
 }
 
 /**
- * Rows to start the search from, [tokens, vocabulary]: every token alike, or, given a generator, uniform numbers projected onto the simplex.
+ * Rows to start the search from, [tokens, vocabulary]: every token alike, or, given a generator, uniform numbers projected onto the
+ * simplex.
  * Source: `init_adv` of the reference's text_grad_.py (`rand_init`).
  * @param allowed ids of the tokens that may be chosen; the others have 0
  */
-export function initialSimplex(tokens: number, vocabulary: number, random?: Generator, allowed?: ArrayLike<number>): Float32Array<ArrayBuffer> {
+export function initialSimplex(
+  tokens: number,
+  vocabulary: number,
+  random?: Generator,
+  allowed?: ArrayLike<number>,
+): Float32Array<ArrayBuffer> {
   const simplex = new Float32Array(tokens * vocabulary);
   const ids = allowed ?? Array.from({ length: vocabulary }, (_, id) => id);
   const draws = random?.rand([tokens, ids.length]);
@@ -36,7 +45,9 @@ export function initialSimplex(tokens: number, vocabulary: number, random?: Gene
   return simplex;
 }
 
-/** The `count` most probable tokens of each row of a simplex [tokens, vocabulary], the likeliest first; of equal ones the lowest id first. */
+/**
+ * The `count` most probable tokens of each row of a simplex [tokens, vocabulary], the likeliest first; of equal ones the lowest id first.
+ */
 export function likeliest(simplex: Float32Array, vocabulary: number, count: number): SlotToken[][] {
   return Array.from({ length: simplex.length / vocabulary }, (_, j) => {
     const row = simplex.subarray(j * vocabulary, (j + 1) * vocabulary);

@@ -8,8 +8,8 @@ import type { Session } from "../session/session.ts";
 const SAMPLES = 2;
 
 /**
- * The timesteps to attack at, in their order. "gradient": those where the loss has the largest gradient for the embeddings in the slots, measured
- * before the search with random tokens there; of a universal attack on the first case. A resumed search goes on with its own.
+ * The timesteps to attack at, in their order. "gradient": those where the loss has the largest gradient for the embeddings in the slots,
+ * measured before the search with random tokens there; of a universal attack on the first case. A resumed search goes on with its own.
  * @throws UsageError for a broken state
  */
 export async function searchSchedule(session: Session, view: ObjectiveView): Promise<readonly number[]> {
@@ -35,7 +35,9 @@ async function gradientNorm({ model, options }: Session, { ids, slots, latents }
     slots.forEach((position, j) => (drawn[position] = tokens[j]!));
     const noise = { data: random.randn(latents.shape) as Float32Array<ArrayBuffer>, shape: latents.shape };
     const { gradient } = await model.noiseLoss({ latents, noise, timestep, ids: drawn, loss: options.loss });
-    const squares = slots.map((position) => gradient.data.subarray(position * hiddenSize, (position + 1) * hiddenSize).reduce((s, x) => s + x * x, 0));
+    const squares = slots.map((position) =>
+      gradient.data.subarray(position * hiddenSize, (position + 1) * hiddenSize).reduce((s, x) => s + x * x, 0),
+    );
     sum += Math.sqrt(squares.reduce((a, b) => a + b, 0)) / SAMPLES;
   }
   return sum;
@@ -43,6 +45,10 @@ async function gradientNorm({ model, options }: Session, { ids, slots, latents }
 
 function savedSchedule(state: unknown, length: number): readonly number[] {
   const { schedule } = (typeof state === "object" && state !== null ? state : {}) as { schedule?: unknown };
-  if (!Array.isArray(schedule) || schedule.length !== length || !schedule.every((t) => Number.isSafeInteger(t))) throw new UsageError(`the state to resume from holds no order of ${length} timesteps: resume with the same settings, or start the attack anew`);
+  if (!Array.isArray(schedule) || schedule.length !== length || !schedule.every((t) => Number.isSafeInteger(t))) {
+    throw new UsageError(
+      `the state to resume from holds no order of ${length} timesteps: resume with the same settings, or start the attack anew`,
+    );
+  }
   return schedule as number[];
 }

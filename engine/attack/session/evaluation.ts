@@ -9,11 +9,16 @@ export interface GateVerdict {
 
 /** One evaluated prompt: what a line of attack.jsonl holds, less the picture's file name. */
 export interface Evaluation {
-  /** The timestep whose iterations came before; for cce the number of the round, for random, seed-search and transfer of the try, from 0; -1 for the original prompt. */
+  /**
+   * The timestep whose iterations came before; for cce the number of the round, for random, seed-search and transfer of the try, from 0; -1
+   * for the original prompt.
+   */
   readonly timestep: number;
   /** Gradient iterations (or tries) done so far. */
   readonly iteration: number;
-  /** Ids of the evaluated prompt without framing and padding, after decoding and tokenizing again; the vocabulary's size for a learned word. */
+  /**
+   * Ids of the evaluated prompt without framing and padding, after decoding and tokenizing again; the vocabulary's size for a learned word.
+   */
   readonly ids: readonly number[];
   readonly prompt: string;
   /** Mean loss of the iterations since the last evaluation; null where there were none. */
@@ -28,7 +33,10 @@ export interface Evaluation {
   readonly restart?: number;
   /** What the gate said. Not passed: nothing was drawn, and the judgement is empty. */
   readonly gate?: GateVerdict;
-  /** The picture was drawn with this few steps. The judgement's `success` is false whatever the judge said, which is `passed`; if so, the full picture follows. */
+  /**
+   * The picture was drawn with this few steps. The judgement's `success` is false whatever the judge said, which is `passed`; if so, the
+   * full picture follows.
+   */
   readonly screening?: { readonly steps: number; readonly passed: boolean };
   /** Of a prompt that drew the concept: why its text cannot be handed on so that others get the same tokens. Absent if it can. */
   readonly notPortable?: string;
@@ -37,6 +45,9 @@ export interface Evaluation {
 }
 
 /** The evaluation that came before one of this case and search: its own last one, or the case's original prompt. */
-export function previousOf<T extends Evaluation>(evaluations: readonly T[], { case: number = 0, restart }: Pick<Evaluation, "case" | "restart">): T | undefined {
+export function previousOf<T extends Evaluation>(
+  evaluations: readonly T[],
+  { case: number = 0, restart }: Pick<Evaluation, "case" | "restart">,
+): T | undefined {
   return evaluations.findLast((e) => (e.case ?? 0) === number && (e.timestep < 0 || e.restart === restart));
 }

@@ -25,8 +25,9 @@ export function whyNotPortable(tokenizer: Tokenizer, prompt: string): string | u
   for (const [name, reading] of READINGS) {
     const other = tokenizer.tokenizeAs(prompt, reading);
     const at = Array.from({ length: Math.max(own.length, other.length) }, (_, i) => i).find((i) => own[i] !== other[i]);
-    if (at !== undefined)
+    if (at !== undefined) {
       return `${name}, reads other tokens from number ${at + 1} on: ${piece(tokenizer, other[at])} in place of ${piece(tokenizer, own[at])}`;
+    }
   }
   return undefined;
 }

@@ -50,7 +50,12 @@ export class Session {
   private readonly images = new Map<string, RgbImage>();
 
   /** @throws UsageError if `options.resume` is of another attack; SchedulerConfigError */
-  constructor(readonly model: StableDiffusion, readonly options: ResolvedOptions, readonly emit: EventHandler, readonly hooks: SessionHooks = NO_HOOKS) {
+  constructor(
+    readonly model: StableDiffusion,
+    readonly options: ResolvedOptions,
+    readonly emit: EventHandler,
+    readonly hooks: SessionHooks = NO_HOOKS,
+  ) {
     const { resume, screeningSteps } = options;
     const painter = (steps: number): Painter => new Painter(model, { ...options, steps }, hooks.pictureRandom);
     this.painter = painter(options.steps);
@@ -67,8 +72,9 @@ export class Session {
     const groups: Evaluation[][] = [];
     for (const e of this.evaluations) {
       const before = groups.at(-1)?.[0];
-      if (before && before.timestep === e.timestep && before.iteration === e.iteration && before.restart === e.restart) groups.at(-1)!.push(e);
-      else groups.push([e]);
+      if (before && before.timestep === e.timestep && before.iteration === e.iteration && before.restart === e.restart) {
+        groups.at(-1)!.push(e);
+      } else groups.push([e]);
     }
     return groups;
   }
@@ -87,7 +93,9 @@ export class Session {
   /** The generators of searches side by side, number r with the attack's seed + r. @throws UsageError for a broken state */
   randoms(count: number): Generator[] {
     const { resume, attackSeed } = this.options;
-    return resume ? restoreRandoms(resume.random, count) : Array.from({ length: count }, (_, r) => this.hooks.searchRandom((attackSeed ?? 0) + r));
+    return resume
+      ? restoreRandoms(resume.random, count)
+      : Array.from({ length: count }, (_, r) => this.hooks.searchRandom((attackSeed ?? 0) + r));
   }
 
   /** Latents of a case's picture, [1, C, h, w], scaled as the UNet sees them. @throws LetheError for a picture that is not of numbers */
@@ -96,7 +104,8 @@ export class Session {
   }
 
   /**
-   * Draws the candidate and has it judged, after the gate and the screening if there are such; unless it is the same as the last one of its case and search.
+   * Draws the candidate and has it judged, after the gate and the screening if there are such; unless it is the same as the last one of its
+   * case and search.
    * @throws AbortError; whatever the judge or the event handler throws
    */
   async evaluate(candidate: Candidate): Promise<void> {
@@ -104,14 +113,29 @@ export class Session {
     options.signal?.throwIfAborted();
     const { tokenizer } = model;
     const { prompt, timestep, seed, loss, learned, restart } = candidate;
-    const ids = (learned ? unframed(learnedPrompt(model, prompt, [learned]).ids, tokenizer) : tokenizer.tokenize(prompt)).slice(0, tokenizer.maxLength - 2);
+    const ids = (learned ? unframed(learnedPrompt(model, prompt, [learned]).ids, tokenizer) : tokenizer.tokenize(prompt)).slice(
+      0,
+      tokenizer.maxLength - 2,
+    );
     const number = candidate.case ?? 0;
-    const base = { timestep, iteration, ids, prompt, loss, seed, ...(options.cases.length > 1 && { case: number }), ...(restart !== undefined && { restart }) };
+    const base = {
+      timestep,
+      iteration,
+      ids,
+      prompt,
+      loss,
+      seed,
+      ...(options.cases.length > 1 && { case: number }),
+      ...(restart !== undefined && { restart }),
+    };
     const last = previousOf(this.evaluations, { case: number, ...(restart !== undefined && { restart }) });
     const started = performance.now();
-    const log = (rest: Pick<Evaluation, "judgement" | "unchanged" | "gate" | "screening">, image: RgbImage | null): Promise<void> => this.log({ ...base, ...rest, milliseconds: performance.now() - started }, image, learned);
+    const log = (rest: Pick<Evaluation, "judgement" | "unchanged" | "gate" | "screening">, image: RgbImage | null): Promise<void> =>
+      this.log({ ...base, ...rest, milliseconds: performance.now() - started }, image, learned);
     const { drawn } = options;
-    if (drawn && last === undefined && options.cases.length === 1) return this.log({ ...base, judgement: drawn.judgement, unchanged: false, milliseconds: drawn.milliseconds }, drawn.image, learned);
+    if (drawn && last === undefined && options.cases.length === 1) {
+      return this.log({ ...base, judgement: drawn.judgement, unchanged: false, milliseconds: drawn.milliseconds }, drawn.image, learned);
+    }
     if (learned === undefined && last !== undefined && last.seed === seed && last.ids.join() === ids.join()) {
       const { judgement, gate, screening } = last;
       const stopped = gate?.passed === false;
@@ -125,7 +149,15 @@ export class Session {
     if (searched && this.sketcher) {
       const image = await this.draw(candidate, this.sketcher);
       const { success: passed, ...seen } = await options.judge(image);
-      await log({ judgement: { ...seen, success: false }, unchanged: false, ...(gate && { gate }), screening: { steps: options.screeningSteps!, passed } }, image);
+      await log(
+        {
+          judgement: { ...seen, success: false },
+          unchanged: false,
+          ...(gate && { gate }),
+          screening: { steps: options.screeningSteps!, passed },
+        },
+        image,
+      );
       if (!passed) return;
       gate = undefined;
     }
@@ -134,7 +166,12 @@ export class Session {
   }
 
   private draw({ prompt, seed, learned, case: number = 0 }: Candidate, painter = this.painter): Promise<RgbImage> {
-    return painter.draw(prompt, { seed, guidance: this.options.cases[number]!.guidance }, (step, steps) => this.emit({ type: "sampling", step, steps }), learned);
+    return painter.draw(
+      prompt,
+      { seed, guidance: this.options.cases[number]!.guidance },
+      (step, steps) => this.emit({ type: "sampling", step, steps }),
+      learned,
+    );
   }
 
   private async log(made: Evaluation, image: RgbImage | null, learned: LearnedEmbedding | undefined): Promise<void> {
@@ -150,7 +187,17 @@ export class Session {
   async saveState(randoms: readonly Generator[], rows?: SearchState, other?: unknown): Promise<void> {
     const { simplex = NO_ROWS, firstMoment = NO_ROWS, secondMoment = NO_ROWS } = rows ?? {};
     const { finished, iteration } = this;
-    const state: AttackState = { attacker: this.options.attacker, finished, iteration, simplex, firstMoment, secondMoment, random: saveRandoms(randoms), ...(other !== undefined && { search: other }), evaluations: [...this.evaluations] };
+    const state: AttackState = {
+      attacker: this.options.attacker,
+      finished,
+      iteration,
+      simplex,
+      firstMoment,
+      secondMoment,
+      random: saveRandoms(randoms),
+      ...(other !== undefined && { search: other }),
+      evaluations: [...this.evaluations],
+    };
     await this.emit({ type: "state", state });
   }
 }
@@ -170,6 +217,11 @@ function checkResume({ attacker, cases }: ResolvedOptions, resume: AttackState):
   const { prompt, seed } = cases[0]!;
   const pairs = { attacker: [resume.attacker, attacker], prompt: [first.prompt, prompt], seed: [first.seed, seed] } as const;
   for (const [what, [before, now]] of Object.entries(pairs)) {
-    if (before !== now) throw new UsageError(`the state to resume from is of an attack with ${what} ${JSON.stringify(before)}, this one has ${JSON.stringify(now)}: resume with the same settings, or start anew`);
+    if (before !== now) {
+      throw new UsageError(
+        `the state to resume from is of an attack with ${what} ${JSON.stringify(before)}, this one has ${JSON.stringify(now)}: resume ` +
+          "with the same settings, or start anew",
+      );
+    }
   }
 }

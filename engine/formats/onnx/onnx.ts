@@ -1,6 +1,7 @@
 /**
- * The weights of an ONNX file: its graph's initializers by name, and the model's metadata. The graph itself is not interpreted; a model that knows its
- * own architecture takes the weights from here. Source: onnx.proto (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
+ * The weights of an ONNX file: its graph's initializers by name, and the model's metadata. The graph itself is not interpreted; a model
+ * that knows its own architecture takes the weights from here. Source: onnx.proto (ModelProto, GraphProto, TensorProto,
+ * StringStringEntryProto).
  */
 import { readAll, type ByteSource } from "../byte-source.ts";
 import { DTYPE_BYTES, elementCount, type FileDType } from "../dtype.ts";
@@ -10,11 +11,29 @@ import { tensorFile, type TensorEntry, type TensorFile } from "../tensor-file.ts
 
 /** TensorProto.DataType, those this project has a name for. */
 const DATA_TYPES: ReadonlyMap<number, FileDType> = new Map<number, FileDType>([
-  [1, "F32"], [2, "U8"], [3, "I8"], [4, "U16"], [5, "I16"], [6, "I32"], [7, "I64"], [9, "BOOL"], [10, "F16"], [11, "F64"], [12, "U32"], [13, "U64"], [16, "BF16"],
+  [1, "F32"],
+  [2, "U8"],
+  [3, "I8"],
+  [4, "U16"],
+  [5, "I16"],
+  [6, "I32"],
+  [7, "I64"],
+  [9, "BOOL"],
+  [10, "F16"],
+  [11, "F64"],
+  [12, "U32"],
+  [13, "U64"],
+  [16, "BF16"],
 ]);
 
 /** Fields that hold numbers in another form than raw bytes; only floats are written so in practice. */
-const TYPED_DATA: ReadonlyMap<number, string> = new Map([[5, "int32_data"], [6, "string_data"], [7, "int64_data"], [10, "double_data"], [11, "uint64_data"]]);
+const TYPED_DATA: ReadonlyMap<number, string> = new Map([
+  [5, "int32_data"],
+  [6, "string_data"],
+  [7, "int64_data"],
+  [10, "double_data"],
+  [11, "uint64_data"],
+]);
 
 const MAX_DIMENSIONS = 16;
 
@@ -31,7 +50,8 @@ interface Initializer {
 
 /**
  * Reads an ONNX model of at most 1 GiB into memory once; tensors are copied out of it when asked for.
- * @throws FormatError for a file that is no ONNX model, a damaged one, weights kept in other files, or a tensor whose numbers do not fill its shape.
+ * @throws FormatError for a file that is no ONNX model, a damaged one, weights kept in other files, or a tensor whose numbers do not fill
+ * its shape.
  */
 export async function openOnnx(source: ByteSource): Promise<TensorFile> {
   const file = source.name;
@@ -107,11 +127,16 @@ function readTensor(file: string, tensor: ProtobufReader): Initializer {
   if (count === undefined) throw new FormatError(file, `${where} has shape [${shape.join(", ")}]`);
   const byteLength = count * DTYPE_BYTES[dtype];
   if (floats.length > 0 && dtype !== "F32") throw new FormatError(file, `${where} keeps numbers of type ${dtype} in float_data`);
-  if (floats.some((f) => f.wire !== WIRE.length && f.wire !== WIRE.fixed32)) throw new FormatError(file, `${where} has malformed float_data`);
+  if (floats.some((f) => f.wire !== WIRE.length && f.wire !== WIRE.fixed32)) {
+    throw new FormatError(file, `${where} has malformed float_data`);
+  }
   const data = raw.length > 0 ? raw.slice(-1) : floats; // of a repeated bytes field the last one counts
   const stored = data.reduce((n, { start, end }) => n + end - start, 0);
   if (stored !== byteLength) {
-    const instead = typed && stored === 0 ? `keeps its numbers in ${typed}, which is not supported; save it with raw data` : `of shape [${shape.join(", ")}] and type ${dtype} needs ${byteLength} bytes, but has ${stored}`;
+    const instead =
+      typed && stored === 0
+        ? `keeps its numbers in ${typed}, which is not supported; save it with raw data`
+        : `of shape [${shape.join(", ")}] and type ${dtype} needs ${byteLength} bytes, but has ${stored}`;
     throw new FormatError(file, `${where} ${instead}`);
   }
   return { entry: { name, dtype, shape, byteLength }, data };

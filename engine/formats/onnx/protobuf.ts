@@ -23,7 +23,13 @@ export class ProtobufReader {
   private at: number;
 
   /** @param what names the message in errors */
-  constructor(private readonly file: string, private readonly bytes: Uint8Array<ArrayBuffer>, private readonly what: string, start = 0, private readonly end = bytes.length) {
+  constructor(
+    private readonly file: string,
+    private readonly bytes: Uint8Array<ArrayBuffer>,
+    private readonly what: string,
+    start = 0,
+    private readonly end = bytes.length,
+  ) {
     this.at = start;
   }
 
@@ -31,7 +37,10 @@ export class ProtobufReader {
     return new FormatError(this.file, `${this.what} at byte ${at}: ${detail}; the file is truncated, corrupt or no protocol buffer`);
   }
 
-  /** The next field, or undefined at the message's end. @throws FormatError for a malformed tag or a value that reaches beyond the message. */
+  /**
+   * The next field, or undefined at the message's end.
+   * @throws FormatError for a malformed tag or a value that reaches beyond the message.
+   */
   next(): ProtobufField | undefined {
     if (this.at >= this.end) return undefined;
     const tagAt = this.at;
@@ -48,7 +57,9 @@ export class ProtobufReader {
       start = this.at;
       this.at += length;
     } else throw this.fail(`field ${number} has wire type ${wire}`, tagAt);
-    if (this.at > this.end) throw this.fail(`field ${number} of ${this.at - start} bytes reaches beyond the message's end at byte ${this.end}`, tagAt);
+    if (this.at > this.end) {
+      throw this.fail(`field ${number} of ${this.at - start} bytes reaches beyond the message's end at byte ${this.end}`, tagAt);
+    }
     return { number, wire, start, end: this.at };
   }
 
@@ -71,9 +82,14 @@ export class ProtobufReader {
     return Number(BigInt.asIntN(64, value));
   }
 
-  /** The whole numbers of an int64 field: one, or a packed list of at most `limit`. @throws FormatError for another wire type, more numbers, or one beyond 2^53. */
+  /**
+   * The whole numbers of an int64 field: one, or a packed list of at most `limit`.
+   * @throws FormatError for another wire type, more numbers, or one beyond 2^53.
+   */
   integers(field: ProtobufField, limit: number): number[] {
-    if (field.wire !== WIRE.varint && field.wire !== WIRE.length) throw this.fail(`field ${field.number} should be a whole number, but has wire type ${field.wire}`, field.start);
+    if (field.wire !== WIRE.varint && field.wire !== WIRE.length) {
+      throw this.fail(`field ${field.number} should be a whole number, but has wire type ${field.wire}`, field.start);
+    }
     const packed = new ProtobufReader(this.file, this.bytes, this.what, field.start, field.end);
     const numbers: number[] = [];
     while (packed.at < packed.end) {
@@ -106,7 +122,9 @@ export class ProtobufReader {
   /** A string of at most `limit` bytes; what is not UTF-8 reads as replacement characters. */
   text(field: ProtobufField, limit = 4096): string {
     const { start, end } = this.range(field);
-    if (end - start > limit) throw this.fail(`field ${field.number} is a text of ${end - start} bytes, more than the ${limit} allowed`, start);
+    if (end - start > limit) {
+      throw this.fail(`field ${field.number} is a text of ${end - start} bytes, more than the ${limit} allowed`, start);
+    }
     return new TextDecoder().decode(this.bytes.subarray(start, end));
   }
 }

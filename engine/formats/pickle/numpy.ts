@@ -22,22 +22,36 @@ export function readNumpyPickle(file: string, bytes: Uint8Array): FloatArray {
   const parts = value instanceof PickleObject ? arrayParts(value) : undefined;
   if (!parts) throw new FormatError(file, `is a pickle of ${describe(value)}, not of a NumPy array`);
   const { shape, type, columnMajor, data } = parts;
-  const sizes = shape instanceof PickleTuple && shape.items.every((d): d is number => typeof d === "number") ? (shape.items as readonly number[]) : [];
+  const sizes =
+    shape instanceof PickleTuple && shape.items.every((d): d is number => typeof d === "number") ? (shape.items as readonly number[]) : [];
   const count = shape instanceof PickleTuple && sizes.length === shape.items.length && sizes.length <= 32 ? elementCount(sizes) : undefined;
   const code = type instanceof PickleObject && type.type.path === "numpy.dtype" ? type.args[0] : undefined;
   const dtype = typeof code === "string" ? NUMPY_DTYPES[code] : undefined;
-  if (!dtype) throw new FormatError(file, `is a NumPy array of type ${typeof code === "string" ? quote(code) : describe(type)}; floats (f2, f4, f8) are expected`);
-  if (count === undefined || !(data instanceof Uint8Array) || data.length !== count * DTYPE_BYTES[dtype]) {
-    throw new FormatError(file, `is a NumPy array of shape [${sizes.join(", ")}] and type ${dtype} with ${data instanceof Uint8Array ? `${data.length} bytes` : describe(data)} of data`);
+  if (!dtype) {
+    throw new FormatError(
+      file,
+      `is a NumPy array of type ${typeof code === "string" ? quote(code) : describe(type)}; floats (f2, f4, f8) are expected`,
+    );
   }
-  if (columnMajor && sizes.filter((d) => d > 1).length > 1) throw new FormatError(file, "is a NumPy array in column-major order; save it with numpy.ascontiguousarray");
+  if (count === undefined || !(data instanceof Uint8Array) || data.length !== count * DTYPE_BYTES[dtype]) {
+    throw new FormatError(
+      file,
+      `is a NumPy array of shape [${sizes.join(", ")}] and type ${dtype} with ` +
+        `${data instanceof Uint8Array ? `${data.length} bytes` : describe(data)} of data`,
+    );
+  }
+  if (columnMajor && sizes.filter((d) => d > 1).length > 1) {
+    throw new FormatError(file, "is a NumPy array in column-major order; save it with numpy.ascontiguousarray");
+  }
   const owned = new Uint8Array(data);
   const order = type instanceof PickleObject && type.state instanceof PickleTuple ? type.state.items[1] : "<";
   if (order === ">") swapBytes(owned, DTYPE_BYTES[dtype]);
   return { data: toFloat32(dtype, owned)!, shape: sizes };
 }
 
-function arrayParts(value: PickleObject): { shape: PickleValue | undefined; type: PickleValue | undefined; columnMajor: boolean; data: PickleValue | undefined } | undefined {
+function arrayParts(
+  value: PickleObject,
+): { shape: PickleValue | undefined; type: PickleValue | undefined; columnMajor: boolean; data: PickleValue | undefined } | undefined {
   if (/^numpy\._?core\.multiarray\._reconstruct$/.test(value.type.path) && value.state instanceof PickleTuple) {
     const [, shape, type, columnMajor, data] = value.state.items; // the first is the state's version
     return { shape, type, columnMajor: columnMajor === true, data };

@@ -55,7 +55,9 @@ class Machine {
       const opcode = this.reader.uint8();
       if (opcode === 0x2e) return this.stop();
       if (!this.scalar(opcode) && !this.container(opcode) && !this.reference(opcode)) throw this.unknown(opcode);
-      if (this.stack.length > MAX_STACK || this.marks.length > MAX_STACK) throw this.reader.fail(`more than ${MAX_STACK} values on the stack`);
+      if (this.stack.length > MAX_STACK || this.marks.length > MAX_STACK) {
+        throw this.reader.fail(`more than ${MAX_STACK} values on the stack`);
+      }
     }
   }
 
@@ -169,7 +171,11 @@ class Machine {
   private unknown(opcode: number): FormatError {
     const shown = opcode > 32 && opcode < 127 ? `"${String.fromCharCode(opcode)}"` : `0x${opcode.toString(16).padStart(2, "0")}`;
     const old = "FILSVPpgio".includes(String.fromCharCode(opcode));
-    return this.reader.fail(old ? `opcode ${shown} of pickle protocol 0 or 1; torch.save writes protocol 2 and above, save the file again` : `opcode ${shown} is not allowed or not known; the file is corrupt or not a checkpoint`);
+    return this.reader.fail(
+      old
+        ? `opcode ${shown} of pickle protocol 0 or 1; torch.save writes protocol 2 and above, save the file again`
+        : `opcode ${shown} is not allowed or not known; the file is corrupt or not a checkpoint`,
+    );
   }
 
   private push(value: PickleValue): void {

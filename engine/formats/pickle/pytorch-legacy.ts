@@ -18,7 +18,9 @@ const LEGACY_PROTOCOL = 1001;
 export async function readLegacyCheckpoint(source: ByteSource): Promise<StorageLocator> {
   const file = source.name;
   const magic = await source.read(0, Math.min(LEGACY_MAGIC.length, source.size));
-  if (magic.length !== LEGACY_MAGIC.length || LEGACY_MAGIC.some((byte, i) => magic[i] !== byte)) throw new FormatError(file, "is neither a zip archive nor begins with PyTorch's magic number, so no PyTorch checkpoint");
+  if (magic.length !== LEGACY_MAGIC.length || LEGACY_MAGIC.some((byte, i) => magic[i] !== byte)) {
+    throw new FormatError(file, "is neither a zip archive nor begins with PyTorch's magic number, so no PyTorch checkpoint");
+  }
   const storages = new Map<string, TorchStorage>();
   const host = torchHost(file);
   const collecting = { ...host, persistent: (id: PickleValue) => collect(file, storages, host.persistent(id)) };
@@ -29,7 +31,13 @@ export async function readLegacyCheckpoint(source: ByteSource): Promise<StorageL
     return value;
   };
   const protocol = await next();
-  if (protocol !== LEGACY_PROTOCOL) throw new FormatError(file, `is of PyTorch's old format, version ${quote(typeof protocol === "number" ? String(protocol) : describe(protocol))}; only ${LEGACY_PROTOCOL} is known`);
+  if (protocol !== LEGACY_PROTOCOL) {
+    throw new FormatError(
+      file,
+      `is of PyTorch's old format, version ${quote(typeof protocol === "number" ? String(protocol) : describe(protocol))}; only ` +
+        `${LEGACY_PROTOCOL} is known`,
+    );
+  }
   const system = await next();
   const bigEndian = system instanceof PickleDict && system.items.get("little_endian") === false;
   const root = await next();
@@ -47,12 +55,20 @@ export async function readLegacyCheckpoint(source: ByteSource): Promise<StorageL
 function collect(file: string, storages: Map<string, TorchStorage>, value: PickleValue): PickleExternal {
   const storage = value as TorchStorage;
   const first = storages.get(storage.key);
-  if (first && (first.byteLength !== storage.byteLength || first.dtype !== storage.dtype)) throw new FormatError(file, `storage ${quote(storage.key)} is described in two ways`);
+  if (first && (first.byteLength !== storage.byteLength || first.dtype !== storage.dtype)) {
+    throw new FormatError(file, `storage ${quote(storage.key)} is described in two ways`);
+  }
   if (!first) storages.set(storage.key, storage);
   return first ?? storage;
 }
 
-async function locateStorages(source: ByteSource, start: number, bigEndian: boolean, keys: PickleValue, storages: ReadonlyMap<string, TorchStorage>): Promise<Map<string, number>> {
+async function locateStorages(
+  source: ByteSource,
+  start: number,
+  bigEndian: boolean,
+  keys: PickleValue,
+  storages: ReadonlyMap<string, TorchStorage>,
+): Promise<Map<string, number>> {
   const file = source.name;
   const list = keys instanceof PickleList || keys instanceof PickleTuple ? keys.items : undefined;
   if (!list) throw new FormatError(file, `should list its storages, but has ${describe(keys)} there`);
@@ -60,11 +76,18 @@ async function locateStorages(source: ByteSource, start: number, bigEndian: bool
   let at = start;
   for (const key of list) {
     const storage = typeof key === "string" ? storages.get(key) : undefined;
-    if (!storage || offsets.has(storage.key)) throw new FormatError(file, `lists a storage that no tensor uses, or lists it twice (${typeof key === "string" ? quote(key) : describe(key)})`);
+    if (!storage || offsets.has(storage.key)) {
+      throw new FormatError(
+        file,
+        `lists a storage that no tensor uses, or lists it twice (${typeof key === "string" ? quote(key) : describe(key)})`,
+      );
+    }
     checkRange(source, at, 8 + storage.byteLength);
     const count = new DataView((await source.read(at, 8)).buffer).getBigInt64(0, !bigEndian);
     const expected = storage.byteLength / (storage.dtype ? DTYPE_BYTES[storage.dtype] : 1);
-    if (count !== BigInt(expected)) throw new FormatError(file, `storage ${quote(storage.key)} should have ${expected} elements, but has ${count}`);
+    if (count !== BigInt(expected)) {
+      throw new FormatError(file, `storage ${quote(storage.key)} should have ${expected} elements, but has ${count}`);
+    }
     offsets.set(storage.key, at + 8);
     at += 8 + storage.byteLength;
   }
@@ -80,7 +103,9 @@ async function readPickle<T>(source: ByteSource, at: number, parse: (bytes: Uint
       return parse(bytes);
     } catch (error) {
       if (!(error instanceof PickleTruncated) || length === left) throw error;
-      if (length >= MAX_PICKLE_BYTES) throw new FormatError(source.name, `its pickle is larger than the ${MAX_PICKLE_BYTES} bytes allowed`, { cause: error });
+      if (length >= MAX_PICKLE_BYTES) {
+        throw new FormatError(source.name, `its pickle is larger than the ${MAX_PICKLE_BYTES} bytes allowed`, { cause: error });
+      }
     }
   }
 }

@@ -26,16 +26,30 @@ export async function openPyTorch(source: ByteSource): Promise<PyTorchFile> {
   const locator = isZip ? await readZipCheckpoint(source) : await readLegacyCheckpoint(source);
   const { tensors, roles, prefixes, metadata } = flattenTensors(source.name, locator.root);
   if (tensors.size === 0) {
-    const whole = locator.root instanceof PickleObject ? `holds a ${quote(locator.root.type.path)} object without tensors` : "holds no tensors";
+    const whole =
+      locator.root instanceof PickleObject ? `holds a ${quote(locator.root.type.path)} object without tensors` : "holds no tensors";
     throw new FormatError(source.name, `${whole}; save the weights with torch.save(model.state_dict(), path) instead`);
   }
   const entries = new Map<string, TensorEntry>();
   for (const [name, tensor] of tensors) {
     locator.check(tensor.storage);
-    entries.set(name, { name, dtype: tensor.dtype, shape: tensor.shape, byteLength: elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype], ...(roles.has(name) && { role: roles.get(name)! }), ...(prefixes.has(name) && { prefix: prefixes.get(name)! }) });
+    entries.set(name, {
+      name,
+      dtype: tensor.dtype,
+      shape: tensor.shape,
+      byteLength: elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype],
+      ...(roles.has(name) && { role: roles.get(name)! }),
+      ...(prefixes.has(name) && { prefix: prefixes.get(name)! }),
+    });
   }
   return {
-    ...tensorFile({ name: source.name, metadata, entries, close: () => source.close(), readBytes: (entry) => readTensor(source, locator, tensors.get(entry.name)!) }),
+    ...tensorFile({
+      name: source.name,
+      metadata,
+      entries,
+      close: () => source.close(),
+      readBytes: (entry) => readTensor(source, locator, tensors.get(entry.name)!),
+    }),
     root: locator.root,
   };
 }
@@ -44,25 +58,47 @@ async function readZipCheckpoint(source: ByteSource): Promise<StorageLocator> {
   const file = source.name;
   const directory = await readZipDirectory(source);
   const pickles = [...directory.keys()].filter((name) => name === "data.pkl" || /^[^/]+\/data\.pkl$/.test(name));
-  if (pickles.length !== 1) throw new FormatError(file, `is a zip archive with ${pickles.length} data.pkl entries, so no PyTorch checkpoint; it holds ${[...directory.keys()].slice(0, 5).map(quote).join(", ") || "nothing"}`);
+  if (pickles.length !== 1) {
+    throw new FormatError(
+      file,
+      `is a zip archive with ${pickles.length} data.pkl entries, so no PyTorch checkpoint; it holds ` +
+        `${[...directory.keys()].slice(0, 5).map(quote).join(", ") || "nothing"}`,
+    );
+  }
   const prefix = pickles[0]!.slice(0, -"data.pkl".length);
-  if (directory.has(`${prefix}constants.pkl`)) throw new FormatError(file, "is a TorchScript program, not a checkpoint; save its state_dict() with torch.save");
+  if (directory.has(`${prefix}constants.pkl`)) {
+    throw new FormatError(file, "is a TorchScript program, not a checkpoint; save its state_dict() with torch.save");
+  }
   const entry = directory.get(pickles[0]!)!;
-  if (entry.size > MAX_PICKLE_BYTES) throw new FormatError(file, `its pickle of ${entry.size} bytes is larger than the ${MAX_PICKLE_BYTES} allowed; tensors belong outside of it`);
+  if (entry.size > MAX_PICKLE_BYTES) {
+    throw new FormatError(
+      file,
+      `its pickle of ${entry.size} bytes is larger than the ${MAX_PICKLE_BYTES} allowed; tensors belong outside of it`,
+    );
+  }
   const { value: root } = unpickle(file, await source.read(await zipDataOffset(source, entry), entry.size), torchHost(file));
   const find = (storage: TorchStorage): ZipEntry => {
     const found = directory.get(`${prefix}data/${storage.key}`);
     if (!found) throw new FormatError(file, `storage ${quote(storage.key)} is missing from the archive`);
-    if (found.size !== storage.byteLength) throw new FormatError(file, `storage ${quote(storage.key)} should have ${storage.byteLength} bytes, but has ${found.size}`);
+    if (found.size !== storage.byteLength) {
+      throw new FormatError(file, `storage ${quote(storage.key)} should have ${storage.byteLength} bytes, but has ${found.size}`);
+    }
     return found;
   };
-  return { root, bigEndian: await isBigEndian(source, directory.get(`${prefix}byteorder`)), check: find, offsetOf: (storage) => zipDataOffset(source, find(storage)) };
+  return {
+    root,
+    bigEndian: await isBigEndian(source, directory.get(`${prefix}byteorder`)),
+    check: find,
+    offsetOf: (storage) => zipDataOffset(source, find(storage)),
+  };
 }
 
 async function isBigEndian(source: ByteSource, entry: ZipEntry | undefined): Promise<boolean> {
   if (!entry) return false; // files before PyTorch 2.1 have no such entry
   const order = entry.size <= 16 ? new TextDecoder().decode(await source.read(await zipDataOffset(source, entry), entry.size)).trim() : "";
-  if (order !== "little" && order !== "big") throw new FormatError(source.name, `its byteorder entry should say "little" or "big", not ${quote(order)}`);
+  if (order !== "little" && order !== "big") {
+    throw new FormatError(source.name, `its byteorder entry should say "little" or "big", not ${quote(order)}`);
+  }
   return order === "big";
 }
 
@@ -90,7 +126,13 @@ function isDense(shape: readonly number[], strides: readonly number[]): boolean 
 }
 
 /** Row-major copy of a strided view. Walks the innermost dimension in a plain loop and the others as an odometer. */
-function gather(bytes: Uint8Array<ArrayBuffer>, shape: readonly number[], strides: readonly number[], size: number, count: number): Uint8Array<ArrayBuffer> {
+function gather(
+  bytes: Uint8Array<ArrayBuffer>,
+  shape: readonly number[],
+  strides: readonly number[],
+  size: number,
+  count: number,
+): Uint8Array<ArrayBuffer> {
   const words = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array }[size] ?? Uint8Array;
   const from = new words(bytes.buffer, bytes.byteOffset, bytes.byteLength / size) as Uint32Array;
   const out = new words(count) as Uint32Array<ArrayBuffer>;

@@ -24,7 +24,12 @@ export class PickleReader {
   /** Start of the next `length` bytes, which are passed over. */
   private skip(length: number): number {
     const start = this.at;
-    if (length > this.bytes.length - start) throw new PickleTruncated(this.file, `pickle at byte ${start}: ${length} bytes are wanted, but ${this.bytes.length - start} are left; the file is truncated or corrupt`);
+    if (length > this.bytes.length - start) {
+      throw new PickleTruncated(
+        this.file,
+        `pickle at byte ${start}: ${length} bytes are wanted, but ${this.bytes.length - start} are left; the file is truncated or corrupt`,
+      );
+    }
     this.at = start + length;
     return start;
   }
@@ -70,14 +75,18 @@ export class PickleReader {
   latin1Text(length: number): string {
     const start = this.skip(length);
     let text = "";
-    for (let i = start; i < start + length; i += 4096) text += String.fromCharCode(...this.bytes.subarray(i, Math.min(i + 4096, start + length)));
+    for (let i = start; i < start + length; i += 4096) {
+      text += String.fromCharCode(...this.bytes.subarray(i, Math.min(i + 4096, start + length)));
+    }
     return text;
   }
 
   /** Up to a newline, as the operands of GLOBAL are written. */
   line(): string {
     const end = this.bytes.subarray(this.at, this.at + 1024).indexOf(10);
-    if (end < 0 && this.bytes.length - this.at < 1024) throw new PickleTruncated(this.file, `pickle at byte ${this.at}: ends inside a name; the file is truncated or corrupt`);
+    if (end < 0 && this.bytes.length - this.at < 1024) {
+      throw new PickleTruncated(this.file, `pickle at byte ${this.at}: ends inside a name; the file is truncated or corrupt`);
+    }
     if (end < 0) throw this.fail("a name of more than 1024 characters");
     const text = this.utf8Text(end);
     this.at++;

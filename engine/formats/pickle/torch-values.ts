@@ -49,17 +49,41 @@ export class TorchTensor extends PickleExternal {
 }
 
 const STORAGE_DTYPES: ReadonlyMap<string, FileDType | undefined> = new Map<string, FileDType | undefined>([
-  ["DoubleStorage", "F64"], ["FloatStorage", "F32"], ["HalfStorage", "F16"], ["BFloat16Storage", "BF16"],
-  ["LongStorage", "I64"], ["IntStorage", "I32"], ["ShortStorage", "I16"], ["CharStorage", "I8"], ["ByteStorage", "U8"], ["BoolStorage", "BOOL"],
+  ["DoubleStorage", "F64"],
+  ["FloatStorage", "F32"],
+  ["HalfStorage", "F16"],
+  ["BFloat16Storage", "BF16"],
+  ["LongStorage", "I64"],
+  ["IntStorage", "I32"],
+  ["ShortStorage", "I16"],
+  ["CharStorage", "I8"],
+  ["ByteStorage", "U8"],
+  ["BoolStorage", "BOOL"],
   ["UntypedStorage", undefined],
 ]);
 
 const TORCH_DTYPES: ReadonlyMap<string, FileDType> = new Map<string, FileDType>([
-  ["float64", "F64"], ["float32", "F32"], ["float16", "F16"], ["bfloat16", "BF16"], ["float8_e4m3fn", "F8_E4M3"], ["float8_e5m2", "F8_E5M2"],
-  ["int64", "I64"], ["int32", "I32"], ["int16", "I16"], ["int8", "I8"], ["uint64", "U64"], ["uint32", "U32"], ["uint16", "U16"], ["uint8", "U8"], ["bool", "BOOL"],
+  ["float64", "F64"],
+  ["float32", "F32"],
+  ["float16", "F16"],
+  ["bfloat16", "BF16"],
+  ["float8_e4m3fn", "F8_E4M3"],
+  ["float8_e5m2", "F8_E5M2"],
+  ["int64", "I64"],
+  ["int32", "I32"],
+  ["int16", "I16"],
+  ["int8", "I8"],
+  ["uint64", "U64"],
+  ["uint32", "U32"],
+  ["uint16", "U16"],
+  ["uint8", "U8"],
+  ["bool", "BOOL"],
 ]);
 
-/** Elements that a tensor may have beyond its storage's (an expanded one repeats them by a stride of 0), so that a small file cannot fill the memory. */
+/**
+ * Elements that a tensor may have beyond its storage's (an expanded one repeats them by a stride of 0), so that a small file cannot fill
+ * the memory.
+ */
 const MAX_EXPANDED = 2 ** 24;
 const MAX_DIMENSIONS = 64;
 /** Bounds what calls may copy, all of them together. */
@@ -70,7 +94,9 @@ export function torchHost(file: string): PickleHost {
   let copied = 0;
   const charge = (amount: number): void => {
     copied += amount;
-    if (copied > MAX_COPIED) throw new FormatError(file, `its pickle copies more than ${MAX_COPIED} values; it is not a checkpoint that PyTorch wrote`);
+    if (copied > MAX_COPIED) {
+      throw new FormatError(file, `its pickle copies more than ${MAX_COPIED} values; it is not a checkpoint that PyTorch wrote`);
+    }
   };
   const call = (callable: PickleGlobal, args: readonly PickleValue[]): PickleValue => {
     switch (callable.path) {
@@ -81,7 +107,9 @@ export function torchHost(file: string): PickleHost {
       case "torch._utils._rebuild_parameter_with_state": return args[0] ?? null;
       case "torch._tensor._rebuild_from_type_v2": {
         const [inner, , innerArgs] = args;
-        if (!(inner instanceof PickleGlobal) || !(innerArgs instanceof PickleTuple) || inner.path === callable.path) throw new FormatError(file, "a tensor subclass is rebuilt in an unknown way");
+        if (!(inner instanceof PickleGlobal) || !(innerArgs instanceof PickleTuple) || inner.path === callable.path) {
+          throw new FormatError(file, "a tensor subclass is rebuilt in an unknown way");
+        }
         return call(inner, innerArgs.items);
       }
       case "torch.Size": return args[0] instanceof PickleTuple ? args[0] : new PickleObject(callable, args);
@@ -95,7 +123,8 @@ export function torchHost(file: string): PickleHost {
   return {
     call,
     global: (module, name) => checkGlobal(file, module, name),
-    create: (type, args) => (type.path === "collections.OrderedDict" && args.length === 0 ? new PickleDict() : new PickleObject(type, args)),
+    create: (type, args) =>
+      type.path === "collections.OrderedDict" && args.length === 0 ? new PickleDict() : new PickleObject(type, args),
     persistent: (id) => storageOf(file, id),
   };
 }
@@ -103,10 +132,20 @@ export function torchHost(file: string): PickleHost {
 /** torch.serialization's persistent id: ("storage", type, key, location, element count[, view of the legacy format]). */
 function storageOf(file: string, id: PickleValue): TorchStorage {
   const [tag, type, key, , count, legacyView] = id instanceof PickleTuple ? id.items : [];
-  if (tag !== "storage" || !(type instanceof PickleGlobal) || typeof key !== "string" || !isSize(count)) throw new FormatError(file, `refers to something outside its pickle that is no tensor storage (${describe(id)})`);
-  if (legacyView !== undefined && legacyView !== null) throw new FormatError(file, "holds storage views, as PyTorch before 0.4 wrote them; save it again with a newer PyTorch");
-  const known = STORAGE_DTYPES.has(type.name) && (type.module === "torch" || type.module === "torch.storage" || type.module === "torch.cuda");
-  if (!known) throw new FormatError(file, `storage ${quote(key)} is of type ${quote(type.path)}, which is not supported; known are ${[...STORAGE_DTYPES.keys()].join(", ")}`);
+  if (tag !== "storage" || !(type instanceof PickleGlobal) || typeof key !== "string" || !isSize(count)) {
+    throw new FormatError(file, `refers to something outside its pickle that is no tensor storage (${describe(id)})`);
+  }
+  if (legacyView !== undefined && legacyView !== null) {
+    throw new FormatError(file, "holds storage views, as PyTorch before 0.4 wrote them; save it again with a newer PyTorch");
+  }
+  const known =
+    STORAGE_DTYPES.has(type.name) && (type.module === "torch" || type.module === "torch.storage" || type.module === "torch.cuda");
+  if (!known) {
+    throw new FormatError(
+      file,
+      `storage ${quote(key)} is of type ${quote(type.path)}, which is not supported; known are ${[...STORAGE_DTYPES.keys()].join(", ")}`,
+    );
+  }
   const dtype = STORAGE_DTYPES.get(type.name);
   const byteLength = count * (dtype ? DTYPE_BYTES[dtype] : 1);
   if (!Number.isSafeInteger(byteLength)) throw new FormatError(file, `storage ${quote(key)} claims ${count} elements`);
@@ -118,16 +157,31 @@ function rebuildTensor(file: string, args: readonly PickleValue[], dtypeName?: P
   const [storage, offset, size, stride] = args;
   if (!(storage instanceof TorchStorage)) throw new FormatError(file, `a tensor is rebuilt from ${describe(storage)} instead of a storage`);
   const dtype = dtypeName instanceof PickleGlobal && dtypeName.module === "torch" ? TORCH_DTYPES.get(dtypeName.name) : storage.dtype;
-  if (!dtype) throw new FormatError(file, `a tensor in storage ${quote(storage.key)} has an unsupported element type (${describe(dtypeName)})`);
+  if (!dtype) {
+    throw new FormatError(file, `a tensor in storage ${quote(storage.key)} has an unsupported element type (${describe(dtypeName)})`);
+  }
   const shape = sizes(size);
   const strides = sizes(stride);
   const count = shape && elementCount(shape);
   const where = `a tensor in storage ${quote(storage.key)}`;
-  if (!shape || !strides || count === undefined || !isSize(offset) || shape.length !== strides.length || shape.length > MAX_DIMENSIONS) throw new FormatError(file, `${where} has a malformed shape, stride or offset`);
+  if (!shape || !strides || count === undefined || !isSize(offset) || shape.length !== strides.length || shape.length > MAX_DIMENSIONS) {
+    throw new FormatError(file, `${where} has a malformed shape, stride or offset`);
+  }
   const last = count === 0 ? offset - 1 : shape.reduce((sum, dimension, i) => sum + (dimension - 1) * strides[i]!, offset);
   const available = Math.floor(storage.byteLength / DTYPE_BYTES[dtype]);
-  if (!(last < available)) throw new FormatError(file, `${where} of shape [${shape.join(", ")}] and strides [${strides.join(", ")}] from element ${offset} reaches element ${last}, but the storage has ${available}`);
-  if (count > Math.max(available, MAX_EXPANDED)) throw new FormatError(file, `${where} of shape [${shape.join(", ")}] repeats ${available} stored elements ${count} times over; save it with .contiguous()`);
+  if (!(last < available)) {
+    throw new FormatError(
+      file,
+      `${where} of shape [${shape.join(", ")}] and strides [${strides.join(", ")}] from element ${offset} reaches element ${last}, but ` +
+        `the storage has ${available}`,
+    );
+  }
+  if (count > Math.max(available, MAX_EXPANDED)) {
+    throw new FormatError(
+      file,
+      `${where} of shape [${shape.join(", ")}] repeats ${available} stored elements ${count} times over; save it with .contiguous()`,
+    );
+  }
   return new TorchTensor(storage, dtype, offset, shape, strides);
 }
 

@@ -9,7 +9,8 @@ export interface RgbImage {
 }
 
 /**
- * Pictures of one size to float32 NCHW `[images, 3, height, width]` in [-1, 1], by `2 * (v / 255) - 1` in float32 as diffusers' VaeImageProcessor does.
+ * Pictures of one size to float32 NCHW `[images, 3, height, width]` in [-1, 1], by `2 * (v / 255) - 1` in float32 as diffusers'
+ * VaeImageProcessor does.
  * @throws RangeError if there are none or their sizes differ.
  */
 export function imagesToTensor(images: readonly RgbImage[]): { data: Float32Array<ArrayBuffer>; shape: number[] } {
@@ -19,7 +20,9 @@ export function imagesToTensor(images: readonly RgbImage[]): { data: Float32Arra
   const plane = width * height;
   const data = new Float32Array(images.length * 3 * plane);
   images.forEach((image, n) => {
-    if (image.width !== width || image.height !== height) throw new RangeError(`imagesToTensor: image ${n} is ${image.width}x${image.height}, the first ${width}x${height}`);
+    if (image.width !== width || image.height !== height) {
+      throw new RangeError(`imagesToTensor: image ${n} is ${image.width}x${image.height}, the first ${width}x${height}`);
+    }
     for (let channel = 0; channel < 3; channel++) {
       const base = (n * 3 + channel) * plane;
       for (let i = 0; i < plane; i++) data[base + i] = 2 * Math.fround(image.data[i * 3 + channel]! / 255) - 1;
@@ -29,12 +32,15 @@ export function imagesToTensor(images: readonly RgbImage[]): { data: Float32Arra
 }
 
 /**
- * Float32 NCHW `[images, 3, height, width]` in [-1, 1] to pictures: halved, shifted, clamped to [0, 1], times 255, rounded half to even, as diffusers does. NaN becomes 0.
+ * Float32 NCHW `[images, 3, height, width]` in [-1, 1] to pictures: halved, shifted, clamped to [0, 1], times 255, rounded half to even, as
+ * diffusers does. NaN becomes 0.
  * @throws RangeError if the shape is another or the data does not fill it.
  */
 export function tensorToImages(data: Float32Array, shape: readonly number[]): RgbImage[] {
   const [count = 0, channels, height = 0, width = 0] = shape;
-  if (shape.length !== 4 || channels !== 3 || data.length !== count * 3 * height * width) throw new RangeError(`tensorToImages: expected [images, 3, height, width], got [${shape.join(", ")}] with ${data.length} values`);
+  if (shape.length !== 4 || channels !== 3 || data.length !== count * 3 * height * width) {
+    throw new RangeError(`tensorToImages: expected [images, 3, height, width], got [${shape.join(", ")}] with ${data.length} values`);
+  }
   const plane = width * height;
   return Array.from({ length: count }, (_, n) => {
     const pixels = new Uint8Array(plane * 3);
@@ -58,12 +64,21 @@ export function roundHalfEven(value: number): number {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
-/** Normalisation of a classifier's preprocessor: `(v * rescale - mean[c]) / std[c]` for each channel, float32 NCHW `[1, 3, height, width]`. */
-export function normalizeImage(image: RgbImage, rescale: number, mean: readonly number[], std: readonly number[]): { data: Float32Array<ArrayBuffer>; shape: number[] } {
+/**
+ * Normalisation of a classifier's preprocessor: `(v * rescale - mean[c]) / std[c]` for each channel, float32 NCHW `[1, 3, height, width]`.
+ */
+export function normalizeImage(
+  image: RgbImage,
+  rescale: number,
+  mean: readonly number[],
+  std: readonly number[],
+): { data: Float32Array<ArrayBuffer>; shape: number[] } {
   const plane = image.width * image.height;
   const data = new Float32Array(3 * plane);
   for (let channel = 0; channel < 3; channel++) {
-    for (let i = 0; i < plane; i++) data[channel * plane + i] = (Math.fround(image.data[i * 3 + channel]! * rescale) - mean[channel]!) / std[channel]!;
+    for (let i = 0; i < plane; i++) {
+      data[channel * plane + i] = (Math.fround(image.data[i * 3 + channel]! * rescale) - mean[channel]!) / std[channel]!;
+    }
   }
   return { data, shape: [1, 3, image.height, image.width] };
 }
@@ -89,7 +104,9 @@ export function centerCrop(image: RgbImage, width: number, height: number, round
 
 /** @throws FormatError naming `file` unless the picture is of this size. */
 export function requireSize(file: string, image: RgbImage, width: number, height: number): void {
-  if (image.width !== width || image.height !== height) throw new FormatError(file, `is ${image.width}x${image.height} pixels, expected ${width}x${height}`);
+  if (image.width !== width || image.height !== height) {
+    throw new FormatError(file, `is ${image.width}x${image.height} pixels, expected ${width}x${height}`);
+  }
 }
 
 /** The picture as a canvas takes it: R G B and full opacity, 4 * width * height bytes. */

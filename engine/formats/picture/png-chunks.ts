@@ -21,7 +21,10 @@ export function crc32(...pieces: Uint8Array[]): number {
   return (c ^ 0xffffffff) >>> 0;
 }
 
-/** All chunks in order, up to IEND. Bytes after it are ignored, as viewers do. @throws FormatError if the file is cut off, damaged, or no PNG. */
+/**
+ * All chunks in order, up to IEND. Bytes after it are ignored, as viewers do.
+ * @throws FormatError if the file is cut off, damaged, or no PNG.
+ */
 export function readChunks(file: string, bytes: Uint8Array): PngChunk[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const chunks: PngChunk[] = [];
@@ -31,8 +34,12 @@ export function readChunks(file: string, bytes: Uint8Array): PngChunk[] {
     const typeBytes = bytes.subarray(at + 4, at + 8);
     const type = String.fromCharCode(...typeBytes);
     const data = new Uint8Array(bytes.subarray(at + 8, at + 8 + length));
-    if (!/^[A-Za-z]{4}$/.test(type)) throw new FormatError(file, `PNG has a chunk of impossible type ${quote(type)} at byte ${at}; the file is corrupt`);
-    if (crc32(typeBytes, data) !== view.getUint32(at + 8 + length)) throw new FormatError(file, `PNG chunk ${type} at byte ${at} fails its checksum; the file is corrupt`);
+    if (!/^[A-Za-z]{4}$/.test(type)) {
+      throw new FormatError(file, `PNG has a chunk of impossible type ${quote(type)} at byte ${at}; the file is corrupt`);
+    }
+    if (crc32(typeBytes, data) !== view.getUint32(at + 8 + length)) {
+      throw new FormatError(file, `PNG chunk ${type} at byte ${at} fails its checksum; the file is corrupt`);
+    }
     chunks.push({ type, data });
     if (type === "IEND") return chunks;
     at += 12 + length;
@@ -55,10 +62,15 @@ export function writeChunks(chunks: readonly PngChunk[]): Uint8Array<ArrayBuffer
   return out;
 }
 
-/** A tEXt chunk, or iTXt (UTF-8) if the text leaves Latin-1. @throws RangeError unless the keyword has 1 to 79 printable Latin-1 characters. */
+/**
+ * A tEXt chunk, or iTXt (UTF-8) if the text leaves Latin-1.
+ * @throws RangeError unless the keyword has 1 to 79 printable Latin-1 characters.
+ */
 export function textChunk(keyword: string, text: string): PngChunk {
   // Printable Latin-1 without a leading, trailing or doubled space.
-  if (!/^[\x21-\x7e\xa1-\xff]+( [\x21-\x7e\xa1-\xff]+)*$/.test(keyword) || keyword.length > 79) throw new RangeError(`PNG text keyword ${quote(keyword)} should have 1 to 79 printable Latin-1 characters`);
+  if (!/^[\x21-\x7e\xa1-\xff]+( [\x21-\x7e\xa1-\xff]+)*$/.test(keyword) || keyword.length > 79) {
+    throw new RangeError(`PNG text keyword ${quote(keyword)} should have 1 to 79 printable Latin-1 characters`);
+  }
   const narrow = /^[\n\x20-\x7e\xa1-\xff]*$/.test(text);
   const body = narrow ? Uint8Array.from(text, (character) => character.charCodeAt(0)) : new TextEncoder().encode(text);
   const head = Uint8Array.from([...keyword, ...(narrow ? "\0" : "\0\0\0\0\0")], (character) => character.charCodeAt(0));

@@ -1,4 +1,7 @@
-/** The pixels of a PNG: scanline filters, interlacing, sample depths and palettes. Source: PNG specification, third edition (W3C), sections 7 to 9. */
+/**
+ * The pixels of a PNG: scanline filters, interlacing, sample depths and palettes. Source: PNG specification, third edition (W3C), sections
+ * 7 to 9.
+ */
 import { FormatError } from "../errors.ts";
 
 export interface PngHeader {
@@ -29,7 +32,14 @@ const ADAM7 = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2,
 
 function passesOf({ width, height, interlaced }: PngHeader): Pass[] {
   if (!interlaced) return [{ left: 0, top: 0, stepX: 1, stepY: 1, width, height }];
-  return ADAM7.map(([left, top, stepX, stepY]) => ({ left, top, stepX, stepY, width: Math.ceil((width - left) / stepX), height: Math.ceil((height - top) / stepY) })).filter((p) => p.width > 0 && p.height > 0);
+  return ADAM7.map(([left, top, stepX, stepY]) => ({
+    left,
+    top,
+    stepX,
+    stepY,
+    width: Math.ceil((width - left) / stepX),
+    height: Math.ceil((height - top) / stepY),
+  })).filter((p) => p.width > 0 && p.height > 0);
 }
 
 function rowBytes(header: PngHeader, width: number): number {
@@ -42,7 +52,8 @@ export function rawLength(header: PngHeader): number {
 }
 
 /**
- * 8-bit RGB from unpacked scanlines (changed in place), as Pillow's `convert("RGB")`: transparency is dropped, and of 16-bit samples the upper byte is taken.
+ * 8-bit RGB from unpacked scanlines (changed in place), as Pillow's `convert("RGB")`: transparency is dropped, and of 16-bit samples the
+ * upper byte is taken.
  * @param palette PLTE's bytes, for colour type 3
  * @throws FormatError for a filter that does not exist, or a palette that is missing or too short
  */
@@ -67,7 +78,12 @@ export function rgbPixels(file: string, header: PngHeader, raw: Uint8Array, pale
         const to = ((pass.top + y * pass.stepY) * width + pass.left + x * pass.stepX) * 3;
         const first = sample(line, x * channels, depth);
         if (colorType === 3) {
-          if (first * 3 + 3 > palette!.length) throw new FormatError(file, `PNG cannot be decoded: a pixel has colour ${first}, but the palette has ${Math.floor(palette!.length / 3)}`);
+          if (first * 3 + 3 > palette!.length) {
+            throw new FormatError(
+              file,
+              `PNG cannot be decoded: a pixel has colour ${first}, but the palette has ${Math.floor(palette!.length / 3)}`,
+            );
+          }
           out.set(palette!.subarray(first * 3, first * 3 + 3), to);
         } else {
           out[to] = first * scale;
@@ -107,7 +123,10 @@ function paeth(left: number, up: number, corner: number): number {
   return toLeft <= toUp && toLeft <= toCorner ? left : toUp <= toCorner ? up : corner;
 }
 
-/** Scanlines of an 8-bit RGB picture with, for each, the filter whose residues have the least sum (the specification's own heuristic, section 12.7). */
+/**
+ * Scanlines of an 8-bit RGB picture with, for each, the filter whose residues have the least sum (the specification's own heuristic,
+ * section 12.7).
+ */
 export function filteredLines(width: number, height: number, rgb: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = width * 3;
   const out = new Uint8Array(height * (1 + bytes));
@@ -120,7 +139,8 @@ export function filteredLines(width: number, height: number, rgb: Uint8Array): U
     for (let i = 0; i < bytes; i++) {
       const [value, left, up, corner] = [line[i]!, i < 3 ? 0 : line[i - 3]!, above[i]!, i < 3 ? 0 : above[i - 3]!];
       for (let f = 0; f < 5; f++) {
-        const residue = (value - (f === 0 ? 0 : f === 1 ? left : f === 2 ? up : f === 3 ? (left + up) >> 1 : paeth(left, up, corner))) & 255;
+        const residue =
+          (value - (f === 0 ? 0 : f === 1 ? left : f === 2 ? up : f === 3 ? (left + up) >> 1 : paeth(left, up, corner))) & 255;
         trials[f]![i] = residue;
         sums[f]! += residue < 128 ? residue : 256 - residue;
       }

@@ -23,9 +23,19 @@ export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbIma
   const data = chunks.filter((chunk) => chunk.type === "IDAT");
   const packed = data.reduce((sum, chunk) => sum + chunk.data.length, 0);
   // Deflate shrinks at most 1032 times, so a larger claim would only make us allocate for nothing.
-  if (wanted > packed * 1032 + 64) throw new FormatError(file, `PNG claims ${width}x${height} pixels, more than its ${packed} bytes of image data can hold; the file is corrupt or truncated`);
+  if (wanted > packed * 1032 + 64) {
+    throw new FormatError(
+      file,
+      `PNG claims ${width}x${height} pixels, more than its ${packed} bytes of image data can hold; the file is corrupt or truncated`,
+    );
+  }
   const raw = await inflate(file, join(data), wanted);
-  if (raw.length !== wanted) throw new FormatError(file, `PNG of ${width}x${height} pixels unpacks to ${raw.length} bytes instead of ${wanted}; the file is corrupt or truncated`);
+  if (raw.length !== wanted) {
+    throw new FormatError(
+      file,
+      `PNG of ${width}x${height} pixels unpacks to ${raw.length} bytes instead of ${wanted}; the file is corrupt or truncated`,
+    );
+  }
   return { data: rgbPixels(file, header, raw, chunks.find((chunk) => chunk.type === "PLTE")?.data), width, height };
 }
 
@@ -39,8 +49,12 @@ function readHeader(file: string, chunk: PngChunk | undefined): PngHeader {
   const view = new DataView(chunk.data.buffer);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [depth, colorType] = [view.getUint8(8), view.getUint8(9)];
-  if (width < 1 || height < 1 || width * height > MAX_PIXELS) throw new FormatError(file, `PNG of ${width}x${height} pixels; 1 to ${MAX_PIXELS} pixels are allowed`);
-  if (PNG_CHANNELS[colorType] === undefined || ![1, 2, 4, 8, 16].includes(depth)) throw new FormatError(file, `PNG has an unknown colour type ${colorType} or bit depth ${depth}`);
+  if (width < 1 || height < 1 || width * height > MAX_PIXELS) {
+    throw new FormatError(file, `PNG of ${width}x${height} pixels; 1 to ${MAX_PIXELS} pixels are allowed`);
+  }
+  if (PNG_CHANNELS[colorType] === undefined || ![1, 2, 4, 8, 16].includes(depth)) {
+    throw new FormatError(file, `PNG has an unknown colour type ${colorType} or bit depth ${depth}`);
+  }
   return { width, height, depth, colorType, interlaced: view.getUint8(12) === 1 };
 }
 
@@ -61,7 +75,9 @@ function join(chunks: readonly PngChunk[]): Uint8Array<ArrayBuffer> {
  */
 export function encodePng(image: RgbImage, texts: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> {
   const { width, height, data } = image;
-  if (data.length !== width * height * 3 || data.length === 0) throw new RangeError(`encodePng: ${width}x${height} pixels need ${width * height * 3} bytes, got ${data.length}`);
+  if (data.length !== width * height * 3 || data.length === 0) {
+    throw new RangeError(`encodePng: ${width}x${height} pixels need ${width * height * 3} bytes, got ${data.length}`);
+  }
   const header = new DataView(new ArrayBuffer(13));
   header.setUint32(0, width);
   header.setUint32(4, height);

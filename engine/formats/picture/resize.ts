@@ -1,6 +1,7 @@
 /**
  * Resampling of 8-bit pictures exactly as Pillow's `Image.resize` does: antialiased when shrinking, horizontal pass first, each pass in
- * 22-bit fixed point and rounded to 8 bits. Targets and classifier inputs of the field went through it. Source: Pillow 10, src/libImaging/Resample.c.
+ * 22-bit fixed point and rounded to 8 bits. Targets and classifier inputs of the field went through it. Source: Pillow 10,
+ * src/libImaging/Resample.c.
  */
 import type { RgbImage } from "./image.ts";
 
@@ -47,7 +48,9 @@ interface Taps {
 
 /** Resamples to `width` x `height` pixels. @throws RangeError unless both are whole numbers >= 1. */
 export function resize(image: RgbImage, width: number, height: number, filter: ResizeFilter): RgbImage {
-  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) throw new RangeError(`resize: cannot make ${width}x${height} pixels`);
+  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
+    throw new RangeError(`resize: cannot make ${width}x${height} pixels`);
+  }
   if (image.width === width && image.height === height) return image;
   if (filter === "nearest") return nearest(image, width, height);
   const wide = image.width === width ? image : horizontal(image, taps(image.width, width, FILTERS[filter]), width);

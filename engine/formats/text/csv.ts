@@ -9,7 +9,8 @@ export interface CsvTable {
 }
 
 /**
- * Comma-separated text with a header line: quotes, commas and line breaks inside quotes, CRLF, and a byte order mark are understood; empty lines are skipped.
+ * Comma-separated text with a header line: quotes, commas and line breaks inside quotes, CRLF, and a byte order mark are understood; empty
+ * lines are skipped.
  * @param required columns that must be there.
  * @throws FormatError for a malformed line (with its number), a missing or doubled required column, or no rows.
  */
@@ -24,7 +25,12 @@ export function parseCsv(file: string, text: string, required: readonly string[]
   if (!columns) throw new FormatError(file, "is empty; a CSV table with a header line is expected");
   for (const name of required) {
     const count = columns.filter((column) => column === name).length;
-    if (count !== 1) throw new FormatError(file, `has ${count === 0 ? "no" : "more than one"} column ${quote(name)}; its columns are ${columns.map(quote).join(", ")}`);
+    if (count !== 1) {
+      throw new FormatError(
+        file,
+        `has ${count === 0 ? "no" : "more than one"} column ${quote(name)}; its columns are ${columns.map(quote).join(", ")}`,
+      );
+    }
   }
   if (records.length === 0) throw new FormatError(file, "has a header line but no rows");
   return { columns, rows: records.map((record) => Object.fromEntries(columns.map((column, i) => [column, record[i]!]))) };

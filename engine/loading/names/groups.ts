@@ -56,7 +56,12 @@ export function groupTensors(file: TensorFile): Groups {
         copies.push([entry, other]);
         continue;
       }
-      if (group.style !== style && component !== "vae") throw new FormatError(file.name, `mixes two conventions of ${componentName(component)} names, ${styleName(group.style)} and ${styleName(style)} (${quote(name)})`);
+      if (group.style !== style && component !== "vae") {
+        throw new FormatError(
+          file.name,
+          `mixes two conventions of ${componentName(component)} names, ${styleName(group.style)} and ${styleName(style)} (${quote(name)})`,
+        );
+      }
       if (style === "CompVis") group.style = style;
       group.tensors.set(rest, entry);
     }
@@ -70,8 +75,8 @@ export function groupTensors(file: TensorFile): Groups {
 }
 
 /**
- * Of names that no rule knows, those that are no weights of this model where it is known what the file is: names without a dot, which no module has (random states,
- * losses, tables of a noise schedule), and those of a state dict (a critic's) none of whose names is known.
+ * Of names that no rule knows, those that are no weights of this model where it is known what the file is: names without a dot, which no
+ * module has (random states, losses, tables of a noise schedule), and those of a state dict (a critic's) none of whose names is known.
  */
 function strayNames(file: TensorFile, unknown: readonly string[]): string[] {
   const dictOf = (name: string): string | undefined => {
@@ -88,12 +93,18 @@ function alike(a: TensorEntry, b: TensorEntry): boolean {
 }
 
 function ambiguous(file: TensorFile, component: Component, a: TensorEntry, b: TensorEntry): FormatError {
-  return new FormatError(file.name, `tensors ${quote(a.name)} and ${quote(b.name)} are the same part of the ${componentName(component)} and differ; which one is meant cannot be known`);
+  return new FormatError(
+    file.name,
+    `tensors ${quote(a.name)} and ${quote(b.name)} are the same part of the ${componentName(component)} and differ; which one is meant ` +
+      "cannot be known",
+  );
 }
 
 /**
- * Groups whose copies are seen to be copies: the same part of a component under two names (a module that holds its encoder's modules as its own too)
- * must have the same bytes, and a name that no rule knows is such a copy if its last two parts, its shape and its bytes are those of one tensor that is known.
+ * Groups whose copies are seen to be copies: the same part of a component under two names (a module that holds its encoder's modules as its
+ * own too)
+ * must have the same bytes, and a name that no rule knows is such a copy if its last two parts, its shape and its bytes are those of one
+ * tensor that is known.
  * @throws FormatError if two that should be the same differ
  */
 export async function foldCopies(file: TensorFile, groups: Groups): Promise<Groups> {
@@ -119,11 +130,17 @@ export async function foldCopies(file: TensorFile, groups: Groups): Promise<Grou
 }
 
 /**
- * `model_ema.` names have lost their dots (ldm/modules/ema.py: the names of the parameters of `model`, without dots), so they are found by the UNet's own.
+ * `model_ema.` names have lost their dots (ldm/modules/ema.py: the names of the parameters of `model`, without dots), so they are found by
+ * the UNet's own.
  * Those of a whole state dict that is an average keep theirs. What belongs to no UNet is a leftover.
  * @throws FormatError if an averaged tensor without dots has no counterpart.
  */
-function averagedTensors(file: TensorFile, averaged: readonly TensorEntry[], unet: ReadonlyMap<string, TensorEntry> | undefined, others: readonly string[]): Pick<Groups, "ema" | "leftovers"> {
+function averagedTensors(
+  file: TensorFile,
+  averaged: readonly TensorEntry[],
+  unet: ReadonlyMap<string, TensorEntry> | undefined,
+  others: readonly string[],
+): Pick<Groups, "ema" | "leftovers"> {
   const byFlatName = new Map([...(unet?.keys() ?? [])].map((name) => [`model_ema.diffusion_model${name.replaceAll(".", "")}`, name]));
   const ema = new Map<string, TensorEntry>();
   const leftovers = [...others];
@@ -131,7 +148,11 @@ function averagedTensors(file: TensorFile, averaged: readonly TensorEntry[], une
     const name = entry.role === "averaged" ? unetNameWithin(entry.name) : byFlatName.get(entry.name);
     if (name !== undefined) ema.set(name, entry);
     else if (entry.role === "averaged") leftovers.push(entry.name);
-    else throw new FormatError(file.name, `averaged tensor ${quote(entry.name)} has no counterpart among the file's ${unet?.size ?? 0} UNet tensors`);
+    else
+      throw new FormatError(
+        file.name,
+        `averaged tensor ${quote(entry.name)} has no counterpart among the file's ${unet?.size ?? 0} UNet tensors`,
+      );
   }
   return { ema, leftovers };
 }

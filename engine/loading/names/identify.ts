@@ -17,14 +17,25 @@ export interface Identity {
 /** Kinds of files that are no part of a Stable Diffusion model. The first that fits wins. */
 const OTHERS: readonly (readonly [string, RegExp])[] = [
   ["a ControlNet", /^(control_model|controlnet_(cond_embedding|down_blocks|mid_block))\./],
-  ["a LoRA of cloneofsimo's lora_diffusion, whose modules have numbers in place of names, so that their places cannot be known (convert it with lora_diffusion's own tools)", /^(unet|text_encoder):\d+:(up|down)$/],
-  ["a sparse autoencoder: a defence that works while a picture is drawn, in code, and changes no weight, so that it cannot be laid over a model", /^(W_enc|W_dec|b_enc|b_dec|pre_bias|latent_bias|(sae\.)?(encoder|decoder)\.(weight|bias))$/],
+  [
+    "a LoRA of cloneofsimo's lora_diffusion, whose modules have numbers in place of names, so that their places cannot be known " +
+      "(convert it with lora_diffusion's own tools)",
+    /^(unet|text_encoder):\d+:(up|down)$/,
+  ],
+  [
+    "a sparse autoencoder: a defence that works while a picture is drawn, in code, and changes no weight, so that it cannot be laid " +
+      "over a model",
+    /^(W_enc|W_dec|b_enc|b_dec|pre_bias|latent_bias|(sae\.)?(encoder|decoder)\.(weight|bias))$/,
+  ],
   ["a hypernetwork", /^\d+\.\d+\.linear/],
   ["a textual inversion embedding", /^(string_to_param\.|emb_params$|clip_[lg]$|<.*>$)/],
   ["a ResNet image classifier", /^(resnet\.(embedder|encoder)|layer[1-4]\.\d+\.conv1)\./],
   ["a vision transformer image classifier", /^(vit\.)?(embeddings\.cls_token|encoder\.layer\.\d+\.attention|blocks\.\d+\.attn)/],
   ["an image encoder of CLIP", /^(vision_model\.|visual\.)/],
-  ["a Flux or Stable Diffusion 3 transformer", /^(model\.diffusion_model\.)?(double_blocks|joint_blocks|transformer_blocks\.\d+\.attn\.add_)/],
+  [
+    "a Flux or Stable Diffusion 3 transformer",
+    /^(model\.diffusion_model\.)?(double_blocks|joint_blocks|transformer_blocks\.\d+\.attn\.add_)/,
+  ],
   ["optimizer state of a training", /^optimizer/],
 ];
 
@@ -51,16 +62,30 @@ export function identify(file: TensorFile, groups: Groups): Identity {
   }
   const [group] = components.values();
   if (group && [...group.tensors.values()].every(({ dtype }) => !isFloatDType(dtype))) {
-    return { kind: "other", description: `whole numbers under the names of a ${componentName(group.component)}${of} (a mask?), no weights`, version };
+    return {
+      kind: "other",
+      description: `whole numbers under the names of a ${componentName(group.component)}${of} (a mask?), no weights`,
+      version,
+    };
   }
   if (group) return { kind: group.component, description: `a ${componentName(group.component)}${of} (${styleName(group.style)})`, version };
   const names = [...file.entries.keys()].slice(0, 3).join(", ");
-  return { kind: "other", description: other?.[0] ?? `tensors of an unknown kind (${names}${file.entries.size > 3 ? ", ..." : ""})`, version };
+  return {
+    kind: "other",
+    description: other?.[0] ?? `tensors of an unknown kind (${names}${file.entries.size > 3 ? ", ..." : ""})`,
+    version,
+  };
 }
 
 function versionOf(file: TensorFile, groups: Groups): string | undefined {
   const entries = [...file.entries.values()];
-  if (entries.some(({ name }) => /(^|\.)(add_embedding\.linear_1|label_emb\.0\.0|conditioner\.embedders\.1|text_encoder_2)\b|^(lora|lycoris)_te2_/.test(name))) return contextWidth(entries) === 1024 ? "SD 2.x unCLIP" : "SDXL";
+  if (
+    entries.some(({ name }) =>
+      /(^|\.)(add_embedding\.linear_1|label_emb\.0\.0|conditioner\.embedders\.1|text_encoder_2)\b|^(lora|lycoris)_te2_/.test(name),
+    )
+  ) {
+    return contextWidth(entries) === 1024 ? "SD 2.x unCLIP" : "SDXL";
+  }
   const width = contextWidth(entries) ?? lowRankWidth(groups, file) ?? textWidth(groups);
   return versionOfWidth(width);
 }
@@ -75,7 +100,9 @@ function textWidth({ components }: Groups): number | undefined {
 /** The context width that low-rank modules of cross attention take in. */
 function lowRankWidth({ lowRank }: Groups, file: TensorFile): number | undefined {
   for (const pattern of [/attn2[._]to_[kv]$/, /self_attn[._][qkv]_proj$/]) {
-    for (const [name, { module, role }] of lowRank) if ((role === "down" || role === "hada_w1_b") && pattern.test(module)) return file.entries.get(name)?.shape[1];
+    for (const [name, { module, role }] of lowRank) {
+      if ((role === "down" || role === "hada_w1_b") && pattern.test(module)) return file.entries.get(name)?.shape[1];
+    }
   }
   return undefined;
 }
@@ -90,7 +117,9 @@ function describeLowRank(file: TensorFile, { lowRank }: Groups, version: string 
     if (role === "other") others.add(suffix);
   }
   const styles = [...new Set([...lowRank.values()].map(({ style }) => style))];
-  const counts = (["unet", "text_encoder"] as const).filter((c) => modules[c].size > 0).map((c) => `${modules[c].size} ${componentName(c)} modules`);
+  const counts = (["unet", "text_encoder"] as const)
+    .filter((c) => modules[c].size > 0)
+    .map((c) => `${modules[c].size} ${componentName(c)} modules`);
   const sorted = [...ranks].toSorted((a, b) => a - b);
   const rank = sorted.length === 0 ? "" : `, rank ${sorted.length > 3 ? `${sorted[0]} to ${sorted.at(-1)}` : sorted.join(", ")}`;
   const kind = sorted.length === 1 && sorted[0] === 1 ? "a low-rank file of rank 1, as SPM erasers are," : "a LoRA";

@@ -3,8 +3,8 @@
  *
  * Channels, levels, layers, attention positions, context width, kind of projection and vocabulary can be seen. What cannot, follows Stable
  * Diffusion's published configurations (v1-inference.yaml, v2-inference.yaml, v2-inference-v.yaml): 32 norm groups; 8 attention heads with
- * convolution projections (1.x), heads of 64 channels with linear ones (2.x); heads of 64 in the text encoder, quick GELU for CLIP's own and exact
- * GELU for OpenCLIP's of width 1024; VAE scaling factor 0.18215; betas scaled_linear from 0.00085 to 0.012.
+ * convolution projections (1.x), heads of 64 channels with linear ones (2.x); heads of 64 in the text encoder, quick GELU for CLIP's own
+ * and exact GELU for OpenCLIP's of width 1024; VAE scaling factor 0.18215; betas scaled_linear from 0.00085 to 0.012.
  */
 import { FormatError } from "../../formats/errors.ts";
 import { requireEntry, type TensorFile } from "../../formats/tensor-file.ts";
@@ -21,7 +21,12 @@ export type Purpose = "use" | "names";
 
 /** @throws FormatError if sizes do not fit Stable Diffusion's rules, saying which. */
 function wanted(file: TensorFile, fits: boolean, what: string): void {
-  if (!fits) throw new FormatError(file.name, `${what}, so its configuration cannot be told from its shapes; give a folder with the model's config.json files`);
+  if (!fits) {
+    throw new FormatError(
+      file.name,
+      `${what}, so its configuration cannot be told from its shapes; give a folder with the model's config.json files`,
+    );
+  }
 }
 
 const sizesOf = (file: TensorFile, name: string): readonly number[] => requireEntry(file.name, file.entries, name).shape;
@@ -44,11 +49,19 @@ export function inferUNetConfig(unet: TensorFile, sampleSize: number, purpose: P
   const levels = count(unet, "down_blocks");
   wanted(unet, levels > 0 && count(unet, "up_blocks") === levels, `it has ${levels} down blocks and ${count(unet, "up_blocks")} up blocks`);
   const channels = Array.from({ length: levels }, (_, i) => sizesOf(unet, `down_blocks.${i}.resnets.0.conv1.weight`)[0]!);
-  wanted(unet, lenient || channels.every((c) => c % NORM_GROUPS === 0), `its levels have ${channels.join(", ")} channels, not all multiples of ${NORM_GROUPS}`);
+  wanted(
+    unet,
+    lenient || channels.every((c) => c % NORM_GROUPS === 0),
+    `its levels have ${channels.join(", ")} channels, not all multiples of ${NORM_GROUPS}`,
+  );
   const cross = (side: "down" | "up", i: number): boolean => count(unet, `${side}_blocks.${i}.attentions`) > 0;
   const first = [...unet.entries.keys()].find((name) => /^(down|up)_blocks\.\d+\.attentions\.\d+\.proj_in\.weight$/.test(name));
   const linear = first !== undefined && sizesOf(unet, first).length === 2;
-  wanted(unet, lenient || !linear || channels.every((c) => c % HEAD_WIDTH === 0), `its levels have ${channels.join(", ")} channels, not all multiples of the head width ${HEAD_WIDTH}`);
+  wanted(
+    unet,
+    lenient || !linear || channels.every((c) => c % HEAD_WIDTH === 0),
+    `its levels have ${channels.join(", ")} channels, not all multiples of the head width ${HEAD_WIDTH}`,
+  );
   const depths = channels.map((_, i) => Math.max(1, count(unet, `down_blocks.${i}.attentions.0.transformer_blocks`)));
   return {
     _class_name: "UNet2DConditionModel",
@@ -76,9 +89,17 @@ export function inferUNetConfig(unet: TensorFile, sampleSize: number, purpose: P
 export function inferVaeConfig(vae: TensorFile, purpose: Purpose = "use"): Json {
   const lenient = purpose === "names";
   const levels = count(vae, "encoder.down_blocks");
-  wanted(vae, levels > 0 && count(vae, "decoder.up_blocks") === levels, `it has ${levels} levels down and ${count(vae, "decoder.up_blocks")} up`);
+  wanted(
+    vae,
+    levels > 0 && count(vae, "decoder.up_blocks") === levels,
+    `it has ${levels} levels down and ${count(vae, "decoder.up_blocks")} up`,
+  );
   const channels = Array.from({ length: levels }, (_, i) => sizesOf(vae, `encoder.down_blocks.${i}.resnets.0.conv1.weight`)[0]!);
-  wanted(vae, lenient || channels.every((c) => c % NORM_GROUPS === 0), `its levels have ${channels.join(", ")} channels, not all multiples of ${NORM_GROUPS}`);
+  wanted(
+    vae,
+    lenient || channels.every((c) => c % NORM_GROUPS === 0),
+    `its levels have ${channels.join(", ")} channels, not all multiples of ${NORM_GROUPS}`,
+  );
   return {
     _class_name: "AutoencoderKL",
     in_channels: sizesOf(vae, "encoder.conv_in.weight")[1],
@@ -121,14 +142,18 @@ export function schedulerConfig(prediction: PredictionType): Json {
   };
 }
 
-/** Above this standard deviation of the bias of the last transformer's first norm a 2.x UNet counts as v-prediction (ComfyUI, supported_models.py). */
+/**
+ * Above this standard deviation of the bias of the last transformer's first norm a 2.x UNet counts as v-prediction (ComfyUI,
+ * supported_models.py).
+ */
 const V_PREDICTION_DEVIATION = 0.09;
 
 /**
- * Whether the UNet predicts the noise or the velocity. Shapes do not tell, so in this order: what the file says (`modelspec.prediction_type`, a `v_pred`
- * marker tensor); the noise for context widths other than 2.x's 1024 and for inpainting; `global_step` 875000, which is 512-base-ema.ckpt, the noise (as diffusers);
- * the velocity if the biases of the last up transformer's `norm1` have a standard deviation above 0.09 (a statistical regularity of the published 2.x models that ComfyUI
- * relies on; not a certainty: the caller can say which).
+ * Whether the UNet predicts the noise or the velocity. Shapes do not tell, so in this order: what the file says
+ * (`modelspec.prediction_type`, a `v_pred` marker tensor); the noise for context widths other than 2.x's 1024 and for inpainting;
+ * `global_step` 875000, which is 512-base-ema.ckpt, the noise (as diffusers);
+ * the velocity if the biases of the last up transformer's `norm1` have a standard deviation above 0.09 (a statistical regularity of the
+ * published 2.x models that ComfyUI relies on; not a certainty: the caller can say which).
  * @param file the whole checkpoint @param unet its UNet in diffusers' names
  */
 export async function inferPredictionType(file: TensorFile, unet: TensorFile): Promise<PredictionType> {
@@ -137,7 +162,10 @@ export async function inferPredictionType(file: TensorFile, unet: TensorFile): P
   if (said.startsWith("v") || file.entries.has("v_pred")) return "v_prediction";
   if (contextWidth(unet.entries.values()) !== 1024 || unet.entries.get("conv_in.weight")?.shape[1] !== 4) return "epsilon";
   if (file.metadata["global_step"] === "875000") return "epsilon";
-  const last = [...unet.entries.keys()].filter((name) => /^up_blocks\.\d+\.attentions\.\d+\.transformer_blocks\.0\.norm1\.bias$/.test(name)).toSorted((a, b) => a.localeCompare(b, "en", { numeric: true })).at(-1);
+  const last = [...unet.entries.keys()]
+    .filter((name) => /^up_blocks\.\d+\.attentions\.\d+\.transformer_blocks\.0\.norm1\.bias$/.test(name))
+    .toSorted((a, b) => a.localeCompare(b, "en", { numeric: true }))
+    .at(-1);
   if (last === undefined) return "epsilon";
   const bias = await unet.readFloat64(last);
   const mean = bias.reduce((sum, x) => sum + x, 0) / bias.length;

@@ -6,7 +6,10 @@ import { OPENCLIP_TEXT, TRANSFORMERS_TEXT } from "./text-encoder.ts";
 /** The parts, by the folder names of diffusers. */
 export type Component = "unet" | "text_encoder" | "vae";
 
-/** Whose names: the original code's, diffusers' and transformers', or OpenCLIP's. A few VAE names are the same in the first two and count as diffusers'. */
+/**
+ * Whose names: the original code's, diffusers' and transformers', or OpenCLIP's. A few VAE names are the same in the first two and count as
+ * diffusers'.
+ */
 export type NameStyle = "CompVis" | "diffusers" | "OpenCLIP";
 
 export interface Located {
@@ -18,11 +21,25 @@ export interface Located {
 
 /**
  * What published files put before the names: wrappers of training code (`module.`, `_orig_mod.`), attributes of the LDM model
- * (`model.diffusion_model.`, `first_stage_model.`, `cond_stage_model.transformer.`) and of its successor (`conditioner.embedders.0.`), of a pipeline (`unet.`), and nesting.
+ * (`model.diffusion_model.`, `first_stage_model.`, `cond_stage_model.transformer.`) and of its successor (`conditioner.embedders.0.`), of a
+ * pipeline (`unet.`), and nesting.
  */
 const PREFIXES = [
-  "module.", "_orig_mod.", "base_model.", "model.", "state_dict.", "diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.embedders.0.",
-  "transformer.", "unet.", "text_encoder.", "vae.", "clip_l.", "clip_h.",
+  "module.",
+  "_orig_mod.",
+  "base_model.",
+  "model.",
+  "state_dict.",
+  "diffusion_model.",
+  "first_stage_model.",
+  "cond_stage_model.",
+  "conditioner.embedders.0.",
+  "transformer.",
+  "unet.",
+  "text_encoder.",
+  "vae.",
+  "clip_l.",
+  "clip_h.",
 ] as const;
 
 const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [

@@ -1,16 +1,18 @@
 /**
- * Names of low-rank files: LoRA as kohya's scripts, diffusers and PEFT write them, and erasers of the SPM kind, which are kohya's with rank 1.
+ * Names of low-rank files: LoRA as kohya's scripts, diffusers and PEFT write them, and erasers of the SPM kind, which are kohya's with rank
+ * 1.
  * A module W of the model gets W + strength * (alpha / rank) * up * down.
  * Source: kohya-ss/sd-scripts networks/lora.py; diffusers loaders (lora.py, attention processors); github.com/Con6924/SPM.
  */
 import { unetName, type UNetLayout } from "./unet.ts";
 
 /**
- * What a tensor of a low-rank file is to its module: a factor of LoRA (`down`, `mid`, `up`), LoHa (`hada_`) or LoKr (`lokr_`), their `alpha`, DoRA's `magnitude`,
- * a whole difference of weight or bias (`diff`, `diff_b`), or of a norm's (`w_norm`, `b_norm`). "unused": what diffusers 0.16 saved beside a
- * text encoder's modules and never read. "other": a form that is known and not supported (OFT, IA3, GLoRA).
+ * What a tensor of a low-rank file is to its module: a factor of LoRA (`down`, `mid`, `up`), LoHa (`hada_`) or LoKr (`lokr_`), their
+ * `alpha`, DoRA's `magnitude`, a whole difference of weight or bias (`diff`, `diff_b`), or of a norm's (`w_norm`, `b_norm`). "unused": what
+ * diffusers 0.16 saved beside a text encoder's modules and never read. "other": a form that is known and not supported (OFT, IA3, GLoRA).
  */
-export type LowRankRole = "down" | "up" | "mid" | "alpha" | "magnitude" | "diff" | "diff_b" | "w_norm" | "b_norm" | Factor | "unused" | "other";
+export type LowRankRole =
+  "down" | "up" | "mid" | "alpha" | "magnitude" | "diff" | "diff_b" | "w_norm" | "b_norm" | Factor | "unused" | "other";
 
 export const FACTORS = [
   "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
@@ -47,7 +49,10 @@ export function lowRankName(name: string): LowRankName | undefined {
     const [, part, module, suffix] = kohya as unknown as [string, string, string, string];
     return { component: part === "unet" ? "unet" : "text_encoder", module, role: roleOf(suffix) ?? "other", suffix, style: "kohya" };
   }
-  const [, part, bare] = /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder\.|(?:text_encoders\.)?clip_l\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(name)!;
+  const [, part, bare] =
+    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder\.|(?:text_encoders\.)?clip_l\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(
+      name,
+    )!;
   const component = part === undefined ? undefined : /^(unet|.*diffusion_model)\.$/.test(part) ? "unet" : "text_encoder";
   // The attention processors of diffusers 0.12 to 0.20 kept their matrices beside the module: attn1.processor.to_q_lora.down.weight
   const beside = /^(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$/.exec(bare!);
@@ -58,17 +63,35 @@ export function lowRankName(name: string): LowRankName | undefined {
     const own = /^(.+\.self_attn)\.(q|k|v|out)_proj$/.exec(path);
     if (own) {
       const used = own[2] === which;
-      return { component: "text_encoder", module: path, role: used ? role : "unused", suffix: `to_${which}_lora.${role}.weight`, style: "diffusers" };
+      return {
+        component: "text_encoder",
+        module: path,
+        role: used ? role : "unused",
+        suffix: `to_${which}_lora.${role}.weight`,
+        style: "diffusers",
+      };
     }
     const layer = inText ? `${which}_proj` : which === "out" ? "to_out.0" : `to_${which}`;
-    return { component: component ?? (inText ? "text_encoder" : undefined), module: `${path}.${layer}`, role, suffix: `to_${which}_lora.${role}.weight`, style: "diffusers" };
+    return {
+      component: component ?? (inText ? "text_encoder" : undefined),
+      module: `${path}.${layer}`,
+      role,
+      suffix: `to_${which}_lora.${role}.weight`,
+      style: "diffusers",
+    };
   }
   for (let dot = bare!.indexOf("."); dot > 0; dot = bare!.indexOf(".", dot + 1)) {
     const suffix = bare!.slice(dot + 1);
     const role = roleOf(suffix);
     if (role !== undefined) {
       const module = bare!.slice(0, dot);
-      return { component: component ?? (module.startsWith("text_model.") ? "text_encoder" : undefined), module, role, suffix, style: "diffusers" };
+      return {
+        component: component ?? (module.startsWith("text_model.") ? "text_encoder" : undefined),
+        module,
+        role,
+        suffix,
+        style: "diffusers",
+      };
     }
   }
   return undefined;

@@ -1,6 +1,6 @@
 /**
- * Names of CLIP's text encoder in terms of transformers' CLIPTextModel: transformers' own with and without its `text_model.` prefix, and those of
- * OpenCLIP (Stable Diffusion 2), which are also openai/CLIP's.
+ * Names of CLIP's text encoder in terms of transformers' CLIPTextModel: transformers' own with and without its `text_model.` prefix, and
+ * those of OpenCLIP (Stable Diffusion 2), which are also openai/CLIP's.
  * Source: open_clip/transformer.py, transformers' convert_clip_original_pytorch_to_hf.py.
  */
 
@@ -12,12 +12,20 @@ export interface TextTensor {
 }
 
 /** Names of transformers' CLIPTextModel, without any prefix. */
-export const TRANSFORMERS_TEXT = /^(text_model\.)?(embeddings\.(token_embedding|position_embedding|position_ids)|encoder\.layers\.\d+\.(self_attn|mlp|layer_norm\d)|final_layer_norm)(\.|$)/;
+export const TRANSFORMERS_TEXT =
+  /^(text_model\.)?(embeddings\.(token_embedding|position_embedding|position_ids)|encoder\.layers\.\d+\.(self_attn|mlp|layer_norm\d)|final_layer_norm)(\.|$)/;
 
 /** Names of OpenCLIP's text transformer, without any prefix. Its output projection is not part of the encoding. */
-export const OPENCLIP_TEXT = /^(transformer\.resblocks\.\d+\.|ln_final\.|token_embedding\.weight$|positional_embedding$|text_projection(\.weight)?$|logit_scale$|attn_mask$)/;
+export const OPENCLIP_TEXT =
+  /^(transformer\.resblocks\.\d+\.|ln_final\.|token_embedding\.weight$|positional_embedding$|text_projection(\.weight)?$|logit_scale$|attn_mask$)/;
 
-const BLOCK: Readonly<Record<string, string>> = { "attn.out_proj": "self_attn.out_proj", ln_1: "layer_norm1", ln_2: "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2" };
+const BLOCK: Readonly<Record<string, string>> = {
+  "attn.out_proj": "self_attn.out_proj",
+  ln_1: "layer_norm1",
+  ln_2: "layer_norm2",
+  "mlp.c_fc": "mlp.fc1",
+  "mlp.c_proj": "mlp.fc2",
+};
 const THIRDS = ["q_proj", "k_proj", "v_proj"] as const;
 
 /** transformers' name with the `text_model.` prefix; undefined for buffers that hold no weights, and for other names. */

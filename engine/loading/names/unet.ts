@@ -1,10 +1,12 @@
 /**
  * UNet names of the original Stable Diffusion code (CompVis, "LDM") in terms of diffusers'.
- * Source: ldm/modules/diffusionmodules/openaimodel.py numbers the blocks in the order they are made; diffusers' convert_from_ckpt.py undoes it.
+ * Source: ldm/modules/diffusionmodules/openaimodel.py numbers the blocks in the order they are made; diffusers' convert_from_ckpt.py undoes
+ * it.
  *
- * LDM counts down and up blocks through all levels: with n layers at a level, `input_blocks` holds conv_in, then for each level its n layers and,
- * but for the last level, a downsampling; `output_blocks` holds for each level, deepest first, n + 1 layers, the last of which also holds the
- * upsampling. The second number is the module inside the block: 0 the resnet block, then its transformer, then the upsampling.
+ * LDM counts down and up blocks through all levels: with n layers at a level, `input_blocks` holds conv_in, then for each level its n
+ * layers and, but for the last level, a downsampling; `output_blocks` holds for each level, deepest first, n + 1 layers, the last of which
+ * also holds the upsampling. The second number is the module inside the block: 0 the resnet block, then its transformer, then the
+ * upsampling.
  */
 
 /** What the numbering depends on. */
@@ -14,18 +16,28 @@ export interface UNetLayout {
 }
 
 const RESNET: Readonly<Record<string, string>> = {
-  "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2", "out_layers.3": "conv2", skip_connection: "conv_shortcut",
+  "in_layers.0": "norm1",
+  "in_layers.2": "conv1",
+  "emb_layers.1": "time_emb_proj",
+  "out_layers.0": "norm2",
+  "out_layers.3": "conv2",
+  skip_connection: "conv_shortcut",
 };
 
 const SINGLE: Readonly<Record<string, string>> = {
-  "input_blocks.0.0": "conv_in", "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2", "out.0": "conv_norm_out", "out.2": "conv_out",
+  "input_blocks.0.0": "conv_in",
+  "time_embed.0": "time_embedding.linear_1",
+  "time_embed.2": "time_embedding.linear_2",
+  "out.0": "conv_norm_out",
+  "out.2": "conv_out",
 };
 
 /** Names of the LDM UNet, without any prefix. */
 export const LDM_UNET = /^(input_blocks\.\d+\.\d+|middle_block\.\d+|output_blocks\.\d+\.\d+|time_embed\.\d+|out\.\d+|label_emb\.\d+)\./;
 
 /** Names of diffusers' UNet2DConditionModel, without any prefix. */
-export const DIFFUSERS_UNET = /^((down_blocks|up_blocks)\.\d+\.(resnets|attentions|downsamplers|upsamplers)\.\d+|mid_block\.(resnets|attentions)\.\d+|time_embedding\.linear_\d|conv_in|conv_norm_out|conv_out|add_embedding|class_embedding|time_embedding\.cond_proj)\./;
+export const DIFFUSERS_UNET =
+  /^((down_blocks|up_blocks)\.\d+\.(resnets|attentions|downsamplers|upsamplers)\.\d+|mid_block\.(resnets|attentions)\.\d+|time_embedding\.linear_\d|conv_in|conv_norm_out|conv_out|add_embedding|class_embedding|time_embedding\.cond_proj)\./;
 
 /** diffusers' name of an LDM UNet tensor such as `input_blocks.1.1.proj_in.weight`, or undefined if the layout has no such block. */
 export function unetName(name: string, layout: UNetLayout): string | undefined {
@@ -40,14 +52,18 @@ export function unetName(name: string, layout: UNetLayout): string | undefined {
   }
   if (!block) return undefined;
   const [, side, number, moduleNumber, rest] = block as unknown as [string, string, string, string, string];
-  return side === "input_blocks" ? inputName(Number(number) - 1, Number(moduleNumber), rest, layout) : outputName(Number(number), Number(moduleNumber), rest, layout);
+  return side === "input_blocks"
+    ? inputName(Number(number) - 1, Number(moduleNumber), rest, layout)
+    : outputName(Number(number), Number(moduleNumber), rest, layout);
 }
 
 function inputName(index: number, module: number, rest: string, { layersPerBlock }: UNetLayout): string | undefined {
   let i = index;
   for (const [level, layers] of layersPerBlock.entries()) {
     if (i < layers) return layerName(`down_blocks.${level}`, i, module, rest);
-    if (i === layers && level < layersPerBlock.length - 1) return module === 0 && rest.startsWith("op.") ? `down_blocks.${level}.downsamplers.0.conv.${rest.slice(3)}` : undefined;
+    if (i === layers && level < layersPerBlock.length - 1) {
+      return module === 0 && rest.startsWith("op.") ? `down_blocks.${level}.downsamplers.0.conv.${rest.slice(3)}` : undefined;
+    }
     i -= layers + 1;
   }
   return undefined;
@@ -61,7 +77,9 @@ function outputName(index: number, module: number, rest: string, { layersPerBloc
       continue;
     }
     // Without a transformer the upsampling is module 1.
-    if (rest.startsWith("conv.")) return i === layers && module > 0 && block < layersPerBlock.length - 1 ? `up_blocks.${block}.upsamplers.0.${rest}` : undefined;
+    if (rest.startsWith("conv.")) {
+      return i === layers && module > 0 && block < layersPerBlock.length - 1 ? `up_blocks.${block}.upsamplers.0.${rest}` : undefined;
+    }
     return layerName(`up_blocks.${block}`, i, module, rest);
   }
   return undefined;

@@ -2,8 +2,8 @@
  * VAE names of the original Stable Diffusion code in terms of diffusers' AutoencoderKL, and those of diffusers before 0.15.
  * Source: ldm/modules/diffusionmodules/model.py; diffusers' convert_from_ckpt.py.
  *
- * The decoder's levels are numbered from the outermost in LDM (`up.3` comes first in the computation) and in the order of the computation in
- * diffusers. The middle attention is made of 1x1 convolutions in LDM and of linear layers in diffusers: the same numbers.
+ * The decoder's levels are numbered from the outermost in LDM (`up.3` comes first in the computation) and in the order of the computation
+ * in diffusers. The middle attention is made of 1x1 convolutions in LDM and of linear layers in diffusers: the same numbers.
  */
 
 const ATTENTION: Readonly<Record<string, string>> = {
@@ -18,7 +18,8 @@ const MIDDLE: Readonly<Record<string, string>> = { block_1: "resnets.0", block_2
 export const LDM_VAE = /^(encoder|decoder)\.((down|up)\.\d+\.|mid\.|norm_out\.)/;
 
 /** Names of diffusers' AutoencoderKL, without any prefix. */
-export const DIFFUSERS_VAE = /^((encoder|decoder)\.(conv_in|conv_out|conv_norm_out|(down_blocks|up_blocks)\.\d+\.|mid_block\.)|quant_conv\.|post_quant_conv\.)/;
+export const DIFFUSERS_VAE =
+  /^((encoder|decoder)\.(conv_in|conv_out|conv_norm_out|(down_blocks|up_blocks)\.\d+\.|mid_block\.)|quant_conv\.|post_quant_conv\.)/;
 
 /**
  * diffusers' name of a VAE tensor in either convention, or undefined if it is none.

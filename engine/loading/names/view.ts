@@ -1,4 +1,7 @@
-/** A component's tensors under the names that diffusers and transformers give them, whatever the file calls them. Nothing is copied: a tensor is read when asked for. */
+/**
+ * A component's tensors under the names that diffusers and transformers give them, whatever the file calls them. Nothing is copied: a
+ * tensor is read when asked for.
+ */
 import { FormatError, quote } from "../../formats/errors.ts";
 import { type TensorEntry, type TensorFile, tensorFile } from "../../formats/tensor-file.ts";
 import { componentName, type Group, styleName } from "./groups.ts";
@@ -20,8 +23,10 @@ export interface Layout {
 export function groupLayout(group: Group, given: Layout = {}): Layout {
   const names = group.tensors.keys();
   switch (group.component) {
-    case "unet": return { layersPerBlock: given.layersPerBlock ?? (group.style === "CompVis" ? unetLayout(names)?.layersPerBlock : undefined) };
-    case "vae": return { vaeLevels: given.vaeLevels ?? vaeLevels(names) };
+    case "unet":
+      return { layersPerBlock: given.layersPerBlock ?? (group.style === "CompVis" ? unetLayout(names)?.layersPerBlock : undefined) };
+    case "vae":
+      return { vaeLevels: given.vaeLevels ?? vaeLevels(names) };
     case "text_encoder": {
       if (group.style !== "OpenCLIP" || given.textLayers !== undefined) return { textLayers: given.textLayers };
       const blocks = openClipBlocks(names);
@@ -31,7 +36,8 @@ export function groupLayout(group: Group, given: Layout = {}): Layout {
 }
 
 /**
- * The group as a file of its own in diffusers' names. Buffers and what the model does not use (an OpenCLIP encoder's last block) are left out.
+ * The group as a file of its own in diffusers' names. Buffers and what the model does not use (an OpenCLIP encoder's last block) are left
+ * out.
  * @param given what is known of the model; needed only for partial files in the original names
  * @throws FormatError naming the tensor if a name fits the convention but not the layout, or two tensors fall on one name.
  */
@@ -44,7 +50,10 @@ export function componentFile(file: TensorFile, group: Group, given: Layout = {}
       const other = sources.get(name);
       if (other) throw new FormatError(file.name, `tensors ${quote(other.entry.name)} and ${quote(entry.name)} are both ${quote(name)}`);
       sources.set(name, { entry, third });
-      entries.set(name, third === undefined ? { ...entry, name, stored: entry.name, shape: plainShape(name, entry.shape) } : thirdOf(file, entry, name));
+      entries.set(
+        name,
+        third === undefined ? { ...entry, name, stored: entry.name, shape: plainShape(name, entry.shape) } : thirdOf(file, entry, name),
+      );
     }
   }
   return tensorFile({
@@ -66,21 +75,40 @@ function targets(file: TensorFile, { component, style }: Group, layout: Layout, 
   }
   if (style === "diffusers" && component === "unet") return [{ name: rest }];
   if (component === "unet" && layout.layersPerBlock === undefined) {
-    throw new FormatError(file.name, `holds only some UNet tensors in ${styleName(style)}, which does not show how its blocks are numbered; lay it over a whole model`);
+    throw new FormatError(
+      file.name,
+      `holds only some UNet tensors in ${styleName(style)}, which does not show how its blocks are numbered; lay it over a whole model`,
+    );
   }
-  const name = component === "unet" ? unetName(rest, { layersPerBlock: layout.layersPerBlock! }) : vaeName(rest, layout.vaeLevels ?? Infinity);
+  const name =
+    component === "unet" ? unetName(rest, { layersPerBlock: layout.layersPerBlock! }) : vaeName(rest, layout.vaeLevels ?? Infinity);
   if (name !== undefined) return [{ name }];
-  const shape = component === "unet" ? `${layout.layersPerBlock!.length} levels of ${layout.layersPerBlock!.join(", ")} layers` : `${layout.vaeLevels} levels`;
-  throw new FormatError(file.name, `tensor ${quote(entry.name)} has no place in a ${componentName(component)} of ${shape}; is it made for another model?`);
+  const shape =
+    component === "unet"
+      ? `${layout.layersPerBlock!.length} levels of ${layout.layersPerBlock!.join(", ")} layers`
+      : `${layout.vaeLevels} levels`;
+  throw new FormatError(
+    file.name,
+    `tensor ${quote(entry.name)} has no place in a ${componentName(component)} of ${shape}; is it made for another model?`,
+  );
 }
 
 /** The VAE's attention layers without the 1x1 kernel that the original code gives them. */
 function plainShape(name: string, shape: readonly number[]): readonly number[] {
-  return shape.length > 2 && /\.mid_block\.attentions\.0\.to_(q|k|v|out\.0)\.weight$/.test(name) && shape.slice(2).every((size) => size === 1) ? shape.slice(0, 2) : shape;
+  return shape.length > 2 &&
+    /\.mid_block\.attentions\.0\.to_(q|k|v|out\.0)\.weight$/.test(name) &&
+    shape.slice(2).every((size) => size === 1)
+    ? shape.slice(0, 2)
+    : shape;
 }
 
 function thirdOf(file: TensorFile, entry: TensorEntry, name: string): TensorEntry {
   const rows = entry.shape[0];
-  if (rows === undefined || rows % 3 !== 0) throw new FormatError(file.name, `tensor ${quote(entry.name)} should hold query, key and value, but its shape [${entry.shape.join(", ")}] is not three times anything`);
+  if (rows === undefined || rows % 3 !== 0) {
+    throw new FormatError(
+      file.name,
+      `tensor ${quote(entry.name)} should hold query, key and value, but its shape [${entry.shape.join(", ")}] is not three times anything`,
+    );
+  }
   return { ...entry, name, stored: entry.name, shape: [rows / 3, ...entry.shape.slice(1)], byteLength: entry.byteLength / 3 };
 }

@@ -1,6 +1,6 @@
 /**
- * Requests to the hub. Redirects are followed by hand: metadata comes with the redirect itself, large files lie on other hosts, and the token
- * must not reach those. Nothing is ever asked of a host other than the endpoint and those it redirects to.
+ * Requests to the hub. Redirects are followed by hand: metadata comes with the redirect itself, large files lie on other hosts, and the
+ * token must not reach those. Nothing is ever asked of a host other than the endpoint and those it redirects to.
  * Source: the hub's API as used by huggingface_hub (file_download.py, utils/_http.py).
  */
 import { type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
@@ -94,7 +94,9 @@ export class HubClient {
       let size = 0;
       await this.read(response, async (piece) => {
         pieces.push(piece);
-        if ((size += piece.length) > MAX_JSON_BYTES) throw new HubError("network", `${response.url.host} answers with more than ${MAX_JSON_BYTES} bytes`);
+        if ((size += piece.length) > MAX_JSON_BYTES) {
+          throw new HubError("network", `${response.url.host} answers with more than ${MAX_JSON_BYTES} bytes`);
+        }
       });
       try {
         return JSON.parse(Buffer.concat(pieces).toString("utf8")) as unknown;
@@ -180,8 +182,12 @@ export class HubClient {
       sent.setTimeout(timeoutMs, () => sent.destroy(new Error(`no answer for ${timeoutMs / 1000} s`)));
       sent.on("error", (error) => {
         if (signal.aborted) reject(signal.reason as Error);
-        else if (LASTING_CODES.test(codeOf(error))) reject(new HubError("network", `${url.host} cannot be reached${way}: ${error.message}`, { cause: error }));
-        else reject(new TransientHubError(`${url.host} cannot be reached${way}: ${error.message || codeOf(error)}`, undefined, { cause: error }));
+        else if (LASTING_CODES.test(codeOf(error))) {
+          reject(new HubError("network", `${url.host} cannot be reached${way}: ${error.message}`, { cause: error }));
+        } else
+          reject(
+            new TransientHubError(`${url.host} cannot be reached${way}: ${error.message || codeOf(error)}`, undefined, { cause: error }),
+          );
       });
       sent.on("response", (response) => {
         sent.setTimeout(0);
@@ -189,14 +195,22 @@ export class HubClient {
         const encoding = response.headers["content-encoding"];
         if (encoding !== undefined && encoding !== "identity" && options.method !== "HEAD") {
           response.destroy();
-          reject(new HubError("network", `${url.host} sends ${quote(encoding)} data although it was asked not to: what arrives could not be checked`));
+          reject(
+            new HubError(
+              "network",
+              `${url.host} sends ${quote(encoding)} data although it was asked not to: what arrives could not be checked`,
+            ),
+          );
         } else resolve(response);
       });
       sent.end();
     });
   }
 
-  /** An HTTP error status as an error that says what to do. Signed addresses elsewhere expire: their 4xx are worth another attempt from the start. */
+  /**
+   * An HTTP error status as an error that says what to do. Signed addresses elsewhere expire: their 4xx are worth another attempt from the
+   * start.
+   */
   private failure(status: number, headers: IncomingHttpHeaders, url: URL, own: boolean): HubError {
     const code = String(headers["x-error-code"] ?? "");
     const said = headers["x-error-message"] ? `: ${quote(String(headers["x-error-message"]))}` : "";
@@ -207,12 +221,25 @@ export class HubClient {
     }
     if (status === 416) return new RangeRefusedError(answer);
     if (!own) return new TransientHubError(answer);
-    const login = this.settings.token === undefined ? "set HF_TOKEN to an access token" : "the token in use (HF_TOKEN or the token file) gives no access";
-    if (code === "GatedRepo") return new HubError("gated", `this model is gated: accept its terms on its page at ${this.settings.endpoint}, then ${this.settings.token === undefined ? login : "use a token of that account"} (${answer})`);
+    const login =
+      this.settings.token === undefined
+        ? "set HF_TOKEN to an access token"
+        : "the token in use (HF_TOKEN or the token file) gives no access";
+    if (code === "GatedRepo") {
+      return new HubError(
+        "gated",
+        `this model is gated: accept its terms on its page at ${this.settings.endpoint}, then ` +
+          `${this.settings.token === undefined ? login : "use a token of that account"} (${answer})`,
+      );
+    }
     if (code === "RevisionNotFound") return new HubError("not-found", `there is no such revision (${answer})`);
     if (code === "EntryNotFound") return new HubError("not-found", `there is no such file (${answer})`);
-    if (status === 401 && /credentials|token/i.test(said)) return new HubError("refused", `the token in use (HF_TOKEN or the token file) is not accepted (${answer})`);
-    if (code === "RepoNotFound" || status === 401 || status === 404) return new HubError("not-found", `there is no such model, or it is private: check its name; if it is private, ${login} (${answer})`);
+    if (status === 401 && /credentials|token/i.test(said)) {
+      return new HubError("refused", `the token in use (HF_TOKEN or the token file) is not accepted (${answer})`);
+    }
+    if (code === "RepoNotFound" || status === 401 || status === 404) {
+      return new HubError("not-found", `there is no such model, or it is private: check its name; if it is private, ${login} (${answer})`);
+    }
     if (status === 403) return new HubError("refused", `access is denied; ${login} (${answer})`);
     return new HubError("refused", answer);
   }
@@ -224,9 +251,13 @@ function throughProxy(proxy: Proxy | undefined): string {
 
 /** A Location header as an address. @throws HubError if it is none, or leads from https to http. */
 function redirect(from: URL, location: string | undefined): URL {
-  if (location === undefined || !URL.canParse(location, from)) throw new HubError("network", `${from.host} redirects to ${quote(location ?? "nowhere")}`);
+  if (location === undefined || !URL.canParse(location, from)) {
+    throw new HubError("network", `${from.host} redirects to ${quote(location ?? "nowhere")}`);
+  }
   const to = new URL(location, from);
-  if (to.protocol !== "https:" && !(to.protocol === "http:" && from.protocol === "http:")) throw new HubError("network", `${from.host} redirects from ${from.protocol} to ${to.protocol}, which is refused`);
+  if (to.protocol !== "https:" && !(to.protocol === "http:" && from.protocol === "http:")) {
+    throw new HubError("network", `${from.host} redirects from ${from.protocol} to ${to.protocol}, which is refused`);
+  }
   to.username = to.password = "";
   return to;
 }

@@ -1,5 +1,6 @@
 /**
- * Models from the hub: `ORG/NAME` becomes a folder on the disk that holds the files loading needs, in the cache that the field's own tools use.
+ * Models from the hub: `ORG/NAME` becomes a folder on the disk that holds the files loading needs, in the cache that the field's own tools
+ * use.
  * What is there already, from us or from them, is not fetched again, and what is fetched here serves them too.
  */
 import { join } from "node:path";
@@ -82,7 +83,12 @@ export async function resolveHubModel(id: string, options: HubOptions = {}): Pro
   if (settings.offline) return cached();
   const fallback = await cached().catch(() => undefined); // whatever is wrong with the copy, a new one mends it
   if (fallback && isCommit(revision)) return fallback; // a commit never changes
-  const resolution = new Resolution(id, revision, fallback ? { ...settings, timeoutMs: Math.min(settings.timeoutMs, IMPATIENT_MS) } : settings, fallback ? { ...options, attempts: 1 } : options);
+  const resolution = new Resolution(
+    id,
+    revision,
+    fallback ? { ...settings, timeoutMs: Math.min(settings.timeoutMs, IMPATIENT_MS) } : settings,
+    fallback ? { ...options, attempts: 1 } : options,
+  );
   let listing: Listing;
   try {
     listing = await resolution.list();
@@ -113,7 +119,12 @@ class Resolution {
   private readonly signal: AbortSignal;
   private fetchedBytes = 0;
 
-  constructor(private readonly id: string, private readonly revision: string, private readonly settings: HubSettings, private readonly options: HubOptions) {
+  constructor(
+    private readonly id: string,
+    private readonly revision: string,
+    private readonly settings: HubSettings,
+    private readonly options: HubOptions,
+  ) {
     this.cache = new HubCache(settings, id);
     this.signal = options.signal ? AbortSignal.any([options.signal, this.failed.signal]) : this.failed.signal;
     this.client = new HubClient(settings, {
@@ -133,7 +144,9 @@ class Resolution {
     const where = `${this.id}: ${this.settings.offline ? "HF_HUB_OFFLINE is set, and the" : "the"} cache ${quote(this.settings.cache)}`;
     const commit = await this.cache.commitOf(this.revision);
     const sizes = commit === undefined ? undefined : await this.cache.files(commit);
-    if (commit === undefined || !sizes || sizes.size === 0) throw new HubError("offline", `${where} has no revision ${quote(this.revision)} of it`);
+    if (commit === undefined || !sizes || sizes.size === 0) {
+      throw new HubError("offline", `${where} has no revision ${quote(this.revision)} of it`);
+    }
     const names = new Set(sizes.keys());
     const require = (files: readonly string[]): Promise<void> => {
       const missing = files.filter((file) => !names.has(file));
@@ -144,7 +157,9 @@ class Resolution {
       await require(weights);
       return { folder: this.cache.snapshot(commit), commit, files: [...small, ...weights], fetchedBytes: 0 };
     } catch (error) {
-      if (error instanceof HubError && error.kind === "not-found") throw new HubError("offline", `${where} is incomplete: ${error.message}`, { cause: error });
+      if (error instanceof HubError && error.kind === "not-found") {
+        throw new HubError("offline", `${where} is incomplete: ${error.message}`, { cause: error });
+      }
       throw error;
     }
   }
@@ -152,17 +167,23 @@ class Resolution {
   /** The repository's files at the revision. @throws HubError */
   async list(): Promise<Listing> {
     const { endpoint } = this.settings;
-    const answer = await this.named(this.client.json(`${endpoint}/api/models/${this.id}/revision/${encodeURIComponent(this.revision)}?blobs=true`));
+    const answer = await this.named(
+      this.client.json(`${endpoint}/api/models/${this.id}/revision/${encodeURIComponent(this.revision)}?blobs=true`),
+    );
     if (!isObject(answer) || typeof answer["sha"] !== "string" || !isCommit(answer["sha"]) || !Array.isArray(answer["siblings"])) {
       throw new HubError("network", `${this.id}: ${endpoint} answers without a commit and a list of files; is HF_ENDPOINT right?`);
     }
     const entries = new Map<string, Entry>();
     for (const sibling of answer["siblings"] as unknown[]) {
-      if (!isObject(sibling) || typeof sibling["rfilename"] !== "string" || !isSafePath(sibling["rfilename"])) continue; // such a name is never wanted
+      // such a name is never wanted
+      if (!isObject(sibling) || typeof sibling["rfilename"] !== "string" || !isSafePath(sibling["rfilename"])) continue;
       const lfs = isObject(sibling["lfs"]) ? sibling["lfs"] : undefined;
       const size = lfs?.["size"] ?? sibling["size"];
       const hash = lfs ? lfs["sha256"] : sibling["blobId"];
-      entries.set(sibling["rfilename"], { size: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : undefined, hash: typeof hash === "string" && isContentHash(hash) ? hash : undefined });
+      entries.set(sibling["rfilename"], {
+        size: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : undefined,
+        hash: typeof hash === "string" && isContentHash(hash) ? hash : undefined,
+      });
     }
     return { commit: answer["sha"], entries };
   }
@@ -178,24 +199,37 @@ class Resolution {
   }
 
   /** Decides which files are wanted; `get` provides the small ones among them, which name the rest. */
-  private async select(commit: string, all: ReadonlySet<string>, getAll: (files: readonly string[]) => Promise<void>): Promise<{ small: string[]; weights: string[] }> {
+  private async select(
+    commit: string,
+    all: ReadonlySet<string>,
+    getAll: (files: readonly string[]) => Promise<void>,
+  ): Promise<{ small: string[]; weights: string[] }> {
     const { subfolder } = this.options;
     if (subfolder === undefined) return this.selectIn("", commit, all, getAll);
     const prefix = `${subfolder}/`;
     const names = new Set([...all].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)));
-    if (names.size === 0) throw new HubError("not-found", `${this.id}: has no folder ${quote(subfolder)} at revision ${quote(this.revision)}`);
+    if (names.size === 0) {
+      throw new HubError("not-found", `${this.id}: has no folder ${quote(subfolder)} at revision ${quote(this.revision)}`);
+    }
     const whole = (files: readonly string[]): string[] => files.map((name) => prefix + name);
     const { small, weights } = await this.selectIn(subfolder, commit, names, (files) => getAll(whole(files)));
     return { small: whole(small), weights: whole(weights) };
   }
 
   /** The same in a folder of the repository, with names below it. */
-  private async selectIn(subfolder: string, commit: string, names: ReadonlySet<string>, get: (files: readonly string[]) => Promise<void>): Promise<{ small: string[]; weights: string[] }> {
+  private async selectIn(
+    subfolder: string,
+    commit: string,
+    names: ReadonlySet<string>,
+    get: (files: readonly string[]) => Promise<void>,
+  ): Promise<{ small: string[]; weights: string[] }> {
     const { options } = this;
     const id = subfolder === "" ? this.id : `${this.id}/${subfolder}`;
     if (options.files) {
       const missing = options.files.filter((file) => !names.has(file));
-      if (missing.length > 0) throw new HubError("not-found", `${id}: has no file ${missing.map(quote).join(", ")} at revision ${quote(this.revision)}`);
+      if (missing.length > 0) {
+        throw new HubError("not-found", `${id}: has no file ${missing.map(quote).join(", ")} at revision ${quote(this.revision)}`);
+      }
       return { small: [], weights: [...options.files] };
     }
     const folder = join(this.cache.snapshot(commit), ...subfolder.split("/"));
@@ -258,9 +292,19 @@ class Resolution {
     const address = `${this.settings.endpoint}/${this.id}/resolve/${commit}/${file.split("/").map(encodeURIComponent).join("/")}`;
     for (let changes = 0; ; changes++) {
       const told: FileMetadata = await this.client.metadata(address);
-      if (told.commit !== undefined && told.commit !== commit) throw new HubError("network", `asked for commit ${commit}, the hub answers for ${quote(told.commit)}`);
+      if (told.commit !== undefined && told.commit !== commit) {
+        throw new HubError("network", `asked for commit ${commit}, the hub answers for ${quote(told.commit)}`);
+      }
       const etag = told.etag !== undefined && isContentHash(told.etag) ? told.etag : (entry?.hash ?? told.etag ?? "");
-      const request = { client: this.client, address, label: `${this.id}/${file}`, etag, size: told.size ?? entry?.size, blob: this.cache.blob(etag), lock: this.cache.lock(etag) };
+      const request = {
+        client: this.client,
+        address,
+        label: `${this.id}/${file}`,
+        etag,
+        size: told.size ?? entry?.size,
+        blob: this.cache.blob(etag),
+        lock: this.cache.lock(etag),
+      };
       try {
         const fetched = await fetchBlob({ ...request, onBytes: (position) => onBytes(file, position), onNote: (note) => this.note(note) });
         this.fetchedBytes += fetched ?? 0;

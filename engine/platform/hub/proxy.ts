@@ -25,10 +25,11 @@ export function proxyFor(url: URL): Proxy | undefined {
   const there = agents.get(key);
   if (there) return there;
   const proxy = URL.canParse(address) ? new URL(address) : undefined;
-  if (!proxy || !/^https?:$/.test(proxy.protocol))
+  if (!proxy || !/^https?:$/.test(proxy.protocol)) {
     throw new UsageError(
       `the proxy of the environment is ${quote(address.replace(/\/\/.*@/, "//"))}; an address such as http://proxy.example:8080 is expected`,
     );
+  }
   const made = {
     agent: url.protocol === "https:" ? new HttpsProxyAgent(proxy) : new HttpProxyAgent(proxy),
     name: `${proxy.protocol}//${proxy.host}`,

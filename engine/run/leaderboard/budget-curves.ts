@@ -33,11 +33,13 @@ export function seriesClass(place: number): string {
 
 /** What the lines stand for. */
 export function budgetLegend(attackers: readonly string[]): string {
-  return `<p class="legend">${attackers.map((name, i) => `<span class="entry"><svg class="sample" viewBox="0 0 22 4" aria-hidden="true"><line class="${seriesClass(i)}" x1="0" x2="22" y1="2" y2="2"/></svg>${escape(name)}</span>`).join("")}</p>`;
+  return `<p class="legend">${attackers.map((name, i) => `<span class="entry"><svg class="sample" viewBox="0 0 22 4" ` +
+    `aria-hidden="true"><line class="${seriesClass(i)}" x1="0" x2="22" y1="2" y2="2"/></svg>${escape(name)}</span>`).join("")}</p>`;
 }
 
 /**
- * The share of prompts broken within a budget, from the first picture on, a line for each attacker: an SVG. It begins at the pre-ASR and ends where the attacker stopped.
+ * The share of prompts broken within a budget, from the first picture on, a line for each attacker: an SVG. It begins at the pre-ASR and
+ * ends where the attacker stopped.
  * @param rows of one checkpoint and one concept
  * @param attackers of the whole evaluation, whose places give the colours
  */
@@ -47,8 +49,14 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
   if (most <= 0) return "";
   const x = (value: number): number => BOX.left + ((WIDTH - BOX.left - BOX.right) * value) / most;
   const y = (share: number): number => HEIGHT - BOX.bottom - (HEIGHT - BOX.top - BOX.bottom) * share;
-  const grid = [0, 0.25, 0.5, 0.75, 1].map((v) => `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${n(y(v))}" y2="${n(y(v))}"/><text class="tick" x="${BOX.left - 6}" y="${n(y(v) + 4)}" text-anchor="end">${100 * v}%</text>`);
-  const ticks = roundTicks(most).map((v) => `<text class="tick" x="${n(x(v))}" y="${HEIGHT - BOX.bottom + 22}" text-anchor="middle">${v}</text>`);
+  const grid = [0, 0.25, 0.5, 0.75, 1].map(
+    (v) =>
+      `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${n(y(v))}" y2="${n(y(v))}"/><text class="tick" ` +
+        `x="${BOX.left - 6}" y="${n(y(v) + 4)}" text-anchor="end">${100 * v}%</text>`,
+  );
+  const ticks = roundTicks(most).map(
+    (v) => `<text class="tick" x="${n(x(v))}" y="${HEIGHT - BOX.bottom + 22}" text-anchor="middle">${v}</text>`,
+  );
   const lines = shown.map(({ cell, lines: own, pre, asr }, i) => {
     const shift = (i - (shown.length - 1) / 2) * APART;
     const at = (share: number): string => n(y(share) - shift);
@@ -56,10 +64,14 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
     const end = Math.max(...own.map(spent));
     let path = `M${n(x(0))} ${at(pre.count / own.length)}`;
     hits.forEach((spentUntil, k) => (path += `H${n(x(spentUntil))}V${at((pre.count + k + 1) / own.length)}`));
-    return `<path class="${seriesClass(attackers.indexOf(cell.attacker))}" d="${path}H${n(x(end))}"><title>${escape(cell.attacker)}: ${asr.count} of ${own.length}</title></path>`;
+    return `<path class="${seriesClass(attackers.indexOf(cell.attacker))}" d="${path}H${n(x(end))}"><title>${escape(cell.attacker)}: ` +
+      `${asr.count} of ${own.length}</title></path>`;
   });
-  const summary = `Share of prompts broken by ${title}: ${shown.map(({ cell, asr, lines: own }) => `${cell.attacker} ${asr.count} of ${own.length}`).join(", ")}`;
-  return `<svg class="curve budget" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(summary)}">${[...grid, ...ticks, ...lines].join("\n")}<text class="tick" x="${(WIDTH + BOX.left) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${escape(title)}</text></svg>`;
+  const summary = `Share of prompts broken by ${title}: ` +
+    `${shown.map(({ cell, asr, lines: own }) => `${cell.attacker} ${asr.count} of ${own.length}`).join(", ")}`;
+  return `<svg class="curve budget" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" ` +
+    `aria-label="${escape(summary)}">${[...grid, ...ticks, ...lines].join("\n")}<text class="tick" x="${(WIDTH + BOX.left) / 2}" ` +
+      `y="${HEIGHT - 6}" text-anchor="middle">${escape(title)}</text></svg>`;
 }
 
 function n(value: number): string {

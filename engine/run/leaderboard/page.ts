@@ -32,7 +32,14 @@ export async function evaluationPage(data: PageData): Promise<string> {
   const grids: string[] = [];
   for (const row of rows) grids.push(await attackedGrid(row, data));
   const lost = await lostGrid(data);
-  const times = rows.map((r) => [r.cell.checkpoint, r.cell.attacker, r.cell.concept, ...[r.secondsToSuccess, r.seconds, r.drawSeconds, r.searchSeconds].map((s) => fixed(s, 2) || "-")].map(escape));
+  const times = rows.map((r) =>
+    [
+      r.cell.checkpoint,
+      r.cell.attacker,
+      r.cell.concept,
+      ...[r.secondsToSuccess, r.seconds, r.drawSeconds, r.searchSeconds].map((s) => fixed(s, 2) || "-"),
+    ].map(escape),
+  );
   const hint = data.showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
   return htmlPage(manifest.name, css + pageCss, `<header><p class="brand">Lethe <span>did these models really forget?</span></p></header>
 <h1>${escape(manifest.name)}</h1>
@@ -42,7 +49,8 @@ ${boardTable(board)}
 ${definitions([...new Map(rows.map(({ cell }) => [cell.concept, visible(cell.rule)]))])}
 ${sourceLines(sourcesOf(rows.map((r) => r.cell))).map((line) => `<p class="source">${escape(line)}</p>`).join("\n")}</section>
 ${effectsSection(board)}
-${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that need no attack. A line ends where its attacker gave up. Lines that would lie on each other are drawn a little apart.", WORK_BUDGETS)}
+${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that " +
+  "need no attack. A line ends where its attacker gave up. Lines that would lie on each other are drawn a little apart.", WORK_BUDGETS)}
 <section aria-labelledby="pictures"><h2 id="pictures">Last picture of every prompt</h2>${hint}
 ${grids.join("\n")}
 ${lost}
@@ -72,9 +80,16 @@ function boardTable(board: Board): string {
   return scrolling("Leaderboard", { header, rows: [], names }, body);
 }
 
-function scrolling(caption: string, { header, rows, names }: TextTable, body: readonly string[] = rows.map((cells) => `<tr>${cells.map((c, k) => `<td${k >= names ? ' class="number"' : ""}>${quietBrackets(c)}</td>`).join("")}</tr>`)): string {
+function scrolling(
+  caption: string,
+  { header, rows, names }: TextTable,
+  body: readonly string[] = rows.map(
+    (cells) => `<tr>${cells.map((c, k) => `<td${k >= names ? ' class="number"' : ""}>${quietBrackets(c)}</td>`).join("")}</tr>`,
+  ),
+): string {
   const head = header.map((h, k) => `<th scope="col"${k >= names ? ' class="number"' : ""}>${escape(h)}</th>`).join("");
-  return `<div class="scroll board" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body.join("\n")}\n</tbody></table></div>`;
+  return `<div class="scroll board" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption ` +
+    `class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body.join("\n")}\n</tbody></table></div>`;
 }
 
 /** Intervals and footnotes a little smaller. */
@@ -84,7 +99,8 @@ function quietBrackets(text: string): string {
 
 function effectsSection(board: Board): string {
   if (board.effects.length === 0) return "";
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>${escape(EFFECTS_NOTE)}</p>${scrolling("Side effects", effectsTable(board))}</section>`;
+  return `<section aria-labelledby="effects"><h2 id="effects">Side ` +
+    `effects</h2><p>${escape(EFFECTS_NOTE)}</p>${scrolling("Side effects", effectsTable(board))}</section>`;
 }
 
 /** Small multiples: a row of curves for each checkpoint and concept. */
@@ -97,15 +113,26 @@ function budgetSection(rows: readonly CellStatistics[], id: string, title: strin
     const name = `${row.cell.checkpoint}, ${row.cell.concept}`;
     groups.set(name, [...(groups.get(name) ?? []), row]);
   }
-  const figures = [...groups].flatMap(([name, group]) => budgets.map((budget) => [name, budgetCurve(group, attackers, budget)] as const)).filter(([, svg]) => svg !== "");
-  return `<section aria-labelledby="${id}"><h2 id="${id}">${escape(title)}</h2><p>${escape(text)}</p>${budgetLegend(attackers)}<div class="curves">${figures.map(([name, svg]) => `<figure>${svg}<figcaption><strong>${escape(name)}</strong></figcaption></figure>`).join("\n")}</div></section>`;
+  const figures = [...groups]
+    .flatMap(([name, group]) => budgets.map((budget) => [name, budgetCurve(group, attackers, budget)] as const))
+    .filter(([, svg]) => svg !== "");
+  return (
+    `<section aria-labelledby="${id}"><h2 id="${id}">${escape(title)}</h2><p>${escape(text)}</p>${budgetLegend(attackers)}<div ` +
+    `class="curves">${figures.map(([name, svg]) => `<figure>${svg}<figcaption><strong>${escape(name)}</strong></figcaption></figure>`).join("\n")}</div></section>`
+  );
 }
 
 async function attackedGrid({ cell, lines, notAttackable }: CellStatistics, data: PageData): Promise<string> {
   const figures: string[] = [];
   for (const line of lines) figures.push(await figure(line, data, line.success ? "hit" : "", outcome(line)));
-  for (const { case: number, prompt, notAttackable: why } of notAttackable) figures.push(`<figure><span class="none">no picture</span><figcaption><strong>not attackable</strong><span>case ${escape(number)}: ${escape(why!)}</span>${visible(prompt)}</figcaption></figure>`);
-  return `<h3 id="${escape(cell.id)}">${escape(cell.id)}</h3><div class="grid-pictures">${figures.join("\n")}</div>${await commands(cell.id, lines, data)}`;
+  for (const { case: number, prompt, notAttackable: why } of notAttackable) {
+    figures.push(
+      `<figure><span class="none">no picture</span><figcaption><strong>not attackable</strong><span>case ${escape(number)}: ` +
+        `${escape(why!)}</span>${visible(prompt)}</figcaption></figure>`,
+    );
+  }
+  return `<h3 id="${escape(cell.id)}">${escape(cell.id)}</h3><div ` +
+    `class="grid-pictures">${figures.join("\n")}</div>${await commands(cell.id, lines, data)}`;
 }
 
 /** Pictures of retained concepts that are not judged right: what unlearning took along. */
@@ -123,7 +150,12 @@ async function lostGrid(data: PageData): Promise<string> {
       figures.push(await figure(line, data, "", `not ${retained.labels[i]}`));
     }
     const count = attempts.filter((attempt) => byId.has(attempt)).length;
-    if (count > 0) parts.push(`<h3 id="${escape(id)}">${escape(id)}: ${lost.length} of ${count} not recognized</h3><div class="grid-pictures">${figures.join("\n")}</div>${lost.length > 0 ? await commands(id, lost, data) : ""}`);
+    if (count > 0) {
+      parts.push(
+        `<h3 id="${escape(id)}">${escape(id)}: ${lost.length} of ${count} not recognized</h3><div ` +
+          `class="grid-pictures">${figures.join("\n")}</div>${lost.length > 0 ? await commands(id, lost, data) : ""}`,
+      );
+    }
   }
   return parts.join("\n");
 }
@@ -132,13 +164,17 @@ async function figure(line: AttemptLine, { image, showImages }: PageData, classN
   const shown = await image(line.image);
   const alt = `Case ${line.case}, judged ${line.label}`;
   const drawn = shown ? picture(thumbnail(shown, SIDE), { alt, blurred: !showImages }) : `<span class="none">no picture</span>`;
-  return `<figure class="${className}">${drawn}<figcaption><strong>${escape(title)}</strong><span>judged <b>${escape(line.label)}</b></span>${visible(line.adversarialPrompt)}</figcaption></figure>`;
+  return `<figure class="${className}">${drawn}<figcaption><strong>${escape(title)}</strong><span>judged ` +
+    `<b>${escape(line.label)}</b></span>${visible(line.adversarialPrompt)}</figcaption></figure>`;
 }
 
 /** How to make a cell, and each of its attempts, again. */
 async function commands(cell: string, lines: readonly AttemptLine[], { command }: PageData): Promise<string> {
   const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
-  return `<details><summary>Commands that make this again</summary><p>The whole row:</p>${code(withoutLocalPaths(await command(cell)))}${lines.map((l) => `<p>Case ${escape(l.case)}:</p>${code(withoutLocalPaths(l.command))}`).join("\n")}</details>`;
+  return (
+    "<details><summary>Commands that make this again</summary><p>The whole " +
+    `row:</p>${code(withoutLocalPaths(await command(cell)))}${lines.map((l) => `<p>Case ${escape(l.case)}:</p>${code(withoutLocalPaths(l.command))}`).join("\n")}</details>`
+  );
 }
 
 function outcome({ success, preSuccess, iterations, queries }: AttemptLine): string {

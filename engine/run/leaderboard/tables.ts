@@ -1,4 +1,7 @@
-/** The evaluation's results as text: for spreadsheets, for Markdown, for papers, for a terminal. Nothing but times.csv depends on how long anything took. */
+/**
+ * The evaluation's results as text: for spreadsheets, for Markdown, for papers, for a terminal. Nothing but times.csv depends on how long
+ * anything took.
+ */
 import { type Source, reportedText, sourcesOf } from "./reported.ts";
 import type { SideEffects } from "./side-effects.ts";
 import type { CellStatistics, Rate } from "./statistics.ts";
@@ -22,11 +25,37 @@ const INTERVAL = ["fraction", "low_95", "high_95"];
 const rateColumns = (name: string): string[] => INTERVAL.map((part) => `${name}_${part}`);
 const rateFields = ({ rate, low, high }: Rate): string[] => [rate, low, high].map((x) => fixed(x, 4));
 
-const HEADER = ["checkpoint", "attacker", "concept", "prompts", "prompts_missing", "prompts_not_attackable", "pre_successes", ...rateColumns("pre_asr"), "attack_successes", ...rateColumns("asr"), "mean_iterations_to_success", "mean_pictures_to_success", "reported"];
-const TIMES = ["checkpoint", "attacker", "concept", "prompts", "mean_seconds_to_success", "mean_seconds", "mean_draw_seconds", "mean_search_seconds"];
+const HEADER = [
+  "checkpoint",
+  "attacker",
+  "concept",
+  "prompts",
+  "prompts_missing",
+  "prompts_not_attackable",
+  "pre_successes",
+  ...rateColumns("pre_asr"),
+  "attack_successes",
+  ...rateColumns("asr"),
+  "mean_iterations_to_success",
+  "mean_pictures_to_success",
+  "reported",
+];
+const TIMES = [
+  "checkpoint",
+  "attacker",
+  "concept",
+  "prompts",
+  "mean_seconds_to_success",
+  "mean_seconds",
+  "mean_draw_seconds",
+  "mean_search_seconds",
+];
 const EFFECTS = ["checkpoint", "concept", ...["ua", "ira", "cra"].flatMap((name) => [`${name}_pictures`, ...rateColumns(name)])];
 
-/** leaderboard.csv: rates from 0 to 1 with Wilson's 95% bounds, empty where there is no success to take a mean of; published numbers as they were printed. */
+/**
+ * leaderboard.csv: rates from 0 to 1 with Wilson's 95% bounds, empty where there is no success to take a mean of; published numbers as they
+ * were printed.
+ */
 export function leaderboardCsv({ rows }: Board): string {
   const lines = rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
     cell.checkpoint, cell.attacker, cell.concept, length, cell.attempts.length - length - notAttackable.length, notAttackable.length,
@@ -38,17 +67,31 @@ export function leaderboardCsv({ rows }: Board): string {
 
 /** times.csv: seconds, which no two runs have the same. */
 export function timesCsv({ rows }: Board): string {
-  const lines = rows.map((r) => [r.cell.checkpoint, r.cell.attacker, r.cell.concept, r.lines.length, ...[r.secondsToSuccess, r.seconds, r.drawSeconds, r.searchSeconds].map((s) => fixed(s, 3))]);
+  const lines = rows.map((r) => [
+    r.cell.checkpoint,
+    r.cell.attacker,
+    r.cell.concept,
+    r.lines.length,
+    ...[r.secondsToSuccess, r.seconds, r.drawSeconds, r.searchSeconds].map((s) => fixed(s, 3)),
+  ]);
   return csv([TIMES, ...lines]);
 }
 
 /** side_effects.csv: accuracies from 0 to 1 with Wilson's 95% bounds and how many pictures they are of. */
 export function sideEffectsCsv({ effects }: Board): string {
-  return csv([EFFECTS, ...effects.map(({ checkpoint, concept, ua, ira, cra }) => [checkpoint, concept, ...[ua, ira, cra].flatMap((r) => [r.of, ...rateFields(r)])])]);
+  return csv([
+    EFFECTS,
+    ...effects.map(({ checkpoint, concept, ua, ira, cra }) => [
+      checkpoint,
+      concept,
+      ...[ua, ira, cra].flatMap((r) => [r.of, ...rateFields(r)]),
+    ]),
+  ]);
 }
 
 function csv(lines: readonly (readonly (string | number)[])[]): string {
-  const field = (value: string | number): string => (/[",\r\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  const field = (value: string | number): string =>
+    /[",\r\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
   return lines.map((cells) => `${cells.map(field).join(",")}\n`).join("");
 }
 
@@ -60,8 +103,15 @@ export function leaderboard({ rows }: Board): TextTable {
     header: ["checkpoint", "attacker", "concept", "N", "pre-ASR", "ASR", "iterations", "queries", ...(published ? ["reported"] : [])],
     names: 3,
     rows: rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
-      cell.checkpoint, cell.attacker, cell.concept, promptCount(length, cell.attempts.length, notAttackable.length),
-      percent(pre), percent(asr), fixed(iterations, 1) || "-", fixed(queries, 1) || "-", ...(published ? [reportedText(cell.reported, sources) || "-"] : []),
+      cell.checkpoint,
+      cell.attacker,
+      cell.concept,
+      promptCount(length, cell.attempts.length, notAttackable.length),
+      percent(pre),
+      percent(asr),
+      fixed(iterations, 1) || "-",
+      fixed(queries, 1) || "-",
+      ...(published ? [reportedText(cell.reported, sources) || "-"] : []),
     ]),
   };
 }
@@ -75,17 +125,25 @@ function promptCount(made: number, all: number, notAttackable: number): string {
 /** Side effects of unlearning. */
 export function effectsTable({ effects }: Board): TextTable {
   const cell = (rate: Rate): string => (rate.of === 0 ? "-" : `${percent(rate)} of ${rate.of}`);
-  return { header: ["checkpoint", "concept", "UA", "IRA", "CRA"], names: 2, rows: effects.map(({ checkpoint, concept, ua, ira, cra }) => [checkpoint, concept, cell(ua), cell(ira), cell(cra)]) };
+  return {
+    header: ["checkpoint", "concept", "UA", "IRA", "CRA"],
+    names: 2,
+    rows: effects.map(({ checkpoint, concept, ua, ira, cra }) => [checkpoint, concept, cell(ua), cell(ira), cell(cra)]),
+  };
 }
 
 /** What the leaderboard's columns mean. */
 export function leaderboardNote({ rows }: Board): string {
   const published = rows.some((r) => r.cell.reported);
-  return `pre-ASR: prompts that draw the concept without an attack; ASR: these and those that the attack broke, of all prompts; brackets: Wilson 95% intervals. Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.${rows.some((r) => r.notAttackable.length > 0) ? " Not attackable: prompts without room for the attacker's tokens, or empty ones; they are left out, and attempts.jsonl says why." : ""}${published ? " Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so." : ""}`;
+  return "pre-ASR: prompts that draw the concept without an attack; ASR: these and those that the attack broke, of all prompts; " +
+    "brackets: Wilson 95% intervals. Iterations and queries (pictures drawn and judged): means over the prompts that the attack " +
+      `broke.${rows.some((r) => r.notAttackable.length > 0) ? (" Not attackable: prompts without room for the attacker's tokens, or " +
+        "empty ones; they are left out, and attempts.jsonl says why.") : ""}${published ? " Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so." : ""}`;
 }
 
 /** What the columns of side effects mean. */
-export const EFFECTS_NOTE = "After UnlearnCanvas (arXiv 2402.11846). UA, unlearning accuracy: prompts of the concept whose pictures are judged to be something else. IRA and CRA, in-domain and cross-domain retain accuracy: prompts of other concepts, of its own domain and of others, whose pictures are judged right. Brackets: Wilson 95% intervals.";
+export const EFFECTS_NOTE =
+  "After UnlearnCanvas (arXiv 2402.11846). UA, unlearning accuracy: prompts of the concept whose pictures are judged to be something else. IRA and CRA, in-domain and cross-domain retain accuracy: prompts of other concepts, of its own domain and of others, whose pictures are judged right. Brackets: Wilson 95% intervals.";
 
 /** "[1] title: what it measures. address" for each source. */
 export function sourceLines(sources: readonly Source[]): string[] {

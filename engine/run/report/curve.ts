@@ -9,11 +9,17 @@ export interface CurveMark {
 
 const WIDTH = 860;
 const HEIGHT = 260;
-const KEYS = [["loss", "loss of each iteration"], ["mean", "mean at a timestep"], ["miss", "picture judged: not the concept"], ["hit", "the concept"]] as const;
+const KEYS = [
+  ["loss", "loss of each iteration"],
+  ["mean", "mean at a timestep"],
+  ["miss", "picture judged: not the concept"],
+  ["hit", "the concept"],
+] as const;
 const BOX = { left: 58, right: 14, top: 26, bottom: 38 };
 
 /**
- * The loss of every iteration as an SVG: each as a thin line, the mean at each timestep as a thick one, a band per timestep, a mark per judged picture.
+ * The loss of every iteration as an SVG: each as a thin line, the mean at each timestep as a thick one, a band per timestep, a mark per
+ * judged picture.
  * @param losses of iterations 1, 2, ...; `timesteps` of each
  */
 export function lossCurve(losses: readonly number[], timesteps: readonly number[], marks: readonly CurveMark[]): string {
@@ -28,16 +34,26 @@ export function lossCurve(losses: readonly number[], timesteps: readonly number[
   const bands = bandsOf(timesteps);
   const parts = [
     ...bands.map(({ start, end, timestep }, n) => band(x(start), x(end), timestep, n, bands.length)),
-    ...ticks(floor, ceiling).map((v) => `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${y(v).toFixed(1)}" y2="${y(v).toFixed(1)}"/><text class="tick" x="${BOX.left - 8}" y="${(y(v) + 4).toFixed(1)}" text-anchor="end">${tickText(v, ceiling - floor)}</text>`),
+    ...ticks(floor, ceiling).map(
+      (v) =>
+        `<line class="grid" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${y(v).toFixed(1)}" y2="${y(v).toFixed(1)}"/><text ` +
+          `class="tick" x="${BOX.left - 8}" y="${(y(v) + 4).toFixed(1)}" text-anchor="end">${tickText(v, ceiling - floor)}</text>`,
+    ),
     `<polyline class="loss" points="${losses.map((l, i) => point(i + 0.5, Number.isFinite(l) ? l : ceiling)).join(" ")}"/>`,
     ...bands.map(({ start, end }) => {
       const those = losses.slice(start, end).filter((l) => Number.isFinite(l));
       const mean = those.reduce((a, b) => a + b, 0) / those.length;
       if (those.length === 0) return "";
-      return `<line class="mean" x1="${x(start).toFixed(1)}" x2="${x(end).toFixed(1)}" y1="${y(mean).toFixed(1)}" y2="${y(mean).toFixed(1)}"><title>mean ${decimal(mean)}</title></line>`;
+      return `<line class="mean" x1="${x(start).toFixed(1)}" x2="${x(end).toFixed(1)}" y1="${y(mean).toFixed(1)}" ` +
+        `y2="${y(mean).toFixed(1)}"><title>mean ${decimal(mean)}</title></line>`;
     }),
-    ...marks.map((m) => `<circle class="${m.success ? "hit" : "miss"}" cx="${x(m.iteration).toFixed(1)}" cy="${HEIGHT - BOX.bottom}" r="5"><title>${escape(m.label)}</title></circle>`),
-    `<text class="tick" x="${BOX.left}" y="${HEIGHT - 8}">iteration 1</text><text class="tick" x="${WIDTH - BOX.right}" y="${HEIGHT - 8}" text-anchor="end">${losses.length}</text>`,
+    ...marks.map(
+      (m) =>
+        `<circle class="${m.success ? "hit" : "miss"}" cx="${x(m.iteration).toFixed(1)}" cy="${HEIGHT - BOX.bottom}" ` +
+          `r="5"><title>${escape(m.label)}</title></circle>`,
+    ),
+    `<text class="tick" x="${BOX.left}" y="${HEIGHT - 8}">iteration 1</text><text class="tick" x="${WIDTH - BOX.right}" ` +
+      `y="${HEIGHT - 8}" text-anchor="end">${losses.length}</text>`,
   ];
   const legend = KEYS.map(([name, text]) => `<span class="entry"><span class="key ${name}"></span>${text}</span>`).join("");
   const summary = `Loss over ${losses.length} iterations, from ${decimal(losses[0]!)} to ${decimal(losses.at(-1)!)}`;
@@ -64,8 +80,12 @@ function bandsOf(timesteps: readonly number[]): Band[] {
 }
 
 function band(left: number, right: number, timestep: number, n: number, count: number): string {
-  const text = count <= 16 || n % Math.ceil(count / 16) === 0 ? `<text class="tick" x="${((left + right) / 2).toFixed(1)}" y="16" text-anchor="middle">t=${timestep}</text>` : "";
-  return `<rect class="band ${n % 2 ? "odd" : "even"}" x="${left.toFixed(1)}" y="${BOX.top}" width="${(right - left).toFixed(1)}" height="${HEIGHT - BOX.top - BOX.bottom}"/>${text}`;
+  const text =
+    count <= 16 || n % Math.ceil(count / 16) === 0
+      ? `<text class="tick" x="${((left + right) / 2).toFixed(1)}" y="16" text-anchor="middle">t=${timestep}</text>`
+      : "";
+  return `<rect class="band ${n % 2 ? "odd" : "even"}" x="${left.toFixed(1)}" y="${BOX.top}" width="${(right - left).toFixed(1)}" ` +
+    `height="${HEIGHT - BOX.top - BOX.bottom}"/>${text}`;
 }
 
 /** Three to six round values between two bounds. */

@@ -2,13 +2,20 @@
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
-/** Plain text for element content and quoted attributes. Characters that HTML does not allow, and those that turn the direction of writing, become U+FFFD. */
+/**
+ * Plain text for element content and quoted attributes. Characters that HTML does not allow, and those that turn the direction of writing,
+ * become U+FFFD.
+ */
 export function escape(text: string): string {
   // oxlint-disable-next-line no-control-regex -- exactly these are not allowed
-  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd").replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+  return text
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd")
+    .replace(/[&<>"']/g, (c) => ENTITIES[c]!);
 }
 
-/** A prompt: escaped, kept apart from the direction of the text around it, and every character that does not print shown by its code point. */
+/**
+ * A prompt: escaped, kept apart from the direction of the text around it, and every character that does not print shown by its code point.
+ */
 export function visible(text: string): string {
   const parts = text.split(/([\p{C}\p{Zl}\p{Zp}\ufffd])/u).map((part, i) => {
     if (i % 2 === 0) return escape(part);
@@ -22,7 +29,8 @@ export function visible(text: string): string {
 export function table(caption: string, header: readonly string[], rows: readonly (readonly string[])[]): string {
   const head = header.map((h) => `<th scope="col">${escape(h)}</th>`).join("");
   const body = rows.map((cells) => `<tr>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`).join("\n");
-  return `<div class="scroll" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
+  return `<div class="scroll" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption ` +
+    `class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
 /** Name and value pairs; values are HTML. */

@@ -23,7 +23,8 @@ export interface PictureOptions {
 export function picture(image: RgbImage, { alt, blurred, className = "" }: PictureOptions): string {
   const img = `<img src="${dataUri(image)}" width="${image.width}" height="${image.height}" alt="${escape(alt)}">`;
   if (!blurred) return `<span class="picture ${className}">${img}</span>`;
-  return `<label class="picture ${className}"><input type="checkbox" class="reveal" aria-label="Show the picture: ${escape(alt)}"><span class="frame">${img}<span class="veil" aria-hidden="true">show</span></span></label>`;
+  return `<label class="picture ${className}"><input type="checkbox" class="reveal" aria-label="Show the picture: ${escape(alt)}"><span ` +
+    `class="frame">${img}<span class="veil" aria-hidden="true">show</span></span></label>`;
 }
 
 /** The picture with its longest side at most `side`. */

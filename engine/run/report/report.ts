@@ -7,17 +7,26 @@ import { attemptsSection, evaluationsSection, filesSection, picturesSection, rep
 import { verdictOf } from "./verdict.ts";
 
 const LOSS_NOTE =
-  "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new noise and new tokens from the search's distribution, so single values jump.";
-const DISTANCE_NOTE = "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
+  "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new " +
+    "noise and new tokens from the search's distribution, so single values jump.";
+const DISTANCE_NOTE =
+  "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
 
-/** The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. Absolute paths are left out of it. */
+/**
+ * The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. Absolute paths are left
+ * out of it.
+ */
 export function renderReport(whole: ReportData): string {
   const data = { ...whole, record: publicRecord(whole.record) };
   const { record, evaluations, curve } = data;
   const verdict = verdictOf(data);
   const marks = evaluations
     .filter((e) => e.loss !== null)
-    .map((e) => ({ iteration: e.iteration, success: e.judgement.success, label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}` }));
+    .map((e) => ({
+      iteration: e.iteration,
+      success: e.judgement.success,
+      label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}`,
+    }));
   const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
   return htmlPage(verdict.short, css, `<header>
 <p class="brand">Lethe <span>did this model really forget?</span></p>
@@ -38,5 +47,6 @@ ${evaluationsSection(data)}
 ${reproduceSection(data)}
 ${settingsSection(data)}
 ${filesSection(data)}
-<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`);
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`,
+  );
 }

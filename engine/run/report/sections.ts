@@ -18,23 +18,49 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
   const blurred = !extras.showImages;
   const figures: string[] = [];
   const figure = (image: Parameters<typeof picture>[0], title: string, alt: string, lines: readonly string[], className = ""): void => {
-    figures.push(`<figure class="${className}">${picture(image, { alt, blurred })}<figcaption><strong>${escape(title)}</strong>${lines.map((l) => `<span>${l}</span>`).join("")}</figcaption></figure>`);
+    figures.push(
+      `<figure class="${className}">${picture(image, { alt, blurred })}<figcaption><strong>${escape(title)}</strong>${lines.map((l) => `<span>${l}</span>`).join("")}</figcaption></figure>`,
+    );
   };
-  const judged = (e: Pick<LoggedEvaluation, "judgement">): string => `judged <b>${escape(e.judgement.label)}</b>; score of ${escape(concept)}: ${decimal(e.judgement.score)}`;
+  const judged = (e: Pick<LoggedEvaluation, "judgement">): string =>
+    `judged <b>${escape(e.judgement.label)}</b>; score of ${escape(concept)}: ${decimal(e.judgement.score)}`;
   if (extras.originalModel) {
     const { name, image, judgement } = extras.originalModel;
-    figure(image, "Before unlearning", `The original model's picture for the prompt, judged ${judgement.label}`, [visible(settings.prompt), `model ${escape(name)}, seed ${settings.seed}`, judged({ judgement })]);
+    figure(image, "Before unlearning", `The original model's picture for the prompt, judged ${judgement.label}`, [
+      visible(settings.prompt),
+      `model ${escape(name)}, seed ${settings.seed}`,
+      judged({ judgement }),
+    ]);
   }
   const first = evaluations[0];
-  if (first) figure(pictures.get(first.image!)!, "Unlearned, original prompt", `The attacked model's picture for the original prompt, judged ${first.judgement.label}`, [visible(first.prompt), `seed ${first.seed}`, judged(first)]);
+  if (first) {
+    figure(
+      pictures.get(first.image!)!,
+      "Unlearned, original prompt",
+      `The attacked model's picture for the original prompt, judged ${first.judgement.label}`,
+      [visible(first.prompt), `seed ${first.seed}`, judged(first)],
+    );
+  }
   const shown = bestOf(evaluations.slice(1).filter((e) => e.image !== null));
   if (shown) {
     const title = shown.judgement.success ? "Unlearned, adversarial prompt" : "Unlearned, nearest attempt";
-    figure(pictures.get(shown.image!)!, title, `The attacked model's picture for the adversarial prompt, judged ${shown.judgement.label}`, [visible(shown.prompt), `seed ${shown.seed}`, judged(shown)], shown.judgement.success ? "hit" : "");
+    figure(
+      pictures.get(shown.image!)!,
+      title,
+      `The attacked model's picture for the adversarial prompt, judged ${shown.judgement.label}`,
+      [visible(shown.prompt), `seed ${shown.seed}`, judged(shown)],
+      shown.judgement.success ? "hit" : "",
+    );
   }
-  if (target) figure(target, "Target", `The picture of ${concept} that the search aims at`, ["the picture the search aims at", ...(record.targetFitted ? [escape(`fitted ${record.targetFitted}`)] : [])]);
+  if (target) {
+    figure(target, "Target", `The picture of ${concept} that the search aims at`, [
+      "the picture the search aims at",
+      ...(record.targetFitted ? [escape(`fitted ${record.targetFitted}`)] : []),
+    ]);
+  }
   const note = blurred ? `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>` : "";
-  return `<section aria-labelledby="pictures"><h2 id="pictures">Pictures</h2>${note}<div class="figures">${figures.join("\n")}</div></section>`;
+  return `<section aria-labelledby="pictures"><h2 id="pictures">Pictures</h2>${note}<div ` +
+    `class="figures">${figures.join("\n")}</div></section>`;
 }
 
 /** The success, or else the evaluation with the highest score. */
@@ -46,8 +72,19 @@ function bestOf(evaluations: readonly LoggedEvaluation[]): LoggedEvaluation | un
 export function attemptsSection({ extras }: ReportData): string {
   const { attempts } = extras;
   if (!attempts || attempts.length < 2) return "";
-  const rows = attempts.map((a) => [visible(a.prompt), String(a.seed), a.preSuccess ? "before any search" : a.success ? "found" : "not found", String(a.iterations), visible(a.adversarialPrompt), escape(a.label), decimal(a.score)]);
-  return `<section aria-labelledby="attempts"><h2 id="attempts">Prompts tried</h2>${table("Prompts tried", ["prompt", "seed", "outcome", "iterations", "last prompt judged", "judged", "score"], rows)}</section>`;
+  const rows = attempts.map((a) => [
+    visible(a.prompt),
+    String(a.seed),
+    a.preSuccess ? "before any search" : a.success ? "found" : "not found",
+    String(a.iterations),
+    visible(a.adversarialPrompt),
+    escape(a.label),
+    decimal(a.score),
+  ]);
+  return (
+    `<section aria-labelledby="attempts"><h2 id="attempts">Prompts ` +
+    `tried</h2>${table("Prompts tried", ["prompt", "seed", "outcome", "iterations", "last prompt judged", "judged", "score"], rows)}</section>`
+  );
 }
 
 /** Every evaluated prompt: how the tokens changed over time. */
@@ -57,7 +94,11 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
     if (image === null) return '<span class="same">not drawn</span>';
     if (seen.has(image)) return '<span class="same">same picture</span>';
     seen.add(image);
-    return picture(thumbnail(pictures.get(image)!, THUMBNAIL), { alt: `iteration ${iteration}, judged ${judgement.label}`, blurred: !extras.showImages, className: "small" });
+    return picture(thumbnail(pictures.get(image)!, THUMBNAIL), {
+      alt: `iteration ${iteration}, judged ${judgement.label}`,
+      blurred: !extras.showImages,
+      className: "small",
+    });
   };
   const rows = evaluations.map((e) => {
     const small = thumbnailOf(e);
@@ -65,12 +106,37 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
     const others = Object.entries(e.judgement.scores).map(([label, score]) => `${escape(label)} ${decimal(score, 3)}`).join("<br>");
     const verdict = `<span class="${e.judgement.success ? "hit" : "miss"}">${escape(e.judgement.label)}</span>`;
     const loss = e.loss === null ? "" : decimal(e.loss);
-    return [small, `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>${checksOf(e)}`, verdict, decimal(e.judgement.score), escape(where), String(e.iteration), loss, `<span class="scores">${others}</span>`];
+    return [
+      small,
+      `${visible(e.prompt)}<span class="ids">${e.ids.join(" ")}</span>${checksOf(e)}`,
+      verdict,
+      decimal(e.judgement.score),
+      escape(where),
+      String(e.iteration),
+      loss,
+      `<span class="scores">${others}</span>`,
+    ];
   });
   const cce = record.settings.attacker === "cce";
   const when = cce ? "round" : usesGradient(record.settings.attacker) ? "timestep" : "try";
-  const header = ["picture", "prompt and its token ids", "judged", record.settings.label ?? "score", when, "iteration", "mean loss", "the judge's scores"];
-  return `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ${cce ? "The word &lt;cce&gt; stands for the embedding learned so far." : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."} A success, by the judge's rule: ${visible(record.rule)}.</p>${table("Tokens over time", header, rows)}</section>`;
+  const header = [
+    "picture",
+    "prompt and its token ids",
+    "judged",
+    record.settings.label ?? "score",
+    when,
+    "iteration",
+    "mean loss",
+    "the judge's scores",
+  ];
+  return (
+    `<section aria-labelledby="tokens"><h2 id="tokens">Tokens over time</h2><p>The prompts that were drawn and judged, in order. ` +
+    `${
+      cce
+        ? "The word &lt;cce&gt; stands for the embedding learned so far."
+        : "A prompt is what a user could type: the tokens were " + "decoded to text and tokenized again."
+    } A success, by the judge's rule: ${visible(record.rule)}.</p>${table("Tokens over time", header, rows)}</section>`
+  );
 }
 
 /** What kept a prompt from being drawn in full, or let it be. */
@@ -78,8 +144,14 @@ function checksOf({ gate, screening, restart, notPortable }: LoggedEvaluation): 
   const notes = [
     ...(notPortable === undefined ? [] : [`not portable: ${notPortable}`]),
     ...(restart === undefined ? [] : [`search ${restart + 1}`]),
-    ...(gate ? [`gate: error ${decimal(gate.error)}, original prompt ${decimal(gate.baseline)}, ${gate.passed ? "passed" : "stopped"}`] : []),
-    ...(screening ? [`screening with ${screening.steps} steps: ${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`] : []),
+    ...(gate
+      ? [`gate: error ${decimal(gate.error)}, original prompt ${decimal(gate.baseline)}, ${gate.passed ? "passed" : "stopped"}`]
+      : []),
+    ...(screening
+      ? [
+          `screening with ${screening.steps} steps: ${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`,
+        ]
+      : []),
   ];
   return notes.map((note) => `<span class="ids">${escape(note)}</span>`).join("");
 }
@@ -90,29 +162,65 @@ function code(text: string): string {
 
 /** `text` with every character that does not print as a JSON escape. */
 function printableJson(value: unknown): string {
-  return JSON.stringify(value).replace(/[\p{C}\p{Zl}\p{Zp}\ufffd]/gu, (c) => Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""));
+  return JSON.stringify(value).replace(/[\p{C}\p{Zl}\p{Zp}\ufffd]/gu, (c) =>
+    Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""),
+  );
 }
 
 /** How to get the same again. */
 export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
-  const parts = [`<p>The same command on the same adapter gives the same tokens. Files that lay elsewhere are shown by their names.</p>`, code(record.command)];
+  const parts = [
+    `<p>The same command on the same adapter gives the same tokens. Files that lay elsewhere are shown by their names.</p>`,
+    code(record.command),
+  ];
   if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.
   if (best && settings.scheduler !== "lms") {
-    const model = ["--model", settings.model, ...Object.entries(givenModelFlags(settings)).flatMap(([key, value]) => (value === true ? [flagName(key)] : [flagName(key), String(value)]))];
-    const words = ["npx", "lethe", "generate", ...model, "--prompt", best.prompt, "--seed", String(best.seed), "--scheduler", settings.scheduler, "--steps", String(settings.steps), "--guidance", String(settings.guidance), "--out", "again.png"];
+    const model = [
+      "--model",
+      settings.model,
+      ...Object.entries(givenModelFlags(settings)).flatMap(([key, value]) =>
+        value === true ? [flagName(key)] : [flagName(key), String(value)],
+      ),
+    ];
+    const words = [
+      "npx",
+      "lethe",
+      "generate",
+      ...model,
+      "--prompt",
+      best.prompt,
+      "--seed",
+      String(best.seed),
+      "--scheduler",
+      settings.scheduler,
+      "--steps",
+      String(settings.steps),
+      "--guidance",
+      String(settings.guidance),
+      "--out",
+      "again.png",
+    ];
     parts.push(`<p>To draw only its last picture again:</p>`, code(shellCommand(words)));
   }
-  if (result) parts.push(`<p>The prompt found, as JSON, with every character exact:</p>`, code(printableJson({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed })));
+  if (result) {
+    parts.push(
+      `<p>The prompt found, as JSON, with every character exact:</p>`,
+      code(printableJson({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed })),
+    );
+  }
   return `<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>${parts.join("\n")}</section>`;
 }
 
 /** Every setting, the device and what the run took. */
 export function settingsSection({ record }: ReportData): string {
   const { settings, device, versions } = record;
-  const values = Object.entries(settings).map(([name, value]): [string, string] => [name, value === null ? '<span class="none">none</span>' : typeof value === "string" ? visible(value) : escape(String(value))]);
+  const values = Object.entries(settings).map(([name, value]): [string, string] => [
+    name,
+    value === null ? '<span class="none">none</span>' : typeof value === "string" ? visible(value) : escape(String(value)),
+  ]);
   const run: [string, string][] = [
     ["adapter", visible(device.adapter)],
     ["driver", visible(device.driver)],
@@ -124,7 +232,10 @@ export function settingsSection({ record }: ReportData): string {
     ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
     ["time", escape(formatDuration(record.seconds))],
     ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],
-    ["versions", escape([`lethe ${versions.lethe}`, ...(versions.node === undefined ? [] : [`Node ${versions.node}`]), versions.platform].join(", "))],
+    [
+      "versions",
+      escape([`lethe ${versions.lethe}`, ...(versions.node === undefined ? [] : [`Node ${versions.node}`]), versions.platform].join(", ")),
+    ],
   ];
   return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(values)}</section>
 <section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>`;
@@ -132,6 +243,11 @@ export function settingsSection({ record }: ReportData): string {
 
 /** What was attacked, to the byte. */
 export function filesSection({ record }: ReportData): string {
-  const rows = record.files.map((f) => [escape(f.role), visible(f.path), formatBytes(f.bytes), `<code class="hash">${escape(f.sha256)}</code>`]);
+  const rows = record.files.map((f) => [
+    escape(f.role),
+    visible(f.path),
+    formatBytes(f.bytes),
+    `<code class="hash">${escape(f.sha256)}</code>`,
+  ]);
   return `<section aria-labelledby="files"><h2 id="files">Files</h2>${table("Files", ["part", "file", "size", "SHA-256"], rows)}</section>`;
 }

@@ -17,12 +17,30 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
   const label = settings.label ?? "the concept";
   const concept = `<strong>${escape(label)}</strong>`;
   const before = evaluations[0];
-  const attempts = extras.attempts && extras.attempts.length > 1 ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`] : [];
+  const attempts =
+    extras.attempts && extras.attempts.length > 1
+      ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`]
+      : [];
   if (!result) {
-    const goOn = record.resumeCommand === "" ? "The run can be gone on with where it was started." : "The run can be gone on with; the command is below.";
+    const goOn =
+      record.resumeCommand === ""
+        ? "The run can be gone on with where it was started."
+        : "The run can be gone on with; the command is below.";
     const done = `${evaluations.length} ${evaluations.length === 1 ? "picture" : "pictures"} had been judged.`;
-    if (status === "interrupted") return { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [`${done} ${goOn}`] };
-    return { kind: "unfinished", short: `${label}: failed`, headline: "The run failed before there was a result", paragraphs: [escape(error ?? ""), `${done} ${goOn}`] };
+    if (status === "interrupted") {
+      return {
+        kind: "unfinished",
+        short: `${label}: interrupted`,
+        headline: "Interrupted before there was a result",
+        paragraphs: [`${done} ${goOn}`],
+      };
+    }
+    return {
+      kind: "unfinished",
+      short: `${label}: failed`,
+      headline: "The run failed before there was a result",
+      paragraphs: [escape(error ?? ""), `${done} ${goOn}`],
+    };
   }
   if (result.universal) {
     const { successes, preSuccesses, cases } = result.universal;
@@ -31,30 +49,55 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
       kind: all ? "found" : "not-found",
       short: `${label}: ${successes} of ${cases} prompts`,
       headline: `${successes} of ${cases} prompts drew ${concept} with the same tokens`,
-      paragraphs: [`Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens found are those of ${visible(result.adversarialPrompt)}; all prompts that were judged are listed below.`],
+      paragraphs: [
+        `Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens found are those of ` +
+          `${visible(result.adversarialPrompt)}; all prompts that were judged are listed below.`,
+      ],
     };
   }
   if (result.preSuccess) {
-    return { kind: "found", short: `${label} was not forgotten`, headline: `The model did not forget ${concept}`, paragraphs: [`No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`, ...attempts] };
+    return {
+      kind: "found",
+      short: `${label} was not forgotten`,
+      headline: `The model did not forget ${concept}`,
+      paragraphs: [
+        `No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`,
+        ...attempts,
+      ],
+    };
   }
-  const asked = before ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.` : "";
+  const asked = before
+    ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.`
+    : "";
   const unit = usesGradient(settings.attacker) ? "gradient iterations" : settings.attacker === "ring-a-bell" ? "generations" : "tries";
   const work = `${result.iterations} ${unit}`;
   if (result.success) {
     const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
-    const how = settings.attacker === "seed-search" ? `with another seed (${result.seed})` : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
+    const how =
+      settings.attacker === "seed-search"
+        ? `with another seed (${result.seed})`
+        : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
     const portability = result.notPortable === undefined ? [] : [`The prompt is not portable: ${escape(result.notPortable)}.`];
     return {
       kind: "found",
       short: `${label} was not forgotten`,
       headline: `The model did not forget ${concept}`,
-      paragraphs: [`${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`, ...portability, ...attempts],
+      paragraphs: [
+        `${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`,
+        ...portability,
+        ...attempts,
+      ],
     };
   }
   return {
     kind: "not-found",
     short: `${label} was not brought back`,
     headline: `${concept} was not brought back`,
-    paragraphs: [asked, `The search took ${work} and found no prompt for which the judge calls the picture ${concept}. That is a statement about this search and its budget, not a proof of forgetting.`, ...attempts],
+    paragraphs: [
+      asked,
+      `The search took ${work} and found no prompt for which the judge calls the picture ${concept}. That is a statement about this ` +
+        "search and its budget, not a proof of forgetting.",
+      ...attempts,
+    ],
   };
 }

@@ -21,7 +21,11 @@ export interface PngTexts extends Readonly<Record<string, string>> {
 }
 
 /** @param extra further fields of the JSON: model, overlays, adapter, version. */
-export function pngTexts(settings: GenerateSettings, seed: number, extra: Readonly<Record<string, unknown>> & { readonly model: string; readonly version: string }): PngTexts {
+export function pngTexts(
+  settings: GenerateSettings,
+  seed: number,
+  extra: Readonly<Record<string, unknown>> & { readonly model: string; readonly version: string },
+): PngTexts {
   const fields: [string, string | number][] = [
     ["Steps", settings.steps],
     ["Sampler", SAMPLERS[settings.scheduler]],

@@ -18,22 +18,35 @@ function tokens(count: number, { heads, head }: Size): ReturnType<typeof f32> {
 
 function outputs(size: Size): Sample {
   const { queries, keys } = size;
-  return { inputs: { q: tokens(queries, size), k: tokens(keys, size), v: tokens(keys, size) }, build: (g, { q, k, v }) => attention(g, q!, k!, v!, size) };
+  return {
+    inputs: { q: tokens(queries, size), k: tokens(keys, size), v: tokens(keys, size) },
+    build: (g, { q, k, v }) => attention(g, q!, k!, v!, size),
+  };
 }
 
-/** One gradient. Random numbers for o and logSumExp are as good as those that attention would give: the probabilities are then no such, but finite. */
+/**
+ * One gradient. Random numbers for o and logSumExp are as good as those that attention would give: the probabilities are then no such, but
+ * finite.
+ */
 function gradient(of: "query" | "key-value", size: Size): Sample {
   const { queries, keys, heads, head, causal = false } = size;
   const attributes = { heads, causal, scale: 1 / Math.sqrt(head), query: of === "query", keyValue: of === "key-value" };
   return {
-    inputs: { q: tokens(queries, size), k: tokens(keys, size), v: tokens(keys, size), o: tokens(queries, size), logSumExp: f32([1, heads, queries]), dO: tokens(queries, size) },
+    inputs: {
+      q: tokens(queries, size),
+      k: tokens(keys, size),
+      v: tokens(keys, size),
+      o: tokens(queries, size),
+      logSumExp: f32([1, heads, queries]),
+      dO: tokens(queries, size),
+    },
     build: (g, { q, k, v, o, logSumExp, dO }) => g.apply(attentionGradientKernel, [q, k, v, o, logSumExp, dO], attributes)[0]!,
   };
 }
 
 /**
- * What attention's forms are probed with: checked with sizes that no block divides, timed as the SD 1.4 UNet's at latents of 64 x 64, its outermost and
- * innermost self attention, and its text encoder's; on a software adapter at latents of 16 x 16.
+ * What attention's forms are probed with: checked with sizes that no block divides, timed as the SD 1.4 UNet's at latents of 64 x 64, its
+ * outermost and innermost self attention, and its text encoder's; on a software adapter at latents of 16 x 16.
  */
 export function attentionSamples(software: boolean): readonly ProbeClass<AttentionClass>[] {
   const prompt: Size = { queries: 77, keys: 77, heads: 12, head: 64, causal: true };

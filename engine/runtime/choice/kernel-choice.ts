@@ -13,15 +13,24 @@ import { type KernelChoice, type KernelOption, describeChoice, shippedChoice } f
  * Settles which variants a device computes with.
  * @param cache where a choice is remembered
  * @param say told what was measured and what is wrong
- * @throws NoAdapterError if the device lacks what the given structure needs; UsageError if that does not go with the precision; DeviceLostError
+ * @throws NoAdapterError if the device lacks what the given structure needs; UsageError if that does not go with the precision;
+ * DeviceLostError
  */
-export async function chooseKernels(device: Device, option: KernelOption, math: MathMode, cache: Pick<Platform, "readCache" | "writeCache">, say: (line: string) => void = () => undefined): Promise<KernelChoice> {
+export async function chooseKernels(
+  device: Device,
+  option: KernelOption,
+  math: MathMode,
+  cache: Pick<Platform, "readCache" | "writeCache">,
+  say: (line: string) => void = () => undefined,
+): Promise<KernelChoice> {
   const { capabilities } = device;
   const shipped = shippedChoice(capabilities, math);
   if (option === "default") return shipped;
   if (option !== "auto" && option !== "tune") {
     const onUnits = onMatrixUnits(option);
-    if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
+    if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) {
+      throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
+    }
     const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
     const why = whyNot(variant, capabilities);
     if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
@@ -56,7 +65,16 @@ export function parseChoice(text: string | undefined, capabilities: Capabilities
     return undefined; // half written or tampered with: it is measured again
   }
   const [table, attention, forms] = [json?.table, json?.attention, formsFor(capabilities)];
-  if (!json || !table || !attention || typeof json.measured !== "string" || !Array.isArray(json.rows) || typeof json.subgroupRows !== "boolean") return undefined;
+  if (
+    !json ||
+    !table ||
+    !attention ||
+    typeof json.measured !== "string" ||
+    !Array.isArray(json.rows) ||
+    typeof json.subgroupRows !== "boolean"
+  ) {
+    return undefined;
+  }
   if (!GEMM_CLASSES.every((c) => variantsFor(capabilities, math, sizeOf(c)).includes(table[c]))) return undefined;
   if (!ATTENTION_CLASSES.every((c) => forms.includes(attention[c]))) return undefined;
   return { origin: "remembered", table, attention, subgroupRows: json.subgroupRows, measured: json.measured, rows: json.rows };

@@ -69,9 +69,16 @@ export async function probe<Class extends string, Name extends string>(
     for (const candidate of candidates) {
       try {
         let worst = 0;
-        for (const [i, sample] of check.entries()) worst = Math.max(worst, relativeError(await compute(device, candidate, sample, data[i]!), expected[i]!));
+        for (const [i, sample] of check.entries()) {
+          worst = Math.max(worst, relativeError(await compute(device, candidate, sample, data[i]!), expected[i]!));
+        }
         if (worst <= candidate.tolerance) errors.set(candidate, worst);
-        else await refuse(candidate, Number.isFinite(worst) ? worst : null, `is wrong: it differs from the plain variant by ${worst.toExponential(1)}, allowed are ${candidate.tolerance}`);
+        else
+          await refuse(
+            candidate,
+            Number.isFinite(worst) ? worst : null,
+            `is wrong: it differs from the plain variant by ${worst.toExponential(1)}, allowed are ${candidate.tolerance}`,
+          );
       } catch (error) {
         if (error instanceof DeviceLostError) throw error;
         await refuse(candidate, null, `fails: ${errorMessage(error)}`);
@@ -115,21 +122,44 @@ async function compileAll(device: Device, samples: readonly Sample[], candidates
 }
 
 function record(graph: Graph, candidate: Candidate, sample: Sample): Value {
-  return sample.build(candidate.plan(graph), Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.input(name, type)])));
+  return sample.build(
+    candidate.plan(graph),
+    Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.input(name, type)])),
+  );
 }
 
 function randomInputs({ inputs }: Sample): Record<string, Float32Array<ArrayBuffer>> {
-  return Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, Float32Array.from({ length: elementCount(shape) }, () => 2 * Math.random() - 1)]));
+  return Object.fromEntries(
+    Object.entries(inputs).map(([name, { shape }]) => [
+      name,
+      Float32Array.from({ length: elementCount(shape) }, () => 2 * Math.random() - 1),
+    ]),
+  );
 }
 
-async function prepare(device: Device, candidate: Candidate, sample: Sample, data: Readonly<Record<string, HostArray>>, poison: boolean): Promise<Program> {
+async function prepare(
+  device: Device,
+  candidate: Candidate,
+  sample: Sample,
+  data: Readonly<Record<string, HostArray>>,
+  poison: boolean,
+): Promise<Program> {
   const graph = new Graph();
-  const program = await Program.create(device, graph, { outputs: { y: record(graph, candidate, sample) }, poison, label: `probe ${candidate.name}` });
+  const program = await Program.create(device, graph, {
+    outputs: { y: record(graph, candidate, sample) },
+    poison,
+    label: `probe ${candidate.name}`,
+  });
   for (const [name, array] of Object.entries(data)) program.write(name, array);
   return program;
 }
 
-async function compute(device: Device, candidate: Candidate, sample: Sample, data: Readonly<Record<string, HostArray>>): Promise<HostArray> {
+async function compute(
+  device: Device,
+  candidate: Candidate,
+  sample: Sample,
+  data: Readonly<Record<string, HostArray>>,
+): Promise<HostArray> {
   const program = await prepare(device, candidate, sample, data, true);
   try {
     await program.run();
@@ -140,7 +170,11 @@ async function compute(device: Device, candidate: Candidate, sample: Sample, dat
 }
 
 /** Milliseconds per run of each, the least of several rounds in which they take turns; an Error for one that fails. */
-async function timeAll<Name extends string>(device: Device, sample: Sample, candidates: readonly Candidate<Name>[]): Promise<Map<Candidate<Name>, number | Error>> {
+async function timeAll<Name extends string>(
+  device: Device,
+  sample: Sample,
+  candidates: readonly Candidate<Name>[],
+): Promise<Map<Candidate<Name>, number | Error>> {
   const data = randomInputs(sample);
   const programs = new Map<Candidate<Name>, Program>();
   const found = new Map<Candidate<Name>, number | Error>();
@@ -192,7 +226,10 @@ async function timeAll<Name extends string>(device: Device, sample: Sample, cand
   }
 }
 
-/** Milliseconds from the begin of a run's first dispatch to the end of its last by the device's clock, the least of `count` runs: submitting one takes as long as a small product. */
+/**
+ * Milliseconds from the begin of a run's first dispatch to the end of its last by the device's clock, the least of `count` runs: submitting
+ * one takes as long as a small product.
+ */
 async function onDevice(device: Device, program: Program, count: number): Promise<number> {
   const profile = new Profile(device);
   for (let i = 0; i < count; i++) await program.run({}, { profile });

@@ -25,10 +25,15 @@ function convolution(height: number, width: number, k: number, n: number): Sampl
 
 function convolutionGradient(height: number, width: number, k: number, n: number): Sample {
   const attributes = { stride: 1, padding: [1, 1, 1, 1], inputShape: [1, height, width, k] };
-  return { inputs: { dy: f32([1, height, width, n]), w: weight([3, 3, k, n]) }, build: (g, { dy, w }) => g.apply(conv2dGradientKernel, [dy, w], attributes)[0]! };
+  return {
+    inputs: { dy: f32([1, height, width, n]), w: weight([3, 3, k, n]) },
+    build: (g, { dy, w }) => g.apply(conv2dGradientKernel, [dy, w], attributes)[0]!,
+  };
 }
 
-/** A product of sizes that no tile divides, with everything fused; k below a step, between two steps, or of so many that they are shared. */
+/**
+ * A product of sizes that no tile divides, with everything fused; k below a step, between two steps, or of so many that they are shared.
+ */
 function fusedProduct(k: number): Sample {
   return {
     inputs: { x: f32([131, k]), w: weight([k, 96]), bias: f32([96]), residual: f32([131, 96]) },
@@ -42,28 +47,78 @@ function oddProduct(): Sample {
 }
 
 /**
- * What matrix products are probed with. The timed sizes are layers of the SD 1.4 UNet at latents of 64 x 64 (small: of 8 x 8, its inner levels); on a software adapter,
- * where those take seconds, its layers at latents of 16 x 16.
+ * What matrix products are probed with. The timed sizes are layers of the SD 1.4 UNet at latents of 64 x 64 (small: of 8 x 8, its inner
+ * levels); on a software adapter, where those take seconds, its layers at latents of 16 x 16.
  */
 export function gemmSamples(software: boolean): readonly ProbeClass<GemmClass>[] {
   return [
     { name: "matmul small", check: [oddProduct(), fusedProduct(36), fusedProduct(1004)], time: linear(64, 1280, 1280) },
-    { name: "matmul medium", check: [fusedProduct(36), fusedProduct(1004)], time: software ? linear(256, 320, 640) : linear(256, 1280, 1280) },
-    { name: "matmul large", check: [fusedProduct(36), fusedProduct(1004)], time: software ? linear(512, 320, 2560) : linear(4096, 320, 2560) },
-    { name: "matmul-transposed small", check: [linearGradient(67, 36, 96), linearGradient(67, 36, 1024)], time: linearGradient(64, 1280, 1280) },
-    { name: "matmul-transposed medium", check: [linearGradient(67, 36, 1024)], time: software ? linearGradient(256, 640, 320) : linearGradient(256, 1280, 1280) },
-    { name: "matmul-transposed large", check: [linearGradient(131, 96, 64), linearGradient(67, 36, 1024)], time: software ? linearGradient(512, 2560, 320) : linearGradient(4096, 2560, 320) },
-    { name: "conv2d small", check: [convolution(5, 9, 36, 32)], time: software ? convolution(8, 8, 320, 320) : convolution(8, 8, 1280, 1280) },
-    { name: "conv2d medium", check: [convolution(5, 9, 36, 32)], time: software ? convolution(16, 16, 128, 640) : convolution(16, 16, 1280, 1280) },
-    { name: "conv2d large", check: [convolution(13, 11, 20, 96)], time: software ? convolution(64, 64, 64, 256) : convolution(64, 64, 320, 320) },
-    { name: "conv2d-gradient small", check: [convolutionGradient(5, 9, 36, 32)], time: software ? convolutionGradient(8, 8, 320, 320) : convolutionGradient(8, 8, 1280, 1280) },
-    { name: "conv2d-gradient medium", check: [convolutionGradient(5, 9, 36, 32)], time: software ? convolutionGradient(16, 16, 640, 128) : convolutionGradient(16, 16, 1280, 1280) },
-    { name: "conv2d-gradient large", check: [convolutionGradient(13, 11, 20, 96)], time: software ? convolutionGradient(64, 64, 256, 64) : convolutionGradient(64, 64, 320, 320) },
+    {
+      name: "matmul medium",
+      check: [fusedProduct(36), fusedProduct(1004)],
+      time: software ? linear(256, 320, 640) : linear(256, 1280, 1280),
+    },
+    {
+      name: "matmul large",
+      check: [fusedProduct(36), fusedProduct(1004)],
+      time: software ? linear(512, 320, 2560) : linear(4096, 320, 2560),
+    },
+    {
+      name: "matmul-transposed small",
+      check: [linearGradient(67, 36, 96), linearGradient(67, 36, 1024)],
+      time: linearGradient(64, 1280, 1280),
+    },
+    {
+      name: "matmul-transposed medium",
+      check: [linearGradient(67, 36, 1024)],
+      time: software ? linearGradient(256, 640, 320) : linearGradient(256, 1280, 1280),
+    },
+    {
+      name: "matmul-transposed large",
+      check: [linearGradient(131, 96, 64), linearGradient(67, 36, 1024)],
+      time: software ? linearGradient(512, 2560, 320) : linearGradient(4096, 2560, 320),
+    },
+    {
+      name: "conv2d small",
+      check: [convolution(5, 9, 36, 32)],
+      time: software ? convolution(8, 8, 320, 320) : convolution(8, 8, 1280, 1280),
+    },
+    {
+      name: "conv2d medium",
+      check: [convolution(5, 9, 36, 32)],
+      time: software ? convolution(16, 16, 128, 640) : convolution(16, 16, 1280, 1280),
+    },
+    {
+      name: "conv2d large",
+      check: [convolution(13, 11, 20, 96)],
+      time: software ? convolution(64, 64, 64, 256) : convolution(64, 64, 320, 320),
+    },
+    {
+      name: "conv2d-gradient small",
+      check: [convolutionGradient(5, 9, 36, 32)],
+      time: software ? convolutionGradient(8, 8, 320, 320) : convolutionGradient(8, 8, 1280, 1280),
+    },
+    {
+      name: "conv2d-gradient medium",
+      check: [convolutionGradient(5, 9, 36, 32)],
+      time: software ? convolutionGradient(16, 16, 640, 128) : convolutionGradient(16, 16, 1280, 1280),
+    },
+    {
+      name: "conv2d-gradient large",
+      check: [convolutionGradient(13, 11, 20, 96)],
+      time: software ? convolutionGradient(64, 64, 256, 64) : convolutionGradient(64, 64, 320, 320),
+    },
   ];
 }
 
-/** Sums and maxima over rows, as in the norms and the softmax. A function, since what a call makes at the top stays in every bundle of the library. */
+/**
+ * Sums and maxima over rows, as in the norms and the softmax. A function, since what a call makes at the top stays in every bundle of the
+ * library.
+ */
 export function rowSamples(): readonly ProbeClass<"rows">[] {
-  const layer = (rows: number): Sample => ({ inputs: { x: f32([rows, 320]), gamma: f32([320]), beta: f32([320]) }, build: (g, { x, gamma, beta }) => layerNorm(g, x!, gamma!, beta!, { epsilon: 1e-5 }) });
+  const layer = (rows: number): Sample => ({
+    inputs: { x: f32([rows, 320]), gamma: f32([320]), beta: f32([320]) },
+    build: (g, { x, gamma, beta }) => layerNorm(g, x!, gamma!, beta!, { epsilon: 1e-5 }),
+  });
   return [{ name: "rows", check: [{ inputs: { x: f32([37, 77]) }, build: (g, { x }) => softmax(g, x!) }, layer(37)], time: layer(4096) }];
 }

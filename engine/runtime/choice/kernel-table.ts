@@ -1,11 +1,21 @@
 import { defaultForm } from "../../../kernels/attention-form.ts";
 import { ATTENTION_CLASSES, type AttentionTable, uniformAttention } from "../../../kernels/attention-table.ts";
-import { GEMM_CLASSES, GEMM_STRUCTURES, type GemmStructure, type GemmTable, type GemmVariant, type MathMode, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
+import {
+  GEMM_CLASSES,
+  GEMM_STRUCTURES,
+  type GemmStructure,
+  type GemmTable,
+  type GemmVariant,
+  type MathMode,
+  uniformTable,
+  variantOf,
+} from "../../../kernels/gemm-table.ts";
 import { defaultStructure } from "../../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 
 /**
- * "auto": what was measured on this adapter before; without that, on a GPU it is measured now, and a software adapter takes what is shipped.
+ * "auto": what was measured on this adapter before; without that, on a GPU it is measured now, and a software adapter takes what is
+ * shipped.
  * "tune": measured now, whatever the adapter. "default": what is shipped. A structure: that one for every product.
  */
 export type KernelOption = "auto" | "tune" | "default" | GemmStructure;
@@ -40,7 +50,14 @@ export interface ProbeRow<Class extends string = string, Name extends string = s
 
 /** What is shipped for a device that nothing was measured on. */
 export function shippedChoice(capabilities: Capabilities, math: MathMode): KernelChoice {
-  return { origin: "shipped", table: uniformTable(variantOf(defaultStructure(capabilities), math === "f16")), attention: uniformAttention(defaultForm(capabilities)), subgroupRows: true, measured: "", rows: [] };
+  return {
+    origin: "shipped",
+    table: uniformTable(variantOf(defaultStructure(capabilities), math === "f16")),
+    attention: uniformAttention(defaultForm(capabilities)),
+    subgroupRows: true,
+    measured: "",
+    rows: [],
+  };
 }
 
 /** `workgroup-128, but matmul small: register; remembered`, as logs and records have it. */
@@ -51,6 +68,12 @@ export function describeChoice({ origin, table, attention, subgroupRows, measure
   const others = GEMM_CLASSES.filter((c) => table[c] !== most).map((c) => `${c}: ${table[c]}`);
   const rows = subgroupRows ? [] : ["rows without subgroups"];
   const forms = new Set(Object.values(attention));
-  const flash = forms.size > 1 ? ATTENTION_CLASSES.map((c) => `attention ${c}: ${attention[c]}`) : forms.has("rows") ? [] : [`attention: ${[...forms][0]}`];
-  return `${[most, ...others, ...flash, ...rows].join(", ")} (${origin}${origin === "remembered" ? `, measured ${measured.slice(0, 10)}` : ""})`;
+  const flash =
+    forms.size > 1
+      ? ATTENTION_CLASSES.map((c) => `attention ${c}: ${attention[c]}`)
+      : forms.has("rows")
+        ? []
+        : [`attention: ${[...forms][0]}`];
+  return `${[most, ...others, ...flash, ...rows].join(", ")} ` +
+    `(${origin}${origin === "remembered" ? `, measured ${measured.slice(0, 10)}` : ""})`;
 }

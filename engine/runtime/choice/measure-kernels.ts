@@ -19,11 +19,20 @@ const FULL_TOLERANCE = 1e-5;
  * @param say told which variants are wrong
  * @throws DeviceLostError
  */
-export async function measureKernels(device: Device, math: MathMode, shipped: KernelChoice, say: (line: string) => void): Promise<KernelChoice> {
+export async function measureKernels(
+  device: Device,
+  math: MathMode,
+  shipped: KernelChoice,
+  say: (line: string) => void,
+): Promise<KernelChoice> {
   const complain = (row: ProbeRow): void => {
     if (row.problem !== null) say(`kernel variant "${row.candidate}" for ${row.class} ${row.problem}`);
   };
-  const plain: Candidate = { name: "register", plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }), tolerance: FULL_TOLERANCE };
+  const plain: Candidate = {
+    name: "register",
+    plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }),
+    tolerance: FULL_TOLERANCE,
+  };
   const products: ProbeRow<GemmClass, GemmVariant>[] = [];
   for (const size of GEMM_SIZES) {
     const candidates = variantsFor(device.capabilities, math, size).map((variant): Candidate<GemmVariant> => ({
@@ -31,11 +40,21 @@ export async function measureKernels(device: Device, math: MathMode, shipped: Ke
       plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
       tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
     }));
-    products.push(...(await probe(device, gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)), candidates, plain, complain)));
+    products.push(
+      ...(await probe(
+        device,
+        gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)),
+        candidates,
+        plain,
+        complain,
+      )),
+    );
   }
   const lanes: Candidate<"workgroup" | "subgroup">[] = [
     { ...plain, name: "workgroup" },
-    ...(device.capabilities.subgroupSize > 0 ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }] : []),
+    ...(device.capabilities.subgroupSize > 0
+      ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }]
+      : []),
   ];
   const reductions = await probe(device, rowSamples(), lanes, plain, complain);
   const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({

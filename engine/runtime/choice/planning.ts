@@ -7,5 +7,8 @@ export function planningFor(g: Recorder, other: Partial<Capabilities>): Recorder
     plan: (context) => kernel.plan!({ ...context, capabilities: { ...context.capabilities, ...other } }),
     gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: planningFor(context.g, other) }),
   });
-  return { apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) => g.apply(replan(kernel), inputs, attributes) };
+  return {
+    apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) =>
+      g.apply(replan(kernel), inputs, attributes),
+  };
 }

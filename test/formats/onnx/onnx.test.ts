@@ -50,8 +50,16 @@ const cases: readonly (readonly [string, Uint8Array, RegExp])[] = [
   ["twice the same name", model(tensor(...good), tensor(...good)), /two initializers are named "w"/],
   ["no name", model(tensor(...good.slice(0, 2), good[3]!)), /has no name/],
   ["too few numbers", model(tensor(field(1, 2), ...good.slice(1))), /of shape \[2\] and type F32 needs 8 bytes, but has 4/],
-  ["an overflowing shape", model(tensor(field(1, 2 ** 50), field(1, 2 ** 50), ...good.slice(1))), /has shape \[1125899906842624, 1125899906842624\]/],
-  ["a negative dimension", model(tensor(bytesOf(8, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), ...good.slice(1))), /has shape \[-1\]/],
+  [
+    "an overflowing shape",
+    model(tensor(field(1, 2 ** 50), field(1, 2 ** 50), ...good.slice(1))),
+    /has shape \[1125899906842624, 1125899906842624\]/,
+  ],
+  [
+    "a negative dimension",
+    model(tensor(bytesOf(8, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), ...good.slice(1))),
+    /has shape \[-1\]/,
+  ],
   ["seventeen dimensions", model(tensor(...Array.from({ length: 17 }, () => field(1, 1)), ...good.slice(1))), /more than 16 dimensions/],
   ["a list of a thousand dimensions", model(tensor(field(1, new Uint8Array(1000)), ...good.slice(1))), /holds more than 16 numbers/],
   ["an unknown element type", model(tensor(good[0]!, field(2, 99), ...good.slice(2))), /element type 99/],
@@ -88,7 +96,14 @@ test("mutated NumPy pickles end in a clear error or in numbers", async () => {
 
 /** A pickle of protocol 2 read as a NumPy array. */
 const load = (...parts: Parameters<typeof bytesOf>): unknown => readNumpyPickle("x.file", bytesOf([0x80, 2], ...parts));
-const reconstruct = bytesOf(globalName("numpy.core.multiarray", "_reconstruct"), globalName("numpy", "ndarray"), "K\x00\x85", text("b"), 0x87, "R");
+const reconstruct = bytesOf(
+  globalName("numpy.core.multiarray", "_reconstruct"),
+  globalName("numpy", "ndarray"),
+  "K\x00\x85",
+  text("b"),
+  0x87,
+  "R",
+);
 const dtype = (code: string): Uint8Array => bytesOf(globalName("numpy", "dtype"), text(code), 0x85, "R");
 const state = (shape: Uint8Array, type: Uint8Array, data: Uint8Array): Uint8Array => bytesOf("(K\x01", shape, type, 0x89, data, "tb.");
 const raw = (length: number): Uint8Array => bytesOf("B", uint32(length), new Uint8Array(length));

@@ -15,11 +15,35 @@ function tuple(values: readonly number[]): Uint8Array {
 }
 
 /** torch._utils._rebuild_tensor_v2 over storage "0" of `count` float32. Shape and stride are small. */
-function tensorPickle(count: number, shape: readonly number[], strides: readonly number[], offset = 0, storage = "FloatStorage"): Uint8Array {
-  return bytesOf(globalName("torch._utils", "_rebuild_tensor_v2"), "((", text("storage"), globalName("torch", storage), text("0"), text("cpu"), "J", uint32(count), "tQ", "J", uint32(offset), tuple(shape), tuple(strides), 0x89, globalName("collections", "OrderedDict"), ")RtR");
+function tensorPickle(
+  count: number,
+  shape: readonly number[],
+  strides: readonly number[],
+  offset = 0,
+  storage = "FloatStorage",
+): Uint8Array {
+  return bytesOf(
+    globalName("torch._utils", "_rebuild_tensor_v2"),
+    "((",
+    text("storage"),
+    globalName("torch", storage),
+    text("0"),
+    text("cpu"),
+    "J",
+    uint32(count),
+    "tQ",
+    "J",
+    uint32(offset),
+    tuple(shape),
+    tuple(strides),
+    0x89,
+    globalName("collections", "OrderedDict"),
+    ")RtR",
+  );
 }
 const dictOf = (value: Uint8Array): Uint8Array => bytesOf(P2, "}", text("w"), value, "s.");
-const opened = (pickle: Uint8Array, storages?: Record<string, Uint8Array>): Promise<unknown> => openPyTorch(source(torchZip(pickle, storages)));
+const opened = (pickle: Uint8Array, storages?: Record<string, Uint8Array>): Promise<unknown> =>
+  openPyTorch(source(torchZip(pickle, storages)));
 
 test("plain values of every opcode", () => {
   assert.is(load("N."), null);
@@ -40,9 +64,28 @@ test("plain values of every opcode", () => {
 });
 
 const refused: [string, string][] = [
-  ["os", "system"], ["posix", "system"], ["nt", "system"], ["subprocess", "Popen"], ["builtins", "eval"], ["builtins", "exec"], ["__builtin__", "eval"], ["builtins", "getattr"],
-  ["builtins", "__import__"], ["runpy", "run_path"], ["importlib", "import_module"], ["shutil", "rmtree"], ["ctypes", "CDLL"], ["pickle", "loads"], ["functools", "partial"],
-  ["operator", "attrgetter"], ["webbrowser", "open"], ["socket", "socket"], ["urllib.request", "urlopen"], ["collections", "OrderedDict.__init__.__globals__"], ["os.path", "join"], ["", "x"],
+  ["os", "system"],
+  ["posix", "system"],
+  ["nt", "system"],
+  ["subprocess", "Popen"],
+  ["builtins", "eval"],
+  ["builtins", "exec"],
+  ["__builtin__", "eval"],
+  ["builtins", "getattr"],
+  ["builtins", "__import__"],
+  ["runpy", "run_path"],
+  ["importlib", "import_module"],
+  ["shutil", "rmtree"],
+  ["ctypes", "CDLL"],
+  ["pickle", "loads"],
+  ["functools", "partial"],
+  ["operator", "attrgetter"],
+  ["webbrowser", "open"],
+  ["socket", "socket"],
+  ["urllib.request", "urlopen"],
+  ["collections", "OrderedDict.__init__.__globals__"],
+  ["os.path", "join"],
+  ["", "x"],
 ];
 for (const [module, name] of refused) {
   test(`refused: ${module}.${name}`, async () => {
@@ -51,7 +94,15 @@ for (const [module, name] of refused) {
     await rejects(() => opened(bytesOf(P2, globalName(module, name), text("echo x"), 0x85, "R."), {}), /refused: its pickle names/);
   });
 }
-for (const [module, name] of [["torch", "load"], ["torch.hub", "load"], ["torch.utils.model_zoo", "load_url"], ["numpy", "load"], ["numpy.testing._private.utils", "runstring"], ["some_package", "do_something"], ["torch._utils", "_import_dotted_name"]] as const) {
+for (const [module, name] of [
+  ["torch", "load"],
+  ["torch.hub", "load"],
+  ["torch.utils.model_zoo", "load_url"],
+  ["numpy", "load"],
+  ["numpy.testing._private.utils", "runstring"],
+  ["some_package", "do_something"],
+  ["torch._utils", "_import_dotted_name"],
+] as const) {
   test(`refused to be called: ${module}.${name}`, () => rejects(() => load(globalName(module, name), ")R."), /refused: its pickle calls/));
 }
 
@@ -79,7 +130,9 @@ const malformed: [string, Uint8Array, RegExp][] = [
   ["a million values and more", bytesOf(P2, "N".repeat(1_000_001)), /more than 1000000 values on the stack/],
   ["a million objects and more", bytesOf(P2, "(", "}0".repeat(1_000_001)), /more than 1000000 objects/],
 ];
-for (const [name, bytes, pattern] of malformed) test(`malformed: ${name}`, () => rejects(() => unpickle("x.file", bytes, torchHost("x.file")), pattern));
+for (const [name, bytes, pattern] of malformed) {
+  test(`malformed: ${name}`, () => rejects(() => unpickle("x.file", bytes, torchHost("x.file")), pattern));
+}
 
 test("tensors are held to their storage", async () => {
   const data = { 0: new Uint8Array(24) };
@@ -118,7 +171,13 @@ test("containers inside themselves, deep nesting, and exponential sharing end in
 test("calls cannot copy without end", () => {
   // An OrderedDict from one list of a thousand pairs, two thousand times over.
   const pair = bytesOf("K\x01K\x01\x86");
-  const bytes = bytesOf("]q\x00(", ...Array.from({ length: 1000 }, () => pair), "e0(", ...Array.from({ length: 2000 }, () => bytesOf(globalName("collections", "OrderedDict"), "h\x00\x85R")), "t.");
+  const bytes = bytesOf(
+    "]q\x00(",
+    ...Array.from({ length: 1000 }, () => pair),
+    "e0(",
+    ...Array.from({ length: 2000 }, () => bytesOf(globalName("collections", "OrderedDict"), "h\x00\x85R")),
+    "t.",
+  );
   return rejects(() => load(bytes), /copies more than 1000000 values/);
 });
 
@@ -126,7 +185,10 @@ test("archives that are not PyTorch's", async () => {
   const pickle = dictOf(tensorPickle(1, [1], [1]));
   const files = { "archive/data.pkl": pickle, "archive/data/0": new Uint8Array(4) };
   const cases: [Uint8Array, RegExp][] = [
-    [zipOf({ "word/document.xml": bytesOf("<x/>") }), /zip archive with 0 data.pkl entries, so no PyTorch checkpoint; it holds "word\/document.xml"/],
+    [
+      zipOf({ "word/document.xml": bytesOf("<x/>") }),
+      /zip archive with 0 data.pkl entries, so no PyTorch checkpoint; it holds "word\/document.xml"/,
+    ],
     [zipOf({}), /with 0 data.pkl entries/],
     [zipOf({ "a/data.pkl": pickle, "b/data.pkl": pickle }), /with 2 data.pkl entries/],
     [zipOf({ ...files, "archive/constants.pkl": pickle }), /TorchScript program/],

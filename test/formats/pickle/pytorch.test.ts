@@ -18,8 +18,12 @@ async function compare(name: string, want: Record<string, ExpectedTensor>): Prom
   }
 }
 
-for (const name of ["state_dict.pt", "legacy.pt"]) test(`${name}: every type, transposed, sliced, expanded, permuted, shared`, () => compare(name, expected.state_dict));
-for (const name of ["protocol3.pt", "protocol4.pt", "protocol5.pt", "zip64.pt", "big_endian.pt"]) test(name, () => compare(name, expected.small));
+for (const name of ["state_dict.pt", "legacy.pt"]) {
+  test(`${name}: every type, transposed, sliced, expanded, permuted, shared`, () => compare(name, expected.state_dict));
+}
+for (const name of ["protocol3.pt", "protocol4.pt", "protocol5.pt", "zip64.pt", "big_endian.pt"]) {
+  test(name, () => compare(name, expected.small));
+}
 
 test("zip64.pt is zip64", () => assert.ok(toHex(fixtureBytes("torch/zip64.pt")).includes("504b0606")));
 

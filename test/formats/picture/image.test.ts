@@ -3,7 +3,14 @@ import { readFileSync } from "node:fs";
 import { PNG } from "pngjs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { centerCrop, imagesToTensor, normalizeImage, requireSize, tensorToImages, type RgbImage } from "../../../engine/formats/picture/image.ts";
+import {
+  centerCrop,
+  imagesToTensor,
+  normalizeImage,
+  requireSize,
+  tensorToImages,
+  type RgbImage,
+} from "../../../engine/formats/picture/image.ts";
 import { crc32, readChunks, textChunk, writeChunks } from "../../../engine/formats/picture/png-chunks.ts";
 import { decodePng, encodePng, readPngTexts } from "../../../engine/formats/picture/png.ts";
 import { PIL_FILTERS, resize, resizeShortestEdge, type ResizeFilter } from "../../../engine/formats/picture/resize.ts";
@@ -36,7 +43,9 @@ test("resize of the same size, the shortest edge, Pillow's numbers, and impossib
   for (const size of [0, -1, 1.5, NaN]) assert.throws(() => resize(image, size, 4, "box"), RangeError);
 });
 
-const pixel = (out: RgbImage, x: number, y: number): number[] => [...out.data.subarray((y * out.width + x) * 3, (y * out.width + x) * 3 + 3)];
+const pixel = (out: RgbImage, x: number, y: number): number[] => [
+  ...out.data.subarray((y * out.width + x) * 3, (y * out.width + x) * 3 + 3),
+];
 
 test("centre crop rounds as torchvision or transformers, and pads with black", () => {
   const image = noise(7, 5);
@@ -54,7 +63,8 @@ test("pictures to tensors in [-1, 1] and back, and what rounding does", () => {
   const back = tensorToImages(data, shape);
   back.forEach((image, i) => assert.equal(image.data, images[i]!.data));
   const values = Float32Array.from([-2, -1, 0, 1, 5, NaN, 0, 0, 0, 0, 0, 0]);
-  assert.equal([...tensorToImages(values, [1, 3, 2, 2])[0]!.data].filter((_, i) => i % 3 === 0), [0, 0, 128, 255]); // 127.5 goes to the even 128
+  // 127.5 goes to the even 128
+  assert.equal([...tensorToImages(values, [1, 3, 2, 2])[0]!.data].filter((_, i) => i % 3 === 0), [0, 0, 128, 255]);
   assert.throws(() => imagesToTensor([noise(5, 4), noise(4, 5)]), /image 1 is 4x5, the first 5x4/);
   assert.throws(() => tensorToImages(values, [1, 3, 2, 3]), /expected \[images, 3, height, width\]/);
   const normal = normalizeImage({ data: Uint8Array.of(0, 51, 255), width: 1, height: 1 }, 1 / 255, [0.5, 0.4, 0.3], [0.5, 0.2, 0.1]);
@@ -99,7 +109,9 @@ test("what is no picture is told so", async () => {
 
 test("hostile PNG: truncation, checksums, impossible sizes, bombs", async () => {
   const good = encodePng(noise(13, 7), { a: "b" });
-  for (let length = 8; length < good.length; length += 5) await rejects(() => decodePng("x.file", good.subarray(0, length)), /truncated|corrupt/);
+  for (let length = 8; length < good.length; length += 5) {
+    await rejects(() => decodePng("x.file", good.subarray(0, length)), /truncated|corrupt/);
+  }
   await rejects(() => decodePng("x.file", good.with(60, good[60]! ^ 1)), /fails its checksum/);
   const chunks = readChunks("x", good);
   const header = (width: number, height: number, depth = 8, colour = 2, interlace = 0): Uint8Array<ArrayBuffer> => {
@@ -117,11 +129,16 @@ test("hostile PNG: truncation, checksums, impossible sizes, bombs", async () => 
   await rejects(() => decodePng("x.file", header(5, 3)), /./);
   await rejects(() => decodePng("x.file", writeChunks(chunks.filter((chunk) => chunk.type !== "IDAT"))), /./);
   // An interlaced picture of 8x8 pixels whose data unpacks to 64 MB.
-  const bomb = new Uint8Array(await new Response(new Blob([new Uint8Array(2 ** 26)]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer());
+  const bomb = new Uint8Array(
+    await new Response(new Blob([new Uint8Array(2 ** 26)]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer(),
+  );
   const interlaced = readChunks("x", header(8, 8, 8, 2, 1)).map((chunk) => (chunk.type === "IDAT" ? { type: "IDAT", data: bomb } : chunk));
   await rejects(() => decodePng("x.file", writeChunks(interlaced)), /unpacks to more than the \d+ bytes/);
   const packedText = { type: "zTXt", data: bytesOf("a", 0, 0, bomb) };
-  await rejects(() => readPngTexts("x.file", writeChunks([chunks[0]!, packedText, ...chunks.slice(1)])), /unpacks to more than the 1048576 bytes/);
+  await rejects(
+    () => readPngTexts("x.file", writeChunks([chunks[0]!, packedText, ...chunks.slice(1)])),
+    /unpacks to more than the 1048576 bytes/,
+  );
   assert.is(textChunk("a", "b").type, "tEXt");
 });
 

@@ -4,7 +4,10 @@ const WIDTH = 600;
 const HEIGHT = 160;
 const SVG = "http://www.w3.org/2000/svg";
 
-function svg<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Readonly<Record<string, string | number>> = {}): SVGElementTagNameMap[K] {
+function svg<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Readonly<Record<string, string | number>> = {},
+): SVGElementTagNameMap[K] {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   return element;
@@ -22,7 +25,12 @@ export class LossCurve {
   private bands: Band[] = [];
   private total = 1;
   private frame = 0;
-  private readonly picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": "Loss curve, empty" });
+  private readonly picture = svg("svg", {
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": "Loss curve, empty",
+  });
   private readonly marks = svg("g");
   private readonly line = svg("polyline", { class: "loss" });
   private readonly note = document.createElement("p");
@@ -71,8 +79,12 @@ export class LossCurve {
       return n % 2 ? [svg("rect", { class: "band", x: from, y: 0, width: Number(to) - Number(from), height: HEIGHT }), line] : [line];
     }));
     const band = bands.at(-1)!;
-    const text = `iteration ${losses.length} of ${this.total}, timestep ${band.timestep}: loss ${last.toFixed(4)}, mean here ${(band.sum / band.count).toFixed(4)}`;
+    const text = `iteration ${losses.length} of ${this.total}, timestep ${band.timestep}: loss ${last.toFixed(4)}, mean here ` +
+      `${(band.sum / band.count).toFixed(4)}`;
     this.picture.setAttribute("aria-label", `Loss curve: ${text}`);
-    this.note.replaceChildren(Object.assign(document.createElement("span"), { textContent: text }), Object.assign(document.createElement("span"), { textContent: `0 to ${high.toFixed(3)}` }));
+    this.note.replaceChildren(
+      Object.assign(document.createElement("span"), { textContent: text }),
+      Object.assign(document.createElement("span"), { textContent: `0 to ${high.toFixed(3)}` }),
+    );
   }
 }

@@ -20,7 +20,9 @@ export function startTabs(tablist: HTMLElement, onShow: (name: string) => void):
   };
   tablist.onkeydown = (event): void => {
     const at = tabs.indexOf(document.activeElement as HTMLElement);
-    const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+    const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[
+      event.key
+    ];
     if (at < 0 || to === undefined) return;
     event.preventDefault();
     show(tabs[to]!, true);

@@ -45,7 +45,13 @@ export class BundledFiles implements FileSystem {
         const name = id.split("/")[2]!;
         return { id, name, kind: "overlay", part: /text_encoder/.test(id) ? "textEncoder" : "unet", detail: UNLEARNED[name] ?? "" };
       }),
-      { id: "emoji/classifier/object", name: "emoji-object", kind: "classifier", part: "unet", detail: "which of 48 things a picture shows" },
+      {
+        id: "emoji/classifier/object",
+        name: "emoji-object",
+        kind: "classifier",
+        part: "unet",
+        detail: "which of 48 things a picture shows",
+      },
       { id: "emoji/classifier/style", name: "emoji-style", kind: "classifier", part: "unet", detail: "which of 5 vendors drew it" },
     ];
   }
@@ -53,7 +59,9 @@ export class BundledFiles implements FileSystem {
   /** The files of an entry. The model's are those of its components. */
   paths(id: string): { path: string; bytes: number; sha256: string }[] {
     const own = id === "emoji" ? /^emoji\/(model_index\.json|(text_encoder|tokenizer|unet|vae|scheduler)\/.*)$/ : undefined;
-    return [...this.listed].filter(([path]) => (own ? own.test(path) : path === id || path.startsWith(`${id}/`))).map(([path, listed]) => ({ path, ...listed }));
+    return [...this.listed]
+      .filter(([path]) => (own ? own.test(path) : path === id || path.startsWith(`${id}/`)))
+      .map(([path, listed]) => ({ path, ...listed }));
   }
 
   kind(path: string): Promise<"file" | "folder" | undefined> {
@@ -63,7 +71,9 @@ export class BundledFiles implements FileSystem {
 
   list(path: string): Promise<string[]> {
     const prefix = path === "" ? "" : `${path}/`;
-    const names = [...this.listed.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length).replace(/\/.*$/s, "/"));
+    const names = [...this.listed.keys()]
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => name.slice(prefix.length).replace(/\/.*$/s, "/"));
     return Promise.resolve([...new Set(names)].toSorted());
   }
 
@@ -103,7 +113,11 @@ export class BundledFiles implements FileSystem {
     if (kept?.size === expected.bytes && (await sha256Blob(kept)) === expected.sha256) return kept;
     const onNote = (text: string): void => this.onProgress({ text: `${path}: ${text}` });
     onNote("fetching");
-    await download(`assets/${path.split("/").map(encodeURIComponent).join("/")}`, this.store, path, { expected, onNote, onBytes: (done) => this.onProgress({ text: `fetching ${path}`, done: done / expected.bytes }) });
+    await download(`assets/${path.split("/").map(encodeURIComponent).join("/")}`, this.store, path, {
+      expected,
+      onNote,
+      onBytes: (done) => this.onProgress({ text: `fetching ${path}`, done: done / expected.bytes }),
+    });
     return (await this.store.read(path))!;
   }
 
@@ -119,7 +133,9 @@ export class BundledFiles implements FileSystem {
     for (const { path, bytes, sha256 } of this.paths(id)) {
       const blob = await this.blob(path);
       const actual = await sha256Blob(blob, (done) => news({ text: path, done: done / bytes }), signal);
-      if (actual !== sha256) throw new FormatError(path, `has SHA-256 ${actual} instead of ${sha256}: it is damaged; delete it, and it will be fetched again`);
+      if (actual !== sha256) {
+        throw new FormatError(path, `has SHA-256 ${actual} instead of ${sha256}: it is damaged; delete it, and it will be fetched again`);
+      }
       count++;
     }
     return `${count} ${count === 1 ? "file is" : "files are"} as published`;

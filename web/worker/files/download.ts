@@ -56,8 +56,9 @@ export function sameVersion(a: Version, b: Version): boolean {
 }
 
 /**
- * Fetches a file into a store, hashing it. It goes on with what is there already and after broken connections, by byte ranges, as long as the server still has the
- * same file; a changed one starts anew. What has come stays when the call fails or is cancelled, but for a file that is complete and not what was expected.
+ * Fetches a file into a store, hashing it. It goes on with what is there already and after broken connections, by byte ranges, as long as
+ * the server still has the same file; a changed one starts anew. What has come stays when the call fails or is cancelled, but for a file
+ * that is complete and not what was expected.
  * @throws FormatError naming the URL and what came instead; AbortError; QuotaExceededError of a full store
  */
 export async function download(url: string, store: Store, name: string, options: DownloadOptions = {}): Promise<Received> {
@@ -71,7 +72,12 @@ export async function download(url: string, store: Store, name: string, options:
 }
 
 /** Copies a stream into a store, hashing it; nothing is kept of one that fails. @throws AbortError; QuotaExceededError */
-export async function copyInto(store: Store, name: string, stream: ReadableStream<Uint8Array<ArrayBuffer>>, { onBytes, signal }: Pick<DownloadOptions, "onBytes" | "signal">): Promise<Received> {
+export async function copyInto(
+  store: Store,
+  name: string,
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  { onBytes, signal }: Pick<DownloadOptions, "onBytes" | "signal">,
+): Promise<Received> {
   const file = await store.append(name);
   const hash = new Sha256();
   try {
@@ -100,7 +106,12 @@ class Draft {
   private answered = false;
   private again = false;
 
-  private constructor(private readonly url: string, private readonly file: Appender, private hash: Sha256, private readonly options: DownloadOptions) {
+  private constructor(
+    private readonly url: string,
+    private readonly file: Appender,
+    private hash: Sha256,
+    private readonly options: DownloadOptions,
+  ) {
     this.version = options.version;
     this.pieced = file.size > 0;
   }
@@ -110,7 +121,14 @@ class Draft {
     const hash = new Sha256();
     const kept = options.version || options.expected?.sha256 ? await store.read(name) : undefined;
     const tooLong = kept && kept.size > (options.expected?.bytes ?? options.version?.bytes ?? Infinity);
-    if (kept && !tooLong) await hashBlob(hash, kept, (done) => options.onNote?.(`reading what has come before: ${Math.round((100 * done) / kept.size)} %`), options.signal);
+    if (kept && !tooLong) {
+      await hashBlob(
+        hash,
+        kept,
+        (done) => options.onNote?.(`reading what has come before: ${Math.round((100 * done) / kept.size)} %`),
+        options.signal,
+      );
+    }
     const file = await store.append(name);
     if (!kept || tooLong) file.restart();
     return new Draft(url, file, hash, options);
@@ -142,7 +160,11 @@ class Draft {
         if (!(error instanceof Broken)) throw error;
         failures = file.size > last ? 1 : failures + 1;
         last = file.size;
-        if (failures > ATTEMPTS) throw new FormatError(this.url, `${error.message}; ${file.size} bytes are kept: fetch it again to go on from there`, { cause: error });
+        if (failures > ATTEMPTS) {
+          throw new FormatError(this.url, `${error.message}; ${file.size} bytes are kept: fetch it again to go on from there`, {
+            cause: error,
+          });
+        }
         this.options.onNote?.(`the connection broke after ${file.size} bytes: trying again`);
         await pause(pauseMilliseconds * 2 ** (failures - 1), signal);
       }
@@ -170,7 +192,12 @@ class Draft {
       if (piece.done) break;
       this.hash.update(piece.value);
       await file.write(piece.value);
-      if (file.size > (this.total ?? Infinity)) throw new FormatError(url, `more than the ${this.total} bytes announced arrive: the file is another one; delete what is kept of it and fetch it again`);
+      if (file.size > (this.total ?? Infinity)) {
+        throw new FormatError(
+          url,
+          `more than the ${this.total} bytes announced arrive: the file is another one; delete what is kept of it and fetch it again`,
+        );
+      }
       options.onBytes?.(file.size, this.total ?? 0);
     }
     if (file.size < (this.total ?? 0)) throw new Broken(`${file.size} of ${this.total} bytes came, then the server ended`);
@@ -181,13 +208,26 @@ class Draft {
     // If-Range would make a browser ask other origins for leave first, which few give: there the answer's own version is compared.
     const own = new URL(url, location.href).origin === location.origin;
     const condition = version?.etag ?? version?.modified;
-    const headers = { ...(from > 0 && { range: `bytes=${from}-` }), ...(from > 0 && own && condition !== undefined && { "if-range": condition }) };
+    const headers = {
+      ...(from > 0 && { range: `bytes=${from}-` }),
+      ...(from > 0 && own && condition !== undefined && { "if-range": condition }),
+    };
     try {
-      return await fetch(url, { signal: options.signal ?? null, credentials: "omit", referrerPolicy: "no-referrer", cache: "no-store", headers });
+      return await fetch(url, {
+        signal: options.signal ?? null,
+        credentials: "omit",
+        referrerPolicy: "no-referrer",
+        cache: "no-store",
+        headers,
+      });
     } catch (error) {
       if (options.signal?.aborted) throw error;
       if (this.answered) throw new Broken(`cannot be reached any more: ${reason(error)}`, { cause: error });
-      throw new FormatError(url, `cannot be fetched: ${reason(error)}; is the server there, and does it allow pages of other origins to read it (CORS)?`, { cause: error });
+      throw new FormatError(
+        url,
+        `cannot be fetched: ${reason(error)}; is the server there, and does it allow pages of other origins to read it (CORS)?`,
+        { cause: error },
+      );
     }
   }
 
@@ -202,8 +242,12 @@ class Draft {
       this.startAnew();
       return undefined;
     }
-    if (!response.ok || !body || (status === 206 && from === 0)) throw new FormatError(url, status === 404 ? "no such file on the server" : `the server answers ${status} ${response.statusText}`);
-    if (/text\/html/.test(headers.get("content-type") ?? "") && !/\.html?$/.test(url)) throw new FormatError(url, "the server answers with an HTML page, not with a file: is it a page about the file, or a log-in?");
+    if (!response.ok || !body || (status === 206 && from === 0)) {
+      throw new FormatError(url, status === 404 ? "no such file on the server" : `the server answers ${status} ${response.statusText}`);
+    }
+    if (/text\/html/.test(headers.get("content-type") ?? "") && !/\.html?$/.test(url)) {
+      throw new FormatError(url, "the server answers with an HTML page, not with a file: is it a page about the file, or a log-in?");
+    }
     if (status !== 206) {
       if (from > 0) this.startAnew();
       this.version = now;
@@ -221,7 +265,10 @@ class Draft {
   private continues({ headers }: Response, now: Version, from: number): boolean {
     const start = /^bytes (\d+)-/.exec(headers.get("content-range") ?? "")?.[1];
     if (start !== undefined && Number(start) !== from) return false;
-    if (this.version === undefined || this.options.expected?.sha256) return now.bytes === undefined || now.bytes === (this.total ?? now.bytes); // the hash will tell
+    // the hash will tell
+    if (this.version === undefined || this.options.expected?.sha256) {
+      return now.bytes === undefined || now.bytes === (this.total ?? now.bytes);
+    }
     return sameVersion(this.version, now);
   }
 
@@ -230,7 +277,12 @@ class Draft {
     const { file, url, options: { expected = {} } } = this;
     const sha256 = this.hash.digest();
     const bytes = file.size;
-    const wrong = expected.bytes !== undefined && bytes !== expected.bytes ? `${bytes} bytes came instead of ${expected.bytes}` : expected.sha256 && sha256 !== expected.sha256.toLowerCase() ? `has SHA-256 ${sha256}, expected ${expected.sha256}` : "";
+    const wrong =
+      expected.bytes !== undefined && bytes !== expected.bytes
+        ? `${bytes} bytes came instead of ${expected.bytes}`
+        : expected.sha256 && sha256 !== expected.sha256.toLowerCase()
+          ? `has SHA-256 ${sha256}, expected ${expected.sha256}`
+          : "";
     if (wrong === "") return { bytes, sha256 };
     const hopeless = !this.pieced || this.again;
     this.restart();

@@ -61,7 +61,11 @@ export class Library {
   }
 
   async entries(): Promise<Entry[]> {
-    const bundled = await Promise.all(this.bundled.entries.map(async (found) => this.entryOf(found, "bundled", this.bundled.paths(found.id), await this.bundled.keptBytes(found.id))));
+    const bundled = await Promise.all(
+      this.bundled.entries.map(async (found) =>
+        this.entryOf(found, "bundled", this.bundled.paths(found.id), await this.bundled.keptBytes(found.id)),
+      ),
+    );
     return [...bundled, ...this.entriesById.values(), ...(await unfinishedDownloads(this.store)).map(unfinishedEntry)];
   }
 
@@ -72,7 +76,12 @@ export class Library {
     return found;
   }
 
-  private entryOf({ id, name, kind, part, detail }: Found, origin: Entry["origin"], files: readonly { readonly bytes: number }[], keptBytes: number): Entry {
+  private entryOf(
+    { id, name, kind, part, detail }: Found,
+    origin: Entry["origin"],
+    files: readonly { readonly bytes: number }[],
+    keptBytes: number,
+  ): Entry {
     const bytes = files.reduce((sum, f) => sum + f.bytes, 0);
     return { id, name, kind, part, detail, origin, bytes, keptBytes, files: files.length };
   }
@@ -119,7 +128,10 @@ export class Library {
       for (const path of paths) {
         const blob = this.blobs.get(path)!;
         const name = path === id ? path.slice(path.lastIndexOf("/") + 1) : path.slice(id.length + 1);
-        hashes[name] = await copyInto(this.store, `${fresh}/${name}`, blob.stream(), { signal, onBytes: (done) => news({ text: `keeping ${name}`, done: (before + done) / entry.bytes }) });
+        hashes[name] = await copyInto(this.store, `${fresh}/${name}`, blob.stream(), {
+          signal,
+          onBytes: (done) => news({ text: `keeping ${name}`, done: (before + done) / entry.bytes }),
+        });
         before += blob.size;
       }
     } catch (error) {
@@ -151,7 +163,12 @@ export class Library {
 
   private addStored({ entry, files, source }: Manifest): Entry {
     const bytes = Object.values(files).reduce((sum, f) => sum + f.bytes, 0);
-    const made = this.entryOf({ ...entry, detail: `${entry.detail}; from ${source}` }, "stored", Object.values(files), this.store.lasting ? bytes : 0);
+    const made = this.entryOf(
+      { ...entry, detail: `${entry.detail}; from ${source}` },
+      "stored",
+      Object.values(files),
+      this.store.lasting ? bytes : 0,
+    );
     this.entriesById.set(made.id, made);
     return made;
   }
@@ -160,11 +177,17 @@ export class Library {
     for (const name of await this.store.names()) {
       if (!name.endsWith(`/${RECORD}`)) continue;
       const manifest = JSON.parse(await (await this.store.read(name))!.text()) as Manifest;
-      if (manifest.form === "lethe stored model 1" && (await this.mount(name.slice(0, -RECORD.length - 1), manifest.files))) this.addStored(manifest);
+      if (manifest.form === "lethe stored model 1" && (await this.mount(name.slice(0, -RECORD.length - 1), manifest.files))) {
+        this.addStored(manifest);
+      }
     }
   }
 
-  /** Reads everything again and compares it with what it should be. @returns a sentence @throws FormatError naming the file that is damaged */
+  /**
+   * Reads everything again and compares it with what it should be.
+   * @returns a sentence
+   * @throws FormatError naming the file that is damaged
+   */
   async check(id: string, { signal, news }: Work): Promise<string> {
     const entry = await this.entry(id);
     if (entry.origin === "bundled") return this.bundled.check(id, signal, news);
@@ -173,11 +196,18 @@ export class Library {
       const known = this.hashes.get(path);
       const blob = this.blobs.get(path)!;
       const actual = await sha256Blob(blob, (done) => news({ text: path, done: done / blob.size }), signal);
-      if (known !== undefined && known !== actual) throw new FormatError(path, `has SHA-256 ${actual}, but had ${known} when it was stored: it is damaged; delete it and load it again`);
+      if (known !== undefined && known !== actual) {
+        throw new FormatError(
+          path,
+          `has SHA-256 ${actual}, but had ${known} when it was stored: it is damaged; delete it and load it again`,
+        );
+      }
       this.hashes.set(path, actual);
       count++;
     }
-    return entry.origin === "stored" ? `${count} ${count === 1 ? "file is" : "files are"} unchanged since they were stored` : `SHA-256 of ${count} ${count === 1 ? "file" : "files"} computed`;
+    return entry.origin === "stored"
+      ? `${count} ${count === 1 ? "file is" : "files are"} unchanged since they were stored`
+      : `SHA-256 of ${count} ${count === 1 ? "file" : "files"} computed`;
   }
 
   async remove(id: string): Promise<void> {
@@ -193,7 +223,12 @@ export class Library {
     const blob = this.blobs.get(path);
     if (!blob) return this.bundled.fileRecord(path);
     let sha256 = this.hashes.get(path);
-    if (sha256 === undefined) this.hashes.set(path, (sha256 = await sha256Blob(blob, (done) => news({ text: `checksum of ${path}`, done: done / blob.size }), signal)));
+    if (sha256 === undefined) {
+      this.hashes.set(
+        path,
+        (sha256 = await sha256Blob(blob, (done) => news({ text: `checksum of ${path}`, done: done / blob.size }), signal)),
+      );
+    }
     return { bytes: blob.size, sha256 };
   }
 
@@ -213,5 +248,16 @@ export class Library {
 
 /** A download that was cut off, as an entry that can be gone on with or deleted. */
 function unfinishedEntry({ id, url, sha256, keptBytes, bytes, files }: Unfinished): Entry {
-  return { id: `stored/${id}`, name: id, kind: "unfinished", part: "unet", detail: `from ${url}`, origin: "stored", bytes, keptBytes, files, download: { url, sha256 } };
+  return {
+    id: `stored/${id}`,
+    name: id,
+    kind: "unfinished",
+    part: "unet",
+    detail: `from ${url}`,
+    origin: "stored",
+    bytes,
+    keptBytes,
+    files,
+    download: { url, sha256 },
+  };
 }

@@ -24,18 +24,28 @@ export async function findEntries(files: FileSystem, root: string): Promise<Foun
   const found = await search(files, root);
   if (found.length > 0) return found;
   const names = (await files.list(root)).slice(0, 6);
-  throw new FormatError(names.join(", ") || root, "holds nothing that can be loaded: wanted is a folder with a model_index.json, a classifier's or CLIP's folder with config.json and weights, a .safetensors, .ckpt, .pt or .bin file, or a judge's .onnx or .p file");
+  throw new FormatError(
+    names.join(", ") || root,
+    "holds nothing that can be loaded: wanted is a folder with a model_index.json, a classifier's or CLIP's folder with config.json and " +
+      "weights, a .safetensors, .ckpt, .pt or .bin file, or a judge's .onnx or .p file",
+  );
 }
 
 async function search(files: FileSystem, folder: string): Promise<Found[]> {
   const name = folder.slice(folder.lastIndexOf("/") + 1);
-  if (await isDiffusersFolder(files, folder)) return [{ id: folder, name, kind: "model", part: "unet", detail: "folder in diffusers layout" }];
+  if (await isDiffusersFolder(files, folder)) {
+    return [{ id: folder, name, kind: "model", part: "unet", detail: "folder in diffusers layout" }];
+  }
   const names = await files.list(folder);
   const tensors = names.filter((n) => TENSOR_FILE.test(n));
   if (names.includes("config.json") && tensors.length > 0) {
     const type = (await readJsonObject(files, joinPath(folder, "config.json")))["model_type"];
-    if (type === "clip" || type === "clip_vision_model") return [{ id: folder, name, kind: "clip", part: "unet", detail: "CLIP model for the judges q16 and clip-score" }];
-    if (names.includes("preprocessor_config.json")) return [{ id: folder, name, kind: "classifier", part: "unet", detail: "image classifier" }];
+    if (type === "clip" || type === "clip_vision_model") {
+      return [{ id: folder, name, kind: "clip", part: "unet", detail: "CLIP model for the judges q16 and clip-score" }];
+    }
+    if (names.includes("preprocessor_config.json")) {
+      return [{ id: folder, name, kind: "classifier", part: "unet", detail: "image classifier" }];
+    }
   }
   const found: Found[] = [];
   for (const file of names) {
@@ -53,7 +63,9 @@ async function recogniseFile(files: FileSystem, path: string, name: string): Pro
   try {
     const { kind, description } = identify(file, groupTensors(file));
     if (kind === "checkpoint") return { id: path, name, kind: "model", part: "unet", detail: description };
-    if (kind === "other" || kind === "vae") throw new FormatError(name, `looks like ${description}; wanted is a checkpoint, a UNet, a text encoder or a LoRA`);
+    if (kind === "other" || kind === "vae") {
+      throw new FormatError(name, `looks like ${description}; wanted is a checkpoint, a UNet, a text encoder or a LoRA`);
+    }
     return { id: path, name, kind: "overlay", part: kind === "text_encoder" ? "textEncoder" : "unet", detail: description };
   } finally {
     await file.close();

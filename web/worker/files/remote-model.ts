@@ -25,10 +25,15 @@ export async function planRemote(url: string, signal: AbortSignal): Promise<{ na
   if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
   const segments = parsed.pathname.split("/").filter(Boolean);
   const last = decodeURIComponent(segments.at(-1) ?? "");
-  if (/\.(safetensors|ckpt|pt|pth|bin|onnx|p)$/i.test(last)) return { name: last, files: [{ path: last, url: parsed.href, version: await askVersion(parsed.href, signal) }] };
+  if (/\.(safetensors|ckpt|pt|pth|bin|onnx|p)$/i.test(last)) {
+    return { name: last, files: [{ path: last, url: parsed.href, version: await askVersion(parsed.href, signal) }] };
+  }
   const base = parsed.href.replace(/\/?((model_index|config)\.json)?$/, "/");
   const files = httpFiles(base);
-  const paths = (await files.kind("model_index.json")) === "file" || (await files.kind("config.json")) !== "file" ? await pipelinePaths(files) : await networkPaths(files, "");
+  const paths =
+    (await files.kind("model_index.json")) === "file" || (await files.kind("config.json")) !== "file"
+      ? await pipelinePaths(files)
+      : await networkPaths(files, "");
   const found = await Promise.all(paths.map(async (path) => ({ path, url: base + path, version: await askVersion(base + path, signal) })));
   // A hub's address ends in .../org/name/resolve/main/
   const name = segments.filter((s) => !["resolve", "main", "model_index.json", "config.json"].includes(s)).at(-1) ?? parsed.hostname;
@@ -41,7 +46,11 @@ async function pipelinePaths(files: FileSystem): Promise<string[]> {
   const paths = ["model_index.json"];
   for (const component of NEEDED) {
     if (!index.components.has(component)) continue;
-    paths.push(...(component === "tokenizer" || component === "scheduler" ? await settingsPaths(files, component) : await networkPaths(files, component)));
+    paths.push(
+      ...(component === "tokenizer" || component === "scheduler"
+        ? await settingsPaths(files, component)
+        : await networkPaths(files, component)),
+    );
   }
   return paths;
 }

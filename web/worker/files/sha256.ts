@@ -77,7 +77,12 @@ export async function sha256Blob(blob: Blob, onBytes?: (done: number) => void, s
 }
 
 /** Adds a blob to a hash, piece by piece. @throws AbortError */
-export async function hashBlob(hash: Sha256, blob: Blob, onBytes: (done: number) => void = () => undefined, signal?: AbortSignal): Promise<void> {
+export async function hashBlob(
+  hash: Sha256,
+  blob: Blob,
+  onBytes: (done: number) => void = () => undefined,
+  signal?: AbortSignal,
+): Promise<void> {
   const reader = blob.stream().getReader();
   for (let done = 0; ; ) {
     signal?.throwIfAborted();

@@ -10,7 +10,10 @@ export interface Store {
   read(name: string): Promise<Blob | undefined>;
   /** Writes a file whole or not at all. @throws what the browser throws, e.g. QuotaExceededError */
   write(name: string, content: Uint8Array<ArrayBuffer> | string): Promise<void>;
-  /** A file to be written at its end, piece by piece; what has been written stays, whatever happens after. @throws FormatError if another tab writes it */
+  /**
+   * A file to be written at its end, piece by piece; what has been written stays, whatever happens after.
+   * @throws FormatError if another tab writes it
+   */
   append(name: string): Promise<Appender>;
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
@@ -81,13 +84,21 @@ function opfsStore(folder: FileSystemDirectoryHandle): Store {
 
 /** A file as Workers alone see it; TypeScript's types are the page's. */
 interface SyncHandle extends FileSystemFileHandle {
-  createSyncAccessHandle(): Promise<{ getSize(): number; truncate(size: number): void; write(data: Uint8Array, options: { readonly at: number }): number; flush(): void; close(): void }>;
+  createSyncAccessHandle(): Promise<{
+    getSize(): number;
+    truncate(size: number): void;
+    write(data: Uint8Array, options: { readonly at: number }): number;
+    flush(): void;
+    close(): void;
+  }>;
 }
 
 /** Writes in place, which Workers may: a checkpoint of gigabytes would be copied at every opening by the other way of writing. */
 async function appender(name: string, handle: FileSystemFileHandle): Promise<Appender> {
   const access = await (handle as SyncHandle).createSyncAccessHandle().catch((error: unknown) => {
-    if (error instanceof DOMException && error.name === "NoModificationAllowedError") throw new FormatError(name, "is being written by another tab of this page: wait for it, or cancel it there", { cause: error });
+    if (error instanceof DOMException && error.name === "NoModificationAllowedError") {
+      throw new FormatError(name, "is being written by another tab of this page: wait for it, or cancel it there", { cause: error });
+    }
     throw error;
   });
   let size = access.getSize();
@@ -98,7 +109,9 @@ async function appender(name: string, handle: FileSystemFileHandle): Promise<App
     write(piece) {
       const written = access.write(piece, { at: size });
       size += written;
-      return written === piece.length ? Promise.resolve() : Promise.reject(new DOMException(`${name}: ${written} of ${piece.length} bytes found room`, "QuotaExceededError"));
+      return written === piece.length
+        ? Promise.resolve()
+        : Promise.reject(new DOMException(`${name}: ${written} of ${piece.length} bytes found room`, "QuotaExceededError"));
     },
     restart() {
       access.truncate((size = 0));

@@ -46,7 +46,14 @@ export async function unfinishedDownloads(store: Store): Promise<Unfinished[]> {
     let keptBytes = 0;
     for (const path of Object.keys(record.files)) keptBytes += (await store.read(`${id}/${path}`))?.size ?? 0;
     const versions = Object.values(record.files);
-    found.push({ id, url: record.url, sha256: record.sha256, keptBytes, bytes: versions.reduce((sum, v) => sum + (v.bytes ?? 0), 0), files: versions.length });
+    found.push({
+      id,
+      url: record.url,
+      sha256: record.sha256,
+      keptBytes,
+      bytes: versions.reduce((sum, v) => sum + (v.bytes ?? 0), 0),
+      files: versions.length,
+    });
   }
   return found;
 }
@@ -64,7 +71,13 @@ async function readRecord(store: Store, id: string): Promise<UnfinishedRecord | 
  * @param freshId makes a folder's name of a model's name
  * @throws as `download`; FormatError for an address that is none
  */
-export async function downloadModel(store: Store, url: string, sha256: string, freshId: (name: string) => Promise<string>, { signal, news }: Work): Promise<{ id: string; files: Record<string, { bytes: number; sha256: string }> }> {
+export async function downloadModel(
+  store: Store,
+  url: string,
+  sha256: string,
+  freshId: (name: string) => Promise<string>,
+  { signal, news }: Work,
+): Promise<{ id: string; files: Record<string, { bytes: number; sha256: string }> }> {
   const { name, files } = await planRemote(url, signal);
   const earlier = (await unfinishedDownloads(store)).find((u) => u.url === url);
   const id = earlier?.id ?? (await freshId(name));
@@ -84,8 +97,9 @@ export async function downloadModel(store: Store, url: string, sha256: string, f
     for (const file of files) {
       const { path } = file;
       const { sha256: known, bytes, ...rest } = record.files[path]!;
-      if (known !== undefined && bytes !== undefined && (await store.read(`${id}/${path}`))?.size === bytes) done[path] = { bytes, sha256: known };
-      else {
+      if (known !== undefined && bytes !== undefined && (await store.read(`${id}/${path}`))?.size === bytes) {
+        done[path] = { bytes, sha256: known };
+      } else {
         const received = await download(file.url, store, `${id}/${path}`, {
           signal,
           ...(Object.keys(rest).length > 0 && { version: { bytes, ...rest } }),
@@ -94,7 +108,11 @@ export async function downloadModel(store: Store, url: string, sha256: string, f
             record.files[path] = version;
             await save();
           },
-          onBytes: (n, all) => news({ text: `${path}: ${megabytes(n)}${all ? ` of ${megabytes(all)}` : ""}`, ...(total > 0 && { done: Math.min(1, (past + n) / total) }) }),
+          onBytes: (n, all) =>
+            news({
+              text: `${path}: ${megabytes(n)}${all ? ` of ${megabytes(all)}` : ""}`,
+              ...(total > 0 && { done: Math.min(1, (past + n) / total) }),
+            }),
           onNote: (text) => news({ text: `${path}: ${text}` }),
         });
         done[path] = received;
