@@ -6,12 +6,13 @@ import { growthChartSvg } from "../../bench/growth/chart.ts";
 import { PEER_PACKAGES, loadPeers } from "../../bench/peers/index.ts";
 import { ratiosToPeers, summarizeRatios } from "../../bench/ratios.ts";
 import { type BenchResult, type BenchRow, mergeResults } from "../../bench/results.ts";
+import { besideTorch, parseTorch, torchText } from "../../bench/torch.ts";
 import { type BenchSettings, SUITES, type Suite, runBench } from "../../bench/run.ts";
 import { figures } from "../../bench/statistics.ts";
 import { comparisonText, resultText } from "../../bench/table.ts";
 import { type ImageClassifier, loadClassifier } from "../../engine/vision/image-classifier.ts";
 import { assetsFolder, modelSource } from "../../engine/platform/model-source-node.ts";
-import { writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
@@ -36,6 +37,7 @@ interface BenchFlags {
   readonly samples?: number;
   readonly seconds?: number;
   readonly peers?: string;
+  readonly torch?: string;
   readonly cold?: boolean;
   readonly result?: string;
   readonly save: boolean;
@@ -79,6 +81,10 @@ export function benchCommand(program: Command): void {
     .option(
       "--peers <dir>",
       `run the ops suite also on the engines installed in DIR: npm install --prefix DIR ${PEER_PACKAGES.join(" ")} --ignore-scripts`,
+    )
+    .option(
+      "--torch <file.json>",
+      "print PyTorch's times for Stable Diffusion 1.4 at latents of 64 beside ours (bench/README.md says how the file looks)",
     )
     .option("--cold", "switch the driver's cache of compiled shaders off, so that first-run times are those of a fresh machine")
     .option("--result <file>", `where the result goes, gzipped if it ends in .gz (default: a new file in ${RESULTS})`)
@@ -126,6 +132,7 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   const { quick = false, cold = false } = flags;
   const suites = suitesOf(given);
   if (flags.result !== undefined) await requireWritableFile(flags.result);
+  const torch = flags.torch === undefined ? undefined : parseTorch(flags.torch, await readText(flags.torch));
   if (cold) Object.assign(process.env, NO_CACHE);
   const settings: BenchSettings = {
     suites,
@@ -171,10 +178,9 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   context.peak = result.peak;
   const file = flags.result ?? (quick || !flags.save ? undefined : resultFile(result));
   if (file !== undefined && flags.save) await writeResult(file, result);
-  context.result(
-    { ...result, ratios: summarizeRatios(ratiosToPeers(result)), file: file ?? null },
-    `${resultText(result)}${file === undefined ? "" : `\n\nresult: ${file}`}`,
-  );
+  const beside = torch && besideTorch(result, torch);
+  const parts = [resultText(result), ...(torch && beside ? [torchText(beside, torch)] : []), ...(file === undefined ? [] : [`result: ${file}`])];
+  context.result({ ...result, ratios: summarizeRatios(ratiosToPeers(result)), ...(beside && { torch: beside }), file: file ?? null }, parts.join("\n\n"));
   return result.rows.some((r) => r.engine === "lethe" && r.error !== undefined) ? EXIT.failed : EXIT.done;
 }
 
