@@ -34,7 +34,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "measure-kernels": 5_000,
   method: 4_000,
   open: 24_000,
-  overlay: 10_000,
+  overlay: 12_000,
   pytorch: 12_000,
   random: 1_000,
   "ring-a-bell": 3_000,
