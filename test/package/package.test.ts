@@ -28,7 +28,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "hard-prompt": 2_000,
   identify: 5_000,
   "image-classifier": 7_000,
-  inspect: 6_000,
+  inspect: 8_000,
   "load-file": 14_000,
   "low-rank": 8_000,
   "measure-kernels": 5_000,
