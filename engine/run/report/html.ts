@@ -7,8 +7,8 @@ const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", 
  * become U+FFFD.
  */
 export function escape(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- exactly these are not allowed
   return text
+    // oxlint-disable-next-line no-control-regex -- exactly these are not allowed
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\p{Cs}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd")
     .replace(/[&<>"']/g, (c) => ENTITIES[c]!);
 }

@@ -134,7 +134,7 @@ export function evaluationsSection({ evaluations, pictures, extras, record }: Re
     `${
       cce
         ? "The word &lt;cce&gt; stands for the embedding learned so far."
-        : "A prompt is what a user could type: the tokens were " + "decoded to text and tokenized again."
+        : "A prompt is what a user could type: the tokens were decoded to text and tokenized again."
     } A success, by the judge's rule: ${visible(record.rule)}.</p>${table("Tokens over time", header, rows)}</section>`
   );
 }
