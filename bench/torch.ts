@@ -57,7 +57,7 @@ export interface TorchRow {
 export function besideTorch(result: BenchResult, { times }: TorchTimes): TorchRow[] {
   return result.rows.flatMap((row): TorchRow[] => {
     const [, batch] = /^UNet @64 batch (\d+)$/.exec(row.name) ?? [];
-    const iteration = row.suite === "attack" && /^iteration @64 /.test(row.name);
+    const iteration = row.suite === "attack" && row.name.startsWith("iteration @64 ");
     const forward = batch !== undefined && row.direction === "forward";
     const milliseconds = rowMs(row, result.basis);
     const found = times.get(forward ? `b${batch}` : iteration ? "iteration" : "");
