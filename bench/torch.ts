@@ -25,7 +25,9 @@ export function parseTorch(name: string, text: string): TorchTimes {
   } catch (cause) {
     throw new FormatError(name, "is not JSON", { cause });
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new FormatError(name, "expected a JSON object of PyTorch's times");
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new FormatError(name, "expected a JSON object of PyTorch's times");
+  }
   const times = new Map<string, Map<string, number>>();
   const entries = Object.entries(json as Readonly<Record<string, unknown>>);
   for (const [key, value] of entries) {
@@ -33,7 +35,9 @@ export function parseTorch(name: string, text: string): TorchTimes {
     const precision = unet ?? iteration;
     if (precision === undefined) continue;
     const ms: unknown = Array.isArray(value) ? value[0] : value;
-    if (typeof ms !== "number" || !(ms > 0)) throw new FormatError(name, `"${key}": expected milliseconds above 0, got ${JSON.stringify(value)}`);
+    if (typeof ms !== "number" || !(ms > 0)) {
+      throw new FormatError(name, `"${key}": expected milliseconds above 0, got ${JSON.stringify(value)}`);
+    }
     const what = batch ?? "iteration";
     times.set(what, (times.get(what) ?? new Map<string, number>()).set(precision, ms));
   }
@@ -75,5 +79,6 @@ export function torchText(rows: readonly TorchRow[], { device, version }: TorchT
     return ms === undefined ? "" : `${figures(ms)} (${figures(ms / row.milliseconds)}x)`;
   };
   const lines = rows.map((r) => [r.name, figures(r.milliseconds), ...precisions.map((p) => cell(r, p))]);
-  return `PyTorch ${version} on ${device}, ms (times as long as ours)\n${formatTable([{ title: "what" }, ...["lethe", ...precisions].map((title) => ({ title, right: true }))], lines)}`;
+  return `PyTorch ${version} on ${device}, ms (times as long as ` +
+    `ours)\n${formatTable([{ title: "what" }, ...["lethe", ...precisions].map((title) => ({ title, right: true }))], lines)}`;
 }

@@ -179,8 +179,15 @@ async function run(flags: BenchFlags, context: Context, given: readonly string[]
   const file = flags.result ?? (quick || !flags.save ? undefined : resultFile(result));
   if (file !== undefined && flags.save) await writeResult(file, result);
   const beside = torch && besideTorch(result, torch);
-  const parts = [resultText(result), ...(torch && beside ? [torchText(beside, torch)] : []), ...(file === undefined ? [] : [`result: ${file}`])];
-  context.result({ ...result, ratios: summarizeRatios(ratiosToPeers(result)), ...(beside && { torch: beside }), file: file ?? null }, parts.join("\n\n"));
+  const parts = [
+    resultText(result),
+    ...(torch && beside ? [torchText(beside, torch)] : []),
+    ...(file === undefined ? [] : [`result: ${file}`]),
+  ];
+  context.result(
+    { ...result, ratios: summarizeRatios(ratiosToPeers(result)), ...(beside && { torch: beside }), file: file ?? null },
+    parts.join("\n\n"),
+  );
   return result.rows.some((r) => r.engine === "lethe" && r.error !== undefined) ? EXIT.failed : EXIT.done;
 }
 

@@ -4,9 +4,8 @@
 // each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64 gave 232 TFLOP/s, eight of 32 x 64 123;
 // unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed
-// and in vec4s, and staged as it lies;
-// WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars alone; SPLIT: several workgroups share
-// the steps of a tile.
+// and in vec4s, and staged as it lies; WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars
+// alone; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
@@ -38,7 +37,6 @@ const SIZE_B = STEP * ROW_B;
 #endif
 const STAGED_ROW = 2u * N; // a strip of two results of a subgroup: [row][column]
 #if ${OLD}
-const UNIT = 1u;
 var<workgroup> tileA: array<${COMPONENT}, TILE_ROWS * ROW_A>;
 var<workgroup> tileB: array<${COMPONENT}, SIZE_B>;
 var<workgroup> staged: array<f32, SUBGROUPS * M * STAGED_ROW>;

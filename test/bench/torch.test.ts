@@ -29,8 +29,16 @@ test("what was not timed by both is not compared", () => {
 });
 
 test("a file of another form is refused by name", () => {
-  for (const [text, why] of [["nonsense", /not JSON/], ["[1]", /expected a JSON object/], ["{}", /holds no time/], ['{"unet f16 b1": "fast"}', /"unet f16 b1": expected milliseconds/]] as const) {
-    const error = assert.throws(() => parseTorch("t.json", text), (e: unknown) => e instanceof FormatError && why.test(e.message));
+  for (const [text, why] of [
+    ["nonsense", /not JSON/],
+    ["[1]", /expected a JSON object/],
+    ["{}", /holds no time/],
+    ['{"unet f16 b1": "fast"}', /"unet f16 b1": expected milliseconds/],
+  ] as const) {
+    const error = assert.throws(
+      () => parseTorch("t.json", text),
+      (e: unknown) => e instanceof FormatError && why.test(e.message),
+    );
     assert.is(error, undefined);
   }
 });
