@@ -17,6 +17,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import { readResult, writeResult } from "./bench-file.ts";
+import { predictCommand } from "./bench-predict.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
@@ -106,6 +107,7 @@ export function benchCommand(program: Command): void {
     .argument("<files...>", "result files of one adapter, drawn together")
     .requiredOption("--out <file.svg>", "where the chart goes")
     .action(action<{ out: string }>((flags, context, files) => chart(context, files as unknown as readonly string[], flags.out)));
+  predictCommand(bench, sizes);
 }
 
 function names(text: string): readonly string[] {

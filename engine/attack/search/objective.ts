@@ -2,7 +2,7 @@ import { type NDArray, expectShape, toChannelsLast } from "../../nn/array.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type Estimate, estimateProgram } from "../../runtime/plan/estimate.ts";
 import { Graph } from "../../runtime/graph.ts";
-import type { Program } from "../../runtime/program.ts";
+import type { Program, ProgramOptions } from "../../runtime/program.ts";
 import type { Tensor } from "../../runtime/tensor.ts";
 import {
   type FullShape,
@@ -84,13 +84,21 @@ export class Objective {
 
   /** What an iteration of that shape takes, known from its graph alone. @throws ShapeError; Error for rows that need something prepared */
   static estimate(model: StableDiffusion, wanted: ObjectiveShape): Estimate {
+    const { device } = model;
+    return Objective.recorded(model, wanted, (g, options) => estimateProgram(g, options, device.capabilities, device.bufferSharing));
+  }
+
+  /**
+   * Hands the graph of one iteration to `use`, for what only looks at it. @throws ShapeError; Error for rows that need something prepared
+   */
+  static recorded<T>(model: StableDiffusion, wanted: ObjectiveShape, use: (g: Graph, options: ProgramOptions) => T): T {
     const shape = withDefaults(wanted);
     const { name, prepare } = shape.rows;
     if (prepare) throw new Error(`an iteration with rows "${name}" needs what is computed from the token table: it cannot be estimated`);
     const state = new ObjectiveTensors(model, shape);
     try {
       const g = new Graph();
-      return estimateProgram(g, recordIteration(g, model, shape, state, undefined), model.device.capabilities, model.device.bufferSharing);
+      return use(g, recordIteration(g, model, shape, state, undefined));
     } finally {
       state.destroy();
     }
