@@ -1,5 +1,9 @@
 import { resolveOptions } from "../../engine/attack/resolve.ts";
 import { usesGradient } from "../../engine/attack/attackers.ts";
+import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
+import { flagName } from "../../engine/options/flags.ts";
+import type { OptionTable } from "../../engine/options/option.ts";
+import { unusedOptions } from "../../engine/options/values.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
 import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
@@ -85,6 +89,7 @@ export async function prepareRun(
   if (estimate.recomputing) model.recomputes = true;
   if (!opening.quiet) context.say(describeEstimate(estimate));
   await checkJudge(context, judge, settings, target);
+  if (!opening.quiet) warnOfUnused(context, settings);
   const wanted = suitedTo(context);
   const files = await opening.files([
     { role: "model", path: (await resolveModel(settings.model, context, wanted)).folder, ...wanted },
@@ -114,6 +119,14 @@ export async function prepareRun(
     saved,
     extras,
   };
+}
+
+/** Options of other attackers: an evaluation gives all its attackers the same ones, so it is not told of them. */
+function warnOfUnused(context: Context, settings: AttackSettings): void {
+  for (const name of unusedOptions(ATTACK_OPTIONS, settings, settings.attacker)) {
+    const of: readonly string[] = (ATTACK_OPTIONS as OptionTable)[name]!.of!;
+    context.warn(`${flagName(name)} changes nothing: it is of ${of.join(", ")}, not of ${settings.attacker}`);
+  }
 }
 
 /**

@@ -99,6 +99,13 @@ test("flags that change nothing are warned of", async () => {
     await warnings("--negative-prompt", "a house", "--guidance", "3"),
     /--negative-prompt changes nothing: it needs a guidance above 1; --guidance changes nothing: every row/,
   );
+  const plain = ["--attacker", "no-attack", "--judge", "emoji-object", "--label", "church", "--scheduler", "ddim", "--steps", "1"];
+  const attack = await lethe("attack", "--model", "emoji", "--prompt", "a house", ...plain, "--learning-rate", "1", "--out", "run", "--json",
+    ...DEVICE_FLAGS);
+  assert.is(attack.code, 0, attack.stderr);
+  const told = /--learning-rate changes nothing: it is of text-grad, hard-prompt, p4d, cce, not of no-attack/;
+  assert.match((JSON.parse(attack.stdout) as { warnings: string[] }).warnings.join(), told);
+  assert.match(readFileSync(join(folder, "run/run.json"), "utf8"), told);
   const config = await lethe("generate", ...SMALL, "--prompt", "a church", "--config", "emoji", "--out", "config.png");
   assert.is(config.code, 2);
   assert.match(config.stderr, /is for a checkpoint file; this model brings its own/);

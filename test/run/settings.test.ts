@@ -7,7 +7,7 @@ import { type AttackFlags, addAttackOptions } from "../../cli/attack/settings.ts
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { Option } from "../../engine/options/option.ts";
-import { problemOf } from "../../engine/options/values.ts";
+import { problemOf, unusedOptions } from "../../engine/options/values.ts";
 import { attackOptions } from "../../engine/run/prepared.ts";
 import { parseRecord } from "../../engine/run/record.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
@@ -103,6 +103,14 @@ test("a run of a version without an option goes on as that version did; one that
   for (const name of ["iterations", "prompt", "seed"] as const) {
     assert.throws(() => parseRecord("run.json", without(name)), /is no record of an attack/);
   }
+});
+
+test("options of other attackers that were given are named, the attacker's own and defaults are not", () => {
+  const given = { ...newSettings(NEEDED), learningRate: 0.5, tokens: 7, mutationRate: 0.125, steps: 3 };
+  assert.equal(unusedOptions(ATTACK_OPTIONS, given, "text-grad"), ["mutationRate"]);
+  assert.equal(unusedOptions(ATTACK_OPTIONS, given, "no-attack"), ["tokens", "learningRate", "mutationRate"]);
+  const ring = newSettings({ ...NEEDED, attacker: "ring-a-bell", conceptPairs: "pairs.csv", mutationRate: 0.125 });
+  assert.equal(unusedOptions(ATTACK_OPTIONS, ring, "ring-a-bell"), []);
 });
 
 test.run();
