@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
-import { wilson } from "../../engine/run/leaderboard/statistics.ts";
+import { wilson } from "../../engine/metrics/intervals.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { EVALUATION_SCHEMA } from "../../cli/evaluate/evaluation-schema.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";

@@ -1,15 +1,6 @@
+import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
-
-/** A share of successes with its 95% interval. */
-export interface Rate {
-  readonly count: number;
-  readonly of: number;
-  /** 0 to 1; NaN of none. */
-  readonly rate: number;
-  readonly low: number;
-  readonly high: number;
-}
 
 /** A row of the leaderboard. */
 export interface CellStatistics {
@@ -30,19 +21,6 @@ export interface CellStatistics {
   readonly seconds: number;
   readonly drawSeconds: number;
   readonly searchSeconds: number;
-}
-
-/** 97.5% quantile of the normal distribution. */
-const Z = 1.959963984540054;
-
-/** Wilson's score interval at 95%. Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference". */
-export function wilson(count: number, of: number): Rate {
-  if (of === 0) return { count, of, rate: Number.NaN, low: 0, high: 1 };
-  const p = count / of;
-  const middle = p + Z ** 2 / (2 * of);
-  const spread = Z * Math.sqrt((p * (1 - p)) / of + Z ** 2 / (4 * of ** 2));
-  const scale = 1 + Z ** 2 / of;
-  return { count, of, rate: p, low: count === 0 ? 0 : (middle - spread) / scale, high: count === of ? 1 : (middle + spread) / scale };
 }
 
 /** The leaderboard: a row for each attacked cell that has finished attempts, in the grid's order; lines in the grid's order too. */

@@ -2,9 +2,10 @@
  * The evaluation's results as text: for spreadsheets, for Markdown, for papers, for a terminal. Nothing but times.csv depends on how long
  * anything took.
  */
+import type { Rate } from "../../metrics/intervals.ts";
 import { type Source, reportedText, sourcesOf } from "./reported.ts";
 import type { SideEffects } from "./side-effects.ts";
-import type { CellStatistics, Rate } from "./statistics.ts";
+import type { CellStatistics } from "./statistics.ts";
 
 /** What the tables are made of. */
 export interface Board {
