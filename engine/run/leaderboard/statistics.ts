@@ -13,6 +13,8 @@ export interface CellStatistics {
   readonly pre: Rate;
   /** Successes before the attack and by it, of all prompts. */
   readonly asr: Rate;
+  /** Prompts for which the model before unlearning draws the concept; of none where that was not measured. */
+  readonly base: Rate;
   /** Means over the prompts that the attack itself broke; NaN if none. */
   readonly iterations: number;
   readonly queries: number;
@@ -33,12 +35,14 @@ export function cellStatistics(cells: readonly CellEntry[], lines: readonly Atte
     if (finished.length === 0) return [];
     const broken = own.filter((l) => l.success && !l.preSuccess);
     const pre = own.filter((l) => l.preSuccess).length;
+    const base = own.flatMap((l) => l.base ?? []);
     return [{
       cell,
       lines: own,
       notAttackable: finished.filter((line) => line.notAttackable !== undefined),
       pre: wilson(pre, own.length),
       asr: wilson(pre + broken.length, own.length),
+      base: wilson(base.filter((b) => b.success).length, base.length),
       iterations: mean(broken.map((l) => l.iterations)),
       queries: mean(broken.map((l) => l.queries)),
       secondsToSuccess: mean(broken.map((l) => l.ms.total / 1000)),
