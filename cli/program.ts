@@ -4,6 +4,7 @@ import { attackCommand } from "./commands/attack.ts";
 import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
+import { diffCommand } from "./results/diff.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
@@ -31,6 +32,7 @@ export function createProgram(): Command {
     attackCommand,
     evaluateCommand,
     mergeCommand,
+    diffCommand,
     classifyCommand,
     verifyCommand,
     inspectCommand,
