@@ -5,6 +5,7 @@ import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { diffCommand } from "./results/diff.ts";
+import { serveCommand } from "./serve/serve.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
@@ -39,6 +40,7 @@ export function createProgram(): Command {
     tokenizeCommand,
     doctorCommand,
     webCommand,
+    serveCommand,
     benchCommand,
   ]) {
     add(program);
