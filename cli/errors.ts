@@ -2,7 +2,7 @@ import { CommanderError } from "commander";
 import { errorMessage } from "../engine/runtime/errors.ts";
 
 /** What the command line ends with. */
-export const EXIT = { done: 0, failed: 1, badInput: 2, noAdapter: 3, interrupted: 130 } as const;
+export const EXIT = { done: 0, failed: 1, badInput: 2, noAdapter: 3, gate: 4, interrupted: 130 } as const;
 
 /**
  * Errors without an exit code of their own that mean bad input: options out of range, shapes that do not fit, malformed tokenizer and

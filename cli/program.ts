@@ -4,6 +4,8 @@ import { attackCommand } from "./commands/attack.ts";
 import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
+import { diffCommand } from "./results/diff.ts";
+import { serveCommand } from "./serve/serve.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
@@ -31,12 +33,14 @@ export function createProgram(): Command {
     attackCommand,
     evaluateCommand,
     mergeCommand,
+    diffCommand,
     classifyCommand,
     verifyCommand,
     inspectCommand,
     tokenizeCommand,
     doctorCommand,
     webCommand,
+    serveCommand,
     benchCommand,
   ]) {
     add(program);

@@ -2,18 +2,21 @@ import type { Command } from "commander";
 import { join } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
+import { type Gate, requireMeasured } from "../../engine/run/gate/gate.ts";
 import { type Context, action, globalFlags } from "../context.ts";
+import { EXIT } from "../errors.ts";
+import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { checkRows } from "../evaluate/check-rows.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import type { Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
-import { type Cell, makeGrid } from "../evaluate/grid.ts";
+import { type Cell, type Planned, makeGrid } from "../evaluate/grid.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { requireUsable } from "../evaluate/requirements.ts";
-import { type Planned, runAttempts } from "../evaluate/run.ts";
+import { runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
-import { jsonBoard, terminalTables, writeTables } from "../evaluate/write-tables.ts";
-import { requireWritableFolder } from "../output.ts";
+import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { requireWritableFile, requireWritableFolder } from "../output.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
@@ -23,7 +26,10 @@ interface EvaluateFlags {
   readonly shard?: Shard;
   readonly cell?: readonly string[];
   readonly showImages?: boolean;
+  readonly showPrompts?: boolean;
   readonly dryRun?: boolean;
+  readonly failIf?: readonly Gate[];
+  readonly junit?: string;
 }
 
 export function evaluateCommand(program: Command): void {
@@ -46,13 +52,18 @@ export function evaluateCommand(program: Command): void {
     )
     .option("--cell <id...>", "only these rows, CHECKPOINT/ATTACKER/CONCEPT")
     .option("--dry-run", "check every row, its picture and its judge, and say what would be done; nothing is attacked or written")
+    .option(...FAIL_IF)
+    .option(...JUNIT)
     .option("--show-images", "do not blur the pictures in the reports")
+    .option("--show-prompts", SHOW_PROMPTS)
     .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
 }
 
-async function run(flags: EvaluateFlags, context: Context, file: string): Promise<void> {
+async function run(flags: EvaluateFlags, context: Context, file: string): Promise<number> {
+  if (flags.junit !== undefined) await requireWritableFile(flags.junit);
   const started = performance.now();
   const { source, config } = await readConfig(file);
+  requireMeasured(flags.failIf ?? [], { base: config.base !== false, retained: config.retained !== undefined });
   const { cells, sha256 } = await makeGrid(config, source);
   const shard = flags.shard ?? shardOfEnvironment(process.env);
   const folder = new EvaluationFolder(shard ? join(flags.out, shardFolder(shard)) : flags.out);
@@ -61,15 +72,16 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
     form: "lethe evaluation 1", name: config.name ?? "Evaluation", sha256, shard: shard ?? null, lethe: VERSION, file, config: source,
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
-  const planned = plan(cells, shard, flags.cell);
+  const planned = attemptsOf(cells, shard, flags.cell);
   requireUsable(planned.map(({ cell }) => cell));
   const checked = await checkRows(context, planned);
-  if (flags.dryRun) return showPlan(context, checked, started);
-  await withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
+  context.say(`plan ${sha256}\n  the hash of configuration and prompts; every row carries it, so publish it now to show that you kept to it`);
+  if (flags.dryRun) return showPlan(context, sha256, checked, started);
+  return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
 }
 
 /** What a dry run found: how many attempts there are, and which of them cannot be made. */
-function showPlan(context: Context, planned: readonly Planned[], started: number): void {
+function showPlan(context: Context, plan: string, planned: readonly Planned[], started: number): number {
   const seconds = (performance.now() - started) / 1000;
   const skipped = planned.flatMap(({ attempt: { id }, notAttackable: why }) => (why === undefined ? [] : [{ id, why }]));
   context.say(`every row was checked in ${formatDuration(seconds)}; nothing was attacked`);
@@ -77,7 +89,8 @@ function showPlan(context: Context, planned: readonly Planned[], started: number
     `${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`,
     ...skipped.map(({ id, why }) => `${id}: ${why}`),
   ];
-  context.result({ dryRun: true, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
+  context.result({ dryRun: true, plan, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
+  return EXIT.done;
 }
 
 /** Makes the planned attempts that are not done yet and writes the tables. */
@@ -88,7 +101,7 @@ async function makeAttempts(
   manifest: Manifest,
   planned: readonly Planned[],
   started: number,
-): Promise<void> {
+): Promise<number> {
   await folder.tidy();
   const before = (await folder.manifest()) ? await folder.attempts() : [];
   await folder.claim(manifest);
@@ -102,7 +115,7 @@ async function makeAttempts(
   }
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
   try {
-    await runAttempts(context, folder, left, before, flags.showImages ?? false);
+    await runAttempts(context, folder, { planned: left, before, plan: manifest.sha256, showImages: flags.showImages ?? false });
   } catch (error) {
     await summarize(flags, context, folder, manifest).catch((second: unknown) =>
       context.say(`the tables could not be written: ${errorMessage(second)}`),
@@ -114,11 +127,14 @@ async function makeAttempts(
   context.say(
     `${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`,
   );
-  context.result({ out: folder.path, shard: manifest.shard, attempts: planned.length, ...jsonBoard(board) }, terminalTables(board));
+  const { gates, code } = await applyGates(context, manifest.name, board, flags);
+  const { sha256: plan, shard } = manifest;
+  context.result({ out: folder.path, plan, shard, attempts: planned.length, ...jsonBoard(board), ...gates }, terminalTables(board));
+  return code;
 }
 
 /** The attempts that are this process's. @throws UsageError for a cell that is not there */
-function plan(cells: readonly Cell[], shard: Shard | undefined, only: readonly string[] | undefined): Planned[] {
+function attemptsOf(cells: readonly Cell[], shard: Shard | undefined, only: readonly string[] | undefined): Planned[] {
   for (const id of only ?? []) {
     if (!cells.some((c) => c.id === id)) {
       throw new UsageError(`--cell: there is no ${JSON.stringify(id)}; there are ${cells.map((c) => c.id).join(", ")}`);
@@ -140,5 +156,5 @@ async function summarize(
   await folder.writeCells(manifest, lines, (cell) =>
     shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]),
   );
-  return writeTables(folder, manifest, lines, flags.showImages ?? false);
+  return writeTables(folder, manifest, lines, flags);
 }

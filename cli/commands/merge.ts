@@ -1,14 +1,19 @@
 import type { Command } from "commander";
 import { join } from "node:path";
 import { type Context, action } from "../context.ts";
+import type { Gate } from "../../engine/run/gate/gate.ts";
+import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
-import { jsonBoard, terminalTables, writeTables } from "../evaluate/write-tables.ts";
-import { requireWritableFolder } from "../output.ts";
+import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { requireWritableFile, requireWritableFolder } from "../output.ts";
 
 interface MergeFlags {
   readonly out: string;
   readonly showImages?: boolean;
+  readonly showPrompts?: boolean;
+  readonly failIf?: readonly Gate[];
+  readonly junit?: string;
 }
 
 export function mergeCommand(program: Command): void {
@@ -17,18 +22,23 @@ export function mergeCommand(program: Command): void {
     .description("put the shards of an evaluation together into one leaderboard")
     .argument("<dirs...>", "shards' folders, or folders that hold them")
     .requiredOption("--out <dir>", "folder for the whole; it gets copies")
+    .option(...FAIL_IF)
+    .option(...JUNIT)
     .option("--show-images", "do not blur the pictures in the report")
+    .option("--show-prompts", SHOW_PROMPTS)
     .action((...all: unknown[]) => action<MergeFlags>((flags, context) => run(all[0] as string[], flags, context))(...all));
 }
 
-async function run(dirs: readonly string[], { out, showImages = false }: MergeFlags, context: Context): Promise<void> {
-  await requireWritableFolder(out);
-  await withLock(out, (line) => context.say(line), () => merge(dirs, { out, showImages }, context));
+async function run(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
+  if (flags.junit !== undefined) await requireWritableFile(flags.junit);
+  await requireWritableFolder(flags.out);
+  return withLock(flags.out, (line) => context.say(line), () => merge(dirs, flags, context));
 }
 
-async function merge(dirs: readonly string[], { out, showImages = false }: MergeFlags, context: Context): Promise<void> {
+async function merge(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
+  const { out } = flags;
   const { folder, manifest, lines, missing } = await mergeFolders(dirs, out);
-  const board = await writeTables(folder, manifest, lines, showImages);
+  const board = await writeTables(folder, manifest, lines, flags);
   if (missing.length > 0) {
     context.warn(
       `${missing.length} of ${missing.length + lines.length} attempts are in none of the folders, the first ${missing[0]}: rates are of ` +
@@ -36,5 +46,7 @@ async function merge(dirs: readonly string[], { out, showImages = false }: Merge
     );
   }
   context.say(`report: ${join(out, "report.html")}`);
-  context.result({ out, attempts: lines.length, missing: missing.length, ...jsonBoard(board) }, terminalTables(board));
+  const { gates, code } = await applyGates(context, manifest.name, board, flags);
+  context.result({ out, attempts: lines.length, missing: missing.length, ...jsonBoard(board), ...gates }, terminalTables(board));
+  return code;
 }

@@ -5,7 +5,7 @@ import { openJudge } from "../attack/judge.ts";
 import { readTarget } from "../attack/target.ts";
 import type { Context } from "../context.ts";
 import { openTokenizer } from "../model-tokenizer.ts";
-import type { Planned } from "./run.ts";
+import type { Planned } from "./grid.ts";
 
 /**
  * Checks every attempt before the first is made: that its target is a picture that can be read, that its judge opens and knows its label,

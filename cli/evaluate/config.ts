@@ -30,6 +30,8 @@ export interface ConceptEntry extends Partial<JudgeSettings> {
   /** What kind of thing it is, where retained concepts are measured. */
   readonly domain?: string;
   readonly limit?: number;
+  /** Found prompts are left out of what is shared. Default: by the judge, see `isHarmful`. */
+  readonly harmful?: boolean;
 }
 
 /**
@@ -54,6 +56,8 @@ export interface EvaluationConfig {
   readonly name?: string;
   readonly model: string;
   readonly sampling?: { readonly steps?: number; readonly scheduler?: SchedulerName; readonly guidance?: number };
+  /** Whether the model before unlearning draws every prompt too. Default: it does. */
+  readonly base?: boolean;
   readonly checkpoints: readonly CheckpointEntry[];
   readonly concepts: readonly ConceptEntry[];
   readonly retained?: readonly RetainedEntry[];

@@ -77,6 +77,11 @@ export const EVALUATION_SCHEMA: Schema = {
         guidance: { ...guidance, help: "for prompts whose row has no guidance of its own" },
       }),
     },
+    base: {
+      type: "boolean",
+      default: true,
+      description: "Draw every prompt once with the model before unlearning too: a prompt that it does not draw says nothing.",
+    },
     checkpoints: listOf("checkpoint"),
     concepts: listOf("concept"),
     retained: listOf(
@@ -129,6 +134,13 @@ export const EVALUATION_SCHEMA: Schema = {
         limit: LIMIT,
       },
       ["prompts"],
+      {
+        harmful: {
+          type: "boolean",
+          description:
+            "Leave found prompts out of reports, cards and comparisons (--show-prompts shows them). Default: for the judges nudenet and q16.",
+        },
+      },
     ),
     retained: entry(
       {

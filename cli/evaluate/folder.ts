@@ -8,7 +8,7 @@ import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
 import { parseRecord } from "../../engine/run/record.ts";
 import { exists } from "../output.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
-import { readAttempts } from "./attempt-line.ts";
+import { readAttempts } from "./results/attempt-line.ts";
 import type { CellEntry, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 
 /** A cell's run.json: what its attempts had in common. */
@@ -38,6 +38,10 @@ export class EvaluationFolder {
     return join(this.path, "attempts.jsonl");
   }
 
+  get basesFile(): string {
+    return join(this.path, "base.jsonl");
+  }
+
   /** @throws FormatError if there is a file but not of this form */
   async manifest(): Promise<Manifest | undefined> {
     if (!(await exists(this.manifestFile))) return undefined;
@@ -48,7 +52,7 @@ export class EvaluationFolder {
       !Array.isArray(value.cells) ||
       !value.cells.every((cell) => typeof cell?.rule === "string")
     ) {
-      throw new FormatError(this.manifestFile, "is no evaluation that this version can go on with");
+      throw new FormatError(this.manifestFile, "is not an evaluation that this version can go on with");
     }
     return value as Manifest;
   }
@@ -74,8 +78,11 @@ export class EvaluationFolder {
    */
   async tidy(): Promise<void> {
     try {
-      const below = (await exists(join(this.path, "cells"))) ? await readdir(join(this.path, "cells"), { recursive: true }) : [];
-      const names = [...(await readdir(this.path)), ...below.map((name) => join("cells", name))];
+      const names = await readdir(this.path);
+      for (const below of ["cells", "base"]) {
+        const folder = join(this.path, below);
+        if (await exists(folder)) names.push(...(await readdir(folder, { recursive: true })).map((name) => join(below, name)));
+      }
       for (const name of names) if (/^\..+\.\d+\.[0-9a-f]{8}\.tmp$/.test(basename(name))) await rm(join(this.path, name), { force: true });
     } catch (error) {
       throw new FormatError(this.path, `cannot be tidied up: ${errorMessage(error)}`, { cause: error });
@@ -90,6 +97,11 @@ export class EvaluationFolder {
   /** Opens attempts.jsonl for more lines; what a crash left of a torn line is cut off. @throws FormatError */
   openLog(): LineWriter {
     return openLineWriter(this.attemptsFile, { append: true });
+  }
+
+  /** Opens base.jsonl for more lines, likewise. @throws FormatError */
+  openBases(): LineWriter {
+    return openLineWriter(this.basesFile, { append: true });
   }
 
   /** Writes a file below the folder unless it has this content already. @throws FormatError */

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
+import { isHarmful } from "../../engine/run/leaderboard/redact.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
@@ -21,6 +22,16 @@ export interface Attempt {
   /** Its place in the whole grid, from 0, by which shards divide the work. */
   readonly index: number;
   readonly settings: AttackSettings;
+  /** How the model before unlearning draws the prompt; absent of retained concepts, and where the evaluation does without. */
+  readonly base?: AttackSettings;
+}
+
+/** An attempt with the cell it is of. */
+export interface Planned {
+  readonly cell: Cell;
+  readonly attempt: Attempt;
+  /** Why it cannot be made: its line says so, and the evaluation goes on. */
+  readonly notAttackable?: string | undefined;
 }
 
 export interface Grid {
@@ -39,13 +50,17 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
   const reported = await readReported();
   const cells: Cell[] = [];
   let index = 0;
-  const add = (cell: Omit<Cell, "attempts">, prompts: readonly Case[], settings: (prompt: Case) => AttackSettings): void => {
+  const add = (
+    cell: Omit<Cell, "attempts">,
+    prompts: readonly Case[],
+    settings: (prompt: Case) => Omit<Attempt, "id" | "cell" | "case" | "index">,
+  ): void => {
     const attempts = prompts.map((prompt): Attempt => ({
       id: `${cell.id}/${prompt.row.id}`,
       cell: cell.id,
       case: prompt.row.id,
       index: index++,
-      settings: settings(prompt),
+      ...settings(prompt),
     }));
     const numbers = cell.retained
       ? []
@@ -80,25 +95,26 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
           rule: ruleOf({ ...judged, label }),
           ...(domain !== undefined && { domain }),
           ...(untouched && { baseline: true }),
+          ...(isHarmful(judged.judge, entry.harmful) && { harmful: true }),
         };
         const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
         const files = { from: ofConcept(search.from), conceptPairs: ofConcept(search.conceptPairs) };
-        add(cell, cases.get(concept)!, ({ row, target }) => ({
-          ...defaultSettings(search.attacker),
-          original: originalOf(config, model, search.attacker, judged),
-          model: config.model,
-          ...model,
-          ...search,
-          ...files,
-          prompt: row.prompt,
-          seed: row.seed,
-          target,
-          ...judged,
-          label,
-          steps,
-          scheduler,
-          guidance: row.guidance ?? guidance,
-        }));
+        add(cell, cases.get(concept)!, ({ row, target }) => {
+          const drawn = { prompt: row.prompt, seed: row.seed, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance };
+          return {
+            settings: {
+              ...defaultSettings(search.attacker),
+              original: originalOf(config, model, search.attacker, judged),
+              model: config.model,
+              ...model,
+              ...search,
+              ...files,
+              target,
+              ...drawn,
+            },
+            ...(config.base !== false && { base: { ...plain, attacker: "no-attack", model: config.model, ...drawn } }),
+          };
+        });
       }
     }
     for (const entry of config.retained ?? []) {
@@ -117,18 +133,20 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
         retained: { domain, labels: prompts.map(labelOf) },
       };
       add(cell, prompts, (prompt) => ({
-        ...plain,
-        original: originalOf(config, model, "no-attack", judged),
-        model: config.model,
-        ...model,
-        attacker: "no-attack",
-        prompt: prompt.row.prompt,
-        seed: prompt.row.seed,
-        ...judged,
-        label: labelOf(prompt),
-        steps,
-        scheduler,
-        guidance: prompt.row.guidance ?? guidance,
+        settings: {
+          ...plain,
+          original: originalOf(config, model, "no-attack", judged),
+          model: config.model,
+          ...model,
+          attacker: "no-attack",
+          prompt: prompt.row.prompt,
+          seed: prompt.row.seed,
+          ...judged,
+          label: labelOf(prompt),
+          steps,
+          scheduler,
+          guidance: prompt.row.guidance ?? guidance,
+        },
       }));
     }
   }

@@ -2,7 +2,9 @@ import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
-import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
+import { type AttemptLine, attemptFolder, baseFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { type BaseLine, baseKey, readBases } from "./base.ts";
 import { EvaluationFolder } from "./folder.ts";
 import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
 
@@ -57,11 +59,30 @@ export async function mergeFolders(names: readonly string[], out: string): Promi
       lines.push(line);
     }
   }
+  await copyBases(parts.map((p) => p.folder), target, lines);
   await target.writeAttempts(lines);
   const commands = await cellCommands(parts.map((p) => p.folder), manifest);
   await target.writeCells(manifest, lines, (cell) => commands.get(cell) ?? "");
   const have = new Set(lines.map((line) => line.id));
   return { folder: target, manifest, lines, missing: ids.filter((id) => !have.has(id)) };
+}
+
+/** What the model before unlearning drew for the prompts of some lines: its verdicts in the lines' order, and its folders. */
+async function copyBases(parts: readonly EvaluationFolder[], target: EvaluationFolder, lines: readonly AttemptLine[]): Promise<void> {
+  const found = new Map<string, { readonly line: BaseLine; readonly folder: EvaluationFolder }>();
+  for (const folder of [target, ...parts]) {
+    for (const line of await readBases(folder.basesFile)) {
+      const key = baseKey(line.concept, line.case);
+      if (!found.has(key)) found.set(key, { line, folder });
+    }
+  }
+  const wanted = [...new Set(lines.filter((line) => line.base).map((line) => baseKey(line.concept, line.case)))];
+  const kept = wanted.flatMap((key) => found.get(key) ?? []);
+  for (const { line, folder } of kept) {
+    const below = baseFolder(line.concept, line.case);
+    if (folder !== target) await copyFolder(join(folder.path, below), join(target.path, below));
+  }
+  if (kept.length > 0) await target.write("base.jsonl", kept.map(({ line }) => formatJsonLine(line)).join(""));
 }
 
 interface Part {

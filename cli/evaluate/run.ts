@@ -7,42 +7,44 @@ import { prepareRun } from "../attack/prepare.ts";
 import { type Context, globalFlags } from "../context.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
-import { finishedLine, notAttackableLine } from "./attempt-line.ts";
+import { finishedLine, notAttackableLine } from "./results/attempt-line.ts";
+import { baseKey, drawBases } from "./base.ts";
 import type { EvaluationFolder } from "./folder.ts";
-import type { Attempt, Cell } from "./grid.ts";
+import type { Planned } from "./grid.ts";
 import { SharedParts } from "./shared-parts.ts";
 
-/** An attempt with the cell it is of. */
-export interface Planned {
-  readonly cell: Cell;
-  readonly attempt: Attempt;
-  /** Why it cannot be made: its line says so, and the evaluation goes on. */
-  readonly notAttackable?: string | undefined;
+/** How the attempts of an evaluation are made. */
+export interface RunAttempts {
+  readonly planned: readonly Planned[];
+  /** Lines of attempts made earlier, by which the time left is estimated. */
+  readonly before: readonly AttemptLine[];
+  /** See `AttemptLine.plan`. */
+  readonly plan: string;
+  readonly showImages: boolean;
 }
 
 /**
  * Makes the attempts in order. Each runs in a folder of its own; its line is written when all else of it is on the disk, so a process that
  * dies loses the attempt under way and nothing more. One that was cut off is begun anew.
- * @param before lines of attempts made earlier, by which the time left is estimated
  * @throws what an attempt throws, with its name said before; AbortError
  */
 export async function runAttempts(
   context: Context,
   folder: EvaluationFolder,
-  planned: readonly Planned[],
-  before: readonly AttemptLine[],
-  showImages: boolean,
+  { planned, before, plan, showImages }: RunAttempts,
 ): Promise<void> {
   if (planned.length === 0) return;
   const lines = [...before];
   const parts = new SharedParts();
   const originals = new Map<string, DrawnPicture>();
+  const flags = globalFlags(context.options);
   const log = folder.openLog();
   try {
+    const bases = await drawBases(context, folder, planned, parts, showImages);
     for (const [i, { cell, attempt, notAttackable }] of planned.entries()) {
       context.signal.throwIfAborted();
       if (notAttackable !== undefined) {
-        const line = notAttackableLine(cell, attempt, notAttackable, globalFlags(context.options));
+        const line = notAttackableLine(cell, attempt, notAttackable, { plan, flags });
         context.say(`attempt ${i + 1} of ${planned.length}: ${attempt.id} cannot be attacked: ${notAttackable}`);
         log.write(formatJsonLine(line));
         continue;
@@ -60,7 +62,11 @@ export async function runAttempts(
       const original = `${cell.concept}/${attempt.case}`;
       const drawn = originals.get(original);
       const { result } = await runPrepared(context, { ...prepared, drawn }, { onDrawn: (picture) => originals.set(original, picture) });
-      const line = await finishedLine(cell, attempt, result!, out, drawn?.milliseconds ?? 0, globalFlags(context.options));
+      const { files } = prepared.record;
+      const base = bases.get(baseKey(cell.concept, attempt.case));
+      const line = await finishedLine(cell, attempt, result!, {
+        plan, flags, folder: out, files, base: attempt.base && base, before: drawn?.milliseconds ?? 0,
+      });
       log.write(formatJsonLine(line));
       lines.push(line);
     }

@@ -1,22 +1,19 @@
 import type { Command } from "commander";
 import { cp } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
-import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { type Context, action } from "../context.ts";
 import { wholeNumber } from "../options.ts";
 import { requireWritableFolder } from "../output.ts";
+import { listenLocally, untilInterrupted } from "../serve/listen.ts";
 import { createPageServer } from "./web/server.ts";
 
 interface WebFlags {
   readonly port: number;
   readonly out?: string;
 }
-
-const LOOPBACK = "127.0.0.1";
 
 export function webCommand(program: Command): void {
   program
@@ -38,22 +35,10 @@ function pageFolder(): string {
 async function serve(port: number, context: Context): Promise<void> {
   const server = createPageServer({ "": pageFolder(), assets: assetsFolder() });
   const { signal } = context;
-  try {
-    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, LOOPBACK, resolve));
-  } catch (error) {
-    throw new UsageError(`port ${port} cannot be used: ${errorMessage(error)}; choose another with --port, or 0 for any free one`, {
-      cause: error,
-    });
-  }
-  const url = `http://localhost:${(server.address() as AddressInfo).port}/`;
+  const url = await listenLocally(server, port);
   context.say(`serving the page to this machine only; stop with Ctrl-C`);
   context.result({ url }, url);
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve());
-  });
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
+  await untilInterrupted(server, signal);
 }
 
 async function write(folder: string, context: Context): Promise<void> {

@@ -18,6 +18,7 @@ import { leaderboardCsv, leaderboardTex } from "../../engine/run/leaderboard/tab
 import { defaultSettings } from "../../engine/run/settings/settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
+import { attemptLine } from "../support/evaluation.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const entry = (checkpoint: string, attacker: string, concept: string, more: Partial<CellEntry>, cases: number): CellEntry => {
@@ -34,36 +35,7 @@ const entry = (checkpoint: string, attacker: string, concept: string, more: Part
     ...more,
   };
 };
-const lineOf = (id: string, drawn: boolean, more: Partial<AttemptLine> = {}): AttemptLine => {
-  const [checkpoint, attacker, concept, number] = id.split("/") as [string, string, string, string];
-  return {
-    id,
-    checkpoint,
-    attacker,
-    concept,
-    case: number,
-    prompt: "p",
-    seed: 0,
-    preSuccess: drawn,
-    preLabel: "",
-    preScores: {},
-    success: drawn,
-    adversarialPrompt: "p",
-    ids: [],
-    adversarialSeed: 0,
-    timestep: null,
-    iterations: 0,
-    queries: 1,
-    label: "",
-    score: 0,
-    scores: {},
-    preImage: "",
-    image: "",
-    command: "",
-    ms: { draw: 1, search: 1, total: 2 },
-    ...more,
-  };
-};
+const lineOf = attemptLine;
 
 test("UA, IRA and CRA count what they should, erased concepts left out", () => {
   const objects = ["church", "cat", "fish", "dog"];

@@ -1,11 +1,12 @@
 /** `lethe evaluate` and `lethe merge`: one table however the work was cut up, and bad input told clearly. */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
-import { wilson } from "../../engine/run/leaderboard/statistics.ts";
+import { wilson } from "../../engine/metrics/intervals.ts";
 import { shardOfEnvironment } from "../../cli/evaluate/shard.ts";
 import { EVALUATION_SCHEMA } from "../../cli/evaluate/evaluation-schema.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";
@@ -86,11 +87,39 @@ test("a grid: a line, a folder and a row for what each should have", async () =>
   assert.match(cell.command, /^npx lethe evaluate tiny\.json .*--cell esd-x\/grad\/church --out again$/);
   assert.is(cell.finished, 2);
   assert.ok(cell.files.some((f) => f.role === "unet overlay" && /^[0-9a-f]{64}$/.test(f.sha256)));
+  // every row says by itself who judged it, of which files, and what the model before unlearning draws
+  const manifest = JSON.parse(read("whole", "evaluation.json")) as { sha256: string };
+  assert.match(stderr, new RegExp(`plan ${manifest.sha256}`));
+  for (const line of all) {
+    assert.is(line.plan, manifest.sha256);
+    assert.equal(line.judge, { name: "emoji-object", rule: '"church" is the first choice', settings: { judge: "emoji-object", label: "church" } });
+    const overlay = createHash("sha256").update(readFileSync("assets/emoji/unlearned/esd-x-church/ESDx-church-UNet.pt")).digest("hex");
+    assert.is(line.files!["unet overlay/ESDx-church-UNet.pt"], line.checkpoint === "esd-x" ? overlay : undefined);
+    assert.match(line.files!["judge/model.safetensors"]!, /^[0-9a-f]{64}$/);
+    const plain = all.find((l) => l.checkpoint === "original" && l.attacker === "none" && l.case === line.case)!;
+    assert.equal([line.base!.success, line.base!.scores], [plain.preSuccess, plain.preScores]);
+    assert.equal(readFileSync(join(folder, "whole", line.base!.image)), readFileSync(join(folder, "whole", plain.preImage)));
+  }
+  assert.is(read("whole", "base.jsonl").trim().split("\n").length, 2); // once for each prompt, whatever attacks it
   const page = read("whole", "report.html");
   assert.match(page, /Tiny &amp; small/);
   assert.match(page, /class="veil"/);
   assert.not.match(page, /<script|https?:\/\/|src="(?!data:)/);
   assert.match(read("whole", "leaderboard.tex"), /Tiny \\& small/);
+});
+
+test("--fail-if and --junit judge a finished evaluation: exit 4 where a condition is hit, 0 where not, 2 for what is none", async () => {
+  const gate = (...flags: readonly string[]): Promise<Ran> => evaluate("tiny.json", "whole", "--json", ...flags);
+  const below = await gate("--fail-if", "asr<100", "--junit", "gates.xml");
+  const { gates, rows } = JSON.parse(below.stdout) as { gates: { row: string; hit: boolean }[]; rows: { checkpoint: string; asr: { high: number } }[] };
+  assert.is(gates.length, 3); // rows of the plain checkpoint are not judged
+  assert.equal(gates.map((g) => g.hit), rows.filter((r) => r.checkpoint === "esd-x").map((r) => r.asr.high < 1));
+  assert.is(below.code, gates.some((g) => g.hit) ? 4 : 0, below.stderr);
+  assert.match(read("gates.xml"), /<testsuites name="Tiny &amp; small" tests="3"/);
+  assert.is((await gate("--fail-if", "asr.high<0")).code, 0);
+  assert.is((await gate("--fail-if", "asr.rate>=0")).code, 4);
+  assert.is((await gate("--fail-if", "ira<50")).code, 2);
+  assert.match((await gate("--fail-if", "asr!20")).stderr, /is not a condition/);
 });
 
 test("run again, it changes nothing; without --resume an unfinished one is refused", async () => {

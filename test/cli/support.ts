@@ -17,6 +17,8 @@ export interface Running {
   readonly ended: Promise<Ran>;
   /** Resolves when stderr first matches; rejects if the command ends before. */
   said(pattern: RegExp): Promise<void>;
+  /** What stdout holds when it first matches; rejects likewise. */
+  printed(pattern: RegExp): Promise<string>;
   interrupt(): void;
 }
 
@@ -30,19 +32,26 @@ export function start(args: readonly string[], options: { readonly cwd?: string 
   let stdout = "";
   let stderr = "";
   const watchers: (() => void)[] = [];
-  child.stdout.on("data", (d: Buffer) => (stdout += d.toString()));
+  child.stdout.on("data", (d: Buffer) => {
+    stdout += d.toString();
+    for (const watch of watchers) watch();
+  });
   child.stderr.on("data", (d: Buffer) => {
     stderr += d.toString();
     for (const watch of watchers) watch();
   });
   const ended = new Promise<Ran>((done) => child.on("close", (code) => done({ code, stdout, stderr: withoutDriverNoise(stderr) })));
+  const when = (pattern: RegExp, text: () => string): Promise<string> =>
+    new Promise((done, fail) => {
+      const look = (): void => void (pattern.test(text()) && done(text()));
+      watchers.push(look);
+      look();
+      void ended.then(() => fail(new Error(`it ended before ${pattern} came:\n${stdout}${stderr}`)));
+    });
   return {
     ended,
-    said: (pattern) =>
-      new Promise((done, fail) => {
-        watchers.push(() => pattern.test(stderr) && done());
-        void ended.then(() => fail(new Error(`it ended before saying ${pattern}:\n${stderr}`)));
-      }),
+    said: async (pattern) => void (await when(pattern, () => stderr)),
+    printed: (pattern) => when(pattern, () => stdout),
     interrupt: () => void child.kill("SIGINT"),
   };
 }

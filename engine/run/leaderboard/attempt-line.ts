@@ -1,6 +1,26 @@
 import { FormatError } from "../../formats/errors.ts";
 import { parseJsonLines } from "../../formats/text/jsonl.ts";
 
+/** Who judged an attempt, so that the same verdict, or another threshold's, can be had from its line. */
+export interface LineJudge {
+  /** One of JUDGES, or a bundled one's name. */
+  readonly name: string;
+  /** What it calls a success, with the thresholds in force. */
+  readonly rule: string;
+  /** Its settings that were not left at "none". */
+  readonly settings: Readonly<Record<string, string | number>>;
+}
+
+/** What the model before unlearning draws for the prompt, with the same seed and sampling. */
+export interface BaseVerdict {
+  readonly success: boolean;
+  readonly label: string;
+  readonly score: number;
+  readonly scores: Readonly<Record<string, number>>;
+  /** Path below the evaluation's folder. */
+  readonly image: string;
+}
+
 /** A line of attempts.jsonl: one finished attempt. Everything but `ms` is the same however often the evaluation is run on one adapter. */
 export interface AttemptLine {
   readonly id: string;
@@ -34,10 +54,23 @@ export interface AttemptLine {
    * count.
    */
   readonly notAttackable?: string;
+  /** SHA-256 of the evaluation's configuration and prompts, told before the first attempt; with the version of Lethe it fixes the plan. */
+  readonly plan?: string;
+  readonly lethe?: string;
+  readonly judge?: LineJudge;
+  /** SHA-256 of every file that decides the attempt, by its part and name: "unet/diffusion_pytorch_model.safetensors". */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Absent of retained concepts, and where the evaluation does without. */
+  readonly base?: BaseVerdict;
   /** Makes the attempt again, by itself. */
   readonly command: string;
   /** Time to draw and judge pictures, to search, and both. */
   readonly ms: { readonly draw: number; readonly search: number; readonly total: number };
+}
+
+/** The folder of what the model before unlearning draws for a prompt, below the evaluation's. */
+export function baseFolder(concept: string, number: string): string {
+  return `base/${concept}/${number}`;
 }
 
 /** The folder of an attempt below the evaluation's. */
@@ -52,7 +85,7 @@ export function attemptFolder(id: string): string {
  */
 export function parseAttempts(file: string, text: string): AttemptLine[] {
   return parseJsonLines(file, text).records.map((value, i) => {
-    if (!isLine(value)) throw new FormatError(file, `line ${i + 1} is no attempt of an evaluation`);
+    if (!isLine(value)) throw new FormatError(file, `line ${i + 1} is not an attempt of an evaluation`);
     return value;
   });
 }
@@ -84,11 +117,13 @@ function isLine(value: unknown): value is AttemptLine {
   if (typeof line !== "object" || line === null || !Array.isArray(line["ids"])) return false;
   const ms = line["ms"] as Partial<AttemptLine["ms"]> | undefined;
   if (!Object.entries(SAMPLE).every(([key, sample]) => typeof line[key] === typeof sample) || typeof ms?.total !== "number") return false;
+  const base = line["base"] as Partial<BaseVerdict> | undefined;
+  if (base !== undefined && !isPlain(base.image ?? "")) return false;
   if (typeof line["notAttackable"] === "string") return line["preImage"] === "" && line["image"] === "";
   return isPlain(line["preImage"] as string) && isPlain(line["image"] as string);
 }
 
-/** Only plain paths below cells/ are believed. */
+/** Only plain paths below cells/ and base/ are believed. */
 function isPlain(path: string): boolean {
-  return /^cells\/[\w./-]+\.png$/.test(path) && !path.split("/").includes("..");
+  return /^(?:cells|base)\/[\w./-]+\.png$/.test(path) && !path.split("/").includes("..");
 }

@@ -18,6 +18,8 @@ export interface CellEntry {
   readonly label: string;
   /** What the judge calls a success. */
   readonly rule: string;
+  /** Found prompts are left out of what is shared: see `redact.ts`. */
+  readonly harmful?: boolean;
   /** The concept's domain, where retained concepts are measured. */
   readonly domain?: string;
   /** The checkpoint is the model before unlearning. */

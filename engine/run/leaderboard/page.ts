@@ -5,7 +5,8 @@ import css from "../report/report.css";
 import { shownPath, withoutLocalPaths } from "../text/local-paths.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import { type Budget, TIME_BUDGET, WORK_BUDGETS, budgetCurve, budgetLegend } from "./budget-curves.ts";
-import type { Manifest } from "./manifest.ts";
+import type { CellEntry, Manifest } from "./manifest.ts";
+import { sharedPrompt } from "./redact.ts";
 import pageCss from "./page.css";
 import { sourcesOf } from "./reported.ts";
 import type { CellStatistics } from "./statistics.ts";
@@ -19,6 +20,8 @@ export interface PageData {
   readonly board: Board;
   readonly lines: readonly AttemptLine[];
   readonly showImages: boolean;
+  /** Found prompts of harmful concepts are named. */
+  readonly showPrompts: boolean;
   /** Of an AttemptLine's `image`; undefined if it is not there any more. */
   readonly image: (path: string) => Promise<RgbImage | undefined>;
   /** The command that makes a cell again. */
@@ -124,7 +127,7 @@ function budgetSection(rows: readonly CellStatistics[], id: string, title: strin
 
 async function attackedGrid({ cell, lines, notAttackable }: CellStatistics, data: PageData): Promise<string> {
   const figures: string[] = [];
-  for (const line of lines) figures.push(await figure(line, data, line.success ? "hit" : "", outcome(line)));
+  for (const line of lines) figures.push(await figure(line, cell, data, line.success ? "hit" : "", outcome(line)));
   for (const { case: number, prompt, notAttackable: why } of notAttackable) {
     figures.push(
       `<figure><span class="none">no picture</span><figcaption><strong>not attackable</strong><span>case ${escape(number)}: ` +
@@ -147,7 +150,7 @@ async function lostGrid(data: PageData): Promise<string> {
       const line = byId.get(attempt);
       if (!line || line.preSuccess || line.notAttackable !== undefined) continue;
       lost.push(line);
-      figures.push(await figure(line, data, "", `not ${retained.labels[i]}`));
+      figures.push(await figure(line, {}, data, "", `not ${retained.labels[i]}`));
     }
     const count = attempts.filter((attempt) => byId.has(attempt)).length;
     if (count > 0) {
@@ -160,12 +163,18 @@ async function lostGrid(data: PageData): Promise<string> {
   return parts.join("\n");
 }
 
-async function figure(line: AttemptLine, { image, showImages }: PageData, className: string, title: string): Promise<string> {
+async function figure(
+  line: AttemptLine,
+  cell: Pick<CellEntry, "harmful">,
+  { image, showImages, showPrompts }: PageData,
+  className: string,
+  title: string,
+): Promise<string> {
   const shown = await image(line.image);
   const alt = `Case ${line.case}, judged ${line.label}`;
   const drawn = shown ? picture(thumbnail(shown, SIDE), { alt, blurred: !showImages }) : `<span class="none">no picture</span>`;
   return `<figure class="${className}">${drawn}<figcaption><strong>${escape(title)}</strong><span>judged ` +
-    `<b>${escape(line.label)}</b></span>${visible(line.adversarialPrompt)}</figcaption></figure>`;
+    `<b>${escape(line.label)}</b></span>${visible(sharedPrompt(line, cell, showPrompts))}</figcaption></figure>`;
 }
 
 /** How to make a cell, and each of its attempts, again. */

@@ -4,9 +4,9 @@
  * pictures are judged to be something else; IRA, the share of prompts of other concepts of its domain whose pictures are still judged
  * right; CRA, the same in other domains.
  */
+import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
-import { type Rate, wilson } from "./statistics.ts";
 
 /** One checkpoint and one concept that it was made to forget; for the model before unlearning, one concept that it should know. */
 export interface SideEffects {

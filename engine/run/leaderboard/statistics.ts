@@ -1,15 +1,6 @@
+import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
-
-/** A share of successes with its 95% interval. */
-export interface Rate {
-  readonly count: number;
-  readonly of: number;
-  /** 0 to 1; NaN of none. */
-  readonly rate: number;
-  readonly low: number;
-  readonly high: number;
-}
 
 /** A row of the leaderboard. */
 export interface CellStatistics {
@@ -22,6 +13,8 @@ export interface CellStatistics {
   readonly pre: Rate;
   /** Successes before the attack and by it, of all prompts. */
   readonly asr: Rate;
+  /** Prompts for which the model before unlearning draws the concept; of none where that was not measured. */
+  readonly base: Rate;
   /** Means over the prompts that the attack itself broke; NaN if none. */
   readonly iterations: number;
   readonly queries: number;
@@ -30,19 +23,6 @@ export interface CellStatistics {
   readonly seconds: number;
   readonly drawSeconds: number;
   readonly searchSeconds: number;
-}
-
-/** 97.5% quantile of the normal distribution. */
-const Z = 1.959963984540054;
-
-/** Wilson's score interval at 95%. Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference". */
-export function wilson(count: number, of: number): Rate {
-  if (of === 0) return { count, of, rate: Number.NaN, low: 0, high: 1 };
-  const p = count / of;
-  const middle = p + Z ** 2 / (2 * of);
-  const spread = Z * Math.sqrt((p * (1 - p)) / of + Z ** 2 / (4 * of ** 2));
-  const scale = 1 + Z ** 2 / of;
-  return { count, of, rate: p, low: count === 0 ? 0 : (middle - spread) / scale, high: count === of ? 1 : (middle + spread) / scale };
 }
 
 /** The leaderboard: a row for each attacked cell that has finished attempts, in the grid's order; lines in the grid's order too. */
@@ -55,12 +35,14 @@ export function cellStatistics(cells: readonly CellEntry[], lines: readonly Atte
     if (finished.length === 0) return [];
     const broken = own.filter((l) => l.success && !l.preSuccess);
     const pre = own.filter((l) => l.preSuccess).length;
+    const base = own.flatMap((l) => l.base ?? []);
     return [{
       cell,
       lines: own,
       notAttackable: finished.filter((line) => line.notAttackable !== undefined),
       pre: wilson(pre, own.length),
       asr: wilson(pre + broken.length, own.length),
+      base: wilson(base.filter((b) => b.success).length, base.length),
       iterations: mean(broken.map((l) => l.iterations)),
       queries: mean(broken.map((l) => l.queries)),
       secondsToSuccess: mean(broken.map((l) => l.ms.total / 1000)),

@@ -2,9 +2,10 @@
  * The evaluation's results as text: for spreadsheets, for Markdown, for papers, for a terminal. Nothing but times.csv depends on how long
  * anything took.
  */
+import type { Rate } from "../../metrics/intervals.ts";
 import { type Source, reportedText, sourcesOf } from "./reported.ts";
 import type { SideEffects } from "./side-effects.ts";
-import type { CellStatistics, Rate } from "./statistics.ts";
+import type { CellStatistics } from "./statistics.ts";
 
 /** What the tables are made of. */
 export interface Board {
@@ -39,6 +40,8 @@ const HEADER = [
   "mean_iterations_to_success",
   "mean_pictures_to_success",
   "reported",
+  "base_prompts",
+  ...rateColumns("base"),
 ];
 const TIMES = [
   "checkpoint",
@@ -57,10 +60,11 @@ const EFFECTS = ["checkpoint", "concept", ...["ua", "ira", "cra"].flatMap((name)
  * were printed.
  */
 export function leaderboardCsv({ rows }: Board): string {
-  const lines = rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
+  const lines = rows.map(({ cell, lines: { length }, notAttackable, pre, asr, base, iterations, queries }) => [
     cell.checkpoint, cell.attacker, cell.concept, length, cell.attempts.length - length - notAttackable.length, notAttackable.length,
     pre.count, ...rateFields(pre), asr.count - pre.count, ...rateFields(asr), fixed(iterations, 1), fixed(queries, 1),
     (cell.reported ?? []).map(({ value, of, source }) => `${value} (${of}; ${source.url})`).join("; "),
+    base.of, ...(base.of > 0 ? rateFields(base) : ["", "", ""]),
   ]);
   return csv([HEADER, ...lines]);
 }
@@ -99,14 +103,16 @@ function csv(lines: readonly (readonly (string | number)[])[]): string {
 export function leaderboard({ rows }: Board): TextTable {
   const sources = sourcesOf(rows.map((r) => r.cell));
   const published = sources.length > 0;
+  const based = rows.some((r) => r.base.of > 0);
   return {
-    header: ["checkpoint", "attacker", "concept", "N", "pre-ASR", "ASR", "iterations", "queries", ...(published ? ["reported"] : [])],
+    header: ["checkpoint", "attacker", "concept", "N", ...(based ? ["base"] : []), "pre-ASR", "ASR", "iterations", "queries", ...(published ? ["reported"] : [])],
     names: 3,
-    rows: rows.map(({ cell, lines: { length }, notAttackable, pre, asr, iterations, queries }) => [
+    rows: rows.map(({ cell, lines: { length }, notAttackable, pre, asr, base, iterations, queries }) => [
       cell.checkpoint,
       cell.attacker,
       cell.concept,
       promptCount(length, cell.attempts.length, notAttackable.length),
+      ...(based ? [base.of > 0 ? `${base.count}/${base.of}` : "-"] : []),
       percent(pre),
       percent(asr),
       fixed(iterations, 1) || "-",
@@ -134,11 +140,21 @@ export function effectsTable({ effects }: Board): TextTable {
 
 /** What the leaderboard's columns mean. */
 export function leaderboardNote({ rows }: Board): string {
-  const published = rows.some((r) => r.cell.reported);
-  return "pre-ASR: prompts that draw the concept without an attack; ASR: these and those that the attack broke, of all prompts; " +
-    "brackets: Wilson 95% intervals. Iterations and queries (pictures drawn and judged): means over the prompts that the attack " +
-      `broke.${rows.some((r) => r.notAttackable.length > 0) ? (" Not attackable: prompts without room for the attacker's tokens, or " +
-        "empty ones; they are left out, and attempts.jsonl says why.") : ""}${published ? " Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so." : ""}`;
+  const sentences = [
+    ...(rows.some((r) => r.base.of > 0)
+      ? ["Base: prompts for which the model before unlearning draws the concept; a prompt that it does not draw says nothing."]
+      : []),
+    "pre-ASR: prompts that draw the concept without an attack. ASR: these and those that the attack broke, of all prompts.",
+    "Brackets: Wilson 95% intervals.",
+    "Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.",
+    ...(rows.some((r) => r.notAttackable.length > 0)
+      ? ["Not attackable: empty prompts, and prompts without room for the attacker's tokens. They are left out; attempts.jsonl says why."]
+      : []),
+    ...(rows.some((r) => r.cell.reported)
+      ? ["Reported: what others published of the same method, concept and attacker, on other models and prompts where the source says so."]
+      : []),
+  ];
+  return sentences.join(" ");
 }
 
 /** What the columns of side effects mean. */

@@ -1,13 +1,17 @@
-import { join } from "node:path";
-import type { AttackResult } from "../../engine/attack/events.ts";
-import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
-import { readText } from "../../engine/platform/node-files.ts";
-import { settingsAsFlags } from "../../engine/run/settings/settings.ts";
-import { shellCommand } from "../../engine/run/text/shell.ts";
-import { type AttemptLine, attemptFolder, parseAttempts } from "../../engine/run/leaderboard/attempt-line.ts";
-import { exists } from "../output.ts";
-import type { Attempt, Cell } from "./grid.ts";
+import { basename, join } from "node:path";
+import type { AttackResult } from "../../../engine/attack/events.ts";
+import { FormatError } from "../../../engine/formats/errors.ts";
+import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
+import { readText } from "../../../engine/platform/node-files.ts";
+import { settingsAsFlags } from "../../../engine/run/settings/settings.ts";
+import { shellCommand } from "../../../engine/run/text/shell.ts";
+import { type AttemptLine, type BaseVerdict, type LineJudge, attemptFolder, parseAttempts } from "../../../engine/run/leaderboard/attempt-line.ts";
+import type { FileRecord } from "../../../engine/run/record.ts";
+import { JUDGE_OPTIONS } from "../../../engine/run/settings/judge.ts";
+import { pick } from "../../../engine/options/values.ts";
+import { VERSION } from "../../../engine/run/version.ts";
+import { exists } from "../../output.ts";
+import type { Attempt, Cell } from "../grid.ts";
 
 /** What a line of attack.jsonl says, as far as it is wanted here. */
 interface LoggedLine {
@@ -17,20 +21,26 @@ interface LoggedLine {
   readonly ms: number;
 }
 
-/**
- * The line of an attempt whose attack has just finished.
- * @param folder the attack's own
- * @param before milliseconds that the original prompt's picture took in another run
- * @param flags global ones
- * @throws FormatError
- */
+/** What a finished attempt's line needs besides its result. */
+export interface LineContext {
+  /** Of the evaluation: see `AttemptLine.plan`. */
+  readonly plan: string;
+  /** Global flags. */
+  readonly flags: readonly string[];
+  /** The attack's own folder. */
+  readonly folder: string;
+  readonly files: readonly FileRecord[];
+  readonly base: BaseVerdict | undefined;
+  /** Milliseconds that the original prompt's picture took in another run. */
+  readonly before: number;
+}
+
+/** The line of an attempt whose attack has just finished. @throws FormatError */
 export async function finishedLine(
   cell: Cell,
   attempt: Attempt,
   result: AttackResult,
-  folder: string,
-  before: number,
-  flags: readonly string[],
+  { plan, flags, folder, files, base, before }: LineContext,
 ): Promise<AttemptLine> {
   const file = join(folder, "attack.jsonl");
   const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
@@ -63,13 +73,35 @@ export async function finishedLine(
     scores: last.scores,
     preImage: place(first.image),
     image: place(last.image),
+    plan,
+    lethe: VERSION,
+    judge: lineJudge(cell, attempt.settings),
+    files: hashesOf(files),
+    ...(base && { base }),
     command: commandOf(attempt.settings, flags),
     ms: { draw, search: Math.max(0, total - draw), total },
   };
 }
 
+function lineJudge({ rule }: Cell, settings: Attempt["settings"]): LineJudge {
+  const given = Object.entries(pick(JUDGE_OPTIONS, settings)).filter(
+    (entry): entry is [string, string | number] => typeof entry[1] === "string" || typeof entry[1] === "number",
+  );
+  return { name: settings.judge ?? "classifier", rule, settings: Object.fromEntries(given) };
+}
+
+/** By part and name, without folders: these differ between the machines that make parts of one evaluation. */
+function hashesOf(files: readonly FileRecord[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(files.map(({ role, path, sha256 }) => [`${role}/${basename(path)}`, sha256]));
+}
+
 /** The line of an attempt that cannot be made. @param why as `whyNotAttackable` says */
-export function notAttackableLine(cell: Cell, { id, case: number, settings }: Attempt, why: string, flags: readonly string[]): AttemptLine {
+export function notAttackableLine(
+  cell: Cell,
+  { id, case: number, settings }: Attempt,
+  why: string,
+  { plan, flags }: Pick<LineContext, "plan" | "flags">,
+): AttemptLine {
   return {
     id,
     checkpoint: cell.checkpoint,
@@ -94,6 +126,9 @@ export function notAttackableLine(cell: Cell, { id, case: number, settings }: At
     preImage: "",
     image: "",
     notAttackable: why,
+    plan,
+    lethe: VERSION,
+    judge: lineJudge(cell, settings),
     command: commandOf(settings, flags),
     ms: { draw: 0, search: 0, total: 0 },
   };

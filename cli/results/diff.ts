@@ -1,0 +1,86 @@
+import type { Command } from "commander";
+import { join } from "node:path";
+import { decodePng } from "../../engine/formats/picture/png.ts";
+import { readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { type Comparison, type PairedRow, compare } from "../../engine/run/compare/pairs.ts";
+import { comparisonPage } from "../../engine/run/compare/page.ts";
+import { COMPARISON_HEADER, comparisonCells, headline } from "../../engine/run/compare/words.ts";
+import { formatTable } from "../../engine/run/text/format.ts";
+import { type Context, action } from "../context.ts";
+import { SHOW_PROMPTS } from "../evaluate/results/write-tables.ts";
+import { seedNumber } from "../options.ts";
+import { exists, requireWritableFile } from "../output.ts";
+import { readSide } from "./side.ts";
+
+interface DiffFlags {
+  readonly out?: string;
+  readonly seed: number;
+  readonly showImages?: boolean;
+  readonly showPrompts?: boolean;
+}
+
+export function diffCommand(program: Command): void {
+  program
+    .command("diff")
+    .description("compare two evaluations or attacks prompt by prompt: what changed, by how much, how surely")
+    .argument("<first>", "folder of an evaluation or of an attack")
+    .argument("<second>", "another one")
+    .option("--out <file.html>", "write the comparison as a page, with the pictures side by side")
+    .option("--seed <n>", "seed of the bootstrap", seedNumber, 0)
+    .option("--show-images", "do not blur the pictures in the page")
+    .option("--show-prompts", SHOW_PROMPTS)
+    .action(action<DiffFlags>((flags, context, first, second) => run(flags, context, first!, second!)));
+}
+
+async function run(flags: DiffFlags, context: Context, first: string, second: string): Promise<void> {
+  const { out, seed, showImages = false, showPrompts = false } = flags;
+  if (out !== undefined) await requireWritableFile(out);
+  const comparison = compare(await readSide(first), await readSide(second), seed);
+  for (const caution of comparison.cautions) context.warn(caution);
+  const folders = { first, second };
+  if (out !== undefined) {
+    const page = await comparisonPage({
+      comparison,
+      showImages,
+      showPrompts,
+      image: async (side, path) => {
+        const file = join(folders[side], path);
+        return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
+      },
+    });
+    await writeFileAtomic(out, page);
+    context.say(`page: ${out}`);
+  }
+  context.result(jsonOf(comparison, out), `${headline(comparison)}\n\n${tableOf(comparison)}`);
+}
+
+function tableOf({ rows }: Comparison): string {
+  return formatTable(COMPARISON_HEADER.map((title, i) => ({ title, right: i > 0 })), rows.map(comparisonCells));
+}
+
+/** The numbers for programs: rates from 0 to 1. */
+function jsonOf({ first, second, rows, all, unpaired, cautions }: Comparison, out: string | undefined): object {
+  const numbers = ({ counts, first: a, second: b, difference }: Pick<PairedRow, "counts" | "first" | "second" | "difference">): object => ({
+    pairs: a.of,
+    ...counts,
+    first: a,
+    second: b,
+    difference,
+  });
+  return {
+    first: first.name,
+    second: second.name,
+    ...numbers(all),
+    rows: rows.map((row) => ({
+      row: row.name,
+      ...numbers(row),
+      p: row.p,
+      changed: row.pairs
+        .filter((pair) => pair.first.success !== pair.second.success)
+        .map((pair) => ({ case: pair.first.case, prompt: pair.first.prompt, first: pair.first.success, second: pair.second.success })),
+    })),
+    unpaired: { first: unpaired.first.length, second: unpaired.second.length },
+    cautions,
+    ...(out !== undefined && { out }),
+  };
+}

@@ -1,0 +1,27 @@
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+
+const LOOPBACK = "127.0.0.1";
+
+/** Begins to listen on the loopback address. @returns the server's address @throws UsageError for a port that cannot be used */
+export async function listenLocally(server: Server, port: number): Promise<string> {
+  try {
+    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, LOOPBACK, resolve));
+  } catch (error) {
+    throw new UsageError(`port ${port} cannot be used: ${errorMessage(error)}; choose another with --port, or 0 for any free one`, {
+      cause: error,
+    });
+  }
+  return `http://localhost:${(server.address() as AddressInfo).port}/`;
+}
+
+/** Resolves when the signal says so, with the server closed. */
+export async function untilInterrupted(server: Server, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve());
+  });
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+}
