@@ -63,6 +63,7 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
       const shape = [1, base.parts.unet.config.inChannels, height, width];
       const noise = { data: draws.normal("start", shape), shape };
       await drawn.run(plan, [from ?? text], empty, noise);
+      await hooks.observe?.("t", async () => ({ data: Float32Array.of(timestep), shape: [1] }));
       await hooks.observe?.("z", () => readLatents(z));
       const contexts = old ? [empty, text] : from ? [text, empty, from] : [text, empty];
       await frozen.run(timestep, stacked(contexts).data, factors, signal);

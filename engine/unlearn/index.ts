@@ -10,8 +10,9 @@ export { UNLEARN_OPTIONS } from "./option-table.ts";
 export { RECIPES, recipesOf, type Layout, type Recipe } from "./recipes.ts";
 export {
   resolveUnlearn, type Pause, type ResumedTraining, type SavedTraining, type Settings, type TrainingPicture, type TrainingPictures,
-  type UnlearnOptions,
+  type UnlearnHooks, type UnlearnOptions,
 } from "./options.ts";
 export type { PhaseName } from "./training.ts";
-export type { TrainedList } from "./shared/trained-tensors.ts";
+export { TENSOR_RULES, allTensors, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
+export type { Draws } from "./shared/draws.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";

@@ -4,6 +4,7 @@ import type { WeightSource } from "../nn/parameters.ts";
 import type { Given, Values } from "../options/option.ts";
 import { filledIn, problemOf } from "../options/values.ts";
 import { UsageError } from "../runtime/errors.ts";
+import type { Trainer } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
 import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
@@ -59,6 +60,8 @@ export interface UnlearnOptions extends Given<typeof UNLEARN_OPTIONS> {
   readonly method: MethodName;
   /** What is erased; of fine-tuning and LoRA, the prompts of drawn pictures. */
   readonly concepts: readonly string[];
+  /** What each concept is turned into, where they differ; else `anchor` is for all of them. */
+  readonly anchors?: readonly string[] | undefined;
   /** Prompts that are to stay as they are. */
   readonly retain?: readonly string[] | undefined;
   readonly images?: TrainingPictures | undefined;
@@ -75,9 +78,11 @@ export interface UnlearnHooks {
   readonly draws?: Draws;
   /** Called with intermediate results as they are made, which are read when asked for. */
   readonly observe?: (name: string, read: () => Promise<NDArray>) => Promise<void>;
-  /** Gradients are kept after each step, and this is called. */
-  readonly onUpdate?: (training: { gradients(): Promise<Map<string, Map<string, NDArray>>> }) => Promise<void>;
+  /** Called after each update of the weights, whose gradients are kept for it. */
+  readonly onUpdate?: (trainer: Trainer) => Promise<void>;
 }
+
+const TRAJECTORY_METHODS: readonly MethodName[] = ["esd-x", "esd-u", "esd", "advunlearn"];
 
 /** Options with the recipe's numbers filled in. */
 export interface Settings extends Values<typeof UNLEARN_OPTIONS> {
@@ -86,6 +91,8 @@ export interface Settings extends Values<typeof UNLEARN_OPTIONS> {
   /** What is trained or edited; undefined of LoRA, which adds weights of its own. */
   readonly rule: TensorRule | undefined;
   readonly concepts: readonly string[];
+  /** One for each concept; "" where none is given. */
+  readonly anchors: readonly string[];
   readonly retain: readonly string[];
   /** Latent height and width. */
   readonly latentSize: readonly [number, number];
@@ -123,14 +130,20 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   checkPrompts(model, options.concepts, "concept", true);
   checkPrompts(model, retain, "retained prompt", false);
   if (options.concepts.length === 0) throw new UsageError("no concept is given");
-  const { factor } = model.parts.vae.config;
-  const side = values.size;
-  if (side !== null && side % factor !== 0) throw new UsageError(`size must be a multiple of ${factor}, got ${side}`);
+  const anchors = options.anchors ?? options.concepts.map(() => values.anchor ?? "");
+  if (anchors.length !== options.concepts.length) {
+    throw new UsageError(`${anchors.length} anchors are given for ${options.concepts.length} concepts; give one for each`);
+  }
+  checkPrompts(model, anchors, "anchor", false);
+  if (TRAJECTORY_METHODS.includes(method) && values.guidance! < 1) {
+    throw new UsageError(`guidance must be at least 1 (no guidance), got ${values.guidance}`);
+  }
   return {
     ...values, recipe: recipeName, published: recipe, retain,
     rule: values.tensors ?? recipe.trains[method],
     concepts: options.concepts,
-    latentSize: side === null ? model.defaultLatentSize : [side / factor, side / factor],
+    anchors,
+    latentSize: values.size === null ? model.defaultLatentSize : model.latentSize(values.size, values.size),
   };
 }
 

@@ -8,6 +8,8 @@ import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnle
 import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
 import { learningRateAt } from "./shared/schedule.ts";
+import { solveRece } from "./rece.ts";
+import { solveUce } from "./uce.ts";
 import type { TrainedList } from "./shared/trained-tensors.ts";
 import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "./training.ts";
 
@@ -56,7 +58,7 @@ export class DivergedError extends LetheError {
 }
 
 const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd };
-const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = {};
+const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**
  * Erases concepts from a model, by a method's published recipe. The model itself stays as it is.
