@@ -53,7 +53,8 @@ const MAX_HISTORY = 5;
  * step to the last. Both halves of guidance are one batch.
  */
 export class Sampler {
-  private readonly sample: Tensor;
+  /** The latents, [batch, h, w, C]. */
+  readonly sample: Tensor;
   private readonly output: Tensor;
   private readonly momentum: Tensor;
   private readonly slots: Tensor[];
@@ -91,6 +92,12 @@ export class Sampler {
    * @throws ShapeError on sizes that do not fit; AbortError
    */
   async run(inputs: SampleInputs): Promise<NDArray> {
+    await this.queue(inputs);
+    return this.latents();
+  }
+
+  /** The same without reading the latents back: they will be in `sample` until the sampler is used again. @throws as `run` */
+  async queue(inputs: SampleInputs): Promise<void> {
     const { batch, height, width, length } = this.shape;
     const { plan, drawNoise, onStep, signal } = inputs;
     const channels = this.latentShape[3];
@@ -129,7 +136,6 @@ export class Sampler {
       await update.run(this.updateInputs(step, noise));
       await onStep?.(i + 1, plan.steps.length, () => this.latents());
     }
-    return this.latents();
   }
 
   private async latents(): Promise<NDArray> {

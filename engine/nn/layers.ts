@@ -18,6 +18,8 @@ export interface WeightLeaves {
   /** The largest tensor that the device binds. */
   readonly maxTensorBytes: number;
   has(tensor: string): boolean;
+  /** Whether two linear weights may be multiplied as one. Absent: all may. */
+  together?(a: string, b: string): boolean;
   /** Shape as the checkpoint stores it. */
   storedShape(tensor: string): Shape;
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value;
@@ -111,7 +113,9 @@ export class Layers {
     let left = 0;
     for (const module of modules) {
       const bytes = module.out * Math.max(module.in, rows) * 4;
-      if (!this.fused || bytes > left) {
+      const last = groups.at(-1)?.at(-1);
+      const apart = last !== undefined && this.parameters.together?.(this.tensor(last), this.tensor(module)) === false;
+      if (!this.fused || apart || bytes > left) {
         groups.push([]);
         left = this.parameters.maxTensorBytes;
       }
@@ -121,13 +125,17 @@ export class Layers {
     return groups;
   }
 
+  private tensor({ name }: LinearModule): string {
+    return `${this.path(name)}.weight`;
+  }
+
   /** A group's layers as one product: x [..., in] to [..., sum of their outputs]. */
   group(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value {
     const [first, ...rest] = modules as readonly [LinearModule, ...LinearModule[]];
     if (rest.length === 0) return this.linear(first.name, x, first.out, options);
     const weight = this.parameters.joined(
       this.g,
-      modules.map((m) => [`${this.path(m.name)}.weight`, [m.out, m.in]]),
+      modules.map((m) => [this.tensor(m), [m.out, m.in]]),
       "linear",
     );
     const bias = options.bias

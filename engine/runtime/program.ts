@@ -198,6 +198,10 @@ export class Program {
     return this.inputs.has(name);
   }
 
+  hasOutput(name: string): boolean {
+    return this.outputs.has(name);
+  }
+
   /** Queues a write of one input; it stays until written again. @throws Error for an unknown name or wrong size. */
   write(name: string, data: HostArray): void {
     const input = this.inputs.get(name);

@@ -1,3 +1,18 @@
-/** The public API of `lethe/unlearn`: training weights of a model in place. Whoever only generates and attacks loads none of it. */
+/**
+ * The public API of `lethe/unlearn`: erasing concepts from a model, and training its weights. Whoever only generates and attacks loads
+ * none of it.
+ */
 export { Trainer, type BatchOptions, type TrainerOptions } from "../train/trainer.ts";
 export type { RecordedLoss, UpdateRule } from "../train/update.ts";
+export { unlearn, DivergedError, type UnlearnEvent, type Unlearned } from "./run.ts";
+export { METHODS, RECIPE_NAMES, isClosedForm, type MethodName, type RecipeName } from "./methods.ts";
+export { UNLEARN_OPTIONS } from "./option-table.ts";
+export { RECIPES, recipesOf, type Layout, type Recipe } from "./recipes.ts";
+export {
+  resolveUnlearn, type Pause, type ResumedTraining, type SavedTraining, type Settings, type TrainingPicture, type TrainingPictures,
+  type UnlearnHooks, type UnlearnOptions,
+} from "./options.ts";
+export type { PhaseName } from "./training.ts";
+export { TENSOR_RULES, allTensors, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
+export type { Draws } from "./shared/draws.ts";
+export type { LazyTensor } from "../train/trained-tensors.ts";

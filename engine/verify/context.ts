@@ -81,6 +81,19 @@ export class VerifyContext {
     return loaded;
   }
 
+  /** The model in a folder, opened once. @throws what loading throws */
+  modelIn(folder: string): Promise<StableDiffusion> {
+    this.modelTakesPart = true;
+    const key = `folder ${folder}`;
+    let loaded = this.models.get(key);
+    if (!loaded) {
+      const options = { partial: true, weights: this.sources.weights };
+      loaded = this.device().then((device) => loadStableDiffusion(device, { files: this.files, folder }, options));
+      this.models.set(key, loaded);
+    }
+    return loaded;
+  }
+
   /** A model with another tokenizer, made once for its key; the two share their weights. */
   withTokenizer(model: StableDiffusion, key: string, tokenizer: Tokenizer): StableDiffusion {
     const made = this.retokenized.get(model) ?? new Map<string, StableDiffusion>();

@@ -11,7 +11,8 @@ import type { SearchState } from "../search/objective.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { whyNotPortable } from "./portable.ts";
 import { previousOf, type Evaluation } from "./evaluation.ts";
-import { restoreRandom, restoreRandoms, saveRandoms, type AttackState } from "./state.ts";
+import { restoreRandom } from "../../runtime/random/portable.ts";
+import { restoreRandoms, saveRandoms, type AttackState } from "./state.ts";
 import type { AttackEvent } from "../events.ts";
 import type { Judgement } from "../judges/judgement.ts";
 

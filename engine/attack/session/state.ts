@@ -1,5 +1,6 @@
 import { UsageError } from "../../runtime/errors.ts";
-import { Generator } from "../../runtime/random/random.ts";
+import { restoreRandom, saveRandom } from "../../runtime/random/portable.ts";
+import type { Generator } from "../../runtime/random/random.ts";
 import type { AttackerName } from "../attackers.ts";
 import type { Evaluation } from "./evaluation.ts";
 
@@ -38,23 +39,4 @@ export function restoreRandoms(state: unknown, count: number): Generator[] {
     );
   }
   return states.map(restoreRandom);
-}
-
-/** A generator's state as JSON. */
-export function saveRandom(random: Generator): unknown {
-  const { words, index, cachedNormal } = random.saveState();
-  return { words: Array.from(words), index, ...(cachedNormal !== undefined && { cachedNormal }) };
-}
-
-/** The generator of `saveRandom`. @throws UsageError if the state is not one */
-export function restoreRandom(state: unknown): Generator {
-  const { words, index, cachedNormal } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
-  if (!Array.isArray(words) || typeof index !== "number" || (cachedNormal !== undefined && typeof cachedNormal !== "number")) {
-    throw new UsageError("the state to resume from holds no random generator: start the attack anew");
-  }
-  try {
-    return new Generator().restoreState({ words: Uint32Array.from(words as number[]), index, cachedNormal });
-  } catch (cause) {
-    throw new UsageError("the state to resume from holds a broken random generator: start the attack anew", { cause });
-  }
 }

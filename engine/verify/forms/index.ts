@@ -15,6 +15,7 @@ import { textEncoder } from "./model/text-encoder.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { torchRng } from "./torch-rng.ts";
 import { unet } from "./model/unet.ts";
+import { unlearnTrace } from "./unlearn/index.ts";
 import { vae } from "./model/vae.ts";
 import { weightGrad } from "./model/weight-grad.ts";
 
@@ -30,6 +31,7 @@ const some = (g: Golden, pattern: RegExp): boolean => g.names().some((n) => patt
 
 /** Every form there is a check for. */
 const FORMS: readonly KnownForm[] = [
+  { name: "unlearn", check: unlearnTrace, fits: (g) => g.json["form"] === "unlearn" },
   { name: "full_text_unet", check: fullTextUNet, fits: tensors("ids", "text.last_hidden_state") },
   { name: "full_weights", check: fullWeights, fits: (g) => listsWeights(g.json) },
   { name: "full_vae", check: fullVae, fits: (g) => some(g, /\.act\.decoder\..*\.stats$/) },

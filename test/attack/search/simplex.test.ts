@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attackTimesteps } from "../../../engine/attack/resolve.ts";
-import { restoreRandom, saveRandom } from "../../../engine/attack/session/state.ts";
+import { restoreRandom, saveRandom } from "../../../engine/runtime/random/portable.ts";
 import { initialSimplex, likeliestTokens, projectRow } from "../../../engine/attack/search/simplex.ts";
 import { UsageError } from "../../../engine/runtime/errors.ts";
 import { Generator } from "../../../engine/runtime/random/random.ts";

@@ -10,12 +10,12 @@ export interface Frame {
 }
 
 /**
- * The traces' stand-in tokenizer: prompts are decimal token ids, with spaces between them. Its `tokenize` throws InputError for anything
- * else.
+ * The traces' stand-in tokenizer: prompts are decimal token ids, with spaces between them, or "+" within a word. Its `tokenize` throws
+ * InputError for anything else.
  */
 export function decimalTokenizer({ bosId, eosId, length }: Frame, vocabularySize: number): Tokenizer {
   const tokenize = (text: string): number[] =>
-    text.split(" ").filter((word) => word !== "").map((word) => {
+    text.split(/[ +]/).filter((word) => word !== "").map((word) => {
       if (!/^\d+$/.test(word)) throw new InputError(`prompt ${JSON.stringify(text)}: "${word}" is not a decimal token id`);
       return Number(word);
     });

@@ -1,0 +1,177 @@
+import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
+import { LetheError } from "../runtime/errors.ts";
+import { KEPT_LOSSES } from "../train/trainer.ts";
+import type { LazyTensor } from "../train/trained-tensors.ts";
+import { startEsd } from "./esd.ts";
+import type { MethodName, RecipeName } from "./methods.ts";
+import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
+import type { Layout } from "./recipes.ts";
+import { SeededDraws } from "./shared/draws.ts";
+import { learningRateAt } from "./shared/schedule.ts";
+import { solveRece } from "./rece.ts";
+import { solveUce } from "./uce.ts";
+import type { TrainedList } from "./shared/trained-tensors.ts";
+import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "./training.ts";
+
+/** What is told of a run. */
+export type UnlearnEvent =
+  | { readonly type: "phase"; readonly phase: PhaseName }
+  /** Of each step, once its losses are read: some steps at a time. */
+  | {
+      readonly type: "step";
+      /** From 1. */
+      readonly step: number;
+      readonly steps: number;
+      readonly loss: number;
+      /** All of the step's losses by name. */
+      readonly losses: Readonly<Record<string, number>>;
+      readonly learningRate: number;
+      /** Since training began, in this process. */
+      readonly seconds: number;
+    }
+  | { readonly type: "done"; readonly result: Unlearned };
+
+/** An erased model. */
+export interface Unlearned {
+  readonly method: MethodName;
+  readonly recipe: RecipeName;
+  readonly layout: Layout;
+  readonly concepts: readonly string[];
+  /** Training steps; of a closed form its edits. */
+  readonly steps: number;
+  /** The last step's loss; null of a closed form. */
+  readonly loss: number | null;
+  readonly seconds: number;
+  /** What was trained or edited, in the order of a state dict. */
+  readonly trained: readonly TrainedList[];
+  /** The tensors that changed, float32, in that order; read while the model is there. */
+  readonly changed: readonly LazyTensor[];
+  /** Ready to draw. It shares what did not change with the model it came of, which must outlive it. */
+  readonly model: StableDiffusionPipeline;
+  /** Frees what is the erased model's own. */
+  readonly destroy: () => Promise<void>;
+}
+
+/** A loss that is not a number ended a training. */
+export class DivergedError extends LetheError {
+  override readonly name: string = "DivergedError";
+}
+
+const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd };
+const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
+
+/**
+ * Erases concepts from a model, by a method's published recipe. The model itself stays as it is.
+ * @param onEvent a promise is waited for
+ * @throws UsageError for options that do not fit; DivergedError for a loss or weight that is not finite: the last state given out is good;
+ *   AbortError; DeviceLostError, GpuError
+ */
+export async function unlearn(
+  base: StableDiffusionPipeline,
+  options: UnlearnOptions,
+  onEvent: (event: UnlearnEvent) => void | Promise<void> = () => undefined,
+  hooks: UnlearnHooks = {},
+): Promise<Unlearned> {
+  const settings = resolveUnlearn(base, options);
+  const draws = hooks.draws ?? new SeededDraws(settings.seed);
+  const session: UnlearnSession = {
+    base, settings, draws, hooks,
+    images: options.images ?? {},
+    resume: options.resume,
+    signal: options.signal,
+    phase: async (phase) => void (await onEvent({ type: "phase", phase })),
+  };
+  const started = performance.now();
+  const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
+  const solve = SOLVES[options.method];
+  if (solve) {
+    const { model, trained, changed } = await solve(session);
+    return finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
+  }
+  const training = await TRAININGS[options.method]!(session);
+  try {
+    const loss = await trainingLoop(session, training, options, onEvent);
+    const { model, trained } = training;
+    const changed = training.changed?.() ?? training.trainer.tensors("weight").list();
+    return await finished({ ...common, steps: settings.steps!, loss, trained, changed, model, destroy: training.destroy });
+  } catch (error) {
+    await training.destroy();
+    throw error;
+  }
+
+  async function finished(result: Omit<Unlearned, "seconds">): Promise<Unlearned> {
+    const done = { ...result, seconds: (performance.now() - started) / 1000 };
+    await onEvent({ type: "done", result: done });
+    return done;
+  }
+}
+
+/** Losses are read when so many milliseconds have passed, or when the device holds no more. */
+const READ_AFTER = 1000;
+
+async function trainingLoop(
+  session: UnlearnSession,
+  training: Training,
+  { state, pauses = [] }: UnlearnOptions,
+  onEvent: (event: UnlearnEvent) => void | Promise<void>,
+): Promise<number | null> {
+  const { settings, resume, signal } = session;
+  const steps = settings.steps!;
+  const perStep = training.losses.length;
+  const started = performance.now();
+  let told = resume?.step ?? 0;
+  let read = started;
+  let loss: number | null = null;
+  if (resume) session.draws.restore((resume.json as { random?: unknown }).random);
+
+  const tell = async (done: number): Promise<void> => {
+    const losses = await training.trainer.losses((done - told) * perStep);
+    read = performance.now();
+    for (let i = 0; told < done; i++) {
+      const own = losses.slice(i * perStep, (i + 1) * perStep);
+      const odd = own.find((x) => !Number.isFinite(x));
+      if (odd !== undefined) throw diverged(`the loss of step ${told + 1} is ${odd}`);
+      loss = own[0]!;
+      const byName = Object.fromEntries(training.losses.map((name, n) => [name, own[n]!]));
+      const learningRate = learningRateAt(settings, told);
+      told++;
+      await onEvent({ type: "step", step: told, steps, loss, losses: byName, learningRate, seconds: (read - started) / 1000 });
+    }
+  };
+  const due = (every: number, done: number): boolean => done % every === 0 || done === steps;
+
+  await session.phase("training");
+  for (let done = told; done < steps;) {
+    signal?.throwIfAborted();
+    await training.step(done);
+    done++;
+    const saving = state && due(state.every, done);
+    const pausing = pauses.filter(({ every }) => due(every, done));
+    const full = (done - told + 1) * perStep > KEPT_LOSSES;
+    if (saving || pausing.length > 0 || full || done === steps || performance.now() - read > READ_AFTER) await tell(done);
+    if (saving) await state.save(await savedState(session, training, done));
+    for (const { at } of pausing) await at(done, training.model);
+  }
+  return loss;
+}
+
+function diverged(what: string): DivergedError {
+  return new DivergedError(`${what}: the training diverged; take a smaller learning rate`);
+}
+
+/** A state whose tensors are checked as they are read. */
+async function savedState({ draws }: UnlearnSession, training: Training, step: number): Promise<SavedTraining> {
+  const kinds = ["weight", "m", "v", "average"] as const;
+  const tensors = kinds.flatMap((kind) =>
+    training.trainer.tensors(kind).list().map(({ component, name, shape, read }): LazyTensor => ({
+      component, shape,
+      name: `${component}/${kind}/${name}`,
+      read: async () => {
+        const data = await read();
+        if (!data.every(Number.isFinite)) throw diverged(`after step ${step}, "${name}" (${kind}) is not finite`);
+        return data;
+      },
+    })),
+  );
+  return { step, json: { updates: training.trainer.steps, random: draws.save(), method: await training.save?.() }, tensors };
+}

@@ -1,0 +1,21 @@
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { Matrix64 } from "./matrix64.ts";
+import { contentTokens, encodePrompt } from "./prompts.ts";
+
+/** A text's encoding at all positions, [T, D], and where its last token stands (0, begin, of a blank one). */
+export interface EncodedText {
+  readonly positions: Matrix64;
+  readonly last: number;
+}
+
+/** In float32 on the device, then float64. */
+export async function encodedText(model: StableDiffusion, text: string): Promise<EncodedText> {
+  const { data, shape } = await encodePrompt(model, text);
+  const [, length, width] = shape as [number, number, number];
+  return { positions: new Matrix64(length, width, Float64Array.from(data)), last: contentTokens(model.tokenizer, text).length };
+}
+
+/** Rows `start` to `start + count` - 1. */
+export function rowsFrom({ data, columns }: Matrix64, start: number, count: number): Matrix64 {
+  return new Matrix64(count, columns, data.slice(start * columns, (start + count) * columns));
+}

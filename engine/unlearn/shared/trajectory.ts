@@ -1,0 +1,52 @@
+import { Sampler } from "../../diffusion/sampler.ts";
+import {
+  type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor, schedulerNameOf,
+} from "../../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import type { NDArray } from "../../nn/array.ts";
+import type { Settings } from "../options.ts";
+import { stacked } from "./prompts.ts";
+
+/**
+ * The DDIM of CompVis's code as the erasing methods call it: timesteps j * (1000 / S) + 1, of which the first that would be made, j = S - 1,
+ * is dropped (`timesteps[:-1]` in their copy of it), although it begins with pure noise.
+ * @param toStep the trajectory ends there: S - max(toStep, 1) steps are made
+ */
+export function compVisPlan(model: StableDiffusion, steps: number, toStep: number): SamplerPlan {
+  const json = { ...noiseScheduleOnly(model.parts.scheduler), steps_offset: 1, set_alpha_to_one: false, clip_sample: false };
+  const whole = createSamplerPlan("ddim", json, steps);
+  return { ...whole, steps: whole.steps.slice(1, 1 + steps - Math.max(toStep, 1)) };
+}
+
+/** The pipeline's own scheduler; with PNDM one entry more than steps, the second timestep twice. */
+export function pipelinePlan(model: StableDiffusion, steps: number): SamplerPlan {
+  const name = schedulerNameOf(model.parts.scheduler["_class_name"]);
+  return createSamplerPlan(name, schedulerJsonFor(name, model.parts.scheduler), steps);
+}
+
+/** Draws trajectories of a batch with one model; their ends stay on the device, in `sampler.sample`. */
+export class Trajectories {
+  readonly sampler: Sampler;
+
+  constructor(
+    model: StableDiffusion,
+    { guidance, latentSize: [height, width] }: Pick<Settings, "guidance" | "latentSize">,
+    batch: number,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.sampler = Sampler.for(model, { batch, height, width, length: model.parts.textEncoder.config.maxLength, guidance: guidance! });
+  }
+
+  /** @param contexts text encodings [1, T, D], one for each of the batch @param noise unit-normal, [batch, C, h, w] */
+  run(plan: SamplerPlan, contexts: readonly NDArray[], unconditional: NDArray, noise: NDArray): Promise<void> {
+    return this.sampler.queue({
+      context: stacked(contexts),
+      unconditional: stacked(contexts.map(() => unconditional)),
+      noise, plan,
+      drawNoise: () => {
+        throw new Error("a trajectory of an erasing method adds no noise");
+      },
+      signal: this.signal,
+    });
+  }
+}

@@ -1,0 +1,105 @@
+import type { NDArray } from "../../../nn/array.ts";
+import { type UnlearnHooks, type UnlearnOptions, allTensors, unlearn } from "../../../unlearn/index.ts";
+import { part } from "../../layout.ts";
+import { checkTrained, probe } from "./probes.ts";
+import { type Trace, promptsOf, textsOf, toleranceOf } from "./trace.ts";
+
+const EDITED = "edited ";
+
+/** `uce-old` and `uce-new`: one edit. */
+export async function uce(trace: Trace): Promise<void> {
+  const { golden, rows, name } = trace;
+  const old = golden.text("method") === "uce-old";
+  const retain = golden.has("retain_ids") ? await promptsOf(trace, "retain_ids") : [];
+  const edits = await edited(trace, {
+    method: "uce",
+    recipe: old ? "uce-2023" : "uce-2025",
+    concepts: await promptsOf(trace, "erase_ids"),
+    anchors: await promptsOf(trace, "guide_ids"),
+    retain: old ? retain.slice(1) : retain,
+    ...(old && { technique: golden.text("technique") as "replace" | "tensor" }),
+    lamb: golden.number("lamb"),
+    eraseScale: golden.number("erase_scale"),
+    preserveScale: golden.number("preserve_scale"),
+  });
+  if (old && retain[0] !== "") rows.failed(name, "retain_ids", "its first row should be the empty prompt");
+  for (const tensor of textsOf(golden, "edited")) {
+    rows.compare(
+      name, `weight64.${tensor}`, edits.get(tensor)?.[0]?.data ?? [], await golden.floats(`weight64.${tensor}`),
+      toleranceOf(trace, "weight64"),
+    );
+    await comparedFloat32(trace, tensor, edits.get(tensor)?.[0]);
+  }
+  lastTokens(trace, [...await promptsOf(trace, "erase_ids")], "erase");
+  lastTokens(trace, [...await promptsOf(trace, "guide_ids")], "guide");
+  lastTokens(trace, retain, "retain");
+}
+
+/** What the float32 script wrote differs from the solution by what the JSON says, and by no more from ours. */
+async function comparedFloat32({ golden, rows, name }: Trace, tensor: string, ours: NDArray | undefined): Promise<void> {
+  if (!golden.has(`weight.${tensor}`)) return;
+  const tolerance = 2 * golden.number("fp32_rel_worst", golden.cases[0]!);
+  rows.compare(name, `weight.${tensor}`, ours?.data ?? [], await golden.floats(`weight.${tensor}`), Math.max(1e-5, tolerance));
+}
+
+function lastTokens({ golden, rows, name, tokenizer }: Trace, prompts: readonly string[], of: string): void {
+  const expected = golden.numbers(of, golden.object("last_token"));
+  rows.compare(name, `last_token.${of}`, prompts.map((p) => tokenizer.tokenize(p).length), expected, 0, "mismatches");
+}
+
+/** `rece`: an edit as UCE's, then one a round. */
+export async function rece(trace: Trace): Promise<void> {
+  const { golden, rows, name } = trace;
+  const rounds = golden.number("rounds");
+  const adv: NDArray[] = [];
+  const edits = await edited(trace, {
+    method: "rece",
+    recipe: "rece-2024",
+    concepts: await promptsOf(trace, "concept_ids"),
+    anchors: await promptsOf(trace, "guide_ids"),
+    retain: await promptsOf(trace, "retain_ids"),
+    steps: rounds,
+    regularScale: golden.number("regular_scale"),
+    lamb: golden.number("lamb"),
+    eraseScale: golden.number("erase_scale"),
+    preserveScale: golden.number("preserve_scale"),
+  }, async (what, read) => void (what === "adv" && adv.push(await read())));
+  const names = textsOf(golden, "edited");
+  const [norms, dots] = [await golden.floats("start_delta_norm"), await golden.floats("start_delta_dot")];
+  for (const [i, tensor] of names.entries()) {
+    const before = await trace.model.parts.unet.parameters.source.readFloat32(tensor);
+    const after = edits.get(tensor)?.[0]?.data ?? new Float32Array(before.length);
+    const { norm, dot } = probe(tensor, Float64Array.from(before, (x, j) => after[j]! - x));
+    const error = Math.max(Math.abs(norm - norms[i]!), Math.abs(dot - dots[i]!)) / norms[i]!;
+    rows.error(name, `start_delta.${tensor}`, error, toleranceOf(trace, "start"));
+  }
+  const concepts = adv.length / rounds;
+  const [adv64, adv32] = [await golden.array("adv64"), await golden.array("adv")];
+  for (let round = 0; round < rounds; round++) {
+    const label = golden.cases[round]?.name ?? name;
+    const ours = adv.slice(round * concepts, (round + 1) * concepts).flatMap(({ data }) => [...data]);
+    rows.compare(label, "adv64", ours, part(adv64, round).data, toleranceOf(trace, "adv64"));
+    const script = golden.cases[round] ? golden.number("fp32_rel_adv", golden.cases[round]) : 0;
+    rows.compare(label, "adv", ours, part(adv32, round).data, Math.max(1e-4, 2 * script));
+    for (const tensor of names) {
+      const key = `round${round}.weight64.${tensor}`;
+      rows.compare(label, key, edits.get(tensor)?.[round + 1]?.data ?? [], await golden.floats(key), toleranceOf(trace, "weight64"));
+    }
+  }
+}
+
+/** Runs a closed form and gives each tensor after each edit. */
+async function edited(trace: Trace, options: UnlearnOptions, observe?: UnlearnHooks["observe"]): Promise<Map<string, NDArray[]>> {
+  const edits = new Map<string, NDArray[]>();
+  const result = await unlearn(trace.model, options, undefined, {
+    async observe(what, read) {
+      await observe?.(what, read);
+      if (!what.startsWith(EDITED)) return;
+      const tensor = what.slice(EDITED.length);
+      edits.set(tensor, [...(edits.get(tensor) ?? []), await read()]);
+    },
+  });
+  checkTrained(trace, "edited", result.trained[0]!.tensors, allTensors(trace.model, "unet"));
+  await result.destroy();
+  return edits;
+}

@@ -1,0 +1,18 @@
+import type { Form } from "../../context.ts";
+import { rece, uce } from "./closed.ts";
+import { esdNew, esdOld } from "./esd.ts";
+import { type Trace, openTrace } from "./trace.ts";
+
+/** How a method's traces are replayed, by the JSON's `method`. */
+const METHODS: Readonly<Record<string, (trace: Trace) => Promise<void>>> = {
+  "esd-old": esdOld, "esd-new": esdNew, "uce-old": uce, "uce-new": uce, rece,
+};
+
+/** `unlearn`: traces of erasing methods, replayed by the product's own loop with the recorded draws. */
+export const unlearnTrace: Form = async (golden, rows, context) => {
+  const method = golden.text("method");
+  const trace = await openTrace(golden, rows, context);
+  const check = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
+  if (!check) return rows.failed(trace.name, "", `no check for method ${JSON.stringify(method)}; known are ${Object.keys(METHODS).join(", ")}`);
+  await rows.guard(trace.name, "", () => check(trace));
+};

@@ -1,0 +1,150 @@
+import { isObject } from "../../../formats/file-system.ts";
+import { hashNumbers } from "../../../loading/synthetic.ts";
+import type { NDArray } from "../../../nn/array.ts";
+import type { Trainer } from "../../../train/trainer.ts";
+import { relativeL2 } from "../../rows.ts";
+import { part } from "../../layout.ts";
+import { type Trace, floorOf, textsOf, toleranceOf } from "./trace.ts";
+
+/** Tensors of a training by the names of the trace's `trained`. */
+export type Named = ReadonlyMap<string, NDArray>;
+
+/** A tensor's norm and its dot product with the hashed numbers of its name, in float64. */
+export function probe(name: string, data: ArrayLike<number>): { readonly norm: number; readonly dot: number } {
+  const h = hashNumbers(`probe.${name}`, data.length, 0, 1);
+  let [squares, dot] = [0, 0];
+  for (let i = 0; i < data.length; i++) {
+    squares += data[i]! * data[i]!;
+    dot += data[i]! * h[i]!;
+  }
+  return { norm: Math.sqrt(squares), dot };
+}
+
+/** The worst of many errors, each in units of its tolerance. */
+class Worst {
+  private found: { readonly error: number; readonly tolerance: number; readonly tensor: string } | undefined;
+
+  add(tensor: string, error: number, tolerance: number): void {
+    const sane = Number.isNaN(error) ? Infinity : error;
+    if (!this.found || sane / tolerance > this.found.error / this.found.tolerance) this.found = { error: sane, tolerance, tensor };
+  }
+
+  report({ rows, name }: Trace, quantity: string): void {
+    if (!this.found) return rows.failed(name, quantity, "there is nothing to compare");
+    const { error, tolerance, tensor } = this.found;
+    rows.error(name, quantity, error, tolerance, "relative L2", `worst: ${tensor}`);
+  }
+}
+
+/** Whether the method selects exactly these tensors, in this order. */
+export function checkTrained({ rows, name, golden }: Trace, field: string, actual: readonly string[], all: readonly string[]): void {
+  const expected = textsOf(golden, field);
+  const wrong = Math.max(actual.length, expected.length) - expected.filter((tensor, i) => actual[i] === tensor).length;
+  const first = expected.findIndex((tensor, i) => actual[i] !== tensor);
+  const at = first < 0 ? actual.length : first;
+  rows.error(
+    name, field, wrong, 0, "mismatches",
+    wrong === 0 ? undefined : `number ${at} is ${actual[at] ?? "none"}, should be ${expected[at] ?? "none"}`,
+  );
+  const others = golden.json["not_trained"];
+  if (others === undefined) return;
+  const rest = all.filter((tensor) => !actual.includes(tensor));
+  const count = typeof others === "string" ? Number(/\d+/.exec(others)?.[0]) : NaN;
+  const different = Array.isArray(others) ? mismatchOfLists(rest, others as string[]) : Math.abs(rest.length - count);
+  rows.error(name, "not_trained", different, 0, "mismatches", different === 0 ? undefined : `${rest.length} are not trained`);
+}
+
+function mismatchOfLists(a: readonly string[], b: readonly string[]): number {
+  return a.filter((x) => !b.includes(x)).length + b.filter((x) => !a.includes(x)).length;
+}
+
+/** Checks what updates make of gradients and weights, against the probes of a trace. */
+export class UpdateChecks {
+  private step = 0;
+  private readonly trained: readonly string[];
+  private readonly zero: ReadonlySet<string>;
+  private readonly loose: Readonly<Record<string, unknown>>;
+  private readonly whole: Readonly<Record<string, unknown>>;
+
+  /**
+   * @param before the weights before training
+   * @param named gives a training's tensors the names of the trace
+   */
+  constructor(
+    private readonly trace: Trace,
+    private readonly before: Named,
+    private readonly named: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named,
+  ) {
+    const { golden } = trace;
+    this.trained = textsOf(golden, "trained");
+    this.zero = new Set(textsOf(golden, "zero_grad"));
+    this.loose = golden.object("loose_delta");
+    const whole = golden.json["whole"];
+    this.whole = isObject(whole) ? whole : {};
+  }
+
+  /** After an update. */
+  async check(trainer: Trainer): Promise<void> {
+    const { trace, step } = this;
+    const [gradients, weights] = [this.named(await trainer.gradients()), this.named(await trainer.weights())];
+    const gradient = (tensor: string): ArrayLike<number> => gradients.get(tensor)?.data ?? new Float32Array(this.before.get(tensor)?.data.length ?? 0);
+    await this.probes("grad", gradient, (tensor) => ({ tolerance: toleranceOf(trace, step === 0 ? "grad_first_step" : "grad"), zero: this.zero.has(tensor) }));
+    await this.deltas("delta", weights);
+    await this.wholes(gradient, weights);
+    this.step++;
+  }
+
+  /** Changes of weights, or of averages of them, by `<quantity>_norm` and `<quantity>_dot`. */
+  async deltas(quantity: string, now: Named): Promise<void> {
+    const change = (tensor: string): Float64Array => {
+      const before = this.before.get(tensor)!.data;
+      return Float64Array.from(now.get(tensor)?.data ?? [], (x, i) => x - before[i]!);
+    };
+    const tolerance = toleranceOf(this.trace, quantity);
+    await this.probes(quantity, change, (tensor) => {
+      const loose = this.loose[tensor];
+      return { tolerance: typeof loose === "number" ? Math.max(tolerance, 10 * loose) : tolerance, skipped: this.zero.has(tensor) };
+    });
+  }
+
+  private async probes(
+    quantity: string,
+    values: (tensor: string) => ArrayLike<number>,
+    rule: (tensor: string) => { readonly tolerance: number; readonly zero?: boolean; readonly skipped?: boolean },
+  ): Promise<void> {
+    const { trace, step, trained } = this;
+    const { golden } = trace;
+    const [norms, dots] = [part(await golden.array(`${quantity}_norm`), step).data, part(await golden.array(`${quantity}_dot`), step).data];
+    const worst = new Worst();
+    const zeros = new Worst();
+    let zeroCount = 0;
+    trained.forEach((tensor, i) => {
+      const { tolerance, zero = false, skipped = false } = rule(tensor);
+      if (skipped) return;
+      const { norm, dot } = probe(tensor, values(tensor));
+      if (zero) {
+        zeroCount++;
+        zeros.add(tensor, Math.max(norm, norms[i]!), Math.max(1e-5, 10 * floorOf(trace, "zero_grad_abs")));
+        return;
+      }
+      const size = norms[i]!;
+      worst.add(tensor, (size > 0 ? 1 / size : 1) * Math.max(Math.abs(norm - size), Math.abs(dot - dots[i]!)), tolerance);
+    });
+    worst.report(trace, `${quantity}[${step}]`);
+    if (zeroCount > 0) zeros.report(trace, `${quantity}[${step}] of mathematically zero gradients`);
+  }
+
+  /** Tensors that are there whole. */
+  private async wholes(gradient: (tensor: string) => ArrayLike<number>, weights: Named): Promise<void> {
+    const { trace: { golden, rows, name }, trace, step } = this;
+    for (const [tensor, steps] of Object.entries(this.whole)) {
+      const at = Array.isArray(steps) ? steps.indexOf(step) : -1;
+      if (at < 0) continue;
+      const [expectedGradient, expectedWeight] = [await golden.array(`grad.${tensor}`), await golden.array(`weight.${tensor}`)];
+      const zero = this.zero.has(tensor);
+      if (zero) rows.compare(name, `grad.${tensor}[${at}]`, gradient(tensor), part(expectedGradient, at).data, Math.max(1e-5, 10 * floorOf(trace, "zero_grad_abs")), "absolute");
+      else rows.error(name, `grad.${tensor}[${at}]`, relativeL2(gradient(tensor), part(expectedGradient, at).data), toleranceOf(trace, "grad_whole"));
+      if (!zero) rows.compare(name, `weight.${tensor}[${at}]`, weights.get(tensor)?.data ?? [], part(expectedWeight, at).data, toleranceOf(trace, "weight_whole"));
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import type { NDArray } from "../../../nn/array.ts";
+import { type UnlearnOptions, type Unlearned, allTensors, unlearn } from "../../../unlearn/index.ts";
+import { part } from "../../layout.ts";
+import { RecordedDraws } from "./draws.ts";
+import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
+import { type Trace, toleranceOf } from "./trace.ts";
+
+/** How a trace's quantities are called there and in the product. */
+export interface ReplaySpec {
+  readonly options: UnlearnOptions;
+  readonly draws: ConstructorParameters<typeof RecordedDraws>[0];
+  /** By what the method calls an intermediate result: the trace's tensor, and whose tolerance it has if not its own. */
+  readonly observed: Readonly<Record<string, string | { readonly tensor: string; readonly tolerance: string }>>;
+  /** By the method's name of a loss: the trace's tensor. */
+  readonly losses?: Readonly<Record<string, string>>;
+  /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
+  readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
+  /** What else is checked after each update. */
+  readonly onUpdate?: (trainer: Parameters<UpdateChecks["check"]>[0], checks: UpdateChecks, step: number) => Promise<void>;
+  /** What else is checked at the end. */
+  readonly onResult?: (result: Unlearned) => Promise<void>;
+}
+
+/** Runs a trace's method by the product's own loop, with the recorded draws, and compares all that it makes on the way. */
+export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
+  const { golden, rows, name, model } = trace;
+  const counts = new Map<string, number>();
+  const named = spec.named ?? ((components) => [...components.values()][0] ?? new Map<string, NDArray>());
+  let checks: UpdateChecks | undefined;
+  let updates = 0;
+  const losses: Record<string, number[]> = {};
+  const result = await unlearn(model, spec.options, (event) => {
+    if (event.type !== "step") return;
+    for (const [loss, value] of Object.entries(event.losses)) (losses[loss] ??= []).push(value);
+  }, {
+    draws: new RecordedDraws(spec.draws),
+    async observe(what, read) {
+      const entry = spec.observed[what];
+      if (entry === undefined) return;
+      const { tensor, tolerance } = typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
+      const at = counts.get(what) ?? 0;
+      counts.set(what, at + 1);
+      const floats = golden.dtype(tensor).includes("F");
+      const expected = floats ? await golden.array(tensor) : { data: Float32Array.from(await golden.ints(tensor)), shape: golden.shape(tensor) };
+      if (at >= expected.shape[0]!) return; // some are recorded for the first few only
+      rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? toleranceOf(trace, tolerance) : 0);
+    },
+    async onUpdate(trainer) {
+      checks ??= new UpdateChecks(trace, named(await initialWeights(trace)), named);
+      await checks.check(trainer);
+      await spec.onUpdate?.(trainer, checks, updates++);
+    },
+  });
+  try {
+    for (const [loss, tensor] of Object.entries(spec.losses ?? { loss: "loss" })) await compareLosses(trace, losses[loss] ?? [], tensor);
+    const { component, tensors } = result.trained[0]!;
+    if (!spec.named) checkTrained(trace, "trained", tensors, allTensors(model, component));
+    for (const [what, entry] of Object.entries(spec.observed)) {
+      const tensor = typeof entry === "string" ? entry : entry.tensor;
+      if (golden.has(tensor) && !counts.has(what)) rows.failed(name, tensor, "the method made none");
+    }
+    await spec.onResult?.(result);
+  } finally {
+    await result.destroy();
+  }
+}
+
+/** Each step's loss against the trace's. */
+export async function compareLosses(trace: Trace, actual: readonly number[], tensor: string, tolerance = tensor): Promise<void> {
+  const expected = await trace.golden.floats(tensor);
+  expected.forEach((value, i) => {
+    trace.rows.compare(trace.name, `${tensor}[${i}]`, actual[i] === undefined ? [] : [actual[i]], [value], toleranceOf(trace, tolerance));
+  });
+}
+
+/** The weights that a model begins with, by component and name. */
+async function initialWeights({ model }: Trace): Promise<Map<string, Map<string, NDArray>>> {
+  const components = new Map<string, Map<string, NDArray>>();
+  for (const { parameters } of [model.parts.unet, model.parts.textEncoder]) {
+    const tensors = new Map<string, NDArray>();
+    components.set(parameters.component, tensors);
+    for (const tensor of allTensors(model, parameters.component as "unet" | "text_encoder")) {
+      tensors.set(tensor, { data: await parameters.source.readFloat32(tensor), shape: [...parameters.storedShape(tensor)] });
+    }
+  }
+  return components;
+}
