@@ -4,6 +4,7 @@ import { adamKernel } from "./adam.ts";
 import { argmaxKernel } from "./argmax.ts";
 import { attentionGradientKernel } from "./attention-gradient.ts";
 import { attentionKernel } from "./attention.ts";
+import { averagePool2dKernel } from "./average-pool-2d.ts";
 import { averagePoolKernel, averagePoolGradientKernel } from "./average-pool.ts";
 import { broadcastAddKernel, broadcastToKernel, sumRowsKernel } from "./broadcast.ts";
 import { categoricalKernel } from "./categorical.ts";
@@ -49,6 +50,7 @@ export const KERNELS: readonly Kernel<never>[] = [
   argmaxKernel,
   attentionGradientKernel,
   attentionKernel,
+  averagePool2dKernel,
   averagePoolKernel,
   averagePoolGradientKernel,
   broadcastAddKernel,

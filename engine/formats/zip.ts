@@ -1,15 +1,18 @@
 /**
- * The directory of a zip archive, read by ranges; zip64 included. PyTorch stores its entries uncompressed, so entries are
- * plain ranges of the file; a compressed one is refused, which also leaves nothing for a decompression bomb to work with.
+ * The directory of a zip archive, read by ranges; zip64 included. PyTorch stores its entries uncompressed, so its entries are
+ * plain ranges of the file; there a compressed one is refused, which also leaves nothing for a decompression bomb to work with.
  * Source: PKWARE APPNOTE 6.3.9, sections 4.3 to 4.5.
  */
+import { inflateSync } from "fflate";
 import { checkRange, type ByteSource } from "./byte-source.ts";
-import { FormatError, quote } from "./errors.ts";
+import { FormatError, quote, reason } from "./errors.ts";
 
 export interface ZipEntry {
   readonly name: string;
   readonly size: number;
-  /** 0 is stored; anything else cannot be read here. */
+  /** Bytes in the archive. */
+  readonly packed: number;
+  /** 0 is stored, 8 deflated. */
   readonly method: number;
   readonly encrypted: boolean;
   readonly headerOffset: number;
@@ -96,7 +99,7 @@ function readEntry(file: string, name: string, view: DataView, at: number, extra
   if (method === 0 && packed !== size) {
     throw new FormatError(file, `zip entry ${quote(name)} is stored, yet its sizes differ: ${packed} and ${size}`);
   }
-  return { name, size, method, headerOffset, encrypted: (view.getUint16(at + 8, true) & 1) !== 0 };
+  return { name, size, packed, method, headerOffset, encrypted: (view.getUint16(at + 8, true) & 1) !== 0 };
 }
 
 /** Where the central directory lies; `limit` is where the records after it begin. */
@@ -135,21 +138,45 @@ async function findDirectory(source: ByteSource): Promise<{ count: number; offse
 
 /** First byte of a stored entry's data. @throws FormatError if it is compressed, encrypted, or its local header disagrees. */
 export async function zipDataOffset(source: ByteSource, entry: ZipEntry): Promise<number> {
-  const file = source.name;
-  if (entry.encrypted) throw new FormatError(file, `zip entry ${quote(entry.name)} is encrypted`);
   if (entry.method !== 0) {
     throw new FormatError(
-      file,
+      source.name,
       `zip entry ${quote(entry.name)} is compressed (method ${entry.method}); PyTorch stores its entries plainly, save the file with ` +
         "torch.save again",
     );
   }
+  return packedOffset(source, entry);
+}
+
+/**
+ * An entry's bytes, unpacked if need be: for archives of a few arrays, whose size the caller has bounded.
+ * @throws FormatError if it is encrypted, packed by another method than deflate, or damaged
+ */
+export async function readZipEntry(source: ByteSource, entry: ZipEntry): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await source.read(await packedOffset(source, entry), entry.packed);
+  if (entry.method === 0) return bytes;
+  const damaged = (why: string, cause?: unknown): FormatError =>
+    new FormatError(source.name, `zip entry ${quote(entry.name)} ${why}`, { cause });
+  if (entry.method !== 8) throw damaged(`is compressed by method ${entry.method}; plain and deflated ones can be read`);
+  let data: Uint8Array;
+  try {
+    data = inflateSync(bytes, { out: new Uint8Array(entry.size) });
+  } catch (error) {
+    throw damaged(`is damaged: ${reason(error)}`, error);
+  }
+  if (data.length !== entry.size) throw damaged(`unpacks to ${data.length} bytes instead of ${entry.size}; the file is corrupt`);
+  return new Uint8Array(data);
+}
+
+async function packedOffset(source: ByteSource, entry: ZipEntry): Promise<number> {
+  const file = source.name;
+  if (entry.encrypted) throw new FormatError(file, `zip entry ${quote(entry.name)} is encrypted`);
   const local = new DataView((await source.read(entry.headerOffset, 30)).buffer);
   if (local.getUint32(0, true) !== LOCAL) {
     throw new FormatError(file, `zip entry ${quote(entry.name)} has no header at byte ${entry.headerOffset}; the file is corrupt`);
   }
   const offset = entry.headerOffset + 30 + local.getUint16(26, true) + local.getUint16(28, true);
-  checkRange(source, offset, entry.size);
+  checkRange(source, offset, entry.packed);
   return offset;
 }
 

@@ -2,49 +2,12 @@ import type { Shape, Value } from "../../kernels/kernel.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { Component } from "./names/locate.ts";
 import type { Config } from "../nn/config.ts";
-import { Layers, type WeightLeaves } from "../nn/layers.ts";
-import type { WeightLayout } from "../nn/weight-layout.ts";
+import { Layers } from "../nn/layers.ts";
+import { NotedWeights } from "../nn/noted-weights.ts";
 import { textEncoder, textEncoderConfig, tokenEmbeddings } from "../diffusion/text-encoder.ts";
 import { unet } from "../diffusion/unet.ts";
 import { unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig, vaeDecode, vaeEncode } from "../diffusion/vae.ts";
-
-/** Notes which weights a model asks for. */
-class Noting implements WeightLeaves {
-  readonly shapes = new Map<string, Shape>();
-  readonly maxTensorBytes = Infinity;
-
-  storedShape(tensor: string): Shape {
-    throw new Error(`"${tensor}" is asked for before it is known`);
-  }
-
-  has(): boolean {
-    return false; // of alternative names, those of today
-  }
-
-  value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value {
-    this.shapes.set(tensor, expected);
-    const shape =
-      layout === "linear"
-        ? [expected[1]!, expected[0]!]
-        : layout === "conv"
-          ? [expected[2]!, expected[3]!, expected[1]!, expected[0]!]
-          : [...expected];
-    return g.parameter(tensor, { shape, dtype: "f32" });
-  }
-
-  joined(): Value {
-    throw new Error("layers that are not fused ask for their weights one by one");
-  }
-
-  gated(): Value {
-    throw new Error("layers that are not fused ask for their weights as they are");
-  }
-
-  table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value] {
-    return [this.value(g, tensor, "plain", expected)];
-  }
-}
 
 /**
  * Every tensor of a component by its configuration, with its shape as a checkpoint stores it (a 1x1 convolution as the linear layer it is):
@@ -52,7 +15,7 @@ class Noting implements WeightLeaves {
  * @throws InputError if the configuration is not one that the engine has
  */
 export function expectedTensors(component: Component, config: Config): ReadonlyMap<string, Shape> {
-  const noting = new Noting();
+  const noting = new NotedWeights();
   const g = new Graph();
   const layers = new Layers(g, noting, false); // every layer by itself
   const input = (name: string, shape: Shape): Value => g.input(name, { shape, dtype: "f32" });

@@ -157,13 +157,16 @@ export class Layers {
     return this.groups(modules, rows).flatMap((group) => splitGroup(this.g, this.group(x, group, options), group));
   }
 
-  /** x [B, H, W, in] convolved with `name.weight` [out, in, k, k]; padding defaults to what keeps the size. */
+  /**
+   * x [B, H, W, in] convolved with `name.weight` [out, in, kernelHeight, kernelWidth]; padding (of all sides, or top, bottom, left, right)
+   * defaults to what keeps the size of an odd kernel's input.
+   */
   conv(
     name: string,
     x: Value,
     out: number,
     options: {
-      kernel?: number;
+      kernel?: number | readonly [height: number, width: number];
       stride?: number;
       padding?: number | readonly [number, number, number, number];
       bias?: boolean;
@@ -173,10 +176,13 @@ export class Layers {
       scale?: number;
     } = {},
   ): Value {
-    const { kernel = 3, stride = 1, padding = (kernel - 1) >> 1, bias = true, ...epilogue } = options;
+    const { kernel = 3, stride = 1, bias = true, ...rest } = options;
+    const [height, width] = typeof kernel === "number" ? [kernel, kernel] : kernel;
+    const [above, beside] = [(height - 1) >> 1, (width - 1) >> 1];
+    const { padding = [above, above, beside, beside], ...epilogue } = rest;
     return this.epilogue(epilogue, (fused) =>
       this.at(name, () =>
-        conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, kernel, kernel], "conv"), {
+        conv2d(this.g, x, this.weight("weight", [out, x.type.shape[3]!, height, width], "conv"), {
           stride,
           padding,
           bias: bias ? this.weight("bias", [out]) : undefined,

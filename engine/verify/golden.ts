@@ -20,6 +20,11 @@ export class Golden {
     return this.tensors?.name ?? this.path;
   }
 
+  /** The folder it lies in. */
+  get folder(): string {
+    return this.path.slice(0, Math.max(0, this.path.lastIndexOf("/")));
+  }
+
   has(tensor: string): boolean {
     return this.tensors?.entries.has(tensor) ?? false;
   }
@@ -74,6 +79,13 @@ export class Golden {
     this.shape(tensor);
     this.used.add(tensor);
     return this.tensors!.readFloat32(tensor);
+  }
+
+  /** A floating-point tensor in float64. @throws FormatError if there is no such tensor. */
+  async doubles(tensor: string): Promise<Float64Array<ArrayBuffer>> {
+    this.shape(tensor);
+    this.used.add(tensor);
+    return this.tensors!.readFloat64(tensor);
   }
 
   /** An integer tensor. @throws FormatError if there is no such tensor, or it is of floats. */
@@ -150,7 +162,8 @@ export class Golden {
 
 /**
  * The reference file at a path, or the paths of all in a folder and below it. Inside a model folder (one with a
- * model_index.json) the index and the folders of its components are the model's own files and are left out.
+ * model_index.json) the index and the folders of its components are the model's own files and are left out; so are the JSON files beside
+ * the config.json and weights of a single model.
  * @throws FormatError if there is nothing at the path or nothing to check in the folder.
  */
 export async function findGoldens(files: FileSystem, path: string): Promise<string[]> {
@@ -168,6 +181,9 @@ export async function findGoldens(files: FileSystem, path: string): Promise<stri
 async function walk(files: FileSystem, folder: string): Promise<string[]> {
   const names = await files.list(folder);
   const own = new Set<string>();
+  if (names.includes("config.json") && names.some((n) => /^(pytorch_)?model\.(safetensors|bin)$/.test(n))) {
+    for (const name of names) if (name.endsWith(".json")) own.add(name);
+  }
   if (names.includes("model_index.json")) {
     const index = await readJsonFile(files, joinPath(folder, "model_index.json"));
     own.add("model_index.json");

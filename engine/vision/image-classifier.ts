@@ -48,7 +48,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       const config = resNetConfig(file);
       return { ...config, record: (layers, image) => resNet(layers, config, image) };
     },
-    weights: foldBatchNorm,
+    weights: (source) => foldBatchNorm(source),
   },
   vit: {
     network(file) {

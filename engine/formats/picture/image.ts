@@ -102,6 +102,12 @@ export function centerCrop(image: RgbImage, width: number, height: number, round
   return { data, width, height };
 }
 
+/** The middle square of a picture, its shorter side wide; of an odd margin the smaller half lies before it. */
+export function cropSquare(image: RgbImage): RgbImage {
+  const side = Math.min(image.width, image.height);
+  return image.width === image.height ? image : centerCrop(image, side, side, "floor");
+}
+
 /** @throws FormatError naming `file` unless the picture is of this size. */
 export function requireSize(file: string, image: RgbImage, width: number, height: number): void {
   if (image.width !== width || image.height !== height) {

@@ -4,47 +4,17 @@
  * src/libImaging/Resample.c.
  */
 import type { RgbImage } from "./image.ts";
+import { type Resampling, type ResamplingTaps, resamplingTaps } from "./resampling.ts";
 
-export type ResizeFilter = "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos";
+export type ResizeFilter = "nearest" | Resampling;
 
 /** Pillow's numbers, as `resample` in a preprocessor config. */
 export const PIL_FILTERS: readonly ResizeFilter[] = ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"];
 
 const PRECISION_BITS = 22;
 
-interface Filter {
-  readonly support: number;
-  weight(x: number): number;
-}
-
-function sinc(x: number): number {
-  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
-}
-
-const FILTERS: Readonly<Record<Exclude<ResizeFilter, "nearest">, Filter>> = {
-  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
-  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
-  hamming: { support: 1, weight: (x) => (Math.abs(x) >= 1 ? 0 : sinc(x) * (0.54 + 0.46 * Math.cos(x * Math.PI))) },
-  bicubic: {
-    support: 2,
-    weight(signed) {
-      const a = -0.5;
-      const x = Math.abs(signed);
-      if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-      return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
-    },
-  },
-  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
-};
-
-interface Taps {
-  /** First input sample of each output sample. */
-  readonly start: Int32Array;
-  readonly count: Int32Array;
-  /** `width` fixed-point weights for each output sample. */
-  readonly weights: Int32Array;
-  readonly width: number;
-}
+/** Weights times 2^22. */
+type Taps = Omit<ResamplingTaps, "weights"> & { readonly weights: Int32Array };
 
 /** Resamples to `width` x `height` pixels. @throws RangeError unless both are whole numbers >= 1. */
 export function resize(image: RgbImage, width: number, height: number, filter: ResizeFilter): RgbImage {
@@ -53,8 +23,8 @@ export function resize(image: RgbImage, width: number, height: number, filter: R
   }
   if (image.width === width && image.height === height) return image;
   if (filter === "nearest") return nearest(image, width, height);
-  const wide = image.width === width ? image : horizontal(image, taps(image.width, width, FILTERS[filter]), width);
-  return wide.height === height ? wide : vertical(wide, taps(wide.height, height, FILTERS[filter]), height);
+  const wide = image.width === width ? image : horizontal(image, taps(image.width, width, filter), width);
+  return wide.height === height ? wide : vertical(wide, taps(wide.height, height, filter), height);
 }
 
 /** torchvision's `Resize(size)`: the shorter edge becomes `size`, the longer keeps the aspect ratio, cut to whole pixels. */
@@ -64,30 +34,10 @@ export function resizeShortestEdge(image: RgbImage, size: number, filter: Resize
   return image.width <= image.height ? resize(image, size, long, filter) : resize(image, long, size, filter);
 }
 
-function taps(inputSize: number, outputSize: number, filter: Filter): Taps {
-  const scale = inputSize / outputSize;
-  const filterScale = Math.max(1, scale);
-  const support = filter.support * filterScale;
-  const width = Math.ceil(support) * 2 + 1;
-  const start = new Int32Array(outputSize);
-  const count = new Int32Array(outputSize);
-  const weights = new Int32Array(outputSize * width);
-  const exact = new Float64Array(width);
-  const inverse = 1 / filterScale;
-  for (let out = 0; out < outputSize; out++) {
-    const center = (out + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(center - support + 0.5));
-    const taken = Math.min(inputSize, Math.trunc(center + support + 0.5)) - first;
-    let sum = 0;
-    for (let i = 0; i < taken; i++) sum += exact[i] = filter.weight((i + first - center + 0.5) * inverse);
-    start[out] = first;
-    count[out] = taken;
-    for (let i = 0; i < taken; i++) {
-      const scaled = (sum === 0 ? exact[i]! : exact[i]! / sum) * 2 ** PRECISION_BITS;
-      weights[out * width + i] = Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-    }
-  }
-  return { start, count, weights, width };
+/** A filter's weights in fixed point. */
+function taps(inputSize: number, outputSize: number, filter: Resampling): Taps {
+  const { weights, ...places } = resamplingTaps(inputSize, outputSize, filter);
+  return { ...places, weights: Int32Array.from(weights, (w) => Math.trunc(w * 2 ** PRECISION_BITS + (w < 0 ? -0.5 : 0.5))) };
 }
 
 /** Fixed point to 8 bits, clamped. */

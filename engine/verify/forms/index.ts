@@ -7,6 +7,8 @@ import { fullTextUNet, fullVae } from "./model/full.ts";
 import { insertionLayouts } from "./attack/insertion-layouts.ts";
 import { lossGrad } from "./model/loss-grad.ts";
 import { ops } from "./ops.ts";
+import { inception, inceptionWeights } from "./metrics/inception.ts";
+import { resize } from "./metrics/resize.ts";
 import { projection } from "./attack/projection.ts";
 import { reference } from "./model/reference.ts";
 import { samples } from "./model/samples.ts";
@@ -49,6 +51,9 @@ const FORMS: readonly KnownForm[] = [
   },
   { name: "attack", check: attack, fits: (g) => typeof g.json["attacker"] === "string" },
   { name: "reference", check: reference, fits: (g) => isObject(g.json["ddim"]) && some(g, /\.text_hidden$/) },
+  { name: "resize", check: resize, fits: (g) => isObject(g.json["pictures"]) && some(g, /\.t2i(\.|$)/) },
+  { name: "inception", check: inception, fits: (g) => some(g, /\.act\.Mixed_7c\./) },
+  { name: "inception_weights", check: inceptionWeights, fits: (g) => Object.values(g.json).some((v) => isObject(v) && "fc.weight" in v) },
   { name: "tokenizer", check: tokenizer, fits: (g) => g.has("ids_hf") },
   { name: "schedulers", check: schedulers, fits: (g) => tensors("x_unit", "alphas_cumprod")(g) },
   { name: "torch-rng", check: torchRng, fits: (g) => Array.isArray(g.json["randn"]) },

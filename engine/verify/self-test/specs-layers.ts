@@ -1,4 +1,5 @@
 import { attention } from "../../../kernels/attention.ts";
+import { averagePool2d } from "../../../kernels/average-pool-2d.ts";
 import { averagePool } from "../../../kernels/average-pool.ts";
 import { splitColumns } from "../../../kernels/columns.ts";
 import { concat } from "../../../kernels/concat.ts";
@@ -19,6 +20,7 @@ import { attentionReference } from "./reference/attention.ts";
 import { activation64, conv2d64, matmul64 } from "./reference/gemm.ts";
 import { groupNorm64, layerNorm64 } from "./reference/norm.ts";
 import {
+  averagePool2dReference,
   averagePoolReference,
   concatReference,
   layoutReference,
@@ -149,6 +151,13 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     reference: ({ x }) => averagePoolReference(x!),
     gradients: ["x"],
   },
+  ...[true, false].map((countPadding): OpSpec => ({
+    name: `average pool 2d, padding ${countPadding ? "" : "not "}counted`,
+    inputs: { x: { shape: [2, 4, 5, countPadding ? 7 : 8] } },
+    build: (g, { x }) => averagePool2d(g, x!, { kernel: 3, countPadding }),
+    reference: ({ x }) => averagePool2dReference(x!, 3, countPadding),
+    gradients: ["x"],
+  })),
   {
     name: "concat",
     inputs: { a: { shape: [2, 3, 5] }, b: { shape: [2, 3, 7] } },

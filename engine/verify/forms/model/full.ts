@@ -11,6 +11,7 @@ import type { Golden } from "../../golden.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
 import { lossAndGradients } from "./loss-grad.ts";
 import type { Rows } from "../../rows.ts";
+import { compareModules, statistics } from "../modules.ts";
 
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
 
@@ -233,60 +234,10 @@ async function checkModules(
       continue;
     }
     const read = await program.read(...keys);
-    const data = keys.map((k) => read[k] as Float32Array<ArrayBuffer>);
-    rows.compare(name, `act.${module}.stats`, statistics(data), await golden.floats(`${prefix}${module}.stats`), rows.tolerances.model);
-    if (golden.has(`${prefix}${module}.sample`)) {
-      rows.compare(
-        name,
-        `act.${module}.sample`,
-        sample(data, shapes),
-        await golden.floats(`${prefix}${module}.sample`),
-        rows.tolerances.model,
-      );
-    }
+    await compareModules(golden, rows, name, module, keys.map((k, i) => ({ data: read[k] as Float32Array<ArrayBuffer>, shape: shapes[i]! })));
   }
   const read = results.size > 0 ? await program.read(...results.keys()) : {};
   return Object.fromEntries(
     [...results].map(([key, shape]) => [key, channelsFirst({ data: read[key] as Float32Array<ArrayBuffer>, shape }).data]),
   );
-}
-
-/** Mean, standard deviation, L2 norm, least and greatest of all parts together. */
-function statistics(parts: readonly Float32Array[]): number[] {
-  let count = 0;
-  let sum = 0;
-  let squares = 0;
-  let [least, greatest] = [Infinity, -Infinity];
-  for (const part of parts) {
-    count += part.length;
-    for (const x of part) {
-      sum += x;
-      squares += x * x;
-      if (x < least) least = x;
-      if (x > greatest) greatest = x;
-    }
-  }
-  const mean = sum / count;
-  return [mean, Math.sqrt(Math.max(0, squares - count * mean * mean) / Math.max(1, count - 1)), Math.sqrt(squares), least, greatest];
-}
-
-const SAMPLES = 64;
-
-/** The 64 values at flat index i * floor(n / 64) in channels-first order, of a channels-last tensor held as bands of rows. */
-function sample(parts: readonly Float32Array[], shapes: readonly (readonly number[])[]): number[] {
-  const count = parts.reduce((n, p) => n + p.length, 0);
-  const step = Math.floor(count / SAMPLES);
-  const [first] = shapes as readonly [readonly number[]];
-  const channels = first.at(-1)!;
-  if (first.length !== 4) return Array.from({ length: SAMPLES }, (_, i) => parts[0]![i * step]!); // sequences are stored as they are
-  const width = first[2]!;
-  const height = shapes.reduce((n, s) => n + s[1]!, 0);
-  return Array.from({ length: SAMPLES }, (_, i) => {
-    const flat = i * step;
-    const channel = Math.floor(flat / (height * width)) % channels;
-    let row = Math.floor(flat / width) % height;
-    let band = 0;
-    while (row >= shapes[band]![1]!) row -= shapes[band++]![1]!;
-    return parts[band]![(row * width + (flat % width)) * channels + channel]!;
-  });
 }

@@ -76,6 +76,27 @@ export function maxPoolReference(x: Array64, kernel: number, stride: number, pad
   return y;
 }
 
+/** Stride 1, padded by half the window; pixels outside count as zeros or not at all. */
+export function averagePool2dReference(x: Array64, kernel: number, countPadding: boolean): Array64 {
+  const [, height, width, channels] = x.shape as Dims4;
+  const y = make(x.shape);
+  const radius = (kernel - 1) / 2;
+  y.data.forEach((_, at) => {
+    const [c, j, i] = [at % channels, Math.floor(at / channels) % width, Math.floor(at / channels / width) % height];
+    const b = Math.floor(at / channels / width / height);
+    let [sum, count] = [0, 0];
+    for (let r = i - radius; r <= i + radius; r++) {
+      for (let s = j - radius; s <= j + radius; s++) {
+        if (r < 0 || r >= height || s < 0 || s >= width) continue;
+        sum += x.data[((b * height + r) * width + s) * channels + c]!;
+        count++;
+      }
+    }
+    y.data[at] = sum / (countPadding ? kernel * kernel : count);
+  });
+  return y;
+}
+
 export function averagePoolReference(x: Array64): Array64 {
   const [batch, height, width, channels] = x.shape as Dims4;
   const y = make([batch, channels]);

@@ -1,0 +1,53 @@
+import averagePool2dWgsl from "../shaders/average-pool-2d.wgsl";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, need } from "./kernel.ts";
+import { lanesFor, perElement } from "./per-element.ts";
+
+type Attributes = {
+  /** Side of the window; odd. */
+  readonly kernel: number;
+  /** Pixels outside of the picture count as zeros (torch's count_include_pad); otherwise only pixels inside are averaged. */
+  readonly countPadding: boolean;
+  /** Each pixel is divided by the pixels of its own window before summing, not the sum by those of its: the gradient. */
+  readonly transposed: boolean;
+};
+
+export const averagePool2dKernel: Kernel<Attributes> = {
+  name: "average-pool-2d",
+  infer(inputs, { kernel }) {
+    const x = need("average-pool-2d", inputs, 0, "x", 4);
+    if (!Number.isInteger(kernel) || kernel < 1 || kernel % 2 === 0) {
+      throw new ShapeError("average-pool-2d", `kernel must be odd and positive to keep the size, got ${kernel}`);
+    }
+    return [f32(x.shape)];
+  },
+  plan({ inputs, outputs, attributes: { kernel, countPadding, transposed } }) {
+    const [, height, width, channels] = inputs[0]!.shape as [number, number, number, number];
+    const lanes = lanesFor(channels);
+    const params = { elements: elementCount(outputs[0]!.shape) / lanes, channels: channels / lanes, height, width, radius: (kernel - 1) / 2 };
+    const defines = { VEC4: lanes === 4, COUNT_PADDING: countPadding, TRANSPOSED: transposed };
+    return {
+      dispatches: [
+        perElement(
+          { name: "average-pool-2d", text: averagePool2dWgsl },
+          params.elements,
+          defines,
+          { x: { input: 0 }, y: { output: 0 } },
+          params,
+        ),
+      ],
+    };
+  },
+  cost: (_, [y], { kernel }) => ({ flops: elementCount(y!.shape) * kernel * kernel }),
+  gradient([dy], { g, attributes }) {
+    return [dy && g.apply(averagePool2dKernel, [dy], { ...attributes, transposed: !attributes.transposed })[0]];
+  },
+};
+
+/**
+ * Mean of the kernel x kernel window around each pixel of `x` [batch, height, width, C] (f32), stride 1 -> the same shape
+ * (torch.nn.AvgPool2d(kernel, stride=1, padding=(kernel - 1) / 2, count_include_pad=countPadding)).
+ * @throws ShapeError if x has not 4 dimensions or the kernel is even.
+ */
+export function averagePool2d(g: Recorder, x: Value, options: Omit<Attributes, "transposed">): Value {
+  return g.apply(averagePool2dKernel, [x], { ...options, transposed: false })[0]!;
+}

@@ -1,0 +1,62 @@
+// Mean over the window of 2 * radius + 1 pixels on a side around each pixel, stride 1: y[b, i, j, :] = sum of x over the window / count.
+// x and y: [batch, height, width, C], row-major.
+// Defines: VEC4 (C is a multiple of 4: an element is a vec4 of channels, `channels` counts vec4s); COUNT_PADDING (pixels outside count as
+// zeros, otherwise not at all); TRANSPOSED (the gradient: each x is divided by its own window's count before it is summed).
+struct Params { elements: u32, channels: u32, height: u32, width: u32, radius: u32 }
+#if ${VEC4}
+alias Element = vec4f;
+#else
+alias Element = f32;
+#endif
+@group(0) @binding(0) var<storage, read> x: array<Element>;
+@group(0) @binding(1) var<storage, read_write> y: array<Element>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+// First pixel of the window around `at`, and one past its last inside `size`.
+fn windowBegin(at: u32) -> u32 {
+  return max(at, params.radius) - params.radius;
+}
+
+fn windowEnd(at: u32, size: u32) -> u32 {
+  return min(at + params.radius + 1u, size);
+}
+
+// One over the pixels that the window around (row, column) is divided by.
+fn share(row: u32, column: u32) -> f32 {
+#if ${COUNT_PADDING}
+  let side = f32(2u * params.radius + 1u);
+  return 1.0 / (side * side);
+#else
+  let rows = windowEnd(row, params.height) - windowBegin(row);
+  let columns = windowEnd(column, params.width) - windowBegin(column);
+  return 1.0 / f32(rows * columns);
+#endif
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.x + group.y * groups.x) * 64u + lane;
+  if (index >= params.elements) { return; }
+  let channel = index % params.channels;
+  var rest = index / params.channels;
+  let column = rest % params.width;
+  rest /= params.width;
+  let row = rest % params.height;
+  let batch = rest / params.height;
+  var sum = Element();
+  for (var r = windowBegin(row); r < windowEnd(row, params.height); r++) {
+    for (var c = windowBegin(column); c < windowEnd(column, params.width); c++) {
+      let value = x[((batch * params.height + r) * params.width + c) * params.channels + channel];
+#if ${TRANSPOSED}
+      sum += value * share(r, c);
+#else
+      sum += value;
+#endif
+    }
+  }
+#if ${TRANSPOSED}
+  y[index] = sum;
+#else
+  y[index] = sum * share(row, column);
+#endif
+}
