@@ -45,7 +45,7 @@ for (const [shape, size] of upsampleCases) {
 }
 
 test("upsample matches torch, forward and gradient", async () => {
-  const golden = readFixture("spatial/spatial.safetensors");
+  const golden = readFixture("golden/linear_norm_act.safetensors");
   for (const name of ["up_a", "up_b"]) {
     const [n, c, h, w] = golden.get(`${name}/x`)!.shape as [number, number, number, number];
     const [y, dx] = await runOp(

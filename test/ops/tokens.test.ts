@@ -35,7 +35,7 @@ for (const [vocabulary, hidden, ids] of [[100, 32, [2, 37]], [11, 5, [7]], [1, 4
 }
 
 test("embedding matches torch, with the gradient of the table", async () => {
-  const golden = readFixture("spatial/spatial.safetensors");
+  const golden = readFixture("golden/linear_norm_act.safetensors");
   const ids = Uint32Array.from(golden.get("embedding/ids")!.data as Int32Array);
   const [y, dTable] = await runOp(
     {
