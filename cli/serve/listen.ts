@@ -1,4 +1,4 @@
-import type { Server } from "node:http";
+import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 
@@ -14,6 +14,13 @@ export async function listenLocally(server: Server, port: number): Promise<strin
     });
   }
   return `http://localhost:${(server.address() as AddressInfo).port}/`;
+}
+
+/** Finds out before long work begins whether a port can be used. @throws UsageError */
+export async function requireFreePort(port: number): Promise<void> {
+  const server = createServer();
+  await listenLocally(server, port);
+  await new Promise((resolve) => server.close(resolve));
 }
 
 /** Resolves when the signal says so, with the server closed. */

@@ -13,7 +13,7 @@ import { type Context, action } from "../context.ts";
 import { EXIT, exitCodeOf } from "../errors.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
-import { listenLocally, untilInterrupted } from "./listen.ts";
+import { listenLocally, requireFreePort, untilInterrupted } from "./listen.ts";
 import { ApiError, type ImageRequest } from "./request.ts";
 import { type ServedPicture, createImageServer } from "./server.ts";
 
@@ -45,6 +45,7 @@ export function serveCommand(program: Command): void {
 
 async function run(flags: ServeFlags, context: Context): Promise<void> {
   const { signal } = context;
+  await requireFreePort(flags.port);
   const model = await openModel(context, flags);
   const { width, height } = generateSettings(model, { ...flags, prompt: "" });
   const size = `${width}x${height}`;
