@@ -13,6 +13,8 @@ export {
   type UnlearnHooks, type UnlearnOptions,
 } from "./options.ts";
 export type { PhaseName } from "./training.ts";
-export { TENSOR_RULES, allTensors, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
+export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
 export type { Draws } from "./shared/draws.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
+export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
+export type { PictureBatch } from "./shared/batch.ts";

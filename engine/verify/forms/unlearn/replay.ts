@@ -1,5 +1,5 @@
 import type { NDArray } from "../../../nn/array.ts";
-import { type UnlearnOptions, type Unlearned, allTensors, unlearn } from "../../../unlearn/index.ts";
+import { type UnlearnHooks, type UnlearnOptions, type Unlearned, allTensors, resolveUnlearn, tensorsOf, unlearn } from "../../../unlearn/index.ts";
 import { part } from "../../layout.ts";
 import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
@@ -17,6 +17,9 @@ export interface ReplaySpec {
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** What else is checked after each update. */
   readonly onUpdate?: (trainer: Parameters<UpdateChecks["check"]>[0], checks: UpdateChecks, step: number) => Promise<void>;
+  readonly hooks?: Pick<UnlearnHooks, "pictures">;
+  /** Checks nothing but what `onUpdate` does. */
+  readonly quiet?: boolean;
   /** What else is checked at the end. */
   readonly onResult?: (result: Unlearned) => Promise<void>;
 }
@@ -25,7 +28,8 @@ export interface ReplaySpec {
 export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   const { golden, rows, name, model } = trace;
   const counts = new Map<string, number>();
-  const named = spec.named ?? ((components) => [...components.values()][0] ?? new Map<string, NDArray>());
+  const component = trainedComponent(trace, spec);
+  const named = spec.named ?? ((components) => components.get(component) ?? new Map<string, NDArray>());
   let checks: UpdateChecks | undefined;
   let updates = 0;
   const losses: Record<string, number[]> = {};
@@ -33,6 +37,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     if (event.type !== "step") return;
     for (const [loss, value] of Object.entries(event.losses)) (losses[loss] ??= []).push(value);
   }, {
+    ...spec.hooks,
     draws: new RecordedDraws(spec.draws),
     async observe(what, read) {
       const entry = spec.observed[what];
@@ -47,14 +52,14 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     },
     async onUpdate(trainer) {
       checks ??= new UpdateChecks(trace, named(await initialWeights(trace)), named);
-      await checks.check(trainer);
+      if (!spec.quiet) await checks.check(trainer, updates);
       await spec.onUpdate?.(trainer, checks, updates++);
     },
   });
   try {
     for (const [loss, tensor] of Object.entries(spec.losses ?? { loss: "loss" })) await compareLosses(trace, losses[loss] ?? [], tensor);
-    const { component, tensors } = result.trained[0]!;
-    if (!spec.named) checkTrained(trace, "trained", tensors, allTensors(model, component));
+    const { tensors } = result.trained[0]!;
+    if (!spec.named && !spec.quiet) checkTrained(trace, "trained", tensors, allTensors(model, component));
     for (const [what, entry] of Object.entries(spec.observed)) {
       const tensor = typeof entry === "string" ? entry : entry.tensor;
       if (golden.has(tensor) && !counts.has(what)) rows.failed(name, tensor, "the method made none");
@@ -63,6 +68,12 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   } finally {
     await result.destroy();
   }
+}
+
+/** The component whose tensors a trace without names of its own trains. */
+function trainedComponent({ model }: Trace, { options }: ReplaySpec): "unet" | "text_encoder" {
+  const { rule } = resolveUnlearn(model, options);
+  return rule === undefined ? "unet" : tensorsOf(model, rule).component;
 }
 
 /** Each step's loss against the trace's. */
