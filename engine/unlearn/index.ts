@@ -18,3 +18,7 @@ export type { Draws } from "./shared/draws.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
 export type { PictureBatch } from "./shared/batch.ts";
+export { Mask, signedGradients } from "./shared/saliency.ts";
+export { PictureBatches, posteriorSample } from "./shared/pictures.ts";
+export { SeededDraws } from "./shared/draws.ts";
+export type { UnlearnSession } from "./training.ts";

@@ -64,7 +64,7 @@ export const UNLEARN_OPTIONS = {
   }),
   regularScale: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: ["rece"], help: "how small the found embedding is" }),
   alpha: number({ default: null, min: 0, defaultNote: RECIPE, of: ["salun", "lora"], help: "salun: weight of the retained; lora: scale times rank" }),
-  mask: number({
+  maskShare: number({
     default: null, min: 0, max: 1, above: true, defaultNote: RECIPE, of: ["salun"], value: "share", help: "share of the weights that may move",
   }),
   unmasked: flag({ of: ["salun"], help: "let all weights move" }),

@@ -66,6 +66,8 @@ export interface UnlearnOptions extends Given<typeof UNLEARN_OPTIONS> {
   /** Prompts that are to stay as they are. */
   readonly retain?: readonly string[] | undefined;
   readonly images?: TrainingPictures | undefined;
+  /** SalUn's: 0 and 1 for each weight of the UNet, made before. Default: made of the model's gradients. */
+  readonly mask?: WeightSource | undefined;
   /** Called with the state after every so many steps, once its losses and weights are known to be finite. */
   readonly state?: { readonly every: number; readonly save: (state: SavedTraining) => Promise<void> } | undefined;
   readonly resume?: ResumedTraining | undefined;

@@ -10,6 +10,7 @@ import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
+import { startSalun } from "./salun.ts";
 import { solveUce } from "./uce.ts";
 import type { TrainedList } from "./shared/trained-tensors.ts";
 import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "./training.ts";
@@ -58,7 +59,7 @@ export class DivergedError extends LetheError {
   override readonly name: string = "DivergedError";
 }
 
-const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune };
+const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun };
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**
@@ -78,6 +79,7 @@ export async function unlearn(
   const session: UnlearnSession = {
     base, settings, draws, hooks,
     images: options.images ?? {},
+    mask: options.mask,
     resume: options.resume,
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),

@@ -13,6 +13,8 @@ export interface Noised {
   readonly target: Float32Array<ArrayBuffer>;
   readonly noise: Float32Array<ArrayBuffer>;
   readonly features: Float32Array<ArrayBuffer>;
+  /** Other latents with the same noise at the same timesteps. */
+  at(latents: NDArray): Noised;
 }
 
 /** Draws a timestep for each picture, then the noise of all. @param prefix of the draws' names @param latents [B, C, h, w] */
@@ -32,6 +34,7 @@ export function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArra
     target: toChannelsLast(stacked(rows.map((r) => r.target))),
     noise: toChannelsLast(noise),
     features: model.timestepFeatures(timesteps),
+    at: (others) => noisedAt(model, others, noise, timesteps),
   };
 }
 

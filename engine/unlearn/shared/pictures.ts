@@ -30,6 +30,15 @@ export class PictureBatches {
     private readonly pictures: readonly TrainingPicture[],
   ) {}
 
+  /** The same pictures under another name for replays. */
+  named(name: string): PictureBatches {
+    return new PictureBatches(this.session, name, this.pictures);
+  }
+
+  get count(): number {
+    return this.pictures.length;
+  }
+
   /**
    * @param name by which a replay knows the batches
    * @param given the user's; without them, the model draws `settings.pictures` for the wanted prompts

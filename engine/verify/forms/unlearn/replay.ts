@@ -5,14 +5,21 @@ import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
 import { type Trace, toleranceOf } from "./trace.ts";
 
+/** A tensor of the trace, and whose tolerance it has if not its own. */
+export type Compared = string | { readonly tensor: string; readonly tolerance: string };
+
+function compared(entry: Compared): { readonly tensor: string; readonly tolerance: string } {
+  return typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
+}
+
 /** How a trace's quantities are called there and in the product. */
 export interface ReplaySpec {
   readonly options: UnlearnOptions;
   readonly draws: ConstructorParameters<typeof RecordedDraws>[0];
-  /** By what the method calls an intermediate result: the trace's tensor, and whose tolerance it has if not its own. */
-  readonly observed: Readonly<Record<string, string | { readonly tensor: string; readonly tolerance: string }>>;
-  /** By the method's name of a loss: the trace's tensor. */
-  readonly losses?: Readonly<Record<string, string>>;
+  /** By what the method calls an intermediate result. */
+  readonly observed: Readonly<Record<string, Compared>>;
+  /** By the method's name of a loss, likewise. */
+  readonly losses?: Readonly<Record<string, Compared>>;
   /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** What else is checked after each update. */
@@ -42,7 +49,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     async observe(what, read) {
       const entry = spec.observed[what];
       if (entry === undefined) return;
-      const { tensor, tolerance } = typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
+      const { tensor, tolerance } = compared(entry);
       const at = counts.get(what) ?? 0;
       counts.set(what, at + 1);
       const floats = golden.dtype(tensor).includes("F");
@@ -53,15 +60,19 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     async onUpdate(trainer) {
       checks ??= new UpdateChecks(trace, named(await initialWeights(trace)), named);
       if (!spec.quiet) await checks.check(trainer, updates);
-      await spec.onUpdate?.(trainer, checks, updates++);
+      await spec.onUpdate?.(trainer, checks, updates);
+      updates++;
     },
   });
   try {
-    for (const [loss, tensor] of Object.entries(spec.losses ?? { loss: "loss" })) await compareLosses(trace, losses[loss] ?? [], tensor);
+    for (const [loss, entry] of Object.entries(spec.losses ?? { loss: "loss" })) {
+      const { tensor, tolerance } = compared(entry);
+      await compareLosses(trace, losses[loss] ?? [], tensor, tolerance);
+    }
     const { tensors } = result.trained[0]!;
     if (!spec.named && !spec.quiet) checkTrained(trace, "trained", tensors, allTensors(model, component));
     for (const [what, entry] of Object.entries(spec.observed)) {
-      const tensor = typeof entry === "string" ? entry : entry.tensor;
+      const { tensor } = compared(entry);
       if (golden.has(tensor) && !counts.has(what)) rows.failed(name, tensor, "the method made none");
     }
     await spec.onResult?.(result);
