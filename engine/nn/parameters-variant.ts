@@ -60,9 +60,9 @@ export class ParametersVariant extends Parameters {
     return super.owns(name) ? super.exact(name, source) : this.base.exact(name, source);
   }
 
-  override intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>): void {
-    if (super.owns(name)) super.intoCheckpoint(name, data, tensors);
-    else this.base.intoCheckpoint(name, data, tensors);
+  override intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, panels?: boolean): void {
+    if (super.owns(name)) super.intoCheckpoint(name, data, tensors, panels);
+    else this.base.intoCheckpoint(name, data, tensors, panels);
   }
 
   override tensorsOf(name: string): readonly string[] {

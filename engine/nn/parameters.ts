@@ -252,11 +252,12 @@ export class Parameters implements LeafStore {
 
   /**
    * Puts a leaf's numbers, ordered as on the device, into the checkpoint's tensors by name.
+   * @param panels whether they lie in panels, where that differs from the leaf: sums of gradients never do
    * @throws Error for a leaf that was never asked for
    */
-  intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>): void {
+  intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, panels?: boolean): void {
     const { type, firstRow } = this.asked(name);
-    const rows = type.panels ? rowByRow(data, type.shape) : data;
+    const rows = (panels ?? type.panels) ? rowByRow(data, type.shape) : data;
     for (const [tensor, part] of this.inCheckpointOrder(name, rows)) {
       const shape = this.storedShape(tensor);
       if (firstRow === undefined) {

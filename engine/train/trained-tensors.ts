@@ -61,7 +61,8 @@ export class TrainedTensors {
     if (more.length === 0 && this.last?.leaf === only.leaf.name) return this.last.tensors.get(name)!.data;
     const tensors = new Map<string, NDArray>();
     for (const { leaf, owner } of of) {
-      owner.intoCheckpoint(leaf.name, (await this.tensorOf({ leaf, owner }).read()) as Float32Array<ArrayBuffer>, tensors);
+      const tensor = this.tensorOf({ leaf, owner });
+      owner.intoCheckpoint(leaf.name, (await tensor.read()) as Float32Array<ArrayBuffer>, tensors, tensor.type.panels === true);
     }
     this.last = more.length === 0 ? { leaf: only.leaf.name, tensors } : undefined;
     return tensors.get(name)!.data;

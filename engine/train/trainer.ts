@@ -120,14 +120,15 @@ export class Trainer {
     const { assigns, squares } = update;
     return {
       outputs: { ...recorded.outputs, loss: recorded.loss, ...(squares && { squares }), ...(this.options.watch && watched(update)) },
-      assigns: [...assigns, this.keepLoss(g, recorded.loss)],
+      assigns: [...assigns, this.keepLosses(g, recorded.kept ?? [recorded.loss])],
     };
   }
 
-  /** The loss joins those before it. */
-  private keepLoss(g: Graph, loss: Value): Assign {
+  /** The losses join those before them. */
+  private keepLosses(g: Graph, losses: readonly Value[]): Assign {
     const kept = this.state.ofAll(g, "losses", f32([KEPT_LOSSES]));
-    return [kept, concat(g, slice(g, kept, 1, KEPT_LOSSES - 1, 0), loss, 0)];
+    const older: Value = slice(g, kept, losses.length, KEPT_LOSSES - losses.length, 0);
+    return [kept, losses.reduce((all, loss) => concat(g, all, loss, 0), older)];
   }
 
   /** @throws Error where only some of the tensors in one leaf are to be trained, or none at all are */
@@ -160,7 +161,7 @@ export class Trainer {
     return requireFinite(this.model.device, "the training loss", await this.require().readFloats("loss"))[0]!;
   }
 
-  /** Losses of the last `count` batches, at most `KEPT_LOSSES`, whatever they are. */
+  /** The last `count` losses, at most `KEPT_LOSSES`, whatever they are. */
   async losses(count: number): Promise<number[]> {
     const kept = await this.state.all("losses")?.read();
     return count === 0 || !kept ? [] : [...kept.subarray(-Math.min(count, KEPT_LOSSES))];

@@ -16,7 +16,7 @@ export interface UpdateRule {
   readonly decay: "l2" | "decoupled";
   /** Gradients are made smaller together where their global norm is above this. All of them are then in memory at once. */
   readonly clipNorm?: number;
-  /** Batches whose gradients are averaged for one update. Default 1. */
+  /** Batches whose gradients are averaged for one update. Default 1. Infinity: they are only ever summed up. */
   readonly batches?: number;
   /** A running average of the weights is kept: see `AVERAGE_INPUT`. */
   readonly average?: boolean;
@@ -37,6 +37,8 @@ export interface RecordedLoss {
   readonly loss: Value;
   /** Values whose gradient is rescaled where products round to halves: see `gradients`. */
   readonly rescaleAt?: readonly Value[];
+  /** Numbers [1] that are kept together for `Trainer.losses`. Default: the loss alone. */
+  readonly kept?: readonly Value[];
   /** What else can be read after a batch, by name. */
   readonly outputs?: Readonly<Record<string, Value>>;
 }

@@ -13,6 +13,12 @@ export {
   type UnlearnHooks, type UnlearnOptions,
 } from "./options.ts";
 export type { PhaseName } from "./training.ts";
-export { TENSOR_RULES, allTensors, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
+export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
 export type { Draws } from "./shared/draws.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
+export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
+export type { PictureBatch } from "./shared/batch.ts";
+export { Mask, signedGradients } from "./shared/saliency.ts";
+export { PictureBatches, posteriorSample } from "./shared/pictures.ts";
+export { SeededDraws } from "./shared/draws.ts";
+export type { UnlearnSession } from "./training.ts";

@@ -40,7 +40,7 @@ export const UNLEARN_OPTIONS = {
   weightDecay: number({ default: null, min: 0, defaultNote: RECIPE, of: PICTURES, value: "d", help: "of AdamW" }),
   clip: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: PICTURES, value: "norm", help: "bound of the gradient's norm" }),
   batch: whole({ default: null, min: 1, max: 1024, defaultNote: RECIPE, of: PICTURES, help: "pictures of a training batch" }),
-  accumulate: whole({ default: null, min: 1, max: 1024, defaultNote: RECIPE, of: ["finetune", "lora"], help: "batches of one step" }),
+  accumulate: whole({ default: null, min: 1, max: 64, defaultNote: RECIPE, of: ["finetune", "lora"], help: "batches of one step" }),
   averageDecay: number({
     default: null, min: 0, max: 1, of: ["finetune"], value: "d", help: "also keep an average of the weights (EMA) and give it as the result",
   }),
@@ -64,7 +64,7 @@ export const UNLEARN_OPTIONS = {
   }),
   regularScale: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: ["rece"], help: "how small the found embedding is" }),
   alpha: number({ default: null, min: 0, defaultNote: RECIPE, of: ["salun", "lora"], help: "salun: weight of the retained; lora: scale times rank" }),
-  mask: number({
+  maskShare: number({
     default: null, min: 0, max: 1, above: true, defaultNote: RECIPE, of: ["salun"], value: "share", help: "share of the weights that may move",
   }),
   unmasked: flag({ of: ["salun"], help: "let all weights move" }),

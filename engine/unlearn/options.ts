@@ -10,6 +10,7 @@ import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { UNLEARN_OPTIONS } from "./option-table.ts";
 import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
+import type { PictureBatch } from "./shared/batch.ts";
 import type { Draws } from "./shared/draws.ts";
 import { contentTokens } from "./shared/prompts.ts";
 import type { TensorRule } from "./shared/trained-tensors.ts";
@@ -65,6 +66,8 @@ export interface UnlearnOptions extends Given<typeof UNLEARN_OPTIONS> {
   /** Prompts that are to stay as they are. */
   readonly retain?: readonly string[] | undefined;
   readonly images?: TrainingPictures | undefined;
+  /** SalUn's: 0 and 1 for each weight of the UNet, made before. Default: made of the model's gradients. */
+  readonly mask?: WeightSource | undefined;
   /** Called with the state after every so many steps, once its losses and weights are known to be finite. */
   readonly state?: { readonly every: number; readonly save: (state: SavedTraining) => Promise<void> } | undefined;
   readonly resume?: ResumedTraining | undefined;
@@ -78,6 +81,8 @@ export interface UnlearnHooks {
   readonly draws?: Draws;
   /** Called with intermediate results as they are made, which are read when asked for. */
   readonly observe?: (name: string, read: () => Promise<NDArray>) => Promise<void>;
+  /** In the place of training pictures: batch number `index` of a set. */
+  readonly pictures?: (name: string, index: number) => Promise<PictureBatch>;
   /** Called after each update of the weights, whose gradients are kept for it. */
   readonly onUpdate?: (trainer: Trainer) => Promise<void>;
 }

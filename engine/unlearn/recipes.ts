@@ -48,7 +48,7 @@ const SALUN_PAPER = "Fan et al., SalUn, arXiv 2310.12508";
 const ESD_PAPER = "Gandikota et al., Erasing Concepts from Diffusion Models, arXiv 2303.07345";
 const UCE_PAPER = "Gandikota et al., Unified Concept Editing in Diffusion Models, arXiv 2308.14761";
 const SALUN = {
-  ...PLAIN, steps: 500, learningRate: 1e-5, alpha: 0.1, batch: 8, mask: 0.5, guidance: 7.5, pictures: 32,
+  ...PLAIN, steps: 500, learningRate: 1e-5, alpha: 0.1, batch: 8, maskShare: 0.5, guidance: 7.5, pictures: 32,
 } as const;
 
 /** Every published version, in the order in which a method takes its default. */
@@ -114,7 +114,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     methods: ["salun"],
     paper: SALUN_PAPER,
     code: "OPTML-Group/Unlearn-Saliency, SD/train-scripts/nsfw_removal.py and generate_mask.py",
-    defaults: SALUN,
+    defaults: { ...SALUN, anchor: "a photo of a person wearing clothes" },
     trains: { salun: "full" },
     rules: ["full", "xattn"],
     layout: "unet-pt",

@@ -3,12 +3,14 @@ import { LetheError } from "../runtime/errors.ts";
 import { KEPT_LOSSES } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
 import { startEsd } from "./esd.ts";
+import { startFinetune } from "./finetune.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
+import { startSalun } from "./salun.ts";
 import { solveUce } from "./uce.ts";
 import type { TrainedList } from "./shared/trained-tensors.ts";
 import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "./training.ts";
@@ -57,7 +59,7 @@ export class DivergedError extends LetheError {
   override readonly name: string = "DivergedError";
 }
 
-const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd };
+const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun };
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**
@@ -77,6 +79,7 @@ export async function unlearn(
   const session: UnlearnSession = {
     base, settings, draws, hooks,
     images: options.images ?? {},
+    mask: options.mask,
     resume: options.resume,
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),
@@ -131,8 +134,8 @@ async function trainingLoop(
       const own = losses.slice(i * perStep, (i + 1) * perStep);
       const odd = own.find((x) => !Number.isFinite(x));
       if (odd !== undefined) throw diverged(`the loss of step ${told + 1} is ${odd}`);
-      loss = own[0]!;
-      const byName = Object.fromEntries(training.losses.map((name, n) => [name, own[n]!]));
+      const byName = meansByName(training.losses, own);
+      loss = byName[training.losses[0]!]!;
       const learningRate = learningRateAt(settings, told);
       told++;
       await onEvent({ type: "step", step: told, steps, loss, losses: byName, learningRate, seconds: (read - started) / 1000 });
@@ -153,6 +156,16 @@ async function trainingLoop(
     for (const { at } of pausing) await at(done, training.model);
   }
   return loss;
+}
+
+/** Losses by their names; of several of one name, as of accumulated batches, their mean. */
+function meansByName(names: readonly string[], losses: readonly number[]): Record<string, number> {
+  const means: Record<string, number> = {};
+  for (const name of names) {
+    const own = losses.filter((_, i) => names[i] === name);
+    means[name] = own.reduce((a, b) => a + b, 0) / own.length;
+  }
+  return means;
 }
 
 function diverged(what: string): DivergedError {

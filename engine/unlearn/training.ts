@@ -13,6 +13,7 @@ export interface UnlearnSession {
   readonly base: StableDiffusionPipeline;
   readonly settings: Settings;
   readonly images: TrainingPictures;
+  readonly mask?: WeightSource | undefined;
   readonly draws: Draws;
   readonly hooks: UnlearnHooks;
   readonly resume?: ResumedTraining | undefined;

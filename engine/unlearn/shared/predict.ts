@@ -73,3 +73,27 @@ export async function readLatents(tensor: Tensor): Promise<NDArray> {
   if (data.length !== elementCount(tensor.type.shape)) throw new Error(`"${tensor.name}" was read in part`);
   return asLatents(data, tensor);
 }
+
+/** A batch's prediction by a model as it is at the time, kept in a tensor. */
+export class KeptPrediction {
+  private constructor(private readonly program: Program, readonly target: Tensor) {}
+
+  static async for(model: StableDiffusion, batch: number, latentSize: readonly [number, number]): Promise<KeptPrediction> {
+    const target = latentTensor(model, "kept prediction", batch, latentSize);
+    const program = await model.program(`unlearn prediction ${target.type.shape.join("x")}`, (g) => {
+      const { prediction } = recordPrediction(g, model, g.input("noised", target.type));
+      return { outputs: {}, assigns: [[target, prediction]] };
+    });
+    return new KeptPrediction(program, target);
+  }
+
+  /** Queues it. @param noised NHWC @param context [B, T, D] */
+  run(
+    noised: Float32Array<ArrayBuffer>,
+    features: Float32Array<ArrayBuffer>,
+    context: Float32Array<ArrayBuffer>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    return this.program.run({ noised, features, context }, { signal });
+  }
+}

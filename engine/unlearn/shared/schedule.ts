@@ -13,3 +13,12 @@ export function learningRateAt({ learningRate, schedule, warmupSteps, steps }: S
 }
 
 export type ScheduleSettings = Pick<Settings, "learningRate" | "schedule" | "warmupSteps" | "steps">;
+
+/**
+ * Decay of the running average at update number `n`, from 1: the constant, or with `averageWarmup` 0 at first and then n / (9 + n) up to
+ * it. Source: diffusers' training_utils.py, `EMAModel.get_decay`.
+ */
+export function averageDecayAt({ averageDecay, averageWarmup }: Pick<Settings, "averageDecay" | "averageWarmup">, n: number): number {
+  const decay = averageDecay!;
+  return averageWarmup ? (n === 1 ? 0 : Math.min(decay, n / (9 + n))) : decay;
+}

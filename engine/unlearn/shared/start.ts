@@ -7,7 +7,7 @@ import { Trainer, type TrainerOptions } from "../../train/trainer.ts";
 import type { RecordedLoss } from "../../train/update.ts";
 import { type ComponentName, variantOf } from "../../train/variant.ts";
 import { type UnlearnSession, savedWeights } from "../training.ts";
-import { learningRateAt } from "./schedule.ts";
+import { averageDecayAt, learningRateAt } from "./schedule.ts";
 import { type TrainedList, tensorsOf } from "./trained-tensors.ts";
 
 /** The trained model, what trains it, and how a step is queued. */
@@ -54,8 +54,12 @@ export async function startTraining(
     model, trainer,
     trained: [list],
     async update(index, inputs, loss = "") {
-      await trainer.step(inputs, { adam: { lr: learningRateAt(settings, index), weightDecay }, loss, signal });
-      await hooks.onUpdate?.(trainer);
+      const { steps } = trainer;
+      const averageDecay = settings.averageDecay === null ? undefined : averageDecayAt(settings, steps + 1);
+      const adam = { lr: learningRateAt(settings, index), weightDecay };
+      await trainer.step(inputs, { adam, loss, signal, ...(averageDecay !== undefined && { averageDecay }) });
+      await hooks.observe?.("loss", async () => ({ data: Float32Array.of(await trainer.loss()), shape: [1] }));
+      if (trainer.steps > steps) await hooks.onUpdate?.(trainer);
     },
     async destroy() {
       trainer.destroy();

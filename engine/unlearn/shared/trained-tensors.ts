@@ -50,6 +50,11 @@ function unet(selects: (tensor: string) => boolean): { readonly of: ComponentNam
   return { of: "unet", selects };
 }
 
+/** Whose tensors a rule selects. */
+export function ruleComponent(rule: TensorRule): ComponentName {
+  return RULES[rule].of;
+}
+
 /** Tensors of a component by name. */
 export interface TrainedList {
   readonly component: ComponentName;

@@ -9,6 +9,9 @@ import { type Trace, floorOf, textsOf, toleranceOf } from "./trace.ts";
 /** Tensors of a training by the names of the trace's `trained`. */
 export type Named = ReadonlyMap<string, NDArray>;
 
+/** Tensors by component and name. */
+export type Components = ReadonlyMap<string, Named>;
+
 /** A tensor's norm and its dot product with the hashed numbers of its name, in float64. */
 export function probe(name: string, data: ArrayLike<number>): { readonly norm: number; readonly dot: number } {
   const h = hashNumbers(`probe.${name}`, data.length, 0, 1);
@@ -60,7 +63,6 @@ function mismatchOfLists(a: readonly string[], b: readonly string[]): number {
 
 /** Checks what updates make of gradients and weights, against the probes of a trace. */
 export class UpdateChecks {
-  private step = 0;
   private readonly trained: readonly string[];
   private readonly zero: ReadonlySet<string>;
   private readonly loose: Readonly<Record<string, unknown>>;
@@ -73,7 +75,7 @@ export class UpdateChecks {
   constructor(
     private readonly trace: Trace,
     private readonly before: Named,
-    private readonly named: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named,
+    private readonly named: (components: Components) => Named,
   ) {
     const { golden } = trace;
     this.trained = textsOf(golden, "trained");
@@ -83,25 +85,26 @@ export class UpdateChecks {
     this.whole = isObject(whole) ? whole : {};
   }
 
-  /** After an update. */
-  async check(trainer: Trainer): Promise<void> {
-    const { trace, step } = this;
-    const [gradients, weights] = [this.named(await trainer.gradients()), this.named(await trainer.weights())];
+  /** After update number `step`, from 0. */
+  async check(trainer: Trainer, step: number): Promise<void> {
+    const { trace } = this;
+    const components = await trainer.weights();
+    const [gradients, weights] = [this.named(await trainer.gradients()), this.named(components)];
     const gradient = (tensor: string): ArrayLike<number> => gradients.get(tensor)?.data ?? new Float32Array(this.before.get(tensor)?.data.length ?? 0);
-    await this.probes("grad", gradient, (tensor) => ({ tolerance: toleranceOf(trace, step === 0 ? "grad_first_step" : "grad"), zero: this.zero.has(tensor) }));
-    await this.deltas("delta", weights);
-    await this.wholes(gradient, weights);
-    this.step++;
+    await this.probes("grad", step, gradient, (tensor) => ({ tolerance: toleranceOf(trace, step === 0 ? "grad_first_step" : "grad"), zero: this.zero.has(tensor) }));
+    await this.deltas("delta", step, components);
+    await this.wholes(step, gradient, weights);
   }
 
   /** Changes of weights, or of averages of them, by `<quantity>_norm` and `<quantity>_dot`. */
-  async deltas(quantity: string, now: Named): Promise<void> {
+  async deltas(quantity: string, step: number, components: Components): Promise<void> {
+    const now = this.named(components);
     const change = (tensor: string): Float64Array => {
       const before = this.before.get(tensor)!.data;
       return Float64Array.from(now.get(tensor)?.data ?? [], (x, i) => x - before[i]!);
     };
     const tolerance = toleranceOf(this.trace, quantity);
-    await this.probes(quantity, change, (tensor) => {
+    await this.probes(quantity, step, change, (tensor) => {
       const loose = this.loose[tensor];
       return { tolerance: typeof loose === "number" ? Math.max(tolerance, 10 * loose) : tolerance, skipped: this.zero.has(tensor) };
     });
@@ -109,10 +112,11 @@ export class UpdateChecks {
 
   private async probes(
     quantity: string,
+    step: number,
     values: (tensor: string) => ArrayLike<number>,
     rule: (tensor: string) => { readonly tolerance: number; readonly zero?: boolean; readonly skipped?: boolean },
   ): Promise<void> {
-    const { trace, step, trained } = this;
+    const { trace, trained } = this;
     const { golden } = trace;
     const [norms, dots] = [part(await golden.array(`${quantity}_norm`), step).data, part(await golden.array(`${quantity}_dot`), step).data];
     const worst = new Worst();
@@ -135,8 +139,8 @@ export class UpdateChecks {
   }
 
   /** Tensors that are there whole. */
-  private async wholes(gradient: (tensor: string) => ArrayLike<number>, weights: Named): Promise<void> {
-    const { trace: { golden, rows, name }, trace, step } = this;
+  private async wholes(step: number, gradient: (tensor: string) => ArrayLike<number>, weights: Named): Promise<void> {
+    const { trace: { golden, rows, name }, trace } = this;
     for (const [tensor, steps] of Object.entries(this.whole)) {
       const at = Array.isArray(steps) ? steps.indexOf(step) : -1;
       if (at < 0) continue;

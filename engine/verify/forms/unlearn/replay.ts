@@ -1,22 +1,32 @@
 import type { NDArray } from "../../../nn/array.ts";
-import { type UnlearnOptions, type Unlearned, allTensors, unlearn } from "../../../unlearn/index.ts";
+import { type UnlearnHooks, type UnlearnOptions, type Unlearned, allTensors, resolveUnlearn, tensorsOf, unlearn } from "../../../unlearn/index.ts";
 import { part } from "../../layout.ts";
 import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
 import { type Trace, toleranceOf } from "./trace.ts";
 
+/** A tensor of the trace, and whose tolerance it has if not its own. */
+export type Compared = string | { readonly tensor: string; readonly tolerance: string };
+
+function compared(entry: Compared): { readonly tensor: string; readonly tolerance: string } {
+  return typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
+}
+
 /** How a trace's quantities are called there and in the product. */
 export interface ReplaySpec {
   readonly options: UnlearnOptions;
   readonly draws: ConstructorParameters<typeof RecordedDraws>[0];
-  /** By what the method calls an intermediate result: the trace's tensor, and whose tolerance it has if not its own. */
-  readonly observed: Readonly<Record<string, string | { readonly tensor: string; readonly tolerance: string }>>;
-  /** By the method's name of a loss: the trace's tensor. */
-  readonly losses?: Readonly<Record<string, string>>;
+  /** By what the method calls an intermediate result. */
+  readonly observed: Readonly<Record<string, Compared>>;
+  /** By the method's name of a loss, likewise. */
+  readonly losses?: Readonly<Record<string, Compared>>;
   /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** What else is checked after each update. */
   readonly onUpdate?: (trainer: Parameters<UpdateChecks["check"]>[0], checks: UpdateChecks, step: number) => Promise<void>;
+  readonly hooks?: Pick<UnlearnHooks, "pictures">;
+  /** Checks nothing but what `onUpdate` does. */
+  readonly quiet?: boolean;
   /** What else is checked at the end. */
   readonly onResult?: (result: Unlearned) => Promise<void>;
 }
@@ -25,7 +35,8 @@ export interface ReplaySpec {
 export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   const { golden, rows, name, model } = trace;
   const counts = new Map<string, number>();
-  const named = spec.named ?? ((components) => [...components.values()][0] ?? new Map<string, NDArray>());
+  const component = trainedComponent(trace, spec);
+  const named = spec.named ?? ((components) => components.get(component) ?? new Map<string, NDArray>());
   let checks: UpdateChecks | undefined;
   let updates = 0;
   const losses: Record<string, number[]> = {};
@@ -33,11 +44,12 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     if (event.type !== "step") return;
     for (const [loss, value] of Object.entries(event.losses)) (losses[loss] ??= []).push(value);
   }, {
+    ...spec.hooks,
     draws: new RecordedDraws(spec.draws),
     async observe(what, read) {
       const entry = spec.observed[what];
       if (entry === undefined) return;
-      const { tensor, tolerance } = typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
+      const { tensor, tolerance } = compared(entry);
       const at = counts.get(what) ?? 0;
       counts.set(what, at + 1);
       const floats = golden.dtype(tensor).includes("F");
@@ -47,22 +59,32 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     },
     async onUpdate(trainer) {
       checks ??= new UpdateChecks(trace, named(await initialWeights(trace)), named);
-      await checks.check(trainer);
-      await spec.onUpdate?.(trainer, checks, updates++);
+      if (!spec.quiet) await checks.check(trainer, updates);
+      await spec.onUpdate?.(trainer, checks, updates);
+      updates++;
     },
   });
   try {
-    for (const [loss, tensor] of Object.entries(spec.losses ?? { loss: "loss" })) await compareLosses(trace, losses[loss] ?? [], tensor);
-    const { component, tensors } = result.trained[0]!;
-    if (!spec.named) checkTrained(trace, "trained", tensors, allTensors(model, component));
+    for (const [loss, entry] of Object.entries(spec.losses ?? { loss: "loss" })) {
+      const { tensor, tolerance } = compared(entry);
+      await compareLosses(trace, losses[loss] ?? [], tensor, tolerance);
+    }
+    const { tensors } = result.trained[0]!;
+    if (!spec.named && !spec.quiet) checkTrained(trace, "trained", tensors, allTensors(model, component));
     for (const [what, entry] of Object.entries(spec.observed)) {
-      const tensor = typeof entry === "string" ? entry : entry.tensor;
+      const { tensor } = compared(entry);
       if (golden.has(tensor) && !counts.has(what)) rows.failed(name, tensor, "the method made none");
     }
     await spec.onResult?.(result);
   } finally {
     await result.destroy();
   }
+}
+
+/** The component whose tensors a trace without names of its own trains. */
+function trainedComponent({ model }: Trace, { options }: ReplaySpec): "unet" | "text_encoder" {
+  const { rule } = resolveUnlearn(model, options);
+  return rule === undefined ? "unet" : tensorsOf(model, rule).component;
 }
 
 /** Each step's loss against the trace's. */
