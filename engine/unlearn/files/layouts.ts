@@ -12,7 +12,7 @@ import { originalUNetNames } from "../../loading/names/unet-original.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { type ModelFolder, componentCopies } from "./model-folder.ts";
+import { type ModelFolder, componentConfig, componentCopies } from "./model-folder.ts";
 import type { OutputFile } from "./output-file.ts";
 import { type LowRankModule, type LowRankNames, lowRankTensors } from "./low-rank-names.ts";
 
@@ -58,7 +58,7 @@ export interface Changed {
 /**
  * The files of a layout, in the order in which they are to be written.
  * @param out what the output is called, for errors and for the name inside a PyTorch file
- * @param base where the model was loaded from; only "pipeline-folder" reads it
+ * @param base where the model was loaded from: folders take its configurations, "pipeline-folder" its other parts
  * @throws UsageError if the layout cannot hold what was changed, or needs a base in diffusers' layout
  */
 export async function outputFiles(
@@ -91,7 +91,7 @@ export async function outputFiles(
     case "text-encoder-folder": {
       const tensors = Object.fromEntries(whole(textEncoder.parameters, trained));
       return [
-        { name: "config.json", pieces: json(textEncoderJson(model)) },
+        { name: "config.json", pieces: json(await textEncoderJson(model, base)) },
         { name: "model.safetensors", pieces: safetensorsPieces(`${out}/model.safetensors`, tensors, { format: "pt" }) },
       ];
     }
@@ -153,9 +153,12 @@ function wrapped(encoder: ReadonlyMap<string, TensorOnDemand>, positions: number
   ]);
 }
 
-/** config.json of transformers' CLIPTextModel. */
-function textEncoderJson({ parts: { textEncoder, tokenizer } }: StableDiffusion): object {
-  const { vocabularySize, hiddenSize, intermediateSize, layers, heads, maxLength, epsilon, activation } = textEncoder.config;
+/** config.json of transformers' CLIPTextModel: the base's, or what is known of it. */
+async function textEncoderJson(model: StableDiffusion, base: ModelFolder | undefined): Promise<object> {
+  const own = base && (await componentConfig(base, "text_encoder"));
+  if (own) return { ...own, torch_dtype: "float32" };
+  const { vocabularySize, hiddenSize, intermediateSize, layers, heads, maxLength, epsilon, activation } = model.parts.textEncoder.config;
+  const [bos, eos] = model.tokenizer.encode("");
   return {
     architectures: ["CLIPTextModel"],
     model_type: "clip_text_model",
@@ -167,8 +170,8 @@ function textEncoderJson({ parts: { textEncoder, tokenizer } }: StableDiffusion)
     max_position_embeddings: maxLength,
     layer_norm_eps: epsilon,
     hidden_act: activation === "quickGelu" ? "quick_gelu" : "gelu",
-    bos_token_id: tokenizer.encode("")[0],
-    eos_token_id: tokenizer.encode("")[1],
+    bos_token_id: bos,
+    eos_token_id: eos,
     projection_dim: hiddenSize,
     torch_dtype: "float32",
   };

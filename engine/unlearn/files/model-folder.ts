@@ -1,6 +1,6 @@
-import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../formats/diffusers.ts";
+import { type Config, findWeights, isDiffusersFolder, readConfig, readDiffusersFolder } from "../../formats/diffusers.ts";
 import type { ByteSource } from "../../formats/byte-source.ts";
-import { type FileSystem, asObject, joinPath, readJsonFile } from "../../formats/file-system.ts";
+import { type FileSystem, asObject, joinPath, readJsonObject } from "../../formats/file-system.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import type { OutputFile } from "./output-file.ts";
 
@@ -29,10 +29,17 @@ export async function componentCopies({ files, folder, variant }: ModelFolder, w
     names.push(...there.filter((file) => !WEIGHTS.test(file)).map((file) => `${name}/${file}`));
     if (name === without || !there.some((file) => WEIGHTS.test(file))) continue;
     const weights = await findWeights(files, own, variant);
-    const shards = weights.endsWith(".json") ? Object.values(asObject(weights, asObject(weights, await readJsonFile(files, weights))["weight_map"])) : [];
-    names.push(...new Set([weights.slice(own.length + 1), ...shards.map(String)].map((file) => `${name}/${file}`)));
+    const shards = weights.endsWith(".json") ? asObject(weights, (await readJsonObject(files, weights))["weight_map"]) : {};
+    names.push(...new Set([weights.slice(own.length + 1), ...Object.values(shards).map(String)].map((file) => `${name}/${file}`)));
   }
   return names.map((name) => ({ name, pieces: piecesOf(() => files.open(joinPath(folder, name))) }));
+}
+
+/** A component's configuration; undefined if the model is no folder in that layout. @throws FormatError */
+export async function componentConfig({ files, folder }: ModelFolder, component: string): Promise<Config | undefined> {
+  if (!(await isDiffusersFolder(files, folder))) return undefined;
+  const found = (await readDiffusersFolder(files, folder)).components.get(component);
+  return found && readConfig(files, found.folder);
 }
 
 async function* piecesOf(open: () => Promise<ByteSource>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
