@@ -59,10 +59,11 @@ async function holds(loaded: StableDiffusionPipeline, component: "unet" | "text_
 const CASES: readonly (readonly [LayoutName, "unet" | "text_encoder", RegExp, RegExp | undefined])[] = [
   ["unet-pt", "unet", /attn2/, undefined],
   ["unet-pt-compvis", "unet", /conv1|attn2/, undefined],
-  ["unet-partial", "unet", /attn2/, /^ESD-x/],
-  ["unet-delta", "unet", /attn2\.to_[kv]/, /^UCE, RECE/],
-  ["text-encoder-wrapper", "text_encoder", /encoder\.layers|final_layer_norm/, /^AdvUnlearn/],
-  ["text-encoder-folder", "text_encoder", /encoder\.layers/, undefined],
+  ["partial-safetensors", "unet", /attn2/, /^ESD-x/],
+  ["delta-bin", "unet", /attn2\.to_[kv]/, /^UCE, RECE/],
+  ["text-encoder-pt", "text_encoder", /encoder\.layers|final_layer_norm/, /^AdvUnlearn/],
+  ["component-folder", "text_encoder", /encoder\.layers/, undefined],
+  ["partial-safetensors", "text_encoder", /final/, undefined],
 ];
 
 for (const [layout, component, pattern, method] of CASES) {
@@ -101,7 +102,7 @@ test("every layout of low-rank factors gives the same merged weights, also where
     module("text_encoder", "text_model.encoder.layers.0.self_attn.q_proj"),
   ];
   assert.ok(lowRankTargets(unet.names())(modules[0]!.module) !== undefined);
-  for (const layout of ["lora-processor", "lora-diffusers", "lora-peft", "lora-kohya"] as const) {
+  for (const layout of ["lora-processor", "lora-safetensors", "lora-peft", "lora-kohya"] as const) {
     const files = await written(layout, { lowRank: { modules, alpha: 8 } });
     const loaded = await loadStableDiffusion(device, { files: beside(files), folder: EMOJI }, { lora: [{ file: "out.safetensors" }] });
     for (const { component, module: path, down, up } of modules) {
@@ -136,9 +137,9 @@ test("original names are those that diffusers' converter came from, for every la
 test("a layout refuses what it cannot hold", async () => {
   const refusal = async (layout: LayoutName, what: Changed): Promise<string> =>
     outputFiles(layout, model, what, "out").then(() => "", (error: Error) => error.message);
-  assert.match(await refusal("unet-pt", await changed("text_encoder", /final/)), /holds a UNet, but what was trained is text_encoder/);
-  assert.match(await refusal("text-encoder-folder", await changed("unet", /conv_in/)), /holds text_encoder, but .* is unet/);
-  assert.match(await refusal("lora-peft", await changed("unet", /conv_in/)), /low-rank factors, but .* unet/);
+  assert.match(await refusal("unet-pt", await changed("text_encoder", /final/)), /holds UNet, but what was trained is text encoder/);
+  assert.match(await refusal("text-encoder-pt", await changed("unet", /conv_in/)), /holds text encoder, but .* is UNet/);
+  assert.match(await refusal("lora-peft", await changed("unet", /conv_in/)), /low-rank factors, but .* UNet/);
   assert.match(await refusal("pipeline-folder", await changed("unet", /conv_in/)), /folder in diffusers' layout/);
 });
 

@@ -9,6 +9,7 @@ import { torchPieces, type TorchTree } from "../../formats/pickle/pytorch-writer
 import { type TensorOnDemand, safetensorsPieces } from "../../formats/safetensors-writer.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { originalUNetNames } from "../../loading/names/unet-original.ts";
+import { componentName } from "../../loading/names/groups.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { UsageError } from "../../runtime/errors.ts";
@@ -24,26 +25,27 @@ interface LayoutKind {
   readonly help: string;
   /** The ending of the file; "" is a folder. */
   readonly ending: ".pt" | ".bin" | ".safetensors" | "";
-  readonly component: ChangedComponent | "low-rank";
+  /** What it can hold. */
+  readonly of: readonly (ChangedComponent | "low-rank")[];
 }
 
 /** The layouts by name. */
 export const LAYOUTS = {
-  "unet-pt": { help: "a whole UNet as a PyTorch state dict, in diffusers' names", ending: ".pt", component: "unet" },
-  "unet-pt-compvis": { help: "a whole UNet as a PyTorch state dict, in the original (CompVis) names", ending: ".pt", component: "unet" },
-  "unet-partial": { help: "the trained UNet tensors only, safetensors, in diffusers' names", ending: ".safetensors", component: "unet" },
-  "unet-delta": { help: "{'unet': the trained tensors}, PyTorch, in diffusers' names", ending: ".bin", component: "unet" },
-  "text-encoder-folder": { help: "a folder with the whole text encoder, as transformers saves it", ending: "", component: "text_encoder" },
-  "text-encoder-wrapper": {
+  "unet-pt": { help: "a whole UNet as a PyTorch state dict, in diffusers' names", ending: ".pt", of: ["unet"] },
+  "unet-pt-compvis": { help: "a whole UNet as a PyTorch state dict, in the original (CompVis) names", ending: ".pt", of: ["unet"] },
+  "partial-safetensors": { help: "the trained tensors only, in diffusers' names", ending: ".safetensors", of: ["unet", "text_encoder"] },
+  "delta-bin": { help: "{'unet': the trained tensors}, PyTorch, in diffusers' names", ending: ".bin", of: ["unet"] },
+  "text-encoder-pt": {
     help: "AdvUnlearn's wrapper: the whole text encoder below text_encoder. and its modules again, PyTorch",
     ending: ".pt",
-    component: "text_encoder",
+    of: ["text_encoder"],
   },
-  "pipeline-folder": { help: "a whole model as diffusers saves it: the new UNet, and the other parts copied", ending: "", component: "unet" },
-  "lora-processor": { help: "low-rank factors under the names of diffusers up to 0.21", ending: ".safetensors", component: "low-rank" },
-  "lora-diffusers": { help: "low-rank factors under the names of later diffusers", ending: ".safetensors", component: "low-rank" },
-  "lora-peft": { help: "low-rank factors under peft's names", ending: ".safetensors", component: "low-rank" },
-  "lora-kohya": { help: "low-rank factors with their alpha under kohya's names", ending: ".safetensors", component: "low-rank" },
+  "component-folder": { help: "a folder with the UNet or text encoder as its library saves it", ending: "", of: ["unet", "text_encoder"] },
+  "pipeline-folder": { help: "a whole model as diffusers saves it, the parts that are not trained copied", ending: "", of: ["unet", "text_encoder"] },
+  "lora-safetensors": { help: "low-rank factors under diffusers' names", ending: ".safetensors", of: ["low-rank"] },
+  "lora-processor": { help: "low-rank factors under the names of diffusers up to 0.21", ending: ".safetensors", of: ["low-rank"] },
+  "lora-peft": { help: "low-rank factors under peft's names", ending: ".safetensors", of: ["low-rank"] },
+  "lora-kohya": { help: "low-rank factors with their alpha under kohya's names", ending: ".safetensors", of: ["low-rank"] },
 } as const satisfies Readonly<Record<string, LayoutKind>>;
 
 export type LayoutName = keyof typeof LAYOUTS;
@@ -54,6 +56,11 @@ export interface Changed {
   readonly weights?: ReadonlyMap<string, ReadonlyMap<string, NDArray>>;
   readonly lowRank?: { readonly modules: readonly LowRankModule[]; readonly alpha: number };
 }
+
+/** Under which names a layout has low-rank factors. */
+const LOW_RANK_NAMES: Partial<Record<LayoutName, LowRankNames>> = {
+  "lora-safetensors": "diffusers", "lora-processor": "processor", "lora-peft": "peft", "lora-kohya": "kohya",
+};
 
 /**
  * The files of a layout, in the order in which they are to be written.
@@ -68,56 +75,53 @@ export async function outputFiles(
   out: string,
   base?: ModelFolder,
 ): Promise<OutputFile[]> {
-  const { component } = LAYOUTS[layout];
-  if (component === "low-rank") return [{ name: "", pieces: lowRankPieces(layout, changed, out) }];
-  const other = component === "unet" ? "text_encoder" : "unet";
-  const trained = changed.weights?.get(component);
-  if (!trained || changed.weights?.has(other)) throw unsuited(layout, component, changed);
-  const { unet, textEncoder } = model.parts;
+  const component = changedComponent(layout, changed);
+  const one = (pieces: OutputFile["pieces"]): OutputFile[] => [{ name: "", pieces }];
+  const names = LOW_RANK_NAMES[layout];
+  if (names) {
+    const { modules, alpha } = changed.lowRank!;
+    const { tensors, metadata } = lowRankTensors(names, modules, alpha);
+    return one(safetensorsPieces(out, byName(tensors), metadata));
+  }
+  const trained = changed.weights!.get(component)!;
+  const { parameters } = component === "unet" ? model.parts.unet : model.parts.textEncoder;
+  const folder = async (below: string): Promise<OutputFile> => {
+    const weights = `${below}${component === "unet" ? "diffusion_pytorch_model" : "model"}.safetensors`;
+    const tensors = Object.fromEntries(whole(parameters, trained));
+    return { name: weights, pieces: safetensorsPieces(`${out}/${weights}`, tensors, { format: "pt" }) };
+  };
   switch (layout) {
-    case "unet-partial":
-      return [{ name: "", pieces: safetensorsPieces(out, byName(trained)) }];
-    case "unet-delta":
-      return [{ name: "", pieces: torchPieces(out, { unet: byName(trained) }) }];
+    case "delta-bin":
+      return one(torchPieces(out, { unet: byName(trained) }));
     case "unet-pt":
-      return [{ name: "", pieces: torchPieces(out, whole(unet.parameters, trained)) }];
+      return one(torchPieces(out, whole(parameters, trained)));
     case "unet-pt-compvis": {
-      const originals = originalUNetNames(unet.parameters.names(), unet.config);
-      const tensors = [...whole(unet.parameters, trained)].map(([name, t]) => [`model.diffusion_model.${originals.get(name)!}`, t] as const);
-      return [{ name: "", pieces: torchPieces(out, new Map(tensors)) }];
+      const originals = originalUNetNames(parameters.names(), model.parts.unet.config);
+      const tensors = [...whole(parameters, trained)].map(([name, t]) => [`model.diffusion_model.${originals.get(name)!}`, t] as const);
+      return one(torchPieces(out, new Map(tensors)));
     }
-    case "text-encoder-wrapper":
-      return [{ name: "", pieces: torchPieces(out, wrapped(whole(textEncoder.parameters, trained), textEncoder.config.maxLength)) }];
-    case "text-encoder-folder": {
-      const tensors = Object.fromEntries(whole(textEncoder.parameters, trained));
-      return [
-        { name: "config.json", pieces: json(await textEncoderJson(model, base)) },
-        { name: "model.safetensors", pieces: safetensorsPieces(`${out}/model.safetensors`, tensors, { format: "pt" }) },
-      ];
+    case "text-encoder-pt":
+      return one(torchPieces(out, wrapped(whole(parameters, trained), model.parts.textEncoder.config.maxLength)));
+    case "component-folder": {
+      const config = component === "unet" ? await unetJson(base) : await textEncoderJson(model, base);
+      return [{ name: "config.json", pieces: json(config) }, await folder("")];
     }
-    default: {
+    case "pipeline-folder":
       if (!base) throw new UsageError(`layout ${layout} needs a model in a folder in diffusers' layout, whose other parts it copies`);
-      const weights = "unet/diffusion_pytorch_model.safetensors";
-      const tensors = Object.fromEntries(whole(unet.parameters, trained));
-      return [
-        ...(await componentCopies(base, "unet")),
-        { name: weights, pieces: safetensorsPieces(`${out}/${weights}`, tensors, { format: "pt" }) },
-      ];
-    }
+      return [...(await componentCopies(base, component)), await folder(`${component}/`)];
+    default:
+      return one(safetensorsPieces(out, byName(trained)));
   }
 }
 
-/** @throws UsageError */
-function lowRankPieces(layout: LayoutName, changed: Changed, out: string): OutputFile["pieces"] {
-  if (!changed.lowRank) throw unsuited(layout, "low-rank factors", changed);
-  const names = layout.slice("lora-".length) as LowRankNames;
-  const { tensors, metadata } = lowRankTensors(names, changed.lowRank.modules, changed.lowRank.alpha);
-  return safetensorsPieces(out, byName(tensors), metadata);
-}
-
-function unsuited(layout: LayoutName, wanted: string, { weights, lowRank }: Changed): UsageError {
-  const has = [...(weights?.keys() ?? []), ...(lowRank ? ["low-rank factors"] : [])].join(" and ");
-  return new UsageError(`layout ${layout} holds ${wanted === "unet" ? "a UNet" : wanted}, but what was trained is ${has || "nothing"}`);
+/** What a layout is to hold. @throws UsageError if that is not what was changed */
+function changedComponent(layout: LayoutName, { weights, lowRank }: Changed): ChangedComponent {
+  const has = [...(weights?.keys() ?? []), ...(lowRank ? ["low-rank"] : [])];
+  const can: readonly string[] = LAYOUTS[layout].of;
+  if (has.length === 1 && can.includes(has[0]!)) return has[0] as ChangedComponent;
+  const named = (parts: readonly string[], and: string): string =>
+    parts.map((part) => (part === "low-rank" ? "low-rank factors" : componentName(part as ChangedComponent))).join(and);
+  throw new UsageError(`layout ${layout} holds ${named(can, " or ")}, but what was trained is ${named(has, " and ") || "nothing"}`);
 }
 
 function tensor({ data, shape }: NDArray): TensorOnDemand {
@@ -151,6 +155,13 @@ function wrapped(encoder: ReadonlyMap<string, TensorOnDemand>, positions: number
     ...[...parts].map(([name, t]) => [`text_encoder.${name}`, t] as const),
     ...[...parts].map(([name, t]) => [own(name), t] as const),
   ]);
+}
+
+/** config.json of the base's UNet, which alone has all that diffusers wants to know. @throws UsageError without one */
+async function unetJson(base: ModelFolder | undefined): Promise<object> {
+  const own = base && (await componentConfig(base, "unet"));
+  if (!own) throw new UsageError("layout component-folder needs a model in a folder in diffusers' layout, whose configuration it copies");
+  return own;
 }
 
 /** config.json of transformers' CLIPTextModel: the base's, or what is known of it. */
