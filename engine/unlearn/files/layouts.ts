@@ -10,7 +10,6 @@ import { type TensorOnDemand, safetensorsPieces } from "../../formats/safetensor
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { originalUNetNames } from "../../loading/names/unet-original.ts";
 import { componentName } from "../../loading/names/groups.ts";
-import type { NDArray } from "../../nn/array.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { type ModelFolder, componentConfig, componentCopies } from "./model-folder.ts";
@@ -51,10 +50,21 @@ export const LAYOUTS = {
 export type LayoutName = keyof typeof LAYOUTS;
 export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
 
-/** What training changed, by the checkpoint's own names. */
+/** A tensor with new numbers, which are read when they are written. */
+export interface ChangedTensor {
+  /** `unet` or `text_encoder`. */
+  readonly component: string;
+  /** The checkpoint's. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** In the checkpoint's order. */
+  readonly read: () => Promise<Float32Array<ArrayBuffer>>;
+}
+
+/** What an erasing method changed. */
 export interface Changed {
-  readonly weights?: ReadonlyMap<string, ReadonlyMap<string, NDArray>>;
-  readonly lowRank?: { readonly modules: readonly LowRankModule[]; readonly alpha: number };
+  readonly tensors?: readonly ChangedTensor[] | undefined;
+  readonly lowRank?: { readonly modules: readonly LowRankModule[]; readonly alpha: number } | undefined;
 }
 
 /** Under which names a layout has low-rank factors. */
@@ -81,9 +91,10 @@ export async function outputFiles(
   if (names) {
     const { modules, alpha } = changed.lowRank!;
     const { tensors, metadata } = lowRankTensors(names, modules, alpha);
-    return one(safetensorsPieces(out, byName(tensors), metadata));
+    const own = Object.fromEntries([...tensors].map(([name, { data, shape }]) => [name, onDemand(shape, async () => data)]));
+    return one(safetensorsPieces(out, own, metadata));
   }
-  const trained = changed.weights!.get(component)!;
+  const trained = new Map(changed.tensors!.map(({ name, shape, read }) => [name, onDemand(shape, read)]));
   const { parameters } = component === "unet" ? model.parts.unet : model.parts.textEncoder;
   const folder = async (below: string): Promise<OutputFile> => {
     const weights = `${below}${component === "unet" ? "diffusion_pytorch_model" : "model"}.safetensors`;
@@ -92,7 +103,7 @@ export async function outputFiles(
   };
   switch (layout) {
     case "delta-bin":
-      return one(torchPieces(out, { unet: byName(trained) }));
+      return one(torchPieces(out, { unet: Object.fromEntries(trained) }));
     case "unet-pt":
       return one(torchPieces(out, whole(parameters, trained)));
     case "unet-pt-compvis": {
@@ -110,13 +121,13 @@ export async function outputFiles(
       if (!base) throw new UsageError(`layout ${layout} needs a model in a folder in diffusers' layout, whose other parts it copies`);
       return [...(await componentCopies(base, component)), await folder(`${component}/`)];
     default:
-      return one(safetensorsPieces(out, byName(trained)));
+      return one(safetensorsPieces(out, Object.fromEntries(trained)));
   }
 }
 
 /** What a layout is to hold. @throws UsageError if that is not what was changed */
-function changedComponent(layout: LayoutName, { weights, lowRank }: Changed): ChangedComponent {
-  const has = [...(weights?.keys() ?? []), ...(lowRank ? ["low-rank"] : [])];
+function changedComponent(layout: LayoutName, { tensors = [], lowRank }: Changed): ChangedComponent {
+  const has = [...new Set(tensors.map(({ component }) => component)), ...(lowRank ? ["low-rank"] : [])];
   const can: readonly string[] = LAYOUTS[layout].of;
   if (has.length === 1 && can.includes(has[0]!)) return has[0] as ChangedComponent;
   const named = (parts: readonly string[], and: string): string =>
@@ -124,25 +135,18 @@ function changedComponent(layout: LayoutName, { weights, lowRank }: Changed): Ch
   throw new UsageError(`layout ${layout} holds ${named(can, " or ")}, but what was trained is ${named(has, " and ") || "nothing"}`);
 }
 
-function tensor({ data, shape }: NDArray): TensorOnDemand {
-  return { dtype: "F32", shape, read: () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
-}
-
-function byName(tensors: ReadonlyMap<string, NDArray>): Record<string, TensorOnDemand> {
-  return Object.fromEntries([...tensors].map(([name, array]) => [name, tensor(array)]));
+function onDemand(shape: readonly number[], read: () => Promise<Float32Array<ArrayBuffer>>): TensorOnDemand {
+  const bytes = async (): Promise<Uint8Array<ArrayBuffer>> => {
+    const data = await read();
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  };
+  return { dtype: "F32", shape, read: bytes };
 }
 
 /** All tensors of a component: the trained ones, and the others as its file has them. */
-function whole(parameters: Parameters, trained: ReadonlyMap<string, NDArray>): Map<string, TensorOnDemand> {
-  return new Map([...parameters.names()].map((name) => {
-    const array = trained.get(name);
-    if (array) return [name, tensor(array)];
-    const read = async (): Promise<Uint8Array<ArrayBuffer>> => {
-      const data = await parameters.readStored(name);
-      return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    };
-    return [name, { dtype: "F32", shape: parameters.storedShape(name), read }];
-  }));
+function whole(parameters: Parameters, trained: ReadonlyMap<string, TensorOnDemand>): Map<string, TensorOnDemand> {
+  const own = (name: string): TensorOnDemand => onDemand(parameters.storedShape(name), () => parameters.readStored(name));
+  return new Map([...parameters.names()].map((name) => [name, trained.get(name) ?? own(name)]));
 }
 
 /** AdvUnlearn's module holds the encoder and takes its parts as its own: every tensor but the encoder's own name for it twice. */
