@@ -1,3 +1,5 @@
+import type { ByteSource } from "./byte-source.ts";
+
 /** A file's bytes, its text, or its bytes piece by piece. */
 export type Content = Uint8Array<ArrayBuffer> | string | AsyncIterable<Uint8Array<ArrayBuffer>>;
 
@@ -7,6 +9,8 @@ export interface Store {
   nameOf(name: string): string;
   /** A file's bytes; undefined if there is none. @throws FormatError */
   read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** A file to be read by ranges; undefined if there is none. @throws FormatError */
+  open(name: string): Promise<ByteSource | undefined>;
   /** Writes a file, whole or not at all. @throws FormatError, or what a browser throws where there is no room */
   write(name: string, content: Content): Promise<void>;
   /**

@@ -75,16 +75,6 @@ export class Parameters implements LeafStore {
     return this.source.shape(tensor) !== undefined;
   }
 
-  /** The tensors that the source has. */
-  names(): Iterable<string> {
-    return this.source.names();
-  }
-
-  /** A tensor's numbers as stored, whatever has become of them on the device. @throws FormatError */
-  readStored(tensor: string): Promise<Float32Array<ArrayBuffer>> {
-    return this.source.readFloat32(tensor);
-  }
-
   /** The stored shape of a tensor. @throws InputError naming file and tensor if it is missing. */
   storedShape(tensor: string, expected?: Shape): Shape {
     const shape = this.source.shape(tensor, expected);

@@ -26,9 +26,9 @@ const unet = model.parts.unet.parameters;
 async function changed(component: "unet" | "text_encoder", pattern: RegExp): Promise<Changed & { numbers: Map<string, NDArray> }> {
   const parameters = component === "unet" ? unet : text;
   const tensors = new Map<string, NDArray>();
-  for (const name of parameters.names()) {
+  for (const name of parameters.source.names()) {
     if (!pattern.test(name)) continue;
-    const data = (await parameters.readStored(name)).map((x, i) => x + 1 + (i % 7));
+    const data = (await parameters.source.readFloat32(name)).map((x, i) => x + 1 + (i % 7));
     tensors.set(name, { data, shape: parameters.storedShape(name) as number[] });
   }
   const lazy = [...tensors].map(([name, { data, shape }]) => ({ component, name, shape, read: async () => data }));
@@ -54,7 +54,7 @@ function beside(files: FileSystem): FileSystem {
 /** Whether a model has the changed tensors, and elsewhere its own. */
 async function holds(loaded: StableDiffusionPipeline, component: "unet" | "text_encoder", what: ReadonlyMap<string, NDArray>): Promise<void> {
   const [own, theirs] = component === "unet" ? [unet, loaded.parts.unet.parameters] : [text, loaded.parts.textEncoder.parameters];
-  for (const name of own.names()) assert.equal(await theirs.readStored(name), what.get(name)?.data ?? (await own.readStored(name)), name);
+  for (const name of own.source.names()) assert.equal(await theirs.source.readFloat32(name), what.get(name)?.data ?? (await own.source.readFloat32(name)), name);
 }
 
 const CASES: readonly (readonly [LayoutName, "unet" | "text_encoder", RegExp, RegExp | undefined])[] = [
@@ -102,13 +102,13 @@ test("every layout of low-rank factors gives the same merged weights, also where
     module("unet", `${attention}.to_out.0`),
     module("text_encoder", "text_model.encoder.layers.0.self_attn.q_proj"),
   ];
-  assert.ok(lowRankTargets(unet.names())(modules[0]!.module) !== undefined);
+  assert.ok(lowRankTargets(unet.source.names())(modules[0]!.module) !== undefined);
   for (const layout of ["lora-processor", "lora-safetensors", "lora-peft", "lora-kohya"] as const) {
     const files = await written(layout, { lowRank: { modules, alpha: 8 } });
     const loaded = await loadStableDiffusion(device, { files: beside(files), folder: EMOJI }, { lora: [{ file: "out.safetensors" }] });
     for (const { component, module: path, down, up } of modules) {
       const [own, theirs] = component === "unet" ? [unet, loaded.parts.unet.parameters] : [text, loaded.parts.textEncoder.parameters];
-      const [base, merged] = [await own.readStored(`${path}.weight`), await theirs.readStored(`${path}.weight`)];
+      const [base, merged] = [await own.source.readFloat32(`${path}.weight`), await theirs.source.readFloat32(`${path}.weight`)];
       const inner = down.shape[1]!;
       for (const at of [0, 1, inner + 3, merged.length - 1]) {
         const [row, column] = [Math.floor(at / inner), at % inner];

@@ -107,7 +107,7 @@ export async function outputFiles(
     case "unet-pt":
       return one(torchPieces(out, whole(parameters, trained)));
     case "unet-pt-compvis": {
-      const originals = originalUNetNames(parameters.names(), model.parts.unet.config);
+      const originals = originalUNetNames(parameters.source.names(), model.parts.unet.config);
       const tensors = [...whole(parameters, trained)].map(([name, t]) => [`model.diffusion_model.${originals.get(name)!}`, t] as const);
       return one(torchPieces(out, new Map(tensors)));
     }
@@ -145,8 +145,8 @@ function onDemand(shape: readonly number[], read: () => Promise<Float32Array<Arr
 
 /** All tensors of a component: the trained ones, and the others as its file has them. */
 function whole(parameters: Parameters, trained: ReadonlyMap<string, TensorOnDemand>): Map<string, TensorOnDemand> {
-  const own = (name: string): TensorOnDemand => onDemand(parameters.storedShape(name), () => parameters.readStored(name));
-  return new Map([...parameters.names()].map((name) => [name, trained.get(name) ?? own(name)]));
+  const own = (name: string): TensorOnDemand => onDemand(parameters.storedShape(name), () => parameters.source.readFloat32(name));
+  return new Map([...parameters.source.names()].map((name) => [name, trained.get(name) ?? own(name)]));
 }
 
 /** AdvUnlearn's module holds the encoder and takes its parts as its own: every tensor but the encoder's own name for it twice. */

@@ -11,6 +11,10 @@ export function runStore(store: Store): RunStore {
   return {
     nameOf: (name) => name,
     read,
+    async open(name) {
+      const blob = await store.read(name);
+      return blob && blobSource(name, blob);
+    },
     write: async (name, content) =>
       store.write(name, typeof content === "string" || content instanceof Uint8Array ? content : await joinPieces(content)),
     async openLines(name) {
