@@ -138,9 +138,9 @@ test("original names are those that diffusers' converter came from, for every la
 test("a layout refuses what it cannot hold", async () => {
   const refusal = async (layout: LayoutName, what: Changed): Promise<string> =>
     outputFiles(layout, model, what, "out").then(() => "", (error: Error) => error.message);
-  assert.match(await refusal("unet-pt", await changed("text_encoder", /final/)), /holds UNet, but what was trained is text encoder/);
-  assert.match(await refusal("text-encoder-pt", await changed("unet", /conv_in/)), /holds text encoder, but .* is UNet/);
-  assert.match(await refusal("lora-peft", await changed("unet", /conv_in/)), /low-rank factors, but .* UNet/);
+  assert.match(await refusal("unet-pt", await changed("text_encoder", /final/)), /holds UNet weights, but what is trained is text encoder weights; choose .*text-encoder-pt/);
+  assert.match(await refusal("text-encoder-pt", await changed("unet", /conv_in/)), /holds text encoder weights, but .* is UNet weights; choose/);
+  assert.match(await refusal("lora-peft", await changed("unet", /conv_in/)), /low-rank factors, but .* UNet weights/);
   assert.match(await refusal("pipeline-folder", await changed("unet", /conv_in/)), /folder in diffusers' layout/);
 });
 

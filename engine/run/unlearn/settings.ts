@@ -3,8 +3,10 @@ import { choice, file, number, required, whole } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
 import { filledIn, isValues, pick } from "../../options/values.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { LAYOUT_NAMES } from "../../unlearn/files/layouts.ts";
+import { type ChangedComponent, LAYOUT_NAMES, type LayoutName, requireLayout } from "../../unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
+import { RECIPES, recipesOf } from "../../unlearn/recipes.ts";
+import { componentOf } from "../../unlearn/shared/trained-tensors.ts";
 import { MODEL_OPTIONS } from "../settings/model-options.ts";
 
 /** Everything that decides what comes out of an erasing run on one adapter but the concepts, of which there may be several. */
@@ -67,7 +69,9 @@ export function newUnlearnSettings(given: GivenUnlearn): UnlearnSettings {
       throw new UsageError(`${flagName(name)} is of ${of.join(", ")}, not of ${method}`);
     }
   }
-  return { ...filledIn(TABLE, given, method), concepts: [...concepts] };
+  const settings = { ...filledIn(TABLE, given, method), concepts: [...concepts] };
+  resultOf(settings);
+  return settings;
 }
 
 /**
@@ -100,6 +104,26 @@ export function unlearnFlags(settings: UnlearnSettings): string[] {
 export function isUnlearnSettings(value: unknown): value is UnlearnSettings {
   const concepts = (value as Partial<UnlearnSettings> | null)?.concepts;
   return isValues(TABLE, value) && Array.isArray(concepts) && concepts.every((c) => typeof c === "string");
+}
+
+/**
+ * What a run's result is and how it is written, known before anything is opened.
+ * @throws UsageError for a recipe that is not the method's, or a layout that cannot hold the result
+ */
+export function resultOf({ method, recipe, tensors, layout }: UnlearnSettings): {
+  readonly component: ChangedComponent;
+  readonly layout: LayoutName;
+} {
+  const name = recipe ?? recipesOf(method)[0]!;
+  const published = RECIPES[name];
+  if (!published.methods.includes(method)) {
+    throw new UsageError(`recipe ${name} is not one of ${method}; choose one of ${recipesOf(method).join(", ")}`);
+  }
+  const rule = tensors ?? published.trains[method];
+  const component = rule === undefined ? "low-rank" : componentOf(rule);
+  const chosen = layout ?? published.layout;
+  requireLayout(chosen, [component]);
+  return { component, layout: chosen };
 }
 
 /** The whole table, for flags. */

@@ -16,7 +16,8 @@ import { type ModelFolder, componentConfig, componentCopies } from "./model-fold
 import type { OutputFile } from "./output-file.ts";
 import { type LowRankModule, type LowRankNames, lowRankTensors } from "./low-rank-names.ts";
 
-export type ChangedComponent = "unet" | "text_encoder";
+/** What an erasing method can change. */
+export type ChangedComponent = "unet" | "text_encoder" | "low-rank";
 
 /** What a layout is, and what it can hold. */
 interface LayoutKind {
@@ -25,7 +26,7 @@ interface LayoutKind {
   /** The ending of the file; "" is a folder. */
   readonly ending: ".pt" | ".bin" | ".safetensors" | "";
   /** What it can hold. */
-  readonly of: readonly (ChangedComponent | "low-rank")[];
+  readonly of: readonly ChangedComponent[];
 }
 
 /** The layouts by name. */
@@ -85,7 +86,8 @@ export async function outputFiles(
   out: string,
   base?: ModelFolder,
 ): Promise<OutputFile[]> {
-  const component = changedComponent(layout, changed);
+  const parts = new Set([...(changed.tensors ?? []).map(({ component }) => component), ...(changed.lowRank ? ["low-rank"] : [])]);
+  requireLayout(layout, [...parts] as ChangedComponent[]);
   const one = (pieces: OutputFile["pieces"]): OutputFile[] => [{ name: "", pieces }];
   const names = LOW_RANK_NAMES[layout];
   if (names) {
@@ -94,6 +96,7 @@ export async function outputFiles(
     const own = Object.fromEntries([...tensors].map(([name, { data, shape }]) => [name, onDemand(shape, async () => data)]));
     return one(safetensorsPieces(out, own, metadata));
   }
+  const component = parts.has("unet") ? "unet" : "text_encoder";
   const trained = new Map(changed.tensors!.map(({ name, shape, read }) => [name, onDemand(shape, read)]));
   const { parameters } = component === "unet" ? model.parts.unet : model.parts.textEncoder;
   const folder = async (below: string): Promise<OutputFile> => {
@@ -125,14 +128,17 @@ export async function outputFiles(
   }
 }
 
-/** What a layout is to hold. @throws UsageError if that is not what was changed */
-function changedComponent(layout: LayoutName, { tensors = [], lowRank }: Changed): ChangedComponent {
-  const has = [...new Set(tensors.map(({ component }) => component)), ...(lowRank ? ["low-rank"] : [])];
-  const can: readonly string[] = LAYOUTS[layout].of;
-  if (has.length === 1 && can.includes(has[0]!)) return has[0] as ChangedComponent;
-  const named = (parts: readonly string[], and: string): string =>
-    parts.map((part) => (part === "low-rank" ? "low-rank factors" : componentName(part as ChangedComponent))).join(and);
-  throw new UsageError(`layout ${layout} holds ${named(can, " or ")}, but what was trained is ${named(has, " and ") || "nothing"}`);
+/** @param changed what was, or will be, changed @throws UsageError if the layout cannot hold it */
+export function requireLayout(layout: LayoutName, changed: readonly ChangedComponent[]): void {
+  const can: readonly ChangedComponent[] = LAYOUTS[layout].of;
+  if (changed.length === 1 && can.includes(changed[0]!)) return;
+  const named = (parts: readonly ChangedComponent[]): string[] =>
+    parts.map((part) => (part === "low-rank" ? "low-rank factors" : `${componentName(part)} weights`));
+  const fitting = LAYOUT_NAMES.filter((name) => changed.every((part) => (LAYOUTS[name].of as readonly string[]).includes(part)));
+  throw new UsageError(
+    `layout ${layout} holds ${named(can).join(" or ")}, but what is trained is ${named(changed).join(" and ") || "nothing"}; ` +
+      `choose ${fitting.join(", ") || "another method"}`,
+  );
 }
 
 function onDemand(shape: readonly number[], read: () => Promise<Float32Array<ArrayBuffer>>): TensorOnDemand {

@@ -50,6 +50,11 @@ function unet(selects: (tensor: string) => boolean): { readonly of: ComponentNam
   return { of: "unet", selects };
 }
 
+/** The component that a rule selects from. */
+export function componentOf(rule: TensorRule): ComponentName {
+  return RULES[rule].of;
+}
+
 /** Tensors of a component by name. */
 export interface TrainedList {
   readonly component: ComponentName;
