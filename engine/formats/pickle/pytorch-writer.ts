@@ -32,19 +32,19 @@ const STORAGES: Partial<Record<FileDType, string>> = {
 };
 
 /**
- * The file's bytes in order.
- * @param name of the file without its ending, which torch gives the archive's folder; also for errors
+ * The file's bytes in order. They depend on what is written only: the archive's folder is called "archive", as torch calls it when it does
+ * not know the file's name.
+ * @param name of the file, for errors
  * @throws FormatError for a type that torch has no storage of, or a tensor whose bytes do not fit its shape
  */
 export async function* torchPieces(name: string, tree: TorchDict | ReadonlyMap<string, TorchTree>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { pickle, storages } = pickleOf(name, tree);
   const text = (content: string) => (): Uint8Array<ArrayBuffer> => new TextEncoder().encode(content);
-  const folder = name.replace(/^.*[\\/]/, "").replace(/\.[^.]*$/, "") || "archive";
   yield* zipPieces([
-    { name: `${folder}/data.pkl`, read: () => pickle },
-    { name: `${folder}/byteorder`, read: text("little") },
-    ...storages.map((tensor, key) => ({ name: `${folder}/data/${key}`, read: () => bytesOf(name, tensor) })),
-    { name: `${folder}/version`, read: text("3\n") },
+    { name: "archive/data.pkl", read: () => pickle },
+    { name: "archive/byteorder", read: text("little") },
+    ...storages.map((tensor, key) => ({ name: `archive/data/${key}`, read: () => bytesOf(name, tensor) })),
+    { name: "archive/version", read: text("3\n") },
   ]);
 }
 

@@ -82,6 +82,7 @@ export async function executeUnlearn(run: PreparedUnlearn, watcher: UnlearnWatch
     throw error;
   } finally {
     await erased?.destroy();
+    await run.saved?.training.tensors.close?.();
     run.files.close();
   }
 }

@@ -75,7 +75,7 @@ const LOW_RANK_NAMES: Partial<Record<LayoutName, LowRankNames>> = {
 
 /**
  * The files of a layout, in the order in which they are to be written.
- * @param out what the output is called, for errors and for the name inside a PyTorch file
+ * @param out what the output is called, for errors
  * @param base where the model was loaded from: folders take its configurations, "pipeline-folder" its other parts
  * @throws UsageError if the layout cannot hold what was changed, or needs a base in diffusers' layout
  */

@@ -40,7 +40,7 @@ test("nested dicts, numbers and texts; a tensor in two places is one storage", a
   const shared = floats([2], 8, 9);
   const bytes = await joinPieces(torchPieces("x.pt", { unet: { w: shared, again: shared }, epoch: 3, of: "church" }));
   const directory = await readZipDirectory(bytesSource("x.pt", bytes));
-  assert.equal([...directory.keys()], ["x/data.pkl", "x/byteorder", "x/data/0", "x/version"]);
+  assert.equal([...directory.keys()], ["archive/data.pkl", "archive/byteorder", "archive/data/0", "archive/version"]);
   const file = await openPyTorch(bytesSource("x.pt", bytes));
   const names = [...file.entries.keys()];
   assert.is(names.length, 2);
