@@ -3,7 +3,7 @@ import { variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import { overlayPath } from "../engine/loading/eraser.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
-import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
+import type { StableDiffusionPipeline } from "../engine/diffusion/pipeline.ts";
 import type { Context } from "./context.ts";
 import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
@@ -43,7 +43,7 @@ export const PATHS_NOTE =
  * Opens the model that the flags name on the context's device; a hub model is downloaded first.
  * @throws FormatError, InputError, UsageError, HubError, NoAdapterError
  */
-export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusion> {
+export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusionPipeline> {
   const device = await context.device(); // first: without an adapter there is no use for gigabytes of weights
   const weights = async (name: string | null | undefined): Promise<string | undefined> =>
     typeof name === "string" ? resolveWeights(name, context) : undefined;

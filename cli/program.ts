@@ -13,6 +13,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./tools/inspect.ts";
 import { mergeCommand } from "./commands/merge.ts";
 import { tokenizeCommand } from "./tools/tokenize.ts";
+import { unlearnCommand } from "./commands/unlearn.ts";
 import { verifyCommand } from "./tools/verify.ts";
 import { VERSION } from "../engine/run/version.ts";
 import { webCommand } from "./tools/web.ts";
@@ -31,6 +32,7 @@ export function createProgram(): Command {
     demoCommand,
     generateCommand,
     attackCommand,
+    unlearnCommand,
     evaluateCommand,
     mergeCommand,
     diffCommand,

@@ -8,6 +8,7 @@ import { EXIT } from "../errors.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { checkRows } from "../evaluate/check-rows.ts";
+import { type Erasing, makeErasings, neededErasings, planErasings } from "../unlearn/erasings.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import type { Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { type Cell, type Planned, makeGrid } from "../evaluate/grid.ts";
@@ -62,7 +63,8 @@ export function evaluateCommand(program: Command): void {
 async function run(flags: EvaluateFlags, context: Context, file: string): Promise<number> {
   if (flags.junit !== undefined) await requireWritableFile(flags.junit);
   const started = performance.now();
-  const { source, config } = await readConfig(file);
+  const { source, config: asWritten } = await readConfig(file);
+  const { config, erasings } = await planErasings(context, asWritten, join(flags.out, "unlearned"));
   requireMeasured(flags.failIf ?? [], { base: config.base !== false, retained: config.retained !== undefined });
   const { cells, sha256 } = await makeGrid(config, source);
   const shard = flags.shard ?? shardOfEnvironment(process.env);
@@ -73,23 +75,33 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
   const planned = attemptsOf(cells, shard, flags.cell);
-  requireUsable(planned.map(({ cell }) => cell));
+  const needed = neededErasings(erasings, new Set(planned.map(({ cell }) => cell.checkpoint)));
+  requireUsable(planned.map(({ cell }) => cell), new Set(needed.map(({ out }) => out)));
   const checked = await checkRows(context, planned);
   context.say(`plan ${sha256}\n  the hash of configuration and prompts; every row carries it, so publish it now to show that you kept to it`);
-  if (flags.dryRun) return showPlan(context, sha256, checked, started);
+  if (flags.dryRun) return showPlan(context, sha256, needed, checked, started);
+  await makeErasings(context, needed, flags.showImages ?? false);
   return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
 }
 
 /** What a dry run found: how many attempts there are, and which of them cannot be made. */
-function showPlan(context: Context, plan: string, planned: readonly Planned[], started: number): number {
+function showPlan(
+  context: Context,
+  plan: string,
+  erasings: readonly Erasing[],
+  planned: readonly Planned[],
+  started: number,
+): number {
   const seconds = (performance.now() - started) / 1000;
   const skipped = planned.flatMap(({ attempt: { id }, notAttackable: why }) => (why === undefined ? [] : [{ id, why }]));
   context.say(`every row was checked in ${formatDuration(seconds)}; nothing was attacked`);
   const lines = [
+    ...erasings.map(({ checkpoint, settings, out }) => `${checkpoint} is made by ${settings.method}, unless it is there: ${out}`),
     `${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`,
     ...skipped.map(({ id, why }) => `${id}: ${why}`),
   ];
-  context.result({ dryRun: true, plan, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
+  const unlearned = erasings.map(({ checkpoint, out, hash }) => ({ checkpoint, out, hash }));
+  context.result({ dryRun: true, plan, unlearned, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
   return EXIT.done;
 }
 

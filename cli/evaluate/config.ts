@@ -10,6 +10,7 @@ import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../e
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import { type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";
+import type { GivenUnlearn } from "../../engine/run/unlearn/settings.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { EVALUATION_SCHEMA, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
@@ -20,6 +21,11 @@ export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof Mode
   readonly method?: string;
   /** Names of the concepts it was made to forget; absent: all. */
   readonly concepts?: readonly string[];
+  /** It is made first, with these settings. */
+  readonly unlearn?: Omit<GivenUnlearn, "model"> & {
+    /** Another checkpoint, before this one, that it is made from. */
+    readonly over?: string;
+  };
 }
 
 /** With the settings of its judge. */
@@ -144,8 +150,8 @@ function retainedProblems({ checkpoints, concepts, retained = [] }: EvaluationCo
 }
 
 /** Whether a checkpoint is the evaluation's model with nothing laid over it. */
-export function isPlain({ model, unet, textEncoder, lora }: CheckpointEntry): boolean {
-  return [model, unet, textEncoder, lora].every((part) => part === undefined);
+export function isPlain({ model, unet, textEncoder, lora, unlearn }: CheckpointEntry): boolean {
+  return [model, unet, textEncoder, lora, unlearn].every((part) => part === undefined);
 }
 
 function attackerProblems(entry: AttackerEntry): string[] {
@@ -176,7 +182,10 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   return {
     ...config,
     model: place(config.model),
-    checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
+    checkpoints: config.checkpoints.map((c) => ({
+      ...each(c, ["model", "unet", "textEncoder", "lora", "config"]),
+      ...(c.unlearn && { unlearn: each(c.unlearn, ["retain", "images", "retainImages", "previews"]) }),
+    })),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
     ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
     attackers: config.attackers.map((a) => each(a, ["original", "from", "conceptPairs"])),

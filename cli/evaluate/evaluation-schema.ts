@@ -2,6 +2,7 @@ import { type OptionTable, file, text, whole } from "../../engine/options/option
 import { schemaProperties } from "../../engine/options/schema.ts";
 import { JUDGE_OPTIONS } from "../../engine/run/settings/judge.ts";
 import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
+import { UNLEARN_COMMAND_OPTIONS } from "../../engine/run/unlearn/settings.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import type { Schema } from "./schema.ts";
 
@@ -30,6 +31,24 @@ export const SEARCH_OPTIONS: OptionTable = {
   ...Object.fromEntries(Object.entries(RUN_OPTIONS).filter(([name]) => !ELSEWHERE.has(name))),
   from: { ...from, help: from.help + PER_CONCEPT },
   conceptPairs: { ...conceptPairs, help: conceptPairs.help + PER_CONCEPT },
+};
+
+/** What an entry's `unlearn` may set: not the model, which the evaluation and the entry say. */
+const ERASING_OPTIONS: OptionTable = Object.fromEntries(
+  Object.entries(UNLEARN_COMMAND_OPTIONS).filter(([name]) => name !== "model" && !Object.hasOwn(MODEL_OPTIONS, name)),
+);
+const ERASING: Schema = {
+  type: "object",
+  description:
+    "The checkpoint is made first, once, by lethe unlearn with these settings in camel case, and kept below --out by the hash of all that " +
+      "goes into it.",
+  required: ["method", "concepts"],
+  additionalProperties: false,
+  properties: {
+    ...schemaProperties(ERASING_OPTIONS),
+    concepts: { type: "array", minItems: 1, items: { type: "string", minLength: 1 }, description: "What is erased." },
+    over: { type: "string", description: "Name of a checkpoint before this one, from which it is made instead of from the model." },
+  },
 };
 
 const NAME = { $ref: "#/$defs/name" };
@@ -114,6 +133,7 @@ export const EVALUATION_SCHEMA: Schema = {
           items: { type: "string" },
           description: "What it was made to forget, by the concepts' names. Default: every concept.",
         },
+        unlearn: ERASING,
       },
     ),
     concept: entry(

@@ -23,9 +23,10 @@ const FILES = ["config", "from", "conceptPairs", "judgePrompts"] as const satisf
 /**
  * Finds out before the first attempt whether every row has what its attacker needs and whether the files are there: an evaluation that
  * takes hours should not end at its last row for a name.
+ * @param toCome files that will be made before the first attempt
  * @throws UsageError naming row and flag; FormatError naming file, setting and row
  */
-export function requireUsable(cells: readonly Cell[]): void {
+export function requireUsable(cells: readonly Cell[], toCome: ReadonlySet<string> = new Set()): void {
   for (const { id, attempts } of cells) {
     const { settings } = attempts[0]!;
     try {
@@ -37,7 +38,9 @@ export function requireUsable(cells: readonly Cell[]): void {
       ...MODELS.map((key) => [key, settings[key]] as const),
       ...parseLora(settings.lora ?? "").map(({ file }) => ["lora", file === "" ? null : file] as const),
     ];
-    for (const [key, name] of models) if (name !== null && !isThere(name) && !isElsewhere(name)) throw missing(key, name, id);
+    for (const [key, name] of models) {
+      if (name !== null && !toCome.has(name) && !isThere(name) && !isElsewhere(name)) throw missing(key, name, id);
+    }
     for (const key of FILES) if (settings[key] !== null && !isThere(settings[key])) throw missing(key, settings[key], id);
   }
 }

@@ -1,11 +1,18 @@
+import type { ByteSource } from "./byte-source.ts";
+
+/** A file's bytes, its text, or its bytes piece by piece. */
+export type Content = Uint8Array<ArrayBuffer> | string | AsyncIterable<Uint8Array<ArrayBuffer>>;
+
 /** Where files can be kept: a folder, or a browser's private file system. Names are paths below it, with "/". */
 export interface Store {
   /** What a file is called in messages. */
   nameOf(name: string): string;
   /** A file's bytes; undefined if there is none. @throws FormatError */
   read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** A file to be read by ranges; undefined if there is none. @throws FormatError */
+  open(name: string): Promise<ByteSource | undefined>;
   /** Writes a file, whole or not at all. @throws FormatError, or what a browser throws where there is no room */
-  write(name: string, content: Uint8Array<ArrayBuffer> | string): Promise<void>;
+  write(name: string, content: Content): Promise<void>;
   /**
    * Opens a text file to go on after the complete lines it has. Every line is kept as soon as it is written, whatever happens after.
    * @throws FormatError
@@ -20,4 +27,17 @@ export interface Lines {
   /** @param line with or without its newline; it must hold no other. @throws FormatError */
   write(line: string): void | Promise<void>;
   close(): void;
+}
+
+/** Pieces as one array. */
+export async function joinPieces(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<Uint8Array<ArrayBuffer>> {
+  const list: Uint8Array<ArrayBuffer>[] = [];
+  for await (const piece of pieces) list.push(piece);
+  const out = new Uint8Array(list.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of list) {
+    out.set(piece, at);
+    at += piece.length;
+  }
+  return out;
 }

@@ -112,15 +112,17 @@ export async function makeFolder(path: string): Promise<void> {
 
 /**
  * Writes a file, making its folder if need be, so that its name only ever shows the old content or all of the new: to a temporary name in
- * the same folder, flushed to the disk, then renamed. A text is written as UTF-8. @throws FormatError, with nothing left behind.
+ * the same folder, flushed to the disk, then renamed. A text is written as UTF-8; pieces one after the other. @throws FormatError, with
+ * nothing left behind.
  */
-export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+export async function writeFileAtomic(path: string, content: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
   await makeFolder(dirname(path));
   try {
     const handle = await open(temporary, "wx");
     try {
-      await handle.writeFile(content);
+      if (typeof content === "string" || content instanceof Uint8Array) await handle.writeFile(content);
+      else for await (const piece of content) await handle.writeFile(piece);
       await handle.sync();
     } finally {
       await handle.close();

@@ -19,20 +19,14 @@ export interface FileRecord {
 /** Where a run is: interrupted ones and those still "running" after a crash can be gone on with. */
 export type RunStatus = "running" | "interrupted" | "failed" | "finished";
 
-/** What run.json holds: all that is needed to understand and repeat a run. */
-export interface RunRecord {
-  readonly form: "lethe attack run 1";
+/** What the record of every kind of run holds. */
+export interface AnyRunRecord {
   readonly status: RunStatus;
   /** Why it failed; null otherwise. */
   readonly error: string | null;
   /** The command that makes this run, and the one that goes on with it; the latter is empty for a run in a browser. */
   readonly command: string;
   readonly resumeCommand: string;
-  readonly settings: AttackSettings;
-  /** What the judge calls a success, with the thresholds in force. */
-  readonly rule: string;
-  /** How the target was made to fit; empty if it did. */
-  readonly targetFitted: string;
   readonly device: {
     readonly adapter: string;
     readonly driver: string;
@@ -56,11 +50,21 @@ export interface RunRecord {
   /** Spent over all runs, resumed ones included. */
   readonly seconds: number;
   readonly peakBytes: number;
+}
+
+/** What run.json of an attack holds: all that is needed to understand and repeat it. */
+export interface RunRecord extends AnyRunRecord {
+  readonly form: "lethe attack run 1";
+  readonly settings: AttackSettings;
+  /** What the judge calls a success, with the thresholds in force. */
+  readonly rule: string;
+  /** How the target was made to fit; empty if it did. */
+  readonly targetFitted: string;
   readonly result: AttackResult | null;
 }
 
 /** Where and how a run computes, and the commands that make it again and go on with it. */
-export interface RunPlace extends Pick<RunRecord, "command" | "resumeCommand"> {
+export interface RunPlace extends Pick<AnyRunRecord, "command" | "resumeCommand"> {
   readonly device: Device;
   readonly limits: "default" | "adapter";
   readonly weights: string;
@@ -70,19 +74,20 @@ export interface RunPlace extends Pick<RunRecord, "command" | "resumeCommand"> {
   readonly platform: string;
 }
 
-/** The record of a run that begins now. */
+/** The record of an attack that begins now. */
 export function newRecord(settings: AttackSettings, place: RunPlace, files: readonly FileRecord[], targetFitted: string): RunRecord {
+  return { form: "lethe attack run 1", settings, rule: ruleOf(settings), targetFitted, ...beginning(place, files), result: null };
+}
+
+/** What the record of any run that begins now says. */
+export function beginning(place: RunPlace, files: readonly FileRecord[]): AnyRunRecord {
   const { device, limits, weights, math, command, resumeCommand, node, platform } = place;
   const { description, info, kernels, bufferSharing } = device;
   return {
-    form: "lethe attack run 1",
     status: "running",
     error: null,
     command,
     resumeCommand,
-    settings,
-    rule: ruleOf(settings),
-    targetFitted,
     device: {
       adapter: description,
       driver: info.description,
@@ -99,7 +104,6 @@ export function newRecord(settings: AttackSettings, place: RunPlace, files: read
     ended: null,
     seconds: 0,
     peakBytes: 0,
-    result: null,
   };
 }
 

@@ -8,7 +8,7 @@ import { Encodings, drawNoised, idsOf, latentsInput } from "./shared/noising.ts"
 import { PictureBatches } from "./shared/pictures.ts";
 import { asLatents, latentTensor } from "./shared/predict.ts";
 import { type Started, startTraining } from "./shared/start.ts";
-import { ruleComponent } from "./shared/trained-tensors.ts";
+import { componentOf } from "./shared/trained-tensors.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**
@@ -17,7 +17,7 @@ import type { Training, UnlearnSession } from "./training.ts";
  */
 export async function startFinetune(session: UnlearnSession): Promise<Training> {
   const { settings } = session;
-  const trainsText = ruleComponent(settings.rule!) === "text_encoder";
+  const trainsText = componentOf(settings.rule!) === "text_encoder";
   const average = settings.averageDecay !== null;
   const started = await startTraining(session, noiseLoss(session, trainsText), {
     decay: "decoupled",

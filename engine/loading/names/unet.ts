@@ -15,7 +15,8 @@ export interface UNetLayout {
   readonly layersPerBlock: readonly number[];
 }
 
-const RESNET: Readonly<Record<string, string>> = {
+/** Modules of a resnet block, as the original code and as diffusers call them. */
+export const LDM_RESNET: Readonly<Record<string, string>> = {
   "in_layers.0": "norm1",
   "in_layers.2": "conv1",
   "emb_layers.1": "time_emb_proj",
@@ -24,7 +25,8 @@ const RESNET: Readonly<Record<string, string>> = {
   skip_connection: "conv_shortcut",
 };
 
-const SINGLE: Readonly<Record<string, string>> = {
+/** The UNet's single modules likewise. */
+export const LDM_SINGLE: Readonly<Record<string, string>> = {
   "input_blocks.0.0": "conv_in",
   "time_embed.0": "time_embedding.linear_1",
   "time_embed.2": "time_embedding.linear_2",
@@ -43,8 +45,8 @@ export const DIFFUSERS_UNET =
 export function unetName(name: string, layout: UNetLayout): string | undefined {
   const block = /^(input_blocks|output_blocks)\.(\d+)\.(\d+)\.(.+)$/.exec(name);
   const middle = /^middle_block\.(\d+)\.(.+)$/.exec(name);
-  const single = Object.keys(SINGLE).find((key) => name.startsWith(`${key}.`));
-  if (single !== undefined) return SINGLE[single] + name.slice(single.length);
+  const single = Object.keys(LDM_SINGLE).find((key) => name.startsWith(`${key}.`));
+  if (single !== undefined) return LDM_SINGLE[single] + name.slice(single.length);
   if (middle) {
     const at = Number(middle[1]);
     if (at === 1) return `mid_block.attentions.0.${middle[2]}`;
@@ -92,7 +94,7 @@ function layerName(block: string, layer: number, module: number, rest: string): 
 
 function resnetName(path: string, rest: string): string | undefined {
   const [, inner, leaf] = /^(.+)\.(\w+)$/.exec(rest) ?? [];
-  const own = inner === undefined ? undefined : RESNET[inner];
+  const own = inner === undefined ? undefined : LDM_RESNET[inner];
   return own === undefined ? undefined : `${path}.${own}.${leaf}`;
 }
 

@@ -50,8 +50,8 @@ function unet(selects: (tensor: string) => boolean): { readonly of: ComponentNam
   return { of: "unet", selects };
 }
 
-/** Whose tensors a rule selects. */
-export function ruleComponent(rule: TensorRule): ComponentName {
+/** The component that a rule selects from. */
+export function componentOf(rule: TensorRule): ComponentName {
   return RULES[rule].of;
 }
 

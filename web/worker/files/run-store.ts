@@ -1,5 +1,5 @@
 import { blobSource, readAll } from "../../../engine/formats/byte-source.ts";
-import type { Store as RunStore } from "../../../engine/formats/store.ts";
+import { type Store as RunStore, joinPieces } from "../../../engine/formats/store.ts";
 import type { Store } from "./store.ts";
 
 /** The page's store as a run's writer wants it. */
@@ -11,7 +11,12 @@ export function runStore(store: Store): RunStore {
   return {
     nameOf: (name) => name,
     read,
-    write: (name, content) => store.write(name, content),
+    async open(name) {
+      const blob = await store.read(name);
+      return blob && blobSource(name, blob);
+    },
+    write: async (name, content) =>
+      store.write(name, typeof content === "string" || content instanceof Uint8Array ? content : await joinPieces(content)),
     async openLines(name) {
       const before = await read(name);
       const end = before ? before.lastIndexOf(10) + 1 : 0;

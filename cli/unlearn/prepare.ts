@@ -1,0 +1,113 @@
+import { release } from "node:os";
+import { basename, dirname, resolve } from "node:path";
+import type { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts";
+import { folderStore } from "../../engine/platform/folder-store.ts";
+import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
+import { pick } from "../../engine/options/values.ts";
+import { type FileRecord } from "../../engine/run/record.ts";
+import { shellCommand } from "../../engine/run/text/shell.ts";
+import { type PreparedUnlearn, unlearnOptions } from "../../engine/run/unlearn/execute.ts";
+import type { SavedRun, UnlearnFiles } from "../../engine/run/unlearn/files.ts";
+import { previewPrompts } from "../../engine/run/unlearn/previews.ts";
+import { type UnlearnRecord, newUnlearnRecord, unlearnCommandLine } from "../../engine/run/unlearn/record.ts";
+import type { UnlearnSettings } from "../../engine/run/unlearn/settings.ts";
+import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
+import { resolveUnlearn } from "../../engine/unlearn/options.ts";
+import { checkWeights } from "../../engine/loading/check-weights.ts";
+import { recordFiles } from "../attack/files.ts";
+import { type Context, globalFlags } from "../context.ts";
+import { openModel, overlayFiles, suitedTo } from "../model.ts";
+import { resolveModel } from "../model-source.ts";
+import { requireWritableFolder } from "../output.ts";
+import { readPromptList, readTrainingPictures } from "./inputs.ts";
+
+/** What an erasing run is, besides its settings. */
+export interface UnlearnPlace {
+  readonly out: string;
+  readonly files: UnlearnFiles;
+  readonly showImages: boolean;
+  /** A run that is gone on with. */
+  readonly earlier?: UnlearnRecord | undefined;
+  readonly saved?: SavedRun | undefined;
+}
+
+/**
+ * Opens and checks all that an erasing run needs, before anything is written.
+ * @throws FormatError, InputError, UsageError, ... for whatever could not be used; NoAdapterError
+ */
+export async function prepareUnlearn(
+  context: Context,
+  settings: UnlearnSettings,
+  { out, files, showImages, earlier, saved }: UnlearnPlace,
+): Promise<PreparedUnlearn> {
+  await requireWritableFolder(dirname(resolve(out)));
+  const retain = settings.retain === null ? undefined : await readPromptList(settings.retain);
+  const own = settings.previews === null ? undefined : await readPromptList(settings.previews);
+  const model = await openModel(context, settings);
+  const { concepts } = settings;
+  const shown = settings.images === null ? undefined : await readTrainingPictures(settings.images, model, concepts[0]);
+  const kept = settings.retainImages === null ? undefined : await readTrainingPictures(settings.retainImages, model, undefined);
+  const images = {
+    ...(shown && { concept: shown.pictures }),
+    ...(kept && { retain: kept.pictures }),
+  };
+  const prompts = retain?.prompts ?? [];
+  const resolved = resolveUnlearn(model, unlearnOptions(settings, { retain: prompts, images }));
+  checkWeights(model);
+  const wanted = suitedTo(context);
+  const { folder } = await resolveModel(settings.model, context, wanted);
+  const records = await recordFiles([
+    { role: "model", path: folder, ...wanted },
+    ...(await overlayFiles(settings, context)),
+    ...(retain ? [{ role: "retained prompts", path: retain.file }] : []),
+    ...(shown?.files ?? []).map((path) => ({ role: "picture", path })),
+    ...(kept?.files ?? []).map((path) => ({ role: "retained picture", path })),
+  ]);
+  const { paper, code } = resolved.published;
+  const effective = pick(UNLEARN_OPTIONS, { ...resolved });
+  const record = commandRecord(context, { settings, recipe: { name: resolved.recipe, paper, code }, effective, out }, model, records, showImages);
+  if (earlier) warnOfChanges(context, earlier, record);
+  return {
+    model, images, files, saved, showImages,
+    base: { files: nodeFiles, folder, variant: wanted.variant },
+    retain: prompts,
+    previews: previewPrompts(concepts, prompts, own?.prompts),
+    record: earlier ? { ...record, started: earlier.started } : record,
+    output: folderStore(dirname(resolve(out))),
+    name: basename(out),
+    sha256: (name) => sha256File(resolve(dirname(resolve(out)), name)),
+  };
+}
+
+function commandRecord(
+  { options: global }: Context,
+  head: Pick<UnlearnRecord, "settings" | "recipe" | "effective" | "out">,
+  model: StableDiffusionPipeline,
+  files: readonly FileRecord[],
+  showImages: boolean,
+): UnlearnRecord {
+  const { limits = "adapter", weights = "f32", math = "f32" } = global;
+  const flags = [...globalFlags(global), ...(showImages ? ["--show-images"] : []), "--out", head.out];
+  return newUnlearnRecord(
+    head,
+    {
+      device: model.device, limits, weights, math,
+      command: unlearnCommandLine(head.settings, flags),
+      resumeCommand: shellCommand(["npx", "lethe", "unlearn", "--resume", ...flags]),
+      node: process.versions.node,
+      platform: `${process.platform} ${process.arch} ${release()}`,
+    },
+    files,
+  );
+}
+
+function warnOfChanges(context: Context, before: UnlearnRecord, now: UnlearnRecord): void {
+  if (before.device.adapter !== now.device.adapter) {
+    context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
+  }
+  const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
+  for (const { role, path, sha256 } of now.files) {
+    const old = hashes.get(`${role} ${path}`);
+    if (old !== undefined && old !== sha256) context.warn(`${path} has changed since the run was begun`);
+  }
+}

@@ -1,0 +1,42 @@
+import type { UnlearnEvent } from "../../unlearn/run.ts";
+
+/** A training step in log.jsonl. */
+export interface StepLine {
+  readonly step: number;
+  readonly loss: number;
+  /** All of the step's losses, where there are several. */
+  readonly losses?: Readonly<Record<string, number>>;
+  readonly learningRate: number;
+  /** Since the run began, over all of its parts. */
+  readonly seconds: number;
+}
+
+/** A preview in log.jsonl. */
+export interface PreviewLine {
+  /** Steps that were done before it; 0: of the model as it was. */
+  readonly step: number;
+  readonly prompt: string;
+  /** Whether the prompt names an erased concept. */
+  readonly erased: boolean;
+  readonly seed: number;
+  /** Path below the run's folder. */
+  readonly image: string;
+}
+
+export type LogLine = StepLine | PreviewLine;
+
+export function isPreview(line: LogLine): line is PreviewLine {
+  return "image" in line;
+}
+
+/** @param before seconds spent before this part of the run */
+export function stepLine({ step, loss, losses, learningRate, seconds }: Extract<UnlearnEvent, { type: "step" }>, before: number): StepLine {
+  const several = Object.keys(losses).length > 1;
+  return { step, loss, ...(several && { losses }), learningRate, seconds: Math.round(1000 * (before + seconds)) / 1000 };
+}
+
+/** Whether a JSON value is a line of log.jsonl. */
+export function isLogLine(value: unknown): value is LogLine {
+  const { step, loss, image, prompt } = (value ?? {}) as Partial<StepLine & PreviewLine>;
+  return Number.isSafeInteger(step) && (typeof loss === "number" || (typeof image === "string" && typeof prompt === "string"));
+}

@@ -1,0 +1,174 @@
+import type { RgbImage } from "../../formats/picture/image.ts";
+import { decimal, definitions, escape, htmlPage, table, visible } from "../report/html.ts";
+import { picture, thumbnail } from "../report/picture.ts";
+import css from "../report/report.css";
+import { type Series, seriesChart } from "../report/series.ts";
+import { formatBytes, formatCount, formatDuration } from "../text/format.ts";
+import { shownPath, withoutLocalPaths } from "../text/local-paths.ts";
+import { type LogLine, type PreviewLine, isPreview } from "./log.ts";
+import type { UnlearnRecord } from "./record.ts";
+import pageCss from "./report.css";
+
+export interface UnlearnReportData {
+  readonly record: UnlearnRecord;
+  readonly log: readonly LogLine[];
+  /** By `PreviewLine.image`. */
+  readonly pictures: ReadonlyMap<string, RgbImage>;
+  readonly showImages: boolean;
+}
+
+/** Longest side of the pictures in the grid. */
+const SIDE = 160;
+
+/** Settings that name files: a report shows the name of an absolute path only. */
+const FILES = new Set(["model", "unet", "textEncoder", "config", "retain", "images", "retainImages", "previews"]);
+
+/** The report of an erasing run: one HTML page that needs nothing else and runs no script. Absolute paths are left out of it. */
+export function renderUnlearnReport(data: UnlearnReportData): string {
+  const { record, log } = data;
+  const { settings, recipe, result, status, error } = record;
+  const concepts = settings.concepts.map(visible).join(", ");
+  const done = result !== null;
+  const headline = done
+    ? `${concepts}: erased by ${escape(settings.method)}`
+    : `${concepts}: ${status === "interrupted" ? "interrupted" : "the run failed"} before there was a result`;
+  const facts = done
+    ? [
+        `${formatCount(result.steps)} ${result.steps === 1 ? "step" : "steps"} in ${formatDuration(record.seconds)}; ` +
+          `${result.loss === null ? "no loss: the weights were solved for" : `last loss ${decimal(result.loss)}`}.`,
+        "Whether the concept is gone is for an attack to say: what is not drawn for a plain prompt may still be found.",
+      ]
+    : [escape(withoutLocalPaths(error ?? "")), "The run can be gone on with where its last state was kept: the command is below."];
+  return htmlPage(`${settings.concepts.join(", ")} erased by ${settings.method}`, css + pageCss, `<header>
+<p class="brand">Lethe <span>what was erased, and what it cost</span></p>
+<p class="when">${escape(record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC"))}</p>
+</header>
+<section class="verdict ${done ? "not-found" : "unfinished"}" aria-labelledby="verdict"><h1 id="verdict">${headline}</h1>
+${facts.filter((fact) => fact !== "").map((fact) => `<p>${fact}</p>`).join("\n")}</section>
+${picturesSection(data)}
+${lossSection(log)}
+${effectsSection(data)}
+<section aria-labelledby="recipe"><h2 id="recipe">Recipe</h2>${definitions([
+    ["recipe", escape(recipe.name)],
+    ["paper", visible(recipe.paper)],
+    ["code", visible(recipe.code)],
+    ...(result?.trained ?? []).map(({ component, tensors, parameters }): [string, string] => [
+      "trained", escape(`${formatCount(tensors)} tensors of the ${component}, ${formatCount(parameters)} numbers`),
+    ]),
+    ...Object.entries(record.effective)
+      .filter(([name, value]) => value !== null && value !== undefined && name !== "recipe")
+      .map(([name, value]): [string, string] => [name, visible(String(value))]),
+  ])}</section>
+${resultSection(record)}
+<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>
+<p>The same command on the same adapter gives the same weights. Files that lay elsewhere are shown by their names.</p>
+${code(withoutLocalPaths(record.command))}${done || record.resumeCommand === "" ? "" : `<p>To go on with this run:</p>${code(withoutLocalPaths(record.resumeCommand))}`}</section>
+${settingsSection(record)}
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}.</p></footer>`);
+}
+
+/** Previews in the order of their prompts and steps. */
+function previewsOf(log: readonly LogLine[]): { readonly steps: readonly number[]; readonly prompts: readonly PreviewLine[][] } {
+  const lines = log.filter(isPreview);
+  const steps = [...new Set(lines.map(({ step }) => step))].toSorted((a, b) => a - b);
+  const prompts = [...new Set(lines.map(({ prompt }) => prompt))];
+  return { steps, prompts: prompts.map((prompt) => lines.filter((line) => line.prompt === prompt).toSorted((a, b) => a.step - b.step)) };
+}
+
+function picturesSection({ record, log, pictures, showImages }: UnlearnReportData): string {
+  const { steps, prompts } = previewsOf(log);
+  if (steps.length === 0) return "";
+  const last = record.result?.steps;
+  const title = (step: number): string => (step === 0 ? "before" : step === last ? `after ${step}` : `step ${step}`);
+  const rows = prompts.map((lines) => {
+    const cells = steps.map((step) => {
+      const line = lines.find((one) => one.step === step);
+      const image = line && pictures.get(line.image);
+      if (!image) return "<td></td>";
+      const alt = `${line.prompt}, ${title(step)}`;
+      return `<td>${picture(thumbnail(image, SIDE), { alt, blurred: !showImages, className: "preview" })}</td>`;
+    });
+    const kind = lines[0]!.erased ? '<span class="hit">erased</span>' : '<span class="miss">retained</span>';
+    return `<tr><th scope="row">${visible(lines[0]!.prompt)}${kind}</th>${cells.join("")}</tr>`;
+  });
+  const hint = showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
+  const head = steps.map((step) => `<th scope="col">${escape(title(step))}</th>`).join("");
+  return `<section aria-labelledby="pictures"><h2 id="pictures">Before, during, after</h2><p>The same noise each time: ` +
+    `${escape(previewWords(record))}.</p>${hint}<div class="scroll previews" role="region" aria-label="Pictures" tabindex="0"><table>` +
+    `<thead><tr><th scope="col">prompt</th>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div></section>`;
+}
+
+function previewWords({ settings }: UnlearnRecord): string {
+  return `seed ${settings.previewSeed}, ${settings.previewSteps} sampling steps, guidance ${settings.previewGuidance}`;
+}
+
+function lossSection(log: readonly LogLine[]): string {
+  const lines = log.flatMap((line) => (isPreview(line) ? [] : [line]));
+  if (lines.length === 0) return "";
+  const names = [...new Set(lines.flatMap(({ losses }) => Object.keys(losses ?? { loss: 0 })))];
+  const series = names.map((name): Series => {
+    const own = lines.flatMap(({ step, loss, losses }) => {
+      const value = losses ? losses[name] : loss;
+      return value === undefined ? [] : [{ step, value }];
+    });
+    return { name, steps: own.map(({ step }) => step), values: own.map(({ value }) => value) };
+  });
+  return `<section aria-labelledby="losses"><h2 id="losses">Losses</h2><p>Every step draws another noise level, so single values jump: ` +
+    `the thick line is the mean of a twentieth of the steps.</p>${seriesChart("Losses", series, lines.at(-1)!.step)}</section>`;
+}
+
+/** How far pictures moved: the erased ones should, the others should not. */
+function effectsSection({ record, log, pictures }: UnlearnReportData): string {
+  const { prompts } = previewsOf(log);
+  const rows = prompts.flatMap((lines) => {
+    const [first, last] = [lines[0]!, lines.at(-1)!];
+    const [before, after] = [pictures.get(first.image), pictures.get(last.image)];
+    if (!before || !after || first === last) return [];
+    return [[visible(first.prompt), first.erased ? "erased" : "retained", decimal(pictureDistance(before, after), 1)]];
+  });
+  if (rows.length === 0 || !record.result) return "";
+  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>How far each prompt's picture moved from before to after, ` +
+    `as the root mean square of its pixels' differences (0 to 255). What is erased should move, what is retained should stay.</p>${table("Side effects", ["prompt", "kind", "moved by"], rows)}</section>`;
+}
+
+/** Root mean square of the differences of two pictures' bytes, 0 to 255. */
+function pictureDistance(a: RgbImage, b: RgbImage): number {
+  let sum = 0;
+  for (let i = 0; i < a.data.length; i++) sum += ((a.data[i] ?? 0) - (b.data[i] ?? 0)) ** 2;
+  return Math.sqrt(sum / a.data.length);
+}
+
+function resultSection({ result, out }: UnlearnRecord): string {
+  if (!result) return "";
+  const files = result.files.map(({ name, bytes }, i) => [
+    visible(name), formatBytes(bytes), i === result.files.length - 1 ? `<code class="hash">${escape(result.sha256)}</code>` : "",
+  ]);
+  return `<section aria-labelledby="result"><h2 id="result">Result</h2><p>${visible(shownPath(out))}, layout ${escape(result.layout)}.</p>` +
+    `${table("Result", ["file", "size", "SHA-256"], files)}</section>`;
+}
+
+function settingsSection(record: UnlearnRecord): string {
+  const { settings, device, versions } = record;
+  const given = Object.entries(settings)
+    .filter(([, value]) => value !== null && value !== false)
+    .map(([name, value]): [string, string] => [name, visible(FILES.has(name) ? shownPath(String(value)) : String(value))]);
+  const run: [string, string][] = [
+    ["adapter", visible(device.adapter)],
+    ["driver", visible(device.driver)],
+    ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)],
+    ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
+    ["time", escape(formatDuration(record.seconds))],
+    ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],
+    ["versions", escape([`lethe ${versions.lethe}`, ...(versions.node ? [`Node ${versions.node}`] : []), versions.platform].join(", "))],
+  ];
+  const files = record.files.map((f) => [
+    escape(f.role), visible(shownPath(f.path)), formatBytes(f.bytes), `<code class="hash">${escape(f.sha256)}</code>`,
+  ]);
+  return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(given)}</section>
+<section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>
+<section aria-labelledby="files"><h2 id="files">Files</h2>${table("Files", ["part", "file", "size", "SHA-256"], files)}</section>`;
+}
+
+function code(text: string): string {
+  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
+}
