@@ -12,6 +12,7 @@ import { evaluateCommand } from "./commands/evaluate.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./tools/inspect.ts";
 import { mergeCommand } from "./commands/merge.ts";
+import { qualityCommand } from "./commands/quality.ts";
 import { tokenizeCommand } from "./tools/tokenize.ts";
 import { verifyCommand } from "./tools/verify.ts";
 import { VERSION } from "../engine/run/version.ts";
@@ -33,6 +34,7 @@ export function createProgram(): Command {
     attackCommand,
     evaluateCommand,
     mergeCommand,
+    qualityCommand,
     diffCommand,
     classifyCommand,
     verifyCommand,

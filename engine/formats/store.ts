@@ -21,3 +21,24 @@ export interface Lines {
   write(line: string): void | Promise<void>;
   close(): void;
 }
+
+/** Files in memory, which end with the program. */
+export function memoryStore(): Store {
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  const bytesOf = (content: Uint8Array<ArrayBuffer> | string): Uint8Array<ArrayBuffer> =>
+    typeof content === "string" ? new TextEncoder().encode(content) : content;
+  return {
+    nameOf: (name) => name,
+    read: (name) => Promise.resolve(files.get(name)),
+    write: (name, content) => Promise.resolve(void files.set(name, bytesOf(content))),
+    openLines(name) {
+      const lines: string[] = [];
+      const before = new TextDecoder().decode(files.get(name) ?? new Uint8Array());
+      return Promise.resolve({
+        write: (line) => void lines.push(line.endsWith("\n") ? line : `${line}\n`),
+        close: () => void files.set(name, bytesOf(before.slice(0, before.lastIndexOf("\n") + 1) + lines.join(""))),
+      });
+    },
+    remove: (name) => Promise.resolve(void files.delete(name)),
+  };
+}

@@ -1,17 +1,15 @@
 import { isObject, joinPath, memoryFiles } from "../../../formats/file-system.ts";
-import { type FeatureSet, REFERENCE_EPSILON, frechetDistance } from "../../../metrics/frechet.ts";
+import { type FeatureSet, REFERENCE_EPSILON, frechetDistance } from "../../../metrics/distance/frechet.ts";
 import { matrix } from "../../../metrics/linear-algebra/matrix.ts";
-import { type Features, float32Mean, statisticsOf } from "../../../metrics/statistics.ts";
-import { readStatistics, writeStatistics } from "../../../metrics/statistics-file.ts";
+import { type Features, float32Mean, statisticsOf } from "../../../metrics/distance/statistics.ts";
+import { readStatistics, writeStatistics } from "../../../metrics/distance/statistics-file.ts";
 import type { Form } from "../../context.ts";
 import type { Golden, Json } from "../../golden.ts";
 import type { Rows } from "../../rows.ts";
-import { checkKid } from "./kid.ts";
+import { DISTANCE_TOLERANCE, checkKid } from "./kid.ts";
 
 type Case = Json & { readonly name: string };
 
-/** Relative, of numbers that float64 gives. */
-export const DISTANCE_TOLERANCE = 1e-6;
 /** Absolute, of a distance that is zero. */
 const ZERO_TOLERANCE = 1e-9;
 /** Relative L2 of statistics in float64, and of a mean that was summed in float32. */
@@ -68,7 +66,7 @@ async function checkStatistics(golden: Golden, rows: Rows, name: string, { featu
 }
 
 /** A row for one number: relative unless it is zero. `allowed` is what a reference's own rounding adds. */
-export function compareNumber(rows: Rows, name: string, what: string, actual: number, expected: number, allowed = 0): void {
+function compareNumber(rows: Rows, name: string, what: string, actual: number, expected: number, allowed = 0): void {
   const error = Math.abs(actual - expected);
   if (Math.abs(expected) <= ZERO_TOLERANCE) rows.error(name, what, error, ZERO_TOLERANCE + allowed, "absolute");
   else rows.error(name, what, error / Math.abs(expected), DISTANCE_TOLERANCE + allowed / Math.abs(expected));

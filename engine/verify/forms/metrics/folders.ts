@@ -1,8 +1,8 @@
 import { joinPath } from "../../../formats/file-system.ts";
 import { GAIN } from "../../../loading/synthetic.ts";
 import { inceptionFeatures } from "../../../metrics/feature-network.ts";
-import { frechetDistance } from "../../../metrics/frechet.ts";
-import { statisticsOf } from "../../../metrics/statistics.ts";
+import { frechetDistance } from "../../../metrics/distance/frechet.ts";
+import { statisticsOf } from "../../../metrics/distance/statistics.ts";
 import { INCEPTION_DIMS } from "../../../vision/inception.ts";
 import { Inception } from "../../../vision/inception-model.ts";
 import type { Form } from "../../context.ts";

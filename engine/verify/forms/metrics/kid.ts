@@ -1,12 +1,13 @@
-import { type Subset, cleanSubsets, fidelitySubsets, kernelDistance } from "../../../metrics/kid.ts";
-import type { Features } from "../../../metrics/statistics.ts";
+import { type Subset, cleanSubsets, fidelitySubsets, kernelDistance } from "../../../metrics/distance/kid.ts";
+import type { Features } from "../../../metrics/distance/statistics.ts";
 import { manualSeed } from "../../../runtime/random/random.ts";
 import type { Golden, Json } from "../../golden.ts";
 import type { Rows } from "../../rows.ts";
-import { DISTANCE_TOLERANCE } from "./fid.ts";
 
 type Case = Json & { readonly name: string };
 
+/** Relative, of numbers that float64 gives. */
+export const DISTANCE_TOLERANCE = 1e-6;
 /** Relative: what the references' float32 sums make of the same rows; measured here 8e-6 at most, of a standard deviation. */
 const FLOAT32_TOLERANCE = 3e-5;
 

@@ -1,7 +1,7 @@
-import { InputError } from "../runtime/errors.ts";
-import { choleskyFactor } from "./linear-algebra/cholesky.ts";
-import { type Matrix, matrix, rowProducts } from "./linear-algebra/matrix.ts";
-import { nuclearNorm } from "./linear-algebra/singular-values.ts";
+import { InputError } from "../../runtime/errors.ts";
+import { choleskyFactor } from "../linear-algebra/cholesky.ts";
+import { type Matrix, matrix, rowProducts } from "../linear-algebra/matrix.ts";
+import { nuclearNorm } from "../linear-algebra/singular-values.ts";
 import type { Features, Statistics } from "./statistics.ts";
 
 /** One of the two sets of a distance: its statistics and, where they are at hand, its rows. */
