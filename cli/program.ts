@@ -12,6 +12,7 @@ import { evaluateCommand } from "./commands/evaluate.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./tools/inspect.ts";
 import { mergeCommand } from "./commands/merge.ts";
+import { qualityCommand } from "./commands/quality.ts";
 import { tokenizeCommand } from "./tools/tokenize.ts";
 import { unlearnCommand } from "./commands/unlearn.ts";
 import { verifyCommand } from "./tools/verify.ts";
@@ -35,6 +36,7 @@ export function createProgram(): Command {
     unlearnCommand,
     evaluateCommand,
     mergeCommand,
+    qualityCommand,
     diffCommand,
     classifyCommand,
     verifyCommand,

@@ -1,4 +1,4 @@
-import type { ByteSource } from "./byte-source.ts";
+import { bytesSource, type ByteSource } from "./byte-source.ts";
 
 /** A file's bytes, its text, or its bytes piece by piece. */
 export type Content = Uint8Array<ArrayBuffer> | string | AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -40,4 +40,29 @@ export async function joinPieces(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>)
     at += piece.length;
   }
   return out;
+}
+
+/** Files in memory, which end with the program. */
+export function memoryStore(): Store {
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  const bytesOf = async (content: Content): Promise<Uint8Array<ArrayBuffer>> =>
+    typeof content === "string" ? new TextEncoder().encode(content) : content instanceof Uint8Array ? content : joinPieces(content);
+  return {
+    nameOf: (name) => name,
+    read: (name) => Promise.resolve(files.get(name)),
+    open(name) {
+      const bytes = files.get(name);
+      return Promise.resolve(bytes && bytesSource(name, bytes));
+    },
+    write: async (name, content) => void files.set(name, await bytesOf(content)),
+    openLines(name) {
+      const lines: string[] = [];
+      const before = new TextDecoder().decode(files.get(name) ?? new Uint8Array());
+      return Promise.resolve({
+        write: (line) => void lines.push(line.endsWith("\n") ? line : `${line}\n`),
+        close: () => void files.set(name, new TextEncoder().encode(before.slice(0, before.lastIndexOf("\n") + 1) + lines.join(""))),
+      });
+    },
+    remove: (name) => Promise.resolve(void files.delete(name)),
+  };
 }

@@ -50,11 +50,15 @@ async function compiled(
 }
 
 /**
- * A picture file as 8-bit RGB, by its content whatever its name; turned as EXIF says; transparency is left out, as Pillow's convert("RGB")
- * does.
+ * A picture file as 8-bit RGB, by its content whatever its name; turned as EXIF says, unless that is not wanted; transparency is left out,
+ * as Pillow's convert("RGB") does.
  * @throws FormatError for a damaged file, and naming what it is for any other kind
  */
-export async function decodePicture(file: string, bytes: Uint8Array<ArrayBuffer>): Promise<RgbImage> {
+export async function decodePicture(
+  file: string,
+  bytes: Uint8Array<ArrayBuffer>,
+  { turned = true }: { readonly turned?: boolean } = {},
+): Promise<RgbImage> {
   if (isPng(bytes)) return decodePng(file, bytes);
   const header = readCodedHeader(file, bytes);
   if (!header) throw new FormatError(file, `is no PNG, JPEG or WebP image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
@@ -71,5 +75,5 @@ export async function decodePicture(file: string, bytes: Uint8Array<ArrayBuffer>
     throw new FormatError(file, `is damaged: its header says ${header.width}x${header.height} pixels, but there are ${width}x${height}`);
   const data = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; to < data.length; from += 4) for (let c = 0; c < 3; c++) data[to++] = rgba[from + c]!;
-  return oriented({ data, width, height }, header.orientation);
+  return turned ? oriented({ data, width, height }, header.orientation) : { data, width, height };
 }

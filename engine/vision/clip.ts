@@ -1,11 +1,14 @@
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { gatherRows } from "../../kernels/gather-rows.ts";
+import type { Value } from "../../kernels/kernel.ts";
 import { openWeights, readConfig, readOptionalConfig } from "../formats/diffusers.ts";
 import { joinPath } from "../formats/file-system.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
+import type { Graph } from "../runtime/graph.ts";
+import type { Program } from "../runtime/program.ts";
 import { type NDArray, expectShape, toChannelsLast } from "../nn/array.ts";
 import { type ClipVisionConfig, clipImageEmbedding, clipVisionConfig } from "./clip-vision.ts";
 import { Config } from "../nn/config.ts";
@@ -16,7 +19,7 @@ import { weightSource } from "../nn/weight-source.ts";
 import { Parameters } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
 import { type Preprocessor, preprocessor } from "./preprocess.ts";
-import { ProgramCache } from "../nn/program-cache.ts";
+import { ProgramCache, type Recording } from "../nn/program-cache.ts";
 import { type TextEncoderConfig, textEncoder, textEncoderConfig, tokenEmbeddings } from "../diffusion/text-encoder.ts";
 
 /** Until 2023 every published config said 2 for the end-of-text id, whatever the vocabulary's: transformers then takes the greatest id. */
@@ -62,15 +65,17 @@ export class Clip {
     return this.embedPixels(this.parts.prepare(image));
   }
 
+  /** A picture of any size as the image encoder takes it, [1, 3, S, S]. */
+  prepare(image: RgbImage): NDArray {
+    return this.parts.prepare(image);
+  }
+
   /** Embeddings [B, projection] of prepared pictures [B, 3, S, S]. @throws ShapeError */
   async embedPixels(pixels: NDArray): Promise<Float32Array<ArrayBuffer>> {
-    const { vision, projection } = this.parts;
+    const { vision } = this.parts;
     expectShape("CLIP input", pixels, [undefined, vision.channels, vision.imageSize, vision.imageSize]);
     const batch = pixels.shape[0]!;
-    const program = await this.programs.get(`clip image ${batch}`, (g) => {
-      const image = g.input("image", { shape: [batch, vision.imageSize, vision.imageSize, vision.channels], dtype: "f32" });
-      return { outputs: { embedding: clipImageEmbedding(new Layers(g, this.parts.parameters), vision, projection, image) } };
-    });
+    const program = await this.programs.get(`clip image ${batch}`, (g) => ({ outputs: { embedding: this.recordImage(g, batch) } }));
     return program.computeFloats({ image: toChannelsLast(pixels) }, "embedding");
   }
 
@@ -92,16 +97,52 @@ export class Clip {
     if (bad !== undefined) {
       throw new InputError(`token id ${bad} is outside the vocabulary of ${config.vocabularySize} of ${this.parts.name}`);
     }
-    const end = endOfText === UNSET_END_OF_TEXT ? ids.indexOf(ids.reduce((a, b) => Math.max(a, b), 0)) : ids.indexOf(endOfText);
+    const end = this.endOf(ids);
     if (end < 0) throw new InputError(`the ids hold no end of text (${endOfText})`);
-    const program = await this.programs.get(`clip text ${ids.length}`, (g) => {
-      const layers = new Layers(g, this.parts.parameters);
-      const rows = g.input("ids", { shape: [1, ids.length], dtype: "u32" });
-      const hidden = textEncoder(layers, config, tokenEmbeddings(layers, config, rows));
-      const pooled = gatherRows(g, hidden, g.input("end", { shape: [1], dtype: "u32" }));
-      return { outputs: { embedding: layers.linear("text_projection", pooled, this.parts.projection, { bias: false }) } };
-    });
-    return program.computeFloats({ ids: Uint32Array.from(ids), end: Uint32Array.of(end) }, "embedding");
+    const seen = ids.subarray(0, end + 1); // the encoder looks back only
+    const program = await this.programs.get(`clip text ${seen.length}`, (g) => ({ outputs: { embedding: this.recordText(g, seen.length) } }));
+    return program.computeFloats({ ids: Uint32Array.from(seen), end: Uint32Array.of(end) }, "embedding");
+  }
+
+  /** Where framed ids end: the first end of text, -1 without one. @throws InputError for a model without a text encoder */
+  endOf(ids: Int32Array): number {
+    const { endOfText } = this.textPart();
+    return endOfText === UNSET_END_OF_TEXT ? ids.indexOf(ids.reduce((a, b) => Math.max(a, b), 0)) : ids.indexOf(endOfText);
+  }
+
+  /** Framed ids of a text. @throws InputError for a model without a text encoder */
+  encodeText(text: string): Int32Array {
+    return this.textPart().tokenizer.encode(text);
+  }
+
+  /** The image encoder on a graph with an input "image" [B, S, S, 3] -> [B, projection]. Captures every hidden state. */
+  recordImage(g: Graph, batch: number): Value {
+    const { vision, projection, parameters } = this.parts;
+    const image = g.input("image", { shape: [batch, vision.imageSize, vision.imageSize, vision.channels], dtype: "f32" });
+    return clipImageEmbedding(new Layers(g, parameters), vision, projection, image);
+  }
+
+  /** The text encoder on a graph with inputs "ids" [1, T] and "end" [1] -> [1, projection]. Captures `text_model.pooled`. */
+  recordText(g: Graph, length: number): Value {
+    const { config } = this.textPart();
+    const layers = new Layers(g, this.parts.parameters);
+    const hidden = textEncoder(layers, config, tokenEmbeddings(layers, config, g.input("ids", { shape: [1, length], dtype: "u32" })));
+    const pooled = gatherRows(g, hidden, g.input("end", { shape: [1], dtype: "u32" }));
+    g.capture("text_model.pooled", pooled);
+    return layers.linear("text_projection", pooled, this.parts.projection, { bias: false });
+  }
+
+  /** A program made of these, kept for its key. @throws as ProgramCache.get */
+  program(key: string, record: Recording): Promise<Program> {
+    return this.programs.get(key, record);
+  }
+
+  /**
+   * What CLIPModel multiplies cosines by in its logits: exp(logit_scale), 100 in the published models.
+   * @throws FormatError for a model without it
+   */
+  async logitScale(): Promise<number> {
+    return Math.fround(Math.exp((await this.parts.file.readFloat32("logit_scale"))[0]!));
   }
 
   private textPart(): TextPart {

@@ -36,6 +36,8 @@ interface Network {
 }
 
 interface Architecture {
+  /** Module whose output the last layer classifies. */
+  readonly penultimate: string;
   readonly network: (config: Config) => Network;
   /** What the checkpoint's tensors are changed to before the network sees them. */
   readonly weights?: (source: WeightSource) => WeightSource;
@@ -44,6 +46,7 @@ interface Architecture {
 /** By "model_type" of config.json. */
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   resnet: {
+    penultimate: "resnet",
     network(file) {
       const config = resNetConfig(file);
       return { ...config, record: (layers, image) => resNet(layers, config, image) };
@@ -51,6 +54,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     weights: (source) => foldBatchNorm(source),
   },
   vit: {
+    penultimate: "vit",
     network(file) {
       const config = vitConfig(file);
       return { ...config, record: (layers, image) => vit(layers, config, image) };
@@ -64,7 +68,7 @@ export class ImageClassifier {
 
   constructor(
     device: Device,
-    private readonly network: Network,
+    private readonly network: Network & { readonly penultimate: string },
     private readonly parameters: Parameters,
     private readonly prepare: Preprocessor,
     file: TensorFile,
@@ -111,6 +115,27 @@ export class ImageClassifier {
     return { logits: read["logits"] as Float32Array<ArrayBuffer>, probabilities: read["probabilities"] as Float32Array<ArrayBuffer> };
   }
 
+  /**
+   * What the last layer classifies, [pictures, width] row by row, of pictures of any size.
+   * @throws ShapeError where the preprocessing leaves them of different sizes
+   */
+  async features(pictures: readonly RgbImage[]): Promise<Float32Array<ArrayBuffer>> {
+    const prepared = pictures.map((picture) => this.prepare(picture));
+    const [, channels, height, width] = prepared[0]!.shape as [number, number, number, number];
+    const size = channels * height * width;
+    const batch = new Float32Array(pictures.length * size);
+    prepared.forEach((input, i) => {
+      expectShape("classifier input", input, [1, channels, height, width]);
+      batch.set(toChannelsLast(input), i * size);
+    });
+    const program = await this.programs.get(`features ${pictures.length}x${height}x${width}`, (g) => {
+      const image = g.input("image", { shape: [pictures.length, height, width, channels], dtype: "f32" });
+      this.network.record(new Layers(g, this.parameters), image);
+      return { outputs: { features: g.captured.get(this.network.penultimate)! } };
+    });
+    return program.computeFloats({ image: batch }, "features");
+  }
+
   /** Frees its programs and weights and closes its file. */
   destroy(): Promise<void> {
     return this.programs.destroy();
@@ -129,7 +154,7 @@ export async function loadClassifier(
   const file = joinPath(folder, "config.json");
   const config = Config.of(file, await readConfig(files, folder));
   const architecture = ARCHITECTURES[config.oneOf("model_type", Object.keys(ARCHITECTURES))]!;
-  const network = architecture.network(config);
+  const network = { ...architecture.network(config), penultimate: architecture.penultimate };
   const settings = (await readOptionalConfig(files, folder, "preprocessor_config.json")) ?? {};
   const prepare = preprocessor(Config.of(joinPath(folder, "preprocessor_config.json"), settings));
   const weights = await openWeights(files, folder);

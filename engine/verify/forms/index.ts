@@ -7,6 +7,9 @@ import { fullTextUNet, fullVae } from "./model/full.ts";
 import { insertionLayouts } from "./attack/insertion-layouts.ts";
 import { lossGrad } from "./model/loss-grad.ts";
 import { ops } from "./ops.ts";
+import { clipScore } from "./metrics/clip-score.ts";
+import { fid } from "./metrics/fid.ts";
+import { folders } from "./metrics/folders.ts";
 import { inception, inceptionWeights } from "./metrics/inception.ts";
 import { resize } from "./metrics/resize.ts";
 import { projection } from "./attack/projection.ts";
@@ -54,6 +57,9 @@ const FORMS: readonly KnownForm[] = [
   { name: "resize", check: resize, fits: (g) => isObject(g.json["pictures"]) && some(g, /\.t2i(\.|$)/) },
   { name: "inception", check: inception, fits: (g) => some(g, /\.act\.Mixed_7c\./) },
   { name: "inception_weights", check: inceptionWeights, fits: (g) => Object.values(g.json).some((v) => isObject(v) && "fc.weight" in v) },
+  { name: "fid", check: fid, fits: (g) => some(g, /^features\./) && some(g, /\.mu$/) },
+  { name: "clip_score", check: clipScore, fits: tensors("image_embeds", "text_embeds") },
+  { name: "folders", check: folders, fits: (g) => isObject(g.json["folders"]) && some(g, /\.features\d*$/) },
   { name: "tokenizer", check: tokenizer, fits: (g) => g.has("ids_hf") },
   { name: "schedulers", check: schedulers, fits: (g) => tensors("x_unit", "alphas_cumprod")(g) },
   { name: "torch-rng", check: torchRng, fits: (g) => Array.isArray(g.json["randn"]) },

@@ -1,7 +1,7 @@
-import { InputError } from "../runtime/errors.ts";
-import { choleskyFactor } from "./linear-algebra/cholesky.ts";
-import { type Matrix, matrix, rowProducts } from "./linear-algebra/matrix.ts";
-import { nuclearNorm } from "./linear-algebra/singular-values.ts";
+import { InputError } from "../../runtime/errors.ts";
+import { choleskyFactor } from "../linear-algebra/cholesky.ts";
+import { type Matrix, matrix, rowProducts } from "../linear-algebra/matrix.ts";
+import { nuclearNorm } from "../linear-algebra/singular-values.ts";
 import type { Features, Statistics } from "./statistics.ts";
 
 /** One of the two sets of a distance: its statistics and, where they are at hand, its rows. */
@@ -16,7 +16,7 @@ export interface FeatureSet {
 export const REFERENCE_EPSILON = 1e-6;
 
 export interface Frechet {
-  /** 0 where rounding made it negative. */
+  /** Of equal sets it may come out as -1e-14; with an epsilon it may be negative. */
   readonly distance: number;
   /** |mu1 - mu2|^2, a part of it. */
   readonly meanTerm: number;
@@ -34,8 +34,7 @@ export function frechetDistance(a: FeatureSet, b: FeatureSet, options: { readonl
   const root = nuclearNorm(rowProducts(factorOf(a, epsilon), factorOf(b, epsilon)));
   const meanTerm = a.statistics.mean.reduce((sum, m, i) => sum + (m - b.statistics.mean[i]!) ** 2, 0);
   const traces = trace(a.statistics.covariance) + trace(b.statistics.covariance);
-  const distance = meanTerm + traces - 2 * root;
-  return { distance: Math.max(0, distance), meanTerm };
+  return { distance: meanTerm + traces - 2 * root, meanTerm };
 }
 
 /** @throws InputError */

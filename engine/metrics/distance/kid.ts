@@ -1,6 +1,6 @@
-import { InputError } from "../runtime/errors.ts";
-import type { Generator } from "../runtime/random/random.ts";
-import { type Matrix, matrix, rowProducts } from "./linear-algebra/matrix.ts";
+import { InputError } from "../../runtime/errors.ts";
+import type { Generator } from "../../runtime/random/random.ts";
+import { type Matrix, matrix, rowProducts } from "../linear-algebra/matrix.ts";
 import type { Features } from "./statistics.ts";
 
 /** The rows of one subset: of the first set and of the second. */

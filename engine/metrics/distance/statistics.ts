@@ -1,4 +1,4 @@
-import { type Matrix, matrix, rowProducts, transposed } from "./linear-algebra/matrix.ts";
+import { type Matrix, matrix, rowProducts, transposed } from "../linear-algebra/matrix.ts";
 
 /** Mean and covariance of feature rows, as the field's statistics files hold them. */
 export interface Statistics {

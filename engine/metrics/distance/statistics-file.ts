@@ -1,7 +1,7 @@
-import { FormatError } from "../formats/errors.ts";
-import type { FileSystem } from "../formats/file-system.ts";
-import { readNpz, writeNpz } from "../formats/numpy/npz.ts";
-import { matrix } from "./linear-algebra/matrix.ts";
+import { FormatError } from "../../formats/errors.ts";
+import type { FileSystem } from "../../formats/file-system.ts";
+import { readNpz, writeNpz } from "../../formats/numpy/npz.ts";
+import { matrix } from "../linear-algebra/matrix.ts";
 import type { Statistics } from "./statistics.ts";
 
 /**

@@ -1,0 +1,34 @@
+import type { Command } from "commander";
+import { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
+import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
+import { action } from "../context.ts";
+import { shardText } from "../evaluate/shard.ts";
+import { PATHS_NOTE } from "../model.ts";
+import { MODEL_NAMES } from "../model-source.ts";
+import { addOptions } from "../option-flags.ts";
+import { type QualityFlags, runQuality } from "../quality/run.ts";
+
+export function qualityCommand(program: Command): void {
+  const command = program
+    .command("quality")
+    .description("draw captions, or take pictures that are there, and score them as the public benchmark does: FID, KID, CLIP score")
+    .option("--model <model>", MODEL_NAMES);
+  addOptions(command, MODEL_OPTIONS)
+    .option("--captions <file.csv>", "captions with columns case_number, prompt, evaluation_seed, as the benchmark's coco_10k.csv")
+    .option("--images <dir>", "score these pictures instead of drawing some; with --captions those named CASE_0.png")
+    .option("--real <dir>", "real pictures of the same prompts, any size, to compare with")
+    .option("--statistics <file.npz>", "statistics of real pictures instead, mu and sigma, made by the same recipe")
+    .option(
+      "--inception <file>",
+      "Inception v3's weights: pt_inception-2015-12-05-6726825d.pth, for the recipe unlearncanvas torchvision's; or the folder of an image " +
+        "classifier such as emoji/classifier/object, whose features are then compared (never called FID)",
+    )
+    .option("--clip <dir>", "a CLIPModel's folder or hub id, for the CLIP score; the benchmark's is openai/clip-vit-base-patch32");
+  addOptions(command, QUALITY_OPTIONS)
+    .option("--shard <i/n>", "take part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together", shardText)
+    .option("--resume", "go on with the run in --out after its last picture, or begin if there is none")
+    .option("--overwrite", "throw away an earlier run in --out")
+    .requiredOption("--out <dir>", "folder for pictures/, features, statistics.npz and result.json")
+    .addHelpText("after", PATHS_NOTE)
+    .action(action<QualityFlags>((flags, context) => runQuality(flags, context)));
+}

@@ -1,0 +1,63 @@
+import type { Store } from "../../engine/formats/store.ts";
+import { QUALITY_FILES, type QualityResult } from "../../engine/metrics/quality/run.ts";
+import type { Context } from "../context.ts";
+import { type QualityRecord, RESULT_FILE } from "./record.ts";
+
+/** What `quality --json` prints and result.json keeps. */
+export function resultJson(record: QualityRecord, result: QualityResult, store: Store): Record<string, unknown> {
+  const { network } = record;
+  const { distances, clipScore, count, realCount, unreadable } = result;
+  const isFid = network?.distanceName === "FID";
+  return {
+    fid: distances && isFid ? distances.frechet : null,
+    fidInterval: distances && isFid ? distances.interval : null,
+    // Never called FID: of other features than Inception's.
+    ...(distances && !isFid && { frechetDistance: distances.frechet, frechetInterval: distances.interval }),
+    kid: distances?.kid?.mean ?? null,
+    kidStd: distances?.kid?.std ?? null,
+    ...(distances?.kid && { kidSubsets: distances.kid.subsets, kidSize: distances.kid.size }),
+    clipScore,
+    count,
+    realCount,
+    unreadable,
+    recipe: network?.recipe ?? null,
+    features: network?.name ?? null,
+    reference: distances?.reference ?? null,
+    bias: distances?.bias ?? null,
+    statistics: distances ? store.nameOf(QUALITY_FILES.statistics) : null,
+    shard: record.shard,
+    plan: record.plan,
+  };
+}
+
+/** Writes result.json and, with CLIP, caption-scores.csv; warns of what the numbers are not. */
+export async function writeResult(context: Context, store: Store, json: object, result: QualityResult): Promise<void> {
+  for (const warning of result.distances?.warnings ?? []) context.warn(warning);
+  await store.write(RESULT_FILE, `${JSON.stringify(json, null, 1)}\n`);
+  if (result.captionScores.size === 0) return;
+  const lines = [...result.captionScores].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, logit]) => `${name},${logit}`);
+  await store.write("caption-scores.csv", ["picture,logit", ...lines, ""].join("\n"));
+}
+
+/** The scores for people. */
+export function resultText(record: QualityRecord, result: QualityResult): string {
+  const { network, shard } = record;
+  const { distances, clipScore, count, realCount } = result;
+  const of = `${count} pictures${realCount === null ? "" : ` and ${realCount} real ones`}`;
+  if (shard) return `part ${shard.index} of ${shard.count} is done: ${of}; merge puts the parts together`;
+  const rows: string[][] = [];
+  if (distances && network) {
+    const interval = distances.interval ? `95 % ${distances.interval.map(digits).join(" to ")}` : "";
+    rows.push([network.distanceName, digits(distances.frechet), interval]);
+    if (distances.reference) rows.push([`  by the reference's code (${distances.reference.branch})`, digits(distances.reference.value), ""]);
+    if (distances.kid) rows.push(["KID", digits(distances.kid.mean), `+- ${digits(distances.kid.std)} over ${distances.kid.subsets} subsets of ${distances.kid.size}`]);
+  }
+  if (clipScore !== null) rows.push(["CLIP score", digits(clipScore), ""]);
+  const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const table = rows.map(([a, b, c]) => `${a!.padEnd(widths[0]!)}  ${b!.padStart(widths[1]!)}  ${c}`.trimEnd());
+  return [...table, `of ${of}${network ? `; features: ${network.name}` : ""}`].join("\n");
+}
+
+function digits(x: number): string {
+  return Math.abs(x) >= 1000 ? x.toFixed(2) : x.toPrecision(6);
+}
