@@ -1,6 +1,6 @@
 import { UsageError } from "../runtime/errors.ts";
 import { manualSeed } from "../runtime/random/random.ts";
-import { type NDArray, expectShape } from "../nn/array.ts";
+import { type NDArray, expectShape, stackRows } from "../nn/array.ts";
 import type { LossKind, StableDiffusion } from "./stable-diffusion.ts";
 
 /** One round of the elimination. */
@@ -141,9 +141,9 @@ export async function predictionErrors(
   const size = latents.data.length;
   const made = samples.map(({ noise, timestep }) => model.addNoise(latents, noise, timestep));
   const { data } = await model.predictNoise(
-    stack(made.map((x) => x.noised)),
+    stackRows(made.map((x) => x.noised)),
     samples.map((s) => s.timestep),
-    stack(samples.map((s) => s.context)),
+    stackRows(samples.map((s) => s.context)),
   );
   return made.map(({ target }, i) => distance(data.subarray(i * size, (i + 1) * size), target.data, loss));
 }
@@ -206,12 +206,4 @@ function distance(a: Float32Array, b: Float32Array, loss: LossKind): number {
 
 function mean(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0) / values.length;
-}
-
-/** Batches of one as one batch. */
-function stack(rows: readonly NDArray[]): NDArray {
-  const { data, shape } = rows[0]!;
-  const out = new Float32Array(rows.length * data.length);
-  rows.forEach((row, i) => out.set(row.data, i * data.length));
-  return { data: out, shape: [rows.length, ...shape.slice(1)] };
 }

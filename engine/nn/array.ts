@@ -43,3 +43,15 @@ export function fromChannelsLast(data: Float32Array<ArrayBuffer>, [n, h, w, c]: 
   }
   return { data: out, shape: [n, c, h, w] };
 }
+
+/** Arrays of one shape after each other along their first dimension. */
+export function stackRows(arrays: readonly NDArray[]): NDArray {
+  const [first] = arrays as readonly [NDArray, ...NDArray[]];
+  const data = new Float32Array(arrays.reduce((n, a) => n + a.data.length, 0));
+  let at = 0;
+  for (const a of arrays) {
+    data.set(a.data, at);
+    at += a.data.length;
+  }
+  return { data, shape: [arrays.reduce((n, a) => n + a.shape[0]!, 0), ...first.shape.slice(1)] };
+}

@@ -27,15 +27,3 @@ export function part({ data, shape }: NDArray, index: number): NDArray {
   const size = data.length / shape[0]!;
   return { data: data.slice(index * size, (index + 1) * size), shape: [1, ...shape.slice(1)] };
 }
-
-/** Arrays of one shape after each other along their first dimension. */
-export function concatRows(arrays: readonly NDArray[]): NDArray {
-  const [first] = arrays as readonly [NDArray, ...NDArray[]];
-  const data = new Float32Array(arrays.reduce((n, a) => n + a.data.length, 0));
-  let at = 0;
-  for (const a of arrays) {
-    data.set(a.data, at);
-    at += a.data.length;
-  }
-  return { data, shape: [arrays.reduce((n, a) => n + a.shape[0]!, 0), ...first.shape.slice(1)] };
-}

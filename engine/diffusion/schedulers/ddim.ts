@@ -4,24 +4,41 @@ import { alphaAt, predictions } from "./noise-schedule.ts";
 import { combine, type SamplerPlan } from "./plan.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
+/** The noise levels of one step and how much fresh noise it takes. */
+export interface DdimLevels {
+  /** alphas_cumprod of this step. */
+  readonly a: number;
+  /** a', alphas_cumprod one stride (numTrainTimesteps / steps, rounded down) earlier. */
+  readonly prev: number;
+  /** s for eta 1: sqrt((1 - a') / (1 - a) (1 - a / a')). */
+  readonly sigma: number;
+  /** 1 - a' - (eta s)^2; below zero only for eta above 1. */
+  readonly radicand: number;
+}
+
+/** @throws RangeError for a timestep outside the table */
+export function ddimLevels(config: SchedulerConfig, ac: Float32Array, steps: number, timestep: number, eta: number): DdimLevels {
+  const before = timestep - Math.floor(config.numTrainTimesteps / steps);
+  const a = alphaAt(ac, timestep);
+  const prev = before >= 0 ? alphaAt(ac, before) : config.setAlphaToOne ? 1 : alphaAt(ac, 0);
+  const sigma = Math.sqrt(((1 - prev) / (1 - a)) * (1 - a / prev));
+  return { a, prev, sigma, radicand: 1 - prev - (eta * sigma) ** 2 };
+}
+
 /**
- * x' = sqrt(a') x0 + sqrt(1 - a' - s^2) eps + s noise, with s = eta sqrt((1 - a') / (1 - a) (1 - a / a')), a' = alphas_cumprod one stride
- * (numTrainTimesteps / steps, rounded down) earlier. With clip_sample, x0 is clamped and eps is not recomputed, so x0 takes a slot.
- * Noise is added on the last step too where a' < 1.
+ * x' = sqrt(a') x0 + sqrt(|1 - a' - s^2|) eps + varianceScale s noise, with s = eta sqrt((1 - a') / (1 - a) (1 - a / a')).
+ * With clip_sample, x0 is clamped and eps is not recomputed, so x0 takes a slot. Noise is added on the last step too where a' < 1.
+ * The absolute value matters for eta above 1 only, which no DDIM has: WhenAreConceptsErased, eta_ddim_scheduler.py.
  */
-export function ddimPlan(config: SchedulerConfig, ac: Float32Array, steps: number, eta: number): SamplerPlan {
-  const stride = Math.floor(config.numTrainTimesteps / steps);
+export function ddimPlan(config: SchedulerConfig, ac: Float32Array, steps: number, eta: number, varianceScale = 1): SamplerPlan {
   const clip = config.clipSampleRange;
-  const last = config.setAlphaToOne ? 1 : alphaAt(ac, 0);
   return {
     initNoiseSigma: 1,
     historySlots: clip === undefined ? 0 : 1,
     steps: wholeTimesteps(config, steps).map((t) => {
-      const a = alphaAt(ac, t);
-      const prev = t - stride >= 0 ? alphaAt(ac, t - stride) : last;
-      const sigma = eta * Math.sqrt(((1 - prev) / (1 - a)) * (1 - a / prev));
+      const { a, prev, sigma, radicand } = ddimLevels(config, ac, steps, t, eta);
       const { clean, noise } = predictions(config.predictionType, Math.sqrt(a), Math.sqrt(1 - a));
-      const direction = Math.sqrt(Math.max(0, 1 - prev - sigma * sigma));
+      const direction = Math.sqrt(Math.abs(radicand));
       const signal = Math.sqrt(prev);
       const x0 = clip === undefined ? clean : { sample: 0, output: 0 };
       return {
@@ -33,7 +50,7 @@ export function ddimPlan(config: SchedulerConfig, ac: Float32Array, steps: numbe
           ["sample", signal * x0.sample + direction * noise.sample],
           ["output", signal * x0.output + direction * noise.output],
           [0, clip === undefined ? 0 : signal],
-          ["noise", sigma],
+          ["noise", eta * sigma * varianceScale],
         ]),
       };
     }),

@@ -19,19 +19,41 @@ export {
   schedulerNameOf,
 } from "./config.ts";
 export type { NoiseScheduleConfig, PredictionType, SchedulerConfig, SchedulerJson, SchedulerName, TimestepSpacing } from "./config.ts";
+export { ddimLevels, type DdimLevels } from "./ddim.ts";
+export { entryOf, noiseLevelAt, type NoiseLevel } from "./entry.ts";
 export { addNoise, alphasCumprod, betas, getVelocity } from "./noise-schedule.ts";
-export { modelInput, runSamplerStep, startSampler } from "./plan.ts";
+export { combine, modelInput, runSamplerStep, startSampler } from "./plan.ts";
 export type { LinearCombination, Operand, SamplerPlan, SamplerState, SamplerStep, Store, Term } from "./plan.ts";
 
-const PLANS: Readonly<Record<SchedulerName, (config: SchedulerConfig, ac: Float32Array, steps: number, eta: number) => SamplerPlan>> = {
-  ddim: ddimPlan,
-  ddpm: ddpmPlan,
-  lms: lmsPlan,
-  pndm: pndmPlan,
-  euler: eulerPlan,
-  "euler-ancestral": eulerAncestralPlan,
-  "dpm++2m": dpmMultistepPlan,
+type MakePlan = (config: SchedulerConfig, ac: Float32Array, steps: number, options: Required<PlanOptions>) => SamplerPlan;
+
+/** Of a scheduler whose steps know nothing of each other: from an entry of its list on. */
+const sliced = (plan: (config: SchedulerConfig, ac: Float32Array, steps: number, eta: number) => SamplerPlan): MakePlan =>
+  (config, ac, steps, { eta, from }) => {
+    const whole = plan(config, ac, steps, eta);
+    return { ...whole, steps: whole.steps.slice(from), ...(whole.sigmas && { sigmas: whole.sigmas.slice(from) }) };
+  };
+
+const PLANS: Readonly<Record<SchedulerName, MakePlan>> = {
+  ddim: sliced(ddimPlan),
+  ddpm: sliced(ddpmPlan),
+  lms: (config, ac, steps, { from }) => lmsPlan(config, ac, steps, from),
+  pndm: (config, ac, steps, { from }) => pndmPlan(config, ac, steps, from),
+  euler: sliced(eulerPlan),
+  "euler-ancestral": sliced(eulerAncestralPlan),
+  "dpm++2m": (config, ac, steps, { from }) => {
+    if (from > 0) throw new SchedulerConfigError("scheduler dpm++2m cannot begin in the middle of its steps: take ddim, pndm or lms");
+    return dpmMultistepPlan(config, ac, steps);
+  },
 };
+
+/** How a sampling run differs from the scheduler's ordinary one. */
+export interface PlanOptions {
+  /** DDIM's share of fresh noise, 0..1. Default 0. */
+  readonly eta?: number;
+  /** The entry of the scheduler's list of timesteps to begin at, with a sample of that noise level. Default 0. */
+  readonly from?: number;
+}
 
 /**
  * The table of a sampling run.
@@ -39,21 +61,35 @@ const PLANS: Readonly<Record<SchedulerName, (config: SchedulerConfig, ac: Float3
  * @param json the model's `scheduler_config.json`; missing keys take the class's defaults. Used as it is: for what the field's
  *   pipeline does, give `pipelineSchedulerConfig(json)`, for the attack's reference `noiseScheduleOnly(json)`
  * @param steps inference steps, 1..num_train_timesteps (PNDM makes one model call more)
- * @param options `eta`: DDIM's share of fresh noise, 0..1
  * @throws SchedulerConfigError naming the option and its value
  */
-export function createSamplerPlan(
-  name: SchedulerName,
-  json: SchedulerJson,
-  steps: number,
-  options: { readonly eta?: number } = {},
-): SamplerPlan {
+export function createSamplerPlan(name: SchedulerName, json: SchedulerJson, steps: number, options: PlanOptions = {}): SamplerPlan {
+  const config = checkedConfig(name, json, steps);
+  const { eta = 0, from = 0 } = options;
+  if (!(eta >= 0 && eta <= 1)) throw new SchedulerConfigError(`scheduler ${name}: eta must be in 0..1, got ${eta}`);
+  if (eta > 0 && name !== "ddim") throw new SchedulerConfigError(`scheduler ${name}: eta is ${eta}, but only ddim takes it`);
+  return PLANS[name](config, alphasCumprod(config), steps, { eta, from });
+}
+
+/**
+ * DDIM's table with more fresh noise than the sampler was derived for, as the noise probe takes it.
+ * @param eta share of fresh noise, 0 or more
+ * @param varianceScale factor of that noise
+ * @throws SchedulerConfigError naming the option and its value
+ */
+export function createNoisyPlan(json: SchedulerJson, steps: number, eta: number, varianceScale: number): SamplerPlan {
+  const config = checkedConfig("ddim", json, steps);
+  for (const [name, value] of Object.entries({ eta, varianceScale })) {
+    if (!(value >= 0 && Number.isFinite(value))) throw new SchedulerConfigError(`scheduler ddim: ${name} must be at least 0, got ${value}`);
+  }
+  return ddimPlan(config, alphasCumprod(config), steps, eta, varianceScale);
+}
+
+/** @throws SchedulerConfigError */
+function checkedConfig(name: SchedulerName, json: SchedulerJson, steps: number): SchedulerConfig {
   const config = parseSchedulerConfig(name, json);
-  const { eta = 0 } = options;
   if (!Number.isInteger(steps) || steps < 1 || steps > config.numTrainTimesteps) {
     throw new SchedulerConfigError(`scheduler ${name}: steps must be a whole number in 1..${config.numTrainTimesteps}, got ${steps}`);
   }
-  if (!(eta >= 0 && eta <= 1)) throw new SchedulerConfigError(`scheduler ${name}: eta must be in 0..1, got ${eta}`);
-  if (eta > 0 && name !== "ddim") throw new SchedulerConfigError(`scheduler ${name}: eta is ${eta}, but only ddim takes it`);
-  return PLANS[name](config, alphasCumprod(config), steps, eta);
+  return config;
 }

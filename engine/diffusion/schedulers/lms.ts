@@ -25,18 +25,24 @@ export function lmsCoefficient(sigmas: ArrayLike<number>, i: number, order: numb
   return half * QUADRATURE.reduce((sum, [node, weight]) => sum + weight * basis(middle + half * node), 0);
 }
 
-/** x' = x + sum over the last (at most 4) derivatives of weight * derivative. Slots are a ring of derivatives. */
-export function lmsPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
+/**
+ * x' = x + sum over the last (at most 4) derivatives of weight * derivative. Slots are a ring of derivatives.
+ * @param from first entry of the list of timesteps. Entered in the middle, the order is that of the place in the list while derivatives
+ *   are missing, so the first steps are too long. So does diffusers' img2img pipeline.
+ */
+export function lmsPlan(config: SchedulerConfig, ac: Float32Array, steps: number, from = 0): SamplerPlan {
   const { timesteps, sigmas, initNoiseSigma } = sigmaSchedule(config, ac, steps);
   return {
     initNoiseSigma,
     historySlots: ORDER,
-    sigmas: [...sigmas],
-    steps: timesteps.map((timestep, i) => {
+    sigmas: [...sigmas.subarray(from)],
+    steps: timesteps.slice(from).map((timestep, call) => {
+      const i = from + call;
       const sigma = sigmas[i] as number;
       const d = derivative(config, sigma);
       const order = Math.min(i + 1, ORDER);
-      const past = Array.from({ length: order }, (_, back) => [(i - back) % ORDER, lmsCoefficient(sigmas, i, order, back)] as const);
+      const known = Math.min(order, call + 1);
+      const past = Array.from({ length: known }, (_, back) => [(i - back) % ORDER, lmsCoefficient(sigmas, i, order, back)] as const);
       return {
         timestep,
         inputScale: 1 / Math.sqrt(sigma * sigma + 1),

@@ -15,21 +15,23 @@ const FIRST_SAMPLE = 4;
  * again from the first sample with the mean of both outputs. Later updates combine up to four outputs. Each update is
  * x' = sqrt(a'/a) x - (a' - a) e / (a sqrt(1 - a') + sqrt(a (1 - a) a')), with e = combined output (epsilon), or
  * sqrt(a) v + sqrt(1 - a) x for v-prediction.
+ * @param from first entry of the list of timesteps. Entered in the middle, the second call starts again all the same, at a timestep that
+ *   was not doubled: one step of noise is never removed. So does diffusers' img2img pipeline.
  */
-export function pndmPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
+export function pndmPlan(config: SchedulerConfig, ac: Float32Array, steps: number, from = 0): SamplerPlan {
   const stride = Math.floor(config.numTrainTimesteps / steps);
   const last = config.setAlphaToOne ? 1 : alphaAt(ac, 0);
-  const base = wholeTimesteps(config, steps);
-  const timesteps = steps === 1 ? base : [base[0] as number, base[1] as number, ...base.slice(1)];
+  const visited = wholeTimesteps(config, steps);
+  const timesteps = (steps === 1 ? visited : [visited[0] as number, visited[1] as number, ...visited.slice(1)]).slice(from);
 
-  const update = (from: Operand, t: number, to: number, outputs: readonly (readonly [Operand, number])[]) => {
+  const update = (base: Operand, t: number, to: number, outputs: readonly (readonly [Operand, number])[]) => {
     const a = alphaAt(ac, t);
     const prev = to >= 0 ? alphaAt(ac, to) : last;
     const scale = -(prev - a) / (a * Math.sqrt(1 - prev) + Math.sqrt(a * (1 - a) * prev));
     const v = config.predictionType === "v_prediction";
     const keep = Math.sqrt(prev / a) + (v ? scale * Math.sqrt(1 - a) : 0);
     const share = v ? scale * Math.sqrt(a) : scale;
-    return combine([[from, keep], ...outputs.map(([operand, weight]) => [operand, weight * share] as const)]);
+    return combine([[base, keep], ...outputs.map(([operand, weight]) => [operand, weight * share] as const)]);
   };
 
   const plan = timesteps.map((t, call): SamplerStep => {

@@ -12,6 +12,7 @@ import { fid } from "./metrics/fid.ts";
 import { folders } from "./metrics/folders.ts";
 import { inception, inceptionWeights } from "./metrics/inception.ts";
 import { resize } from "./metrics/resize.ts";
+import { PROBE_FORMS } from "./probes/index.ts";
 import { projection } from "./attack/projection.ts";
 import { reference } from "./model/reference.ts";
 import { samples } from "./model/samples.ts";
@@ -37,6 +38,7 @@ const some = (g: Golden, pattern: RegExp): boolean => g.names().some((n) => patt
 /** Every form there is a check for. */
 const FORMS: readonly KnownForm[] = [
   { name: "unlearn", check: unlearnTrace, fits: (g) => g.json["form"] === "unlearn" },
+  ...PROBE_FORMS,
   { name: "full_text_unet", check: fullTextUNet, fits: tensors("ids", "text.last_hidden_state") },
   { name: "full_weights", check: fullWeights, fits: (g) => listsWeights(g.json) },
   { name: "full_vae", check: fullVae, fits: (g) => some(g, /\.act\.decoder\..*\.stats$/) },

@@ -1,5 +1,4 @@
 import { safeGuidance } from "../../../../kernels/guidance.ts";
-import type { NDArray } from "../../../nn/array.ts";
 import type { SldParameters } from "../../../diffusion/guidance.ts";
 import {
   createSamplerPlan,
@@ -14,7 +13,7 @@ import {
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import type { Form, VerifyContext } from "../../context.ts";
 import type { Golden, Json } from "../../golden.ts";
-import { concatRows } from "../../layout.ts";
+import { type NDArray, stackRows } from "../../../nn/array.ts";
 import { asPicture, sampleLatents } from "../../pictures.ts";
 import { type Rows, TOLERANCES, type Tolerances, relativeL2 } from "../../rows.ts";
 
@@ -182,12 +181,12 @@ async function checkPredictions(
   const expected = await golden.floats(`${c.name}.eps`);
   const guided = await golden.floats(`${c.name}.noise_pred`);
   const n = noise.data.length;
-  const context = concatRows(await Promise.all(texts.map((t) => model.encodeText(t))));
+  const context = stackRows(await Promise.all(texts.map((t) => model.encodeText(t))));
   const state = startSampler(plan, noise.data);
   const all: number[] = [];
   for (const [i, step] of plan.steps.entries()) {
     const input = { data: modelInput(step, state) as Float32Array<ArrayBuffer>, shape: noise.shape };
-    const { data } = await model.predictNoise(concatRows([input, input, input]), step.timestep, context);
+    const { data } = await model.predictNoise(stackRows([input, input, input]), step.timestep, context);
     all.push(...data);
     runSamplerStep(step, state, guided.slice(i * n, (i + 1) * n));
   }
