@@ -15,6 +15,7 @@ import { concatKernel } from "./concat.ts";
 import { conv2dKernel, conv2dGradientKernel } from "./conv2d.ts";
 import { addKernel, multiplyKernel, scaleKernel } from "./elementwise.ts";
 import { embeddingKernel } from "./embedding.ts";
+import { endOfTextKernel } from "./end-of-text.ts";
 import { fillKernel } from "./fill.ts";
 import { gatherRowsKernel, scatterRowsKernel } from "./gather-rows.ts";
 import { gegluKernel, gegluGradientKernel } from "./geglu.ts";
@@ -69,6 +70,7 @@ export const KERNELS: readonly Kernel<never>[] = [
   multiplyKernel,
   scaleKernel,
   embeddingKernel,
+  endOfTextKernel,
   fillKernel,
   gatherRowsKernel,
   scatterRowsKernel,

@@ -39,6 +39,7 @@ export function verifyCommand(program: Command): void {
             device: () => context.device(),
             model: options.model === undefined ? undefined : source.folder,
             clipTokenizer: async () => createClipTokenizer(await readBytes(`${assetsFolder()}/clip/bpe_simple_vocab_16e6.txt.gz`)),
+            clipMerges: source.clipMerges,
             weights: context.options.weights,
             onFile: (file, i, count) => progress.update(i / count, file),
           }),

@@ -20,9 +20,9 @@ export async function cce(session: Session): Promise<void> {
   const { iterations, learnedPrompt: prompt, learningRate, loss, timestepsPerStep: views } = options;
   const { promptIds, seed } = options.cases[0]!;
   const [height, width] = options.latentSize;
-  const { hiddenSize } = model.parts.textEncoder.config;
+  const { tokenWidth } = model.text;
   const random = session.random();
-  let search = options.resume ? resumedSearch(options.resume, 1, hiddenSize) : freshSearch(await tokenRows(model, [promptIds.at(-1)!]));
+  let search = options.resume ? resumedSearch(options.resume, 1, tokenWidth) : freshSearch(await tokenRows(model, [promptIds.at(-1)!]));
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 
   const { ids, positions } = learnedPrompt(model, prompt, [word()]);

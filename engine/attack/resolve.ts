@@ -68,7 +68,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     );
   }
   if (usesGradient(attacker)) {
-    const { vocabularySize: rows } = model.parts.textEncoder.config;
+    const { vocabularySize: rows } = model.text;
     if (rows !== vocabularySize) {
       throw new UsageError(
         `the tokenizer knows ${vocabularySize} tokens, but the text encoder's table has ${rows} rows: the two do not belong together`,
@@ -208,8 +208,8 @@ function checkOriginal(model: StableDiffusion, original: StableDiffusion | undef
   if (original.device !== model.device) {
     throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
   }
-  const facts = ({ parts: { unet, textEncoder }, predictionType }: StableDiffusion): string =>
-    `predicts ${predictionType} of ${unet.config.outChannels} channels from ${textEncoder.config.vocabularySize} tokens`;
+  const facts = ({ parts: { unet }, text, predictionType }: StableDiffusion): string =>
+    `predicts ${predictionType} of ${unet.config.outChannels} channels from ${text.vocabularySize} tokens`;
   if (facts(original) !== facts(model)) {
     throw new UsageError(
       `attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`,

@@ -9,7 +9,7 @@ export const TEXT_GRAD: GradientAttacker = {
   initialRows: async ({ model, options }, random) =>
     initialSimplex(
       options.tokens,
-      model.parts.textEncoder.config.vocabularySize,
+      model.text.vocabularySize,
       options.randomInit ? random : undefined,
       allowedTokens(model.tokenizer, options.vocabulary),
     ),

@@ -73,7 +73,7 @@ export async function classifyByDiffusion(
   expectShape("image to classify", image, [1, 3, undefined, undefined]);
   const latents = await model.encodeImage(image);
   const contexts: NDArray[] = [];
-  for (const prompt of prompts) contexts.push(await model.encodeText(model.tokenizer.encode(prompt)));
+  for (const prompt of prompts) contexts.push(await model.encodePrompt(prompt));
 
   const plan = planStages(model.alphasCumprod.length, stages);
   const size = latents.data.length;

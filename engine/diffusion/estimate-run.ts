@@ -75,14 +75,15 @@ function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, 
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
   const features = (g: Graph, rows: number): Value => g.input("features", f32([rows, model.featureWidth]));
   const text = (g: Graph, rows = 1): { embeddings: Value; context: Value } => {
-    const embeddings = model.recordEmbeddings(g, g.input("ids", { shape: [rows, tokens], dtype: "u32" }));
-    return { embeddings, context: model.recordTextEncoder(g, embeddings) };
+    const ids = g.input("ids", { shape: [rows, tokens], dtype: "u32" });
+    const embeddings = model.recordEmbeddings(g, ids);
+    return { embeddings, context: model.recordTextEncoder(g, embeddings, ids) };
   };
   add((g) => [text(g).context]);
   // The sampler keeps what the UNet takes of the text, as an output of one program and state of the next.
   const products: TensorType[] = [];
   add((g) => {
-    const made = model.recordTextProducts(g, g.input("context", f32([work.rows, tokens, unet.config.crossAttentionDim])));
+    const made = model.recordTextProducts(g, g.input("context", f32(model.encodingShape(work.rows, tokens))));
     products.push(...made.map((v) => v.type));
     return made;
   });

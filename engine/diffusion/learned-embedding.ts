@@ -12,7 +12,7 @@ import type { StableDiffusion } from "./stable-diffusion.ts";
 export interface LearnedEmbedding {
   /** As it is written in prompts, e.g. `<cce>`. */
   readonly name: string;
-  /** f32 [vectors, hidden]; each vector takes the place of one token. */
+  /** f32 [vectors, tokenWidth]; each vector takes the place of one token. */
   readonly rows: Float32Array<ArrayBuffer>;
 }
 
@@ -38,7 +38,7 @@ export interface LearnedPrompt {
  * @throws UsageError for an embedding of another width than the model's, or a learned word that is cut off
  */
 export function learnedPrompt(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): LearnedPrompt {
-  const { hiddenSize, vocabularySize } = model.parts.textEncoder.config;
+  const { tokenWidth: hiddenSize, vocabularySize } = model.text;
   for (const { name, rows } of learned) {
     if (rows.length === 0 || rows.length % hiddenSize !== 0) {
       throw new UsageError(
@@ -104,7 +104,7 @@ export function cutOffNote(model: StableDiffusion, prompt: string, learned: read
 }
 
 /**
- * Token embeddings [B, T, hidden] of ids [B, T] with learned rows [k, hidden] at flat positions u32 [k]; what stands there in `ids` must be
+ * Token embeddings [B, T, tokenWidth] of ids [B, T] with learned rows [k, tokenWidth] at flat positions u32 [k]; what stands there in `ids` must be
  * outside the vocabulary.
  */
 export function recordLearned(
@@ -116,19 +116,18 @@ export function recordLearned(
   return add(g, embeddings, reshape(g, scatterRows(g, rows, positions, elementCount(ids.type.shape), true), embeddings.type.shape));
 }
 
-/** Text encoding [1, T, hidden] of a prompt with learned words. @throws UsageError as `learnedPrompt` */
+/** Text encoding [1, rows, D] of a prompt with learned words. @throws UsageError as `learnedPrompt` */
 export async function encodeLearned(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): Promise<NDArray> {
   const { ids, positions, rows } = learnedPrompt(model, prompt, learned);
-  if (positions.length === 0) return model.encodeText(model.tokenizer.encode(prompt));
-  const { hiddenSize } = model.parts.textEncoder.config;
+  if (positions.length === 0) return model.encodePrompt(prompt);
   const program = await model.program(`encode learned ${ids.length} ${positions.length}`, (g) => {
     const inputs = {
       ids: g.input("ids", { shape: [1, ids.length], dtype: "u32" }),
-      rows: g.input("rows", f32([positions.length, hiddenSize])),
+      rows: g.input("rows", f32([positions.length, model.text.tokenWidth])),
       positions: g.input("positions", { shape: [positions.length], dtype: "u32" }),
     };
-    return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs)) } };
+    return { outputs: { hidden: model.recordTextEncoder(g, recordLearned(g, model, inputs), inputs.ids) } };
   });
   const hidden = await program.computeFloats({ ids, rows, positions: Uint32Array.from(positions) }, "hidden");
-  return { data: hidden, shape: [1, ids.length, hiddenSize] };
+  return { data: hidden, shape: model.encodingShape(1, ids.length) };
 }

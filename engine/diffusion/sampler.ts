@@ -9,6 +9,7 @@ import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "../
 import { requireFinite } from "./finite.ts";
 import type { SldParameters } from "./guidance.ts";
 import type { LinearCombination, Operand, SamplerPlan, SamplerStep } from "./schedulers/index.ts";
+import type { SizeConditions } from "./model/sizes.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
 export interface SamplerShape {
@@ -17,7 +18,7 @@ export interface SamplerShape {
   /** Latent height and width. */
   readonly height: number;
   readonly width: number;
-  /** Tokens of the context. */
+  /** Rows of the context: `encodingRows` of its tokens. */
   readonly length: number;
   /** Guidance scale; 1 or less: the prompt alone, one model row per picture. */
   readonly guidance: number;
@@ -31,6 +32,9 @@ export interface SampleInputs {
   readonly unconditional: NDArray;
   /** Text encoding of the safety concept, [batch, length, D]; used with `sld`. */
   readonly safety?: NDArray;
+  /** SDXL: what the prompts' rows, and the unconditional ones', are told of the picture's size. Default: its own size, and the same. */
+  readonly sizes?: SizeConditions | undefined;
+  readonly negativeSizes?: SizeConditions | undefined;
   /** Unit-normal noise to start from, [batch, C, h, w]. */
   readonly noise: NDArray;
   readonly plan: SamplerPlan;
@@ -124,12 +128,15 @@ export class Sampler {
     const zeros = new Float32Array(this.latentShape.reduce((a, b) => a * b, 1));
     for (const tensor of [this.momentum, ...this.slots]) tensor.write(zeros);
 
+    const sizes = inputs.sizes ?? this.model.sizesOf(height, width);
+    // Rows lie as the contexts do: the unconditional ones first.
+    const rowSizes = Array.from({ length: batch * this.rows }, (_, i) => (this.rows > 1 && i < batch ? (inputs.negativeSizes ?? sizes) : sizes));
     const predict = await this.model.program(this.key, (g) => this.recordPrediction(g));
     for (const [i, step] of plan.steps.entries()) {
       const update = await this.updateProgram(step);
       await predict.run({
         inputScale: Float32Array.of(step.inputScale),
-        features: this.model.timestepFeatures(new Array<number>(batch * this.rows).fill(step.timestep)),
+        features: this.model.timestepFeatures(new Array<number>(batch * this.rows).fill(step.timestep), rowSizes),
         ...(this.shape.sld && { enabled: Float32Array.of(step.timestep >= this.shape.sld.warmup ? 1 : 0) }),
       }, { signal });
       const noise = step.needsNoise ? drawNoise() : undefined;

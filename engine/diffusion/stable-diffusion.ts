@@ -1,30 +1,12 @@
-import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Value } from "../../kernels/kernel.ts";
 import { l1Loss, mseLoss } from "../../kernels/loss.ts";
-import { gradients } from "../runtime/autodiff.ts";
-import type { Device } from "../runtime/device.ts";
-import type { Graph } from "../runtime/graph.ts";
-import type { Program } from "../runtime/program.ts";
 import { type NDArray, expectShape, fromChannelsLast, toChannelsLast } from "../nn/array.ts";
+import { gradients } from "../runtime/autodiff.ts";
 import { requireFinite } from "./finite.ts";
-import { Layers } from "../nn/layers.ts";
-import type { LeafStore } from "../nn/leaf-store.ts";
-import type { Parameters } from "../nn/parameters.ts";
-import { ProgramCache, type Recording } from "../nn/program-cache.ts";
-import {
-  type PredictionType,
-  type SchedulerJson,
-  addNoise,
-  alphasCumprod,
-  getVelocity,
-  noiseScheduleOnly,
-  parseSchedulerConfig,
-} from "./schedulers/index.ts";
-import { type TextEncoderConfig, textEncoder, tokenEmbeddings } from "./text-encoder.ts";
-import type { UNetConfig } from "./unet-config.ts";
-import { timestepFeatures, unet } from "./unet.ts";
-import { textProducts } from "./unet-conditions.ts";
-import { type VaeConfig, vaeDecode, vaeEncode } from "./vae.ts";
+import { type ModelParts, RecordedModel } from "./model/recorded-model.ts";
+import type { SizeConditions } from "./model/sizes.ts";
+import { type IdArray, type TokenLists, idArray } from "./model/token-lists.ts";
+import { addNoise, getVelocity } from "./schedulers/index.ts";
 
 export type LossKind = "mse" | "l1";
 
@@ -36,164 +18,69 @@ export interface Transport {
   to(model: StableDiffusion, prompt: string): Promise<number>;
 }
 
-/** Everything a Stable Diffusion model is, opened and ready to be recorded. */
-export interface StableDiffusionParts {
-  readonly device: Device;
-  readonly name: string;
-  readonly tokenizer: Tokenizer;
-  readonly textEncoder: { readonly config: TextEncoderConfig; readonly parameters: Parameters };
-  readonly unet: { readonly config: UNetConfig; readonly parameters: Parameters };
-  readonly vae: { readonly config: VaeConfig; readonly parameters: Parameters };
+export interface StableDiffusionParts extends ModelParts {
   /** Of a UNet whose weights follow the prompt. */
   readonly transport?: Transport | undefined;
-  /** The model's scheduler_config.json. */
-  readonly scheduler: SchedulerJson;
 }
 
 /**
- * A loaded Stable Diffusion 1.x or 2.x. Arrays are NCHW; latents are scaled by the VAE's factor, as the UNet sees them.
+ * A loaded Stable Diffusion 1.x, 2.x or XL, asked with arrays. Arrays are NCHW; latents are scaled by the VAE's factor, as the UNet sees
+ * them. A text encoding is [B, T, D], of SDXL with one row more (see `TwoEncoders`).
  * Programs are made for each shape when first asked for and kept.
  */
-export class StableDiffusion {
-  private readonly programs: ProgramCache;
-  private readonly kept = new Map<string, { destroy(): void }>();
-  /** Products of the noise schedule, by timestep. */
-  readonly alphasCumprod: Float32Array;
-  /** What the UNet was trained to predict. */
-  readonly predictionType: PredictionType;
-
-  constructor(readonly parts: StableDiffusionParts) {
-    this.programs = new ProgramCache(parts.device, [parts.textEncoder.parameters, parts.unet.parameters, parts.vae.parameters]);
-    const schedule = parseSchedulerConfig("ddim", noiseScheduleOnly(parts.scheduler));
-    this.alphasCumprod = alphasCumprod(schedule);
-    this.predictionType = schedule.predictionType;
-  }
-
-  get device(): Device {
-    return this.parts.device;
-  }
-
-  get tokenizer(): Tokenizer {
-    return this.parts.tokenizer;
-  }
-
-  /** Latent height and width of an image's. @throws RangeError unless both are multiples of the VAE's factor. */
-  latentSize(height: number, width: number): [number, number] {
-    const { factor } = this.parts.vae.config;
-    if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) {
-      throw new RangeError(`image size ${width}x${height} must be a multiple of ${factor}`);
-    }
-    return [height / factor, width / factor];
-  }
-
-  /** The model's own latent size: what its configuration calls the sample size. */
-  get defaultLatentSize(): [number, number] {
-    const { sampleSize } = this.parts.unet.config;
-    return [sampleSize, sampleSize];
-  }
-
-  /** Something with device memory that is made once for its key and destroyed with the model. */
-  keep<T extends { destroy(): void }>(key: string, make: () => T): T {
-    let made = this.kept.get(key);
-    if (!made) this.kept.set(key, (made = make()));
-    return made as T;
-  }
-
-  /** Whether gradients compute again what they could keep in memory (see ProgramCache); of programs made from now on. */
-  set recomputes(always: boolean) {
-    this.programs.recomputes = always;
-  }
-
-  /** A program made once for its key; the weights it needs are uploaded first. @throws as ProgramCache.get */
-  program(key: string, record: Recording, stores: readonly LeafStore[] = []): Promise<Program> {
-    return this.programs.get(key, record, stores);
-  }
-
-  /** Token embeddings [B, T, hidden] of ids [B, T] on a graph. */
-  recordEmbeddings(g: Graph, ids: Value): Value {
-    const { config, parameters } = this.parts.textEncoder;
-    return tokenEmbeddings(new Layers(g, parameters), config, ids);
-  }
-
-  /** Text encoding of token embeddings on a graph. */
-  recordTextEncoder(g: Graph, embeddings: Value): Value {
-    const { config, parameters } = this.parts.textEncoder;
-    return textEncoder(new Layers(g, parameters), config, embeddings);
-  }
-
-  /** What the UNet takes of a text encoding [B, T, D], the same for all steps: see `textProducts`. */
-  recordTextProducts(g: Graph, context: Value): Value[] {
-    const { config, parameters } = this.parts.unet;
-    return textProducts(new Layers(g, parameters), config, context);
+export class StableDiffusion extends RecordedModel {
+  constructor(override readonly parts: StableDiffusionParts) {
+    super(parts);
   }
 
   /**
-   * Where `gradients` brings cotangents near 1 on their way through UNet and text encoder: nowhere in f32. With operands in f16 at the
-   * prediction, whose gradient of a mean over a whole picture is some 1e-4 and falls to 1e-8 on the way; and again at the text encoder's
-   * result, from where it grows a thousandfold.
-   */
-  rescaleAt(prediction: Value, context: Value): readonly Value[] {
-    return this.device.halfPrecision ? [prediction, context] : [];
-  }
-
-  /** The UNet on a graph, channels-last. @param context text encoding or its products @param fused see Layers */
-  recordUNet(g: Graph, sample: Value, features: Value, context: Value | readonly Value[], fused = true): Value {
-    const { config, parameters } = this.parts.unet;
-    return unet(new Layers(g, parameters, fused), config, sample, features, context);
-  }
-
-  recordDecoder(g: Graph, latents: Value): Value {
-    const { config, parameters } = this.parts.vae;
-    return vaeDecode(new Layers(g, parameters), config, latents, parameters.maxTensorBytes);
-  }
-
-  recordEncoder(g: Graph, image: Value): { mean: Value; logvar: Value } {
-    const { config, parameters } = this.parts.vae;
-    return vaeEncode(new Layers(g, parameters), config, image, parameters.maxTensorBytes);
-  }
-
-  /** What the UNet is given for timesteps, one per batch row. */
-  timestepFeatures(timesteps: readonly number[]): Float32Array<ArrayBuffer> {
-    return timestepFeatures(this.parts.unet.config, timesteps);
-  }
-
-  /** Width of the timestep features. */
-  get featureWidth(): number {
-    return this.parts.unet.config.blockOutChannels[0]!;
-  }
-
-  /**
-   * Text encoding [B, T, hidden] of framed token ids, one list or several of one length.
+   * Text encoding [B, rows, D] of framed token ids, one list or several of one length.
+   * @param second other ids for SDXL's second encoder, as many lists of the same length. Default: the same
    * @throws RangeError for an id outside the vocabulary or lists of different lengths.
    */
-  async encodeText(ids: ArrayLike<number> | readonly ArrayLike<number>[]): Promise<NDArray> {
-    const lists = (typeof ids[0] === "number" ? [ids] : ids) as readonly ArrayLike<number>[];
-    const { vocabularySize, hiddenSize } = this.parts.textEncoder.config;
-    const [batch, length] = [lists.length, lists[0]!.length];
-    const flat = new Uint32Array(batch * length);
-    lists.forEach((list, b) => {
-      if (list.length !== length) throw new RangeError(`encodeText: prompt ${b} has ${list.length} tokens, the first ${length}`);
-      for (let i = 0; i < length; i++) {
-        const id = list[i]!;
-        if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
-          throw new RangeError(`encodeText: token id ${id} at ${i} is outside the vocabulary of ${vocabularySize}`);
-        }
-        flat[b * length + i] = id;
-      }
+  async encodeText(ids: TokenLists, second?: TokenLists): Promise<NDArray> {
+    const lists = [ids, ...(second ? [second] : [])].map((given) => idArray(given, this.text.vocabularySize));
+    const [{ batch, length }] = lists as [IdArray];
+    if (lists.some((list) => list.batch !== batch || list.length !== length)) {
+      throw new RangeError("encodeText: the second encoder's prompts must be as many and as long as the first's");
+    }
+    const names = ["ids", "second ids"].slice(0, lists.length);
+    const program = await this.program(`encodeText ${names.length > 1 ? "two " : ""}${batch}x${length}`, (g) => {
+      const [own, other = own!] = names.map((name): Value => g.input(name, { shape: [batch, length], dtype: "u32" }));
+      return { outputs: { hidden: this.text.encode(g, this.text.embeddings(g, own!, other), other) } };
     });
-    const program = await this.program(`encodeText ${batch}x${length}`, (g) => {
-      const input = g.input("ids", { shape: [batch, length], dtype: "u32" });
-      return { outputs: { hidden: this.recordTextEncoder(g, this.recordEmbeddings(g, input)) } };
-    });
-    const hidden = await program.computeFloats({ ids: flat }, "hidden");
-    return { data: requireFinite(this.device, "an element of the text encoding", hidden), shape: [batch, length, hiddenSize] };
+    const hidden = await program.computeFloats(Object.fromEntries(names.map((name, i) => [name, lists[i]!.ids])), "hidden");
+    requireFinite(this.device, "an element of the text encoding", hidden);
+    return { data: hidden, shape: this.encodingShape(batch, length) };
   }
 
   /**
-   * The UNet's output for latents [B, C, h, w], one timestep or one per row (may be fractional), and context [B, T, D].
+   * Text encoding [1, rows, D] of a prompt, each encoder's ids by its own tokenizer.
+   * @param second another prompt for SDXL's second encoder. Default: the same
+   */
+  encodePrompt(prompt: string, second = prompt): Promise<NDArray> {
+    const { tokenizer } = this.parts.second ?? {};
+    return this.encodeText(this.tokenizer.encode(prompt), this.isXl ? (tokenizer ?? this.tokenizer).encode(second) : undefined);
+  }
+
+  /** The encoding [1, rows, D] of a prompt that was not given: zeros where SDXL says so, else that of the empty prompt. */
+  async encodeNoPrompt(): Promise<NDArray> {
+    if (!this.parts.second?.zerosForNoPrompt) return this.encodePrompt("");
+    const shape = this.encodingShape(1, this.tokenizer.maxLength);
+    return { data: new Float32Array(shape[1] * shape[2]), shape };
+  }
+
+  /**
+   * The UNet's output for latents [B, C, h, w], one timestep or one per row (may be fractional), and context [B, rows, D].
+   * @param sizes SDXL: of all rows, or one each. Default: those of the latents
    * @throws ShapeError on sizes that do not fit.
    */
-  async predictNoise(latents: NDArray, timestep: number | readonly number[], context: NDArray): Promise<NDArray> {
+  async predictNoise(
+    latents: NDArray,
+    timestep: number | readonly number[],
+    context: NDArray,
+    sizes?: SizeConditions | readonly SizeConditions[],
+  ): Promise<NDArray> {
     const { inChannels, outChannels, crossAttentionDim } = this.parts.unet.config;
     expectShape("predictNoise latents", latents, [undefined, inChannels, undefined, undefined]);
     const [batch, , height, width] = latents.shape as [number, number, number, number];
@@ -206,7 +93,8 @@ export class StableDiffusion {
       const ctx = g.input("context", { shape: context.shape, dtype: "f32" });
       return { outputs: { prediction: this.recordUNet(g, sample, features, ctx) } };
     });
-    const inputs = { sample: toChannelsLast(latents), features: this.timestepFeatures(timesteps), context: context.data };
+    const features = this.timestepFeatures(timesteps, sizes ?? this.sizesOf(height, width));
+    const inputs = { sample: toChannelsLast(latents), features, context: context.data };
     const prediction = await program.computeFloats(inputs, "prediction");
     return fromChannelsLast(requireFinite(this.device, "an element of the predicted noise", prediction), [
       batch,
@@ -262,7 +150,8 @@ export class StableDiffusion {
 
   /**
    * The attack's objective: the loss between the model's prediction for noised latents at `timestep` and `noise`, and its
-   * gradient for the token embeddings [1, T, hidden] (before positions are added).
+   * gradient for the token embeddings [1, T, tokenWidth] (before positions are added).
+   * Give ids, or embeddings (SDXL: with the ids, by which the prompt's end is found).
    * Give `latents` clean: they are noised here. For a v-prediction model the target is the velocity, as in the golden references.
    */
   async noiseLoss(options: {
@@ -278,18 +167,19 @@ export class StableDiffusion {
     expectShape("noiseLoss latents", latents, [1, inChannels, undefined, undefined]);
     expectShape("noiseLoss noise", noise, latents.shape);
     const [, , height, width] = latents.shape as [number, number, number, number];
-    const hidden = this.parts.textEncoder.config.hiddenSize;
+    const hidden = this.text.tokenWidth;
     const length = options.ids?.length ?? options.embeddings?.shape[1];
     if (length === undefined) throw new RangeError("noiseLoss: give ids or embeddings");
-    const source = options.ids ? "ids" : "embeddings";
+    const source = `${options.ids ? "ids" : ""} ${options.embeddings ? "embeddings" : ""}`;
     const program = await this.program(`noiseLoss ${source} ${height}x${width} ${length} ${loss}`, (g) => {
-      const embeddings = options.ids
-        ? this.recordEmbeddings(g, g.input("ids", { shape: [1, length], dtype: "u32" }))
-        : g.input("embeddings", { shape: [1, length, hidden], dtype: "f32" });
+      const ids = options.ids && g.input("ids", { shape: [1, length], dtype: "u32" });
+      const embeddings = options.embeddings
+        ? g.input("embeddings", { shape: [1, length, hidden], dtype: "f32" })
+        : this.recordEmbeddings(g, ids!);
       const noised = g.input("noised", { shape: [1, height, width, inChannels], dtype: "f32" });
       const target = g.input("target", noised.type);
       const features = g.input("features", { shape: [1, this.featureWidth], dtype: "f32" });
-      const context = this.recordTextEncoder(g, embeddings);
+      const context = this.recordTextEncoder(g, embeddings, ids);
       const prediction = this.recordUNet(g, noised, features, context);
       const objective = (loss === "mse" ? mseLoss : l1Loss)(g, prediction, target);
       const [gradient] = gradients(g, objective, [embeddings], undefined, this.rescaleAt(prediction, context));
@@ -299,10 +189,9 @@ export class StableDiffusion {
     const read = await program.compute({
       noised: toChannelsLast(noised),
       target: toChannelsLast(target),
-      features: this.timestepFeatures([timestep]),
-      ...(options.ids
-        ? { ids: Uint32Array.from(options.ids) }
-        : { embeddings: expectShape("noiseLoss embeddings", options.embeddings!, [1, length, hidden]).data }),
+      features: this.timestepFeatures([timestep], this.sizesOf(height, width)),
+      ...(options.ids && program.hasInput("ids") && { ids: Uint32Array.from(options.ids) }),
+      ...(options.embeddings && { embeddings: expectShape("noiseLoss embeddings", options.embeddings, [1, length, hidden]).data }),
     });
     for (const [name, data] of Object.entries(read)) requireFinite(this.device, `an element of the ${name}`, data);
     return {
@@ -323,12 +212,5 @@ export class StableDiffusion {
       noised: like(addNoise(table, latents.data, noise.data, timestep)),
       target: this.predictionType === "v_prediction" ? like(getVelocity(table, latents.data, noise.data, timestep)) : noise,
     };
-  }
-
-  /** Frees programs and weights; the device stays. */
-  async destroy(): Promise<void> {
-    await this.programs.destroy();
-    for (const thing of this.kept.values()) thing.destroy();
-    this.kept.clear();
   }
 }

@@ -61,6 +61,15 @@ export function timesTokenTable(g: Graph, x: Value, table: readonly [Value, ...V
  * @throws ShapeError if T is more than the model has positions.
  */
 export function textEncoder(layers: Layers, config: TextEncoderConfig, embeddings: Value): Value {
+  const last = hiddenStates(layers, config, embeddings).at(-1)!;
+  return layers.at("text_model", () => layers.layerNorm("final_layer_norm", last, config.epsilon));
+}
+
+/**
+ * The hidden states of the first `count` layers, [B, T, hidden] each: with positions, then after each layer, without the final norm.
+ * @throws ShapeError as `textEncoder`
+ */
+export function hiddenStates(layers: Layers, config: TextEncoderConfig, embeddings: Value, count = config.layers): Value[] {
   const { g } = layers;
   const length = embeddings.type.shape[1]!;
   if (embeddings.type.shape.length !== 3 || length > config.maxLength) {
@@ -71,13 +80,15 @@ export function textEncoder(layers: Layers, config: TextEncoderConfig, embedding
   }
   const positions = layers.weight(`${PREFIX}.position_embedding.weight`, [config.maxLength, config.hiddenSize]);
   let x = broadcastAdd(g, embeddings, length === config.maxLength ? positions : slice(g, positions, 0, length, 0));
+  const states = [x];
   return layers.at("text_model", () => {
     g.capture("hidden_states.0", x);
-    for (let i = 0; i < config.layers; i++) {
+    for (let i = 0; i < count; i++) {
       x = layers.at(`encoder.layers.${i}`, () => g.recompute(() => encoderLayer(layers, config, x)));
       g.capture(`hidden_states.${i + 1}`, x);
+      states.push(x);
     }
-    return layers.layerNorm("final_layer_norm", x, config.epsilon);
+    return states;
   });
 }
 

@@ -1,5 +1,7 @@
 import { attentionTakesColumns } from "../../kernels/attention-plan.ts";
 import { type Value, elementCount } from "../../kernels/kernel.ts";
+import { reshape } from "../../kernels/reshape.ts";
+import { slice } from "../../kernels/slice.ts";
 import { type Layers, type LinearModule, splitGroup } from "../nn/layers.ts";
 import type { UNetConfig } from "./unet-config.ts";
 
@@ -63,12 +65,25 @@ function textGroups(layers: Layers, config: UNetConfig, rows: number): LinearMod
 
 /**
  * All that a UNet takes of a text encoding [B, T, D]: the keys and values of every cross attention, side by side in as few tensors
- * [B, T, columns] as a device can bind. They do not depend on latents or timestep.
+ * [B, T, columns] as a device can bind; and last, where it has additions (SDXL), the pooled text [B, P] out of the encoding's last row.
+ * They do not depend on latents or timestep.
  */
 export function textProducts(layers: Layers, config: UNetConfig, context: Value): Value[] {
-  return textGroups(layers, config, elementCount(context.type.shape.slice(0, -1))).map((group) =>
-    layers.group(context, group, { bias: false }),
+  const { g } = layers;
+  const [batch, rows] = context.type.shape as [number, number];
+  const tokens = config.addition ? slice(g, context, 0, rows - 1, 1) : context;
+  const products = textGroups(layers, config, elementCount(tokens.type.shape.slice(0, -1))).map((group) =>
+    layers.group(tokens, group, { bias: false }),
   );
+  if (!config.addition) return products;
+  const { pooledWidth } = config.addition;
+  const pooled = slice(g, slice(g, context, rows - 1, 1, 1), 0, pooledWidth);
+  return [...products, reshape(g, pooled, [batch, pooledWidth])];
+}
+
+/** The pooled text [B, P] out of `textProducts`; undefined of a UNet without additions. */
+export function pooledText({ addition }: UNetConfig, products: readonly Value[]): Value | undefined {
+  return addition && products.at(-1);
 }
 
 /** Keys and values [B, T, channels] by the module paths of their layers, out of `textProducts`. */

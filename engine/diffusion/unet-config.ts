@@ -20,10 +20,28 @@ export interface UNetConfig {
   readonly linearProjection: boolean;
   readonly flipSinToCos: boolean;
   readonly freqShift: number;
+  /** What is added to the time embedding (SDXL); absent: nothing. */
+  readonly addition?: UNetAddition;
+}
+
+/** Conditions that SDXL's UNet takes through its time embedding: the pooled text and six numbers on sizes, each as a sinusoid. */
+export interface UNetAddition {
+  /** Width of the pooled text. */
+  readonly pooledWidth: number;
+  /** Width of one number's sinusoid. */
+  readonly sinusoidWidth: number;
+}
+
+/** Original height and width, crop top and left, target height and width. */
+export const SIZE_NUMBERS = 6;
+
+/** Width of the features that a UNet takes of timestep and sizes: see `timestepFeatures`. */
+export function featureWidth({ blockOutChannels, addition }: Pick<UNetConfig, "blockOutChannels" | "addition">): number {
+  return blockOutChannels[0]! + (addition ? SIZE_NUMBERS * addition.sinusoidWidth : 0);
 }
 
 /**
- * From diffusers' UNet2DConditionModel config (SD 1.x and 2.x).
+ * From diffusers' UNet2DConditionModel config (SD 1.x, 2.x and XL).
  * @throws InputError naming the field, also for options the engine does not have.
  */
 export function unetConfig(config: Config): UNetConfig {
@@ -46,7 +64,7 @@ export function unetConfig(config: Config): UNetConfig {
   config.refuse("only_cross_attention", [false]);
   config.refuse("dual_cross_attention", [false]);
   config.refuse("class_embed_type", []);
-  config.refuse("addition_embed_type", []);
+  config.refuse("addition_embed_type", ["text_time"]);
   config.refuse("encoder_hid_dim", []);
   config.refuse("resnet_time_scale_shift", ["default"]);
   config.refuse("time_embedding_type", ["positional"]);
@@ -57,6 +75,7 @@ export function unetConfig(config: Config): UNetConfig {
   config.refuse("conv_in_kernel", [3]);
   config.refuse("conv_out_kernel", [3]);
   config.refuse("attention_type", ["default"]);
+  config.refuse("time_cond_proj_dim", []);
   config.refuse("downsample_padding", [1]);
   const midType = config.get("mid_block_type") ?? "UNetMidBlock2DCrossAttn";
   if (midType !== "UNetMidBlock2DCrossAttn") {
@@ -82,5 +101,28 @@ export function unetConfig(config: Config): UNetConfig {
     linearProjection: config.flag("use_linear_projection", false),
     flipSinToCos: config.flag("flip_sin_to_cos", true),
     freqShift: config.number("freq_shift", 0),
+    ...(config.get("addition_embed_type") === "text_time" && { addition: additionOf(config) }),
   };
+}
+
+/** @throws InputError if the embedding's input leaves no room for a pooled text, or that is wider than an encoding's rows */
+function additionOf(config: Config): UNetAddition {
+  const sinusoidWidth = config.size("addition_time_embed_dim", 256);
+  const inputWidth = config.size("projection_class_embeddings_input_dim");
+  const pooledWidth = inputWidth - SIZE_NUMBERS * sinusoidWidth;
+  if (config.get("cross_attention_dim") === 1280 && inputWidth === 1280 + 5 * 256) throw refiner(config.file);
+  if (pooledWidth < 1 || pooledWidth > config.size("cross_attention_dim") || sinusoidWidth % 2 !== 0) {
+    throw new InputError(
+      `${config.file}: "projection_class_embeddings_input_dim" ${inputWidth} must be ${SIZE_NUMBERS} sinusoids of an even ` +
+        `"addition_time_embed_dim" (${sinusoidWidth}) and a pooled text no wider than "cross_attention_dim"`,
+    );
+  }
+  return { pooledWidth, sinusoidWidth };
+}
+
+/** The refiner takes an aesthetic score and pictures that another model has begun. */
+export function refiner(file: string): InputError {
+  return new InputError(
+    `${file}: is the refiner of Stable Diffusion XL, which only finishes pictures of the base model and is not supported: give the base model`,
+  );
 }

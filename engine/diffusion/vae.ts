@@ -15,6 +15,8 @@ export interface VaeConfig {
   readonly layersPerBlock: number;
   readonly groups: number;
   readonly scalingFactor: number;
+  /** Its numbers leave the range of float16 (SDXL's). */
+  readonly forceUpcast: boolean;
   /** Pixels per latent pixel, along each side. */
   readonly factor: number;
 }
@@ -39,6 +41,7 @@ export function vaeConfig(config: Config): VaeConfig {
     layersPerBlock: config.size("layers_per_block", 1),
     groups: config.size("norm_num_groups", 32),
     scalingFactor: config.number("scaling_factor", 0.18215),
+    forceUpcast: config.flag("force_upcast", false),
     factor: 2 ** (blockOutChannels.length - 1),
   };
 }

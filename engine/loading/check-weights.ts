@@ -13,15 +13,15 @@ export function checkWeights(model: StableDiffusion): void {
   const { maxLength } = model.tokenizer;
   const g = new Graph();
   const input = (of: string, ...shape: number[]): ReturnType<Graph["input"]> => g.input(of, { shape, dtype: "f32" });
-  model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, maxLength], dtype: "u32" })));
+  model.recordPrompts(g, g.input("ids", { shape: [1, maxLength], dtype: "u32" }));
   model.recordUNet(
     g,
     input("sample", 1, height, width, unet.config.inChannels),
     input("features", 1, model.featureWidth),
-    input("context", 1, maxLength, unet.config.crossAttentionDim),
+    input("context", ...model.encodingShape(1, maxLength)),
   );
   const { hiddenSize } = textEncoder.config;
-  if (hiddenSize !== unet.config.crossAttentionDim) {
+  if (!model.isXl && hiddenSize !== unet.config.crossAttentionDim) {
     throw new InputError(
       `${name}: the text encoder is ${hiddenSize} wide (hidden_size), the UNet expects ${unet.config.crossAttentionDim} ` +
         "(cross_attention_dim): they do not belong together",

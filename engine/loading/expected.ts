@@ -1,12 +1,13 @@
 import type { Shape, Value } from "../../kernels/kernel.ts";
 import { Graph } from "../runtime/graph.ts";
-import type { Component } from "./names/locate.ts";
+import { type Component, isText } from "./names/locate.ts";
 import type { Config } from "../nn/config.ts";
 import { Layers } from "../nn/layers.ts";
 import { NotedWeights } from "../nn/noted-weights.ts";
+import { projectedEncoder, projectionWidth } from "../diffusion/model/two-encoders.ts";
 import { textEncoder, textEncoderConfig, tokenEmbeddings } from "../diffusion/text-encoder.ts";
 import { unet } from "../diffusion/unet.ts";
-import { unetConfig } from "../diffusion/unet-config.ts";
+import { featureWidth, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig, vaeDecode, vaeEncode } from "../diffusion/vae.ts";
 
 /**
@@ -19,9 +20,12 @@ export function expectedTensors(component: Component, config: Config): ReadonlyM
   const g = new Graph();
   const layers = new Layers(g, noting, false); // every layer by itself
   const input = (name: string, shape: Shape): Value => g.input(name, { shape, dtype: "f32" });
-  if (component === "text_encoder") {
+  if (isText(component)) {
     const c = textEncoderConfig(config);
-    textEncoder(layers, c, tokenEmbeddings(layers, c, g.input("ids", { shape: [1, c.maxLength], dtype: "u32" })));
+    const embeddings = tokenEmbeddings(layers, c, g.input("ids", { shape: [1, c.maxLength], dtype: "u32" }));
+    const end = g.input("end", { shape: [1], dtype: "u32" });
+    if (component === "text_encoder") textEncoder(layers, c, embeddings);
+    else projectedEncoder(layers, { config: c, projectionWidth: projectionWidth(config) }, embeddings, end);
   } else if (component === "unet") {
     const c = unetConfig(config);
     const side = 2 ** c.blockOutChannels.length;
@@ -29,7 +33,7 @@ export function expectedTensors(component: Component, config: Config): ReadonlyM
       layers,
       c,
       input("sample", [1, side, side, c.inChannels]),
-      input("features", [1, c.blockOutChannels[0]!]),
+      input("features", [1, featureWidth(c)]),
       input("context", [1, 77, c.crossAttentionDim]),
     );
   } else {

@@ -2,7 +2,7 @@
 import type { Component } from "./names/locate.ts";
 import { type Group, foldCopies, groupTensors } from "./names/groups.ts";
 import { type FileKind, identify } from "./names/identify.ts";
-import { type Json, type PredictionType, inferPredictionType, inferTextConfig, inferUNetConfig, inferVaeConfig } from "./names/infer.ts";
+import { type Json, type PredictionType, inferPredictionType, inferSecondTextConfig, inferTextConfig, inferUNetConfig, inferVaeConfig } from "./names/infer.ts";
 import { componentFile } from "./names/view.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type TensorEntry, type TensorFile, entrySize } from "../formats/tensor-file.ts";
@@ -96,6 +96,7 @@ function configOf(component: Component, tensors: TensorFile): Json {
     case "unet": return inferUNetConfig(tensors, 64, "names");
     case "vae": return inferVaeConfig(tensors, "names");
     case "text_encoder": return inferTextConfig(tensors, "names");
+    case "text_encoder_2": return inferSecondTextConfig(tensors, "names");
   }
 }
 

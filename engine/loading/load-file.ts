@@ -11,11 +11,14 @@ import { identify } from "./names/identify.ts";
 import {
   type Json,
   type PredictionType,
+  XL_VAE,
   inferPredictionType,
+  inferSecondTextConfig,
   inferTextConfig,
   inferUNetConfig,
   inferVaeConfig,
   schedulerConfig,
+  xlSchedulerConfig,
 } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
 import { type Layout, componentFile } from "./names/view.ts";
@@ -24,10 +27,11 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import { expectedTensors, withoutUnitKernel } from "./expected.ts";
+import { SECOND_PAD } from "./load-second.ts";
 import { chooseEma, noAveraged } from "./overlay.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { unetConfig } from "../diffusion/unet-config.ts";
+import { refiner, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 
@@ -37,10 +41,18 @@ export interface OpenComponent {
   readonly weights: WeightSource;
 }
 
+/** SDXL's second text encoder. */
+export interface OpenSecond extends OpenComponent {
+  readonly tokenizer: Tokenizer | undefined;
+  readonly zerosForNoPrompt: boolean;
+}
+
 /** A model whose files are open and whose weights have not been read. */
 export interface OpenModel {
   readonly name: string;
   readonly textEncoder: OpenComponent;
+  /** Of SDXL. */
+  readonly second?: OpenSecond | undefined;
   readonly unet: OpenComponent;
   /** Undefined where a model may be without. */
   readonly vae: OpenComponent | undefined;
@@ -86,9 +98,9 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   const groups = await foldCopies(file, groupTensors(file));
   const { kind, description, version } = identify(file, groups);
   if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
-  if (version === "SDXL" || version === "SDXL refiner" || version === "SD 2.x unCLIP") {
-    throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x and 2.x`);
-  }
+  if (version === "SDXL refiner") throw refiner(path);
+  if (version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x, 2.x and XL`);
+  const xl = version === "SDXL";
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const folderOf = async (name: string): Promise<string | undefined> => {
     const folder = options.config === undefined ? undefined : joinPath(options.config, name);
@@ -119,11 +131,14 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   let prediction = options.predictionType;
   const unet = await component("unet", (c) => ({ layersPerBlock: unetConfig(c).layersPerBlock }), async (tensors) => {
     prediction ??= await inferPredictionType(file, tensors);
-    return inferUNetConfig(tensors, prediction === "v_prediction" ? 96 : 64); // 768 pixels and 512
+    return inferUNetConfig(tensors, xl ? 128 : prediction === "v_prediction" ? 96 : 64); // 1024 pixels, 768 and 512
   });
   const textEncoder = await component("text_encoder", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferTextConfig(t));
   const text = textEncoderConfig(textEncoder.config);
-  if (text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) {
+  const second = xl
+    ? await component("text_encoder_2", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferSecondTextConfig(t))
+    : undefined;
+  if (!xl && text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) {
     throw new InputError(
       `${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unetConfig(unet.config).crossAttentionDim}`,
     );
@@ -139,19 +154,26 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
     ? await component(
         "vae",
         (c) => ({ vaeLevels: vaeConfig(c).blockOutChannels.length }),
-        (t) => inferVaeConfig(t),
+        (t) => ({ ...inferVaeConfig(t), ...(xl && XL_VAE) }),
       )
     : undefined;
   const schedulerFolder = await folderOf("scheduler");
   const scheduler =
     schedulerFolder === undefined
-      ? schedulerConfig(prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!))))
+      ? (xl ? xlSchedulerConfig : schedulerConfig)(
+          prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!))),
+        )
       : await readConfig(files, schedulerFolder);
   const tokenizerFolder = await folderOf("tokenizer");
-  const builtIn = async (): Promise<Tokenizer | undefined> =>
-    options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges);
+  const builtIn = async (padId?: number): Promise<Tokenizer | undefined> =>
+    options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges, padId);
   const tokenizer = tokenizerFolder === undefined ? await builtIn() : await options.readTokenizer(tokenizerFolder, text.maxLength);
-  return { name: path, unet, textEncoder, vae, tokenizer, scheduler };
+  const whole = { name: path, unet, textEncoder, vae, tokenizer, scheduler };
+  if (!second) return whole;
+  const otherFolder = await folderOf("tokenizer_2");
+  const other =
+    otherFolder === undefined ? await builtIn(SECOND_PAD) : await options.readTokenizer(otherFolder, text.maxLength);
+  return { ...whole, second: { ...second, tokenizer: other, zerosForNoPrompt: true } };
 }
 
 /**
@@ -204,14 +226,15 @@ function standsIn(
   return vocabularySize === CLIP_VOCABULARY && clipMerges !== undefined;
 }
 
-/** CLIP's own tokenizer; Stable Diffusion 2 pads with id 0. @throws FormatError if it cannot stand in */
+/** CLIP's own tokenizer; Stable Diffusion 2 and SDXL's second encoder pad with id 0. @throws FormatError if it cannot stand in */
 async function builtInTokenizer(
   path: string,
   text: Pick<TextEncoderConfig, "vocabularySize" | "maxLength" | "hiddenSize">,
   clipMerges: SingleFileOptions["clipMerges"],
+  padId = text.hiddenSize === 1024 ? 0 : undefined,
 ): Promise<Tokenizer> {
   if (standsIn(text, clipMerges)) {
-    return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(text.hiddenSize === 1024 && { padId: 0 }) });
+    return createClipTokenizer(await clipMerges(), { maxLength: text.maxLength, ...(padId !== undefined && { padId }) });
   }
   const why = clipMerges
     ? `its vocabulary has ${text.vocabularySize} tokens, not CLIP's ${CLIP_VOCABULARY}`

@@ -2,6 +2,7 @@ import { createClipTokenizer } from "../../tokenizer/index.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import type { OpenComponent, OpenModel } from "./load-file.ts";
+import { SECOND_PAD } from "./load-second.ts";
 import { SYNTHETIC_MODELS, type SyntheticName, syntheticWeights } from "./synthetic.ts";
 
 const PREFIX = "synthetic:";
@@ -29,11 +30,18 @@ export async function openSynthetic(name: string, clipMerges?: () => Promise<Uin
   const model = SYNTHETIC_MODELS[which as SyntheticName];
   const part = (component: string, fields: object): OpenComponent => ({
     config: Config.of(`${name} ${component}`, fields),
-    weights: syntheticWeights(component),
+    weights: syntheticWeights(component, "gains" in model ? model.gains : undefined),
   });
   return {
     name,
     textEncoder: part("text_encoder", model.textEncoder),
+    ...("textEncoder2" in model && {
+      second: {
+        ...part("text_encoder_2", model.textEncoder2),
+        tokenizer: clipMerges && (await createClipTokenizer(await clipMerges(), { padId: SECOND_PAD })),
+        zerosForNoPrompt: true,
+      },
+    }),
     unet: part("unet", model.unet),
     vae: part("vae", model.vae),
     scheduler: model.scheduler,

@@ -4,12 +4,14 @@ import type { ModelSource } from "../formats/model-source.ts";
 import { foldCopies, groupTensors } from "./names/groups.ts";
 import type { PredictionType } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
+import type { LowRankComponent } from "./names/low-rank.ts";
 import { componentFile } from "./names/view.ts";
 import { openTensorPath } from "../formats/open.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { OpenComponent, OpenModel } from "./load-file.ts";
 import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import type { OverlayOptions } from "./overlay.ts";
@@ -19,7 +21,7 @@ import type { Transport } from "../diffusion/stable-diffusion.ts";
 import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { unetConfig } from "../diffusion/unet-config.ts";
+import { refiner, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 
@@ -104,8 +106,12 @@ export async function loadStableDiffusion(
   }
   const textConfig = textEncoderConfig(model.textEncoder.config);
   const noiseConfig = unetConfig(model.unet.config);
+  if (noiseConfig.addition && !model.second) {
+    throw new InputError(`${folder}: its UNet is one of Stable Diffusion XL, but there is no second text encoder (text_encoder_2)`);
+  }
   const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
   let textWeights = model.textEncoder.weights;
+  let secondWeights = model.second?.weights;
   let noiseWeights = model.unet.weights;
   if (options.textEncoder !== undefined) {
     textWeights = await overlaid(textWeights, await openOverlay(files, options.textEncoder), {
@@ -135,38 +141,57 @@ export async function loadStableDiffusion(
     const { mergeLowRank } = await import("./low-rank.ts");
     const opened = await openTensorPath(files, file);
     const groups = await foldCopies(opened, groupTensors(opened));
-    const merge = (base: WeightSource, component: "unet" | "text_encoder"): Promise<WeightSource | undefined> =>
-      mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock });
+    const xl = model.second !== undefined;
+    const merge = (base: WeightSource, component: LowRankComponent): Promise<WeightSource | undefined> =>
+      mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock, xl });
     const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
+    const second = secondWeights && (await merge(secondWeights, "text_encoder_2"));
     if ((await import("./method.ts")).isSpm(opened)) {
       options.onWarning?.(
         `${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the ` +
           "published model",
       );
     }
-    if (!text && !noise) {
+    if (!xl && [...groups.lowRank.values()].some(({ component }) => component === "text_encoder_2")) {
+      throw new InputError(`${file}: has modules for a second text encoder, which this model does not have: it is made for SDXL`);
+    }
+    if (!text && !noise && !second) {
       throw new InputError(
         `${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) ` +
           "with named modules",
       );
     }
     textWeights = text ?? textWeights;
+    secondWeights = second ?? secondWeights;
     noiseWeights = noise ?? noiseWeights;
   }
   if (options.changeUNet) noiseWeights = options.changeUNet(noiseWeights);
   const missing = (name: string) => (): never => {
     throw new InputError(`${folder}: the model has no ${name}`);
   };
-  const parameters = (name: string, weights: WeightSource): Parameters => new Parameters(name, device, weights, options.weights);
-  const vae = model.vae
-    ? { config: vaeConfig(model.vae.config), parameters: parameters("vae", model.vae.weights) }
+  const parameters = (name: string, weights: WeightSource, precision = options.weights): Parameters =>
+    new Parameters(name, device, weights, precision);
+  const vaeSettings = model.vae && vaeConfig(model.vae.config);
+  // SDXL's VAE, whose numbers leave float16's range, has float32 weights whatever the others have.
+  const vaePrecision = model.second && vaeSettings?.forceUpcast ? "f32" : options.weights;
+  const vae = model.vae && vaeSettings
+    ? { config: vaeSettings, parameters: parameters("vae", model.vae.weights, vaePrecision) }
     : lazy(
         { config: missing("vae") },
         { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) },
       );
+  const textEncoder = { config: textConfig, parameters: parameters("text_encoder", textWeights) };
+  const second =
+    model.second &&
+    (await import("./load-second.ts")).secondEncoder(
+      model.second,
+      textEncoder,
+      noiseConfig,
+      model.tokenizer,
+      parameters("text_encoder_2", secondWeights!),
+    );
   const parts = {
-    device, name: folder, vae, transport,
-    textEncoder: { config: textConfig, parameters: parameters("text_encoder", textWeights) },
+    device, name: folder, vae, transport, textEncoder, second,
     unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
     scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
   };
@@ -194,20 +219,29 @@ async function openFolder(files: FileSystem, folder: string, { partial = false, 
     const file = await openWeights(files, component.folder, variantFor(weights));
     const unsuited = unsuitedWeights(file, weights);
     if (unsuited) onNote?.(`${component.folder}: ${unsuited}`);
-    const group = (await foldCopies(file, groupTensors(file))).components.get(name);
+    // SDXL's second text encoder has transformers' names and uses its output projection, which is left over elsewhere.
+    const group = name === "text_encoder_2" ? undefined : (await foldCopies(file, groupTensors(file))).components.get(name);
     return { config, weights: weightSource(group ? componentFile(file, group) : file) }; // names of older releases become today's
   };
-  const absent = (name: Component | "tokenizer"): boolean => partial && !index.components.has(name);
+  const absent = (name: Component | "tokenizer" | "tokenizer_2"): boolean => partial && !index.components.has(name);
+  if (index.components.has("text_encoder_2") && !index.components.has("text_encoder")) throw refiner(folder);
   const textEncoder = await open("text_encoder");
+  const openTokenizer = (name: string): Promise<Tokenizer> =>
+    loadTokenizer(files, requireComponent(index, name).folder, textEncoderConfig(textEncoder.config).maxLength);
   return {
     name: folder,
     textEncoder,
+    second: index.components.has("text_encoder_2")
+      ? {
+          ...(await open("text_encoder_2")),
+          tokenizer: absent("tokenizer_2") ? undefined : await openTokenizer("tokenizer_2"),
+          zerosForNoPrompt: index.index["force_zeros_for_empty_prompt"] !== false,
+        }
+      : undefined,
     unet: await open("unet"),
     vae: absent("vae") ? undefined : await open("vae"),
     scheduler: await readConfig(files, requireComponent(index, "scheduler").folder),
-    tokenizer: absent("tokenizer")
-      ? undefined
-      : await loadTokenizer(files, requireComponent(index, "tokenizer").folder, textEncoderConfig(textEncoder.config).maxLength),
+    tokenizer: absent("tokenizer") ? undefined : await openTokenizer("tokenizer"),
   };
 }
 

@@ -3,7 +3,7 @@ import { quote } from "../formats/errors.ts";
 import { type Groups, componentName } from "./names/groups.ts";
 import { contextWidth } from "./names/infer.ts";
 import { identify, versionOfWidth } from "./names/identify.ts";
-import { lowRankTargets } from "./names/low-rank.ts";
+import { type LowRankComponent, lowRankTargets } from "./names/low-rank.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import { type Shape, elementCount } from "../../kernels/kernel.ts";
 import { InputError } from "../runtime/errors.ts";
@@ -12,7 +12,9 @@ import type { WeightSource } from "../nn/parameters.ts";
 import { checkNumbers, requireFloats, weightSource } from "../nn/weight-source.ts";
 
 export interface LowRankOptions {
-  readonly component: "unet" | "text_encoder";
+  readonly component: LowRankComponent;
+  /** Whether the base is a part of SDXL. */
+  readonly xl?: boolean;
   /** Resnet blocks of each UNet level, for files in flattened original names. */
   readonly layersPerBlock?: readonly number[];
   /** Factor of the difference; 1 is as trained, 0 nothing, -1 the opposite. A function is asked whenever a weight is read. */
@@ -52,7 +54,7 @@ export async function mergeLowRank(
   const targetOf = lowRankTargets(base.names(), layersPerBlock && { layersPerBlock });
   const own = [...groups.lowRank].filter(([, low]) => (low.component ?? "unet") === component);
   if (own.length === 0) return undefined;
-  requireVersion(base, file, groups, component);
+  requireVersion(base, file, groups, options);
   const found = new Map<string, Parts<string>>();
   for (const [name, { module, role, suffix }] of own) {
     if (role === "other")
@@ -94,15 +96,16 @@ export async function mergeLowRank(
 }
 
 /** @throws InputError if the file shows that it is made for another version than the base's */
-function requireVersion(base: WeightSource, file: TensorFile, groups: Groups, component: LowRankOptions["component"]): void {
+function requireVersion(base: WeightSource, file: TensorFile, groups: Groups, { component, xl = false }: LowRankOptions): void {
   const { version, description } = identify(file, groups);
   const width =
     component === "unet"
       ? contextWidth([...base.names()].map((name) => ({ name, shape: base.shape(name)! })))
       : base.shape("text_model.final_layer_norm.weight")?.[0];
-  const own = versionOfWidth(width);
-  if (version !== undefined && own !== undefined && version !== own)
-    throw new InputError(`${file.name}: looks like ${description}, but the model is ${own}`);
+  // SDXL's first text encoder is that of SD 1.x, and a file for it alone looks like one.
+  const own = new Set([versionOfWidth(width), ...(xl ? ["SDXL"] : [])]);
+  if (version !== undefined && !own.has(undefined) && !own.has(version))
+    throw new InputError(`${file.name}: looks like ${description}, but the model is ${[...own].at(-1)}`);
 }
 
 /** @throws InputError naming module and shapes that do not fit */

@@ -41,10 +41,9 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   const wrong = (): InputError =>
     new InputError(`${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights`);
   if (groups.lowRank.size > 0) {
-    const other = component === "unet" ? "text_encoder" : "unet";
     const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
     if (!parts.has(component)) throw wrong();
-    if (parts.has(other)) {
+    if (parts.size > 1) {
       throw new InputError(
         `${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a ` +
           "LoRA, which goes to both",

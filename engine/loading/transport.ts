@@ -36,7 +36,7 @@ export async function transported(base: WeightSource, file: TensorFile, layersPe
   if (!weights) throw new InputError(`${file.name}: is an eraser of SPM without a module for the UNet`);
   const encodings = new Map<string, Float32Array>();
   const encoded = async (model: StableDiffusion, prompt: string): Promise<Float32Array> => {
-    const known = encodings.get(prompt) ?? (await model.encodeText(model.tokenizer.encode(prompt))).data;
+    const known = encodings.get(prompt) ?? (await model.encodePrompt(prompt)).data;
     if (erased.includes(prompt)) encodings.set(prompt, known);
     return known;
   };

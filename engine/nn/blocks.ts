@@ -157,9 +157,15 @@ export function upsample(layers: Layers, name: string, x: Value, size?: readonly
   return layers.at(name, () => layers.conv("conv", upsampleNearest(layers.g, x, size), x.type.shape[3]!));
 }
 
-/** The time embedding: features [B, F] through two linear layers with SiLU between, and `activation` after them. */
-export function timeEmbedding(layers: Layers, features: Value, width: number, activation: FusedActivation = "none"): Value {
-  return layers.at("time_embedding", () =>
+/** TimestepEmbedding of diffusers: features [B, F] through two linear layers with SiLU between, and `activation` after them. */
+export function timeEmbedding(
+  layers: Layers,
+  features: Value,
+  width: number,
+  activation: FusedActivation = "none",
+  name = "time_embedding",
+): Value {
+  return layers.at(name, () =>
     layers.linear("linear_2", layers.linear("linear_1", features, width, { activation: "silu" }), width, { activation }),
   );
 }

@@ -17,6 +17,8 @@ export interface VerifySources {
   readonly device: () => Promise<Device>;
   /** Folder of the model that references with a model are compared with. */
   readonly model?: string | undefined;
+  /** CLIP's merge list, for models without a tokenizer of their own. */
+  readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
   /** CLIP's own tokenizer, for references made with it. */
   readonly clipTokenizer?: (() => Promise<Tokenizer>) | undefined;
   /** How the model's weights are stored on the device. Default "f32". */
@@ -92,6 +94,19 @@ export class VerifyContext {
       this.models.set(key, loaded);
     }
     return loaded;
+  }
+
+  /** Opens the model for one piece of work and frees it again: of a large one there is room for one set of weights at a time. */
+  async withModel(work: (model: StableDiffusion) => Promise<void>): Promise<void> {
+    this.modelTakesPart = true;
+    const { files, modelFolder: folder } = this;
+    const { weights, clipMerges } = this.sources;
+    const model = await loadStableDiffusion(await this.device(), { files, folder, clipMerges }, { partial: true, weights });
+    try {
+      await work(model);
+    } finally {
+      await model.destroy();
+    }
   }
 
   /** A model with another tokenizer, made once for its key; the two share their weights. */

@@ -40,11 +40,11 @@ export interface GradientAttacker {
  */
 export async function gradientSearch(session: Session, attacker: GradientAttacker): Promise<void> {
   const { model, options } = session;
-  const { tokenizer, parts } = model;
+  const { tokenizer } = model;
   const { tokens, iterations, cases, restarts, timestepsPerStep, casesPerStep } = options;
   const [height, width] = options.latentSize;
   const randoms = session.randoms(restarts);
-  const rowSize = attacker.rows.width(parts.textEncoder.config);
+  const rowSize = attacker.rows.width(model.text);
   let search = options.resume
     ? resumedSearch(options.resume, restarts * tokens, rowSize)
     : freshSearch(await firstRows(session, attacker, randoms));

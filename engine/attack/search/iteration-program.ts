@@ -8,8 +8,6 @@ import type { Projection } from "../../../kernels/simplex-projection.ts";
 import { slice } from "../../../kernels/slice.ts";
 import { gatherRows } from "../../../kernels/slots.ts";
 import type { LossKind, StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import { tokenTable } from "../../diffusion/text-encoder.ts";
-import { Layers } from "../../nn/layers.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Graph } from "../../runtime/graph.ts";
 import type { ProgramOptions } from "../../runtime/program.ts";
@@ -68,8 +66,8 @@ export class ObjectiveTensors {
   /** Of target "given". */
   readonly target: Tensor | undefined;
 
-  constructor({ device, parts }: StableDiffusion, { tokens, length, height, width, target, rows: kind, restarts, views }: FullShape) {
-    const rows = f32([restarts * tokens, kind.width(parts.textEncoder.config)]);
+  constructor({ device, parts, text }: StableDiffusion, { tokens, length, height, width, target, rows: kind, restarts, views }: FullShape) {
+    const rows = f32([restarts * tokens, kind.width(text)]);
     const batch = restarts * views;
     const { inChannels, outChannels } = parts.unet.config;
     this.ids = new Tensor(device, "attack.ids", { shape: [batch, length], dtype: "u32" });
@@ -108,29 +106,27 @@ export function recordIteration(
   prepared: Tensor | undefined,
 ): ProgramOptions {
   const { rows: kind, restarts, views, length, projection, vocabulary } = shape;
-  const { config, parameters } = model.parts.textEncoder;
   const mask = TokenMask.for(model, restarts * shape.tokens, vocabulary);
   const recording: Recording = {
     g, model, views,
     rows: g.tensor(state.simplex),
     ids: g.tensor(state.ids),
     slots: g.tensor(state.slots),
-    table: tokenTable(new Layers(g, parameters), config),
     ...(prepared && { prepared: g.tensor(prepared) }),
     ...(mask && { mask: mask.recorded(g) }),
   };
-  const { embeddings, choice } = kind.choose(recording);
+  const { embeddings, ids, choice } = kind.choose(recording);
   const clean = g.tensor(state.latents);
   const noise = g.input("noise", clean.type);
   const noised = combineViews(g, "noising", views, clean, noise);
   const features = g.input("features", f32([restarts * views, model.featureWidth]));
-  const prediction = model.recordUNet(g, noised, features, model.recordTextEncoder(g, embeddings));
+  const prediction = model.recordUNet(g, noised, features, model.recordTextEncoder(g, embeddings, ids));
   const target = targetOf(g, model, shape, state, clean, noise);
   const measure = shape.loss === "mse" ? mseLoss : l1Loss;
   const loss = measure(g, prediction, target);
 
   const embeddingGradient = gradients(g, loss, [embeddings])[0]!;
-  const ofSlots = gatherRows(g, reshape(g, embeddingGradient, [1, restarts * views * length, config.hiddenSize]), recording.slots);
+  const ofSlots = gatherRows(g, reshape(g, embeddingGradient, [1, restarts * views * length, model.text.tokenWidth]), recording.slots);
   const ofViews = sumOverViews(g, ofSlots, views);
   // The loss is the mean of all searches', and each follows its own.
   const gradient = kind.gradient(recording, restarts === 1 ? ofViews : scale(g, ofViews, restarts));

@@ -1,10 +1,7 @@
 import { argmax } from "../../../kernels/argmax.ts";
 import { add, multiply } from "../../../kernels/elementwise.ts";
-import { embedding } from "../../../kernels/embedding.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
-import { Layers } from "../../nn/layers.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import { timesTokenTable, tokenTable } from "../../diffusion/text-encoder.ts";
 import type { Graph } from "../../runtime/graph.ts";
 import { Tensor } from "../../runtime/tensor.ts";
 
@@ -13,11 +10,10 @@ const CHUNK = 1024;
 /** Shorter rows count as being of this length, as torch's `F.normalize` has it. */
 const SHORTEST = 1e-12;
 
-/** Rows of the token table as the device has them: ids -> f32 [ids, hidden]; zeros for an id outside the table. */
+/** Rows of the token table as the device has them: ids -> f32 [ids, tokenWidth]; zeros for an id outside the table. */
 export async function tokenRows(model: StableDiffusion, ids: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-  const { config, parameters } = model.parts.textEncoder;
   const program = await model.program(`tokenRows ${ids.length}`, (g) => ({
-    outputs: { rows: embedding(g, tokenTable(new Layers(g, parameters), config), g.input("ids", { shape: [ids.length], dtype: "u32" })) },
+    outputs: { rows: model.text.tokenRows(g, g.input("ids", { shape: [ids.length], dtype: "u32" })) },
   }));
   return program.computeFloats({ ids: Uint32Array.from(ids) }, "rows");
 }
@@ -28,7 +24,7 @@ export class InverseNorms {
   readonly ready: Promise<void>;
 
   constructor(private readonly model: StableDiffusion, private readonly tokens: number) {
-    this.tensor = new Tensor(model.device, "attack.inverseNorms", f32([tokens, model.parts.textEncoder.config.vocabularySize]));
+    this.tensor = new Tensor(model.device, "attack.inverseNorms", f32([tokens, model.text.vocabularySize]));
     this.ready = this.fill();
     this.ready.catch(() => undefined); // told to whoever awaits it
   }
@@ -41,12 +37,12 @@ export class InverseNorms {
   }
 
   private async fill(): Promise<void> {
-    const { vocabularySize, hiddenSize } = this.model.parts.textEncoder.config;
+    const { vocabularySize, tokenWidth: width } = this.model.text;
     const inverse = new Float32Array(this.tokens * vocabularySize);
     for (let first = 0; first < vocabularySize; first += CHUNK) {
       const rows = await tokenRows(this.model, Array.from({ length: CHUNK }, (_, i) => first + i));
       for (let i = 0; i < Math.min(CHUNK, vocabularySize - first); i++) {
-        const squared = rows.subarray(i * hiddenSize, (i + 1) * hiddenSize).reduce((sum, x) => sum + x * x, 0);
+        const squared = rows.subarray(i * width, (i + 1) * width).reduce((sum, x) => sum + x * x, 0);
         inverse[first + i] = 1 / Math.max(SHORTEST, Math.sqrt(squared));
       }
     }
@@ -60,13 +56,13 @@ export class InverseNorms {
 }
 
 /**
- * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, hidden] -> u32 [k]; of equal ones the
- * lowest.
+ * The token nearest by cosine to each row, over the whole table, bos and eos included: rows f32 [k, tokenWidth] -> u32 [k]; of equal ones
+ * the lowest. Of SDXL a token's row is that of both tables side by side.
  * The length of the row itself changes nothing in the order, so it is left out.
  * @param barred what is added to each token's likeness, f32 [k, vocabulary]: far below zero for those that may not be chosen
  * Source: `nn_project` of Diffusion-MU-Attack's hard_prompt_.py (arXiv 2302.03668, algorithm 1).
  */
-export function nearestTokens(g: Graph, rows: Value, table: readonly [Value, ...Value[]], inverseNorms: Value, barred?: Value): Value {
-  const likeness = multiply(g, timesTokenTable(g, rows, table), inverseNorms);
+export function nearestTokens(g: Graph, model: StableDiffusion, rows: Value, inverseNorms: Value, barred?: Value): Value {
+  const likeness = multiply(g, model.text.timesTable(g, rows), inverseNorms);
   return argmax(g, barred ? add(g, likeness, barred) : likeness);
 }

@@ -161,7 +161,7 @@ export class Objective {
       noise: toChannelsLast(expectShape("attack noise", { data: noise as Float32Array<ArrayBuffer>, shape }, shape)),
       noising,
       ...(usesVelocity(this.model, this.shape) && { velocity }),
-      features: this.model.timestepFeatures(rows),
+      features: this.model.timestepFeatures(rows, this.model.sizesOf(height, width)),
       hyperparameters,
     }, { signal });
   }

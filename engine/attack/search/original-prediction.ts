@@ -83,7 +83,7 @@ export class OriginalPrediction {
         shape: [batch, original.parts.unet.config.inChannels, height, width],
       }),
       noising: viewCoefficients(original.alphasCumprod, timesteps).noising,
-      features: original.timestepFeatures(perRow(timesteps, restarts)),
+      features: original.timestepFeatures(perRow(timesteps, restarts), original.sizesOf(height, width)),
       context: joined(rows.map((r) => r.context)),
     });
     own.copyTo(destination);

@@ -1,14 +1,12 @@
 import { categorical } from "../../../kernels/categorical.ts";
 import { clamp } from "../../../kernels/clamp.ts";
 import { add, multiply } from "../../../kernels/elementwise.ts";
-import { embedding } from "../../../kernels/embedding.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { type Projection, simplexProjection } from "../../../kernels/simplex-projection.ts";
 import { scatterIds } from "../../../kernels/slots.ts";
 import { recordLearned } from "../../diffusion/learned-embedding.ts";
+import type { TextModel } from "../../diffusion/model/text-model.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import { type TextEncoderConfig, timesTokenTable, tokenTable } from "../../diffusion/text-encoder.ts";
-import { Layers } from "../../nn/layers.ts";
 import type { Graph } from "../../runtime/graph.ts";
 import type { Tensor } from "../../runtime/tensor.ts";
 import { InverseNorms, nearestTokens } from "./nearest.ts";
@@ -27,8 +25,6 @@ export interface Recording {
   /** Flat positions of their slots in `ids`, u32 [views * restarts * tokens]. */
   readonly slots: Value;
   readonly views: number;
-  /** The token table, in blocks of rows. */
-  readonly table: readonly [Value, ...Value[]];
   /** Of the kind's own `prepare`. */
   readonly prepared?: Value;
   /** Absent where every token may be chosen. */
@@ -37,8 +33,10 @@ export interface Recording {
 
 /** What stands in the prompts of an iteration. */
 export interface Chosen {
-  /** Of all tokens, f32 [views * restarts, length, hidden]. */
+  /** Of all tokens, f32 [views * restarts, length, tokenWidth]. */
   readonly embeddings: Value;
+  /** The prompts with what was chosen in their slots, u32 [views * restarts, length]. */
+  readonly ids: Value;
   /** The tokens taken for the slots, u32 [restarts * tokens]; none where the rows themselves stand in the prompt. */
   readonly choice?: Value;
 }
@@ -55,11 +53,11 @@ export interface RowKind {
   /** Tells kinds apart where programs are kept. */
   readonly name: string;
   /** Numbers of one row. */
-  readonly width: (config: TextEncoderConfig) => number;
+  readonly width: (text: TextModel) => number;
   /** What `choose` needs besides the rows, made once for a model and a number of rows. Such a search cannot be estimated. */
   readonly prepare?: (model: StableDiffusion, rows: number) => Promise<Tensor>;
   readonly choose: (recording: Recording) => Chosen;
-  /** The rows' gradient, from that of the slots' embeddings, f32 [restarts * tokens, hidden]. */
+  /** The rows' gradient, from that of the slots' embeddings, f32 [restarts * tokens, tokenWidth]. */
   readonly gradient: (recording: Recording, ofSlots: Value) => Value;
   /** Rows as Adam has moved them, brought back to where they may be. */
   readonly project: (recording: Recording, moved: Value, projection: Projection) => Value;
@@ -71,15 +69,16 @@ export interface RowKind {
 }
 
 /** The embeddings of prompts with these tokens in their slots. */
-export function embedTokens({ g, ids, slots, table }: Recording, choice: Value): Chosen {
-  return { embeddings: embedding(g, table, scatterIds(g, ids, choice, slots)), choice };
+export function embedTokens({ g, model, ids, slots }: Recording, choice: Value): Chosen {
+  const chosen = scatterIds(g, ids, choice, slots);
+  return { embeddings: model.recordEmbeddings(g, chosen), ids: chosen, choice };
 }
 
 /**
  * Probabilities of all tokens, f32 [.., vocabulary], from which a token is drawn (UnlearnDiffAtk, arXiv 2310.11868; Diffusion-MU-Attack,
  * text_grad_.py).
  * The gradient goes straight through the draw to the one-hot rows and is clamped to [-1, 1] (the reference's `StraightThroughEstimator`,
- * hardtanh).
+ * hardtanh). A one-hot row stands for a row of each token table, so of SDXL's two encoders it is the sum through both.
  */
 export const SIMPLEX: RowKind = {
   name: "simplex",
@@ -89,32 +88,31 @@ export const SIMPLEX: RowKind = {
       r,
       categorical(r.g, r.mask ? multiply(r.g, r.rows, r.mask.allowed) : r.rows, r.g.input("draws", f32([r.rows.type.shape[0]!]))),
     ),
-  gradient({ g, table, mask }, ofSlots) {
-    const clamped = clamp(g, timesTokenTable(g, ofSlots, table));
+  gradient({ g, model, mask }, ofSlots) {
+    const clamped = clamp(g, model.text.timesTable(g, ofSlots));
     return mask ? multiply(g, clamped, mask.allowed) : clamped;
   },
   project: ({ g, mask }, moved, projection) => simplexProjection(g, mask ? add(g, moved, mask.barred) : moved, projection),
-  read: async (model, rows, count) => likeliest((await rows.read()) as Float32Array, model.parts.textEncoder.config.vocabularySize, count),
+  read: async (model, rows, count) => likeliest((await rows.read()) as Float32Array, model.text.vocabularySize, count),
 };
 
 /**
- * A continuous embedding, f32 [.., hidden], of which the nearest token is taken; the gradient there moves the embedding (arXiv 2302.03668;
+ * A continuous embedding, f32 [.., tokenWidth], of which the nearest token is taken; the gradient there moves the embedding (arXiv 2302.03668;
  * hard_prompt_.py).
  */
 export const NEAREST: RowKind = {
   name: "nearest",
-  width: ({ hiddenSize }) => hiddenSize,
+  width: ({ tokenWidth }) => tokenWidth,
   prepare: (model, rows) => InverseNorms.for(model, rows),
-  choose: (r) => embedTokens(r, nearestTokens(r.g, r.rows, r.table, r.prepared!, r.mask?.barred)),
+  choose: (r) => embedTokens(r, nearestTokens(r.g, r.model, r.rows, r.prepared!, r.mask?.barred)),
   gradient: (_, ofSlots) => ofSlots,
   project: (_, moved) => moved,
   async read(model, rows, _count, { key, vocabulary }) {
-    const { config, parameters } = model.parts.textEncoder;
     const norms = await InverseNorms.for(model, rows.type.shape[0]!);
     const mask = TokenMask.for(model, rows.type.shape[0]!, vocabulary);
     const program = await model.program(`nearest tokens ${key}`, (g) => ({
       outputs: {
-        tokens: nearestTokens(g, g.tensor(rows), tokenTable(new Layers(g, parameters), config), g.tensor(norms), mask?.recorded(g).barred),
+        tokens: nearestTokens(g, model, g.tensor(rows), g.tensor(norms), mask?.recorded(g).barred),
       },
     }));
     const { tokens } = await program.compute({});
@@ -123,13 +121,14 @@ export const NEAREST: RowKind = {
 };
 
 /**
- * An embedding, f32 [.., hidden], that itself stands in the prompt, where the ids in its slots must be outside the vocabulary (textual
+ * An embedding, f32 [.., tokenWidth], that itself stands in the prompt, where the ids in its slots must be outside the vocabulary (textual
  * inversion, arXiv 2208.01618).
  */
 export const CONTINUOUS: RowKind = {
   name: "continuous",
-  width: ({ hiddenSize }) => hiddenSize,
+  width: ({ tokenWidth }) => tokenWidth,
   choose: ({ g, model, rows, ids, slots, views }) => ({
+    ids,
     embeddings: recordLearned(g, model, { ids, rows: repeatForViews(g, rows, views), positions: slots }),
   }),
   gradient: (_, ofSlots) => ofSlots,

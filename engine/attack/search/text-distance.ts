@@ -1,6 +1,6 @@
 import { broadcastAdd, sumRows } from "../../../kernels/broadcast.ts";
 import { multiply } from "../../../kernels/elementwise.ts";
-import { f32 } from "../../../kernels/kernel.ts";
+import { elementCount, f32 } from "../../../kernels/kernel.ts";
 import { reshape } from "../../../kernels/reshape.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { Program } from "../../runtime/program.ts";
@@ -17,13 +17,13 @@ export class TextDistance {
     private readonly minusTarget: Float32Array<ArrayBuffer>,
   ) {}
 
-  /** @param target f32 [length, hidden], flat @param lists about how many will be measured at a time */
+  /** @param target f32 [rows, D], flat @param lists about how many will be measured at a time */
   static async to(model: StableDiffusion, target: Float32Array, lists = MOST): Promise<TextDistance> {
     const batch = Math.min(lists, MOST);
     const { maxLength: length } = model.tokenizer;
-    const width = length * model.parts.textEncoder.config.hiddenSize;
+    const width = elementCount(model.encodingShape(1, length));
     const program = await model.program(`text distance ${batch}x${length}`, (g) => {
-      const hidden = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [batch, length], dtype: "u32" })));
+      const hidden = model.recordPrompts(g, g.input("ids", { shape: [batch, length], dtype: "u32" }));
       const difference = broadcastAdd(g, reshape(g, hidden, [batch, width]), g.input("minusTarget", f32([width])));
       const squares = reshape(g, multiply(g, difference, difference), [batch, width, 1]);
       return { outputs: { distances: sumRows(g, squares, [batch, 1], "middle") } };
@@ -32,7 +32,7 @@ export class TextDistance {
   }
 
   /**
-   * Squared distance, summed over all positions, of each prompt's encoding; ids without frame. The last batch is filled up, so that one
+   * Squared distance, summed over all rows, of each prompt's encoding; ids without frame. The last batch is filled up, so that one
    * program does for all.
    */
   async of(prompts: readonly (readonly number[])[]): Promise<number[]> {

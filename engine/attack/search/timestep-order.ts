@@ -24,10 +24,10 @@ export async function searchSchedule(session: Session, view: ObjectiveView): Pro
   return [...norms.keys()].toSorted((a, b) => norms.get(b)! - norms.get(a)!).slice(0, options.schedule.length);
 }
 
-/** Length of the gradient [tokens, hidden] for the slots' embeddings, mean over some draws. */
+/** Length of the gradient [tokens, tokenWidth] for the slots' embeddings, mean over some draws. */
 async function gradientNorm({ model, options }: Session, { ids, slots, latents }: ObjectiveView, timestep: number): Promise<number> {
   const random = new Generator(options.attackSeed ?? 0);
-  const { hiddenSize } = model.parts.textEncoder.config;
+  const { tokenWidth: width } = model.text;
   let sum = 0;
   for (let i = 0; i < SAMPLES; i++) {
     const tokens = randomTokenIds(model.tokenizer, options.vocabulary, random, slots.length);
@@ -36,7 +36,7 @@ async function gradientNorm({ model, options }: Session, { ids, slots, latents }
     const noise = { data: random.randn(latents.shape) as Float32Array<ArrayBuffer>, shape: latents.shape };
     const { gradient } = await model.noiseLoss({ latents, noise, timestep, ids: drawn, loss: options.loss });
     const squares = slots.map((position) =>
-      gradient.data.subarray(position * hiddenSize, (position + 1) * hiddenSize).reduce((s, x) => s + x * x, 0),
+      gradient.data.subarray(position * width, (position + 1) * width).reduce((s, x) => s + x * x, 0),
     );
     sum += Math.sqrt(squares.reduce((a, b) => a + b, 0)) / SAMPLES;
   }

@@ -67,8 +67,8 @@ export class TokenMask {
   /** 0 and BARRED. */
   readonly barred: Tensor;
 
-  constructor({ device, parts, tokenizer }: StableDiffusion, rows: number, vocabulary: Exclude<Vocabulary, "all">) {
-    const { vocabularySize } = parts.textEncoder.config;
+  constructor({ device, text, tokenizer }: StableDiffusion, rows: number, vocabulary: Exclude<Vocabulary, "all">) {
+    const { vocabularySize } = text;
     const [ones, bars] = [new Float32Array(rows * vocabularySize), new Float32Array(rows * vocabularySize).fill(BARRED)];
     for (const id of allowedTokens(tokenizer, vocabulary)!) {
       for (let row = 0; row < rows; row++) {

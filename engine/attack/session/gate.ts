@@ -43,7 +43,7 @@ export class Gate {
     const { model, options } = this;
     const { prompt, target } = options.cases[number]!;
     const latents = await model.encodeImage(target!);
-    return { latents, error: await this.error(latents, await model.encodeText(model.tokenizer.encode(prompt))) };
+    return { latents, error: await this.error(latents, await model.encodePrompt(prompt)) };
   }
 
   /** The mean over the timesteps; all prompts see the same noise. */

@@ -10,7 +10,7 @@ import type { ResolvedOptions } from "../resolve.ts";
 /** Sampling steps that may be queued before the first of them is waited for: a software adapter's queue has no end of its own. */
 const QUEUED_STEPS = 4;
 
-/** Draws the pictures that the judge sees: one picture, guided against the empty prompt, its noise from a generator restarted for each. */
+/** Draws the pictures that the judge sees: one picture, guided against no prompt, its noise from a generator restarted for each. */
 export class Painter {
   private readonly plan: SamplerPlan;
   private unconditional: NDArray | undefined;
@@ -39,15 +39,15 @@ export class Painter {
     learned?: LearnedEmbedding,
   ): Promise<RgbImage> {
     const { model, plan, options } = this;
-    const { tokenizer, device } = model;
+    const { device } = model;
     const [height, width] = options.latentSize;
     await model.parts.transport?.to(model, prompt);
     const context = await encodeLearned(model, prompt, learned ? [learned] : []);
-    this.unconditional ??= await model.encodeText(tokenizer.encode(""));
+    this.unconditional ??= await model.encodeNoPrompt();
     const random = this.randomOf(seed);
     const shape = [1, model.parts.unet.config.inChannels, height, width];
     const randn = (): Float32Array<ArrayBuffer> => random.randn(shape) as Float32Array<ArrayBuffer>;
-    const sampler = Sampler.for(model, { batch: 1, height, width, length: tokenizer.maxLength, guidance });
+    const sampler = Sampler.for(model, { batch: 1, height, width, length: context.shape[1]!, guidance });
     const queued: { step: number; done: Promise<void> }[] = [];
     const waitForOne = async (): Promise<void> => {
       const { step, done } = queued.shift()!;

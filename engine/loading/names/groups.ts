@@ -1,7 +1,7 @@
 /** Sorts the tensors of a file by what they belong to. */
 import { FormatError, quote } from "../../formats/errors.ts";
 import type { TensorEntry, TensorFile } from "../../formats/tensor-file.ts";
-import { type Component, type NameStyle, isLeftover, locate } from "./locate.ts";
+import { type Component, type NameStyle, isLeftover, isText, locate } from "./locate.ts";
 import { type LowRankName, lowRankName } from "./low-rank.ts";
 import { transformersTextName } from "./text-encoder.ts";
 
@@ -47,7 +47,7 @@ export function groupTensors(file: TensorFile): Groups {
     else if (!located) unknown.push(name);
     else {
       const { component, style } = located;
-      const rest = (style === "diffusers" && component === "text_encoder" && transformersTextName(located.name)) || located.name;
+      const rest = (style === "diffusers" && isText(component) && transformersTextName(located.name)) || located.name;
       const group = components.get(component) ?? { style, tensors: new Map<string, TensorEntry>() };
       components.set(component, group);
       const other = group.tensors.get(rest);
@@ -168,7 +168,7 @@ function unetNameWithin(name: string): string | undefined {
 
 /** A component in words. */
 export function componentName(component: Component): string {
-  return { unet: "UNet", text_encoder: "text encoder", vae: "VAE" }[component];
+  return { unet: "UNet", text_encoder: "text encoder", text_encoder_2: "second text encoder", vae: "VAE" }[component];
 }
 
 /** A naming convention in words. */

@@ -4,7 +4,7 @@ import type { TensorEntry, TensorFile } from "../../formats/tensor-file.ts";
 import { componentName, type Groups, styleName } from "./groups.ts";
 import { contextWidth } from "./infer.ts";
 
-export type FileKind = "checkpoint" | "unet" | "text_encoder" | "vae" | "low-rank" | "other";
+export type FileKind = "checkpoint" | "unet" | "text_encoder" | "text_encoder_2" | "vae" | "low-rank" | "other";
 
 export interface Identity {
   readonly kind: FileKind;
@@ -55,7 +55,7 @@ export function identify(file: TensorFile, groups: Groups): Identity {
   if (other?.[0] === "a ControlNet") return { kind: "other", description: other[0], version };
   if (groups.lowRank.size > 0) return { kind: "low-rank", description: describeLowRank(file, groups, version), version };
   if (components.has("unet") && (components.has("vae") || components.has("text_encoder"))) {
-    const parts = (["unet", "text_encoder", "vae"] as const).filter((c) => components.has(c)).map(componentName);
+    const parts = (["unet", "text_encoder", "text_encoder_2", "vae"] as const).filter((c) => components.has(c)).map(componentName);
     const style = components.get("unet")!.style;
     const ema = groups.ema.size > 0 ? "; the UNet also as averaged (EMA) weights" : "";
     return { kind: "checkpoint", description: `a single-file checkpoint${of} (${styleName(style)}: ${parts.join(", ")}${ema})`, version };
@@ -84,7 +84,8 @@ function versionOf(file: TensorFile, groups: Groups): string | undefined {
       /(^|\.)(add_embedding\.linear_1|label_emb\.0\.0|conditioner\.embedders\.1|text_encoder_2)\b|^(lora|lycoris)_te2_/.test(name),
     )
   ) {
-    return contextWidth(entries) === 1024 ? "SD 2.x unCLIP" : "SDXL";
+    const width = contextWidth(entries);
+    return width === 1024 ? "SD 2.x unCLIP" : width === 1280 ? versionOfWidth(width) : "SDXL";
   }
   const width = contextWidth(entries) ?? lowRankWidth(groups, file) ?? textWidth(groups);
   return versionOfWidth(width);
@@ -108,7 +109,7 @@ function lowRankWidth({ lowRank }: Groups, file: TensorFile): number | undefined
 }
 
 function describeLowRank(file: TensorFile, { lowRank }: Groups, version: string | undefined): string {
-  const modules = { unet: new Set<string>(), text_encoder: new Set<string>() };
+  const modules = { unet: new Set<string>(), text_encoder: new Set<string>(), text_encoder_2: new Set<string>() };
   const ranks = new Set<number>();
   const others = new Set<string>();
   for (const [name, { component, module, role, suffix }] of lowRank) {
@@ -117,7 +118,7 @@ function describeLowRank(file: TensorFile, { lowRank }: Groups, version: string 
     if (role === "other") others.add(suffix);
   }
   const styles = [...new Set([...lowRank.values()].map(({ style }) => style))];
-  const counts = (["unet", "text_encoder"] as const)
+  const counts = (["unet", "text_encoder", "text_encoder_2"] as const)
     .filter((c) => modules[c].size > 0)
     .map((c) => `${modules[c].size} ${componentName(c)} modules`);
   const sorted = [...ranks].toSorted((a, b) => a - b);

@@ -82,6 +82,21 @@ export function inferUNetConfig(unet: TensorFile, sampleSize: number, purpose: P
     act_fn: "silu",
     flip_sin_to_cos: true,
     freq_shift: 0,
+    ...additionOf(unet),
+  };
+}
+
+/** Width of one size number's sinusoid in the published SDXL; the shapes show only the sum of pooled text and six of them. */
+const SINUSOID_WIDTH = 256;
+
+/** What SDXL adds to the time embedding; nothing of others. */
+function additionOf(unet: TensorFile): Json {
+  const embedding = unet.entries.get("add_embedding.linear_1.weight");
+  if (!embedding) return {};
+  return {
+    addition_embed_type: "text_time",
+    addition_time_embed_dim: SINUSOID_WIDTH,
+    projection_class_embeddings_input_dim: embedding.shape[1],
   };
 }
 
@@ -130,6 +145,22 @@ export function inferTextConfig(text: TensorFile, purpose: Purpose = "use"): Jso
     max_position_embeddings: sizesOf(text, "text_model.embeddings.position_embedding.weight")[0],
     hidden_act: width === 1024 ? "gelu" : "quick_gelu",
     layer_norm_eps: 1e-5,
+  };
+}
+
+/** CLIPTextModelWithProjection's, of SDXL's second text encoder. @throws FormatError as inferUNetConfig */
+export function inferSecondTextConfig(text: TensorFile, purpose: Purpose = "use"): Json {
+  return { ...inferTextConfig(text, purpose), hidden_act: "gelu", projection_dim: sizesOf(text, "text_projection.weight")[0] };
+}
+
+/** What SDXL's published configurations change of a VAE's: another scale, and float32 where weights are float16. */
+export const XL_VAE: Json = { scaling_factor: 0.13025, force_upcast: true };
+
+/** scheduler_config.json as published with SDXL. */
+export function xlSchedulerConfig(prediction: PredictionType): Json {
+  return {
+    ...schedulerConfig(prediction), _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading", interpolation_type: "linear",
+    use_karras_sigmas: false,
   };
 }
 

@@ -4,7 +4,14 @@ import { DIFFUSERS_VAE, LDM_VAE } from "./vae.ts";
 import { OPENCLIP_TEXT, TRANSFORMERS_TEXT } from "./text-encoder.ts";
 
 /** The parts, by the folder names of diffusers. */
-export type Component = "unet" | "text_encoder" | "vae";
+export type Component = "unet" | "text_encoder" | "text_encoder_2" | "vae";
+
+/** Those of SDXL that a prompt goes through. */
+export type TextComponent = Extract<Component, `text_encoder${string}`>;
+
+export function isText(component: Component): component is TextComponent {
+  return component === "text_encoder" || component === "text_encoder_2";
+}
 
 /**
  * Whose names: the original code's, diffusers' and transformers', or OpenCLIP's. A few VAE names are the same in the first two and count as
@@ -34,13 +41,20 @@ const PREFIXES = [
   "first_stage_model.",
   "cond_stage_model.",
   "conditioner.embedders.0.",
+  "conditioner.embedders.1.",
   "transformer.",
   "unet.",
   "text_encoder.",
+  "text_encoder_2.",
   "vae.",
   "clip_l.",
   "clip_h.",
+  "clip_g.",
+  "text_encoders.",
 ] as const;
+
+/** Prefixes below which a text encoder is SDXL's second. */
+const SECOND: ReadonlySet<string> = new Set(["conditioner.embedders.1.", "text_encoder_2.", "clip_g."]);
 
 const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [
   ["unet", "diffusers", DIFFUSERS_UNET],
@@ -53,10 +67,18 @@ const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [
 
 /** Where a tensor belongs, whatever prefixes stand before its name; undefined if it is no part of a Stable Diffusion model. */
 export function locate(name: string): Located | undefined {
+  let second = false;
   for (let rest = name; ; ) {
-    for (const [component, style, pattern] of STYLES) if (pattern.test(rest)) return { component, style, name: rest };
+    for (const [component, style, pattern] of STYLES) {
+      // Of the second text encoder the output projection is in use; the first one's is not.
+      if (second && component === "text_encoder" && TEXT_PROJECTION.test(rest)) {
+        return { component: "text_encoder_2", style: rest.endsWith(".weight") ? "diffusers" : "OpenCLIP", name: rest };
+      }
+      if (pattern.test(rest)) return { component: second && component === "text_encoder" ? "text_encoder_2" : component, style, name: rest };
+    }
     const prefix = PREFIXES.find((p) => rest.startsWith(p));
     if (prefix === undefined) return undefined;
+    second ||= SECOND.has(prefix);
     rest = rest.slice(prefix.length);
   }
 }
@@ -68,7 +90,15 @@ export function locate(name: string): Located | undefined {
 const LEFTOVERS =
   /^((model\.)?(betas|alphas_cumprod(_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|logvar|lvlb_weights|scale_factor|v_pred|ztsnr)$|(first_stage_model\.)?loss\.|optimizer|lr_scheduler|callbacks\.|loops\.|model_ema\.(decay|num_updates)$|vision_model\.|visual\.|visual_projection\.|(.*\.)?text_projection(\.weight)?$|(.*\.)?logit_scale$|(.*\.)?position_ids$|(.*\.)?attn_mask$|denoiser\.)/;
 
+/** An output projection: transformers' and OpenCLIP's name, without any prefix. */
+const TEXT_PROJECTION = /^text_projection(\.weight)?$/;
+
 /** Whether a tensor can be left out without loss. */
 export function isLeftover(name: string): boolean {
-  return LEFTOVERS.test(name);
+  return LEFTOVERS.test(name) && !isProjection(name);
+}
+
+/** Whether it is the output projection of SDXL's second text encoder. */
+function isProjection(name: string): boolean {
+  return /(^|\.)text_projection(\.weight)?$/.test(name) && locate(name)?.component === "text_encoder_2";
 }

@@ -4,6 +4,7 @@
  * A module W of the model gets W + strength * (alpha / rank) * up * down.
  * Source: kohya-ss/sd-scripts networks/lora.py; diffusers loaders (lora.py, attention processors); github.com/Con6924/SPM.
  */
+import type { Component } from "./locate.ts";
 import { unetName, type UNetLayout } from "./unet.ts";
 
 /**
@@ -21,9 +22,12 @@ export const FACTORS = [
 /** A factor of LoHa or LoKr. */
 export type Factor = (typeof FACTORS)[number];
 
+/** What low-rank modules change. */
+export type LowRankComponent = Exclude<Component, "vae">;
+
 export interface LowRankName {
   /** Undefined if the name does not say: older diffusers files hold only UNet modules, without a prefix. */
-  readonly component: "unet" | "text_encoder" | undefined;
+  readonly component: LowRankComponent | undefined;
   /** Module path; with "_" for every dot in kohya's files. */
   readonly module: string;
   readonly role: LowRankRole;
@@ -47,13 +51,13 @@ export function lowRankName(name: string): LowRankName | undefined {
   const kohya = /^(?:lora|lycoris)_(unet|te1?|te2)_([^.]+)\.(.+)$/.exec(name);
   if (kohya) {
     const [, part, module, suffix] = kohya as unknown as [string, string, string, string];
-    return { component: part === "unet" ? "unet" : "text_encoder", module, role: roleOf(suffix) ?? "other", suffix, style: "kohya" };
+    return { component: part === "unet" ? "unet" : part === "te2" ? "text_encoder_2" : "text_encoder", module, role: roleOf(suffix) ?? "other", suffix, style: "kohya" };
   }
   const [, part, bare] =
-    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder\.|(?:text_encoders\.)?clip_l\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(
+    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder(?:_2)?\.|(?:text_encoders\.)?clip_[lg]\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(
       name,
     )!;
-  const component = part === undefined ? undefined : /^(unet|.*diffusion_model)\.$/.test(part) ? "unet" : "text_encoder";
+  const component = part === undefined ? undefined : componentOf(part);
   // The attention processors of diffusers 0.12 to 0.20 kept their matrices beside the module: attn1.processor.to_q_lora.down.weight
   const beside = /^(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$/.exec(bare!);
   if (beside) {
@@ -64,7 +68,7 @@ export function lowRankName(name: string): LowRankName | undefined {
     if (own) {
       const used = own[2] === which;
       return {
-        component: "text_encoder",
+        component: component ?? "text_encoder",
         module: path,
         role: used ? role : "unused",
         suffix: `to_${which}_lora.${role}.weight`,
@@ -95,6 +99,11 @@ export function lowRankName(name: string): LowRankName | undefined {
     }
   }
   return undefined;
+}
+
+function componentOf(part: string): LowRankComponent {
+  if (/^(unet|.*diffusion_model)\.$/.test(part)) return "unet";
+  return /^text_encoder_2\.|clip_g\./.test(part) ? "text_encoder_2" : "text_encoder";
 }
 
 function roleOf(suffix: string): LowRankRole | undefined {

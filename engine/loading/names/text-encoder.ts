@@ -9,13 +9,15 @@ export interface TextTensor {
   readonly name: string;
   /** 0 query, 1 key, 2 value: which third of the rows. */
   readonly third?: 0 | 1 | 2;
+  /** Rows and columns are exchanged. */
+  readonly transposed?: boolean;
 }
 
 /** Names of transformers' CLIPTextModel, without any prefix. */
 export const TRANSFORMERS_TEXT =
   /^(text_model\.)?(embeddings\.(token_embedding|position_embedding|position_ids)|encoder\.layers\.\d+\.(self_attn|mlp|layer_norm\d)|final_layer_norm)(\.|$)/;
 
-/** Names of OpenCLIP's text transformer, without any prefix. Its output projection is not part of the encoding. */
+/** Names of OpenCLIP's text transformer, without any prefix. */
 export const OPENCLIP_TEXT =
   /^(transformer\.resblocks\.\d+\.|ln_final\.|token_embedding\.weight$|positional_embedding$|text_projection(\.weight)?$|logit_scale$|attn_mask$)/;
 
@@ -35,10 +37,12 @@ export function transformersTextName(name: string): string | undefined {
 }
 
 /**
- * What an OpenCLIP tensor holds in transformers' names; empty for what the encoding does not need: the output projection, the mask,
- * and blocks from `layers` on (Stable Diffusion 2 takes the output of the last block but one).
+ * What an OpenCLIP tensor holds in transformers' names; empty for what the encoding does not need: the mask, blocks from `layers` on (Stable
+ * Diffusion 2 takes the output of the last block but one), and the output projection, which only SDXL's second encoder uses (`projects`);
+ * OpenCLIP multiplies by it from the right, so it is the transpose of transformers'.
  */
-export function openClipTextTensors(name: string, layers: number): readonly TextTensor[] {
+export function openClipTextTensors(name: string, layers: number, projects = false): readonly TextTensor[] {
+  if (projects && name === "text_projection") return [{ name: "text_projection.weight", transposed: true }];
   const block = /^transformer\.resblocks\.(\d+)\.(.+)$/.exec(name);
   if (!block) {
     const norm = /^ln_final\.(\w+)$/.exec(name);

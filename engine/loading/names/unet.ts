@@ -30,6 +30,8 @@ export const LDM_SINGLE: Readonly<Record<string, string>> = {
   "input_blocks.0.0": "conv_in",
   "time_embed.0": "time_embedding.linear_1",
   "time_embed.2": "time_embedding.linear_2",
+  "label_emb.0.0": "add_embedding.linear_1",
+  "label_emb.0.2": "add_embedding.linear_2",
   "out.0": "conv_norm_out",
   "out.2": "conv_out",
 };

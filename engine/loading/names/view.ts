@@ -5,6 +5,7 @@
 import { FormatError, quote } from "../../formats/errors.ts";
 import { type TensorEntry, type TensorFile, tensorFile } from "../../formats/tensor-file.ts";
 import { componentName, type Group, styleName } from "./groups.ts";
+import { isText } from "./locate.ts";
 import { openClipBlocks, openClipLayers, openClipTextTensors, transformersTextName, type TextTensor } from "./text-encoder.ts";
 import { unetLayout, unetName } from "./unet.ts";
 import { vaeLevels, vaeName } from "./vae.ts";
@@ -27,6 +28,8 @@ export function groupLayout(group: Group, given: Layout = {}): Layout {
       return { layersPerBlock: given.layersPerBlock ?? (group.style === "CompVis" ? unetLayout(names)?.layersPerBlock : undefined) };
     case "vae":
       return { vaeLevels: given.vaeLevels ?? vaeLevels(names) };
+    case "text_encoder_2":
+      return { textLayers: given.textLayers ?? (group.style === "OpenCLIP" ? openClipBlocks(names) : undefined) };
     case "text_encoder": {
       if (group.style !== "OpenCLIP" || given.textLayers !== undefined) return { textLayers: given.textLayers };
       const blocks = openClipBlocks(names);
@@ -43,24 +46,23 @@ export function groupLayout(group: Group, given: Layout = {}): Layout {
  */
 export function componentFile(file: TensorFile, group: Group, given: Layout = {}): TensorFile {
   const layout = groupLayout(group, given);
-  const sources = new Map<string, { readonly entry: TensorEntry; readonly third?: number | undefined }>();
+  const sources = new Map<string, Omit<TextTensor, "name"> & { readonly entry: TensorEntry }>();
   const entries = new Map<string, TensorEntry>();
   for (const [rest, entry] of group.tensors) {
-    for (const { name, third } of targets(file, group, layout, rest, entry)) {
+    for (const { name, ...how } of targets(file, group, layout, rest, entry)) {
       const other = sources.get(name);
       if (other) throw new FormatError(file.name, `tensors ${quote(other.entry.name)} and ${quote(entry.name)} are both ${quote(name)}`);
-      sources.set(name, { entry, third });
-      entries.set(
-        name,
-        third === undefined ? { ...entry, name, stored: entry.name, shape: plainShape(name, entry.shape) } : thirdOf(file, entry, name),
-      );
+      sources.set(name, { entry, ...how });
+      const shape = how.transposed ? entry.shape.toReversed() : plainShape(name, entry.shape);
+      entries.set(name, how.third === undefined ? { ...entry, name, stored: entry.name, shape } : thirdOf(file, entry, name));
     }
   }
   return tensorFile({
     name: file.name, metadata: file.metadata, entries,
     async readBytes({ name, byteLength }) {
-      const { entry, third } = sources.get(name)!;
+      const { entry, third, transposed } = sources.get(name)!;
       const bytes = await file.readBytes(entry.name);
+      if (transposed) return transposedBytes(bytes, entry.shape);
       return third === undefined ? bytes : bytes.slice(third * byteLength, (third + 1) * byteLength);
     },
     close: () => file.close(),
@@ -68,9 +70,10 @@ export function componentFile(file: TensorFile, group: Group, given: Layout = {}
 }
 
 function targets(file: TensorFile, { component, style }: Group, layout: Layout, rest: string, entry: TensorEntry): readonly TextTensor[] {
-  if (component === "text_encoder") {
-    if (style === "OpenCLIP") return openClipTextTensors(rest, layout.textLayers!);
-    const name = transformersTextName(rest);
+  if (isText(component)) {
+    const projects = component === "text_encoder_2";
+    if (style === "OpenCLIP") return openClipTextTensors(rest, layout.textLayers!, projects);
+    const name = projects && rest === "text_projection.weight" ? rest : transformersTextName(rest);
     return name === undefined ? [] : [{ name }];
   }
   if (style === "diffusers" && component === "unet") return [{ name: rest }];
@@ -100,6 +103,20 @@ function plainShape(name: string, shape: readonly number[]): readonly number[] {
     shape.slice(2).every((size) => size === 1)
     ? shape.slice(0, 2)
     : shape;
+}
+
+/** A matrix of elements of any width with rows and columns exchanged. */
+function transposedBytes(bytes: Uint8Array<ArrayBuffer>, shape: readonly number[]): Uint8Array<ArrayBuffer> {
+  const [rows, columns] = shape as [number, number];
+  const width = bytes.length / (rows * columns);
+  const out = new Uint8Array(bytes.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const from = (row * columns + column) * width;
+      out.set(bytes.subarray(from, from + width), (column * rows + row) * width);
+    }
+  }
+  return out;
 }
 
 function thirdOf(file: TensorFile, entry: TensorEntry, name: string): TensorEntry {

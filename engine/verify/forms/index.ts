@@ -23,6 +23,11 @@ import { torchRng } from "./torch-rng.ts";
 import { unet } from "./model/unet.ts";
 import { unlearnTrace } from "./unlearn/index.ts";
 import { vae } from "./model/vae.ts";
+import { fullXl } from "./xl/full.ts";
+import { xlLossGrad } from "./xl/loss-grad.ts";
+import { xlSamples } from "./xl/samples.ts";
+import { textEncoders } from "./xl/text-encoders.ts";
+import { xlUNet } from "./xl/unet.ts";
 import { weightGrad } from "./model/weight-grad.ts";
 
 export interface KnownForm {
@@ -35,10 +40,18 @@ export interface KnownForm {
 const tensors = (...names: string[]) => (g: Golden): boolean => names.every((n) => g.has(n));
 const some = (g: Golden, pattern: RegExp): boolean => g.names().some((n) => pattern.test(n));
 
+/** Whether cases are calls of a pipeline. */
+const calls = ({ json: { cases } }: Golden): boolean => Array.isArray(cases) && cases.every((c) => isObject(c) && isObject(c["call"]));
+
 /** Every form there is a check for. */
 const FORMS: readonly KnownForm[] = [
   { name: "unlearn", check: unlearnTrace, fits: (g) => g.json["form"] === "unlearn" },
   ...PROBE_FORMS,
+  { name: "full_sdxl", check: fullXl, fits: tensors("ids_1", "ids_2", "text2.text_embeds", "text2.hidden.0.stats") },
+  { name: "golden_text_encoders", check: textEncoders, fits: tensors("ids_1", "ids_2", "text2.text_embeds") },
+  { name: "golden_loss_grad_sdxl", check: xlLossGrad, fits: tensors("ids_1", "x0", "noise", "time_ids") },
+  { name: "golden_unet_sdxl", check: xlUNet, fits: (g) => tensors("ctx", "text_embeds", "time_ids")(g) && some(g, /^eps\./) },
+  { name: "samples_sdxl", check: xlSamples, fits: (g) => g.has("init_latent") && calls(g) },
   { name: "full_text_unet", check: fullTextUNet, fits: tensors("ids", "text.last_hidden_state") },
   { name: "full_weights", check: fullWeights, fits: (g) => listsWeights(g.json) },
   { name: "full_vae", check: fullVae, fits: (g) => some(g, /\.act\.decoder\..*\.stats$/) },

@@ -6,6 +6,7 @@ import { categorical } from "../../../kernels/categorical.ts";
 import { clamp } from "../../../kernels/clamp.ts";
 import { add, multiply, scale } from "../../../kernels/elementwise.ts";
 import { embedding } from "../../../kernels/embedding.ts";
+import { endOfText } from "../../../kernels/end-of-text.ts";
 import { fill } from "../../../kernels/fill.ts";
 import { gatherRows } from "../../../kernels/gather-rows.ts";
 import { geglu } from "../../../kernels/geglu.ts";
@@ -217,6 +218,18 @@ export const NUMBER_SPECS: readonly OpSpec[] = [
     },
     build: (g, { ids, chosen, positions }) => scatterIds(g, ids!, chosen!, positions!),
     reference: () => ({ shape: [1, 9], data: Float64Array.of(1, 50, 60, 4, 50, 6, 7, 8, 60) }),
+  },
+  {
+    name: "end of text",
+    inputs: { ids: { shape: [3, 6], dtype: "u32", data: [1, 7, 9, 4, 9, 9, 9, 12, 3, 8, 2, 5, 1, 0, 2, 9, 30, 4] } },
+    build(g, { ids }) {
+      const { ids: padded, position } = endOfText(g, ids!, { end: 9, pad: 6, limit: 12 });
+      return [padded, position];
+    },
+    reference: () => [
+      { shape: [3, 6], data: Float64Array.of(1, 7, 9, 6, 6, 6, 9, 6, 6, 6, 6, 6, 1, 0, 2, 9, 6, 6) },
+      { shape: [3], data: Float64Array.of(2, 6, 15) },
+    ],
   },
   {
     name: "argmax",

@@ -3,7 +3,7 @@ import { Layers } from "../../../nn/layers.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import { isSynthetic } from "../../../loading/load-synthetic.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
-import { GAIN, hashNumbers } from "../../../loading/synthetic.ts";
+import { GAIN, type SyntheticName, hashNumbers } from "../../../loading/synthetic.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
 import type { Graph } from "../../../runtime/graph.ts";
 import type { Form, VerifyContext } from "../../context.ts";
@@ -17,10 +17,15 @@ const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribu
 
 /** The model with made-up weights; these references have no other. @throws Error for weights that it does not have */
 async function syntheticModel(golden: Golden, context: VerifyContext): Promise<StableDiffusion> {
-  if (!isSynthetic(context.modelFolder)) throw new Error("this reference was made with hashed weights: give --model synthetic:sd14");
+  requireSynthetic(golden, context, "sd14");
+  return context.model();
+}
+
+/** @throws Error unless the model's weights are made up as the reference's are */
+export function requireSynthetic(golden: Golden, context: VerifyContext, which: SyntheticName): void {
+  if (!isSynthetic(context.modelFolder)) throw new Error(`this reference was made with hashed weights: give --model synthetic:${which}`);
   const { gain = GAIN } = golden.json;
   if (gain !== GAIN) throw new Error(`this reference was made with weights of gain ${String(gain)}, the synthetic models have ${GAIN}`);
-  return context.model();
 }
 
 /** Of inputs by the key that the manifest lists them with, less the size in it; mean 0. */
@@ -197,7 +202,7 @@ async function checkPicture(
 }
 
 /** `NAME.act.MODULE.stats` and `.sample` of the modules that `record` captures. Returns what it returns, pictures channels-first. */
-async function checkModules(
+export async function checkModules(
   golden: Golden,
   rows: Rows,
   model: StableDiffusion,

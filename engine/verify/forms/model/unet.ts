@@ -30,7 +30,7 @@ export const unet: Form = async (golden, rows, context) => {
  * Which latent and timesteps an output belongs to, by its name: `eps.b2.t500` is `x2` at 500, `eps.rect.t500` is `x_rect`, `t333_25` at
  * batch 1 is 333.25, and at batch 2 `t10_700` is one timestep a row. What the JSON says of the tensor decides between the last two.
  */
-async function request(golden: Golden, tensor: string): Promise<{ sample: NDArray; timesteps: number[] }> {
+export async function request(golden: Golden, tensor: string): Promise<{ sample: NDArray; timesteps: number[] }> {
   const match = /^eps\.(.+)\.t(\d+)(?:_(\d+))?$/.exec(tensor);
   if (!match) throw new Error(`the name "${tensor}" does not say which latent and timestep it belongs to`);
   const [, which, first, second] = match as unknown as [string, string, string, string | undefined];

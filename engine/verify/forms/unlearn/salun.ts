@@ -5,7 +5,8 @@ import {
   Mask, PictureBatches, type TensorRule, type UnlearnHooks, type UnlearnSession, allTensors, posteriorSample, resolveUnlearn, signedGradients,
 } from "../../../unlearn/index.ts";
 import { openGolden } from "../../golden.ts";
-import { concatRows, part } from "../../layout.ts";
+import { stackRows } from "../../../nn/array.ts";
+import { part } from "../../layout.ts";
 import { hashNumbers } from "../../../loading/synthetic.ts";
 import { RecordedDraws } from "./draws.ts";
 import { batchOf, noiseDraws, recordedPictures } from "./finetune.ts";
@@ -64,7 +65,7 @@ async function posterior(trace: Trace): Promise<void> {
   for (let i = 0; i < shape[0]!; i++) {
     samples.push(posteriorSample(await model.encodeMoments(part(image, i)), part(noise, i).data, scalingFactor));
   }
-  rows.compare(name, "x0[0]", concatRows(samples).data, part(await golden.array("x0"), 0).data, toleranceOf(trace, "x0"));
+  rows.compare(name, "x0[0]", stackRows(samples).data, part(await golden.array("x0"), 0).data, toleranceOf(trace, "x0"));
 }
 
 async function compareSums(trace: Trace, tensors: readonly LazyTensor[]): Promise<void> {
