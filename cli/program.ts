@@ -5,6 +5,7 @@ import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { diffCommand } from "./results/diff.ts";
+import { rejudgeCommand } from "./results/rejudge.ts";
 import { serveCommand } from "./serve/serve.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
@@ -34,6 +35,7 @@ export function createProgram(): Command {
     evaluateCommand,
     mergeCommand,
     diffCommand,
+    rejudgeCommand,
     classifyCommand,
     verifyCommand,
     inspectCommand,
