@@ -5,6 +5,8 @@ import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { diffCommand } from "./results/diff.ts";
+import { initCommand } from "./init/init.ts";
+import { rejudgeCommand } from "./results/rejudge.ts";
 import { serveCommand } from "./serve/serve.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
@@ -38,6 +40,8 @@ export function createProgram(): Command {
     mergeCommand,
     qualityCommand,
     diffCommand,
+    rejudgeCommand,
+    initCommand,
     classifyCommand,
     verifyCommand,
     inspectCommand,
