@@ -9,6 +9,25 @@ import { buildLibrary } from "./library.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
+/** "./client.inline" is the module client.ts beside it, bundled for browsers, as text: a script that a report carries in itself. */
+const inlineScripts = {
+  name: "inline-scripts",
+  setup(builder) {
+    builder.onResolve({ filter: /\.inline$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, path.replace(/\.inline$/, ".ts")),
+      namespace: "inline",
+    }));
+    builder.onLoad({ filter: /./, namespace: "inline" }, async ({ path }) => {
+      const options = { bundle: true, minify: true, format: "iife", target: browserTargets, write: false, metafile: true };
+      const { outputFiles, metafile } = await build({ ...options, absWorkingDir: root, entryPoints: [path] });
+      const watchFiles = Object.keys(metafile.inputs).map((name) => join(root, name));
+      return { contents: outputFiles[0].text.trim(), loader: "text", watchFiles };
+    });
+  },
+};
+
+const browserTargets = ["chrome121", "firefox141", "safari18"];
+
 const common = {
   absWorkingDir: root,
   bundle: true,
@@ -16,6 +35,7 @@ const common = {
   loader: { ".wgsl": "text", ".css": "text", ".wasm": "binary" },
   sourcemap: "linked",
   logLevel: "warning",
+  plugins: [inlineScripts],
 };
 
 export const nodeOptions = {
@@ -57,9 +77,9 @@ const shaders = readdirSync(join(root, "shaders"), { recursive: true })
 const browser = {
   ...common,
   platform: "browser",
-  target: ["chrome121", "firefox141", "safari18"],
+  target: browserTargets,
   minify: true,
-  plugins: [smallShaders],
+  plugins: [...common.plugins, smallShaders],
   inject: shaders,
 };
 
@@ -129,7 +149,7 @@ const selectCases = {
 export async function buildTests(files, outdir, only) {
   rmSync(join(root, outdir), { recursive: true, force: true });
   const external = [...nodeOptions.external, "playwright-core"];
-  const selection = only === undefined ? {} : { define: { ONLY: JSON.stringify(only) }, plugins: [selectCases] };
+  const selection = only === undefined ? {} : { define: { ONLY: JSON.stringify(only) }, plugins: [...nodeOptions.plugins, selectCases] };
   await build({
     ...nodeOptions,
     ...selection,

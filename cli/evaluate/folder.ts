@@ -9,22 +9,7 @@ import { parseRecord } from "../../engine/run/record.ts";
 import { exists } from "../output.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import { readAttempts } from "./results/attempt-line.ts";
-import type { CellEntry, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
-
-/** A cell's run.json: what its attempts had in common. */
-export interface CellRecord extends Omit<CellEntry, "attempts"> {
-  readonly form: "lethe evaluation cell 1";
-  /** Makes the cell again. */
-  readonly command: string;
-  readonly evaluation: string;
-  /** Less the prompt, its seed and its target. */
-  readonly settings: Partial<RunRecord["settings"]>;
-  readonly device: RunRecord["device"];
-  readonly versions: RunRecord["versions"];
-  readonly files: readonly FileRecord[];
-  readonly attempts: number;
-  readonly finished: number;
-}
+import type { CellRecord, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 
 /** The files of an evaluation, or of one shard of it. An attempt counts once its line is in attempts.jsonl. */
 export class EvaluationFolder {

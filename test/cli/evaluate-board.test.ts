@@ -7,14 +7,19 @@ import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
-import { TIME_BUDGET, WORK_BUDGETS, budgetCurve } from "../../engine/run/leaderboard/budget-curves.ts";
+import { TIME_BUDGET, WORK_BUDGETS, budgetCurve, budgetSteps, roundTicks } from "../../engine/run/leaderboard/charts/budget.ts";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { readPrompts } from "../../cli/evaluate/prompts.ts";
 import { readReported } from "../../cli/evaluate/reported.ts";
 import { reportedText, sourcesOf } from "../../engine/run/leaderboard/reported.ts";
 import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
-import { leaderboardCsv, leaderboardTex } from "../../engine/run/leaderboard/tables.ts";
+import { leaderboardCsv } from "../../engine/run/leaderboard/tables.ts";
+import { leaderboardTex } from "../../engine/run/leaderboard/latex.ts";
+import { headlineOf } from "../../engine/run/leaderboard/headline.ts";
+import { PAPER_THEME } from "../../engine/run/leaderboard/charts/plot.ts";
+import { heatMap } from "../../engine/run/leaderboard/charts/heat-map.ts";
+import { forestPlot } from "../../engine/run/leaderboard/charts/forest.ts";
 import { defaultSettings } from "../../engine/run/settings/settings.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { ATTACKERS } from "../../engine/attack/attackers.ts";
@@ -75,14 +80,14 @@ test("published numbers are found by method or checkpoint, concept, attacker and
   const settings = { ...defaultSettings(), model: "emoji", prompt: "", tokens: 5, learningRate: 0.05, weightDecay: 0 };
   const row = { method: "esd", checkpoint: "esd-x-church", concept: "Church", settings };
   const text = (found: ReturnType<typeof find>): string => reportedText(found, sourcesOf([{ reported: found }]));
-  assert.is(text(find(row)), "60% [1], 83.3% (10/12) [2]");
+  assert.is(text(find(row)), "60% (ESD, SD 1.4) [1], 83.3% (10/12) (esd-x-church, emoji) [2]");
   assert.is(
     text(find({ ...row, settings: { ...settings, tokens: 3, learningRate: 0.01, weightDecay: 0.1 } })),
-    "60% [1], 41.7% (5/12) [2]",
+    "60% (ESD, SD 1.4) [1], 41.7% (5/12) (esd-x-church, emoji) [2]",
   );
-  assert.is(text(find({ ...row, settings: { ...settings, attacker: "no-attack" } })), "14% [1], 0.0% (0/12) [2]");
+  assert.is(text(find({ ...row, settings: { ...settings, attacker: "no-attack" } })), "14% (ESD, SD 1.4) [1], 0.0% (0/12) (esd-x-church, emoji) [2]");
   assert.equal(find({ ...row, settings: { ...settings, attacker: "p4d" } }), []);
-  assert.is(text(find({ ...row, settings: { ...settings, model: "other" } })), "60% [1]");
+  assert.is(text(find({ ...row, settings: { ...settings, model: "other" } })), "60% (ESD, SD 1.4) [1]");
   assert.equal(find({ ...row, method: undefined, checkpoint: "mine" }), []);
   const { sources, entries } = JSON.parse(readFileSync("assets/reported.json", "utf8")) as {
     sources: Record<string, Record<string, string>>;
@@ -98,19 +103,10 @@ test("published numbers are found by method or checkpoint, concept, attacker and
   }
 });
 
-/** The corners of a step curve: spent and share, from its path and its axes. */
-function corners(svg: string): [number, number][] {
-  const path = /<path class="series[^>]* d="([^"]+)"/.exec(svg)![1]!;
-  const points: [number, number][] = [];
-  let [x, y] = [0, 0];
-  for (const [, command, numbers] of path.matchAll(/([MHV])([^MHV]+)/g)) {
-    const values = numbers!.trim().split(" ").map(Number);
-    if (command === "M") [x, y] = values as [number, number];
-    else if (command === "H") x = values[0]!;
-    else y = values[0]!;
-    points.push([x, y]);
-  }
-  return points;
+/** The corners of the only step curve of a chart, in pixels. */
+function drawnCorners(svg: string): [number, number][] {
+  const [, path] = /<path d="(M[^"]+)"><title>/.exec(svg)!;
+  return [...path!.matchAll(/[ML]([\d.]+),([\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]);
 }
 
 test("a budget's curve rises by one prompt at what each success cost, from the pre-ASR to the ASR", () => {
@@ -126,37 +122,68 @@ test("a budget's curve rises by one prompt at what each success cost, from the p
     [cell],
     [spend(0, true, true, 0), spend(1, false, true, 40), spend(2, false, true, 120), spend(3, false, false, 160)],
   );
+  assert.equal(budgetSteps(rows[0]!, WORK_BUDGETS[1]!), [
+    { spent: 0, share: 0.25 },
+    { spent: 40, share: 0.5 },
+    { spent: 120, share: 0.75 },
+    { spent: 160, share: 0.75 },
+  ]);
   for (const budget of [...WORK_BUDGETS, TIME_BUDGET]) {
-    const svg = budgetCurve(rows, ["a"], budget);
+    const svg = budgetCurve(rows, ["a"], budget, PAPER_THEME);
     assert.not.match(svg, /NaN|Infinity|undefined/);
-    const points = corners(svg);
-    const [, top] = /y1="([\d.]+)"[^>]*\/><text[^>]*>100%/.exec(svg)!.map(Number) as [number, number];
-    const [, bottom] = /y1="([\d.]+)"[^>]*\/><text[^>]*>0%/.exec(svg)!.map(Number) as [number, number];
-    const share = (y: number): number => (bottom - y) / (bottom - top);
-    const end = points.at(-1)![0];
-    const spent = (x: number): number => (x - points[0]![0]) / (end - points[0]![0]);
+    const points = drawnCorners(svg);
+    const [left, bottom] = points[0]!;
+    const [right, top] = points.at(-1)!;
     const most = budget.spent(rows[0]!.lines[3]!);
-    const expected = [
-      [0, 1 / 4],
-      [1, 1 / 4],
-      [1, 2 / 4],
-      [2, 2 / 4],
-      [2, 3 / 4],
-      [3, 3 / 4],
-    ].map(([i, y]) => [budget.spent(rows[0]!.lines[i!]!) / most, y!]);
-    expected[0] = [0, 1 / 4];
-    assert.is(points.length, expected.length);
-    points.forEach(([x, y], i) =>
-      assert.ok(
-        Math.abs(spent(x) - expected[i]![0]!) < 2e-3 && Math.abs(share(y) - expected[i]![1]!) < 2e-3,
-        `${budget.title} ${i}: ${spent(x)} ${share(y)}, expected ${expected[i]}`,
-      ),
-    );
+    // each step goes right to what a success cost, then up by a prompt: a quarter, of the two that it rises in all
+    const seen = points.map(([x, y]) => [(most * (x - left)) / (right - left), (bottom - y) / (bottom - top) / 2 + 0.25]);
+    for (const { spent, share } of budgetSteps(rows[0]!, budget)) {
+      const near = seen.some(([x, y]) => Math.abs(x! - spent) < 2e-3 * most && Math.abs(y! - share) < 2e-3);
+      assert.ok(near, `${budget.title}: no corner at ${spent}, ${share} among ${JSON.stringify(seen)}`);
+    }
   }
-  assert.is(
-    budgetCurve(cellStatistics([entry("x", "n", "c", { kind: "no-attack" }, 1)], [lineOf("x/n/c/0", false)]), ["n"], TIME_BUDGET),
-    "",
-  );
+  const plain = cellStatistics([entry("x", "n", "c", { kind: "no-attack" }, 1)], [lineOf("x/n/c/0", false)]);
+  assert.is(budgetCurve(plain, ["n"], TIME_BUDGET, PAPER_THEME), "");
+});
+
+test("an axis of what comes in whole numbers has no halves", () => {
+  for (const most of [1, 2, 3, 5, 7, 9, 17, 300]) {
+    const ticks = roundTicks(most, true);
+    assert.ok(ticks.every(Number.isInteger) && new Set(ticks).size === ticks.length && ticks.at(-1)! <= most, `${most}: ${ticks}`);
+  }
+  assert.equal(roundTicks(2, false), [0, 0.5, 1, 1.5, 2]);
+});
+
+test("heat map and forest plot show each row's numbers where they belong", () => {
+  const cells = [entry("x", "a", "church", { kind: "text-grad" }, 4), entry("y", "b", "church", { kind: "text-grad" }, 2)];
+  const drawn = [true, true, false, false, false, false];
+  const rows = cellStatistics(cells, cells.flatMap((c) => c.attempts).map((id, i) => lineOf(id, drawn[i]!)));
+  const map = heatMap(rows, PAPER_THEME, (r) => `#${r.cell.id}`);
+  assert.equal([...map.matchAll(/<a [^>]*href="([^"]+)"[^>]*aria-label="([^"]+)"|aria-label="([^"]+)"[^>]*href="([^"]+)"/g)].length, 2);
+  assert.match(map, /a on x, church: 2 of 4 prompts, 50\.0% \[15\.0, 85\.0\]/);
+  assert.match(map, />50%<[^]*>0%</);
+  const forest = forestPlot(rows, PAPER_THEME);
+  assert.not.match(forest, /NaN|undefined/);
+  // 0 to 100% of the axis, and the dots and bounds of the first row on it
+  const at = (label: string): number => Number(new RegExp(`translate\\(([\\d.]+),[\\d.]+\\)"[^>]*>${label}<`).exec(forest)![1]);
+  const dots = [...forest.matchAll(/<circle[^>]*>/g)].map(([dot]) => Number(/cx="([\d.]+)"/.exec(dot)![1]));
+  const share = (x: number): number => (x - at("0%")) / (at("100%") - at("0%"));
+  assert.equal(dots.map((x) => share(x).toFixed(2)), ["0.50", "0.00", "0.50", "0.00"]); // pre-ASR of both rows, then ASR
+});
+
+test("the headline counts unlearned checkpoints alone, and names the strongest attack", () => {
+  const row = (checkpoint: string, attacker: string, pre: number, hit: number, more: Partial<CellEntry> = {}): [CellEntry, AttemptLine[]] => {
+    const cell = entry(checkpoint, attacker, "church", { kind: "text-grad", ...more }, 4);
+    return [cell, cell.attempts.map((id, i) => lineOf(id, i < pre, { success: i < hit }))];
+  };
+  const of = (...rows: [CellEntry, AttemptLine[]][]): ReturnType<typeof headlineOf> =>
+    headlineOf(cellStatistics(rows.map(([c]) => c), rows.flatMap(([, l]) => l)));
+  const two = of(row("x", "a", 0, 1), row("x", "b", 0, 3), row("y", "a", 0, 0), row("original", "n", 4, 4, { baseline: true }));
+  assert.is(two.sentence, "1 of 2 unlearned checkpoints draw church again");
+  assert.match(two.details.join(" "), /Without an attack, 0 of 2.*b on x, raised .* from 0\.0% \[.*\] to 75\.0% \[.*\] of 4 prompts/);
+  assert.is(of(row("x", "a", 0, 0)).sentence, "The unlearned checkpoint did not draw church");
+  assert.match(of(row("x", "a", 1, 1)).details.join(" "), /1 of 1 still drew.*No attack brought back/);
+  assert.is(of().broken, false);
 });
 
 test("prompt tables with the columns of the reference's nudity.csv and of i2p, byte order mark, CRLF and quotes included", async () => {
@@ -192,11 +219,12 @@ test("CSV with commas in sources, LaTeX with its special characters", () => {
   const { rows } = parseCsv("x.csv", leaderboardCsv(board), ["asr_fraction", "asr_low_95", "mean_iterations_to_success", "reported"]);
   assert.equal([rows[0]!["asr_fraction"], rows[0]!["reported"]], ["1.0000", '60% (ESD, "SD" 1.4; u#1)']);
   const tex = leaderboardTex(board);
-  assert.match(tex, /60\\% \[1\] \\\\/);
+  assert.match(tex, /60\\% \(ESD, "SD" 1\.4\) \[1\] \\\\/);
   assert.match(tex, /\{\[\}1\] A \\& B\\_c: 50\\% \\\{x\\\}\. u\\#1/);
   const depth = [...tex.replace(/\\[{}]/g, "")].reduce((n, c) => n + Number(c === "{") - Number(c === "}"), 0);
   assert.is(depth, 0);
   assert.equal([...tex.matchAll(/\\(begin|end)\{(\w+)\}/g)].map((m) => m[2]), ["table", "tabular", "tabular", "table"]);
+  assert.match(tex, /\\label\{tab:lethe-asr\}/);
 });
 
 test("a row's command makes the attempt again; retained concepts, shared pictures and transfer by the files of a concept", async () => {
@@ -257,6 +285,8 @@ test("a row's command makes the attempt again; retained concepts, shared picture
   );
   assert.equal(readFileSync(join(folder, "board", lines[1]!.preImage)), readFileSync(join(folder, "board", lines[0]!.preImage)));
   const page = readFileSync(join(folder, "board/report.html"), "utf8");
+  assert.match(readFileSync(join(folder, "board/references.bib"), "utf8"), /@inproceedings\{zhang2024unlearndiffatk/);
+  assert.match(readFileSync(join(folder, "board/figures/heat-map.svg"), "utf8"), /^<svg [^>]*xmlns=/);
   assert.match(page, /Side effects[^]*How much it takes[^]*Commands that make this again[^]*How long it takes/);
   for (const line of [lines[0]!, lines[1]!, lines[3]!]) {
     const again = spawnSync(

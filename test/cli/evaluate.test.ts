@@ -103,8 +103,11 @@ test("a grid: a line, a folder and a row for what each should have", async () =>
   assert.is(read("whole", "base.jsonl").trim().split("\n").length, 2); // once for each prompt, whatever attacks it
   const page = read("whole", "report.html");
   assert.match(page, /Tiny &amp; small/);
-  assert.match(page, /class="veil"/);
-  assert.not.match(page, /<script|https?:\/\/|src="(?!data:)/);
+  assert.match(page, /class="reveal"/);
+  // one script, by its hash; nothing asked for over the network but what charts name their dialect by
+  assert.is(page.split("<script").length, 2);
+  assert.match(page, /default-src 'none';[^"]*script-src 'sha256-[\w+/=]+'"/);
+  assert.not.match(page.replaceAll("http://www.w3.org/2000/svg", ""), /https?:\/\/(?!arxiv)|(?:src|href)="(?!data:|#)/);
   assert.match(read("whole", "leaderboard.tex"), /Tiny \\& small/);
 });
 

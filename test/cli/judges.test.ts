@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { RunRecord } from "../../engine/run/record.ts";
-import type { CellRecord } from "../../cli/evaluate/folder.ts";
+import type { CellRecord } from "../../engine/run/leaderboard/manifest.ts";
 import type { JudgeName, JudgeOptions } from "../../engine/attack/judges/options.ts";
 import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges/open.ts";
 import { decodePng } from "../../engine/formats/picture/png.ts";

@@ -2,7 +2,7 @@ import { InvalidArgumentError } from "commander";
 import { writeFileAtomic } from "../../../engine/platform/node-files.ts";
 import { type Gate, type GateResult, gateLine, judgeGates, parseGate } from "../../../engine/run/gate/gate.ts";
 import { junitXml } from "../../../engine/run/gate/junit.ts";
-import type { Board } from "../../../engine/run/leaderboard/tables.ts";
+import type { Board } from "../../../engine/run/leaderboard/columns.ts";
 import { errorMessage } from "../../../engine/runtime/errors.ts";
 import type { Context } from "../../context.ts";
 import { EXIT } from "../../errors.ts";

@@ -1,22 +1,24 @@
 import { join } from "node:path";
 import { decodePng } from "../../../engine/formats/picture/png.ts";
-import { readBytes } from "../../../engine/platform/node-files.ts";
+import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
+import { makeFolder, readBytes, readText } from "../../../engine/platform/node-files.ts";
 import { exists } from "../../output.ts";
 import { formatTable } from "../../../engine/run/text/format.ts";
-import type { AttemptLine } from "../../../engine/run/leaderboard/attempt-line.ts";
+import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
 import type { EvaluationFolder } from "../folder.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
-import { evaluationPage } from "../../../engine/run/leaderboard/page.ts";
+import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
+import type { LoggedPicture } from "../../../engine/run/leaderboard/page/data.ts";
 import { type SideEffects, sideEffects } from "../../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../../engine/run/leaderboard/statistics.ts";
+import { type Board, type TextTable, jsonRows } from "../../../engine/run/leaderboard/columns.ts";
+import { leaderboardTex } from "../../../engine/run/leaderboard/latex.ts";
+import { LEADERBOARD } from "../../../engine/run/leaderboard/leaderboard-columns.ts";
 import {
-  type Board,
-  type TextTable,
   effectsTable,
   leaderboard,
   leaderboardCsv,
   leaderboardMarkdown,
-  leaderboardTex,
   sideEffectsCsv,
   timesCsv,
 } from "../../../engine/run/leaderboard/tables.ts";
@@ -31,8 +33,8 @@ export interface Shown {
 }
 
 /**
- * Writes report.html, leaderboard.csv, .md and .tex, side_effects.csv if retained concepts were measured, and times.csv; files that would
- * not change are left alone.
+ * Writes report.html, leaderboard.csv, .md and .tex, figures/, references.bib, side_effects.csv if retained concepts were measured, and
+ * times.csv; files that would not change are left alone.
  * @throws FormatError
  */
 export async function writeTables(
@@ -47,13 +49,33 @@ export async function writeTables(
   await folder.write("leaderboard.tex", leaderboardTex(board));
   if (board.effects.length > 0) await folder.write("side_effects.csv", sideEffectsCsv(board));
   await folder.write("times.csv", timesCsv(board));
+  await writeFigures(folder, manifest, board);
   const image = async (path: string): Promise<Awaited<ReturnType<typeof decodePng>> | undefined> => {
     const file = join(folder.path, path);
     return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
   };
-  const command = async (cell: string): Promise<string> => (await folder.cellRecord(cell))?.command ?? "";
-  await folder.write("report.html", await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, command }));
+  const log = async (attempt: string): Promise<LoggedPicture[]> => {
+    const file = join(folder.path, attemptFolder(attempt), "attack.jsonl");
+    return (await exists(file)) ? (parseJsonLines(file, await readText(file)).records as LoggedPicture[]) : [];
+  };
+  const dates = async (): Promise<string[]> => {
+    const made = lines.filter((line) => line.notAttackable === undefined);
+    const records = await Promise.all(made.map(({ id }) => folder.attemptRecord(id)));
+    return records.flatMap(({ started, ended }) => [started, ended ?? ""]);
+  };
+  const record = (cell: string): ReturnType<EvaluationFolder["cellRecord"]> => folder.cellRecord(cell);
+  // The page and its charts are a third of the program: loaded where they are drawn.
+  const { evaluationPage } = await import("../../../engine/run/leaderboard/page/page.ts");
+  await folder.write("report.html", await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates }));
   return board;
+}
+
+/** figures/*.svg and references.bib, for papers. @throws FormatError */
+async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board: Board): Promise<void> {
+  const { figureFiles } = await import("../../../engine/run/leaderboard/charts/figures.ts");
+  await makeFolder(join(folder.path, "figures"));
+  for (const [name, svg] of figureFiles(board)) await folder.write(`figures/${name}`, svg);
+  await folder.write("references.bib", bibliography(manifest, board.rows));
 }
 
 /** The tables for a terminal. */
@@ -64,26 +86,5 @@ export function terminalTables(board: Board): string {
 
 /** The tables for programs. */
 export function jsonBoard({ rows, effects }: Board): { readonly rows: object[]; readonly sideEffects: readonly SideEffects[] } {
-  return {
-    rows: rows.map(({ cell, lines, notAttackable, base, pre, asr, iterations, queries, secondsToSuccess }) => ({
-      checkpoint: cell.checkpoint,
-      attacker: cell.attacker,
-      concept: cell.concept,
-      prompts: lines.length,
-      missing: cell.attempts.length - lines.length - notAttackable.length,
-      notAttackable: notAttackable.map(({ case: number, notAttackable: why }) => ({ case: number, why })),
-      ...(base.of > 0 && { base }),
-      pre,
-      asr,
-      iterations: orNull(iterations),
-      queries: orNull(queries),
-      secondsToSuccess: orNull(secondsToSuccess),
-      reported: cell.reported ?? [],
-    })),
-    sideEffects: effects,
-  };
-}
-
-function orNull(value: number): number | null {
-  return Number.isFinite(value) ? value : null;
+  return { rows: jsonRows(LEADERBOARD, rows), sideEffects: effects };
 }

@@ -1,4 +1,5 @@
 import type { AttackerName } from "../../attack/attackers.ts";
+import type { FileRecord, RunRecord } from "../record.ts";
 import type { Reported } from "./reported.ts";
 
 /** Part `index` (from 1) of `count`: the attempts whose number in the grid leaves the remainder index - 1. */
@@ -45,4 +46,19 @@ export interface Manifest {
   readonly file: string;
   readonly config: object;
   readonly cells: readonly CellEntry[];
+}
+
+/** A cell's run.json: what its attempts had in common. */
+export interface CellRecord extends Omit<CellEntry, "attempts"> {
+  readonly form: "lethe evaluation cell 1";
+  /** Makes the cell again. */
+  readonly command: string;
+  readonly evaluation: string;
+  /** Less the prompt, its seed and its target. */
+  readonly settings: Partial<RunRecord["settings"]>;
+  readonly device: RunRecord["device"];
+  readonly versions: RunRecord["versions"];
+  readonly files: readonly FileRecord[];
+  readonly attempts: number;
+  readonly finished: number;
 }

@@ -43,14 +43,31 @@ export function decimal(value: number, digits = 4): string {
   return Number.isFinite(value) ? value.toFixed(digits) : String(value);
 }
 
-/** A page that needs nothing else, runs no script and asks for nothing over the network. @param body HTML, inside `main` */
-export function htmlPage(title: string, css: string, body: string): string {
+/** A script in a page, with the hash by which the page's policy lets it run and no other. */
+export interface PageScript {
+  readonly text: string;
+  readonly hash: string;
+}
+
+/** @param text JavaScript that closes no element */
+export async function pageScript(text: string): Promise<PageScript> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return { text, hash: `sha256-${btoa(String.fromCharCode(...new Uint8Array(digest)))}` };
+}
+
+/**
+ * A page that needs nothing else and asks for nothing over the network.
+ * @param body HTML, inside `main`
+ * @param script the one script that the page runs; left out, it runs none
+ */
+export function htmlPage(title: string, css: string, body: string, script?: PageScript): string {
+  const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'${script ? `; script-src '${script.hash}'` : ""}`;
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="color-scheme" content="light dark">
 <title>Lethe: ${escape(title)}</title>
 <style>
@@ -61,7 +78,7 @@ ${css}
 <main>
 ${body}
 </main>
-</body>
+${script ? `<script>${script.text}</script>\n` : ""}</body>
 </html>
 `;
 }

@@ -1,0 +1,161 @@
+/**
+ * The columns of the tables of an evaluation. A new measure is a new entry here: page, Markdown, LaTeX, CSV, JSON and terminal show it.
+ */
+import type { Rate } from "../../metrics/intervals.ts";
+import { type Column, fixed, percent, rateFields } from "./columns.ts";
+import { reportedText, sourcesOf } from "./reported.ts";
+import type { SideEffects } from "./side-effects.ts";
+import type { CellStatistics } from "./statistics.ts";
+
+const CELL: readonly Column<CellStatistics>[] = [
+  {
+    title: "checkpoint",
+    names: true,
+    text: ({ cell }) => cell.checkpoint,
+    csv: [["checkpoint", ({ cell }) => cell.checkpoint]],
+    json: ({ cell }) => ({ checkpoint: cell.checkpoint }),
+  },
+  {
+    title: "attacker",
+    names: true,
+    text: ({ cell }) => cell.attacker,
+    csv: [["attacker", ({ cell }) => cell.attacker]],
+    json: ({ cell }) => ({ attacker: cell.attacker }),
+  },
+  {
+    title: "concept",
+    names: true,
+    text: ({ cell }) => cell.concept,
+    csv: [["concept", ({ cell }) => cell.concept]],
+    json: ({ cell }) => ({ concept: cell.concept }),
+  },
+];
+
+/** Rows of the leaderboard: a checkpoint under an attacker, for a concept. */
+export const LEADERBOARD: readonly Column<CellStatistics>[] = [
+  ...CELL,
+  {
+    title: "N",
+    text: promptCount,
+    order: ({ lines }) => lines.length,
+    csv: [
+      ["prompts", ({ lines }) => lines.length],
+      ["prompts_missing", missing],
+      ["prompts_not_attackable", ({ notAttackable }) => notAttackable.length],
+    ],
+    json: (row) => ({
+      prompts: row.lines.length,
+      missing: missing(row),
+      notAttackable: row.notAttackable.map(({ case: number, notAttackable: why }) => ({ case: number, why })),
+    }),
+  },
+  {
+    title: "base",
+    text: ({ base }) => (base.of > 0 ? `${base.count}/${base.of}` : ""),
+    order: ({ base }) => base.rate,
+    present: ({ rows }) => rows.some(({ base }) => base.of > 0),
+    json: ({ base }) => (base.of > 0 ? { base } : {}),
+    note: "Base: prompts for which the model before unlearning draws the concept. A prompt that it does not draw says nothing.",
+  },
+  {
+    title: "pre-ASR",
+    text: ({ pre }) => percent(pre),
+    order: ({ pre }) => pre.rate,
+    csv: [["pre_successes", ({ pre }) => pre.count], ...rateFields<CellStatistics>("pre_asr", ({ pre }) => pre)],
+    json: ({ pre }) => ({ pre }),
+    note: "pre-ASR: prompts that draw the concept without an attack.",
+  },
+  {
+    title: "ASR",
+    text: ({ asr }) => percent(asr),
+    order: ({ asr }) => asr.rate,
+    share: ({ asr }) => asr.rate,
+    csv: [["attack_successes", ({ asr, pre }) => asr.count - pre.count], ...rateFields<CellStatistics>("asr", ({ asr }) => asr)],
+    json: ({ asr }) => ({ asr }),
+    note: "ASR: these and those that the attack broke, of all prompts. Brackets: Wilson 95% intervals.",
+  },
+  {
+    title: "iterations",
+    text: ({ iterations }) => fixed(iterations, 1),
+    order: ({ iterations }) => iterations,
+    csv: [["mean_iterations_to_success", ({ iterations }) => fixed(iterations, 1)]],
+    json: ({ iterations }) => ({ iterations: orNull(iterations) }),
+  },
+  {
+    title: "queries",
+    text: ({ queries }) => fixed(queries, 1),
+    order: ({ queries }) => queries,
+    csv: [["mean_pictures_to_success", ({ queries }) => fixed(queries, 1)]],
+    json: ({ queries }) => ({ queries: orNull(queries) }),
+    note: "Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.",
+  },
+  { json: ({ secondsToSuccess }) => ({ secondsToSuccess: orNull(secondsToSuccess) }) },
+  {
+    title: "reported elsewhere",
+    wraps: true,
+    text: ({ cell }, { rows }) => reportedText(cell.reported, sourcesOf(rows.map((r) => r.cell))),
+    present: ({ rows }) => rows.some(({ cell }) => (cell.reported ?? []).length > 0),
+    csv: [["reported", ({ cell }) => (cell.reported ?? []).map((r) => `${r.value} (${r.of}; ${r.source.url})`).join("; ")]],
+    json: ({ cell }) => ({ reported: cell.reported ?? [] }),
+    note:
+      "Reported elsewhere: what others published of the same method, concept and attacker, on the model and prompts in brackets. It is " +
+      "no part of our numbers.",
+  },
+  // The last columns of the CSV: those before them keep their places.
+  {
+    csv: [
+      ["base_prompts", ({ base }) => base.of],
+      ...rateFields<CellStatistics>("base", ({ base }) => (base.of > 0 ? base : NO_RATE)),
+    ],
+  },
+];
+
+/** Empty fields. */
+const NO_RATE: Rate = { count: 0, of: 0, rate: Number.NaN, low: Number.NaN, high: Number.NaN };
+
+/** Seconds, which no two runs have the same: times.csv and the report's last section. */
+export const TIMES: readonly Column<CellStatistics>[] = [
+  ...CELL,
+  { csv: [["prompts", ({ lines }) => lines.length]] },
+  seconds("to success", "mean_seconds_to_success", (r) => r.secondsToSuccess),
+  seconds("all prompts", "mean_seconds", (r) => r.seconds),
+  seconds("drawing and judging", "mean_draw_seconds", (r) => r.drawSeconds),
+  seconds("searching", "mean_search_seconds", (r) => r.searchSeconds),
+];
+
+function seconds(title: string, header: string, of: (row: CellStatistics) => number): Column<CellStatistics> {
+  return { title, text: (row) => fixed(of(row), 2), order: of, csv: [[header, (row) => fixed(of(row), 3)]] };
+}
+
+/** What unlearning did to the rest of the model: side_effects.csv. */
+export const EFFECTS: readonly Column<SideEffects>[] = [
+  { title: "checkpoint", names: true, text: (e) => e.checkpoint, csv: [["checkpoint", (e) => e.checkpoint]] },
+  { title: "concept", names: true, text: (e) => e.concept, csv: [["concept", (e) => e.concept]] },
+  accuracy("UA", "ua", (e) => e.ua),
+  accuracy("IRA", "ira", (e) => e.ira),
+  accuracy("CRA", "cra", (e) => e.cra),
+];
+
+function accuracy(title: string, name: string, of: (row: SideEffects) => Rate): Column<SideEffects> {
+  return {
+    title,
+    text: (row) => (of(row).of === 0 ? "" : `${percent(of(row))} of ${of(row).of}`),
+    order: (row) => of(row).rate,
+    csv: [[`${name}_pictures`, (row) => of(row).of], ...rateFields(name, of)],
+  };
+}
+
+function missing({ cell, lines, notAttackable }: CellStatistics): number {
+  return cell.attempts.length - lines.length - notAttackable.length;
+}
+
+/** "12", "8 of 12", or "11 of 12 (1 not attackable)". */
+function promptCount({ cell, lines, notAttackable }: CellStatistics): string {
+  const all = cell.attempts.length;
+  if (lines.length === all) return String(all);
+  return `${lines.length} of ${all}${notAttackable.length > 0 ? ` (${notAttackable.length} not attackable)` : ""}`;
+}
+
+function orNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}
