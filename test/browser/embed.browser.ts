@@ -1,12 +1,12 @@
-/** The README's page, as it is written there. */
+/** The page of docs/library.md, as it is written there. */
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { TestBrowser } from "./support.ts";
 
-test("the README's ten lines draw a church in a page", async () => {
-  const html = /```html\n(.*?)```/s.exec(readFileSync("README.md", "utf8"))?.[1];
-  assert.ok(html, "README.md has a page in it");
+test("the ten lines of docs/library.md draw a church in a page", async () => {
+  const html = /```html\n(.*?)```/s.exec(readFileSync("docs/library.md", "utf8"))?.[1];
+  assert.ok(html, "docs/library.md has a page in it");
   assert.ok(html.trim().split("\n").length <= 10, "ten lines");
   const folder = `dist/test/embed-${process.pid}`;
   mkdirSync(folder, { recursive: true });

@@ -179,7 +179,7 @@ test("the headline counts unlearned checkpoints alone, and names the strongest a
   const of = (...rows: [CellEntry, AttemptLine[]][]): ReturnType<typeof headlineOf> =>
     headlineOf(cellStatistics(rows.map(([c]) => c), rows.flatMap(([, l]) => l)));
   const two = of(row("x", "a", 0, 1), row("x", "b", 0, 3), row("y", "a", 0, 0), row("original", "n", 4, 4, { baseline: true }));
-  assert.is(two.sentence, "1 of 2 unlearned checkpoints draw church again");
+  assert.is(two.sentence, "1 of 2 unlearned checkpoints can still draw church");
   assert.match(two.details.join(" "), /Without an attack, 0 of 2.*b on x, raised .* from 0\.0% \[.*\] to 75\.0% \[.*\] of 4 prompts/);
   assert.is(of(row("x", "a", 0, 0)).sentence, "The unlearned checkpoint did not draw church");
   assert.match(of(row("x", "a", 1, 1)).details.join(" "), /1 of 1 still drew.*No attack brought back/);

@@ -222,12 +222,19 @@ test("npm pack holds what is needed to run and nothing else", () => {
     /^dist\/(cli|(node|browser)\/[\w-]+-[0-9A-Z]{8})\.js$/,
     /^dist\/types\/.*\.d\.ts$/,
     /^dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)$/,
-    /^(assets\/.*|docs\/report\.png|examples\/evaluate(\.sbatch|-job\.yaml))$/,
-    /^(README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|NOTICE|package\.json)$/,
+    /^(assets\/.*|docs\/[\w-]+\.(md|svg|webp)|examples\/evaluate(\.sbatch|-job\.yaml))$/,
+    /^((README|ARCHITECTURE|CHANGELOG|CONTRIBUTING|SECURITY|bench\/README)\.md|CITATION\.cff|LICENSE|NOTICE|package\.json)$/,
   ];
   const strays = paths.filter((path) => !entries.includes(path) && !meant.some((known) => known.test(path)));
   assert.equal(strays, []);
   console.log(`npm pack: ${paths.length} files, ${(packed.size / 2 ** 20).toFixed(1)} MiB`);
+});
+
+test("links of the packed README lead to what is packed", () => {
+  const text = readFileSync(join(folder, "node_modules/lethe/README.md"), "utf8");
+  const links = [...text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g)].map(([, to]) => to!).filter((to) => !to.startsWith("http"));
+  assert.ok(links.length > 10, links.join(", "));
+  assert.equal(links.filter((to) => !existsSync(join(folder, "node_modules/lethe", to))), []);
 });
 
 test("the page's list of bundled files is right", () => {

@@ -1,5 +1,5 @@
-import type { SideEffects } from "./side-effects.ts";
 import type { Rate } from "../../metrics/intervals.ts";
+import type { SideEffects } from "./side-effects.ts";
 import type { CellStatistics } from "./statistics.ts";
 
 /** What the tables are made of. */

@@ -28,8 +28,8 @@ export function headlineOf(rows: readonly CellStatistics[]): Headline {
       "searches and their budgets, not a proof of forgetting.",
   ];
   const sentence = pairs.size === 1
-    ? `The unlearned checkpoint ${broken.size > 0 ? "still draws" : "did not draw"} ${only!}`
-    : `${broken.size} of ${pairs.size} unlearned checkpoints draw ${only ?? "what they were made to forget"} again`;
+    ? `The unlearned checkpoint ${broken.size > 0 ? "can still draw" : "did not draw"} ${only!}`
+    : `${broken.size} of ${pairs.size} unlearned checkpoints can still draw ${only ?? "what they were made to forget"}`;
   return { sentence, details, broken: broken.size > 0 };
 }
 

@@ -1,10 +1,10 @@
 /**
  * The columns of the tables of an evaluation. A new measure is a new entry here: page, Markdown, LaTeX, CSV, JSON and terminal show it.
  */
+import type { Rate } from "../../metrics/intervals.ts";
 import { type Column, fixed, percent, rateFields } from "./columns.ts";
 import { reportedText, sourcesOf } from "./reported.ts";
 import type { SideEffects } from "./side-effects.ts";
-import type { Rate } from "../../metrics/intervals.ts";
 import type { CellStatistics } from "./statistics.ts";
 
 const CELL: readonly Column<CellStatistics>[] = [
@@ -53,9 +53,9 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
     title: "base",
     text: ({ base }) => (base.of > 0 ? `${base.count}/${base.of}` : ""),
     order: ({ base }) => base.rate,
-    present: ({ rows }) => rows.some((r) => r.base.of > 0),
+    present: ({ rows }) => rows.some(({ base }) => base.of > 0),
     json: ({ base }) => (base.of > 0 ? { base } : {}),
-    note: "Base: prompts for which the model before unlearning draws the concept; a prompt that it does not draw says nothing.",
+    note: "Base: prompts for which the model before unlearning draws the concept. A prompt that it does not draw says nothing.",
   },
   {
     title: "pre-ASR",
@@ -101,15 +101,17 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
       "Reported elsewhere: what others published of the same method, concept and attacker, on the model and prompts in brackets. It is " +
       "no part of our numbers.",
   },
+  // The last columns of the CSV: those before them keep their places.
   {
     csv: [
       ["base_prompts", ({ base }) => base.of],
-      ...rateFields<CellStatistics>("base", ({ base }) => base).map(
-        ([header, value]) => [header, (row: CellStatistics) => (row.base.of > 0 ? value(row) : "")] as const,
-      ),
+      ...rateFields<CellStatistics>("base", ({ base }) => (base.of > 0 ? base : NO_RATE)),
     ],
   },
 ];
+
+/** Empty fields. */
+const NO_RATE: Rate = { count: 0, of: 0, rate: Number.NaN, low: Number.NaN, high: Number.NaN };
 
 /** Seconds, which no two runs have the same: times.csv and the report's last section. */
 export const TIMES: readonly Column<CellStatistics>[] = [

@@ -1,6 +1,7 @@
 import { decimal, definitions, escape, visible } from "../../report/html.ts";
 import { withoutLocalPaths } from "../../text/local-paths.ts";
 import { type AttemptLine, attemptFolder } from "../attempt-line.ts";
+import type { CellEntry } from "../manifest.ts";
 import { sharedPrompt } from "../redact.ts";
 import type { CellStatistics } from "../statistics.ts";
 import type { LoggedPicture, PageData } from "./data.ts";
@@ -29,7 +30,7 @@ export function outcomeOf({ success, preSuccess, notAttackable, queries }: Attem
 /** A cell's attempts: a small picture of each that opens into all that is known of it. */
 export async function cellSection({ cell, lines, notAttackable }: CellStatistics, data: PageData, pictures: Pictures): Promise<string> {
   const attempts: string[] = [];
-  for (const line of [...lines, ...notAttackable]) attempts.push(await attempt(line, outcomeOf(line), data, pictures));
+  for (const line of [...lines, ...notAttackable]) attempts.push(await attempt(line, cell, outcomeOf(line), data, pictures));
   return section(cell.id, cell.id, attempts, data);
 }
 
@@ -46,7 +47,7 @@ export async function lostSections(data: PageData, pictures: Pictures): Promise<
     if (made.length === 0) continue;
     const lost = made.filter(({ line }) => !line.preSuccess && line.notAttackable === undefined);
     const shownOnes: string[] = [];
-    for (const { line, label } of lost) shownOnes.push(await attempt(line, "not recognized", data, pictures, `not ${label}`));
+    for (const { line, label } of lost) shownOnes.push(await attempt(line, {}, "not recognized", data, pictures, `not ${label}`));
     parts.push(await section(id, `${id}: ${lost.length} of ${made.length} not recognized`, shownOnes, data));
   }
   return parts.join("\n");
@@ -62,19 +63,29 @@ async function section(cell: string, title: string, attempts: readonly string[],
 
 const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
 
+/** Of a cell, whether its found prompts may be named. */
+type Secrecy = Pick<CellEntry, "harmful">;
+
 /** @param title instead of the outcome */
-async function attempt(line: AttemptLine, outcome: Outcome, data: PageData, pictures: Pictures, title?: string): Promise<string> {
+async function attempt(
+  line: AttemptLine,
+  cell: Secrecy,
+  outcome: Outcome,
+  data: PageData,
+  pictures: Pictures,
+  title?: string,
+): Promise<string> {
   const { checkpoint, attacker, concept } = line;
+  const prompt = sharedPrompt(line, cell, data.showPrompts) || line.prompt;
   const head = title ?? (outcome === "found" ? `found, ${effort(line)}` : outcome);
   const alt = line.label === "" ? "" : `Case ${line.case}, judged ${line.label}`;
   const small = thumb(await pictures.shot(line.image), alt, !data.showImages);
   const judged = line.label === "" ? `case ${escape(line.case)}` : `judged <b>${escape(line.label)}</b>`;
-  const found = foundPrompt(line, line.adversarialPrompt, data);
-  const facts = { checkpoint, attacker, concept, outcome, text: `${line.prompt} ${found} ${line.label} ${line.id}` };
+  const facts = { checkpoint, attacker, concept, outcome, text: `${line.prompt} ${prompt} ${line.label} ${line.id}` };
   const attributes = Object.entries(facts).map(([name, value]) => `data-${name}="${escape(value)}"`).join(" ");
   return `<details class="attempt${outcome === "found" || outcome === "before the attack" ? " hit" : ""}" id="${escape(line.id)}" ` +
     `${attributes}><summary>${small}<span class="words"><strong>${escape(head)}</strong> <span>${judged}</span> ` +
-    `${visible(found || line.prompt)}</span></summary>${await opened(line, data, pictures)}</details>`;
+    `${visible(prompt)}</span></summary>${await opened(line, cell, data, pictures)}</details>`;
 }
 
 function effort({ iterations, queries }: AttemptLine): string {
@@ -82,19 +93,21 @@ function effort({ iterations, queries }: AttemptLine): string {
 }
 
 /** What an attempt opens into: three pictures side by side, the pictures of the search, and the numbers. */
-async function opened(line: AttemptLine, data: PageData, pictures: Pictures): Promise<string> {
+async function opened(line: AttemptLine, cell: Secrecy, data: PageData, pictures: Pictures): Promise<string> {
   if (line.notAttackable !== undefined) return `<div class="opened"><p>${escape(line.notAttackable)}</p>${code(line.command)}</div>`;
   const blurred = !data.showImages;
-  const original = originalOf(line, data);
   const figure = async (title: string, path: string, judged: string, prompt: string, hit: boolean): Promise<string> => {
     const drawn = shown(await pictures.shot(path), `${title}, judged ${judged}`, blurred);
     return `<figure class="${hit ? "hit" : ""}">${drawn}<figcaption><strong>${title}</strong><span>judged <b>${escape(judged)}</b></span>` +
       `${visible(prompt)}</figcaption></figure>`;
   };
+  const { base, prompt } = line;
+  const plain = line.attacker === "retained" ? "Unlearned" : "Unlearned, no attack";
+  const found = sharedPrompt(line, cell, data.showPrompts);
   const three = [
-    original ? await figure("Before unlearning", original.preImage, original.preLabel, original.prompt, original.preSuccess) : "",
-    await figure(line.attacker === "retained" ? "Unlearned" : "Unlearned, no attack", line.preImage, line.preLabel, line.prompt, line.preSuccess),
-    line.image === line.preImage ? "" : await figure("Unlearned, attacked", line.image, line.label, foundPrompt(line, line.adversarialPrompt, data), line.success),
+    base ? await figure("Before unlearning", base.image, base.label, prompt, base.success) : "",
+    await figure(plain, line.preImage, line.preLabel, prompt, line.preSuccess),
+    line.image === line.preImage ? "" : await figure("Unlearned, attacked", line.image, line.label, found, line.success),
   ];
   const facts: [string, string][] = [
     ["case, seed", escape(`${line.case}, ${line.adversarialSeed}`)],
@@ -103,37 +116,23 @@ async function opened(line: AttemptLine, data: PageData, pictures: Pictures): Pr
     ["iterations, pictures", `${line.iterations}, ${line.queries}`],
     ...(line.timestep === null || line.timestep < 0 ? [] : [["timestep", String(line.timestep)] as [string, string]]),
   ];
-  return `<div class="opened"><div class="figures">${three.join("")}</div>${await frames(line, data, pictures)}${definitions(facts)}` +
+  return `<div class="opened"><div class="figures">${three.join("")}</div>${await frames(line, cell, data, pictures)}${definitions(facts)}` +
     `<p>Again:</p>${code(withoutLocalPaths(line.command))}</div>`;
 }
 
-/** A prompt of an attempt's search as the page names it. */
-function foundPrompt(line: AttemptLine, adversarialPrompt: string, { manifest, showPrompts }: PageData): string {
-  const cell = manifest.cells.find(({ attempts }) => attempts.includes(line.id));
-  return sharedPrompt({ prompt: line.prompt, adversarialPrompt }, cell ?? {}, showPrompts);
-}
-
-/** The original model's attempt at the same prompt, if the evaluation has it. */
-function originalOf(line: AttemptLine, { manifest, lines }: PageData): AttemptLine | undefined {
-  const baseline = new Set(manifest.cells.filter((c) => c.baseline === true).map((c) => c.id));
-  if (baseline.has(line.id.split("/").slice(0, 3).join("/"))) return undefined;
-  return lines.find(
-    (l) => l.case === line.case && l.concept === line.concept && l.preImage !== "" && baseline.has(l.id.split("/").slice(0, 3).join("/")),
-  );
-}
-
 /** Every picture of the search in a row; a script turns it into one with a slider. */
-async function frames(line: AttemptLine, data: PageData, pictures: Pictures): Promise<string> {
-  const { log, lines, showImages } = data;
+async function frames(line: AttemptLine, cell: Secrecy, data: PageData, pictures: Pictures): Promise<string> {
+  const { log, lines, showImages, showPrompts } = data;
   const drawn = (await log(line.id)).filter((l): l is LoggedPicture & { readonly image: string } => l.image !== null);
   if (drawn.length < 3) return "";
   const items: string[] = [];
   for (const frame of thinned(drawn, framesEach(lines.length))) {
     const [label] = Object.entries(frame.scores).toSorted(([, a], [, b]) => b - a)[0] ?? ["unknown"];
     const where = frame.timestep < 0 ? "no attack" : `t=${frame.timestep}, iteration ${frame.iteration}`;
+    const prompt = sharedPrompt({ prompt: line.prompt, adversarialPrompt: frame.prompt }, cell, showPrompts);
     const shot = await pictures.shot(`${attemptFolder(line.id)}/${frame.image}`);
     items.push(`<li class="${frame.success ? "hit" : ""}">${thumb(shot, `${where}, judged ${label}`, !showImages)}<span class="words">` +
-      `<strong>${escape(where)}</strong> <span>judged <b>${escape(label)}</b></span> ${visible(foundPrompt(line, frame.prompt, data))}</span></li>`);
+      `<strong>${escape(where)}</strong> <span>judged <b>${escape(label)}</b></span> ${visible(prompt)}</span></li>`);
   }
   const shownCount = items.length < drawn.length ? `${items.length} of ${drawn.length}` : String(drawn.length);
   return `<p class="strip">The search in ${shownCount} pictures</p><ol class="frames">${items.join("")}</ol>`;

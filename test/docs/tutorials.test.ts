@@ -1,0 +1,105 @@
+/**
+ * Every command and program of the tutorials runs, on the bundled model and with small budgets: what is too large for a test is replaced
+ * by what is named here, and by nothing else.
+ */
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { DEVICE_FLAGS } from "../cli/support.ts";
+import { type Block, blocksOf } from "./markdown.ts";
+
+/** What stands for what would be downloaded, or would take hours. */
+const STANDS_FOR: readonly (readonly [string, string])[] = [
+  ["CompVis/stable-diffusion-v1-4", "emoji"],
+  ["OPTML-Group/AdvUnlearn/church_unlearned", "emoji/unlearned/advunlearn-like-church/text_encoder.safetensors"],
+  ["microsoft/resnet-50", "emoji/classifier/object"],
+  ['"church, church building"', "church"],
+  ["emoji/evaluation.json", "small.json"],
+];
+
+/** Flags that keep a command short. They come last, and the last one holds. */
+const SHORT: Readonly<Record<string, readonly string[]>> = {
+  attack: ["--iterations", "1", "--timesteps", "10", "--max-timesteps", "1", "--scheduler", "ddim", "--steps", "2"],
+  generate: ["--scheduler", "ddim", "--steps", "2"],
+};
+
+/** Numbers that keep a program or a configuration short. */
+const SMALL: readonly (readonly [RegExp, string])[] = [
+  [/("?steps"?): 25/g, "$1: 2"],
+  [/("?maxTimesteps"?): 8/g, '$1: 1, "iterations": 1'],
+  [/openDevice\(\)/g, `openDevice(${process.env["LETHE_ADAPTER"] ? JSON.stringify({ adapter: process.env["LETHE_ADAPTER"] }) : ""})`],
+];
+
+/** Commands of the machine's own, which are not run. */
+const OTHERS = /^(npm (install|start|test)|git clone|cd )/;
+
+const run = promisify(execFile);
+const root = mkdtempSync(join(tmpdir(), "lethe-docs-"));
+test.after(() => rmSync(root, { recursive: true, force: true }));
+
+/** A folder with the package in it, as `npm install` leaves it, and with the small evaluation. */
+function newFolder(name: string): string {
+  const folder = join(root, name);
+  mkdirSync(join(folder, "node_modules"), { recursive: true });
+  symlinkSync(resolve("."), join(folder, "node_modules/lethe"), "junction");
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  writeFileSync(join(folder, "small.json"), JSON.stringify(smallEvaluation()));
+  return folder;
+}
+
+/** The bundled evaluation with one checkpoint, two attackers and one prompt of each. */
+function smallEvaluation(): object {
+  const whole = JSON.parse(readFileSync("assets/emoji/evaluation.json", "utf8")) as Record<string, Record<string, unknown>[]>;
+  const [concept] = whole["concepts"]!;
+  return {
+    ...whole,
+    $schema: undefined,
+    sampling: { scheduler: "ddim", steps: 2 },
+    checkpoints: whole["checkpoints"]!.slice(0, 1),
+    concepts: [{ ...concept, limit: 1 }],
+    retained: undefined,
+    attackers: whole["attackers"]!.filter(({ name }) => name === "no-attack" || name === "random"),
+  };
+}
+
+/** The commands of a block, each on one line. */
+function commandsOf({ text }: Block): string[] {
+  return text.replaceAll("\\\n", " ").split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+}
+
+/** A command of the tutorial as the test runs it. */
+function prepared(command: string): string {
+  const [, program, name] = /^(?:npx )?(lethe|node) (\S+)/.exec(command) ?? [];
+  assert.ok(program, `no rule for the command: ${command}`);
+  if (program === "node") return `"${process.execPath}"${command.slice("node".length)}`;
+  const replaced = STANDS_FOR.reduce((text, [from, to]) => text.replaceAll(from, to), command);
+  const flags = [...(SHORT[name!] ?? []), ...DEVICE_FLAGS];
+  return `"${process.execPath}" "${resolve("dist/cli.js")}" ${replaced.replace(/^npx lethe /, "")} ${flags.join(" ")}`;
+}
+
+const pages = readdirSync("docs").filter((file) => file.endsWith(".md")).toSorted();
+for (const page of pages) {
+  const blocks = blocksOf(readFileSync(join("docs", page), "utf8"));
+  const commands = blocks.filter((b) => b.language === "sh").flatMap(commandsOf).filter((command) => !OTHERS.test(command));
+  if (commands.length === 0) continue;
+  test(`docs/${page}: ${commands.length} commands run`, async () => {
+    const folder = newFolder(page);
+    for (const { file, text } of blocks) {
+      if (file !== undefined) writeFileSync(join(folder, file), SMALL.reduce((t, [from, to]) => t.replace(from, to), text));
+    }
+    for (const command of commands) {
+      try {
+        await run("sh", ["-c", prepared(command)], { cwd: folder, timeout: 5 * 60_000 });
+      } catch (error) {
+        const { code, stderr } = error as { code?: number; stderr?: string };
+        assert.unreachable(`${command}\nexit status ${code}: ${stderr ?? String(error)}`);
+      }
+    }
+  });
+}
+
+test.run();
