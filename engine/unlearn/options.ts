@@ -83,6 +83,8 @@ export interface UnlearnHooks {
   readonly observe?: (name: string, read: () => Promise<NDArray>) => Promise<void>;
   /** In the place of training pictures: batch number `index` of a set. */
   readonly pictures?: (name: string, index: number) => Promise<PictureBatch>;
+  /** What a LoRA's tensor begins with. */
+  readonly initial?: (component: string, tensor: string, shape: readonly number[]) => Float32Array<ArrayBuffer>;
   /** Called after each update of the weights, whose gradients are kept for it. */
   readonly onUpdate?: (trainer: Trainer) => Promise<void>;
 }

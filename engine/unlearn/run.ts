@@ -8,6 +8,7 @@ import { startConceptAblation } from "./concept-ablation.ts";
 import { startEsd } from "./esd.ts";
 import { startForgetMeNot } from "./forget-me-not.ts";
 import { startFinetune } from "./finetune.ts";
+import { startLora } from "./lora.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
@@ -64,7 +65,7 @@ export class DivergedError extends LetheError {
 }
 
 const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun,
-  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot, advunlearn: startAdvUnlearn };
+  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot, advunlearn: startAdvUnlearn, lora: startLora };
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**
@@ -103,7 +104,7 @@ export async function unlearn(
     training = await TRAININGS[options.method]!(session);
     const loss = await trainingLoop(session, training, options, onEvent);
     const { model, trained, destroy } = training;
-    const changed = training.changed?.() ?? training.trainer.tensors("weight").list();
+    const changed = inOrder(training.changed?.() ?? training.trainer.tensors("weight").list(), trained);
     return await finished({ ...common, steps: settings.steps!, loss, trained, changed, model, destroy });
   } catch (error) {
     await training?.destroy();
@@ -117,6 +118,11 @@ export async function unlearn(
     await onEvent({ type: "done", result: done });
     return done;
   }
+}
+
+function inOrder(changed: readonly LazyTensor[], trained: readonly TrainedList[]): LazyTensor[] {
+  const byName = new Map(changed.map((tensor) => [`${tensor.component} ${tensor.name}`, tensor]));
+  return trained.flatMap(({ component, tensors }) => tensors.flatMap((name) => byName.get(`${component} ${name}`) ?? []));
 }
 
 /** Losses are read when so many milliseconds have passed, or when the device holds no more. */

@@ -21,9 +21,11 @@ export interface Started {
 }
 
 /** Numbers of the optimiser besides the learning rate. */
-export interface Optimiser extends Pick<VariantOptions, "apart">, Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
+export interface Optimiser extends Pick<VariantOptions, "apart" | "adapters">, Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
   /** "l2": Adam, which the methods use without decay. "decoupled": AdamW. Default "l2". */
   readonly decay?: TrainerOptions["decay"];
+  /** With `adapters`: their tensors. */
+  readonly trained?: readonly TrainedList[];
 }
 
 /**
@@ -34,16 +36,17 @@ export interface Optimiser extends Pick<VariantOptions, "apart">, Pick<TrainerOp
 export async function startTraining(
   session: UnlearnSession,
   record: (g: Graph, model: StableDiffusion, loss: string) => RecordedLoss,
-  { decay = "l2", apart, ...rule }: Optimiser = {},
+  { decay = "l2", apart, adapters, trained = [tensorsOf(session.base, session.settings.rule!)], ...rule }: Optimiser = {},
   start?: TrainerOptions["start"],
 ): Promise<Started> {
   const { base, settings, resume, hooks, signal } = session;
-  const list = tensorsOf(base, settings.rule!);
-  const wanted = new Set(list.tensors);
-  const trains = (tensor: string, component: string): boolean => component === list.component && wanted.has(tensor);
-  const model = variantOf(base, { owns: trains, source: (component) => savedSource(session, component), ...(apart && { apart }) });
+  const wanted = new Map<string, ReadonlySet<string>>(trained.map(({ component, tensors }) => [component, new Set(tensors)]));
+  const trains = (tensor: string, component: string): boolean => wanted.get(component)?.has(tensor) === true;
+  const source = (component: ComponentName): ReturnType<typeof savedSource> => savedSource(session, component);
+  const model = variantOf(base, { owns: trains, source, ...(apart && { apart }), ...(adapters && { adapters }) });
   const trainer = new Trainer(model, {
     name: "unlearn", decay, ...rule, trains,
+    owners: Object.values(adapters ?? {}).map(({ parameters }) => parameters),
     watch: hooks.onUpdate !== undefined,
     record: (g, loss) => record(g, model, loss),
     start: (kind: StateKind, component) => savedWeights(resume, kind, component) ?? start?.(kind, component),
@@ -52,7 +55,7 @@ export async function startTraining(
   const weightDecay = settings.weightDecay ?? 0;
   return {
     model, trainer,
-    trained: [list],
+    trained,
     async update(index, inputs, loss = "") {
       const { steps } = trainer;
       const averageDecay = settings.averageDecay === null ? undefined : averageDecayAt(settings, steps + 1);

@@ -81,8 +81,8 @@ export async function advunlearn(trace: Trace): Promise<void> {
 /** The prompt's ids with places for k embeddings behind begin, in each attack. */
 function checkIds({ rows, name, tokenizer }: Trace, recorded: Int32Array, ids: readonly number[], words: number, k: number): void {
   const framed = [...tokenizer.frame(ids)];
-  const filled = Array.from({ length: k }, () => tokenizer.padId);
-  const expected = [...framed.slice(0, 1), ...filled, ...framed.slice(1, 1 + words), ...framed.slice(1 + words + k)];
+  const replaced = framed.slice(1 + words, 1 + words + k);
+  const expected = [...framed.slice(0, 1), ...replaced, ...framed.slice(1, 1 + words), ...framed.slice(1 + words + k)];
   const attacks = recorded.length / framed.length;
   rows.compare(name, "attack.ids", Array.from({ length: attacks }, () => expected).flat(), recorded, 0, "mismatches");
 }

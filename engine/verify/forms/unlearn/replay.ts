@@ -33,9 +33,11 @@ export interface ReplaySpec {
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** Told of all intermediate results. */
   readonly onObserved?: NonNullable<UnlearnHooks["observe"]>;
+  /** The weights before training, by the trace's names, where they are not the model's. */
+  readonly before?: () => Named;
   /** What else is checked after each update. */
   readonly onUpdate?: (trainer: Parameters<UpdateChecks["check"]>[0], checks: UpdateChecks, step: number) => Promise<void>;
-  readonly hooks?: Pick<UnlearnHooks, "pictures">;
+  readonly hooks?: Pick<UnlearnHooks, "pictures" | "initial">;
   /** Checks nothing but what `onUpdate` does. */
   readonly quiet?: boolean;
   /** What else is checked at the end. */
@@ -75,7 +77,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
       rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? toleranceOf(trace, tolerance) : 0);
     },
     async onUpdate(trainer) {
-      checks ??= new UpdateChecks(trace, named(await initialWeights(trace)), named);
+      checks ??= new UpdateChecks(trace, spec.before?.() ?? named(await initialWeights(trace)), named);
       if (!spec.quiet) await checks.check(trainer, updates);
       await spec.onUpdate?.(trainer, checks, updates);
       updates++;
