@@ -4,10 +4,10 @@ import activationWgsl from "../shaders/activation.wgsl";
 import activationGradientWgsl from "../shaders/activation-gradient.wgsl";
 
 /** `gelu` is the exact (erf) form; `quickGelu` is CLIP's x sigmoid(1.702 x). */
-export type ActivationKind = "silu" | "gelu" | "quickGelu" | "relu";
+export type ActivationKind = "silu" | "gelu" | "quickGelu" | "relu" | "sqrt";
 
 /** Rough FLOPs of one value or derivative, an exponential counted as 8. */
-const FLOPS: Record<ActivationKind, number> = { silu: 12, gelu: 30, quickGelu: 13, relu: 1 };
+const FLOPS: Record<ActivationKind, number> = { silu: 12, gelu: 30, quickGelu: 13, relu: 1, sqrt: 4 };
 
 export const activationKernel: Kernel<{ kind: ActivationKind }> = {
   name: "activation",
@@ -91,4 +91,9 @@ export function quickGelu(g: Recorder, x: Value): Value {
 /** max(x, 0), derivative 0 at 0; f32, any shape. @throws ShapeError for another dtype. */
 export function relu(g: Recorder, x: Value): Value {
   return activation(g, x, "relu");
+}
+
+/** Square root of x, 0 of what is not above 0, where the derivative is 0 too; f32, any shape. @throws ShapeError for another dtype. */
+export function sqrt(g: Recorder, x: Value): Value {
+  return activation(g, x, "sqrt");
 }

@@ -133,6 +133,7 @@ export function crossAttention(layers: Layers, x: Value, text: ReadonlyMap<strin
   const channels = x.type.shape.at(-1)!;
   const q = layers.linear("to_q", x, channels, { bias: false });
   const [k, v] = [text.get(layers.path("to_k"))!, text.get(layers.path("to_v"))!];
+  layers.onCrossAttention?.(layers.path(""), q, k, heads);
   return layers.linear("to_out.0", attention(layers.g, q, k, v, { heads }), channels, { residual });
 }
 

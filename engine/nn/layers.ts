@@ -6,7 +6,7 @@ import { add, scale as scaled } from "../../kernels/elementwise.ts";
 import type { FusedActivation } from "../../kernels/gemm.ts";
 import { geglu } from "../../kernels/geglu.ts";
 import { groupNorm } from "../../kernels/group-norm.ts";
-import { type Shape, type Value, elementCount } from "../../kernels/kernel.ts";
+import { type Shape, ShapeError, type Value, elementCount } from "../../kernels/kernel.ts";
 import { layerNorm } from "../../kernels/layer-norm.ts";
 import { matmulGeglu } from "../../kernels/matmul-geglu.ts";
 import { linear } from "../../kernels/matmul.ts";
@@ -20,6 +20,8 @@ export interface WeightLeaves {
   has(tensor: string): boolean;
   /** Whether two linear weights may be multiplied as one. Absent: all may. */
   together?(a: string, b: string): boolean;
+  /** What is added to a linear layer's result, by its module path. */
+  lowRank?(module: string): LowRankLeaves | undefined;
   /** Shape as the checkpoint stores it. */
   storedShape(tensor: string): Shape;
   value(g: Graph, tensor: string, layout: WeightLayout, expected: Shape): Value;
@@ -29,6 +31,14 @@ export interface WeightLeaves {
   gated(g: Graph, tensor: string, layout: "linear" | "plain", expected: Shape): Value;
   /** A table of rows, in blocks where it is larger than one binding. */
   table(g: Graph, tensor: string, expected: readonly [number, number]): readonly [Value, ...Value[]];
+}
+
+/** A low-rank addition to a linear layer: scale * up(down(x)). */
+export interface LowRankLeaves {
+  readonly rank: number;
+  readonly scale: number;
+  down(g: Graph, width: number): Value;
+  up(g: Graph, out: number): Value;
 }
 
 /** A linear layer by its module path and sizes. */
@@ -57,6 +67,9 @@ interface Epilogue {
  * compared.
  */
 export class Layers {
+  /** Told of the queries and keys [B, T, heads * d] of each cross attention, under its module path. */
+  onCrossAttention: ((path: string, queries: Value, keys: Value, heads: number) => void) | undefined;
+
   constructor(readonly g: Graph, readonly parameters: WeightLeaves, readonly fused = true) {}
 
   /** Records `body` below the module path `name`; the value it returns is captured under that path. */
@@ -84,7 +97,8 @@ export class Layers {
     out: number,
     options: { bias?: boolean; activation?: FusedActivation; residual?: Value | undefined } = {},
   ): Value {
-    const { bias = true, ...epilogue } = options;
+    const { bias = true, ...given } = options;
+    const epilogue = { ...given, residual: this.withLowRank(name, x, out, given) };
     return this.epilogue(epilogue, (fused) =>
       this.at(name, () =>
         linear(this.g, x, this.weight("weight", [out, x.type.shape.at(-1)!], "linear"), {
@@ -93,6 +107,17 @@ export class Layers {
         }),
       ),
     );
+  }
+
+  /** The residual of a linear layer with its low-rank addition, if it has one. @throws ShapeError for a layer with an activation */
+  private withLowRank(name: string, x: Value, out: number, { activation = "none", residual }: Epilogue): Value | undefined {
+    const added = this.parameters.lowRank?.(this.path(name));
+    if (!added) return residual;
+    if (activation !== "none") throw new ShapeError("linear", `${this.path(name)} has an activation; nothing can be added before it`);
+    return this.at(name, () => {
+      const inner = linear(this.g, x, added.down(this.g, x.type.shape.at(-1)!), { scale: added.scale });
+      return linear(this.g, inner, added.up(this.g, out), { residual });
+    });
   }
 
   /** GEGLU: x [.., in] through the linear layer `name` to n values and n gates, and value * gelu(gate) -> [.., n]. */

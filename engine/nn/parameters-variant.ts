@@ -17,19 +17,25 @@ export class ParametersVariant extends Parameters {
   /**
    * @param own which tensors, by the checkpoint's names
    * @param source of the own ones' numbers; default: the base's
+   * @param apart linear weights that are multiplied by themselves, so that others can read the products
    */
-  constructor(private readonly base: Parameters, private readonly own: (tensor: string) => boolean, source: WeightSource = base.source) {
+  constructor(
+    private readonly base: Parameters,
+    private readonly own: (tensor: string) => boolean,
+    source: WeightSource = base.source,
+    private readonly apart: (tensor: string) => boolean = () => false,
+  ) {
     const marked = base instanceof ParametersVariant ? base.marked + MARK : base.component + MARK;
     super(base.component, base.device, source, base.precision, marked);
     this.marked = marked;
   }
 
   override together(a: string, b: string): boolean {
-    return this.own(a) === this.own(b) && this.base.together(a, b);
+    return this.own(a) === this.own(b) && !this.apart(a) && !this.apart(b) && this.base.together(a, b);
   }
 
   override leaf(g: Graph, called: string, leaf: Leaf): Value {
-    return leaf.tensors.some(this.own) ? super.leaf(g, called, leaf) : this.base.leaf(g, called, leaf);
+    return leaf.tensors.some(this.own) || leaf.tensors.some(this.apart) ? super.leaf(g, called, leaf) : this.base.leaf(g, called, leaf);
   }
 
   override owns(name: string): boolean {

@@ -198,6 +198,10 @@ export class Program {
     return this.inputs.has(name);
   }
 
+  get outputNames(): string[] {
+    return [...this.outputs.keys()];
+  }
+
   hasOutput(name: string): boolean {
     return this.outputs.has(name);
   }

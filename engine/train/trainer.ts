@@ -187,6 +187,11 @@ export class Trainer {
     return this.require().readFloats(name);
   }
 
+  /** Names of what can be read with `output`. */
+  outputs(): string[] {
+    return this.require().outputNames;
+  }
+
   /** Global norm of the last update's gradient before clipping. @throws Error without `clipNorm` */
   async gradientNorm(): Promise<number> {
     return Math.sqrt((await this.require().readFloats("squares"))[0]!) / (this.options.batches ?? 1);

@@ -2,7 +2,9 @@ import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { LetheError } from "../runtime/errors.ts";
 import { KEPT_LOSSES } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
+import { startConceptAblation } from "./concept-ablation.ts";
 import { startEsd } from "./esd.ts";
+import { startForgetMeNot } from "./forget-me-not.ts";
 import { startFinetune } from "./finetune.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
@@ -62,7 +64,8 @@ export class DivergedError extends LetheError {
   override readonly name: string = "DivergedError";
 }
 
-const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun };
+const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun,
+  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot };
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**

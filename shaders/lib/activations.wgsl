@@ -61,3 +61,12 @@ fn relu4(x: vec4f) -> vec4f {
 fn reluDerivative4(x: vec4f) -> vec4f {
   return select(vec4f(0.0), vec4f(1.0), x > vec4f(0.0));
 }
+
+// 0 of what is not above 0
+fn sqrt4(x: vec4f) -> vec4f {
+  return sqrt(max(x, vec4f(0.0)));
+}
+
+fn sqrtDerivative4(x: vec4f) -> vec4f {
+  return select(vec4f(0.0), 0.5 / sqrt(max(x, vec4f(1e-30))), x > vec4f(0.0));
+}

@@ -5,7 +5,7 @@ import type { HostArray } from "../../runtime/program.ts";
 import type { StateKind } from "../../train/state.ts";
 import { Trainer, type TrainerOptions } from "../../train/trainer.ts";
 import type { RecordedLoss } from "../../train/update.ts";
-import { type ComponentName, variantOf } from "../../train/variant.ts";
+import { type ComponentName, type VariantOptions, variantOf } from "../../train/variant.ts";
 import { type UnlearnSession, savedWeights } from "../training.ts";
 import { averageDecayAt, learningRateAt } from "./schedule.ts";
 import { type TrainedList, tensorsOf } from "./trained-tensors.ts";
@@ -21,7 +21,7 @@ export interface Started {
 }
 
 /** Numbers of the optimiser besides the learning rate. */
-export interface Optimiser extends Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
+export interface Optimiser extends Pick<VariantOptions, "apart">, Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
   /** "l2": Adam, which the methods use without decay. "decoupled": AdamW. Default "l2". */
   readonly decay?: TrainerOptions["decay"];
 }
@@ -34,14 +34,14 @@ export interface Optimiser extends Pick<TrainerOptions, "clipNorm" | "batches" |
 export async function startTraining(
   session: UnlearnSession,
   record: (g: Graph, model: StableDiffusion, loss: string) => RecordedLoss,
-  { decay = "l2", ...rule }: Optimiser = {},
+  { decay = "l2", apart, ...rule }: Optimiser = {},
   start?: TrainerOptions["start"],
 ): Promise<Started> {
   const { base, settings, resume, hooks, signal } = session;
   const list = tensorsOf(base, settings.rule!);
   const wanted = new Set(list.tensors);
   const trains = (tensor: string, component: string): boolean => component === list.component && wanted.has(tensor);
-  const model = variantOf(base, { owns: trains, source: (component) => savedSource(session, component) });
+  const model = variantOf(base, { owns: trains, source: (component) => savedSource(session, component), ...(apart && { apart }) });
   const trainer = new Trainer(model, {
     name: "unlearn", decay, ...rule, trains,
     watch: hooks.onUpdate !== undefined,

@@ -1,4 +1,4 @@
-import { activation } from "../../../kernels/activation.ts";
+import { activation, sqrt } from "../../../kernels/activation.ts";
 import { ADAM_HYPERPARAMETERS, adam, adamHyperparameters } from "../../../kernels/adam.ts";
 import { argmax } from "../../../kernels/argmax.ts";
 import { broadcastAdd, broadcastTo, sumRows } from "../../../kernels/broadcast.ts";
@@ -65,6 +65,13 @@ export const NUMBER_SPECS: readonly OpSpec[] = [
     reference: ({ x }) => map64(x!, activations[kind]),
     gradients: ["x"],
   })),
+  {
+    name: "activation, sqrt",
+    inputs: { x: { shape: [3, 37], data: normals(111).map((x) => 0.1 + x * x) } },
+    build: (g, { x }) => sqrt(g, x!),
+    reference: ({ x }) => map64(x!, Math.sqrt),
+    gradients: ["x"],
+  },
   {
     name: "geglu",
     inputs: { x: { shape: [5, 22] } },

@@ -22,6 +22,8 @@ export interface ReplaySpec {
   readonly losses?: Readonly<Record<string, Compared>>;
   /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
+  /** Told of all intermediate results. */
+  readonly onObserved?: NonNullable<UnlearnHooks["observe"]>;
   /** What else is checked after each update. */
   readonly onUpdate?: (trainer: Parameters<UpdateChecks["check"]>[0], checks: UpdateChecks, step: number) => Promise<void>;
   readonly hooks?: Pick<UnlearnHooks, "pictures">;
@@ -47,6 +49,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
     ...spec.hooks,
     draws: new RecordedDraws(spec.draws),
     async observe(what, read) {
+      await spec.onObserved?.(what, read);
       const entry = spec.observed[what];
       if (entry === undefined) return;
       const { tensor, tolerance } = compared(entry);

@@ -23,11 +23,12 @@ export function erf(x: number): number {
   return 1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / (x + fraction);
 }
 
-export const activations: Record<"silu" | "gelu" | "quickGelu" | "relu", (x: number) => number> = {
+export const activations: Record<"silu" | "gelu" | "quickGelu" | "relu" | "sqrt", (x: number) => number> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   quickGelu: (x) => x / (1 + Math.exp(-1.702 * x)),
   relu: (x) => Math.max(x, 0),
+  sqrt: Math.sqrt,
 };
 
 function meanAndVariance(values: readonly number[]): { mean: number; variance: number } {
