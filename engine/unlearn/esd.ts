@@ -38,7 +38,7 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
   const trajectories = (): Trajectories => drawn;
   const drawn = new Trajectories(old ? model : base, settings, 1, signal);
   const z = drawn.sampler.sample;
-  const frozen = await CombinedPrediction.for(base, z, from ? 3 : 2);
+  const frozen = await CombinedPrediction.for(base, old ? "esd-2023" : "esd-2025", z, from ? 3 : 2);
   const names = old ? ["eps_0", "eps_p"] : ["pred_erase", "pred_null", "pred_from"].slice(0, from ? 3 : 2);
   const factors = old ? [1 + n, -n] : from ? [-n, n, 1] : [1 - n, n];
 

@@ -1,7 +1,9 @@
 import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { LetheError } from "../runtime/errors.ts";
+import { variantOf } from "../train/variant.ts";
 import { KEPT_LOSSES } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
+import { startAdvUnlearn } from "./advunlearn.ts";
 import { startConceptAblation } from "./concept-ablation.ts";
 import { startEsd } from "./esd.ts";
 import { startForgetMeNot } from "./forget-me-not.ts";
@@ -65,7 +67,7 @@ export class DivergedError extends LetheError {
 }
 
 const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun,
-  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot };
+  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot, advunlearn: startAdvUnlearn };
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**
@@ -82,8 +84,10 @@ export async function unlearn(
 ): Promise<Unlearned> {
   const settings = resolveUnlearn(base, options);
   const draws = hooks.draws ?? new SeededDraws(settings.seed);
+  // What the method makes on the device besides the erased model is this variant's, which owns no weight, and goes with it.
+  const frozen = variantOf(base, { owns: () => false });
   const session: UnlearnSession = {
-    base, settings, draws, hooks,
+    base: frozen, settings, draws, hooks,
     images: options.images ?? {},
     mask: options.mask,
     resume: options.resume,
@@ -93,20 +97,23 @@ export async function unlearn(
   const started = performance.now();
   const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
   const solve = SOLVES[options.method];
-  if (solve) {
-    const { model, trained, changed } = await solve(session);
-    return finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
-  }
-  const training = await TRAININGS[options.method]!(session);
+  let training: Training | undefined;
   try {
+    if (solve) {
+      const { model, trained, changed } = await solve(session);
+      return await finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
+    }
+    training = await TRAININGS[options.method]!(session);
     await onEvent({ type: "estimate", estimate: estimateTraining(session, training) });
     const loss = await trainingLoop(session, training, options, onEvent);
-    const { model, trained } = training;
+    const { model, trained, destroy } = training;
     const changed = training.changed?.() ?? training.trainer.tensors("weight").list();
-    return await finished({ ...common, steps: settings.steps!, loss, trained, changed, model, destroy: training.destroy });
+    return await finished({ ...common, steps: settings.steps!, loss, trained, changed, model, destroy });
   } catch (error) {
-    await training.destroy();
+    await training?.destroy();
     throw error;
+  } finally {
+    await frozen.destroy();
   }
 
   async function finished(result: Omit<Unlearned, "seconds">): Promise<Unlearned> {

@@ -33,21 +33,29 @@ export function recordPrediction(g: Graph, model: StableDiffusion, latents: Valu
 
 /**
  * One prediction for each of several prompts of the same latents, and a sum of them with factors, kept in a tensor: nothing is read back.
- * Outputs `prediction i` [1, h, w, C] can be.
  */
 export class CombinedPrediction {
-  private constructor(private readonly program: Program, readonly target: Tensor, private readonly model: StableDiffusion, readonly count: number) {}
+  private constructor(
+    private readonly program: Program,
+    readonly target: Tensor,
+    private readonly model: StableDiffusion,
+    private readonly count: number,
+  ) {}
 
-  /** @param latents [1, h, w, C] */
-  static async for(model: StableDiffusion, latents: Tensor, count: number): Promise<CombinedPrediction> {
-    const [, height, width] = latents.type.shape as [number, number, number, number];
-    const target = latentTensor(model, "target", 1, [height, width]);
-    const program = await model.program(`unlearn combined ${count} ${latents.name} ${height}x${width}`, (g) => {
+  /**
+   * @param name tells several of one model apart
+   * @param latents [B, h, w, C]
+   * @param count prompts for each
+   */
+  static async for(model: StableDiffusion, name: string, latents: Tensor, count: number): Promise<CombinedPrediction> {
+    const [batch, height, width] = latents.type.shape as [number, number, number, number];
+    const target = latentTensor(model, `${name} target`, batch, [height, width]);
+    const program = await model.program(`unlearn ${name} ${count} ${batch}x${height}x${width}`, (g) => {
       const one = g.tensor(latents);
       let rows: Value = one;
       for (let i = 1; i < count; i++) rows = concat(g, rows, one, 0);
       const { prediction } = recordPrediction(g, model, rows);
-      const parts = Array.from({ length: count }, (_, i) => slice(g, prediction, i, 1, 0));
+      const parts = Array.from({ length: count }, (_, i) => slice(g, prediction, i * batch, batch, 0));
       const factors = g.input("factors", f32([count]));
       return {
         outputs: Object.fromEntries(parts.map((part, i) => [`prediction ${i}`, part])),
@@ -57,14 +65,17 @@ export class CombinedPrediction {
     return new CombinedPrediction(program, target, model, count);
   }
 
-  /** Queues it. @param contexts [1, T, D] each, in the order of the factors */
+  /** Queues it. @param contexts [count * B, T, D], all of a prompt's together, in the order of the factors */
   run(timestep: number, contexts: Float32Array<ArrayBuffer>, factors: readonly number[], signal?: AbortSignal): Promise<void> {
-    const features = this.model.timestepFeatures(new Array<number>(this.count).fill(timestep));
+    const rows = this.count * this.target.type.shape[0]!;
+    const features = this.model.timestepFeatures(new Array<number>(rows).fill(timestep));
     return this.program.run({ features, context: contexts, factors: Float32Array.from(factors) }, { signal });
   }
 
-  /** The prediction for prompt number `i` of the last run. */
-  read = async (i: number): Promise<NDArray> => asLatents(await this.program.readFloats(`prediction ${i}`), this.target);
+  /** The predictions for prompt number `i` of the last run. */
+  async read(i: number): Promise<NDArray> {
+    return asLatents(await this.program.readFloats(`prediction ${i}`), this.target);
+  }
 }
 
 /** Reads a tensor of latents as NCHW. */

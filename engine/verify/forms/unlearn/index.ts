@@ -1,5 +1,6 @@
 import type { Form } from "../../context.ts";
 import { conceptAblation, forgetMeNot } from "./ablation.ts";
+import { advunlearn } from "./advunlearn.ts";
 import { rece, uce } from "./closed.ts";
 import { esdNew, esdOld } from "./esd.ts";
 import { finetune } from "./finetune.ts";
@@ -9,7 +10,7 @@ import { type Trace, openTrace } from "./trace.ts";
 /** How a method's traces are replayed, by the JSON's `method`. */
 const METHODS: Readonly<Record<string, (trace: Trace) => Promise<void>>> = {
   "esd-old": esdOld, "esd-new": esdNew, "uce-old": uce, "uce-new": uce, rece, finetune, salun, "salun-mask": salunMask,
-  "concept-ablation": conceptAblation, "forget-me-not": forgetMeNot,
+  "concept-ablation": conceptAblation, "forget-me-not": forgetMeNot, advunlearn,
 };
 
 /** `unlearn`: traces of erasing methods, replayed by the product's own loop with the recorded draws. */

@@ -6,9 +6,16 @@ import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
 import { type Trace, toleranceOf } from "./trace.ts";
 
 /** A tensor of the trace, and whose tolerance it has if not its own. */
-export type Compared = string | { readonly tensor: string; readonly tolerance: string };
+export type Compared = string | Comparison;
 
-function compared(entry: Compared): { readonly tensor: string; readonly tolerance: string } {
+interface Comparison {
+  readonly tensor: string;
+  readonly tolerance: string;
+  /** Results in each row of the tensor, of which some may be recorded only in part. Absent: a row is a result. */
+  readonly inRow?: number;
+}
+
+function compared(entry: Compared): Comparison {
   return typeof entry === "string" ? { tensor: entry, tolerance: entry } : entry;
 }
 
@@ -20,6 +27,8 @@ export interface ReplaySpec {
   readonly observed: Readonly<Record<string, Compared>>;
   /** By the method's name of a loss, likewise. */
   readonly losses?: Readonly<Record<string, Compared>>;
+  /** Told of each step's losses. */
+  readonly onLosses?: (losses: Readonly<Record<string, number>>) => void;
   /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** Told of all intermediate results. */
@@ -45,6 +54,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   const result = await unlearn(model, spec.options, (event) => {
     if (event.type !== "step") return;
     for (const [loss, value] of Object.entries(event.losses)) (losses[loss] ??= []).push(value);
+    spec.onLosses?.(event.losses);
   }, {
     ...spec.hooks,
     draws: new RecordedDraws(spec.draws),
@@ -52,12 +62,16 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
       await spec.onObserved?.(what, read);
       const entry = spec.observed[what];
       if (entry === undefined) return;
-      const { tensor, tolerance } = compared(entry);
-      const at = counts.get(what) ?? 0;
-      counts.set(what, at + 1);
+      const { tensor, tolerance, inRow } = compared(entry);
+      const count = counts.get(what) ?? 0;
+      counts.set(what, count + 1);
+      const recorded = golden.shape(tensor)[1] ?? 1;
+      if (inRow !== undefined && count % inRow >= recorded) return; // some are recorded for the first few only
+      const at = inRow === undefined ? count : Math.floor(count / inRow) * recorded + (count % inRow);
       const floats = golden.dtype(tensor).includes("F");
-      const expected = floats ? await golden.array(tensor) : { data: Float32Array.from(await golden.ints(tensor)), shape: golden.shape(tensor) };
-      if (at >= expected.shape[0]!) return; // some are recorded for the first few only
+      const whole = floats ? await golden.array(tensor) : { data: Float32Array.from(await golden.ints(tensor)), shape: golden.shape(tensor) };
+      const [rowCount, ...rest] = whole.shape as [number, ...number[]];
+      const expected = inRow === undefined ? whole : { data: whole.data, shape: [rowCount * recorded, ...rest.slice(1)] };
       rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? toleranceOf(trace, tolerance) : 0);
     },
     async onUpdate(trainer) {

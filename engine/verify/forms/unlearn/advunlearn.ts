@@ -1,0 +1,96 @@
+import { replay } from "./replay.ts";
+import { type Trace, floorOf, promptsOf, rowsOf, toleranceOf } from "./trace.ts";
+
+/** `advunlearn`: training of the text encoder with its inner attack. */
+export async function advunlearn(trace: Trace): Promise<void> {
+  const { golden, rows, name } = trace;
+  const [decimal] = await promptsOf(trace, "prompt_ids");
+  const words = golden.number("words_in_prompt");
+  // As many words as the prompt had: what is over stands in the last one.
+  const ids = decimal!.split(" ");
+  const prompt = [...ids.slice(0, words - 1), ids.slice(words - 1).join("+")].join(" ");
+  rows.compare(name, "tokens_in_prompt", [ids.length], [golden.number("tokens_in_prompt")], 0, "mismatches");
+  const attackSteps = golden.number("attack_step");
+  const warmup = golden.number("warmup_iter");
+  const separate = golden.text("retain_train") === "iter";
+  const k = golden.number("adv_prompt_num");
+  const perStep = (tensor: string, tolerance = tensor.replace(".", "_")) => ({ tensor, tolerance, inRow: attackSteps });
+  const fast = golden.text("attack_method") === "fast_at";
+  const updates = golden.list("optimizer_steps");
+  const attackIds = await golden.ints("attack.ids");
+  checkIds(trace, attackIds, ids.map(Number), words, k);
+  const unlearn = await golden.floats("unlearn_loss");
+  const retain = await golden.floats("retain_loss");
+  const losses: Record<string, number[]> = { unlearn: [], retain: [] };
+  await replay(trace, {
+    options: {
+      method: "advunlearn", recipe: "advunlearn-2024",
+      concepts: [prompt],
+      retain: await promptsOf(trace, "retain_ids"),
+      steps: golden.number("iterations"),
+      learningRate: golden.number("lr"),
+      guidance: golden.number("start_guidance"),
+      negativeGuidance: golden.number("negative_guidance"),
+      samplingSteps: golden.number("ddim_steps"),
+      attack: fast ? "fast" : "pgd",
+      attackSteps,
+      attackLearningRate: golden.number("attack_lr"),
+      attackTokens: k,
+      attackInit: golden.text("attack_init") as "latest" | "random",
+      attackWarmup: warmup,
+      retainMode: separate ? "iter" : "reg",
+      retainWeight: golden.number("retain_loss_w"),
+      retainBatch: golden.number("retain_batch"),
+    },
+    draws: {
+      t_enc: await golden.ints("t_enc"), t: await golden.ints("t"), start: (await rowsOf(golden, "start")).map(({ data }) => data),
+      "attack.t_enc": await golden.ints("attack.t_enc"), "attack.t": await golden.ints("attack.t"),
+      "attack.start": await perAttackStep(trace), "attack.init_ids": await golden.ints("attack.init_ids"),
+      retain_index: await golden.ints("retain_index"),
+      retain_start: (await rowsOf(golden, "retain_start")).map(({ data }) => data),
+      ...(separate && { retain_t_enc: await golden.ints("retain_t_enc"), retain_t: await golden.ints("retain_t") }),
+    },
+    observed: {
+      z: "z", target: "target",
+      eps_0: { tensor: "eps_0", tolerance: "target" }, eps_p: { tensor: "eps_p", tolerance: "target" },
+      prediction: { tensor: "eps_n", tolerance: "unlearn_loss" },
+      retain_z: "retain_z", retain_eps_p: { tensor: "retain_eps_p", tolerance: "target" },
+      retained: { tensor: "retain_eps_n", tolerance: "retain_loss" },
+      "attack.init": { tensor: "attack.init", tolerance: "attack_init" }, "attack.used": { tensor: "attack.used", tolerance: "attack_used" },
+      "attack.z": perStep("attack.z"), "attack.loss": perStep("attack.loss"), "attack.grad": perStep("attack.grad"),
+      "attack.grad_used": perStep("attack.grad_used", fast ? "attack_grad" : "attack_grad_used"), "attack.adv": perStep("attack.adv"),
+    },
+    losses: {},
+    onLosses: (step) => {
+      losses["unlearn"]!.push(step["unlearn"]!);
+      losses["retain"]!.push(step["retain"]!);
+    },
+  });
+  rows.compare(name, "optimizer_steps", [updates.length], [(separate ? 2 : 1) * golden.number("iterations")], 0, "mismatches");
+  unlearn.forEach((loss, i) => {
+    rows.compare(name, `unlearn_loss[${i}]`, [losses["unlearn"]![i] ?? NaN], [loss], toleranceOf(trace, "unlearn_loss"));
+  });
+  retain.forEach((loss, i) => {
+    const ours = losses["retain"]![i] ?? NaN;
+    // Where both text encoders are still the same, it is zero but for rounding.
+    if (!separate && i === 0) rows.compare(name, "retain_loss[0]", [ours], [loss], Math.max(1e-9, 10 * floorOf(trace, "retain_loss_first_abs")), "absolute");
+    else rows.compare(name, `retain_loss[${i}]`, [ours], [loss], toleranceOf(trace, "retain_loss"));
+  });
+}
+
+/** The prompt's ids with places for k embeddings behind begin, in each attack. */
+function checkIds({ rows, name, tokenizer }: Trace, recorded: Int32Array, ids: readonly number[], words: number, k: number): void {
+  const framed = [...tokenizer.frame(ids)];
+  const filled = Array.from({ length: k }, () => tokenizer.padId);
+  const expected = [...framed.slice(0, 1), ...filled, ...framed.slice(1, 1 + words), ...framed.slice(1 + words + k)];
+  const attacks = recorded.length / framed.length;
+  rows.compare(name, "attack.ids", Array.from({ length: attacks }, () => expected).flat(), recorded, 0, "mismatches");
+}
+
+/** [attacks, steps, C, h, w] as noises one after the other. */
+async function perAttackStep({ golden }: Trace): Promise<Float32Array<ArrayBuffer>[]> {
+  const { data, shape } = await golden.array("attack.start");
+  const count = shape[0]! * shape[1]!;
+  const size = data.length / count;
+  return Array.from({ length: count }, (_, i) => data.slice(i * size, (i + 1) * size));
+}
