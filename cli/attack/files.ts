@@ -35,7 +35,10 @@ export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileR
     } else files.push(...(await componentFiles(role, path, variant)));
   }
   const records: FileRecord[] = [];
-  for (const { role, path } of files) records.push({ role, path, bytes: (await stat(path)).size, sha256: await sha256File(path) });
+  for (const { role, path } of files) {
+    const sha256 = await sha256File(path); // first: it says which file is missing
+    records.push({ role, path, bytes: (await stat(path)).size, sha256 });
+  }
   return records;
 }
 

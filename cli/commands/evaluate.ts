@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import { type Gate, requireMeasured } from "../../engine/run/gate/gate.ts";
@@ -72,6 +72,7 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   await requireWritableFolder(folder.path);
   const manifest: Manifest = {
     form: "lethe evaluation 1", name: config.name ?? "Evaluation", sha256, shard: shard ?? null, lethe: VERSION, file, config: source,
+    ...(erasings.length > 0 && { unlearned: erasings.map((e) => ({ checkpoint: e.checkpoint, run: runFrom(folder.path, e) })) }),
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
   const planned = attemptsOf(cells, shard, flags.cell);
@@ -82,6 +83,11 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   if (flags.dryRun) return showPlan(context, sha256, needed, checked, started);
   await makeErasings(context, needed, flags.showImages ?? false);
   return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
+}
+
+/** The folder of a checkpoint's making, from the evaluation's. */
+function runFrom(folder: string, { out }: Erasing): string {
+  return `${relative(folder, out).replaceAll("\\", "/")}.run`;
 }
 
 /** What a dry run found: how many attempts there are, and which of them cannot be made. */

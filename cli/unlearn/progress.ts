@@ -1,5 +1,6 @@
+import { describeTraining } from "../../engine/unlearn/shared/estimate.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
-import { quoted } from "../../engine/run/text/format.ts";
+import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import type { PreviewLine } from "../../engine/run/unlearn/log.ts";
 import type { Progress } from "../progress.ts";
 
@@ -10,8 +11,12 @@ const PHASES = {
   training: "training",
 } as const;
 
+/** Seconds after which a step's time is known well enough to be told: the first one compiles. */
+const TIMED_AFTER = 5;
+
 /** Shows how far an erasing run is: the losses, and the time left by what its steps have taken so far. */
 export class UnlearnProgress {
+  private timed = false;
   private since: { readonly step: number; readonly seconds: number } | undefined;
 
   constructor(private readonly progress: Progress) {}
@@ -21,11 +26,17 @@ export class UnlearnProgress {
       this.progress.say(`  ${PHASES[event.phase]}`);
       return;
     }
+    if (event.type === "estimate") this.progress.say(`  ${describeTraining(event.estimate)}`);
     if (event.type !== "step") return;
     const { step, steps, losses, seconds } = event;
-    this.since ??= { step: step - 1, seconds: 0 };
-    const each = (seconds - this.since.seconds) / (step - this.since.step);
+    // The first steps compile: what they take says nothing of the others.
+    if (!this.since || step <= this.since.step) this.since = { step, seconds };
+    const each = step > this.since.step ? (seconds - this.since.seconds) / (step - this.since.step) : Number.NaN;
     const shown = Object.entries(losses).map(([name, value]) => `${name} ${value.toFixed(4)}`).join("  ");
+    if (!this.timed && seconds > TIMED_AFTER && each * (steps - step) > TIMED_AFTER) {
+      this.timed = true;
+      this.progress.say(`  a step takes about ${each.toFixed(each < 1 ? 2 : 1)} s: ${formatDuration(each * (steps - step))} for the ${steps - step} left`);
+    }
     this.progress.update(step / steps, `step ${step}/${steps}  ${shown}`, each * (steps - step));
   }
 

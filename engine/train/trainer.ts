@@ -1,6 +1,6 @@
 import { type AdamOptions, ADAM_HYPERPARAMETERS, adamHyperparameters } from "../../kernels/adam.ts";
 import { concat } from "../../kernels/concat.ts";
-import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
+import { type Value, byteLength, elementCount, f32 } from "../../kernels/kernel.ts";
 import { slice } from "../../kernels/slice.ts";
 import { rowByRow } from "../nn/weight-layout.ts";
 import type { NDArray } from "../nn/array.ts";
@@ -112,6 +112,21 @@ export class Trainer {
   async prepare(loss = ""): Promise<void> {
     const { batches = 1 } = this.options;
     await this.program(batches === 1 ? "only" : "last", loss);
+  }
+
+  /**
+   * What updates take besides the model, known from their graph alone: bytes of the trained weights and their states, and to work in.
+   * @param recomputes see `Graph`
+   */
+  ownEstimate(recomputes: boolean, loss = ""): { readonly trainedBytes: number; readonly workingBytes: number } {
+    const g = new Graph(recomputes);
+    const recorded = this.record(g, (this.options.batches ?? 1) > 1 ? "last" : "only", loss);
+    const { buffers, ownBytes } = estimateProgram(g, recorded, this.model.device.capabilities, this.model.device.bufferSharing);
+    const own = g.nodes.filter((n) => n.leaf?.kind === "parameter" && (this.state.owns(n.name) || this.trained.has(n.name)));
+    return {
+      trainedBytes: own.reduce((sum, n) => sum + byteLength(n.outputs[0]!.type), 0),
+      workingBytes: ownBytes + buffers.reduce((a, b) => a + b, 0),
+    };
   }
 
   private record(g: Graph, place: BatchPlace, name: string): ProgramOptions {

@@ -13,6 +13,7 @@ import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
+import { type TrainingEstimate, estimateTraining } from "./shared/estimate.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
 import { startSalun } from "./salun.ts";
@@ -23,6 +24,8 @@ import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "
 /** What is told of a run. */
 export type UnlearnEvent =
   | { readonly type: "phase"; readonly phase: PhaseName }
+  /** Before the first step of a training. */
+  | { readonly type: "estimate"; readonly estimate: TrainingEstimate }
   /** Of each step, once its losses are read: some steps at a time. */
   | {
       readonly type: "step";
@@ -102,6 +105,7 @@ export async function unlearn(
       return await finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
     }
     training = await TRAININGS[options.method]!(session);
+    await onEvent({ type: "estimate", estimate: estimateTraining(session, training) });
     const loss = await trainingLoop(session, training, options, onEvent);
     const { model, trained, destroy } = training;
     const changed = inOrder(training.changed?.() ?? training.trainer.tensors("weight").list(), trained);
@@ -160,6 +164,7 @@ async function trainingLoop(
   const due = (every: number, done: number): boolean => done % every === 0 || done === steps;
 
   await session.phase("training");
+  if (told === steps) await training.trainer.prepare(training.programs?.[0]); // so that the weights it goes on from are there
   for (let done = told; done < steps;) {
     signal?.throwIfAborted();
     await training.step(done);

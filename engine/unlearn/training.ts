@@ -34,6 +34,8 @@ export interface Training {
   readonly trained: readonly TrainedList[];
   /** Which losses a step gives, in their order; the first is the step's own. */
   readonly losses: readonly string[];
+  /** Names of the losses that its updates follow, as `Trainer.step` takes them; default: one, "". */
+  readonly programs?: readonly string[];
   /** Queues step number `index`, from 0. */
   readonly step: (index: number) => Promise<void>;
   /** What a saved state has besides the trainer's, as JSON; put in again by the method's start from `session.resume`. */

@@ -3,6 +3,7 @@ import { decodePng } from "../../../engine/formats/picture/png.ts";
 import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
 import { makeFolder, readBytes, readText } from "../../../engine/platform/node-files.ts";
 import { exists } from "../../output.ts";
+import { readMade } from "../../unlearn/made.ts";
 import { formatTable } from "../../../engine/run/text/format.ts";
 import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
 import type { EvaluationFolder } from "../folder.ts";
@@ -66,7 +67,9 @@ export async function writeTables(
   const record = (cell: string): ReturnType<EvaluationFolder["cellRecord"]> => folder.cellRecord(cell);
   // The page and its charts are a third of the program: loaded where they are drawn.
   const { evaluationPage } = await import("../../../engine/run/leaderboard/page/page.ts");
-  await folder.write("report.html", await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates }));
+  const made = await readMade(folder.path, manifest);
+  const page = await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates, made });
+  await folder.write("report.html", page);
   return board;
 }
 

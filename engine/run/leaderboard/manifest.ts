@@ -45,6 +45,8 @@ export interface Manifest {
   /** The configuration, by its name and as it was. */
   readonly file: string;
   readonly config: object;
+  /** Checkpoints that the evaluation makes, with the folders of their runs, from this one. */
+  readonly unlearned?: readonly { readonly checkpoint: string; readonly run: string }[];
   readonly cells: readonly CellEntry[];
 }
 

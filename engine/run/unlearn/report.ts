@@ -56,7 +56,7 @@ ${effectsSection(data)}
       "trained", escape(`${formatCount(tensors)} tensors of the ${component}, ${formatCount(parameters)} numbers`),
     ]),
     ...Object.entries(record.effective)
-      .filter(([name, value]) => value !== null && value !== undefined && name !== "recipe")
+      .filter(([name, value]) => value !== null && value !== undefined && value !== false && name !== "recipe")
       .map(([name, value]): [string, string] => [name, visible(String(value))]),
   ])}</section>
 ${resultSection(record)}

@@ -2,6 +2,7 @@ import type { RgbImage } from "../../../formats/picture/image.ts";
 import type { AttemptLine } from "../attempt-line.ts";
 import type { Board } from "../columns.ts";
 import type { CellRecord, Manifest } from "../manifest.ts";
+import type { MadeCheckpoint } from "./made.ts";
 
 /** What the page needs of a line of attack.jsonl. */
 export interface LoggedPicture {
@@ -30,4 +31,6 @@ export interface PageData {
   readonly record: (cell: string) => Promise<Partial<CellRecord> | undefined>;
   /** When the first attempt began and the last one ended, ISO 8601. */
   readonly dates: () => Promise<readonly string[]>;
+  /** Checkpoints that were made for the evaluation. */
+  readonly made: readonly MadeCheckpoint[];
 }

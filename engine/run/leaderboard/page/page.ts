@@ -15,6 +15,7 @@ import { EFFECTS_NOTE, leaderboardNote, sourceLines } from "../tables.ts";
 import { cellSection, framesEach, lostSections } from "./attempts.ts";
 import client from "./client.inline";
 import type { PageData } from "./data.ts";
+import { madeSection } from "./made.ts";
 import pageCss from "./page.css";
 import { Pictures } from "./pictures.ts";
 import { htmlTable, scrolling } from "./table.ts";
@@ -40,6 +41,7 @@ ${headline.details.map((p) => `<p>${escape(p)}</p>`).join("\n")}</section>
 ${overviewSection(rows)}
 ${boardSection(data)}
 ${effectsSection(data)}
+${madeSection(data.made, data.showImages)}
 ${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that " +
   "need no attack. A line ends where its attacker gave up. Lines that would lie on each other are drawn a little apart.", WORK_BUDGETS)}
 <section aria-labelledby="attempts"><h2 id="attempts">Attempts</h2>
@@ -59,11 +61,12 @@ ${pictures.definitions()}`, await pageScript(client));
 }
 
 /** Ids and titles of the sections, for the way to them. */
-function contents({ board }: PageData): [string, string][] {
+function contents({ board, made }: PageData): [string, string][] {
   return [
     ["overview", "Overview"],
     ["board", "Leaderboard"],
     ...(board.effects.length > 0 ? [["effects", "Side effects"] as [string, string]] : []),
+    ...(made.length > 0 ? [["made", "How they were made"] as [string, string]] : []),
     ["attempts", "Attempts"],
     ["methods", "Methods"],
     ["times", "Times"],
