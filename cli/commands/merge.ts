@@ -5,6 +5,8 @@ import type { Gate } from "../../engine/run/gate/gate.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
+import { EXIT } from "../errors.ts";
+import { mergeQuality, qualityParts } from "../quality/merge.ts";
 import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 
@@ -19,7 +21,7 @@ interface MergeFlags {
 export function mergeCommand(program: Command): void {
   program
     .command("merge")
-    .description("put the shards of an evaluation together into one leaderboard")
+    .description("put the shards of an evaluation together into one leaderboard, or those of a quality run into one set of scores")
     .argument("<dirs...>", "shards' folders, or folders that hold them")
     .requiredOption("--out <dir>", "folder for the whole; it gets copies")
     .option(...FAIL_IF)
@@ -32,7 +34,12 @@ export function mergeCommand(program: Command): void {
 async function run(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
   if (flags.junit !== undefined) await requireWritableFile(flags.junit);
   await requireWritableFolder(flags.out);
-  return withLock(flags.out, (line) => context.say(line), () => merge(dirs, flags, context));
+  return withLock(flags.out, (line) => context.say(line), async () => {
+    const parts = await qualityParts(dirs);
+    if (parts.length === 0) return merge(dirs, flags, context);
+    await mergeQuality(parts, flags.out, context);
+    return EXIT.done;
+  });
 }
 
 async function merge(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {

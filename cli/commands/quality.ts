@@ -20,12 +20,16 @@ export function qualityCommand(program: Command): void {
     .option("--statistics <file.npz>", "statistics of real pictures instead, mu and sigma, made by the same recipe")
     .option(
       "--inception <file>",
-      "Inception v3's weights: pt_inception-2015-12-05-6726825d.pth, for the recipe unlearncanvas torchvision's; or the folder of an image " +
-        "classifier such as emoji/classifier/object, whose features are then compared (never called FID)",
+      "Inception v3's weights: pt_inception-2015-12-05-6726825d.pth, for the recipe unlearncanvas torchvision's; or the folder of an " +
+        "image classifier such as emoji/classifier/object, whose features are then compared (never called FID)",
     )
     .option("--clip <dir>", "a CLIPModel's folder or hub id, for the CLIP score; the benchmark's is openai/clip-vit-base-patch32");
   addOptions(command, QUALITY_OPTIONS)
-    .option("--shard <i/n>", "take part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together", shardText)
+    .option(
+      "--shard <i/n>",
+      "take part I of N only (default: as Slurm's or Kubernetes' variables say); merge puts the parts together",
+      shardText,
+    )
     .option("--resume", "go on with the run in --out after its last picture, or begin if there is none")
     .option("--overwrite", "throw away an earlier run in --out")
     .requiredOption("--out <dir>", "folder for pictures/, features, statistics.npz and result.json")

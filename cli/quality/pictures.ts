@@ -27,7 +27,9 @@ export async function picturesIn(name: string, warn: (warning: string) => void):
   const pictures = found.filter((file) => ENDINGS.includes(ending(file)));
   const capitals = found.filter((file) => !ENDINGS.includes(ending(file)) && ENDINGS.includes(ending(file).toLowerCase()));
   if (capitals.length > 0) {
-    warn(`${name}: ${capitals.length} pictures such as ${quote(capitals[0]!)} are passed over, as the benchmark does for endings in capitals`);
+    warn(
+      `${name}: ${capitals.length} pictures such as ${quote(capitals[0]!)} are passed over, as the benchmark does for endings in capitals`,
+    );
   }
   if (pictures.length === 0) throw new FormatError(folder, "holds no picture (.png, .jpg, .webp ...), nor does a folder in it");
   return pictures.map((file) => {

@@ -69,7 +69,8 @@ export async function claim(
     }
     if (!resume) throw new UsageError(`${where} is there already: add --resume to go on with that run, or --overwrite`);
   } else if (!overwrite && (await store.read(QUALITY_FILES.logs.generated))) {
-    throw new UsageError(`${store.nameOf(QUALITY_FILES.logs.generated)} is there without a ${RECORD_FILE}: give another --out, or --overwrite`);
+    const log = store.nameOf(QUALITY_FILES.logs.generated);
+    throw new UsageError(`${log} is there without a ${RECORD_FILE}: give another --out, or --overwrite`);
   }
   await store.write(RECORD_FILE, `${JSON.stringify(record, null, 1)}\n`);
 }

@@ -49,8 +49,9 @@ export function resultText(record: QualityRecord, result: QualityResult): string
   if (distances && network) {
     const interval = distances.interval ? `95 % ${distances.interval.map(digits).join(" to ")}` : "";
     rows.push([network.distanceName, digits(distances.frechet), interval]);
-    if (distances.reference) rows.push([`  by the reference's code (${distances.reference.branch})`, digits(distances.reference.value), ""]);
-    if (distances.kid) rows.push(["KID", digits(distances.kid.mean), `+- ${digits(distances.kid.std)} over ${distances.kid.subsets} subsets of ${distances.kid.size}`]);
+    const { reference, kid } = distances;
+    if (reference) rows.push([`  by the reference's code (${reference.branch})`, digits(reference.value), ""]);
+    if (kid) rows.push(["KID", digits(kid.mean), `+- ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   }
   if (clipScore !== null) rows.push(["CLIP score", digits(clipScore), ""]);
   const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]!.length)));

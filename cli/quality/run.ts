@@ -25,6 +25,7 @@ import { type Context, globalFlags } from "../context.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { shardFolder, shardOfEnvironment } from "../evaluate/shard.ts";
 import { openModel } from "../model.ts";
+import type { Progress } from "../progress.ts";
 import { resolveModel, resolveWeights } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import { picturesIn } from "./pictures.ts";
@@ -51,17 +52,25 @@ export function checkFlags(flags: QualityFlags): void {
   if ((model === undefined) === (images === undefined)) {
     throw new UsageError("give either --model, which draws --captions, or --images DIR, pictures that are there");
   }
-  if (model !== undefined && captions === undefined) throw new UsageError("required option '--captions <file.csv>' not specified: what should be drawn?");
+  if (model !== undefined && captions === undefined) {
+    throw new UsageError("required option '--captions <file.csv>' not specified: what should be drawn?");
+  }
   if (images !== undefined && Object.keys(pick(MODEL_OPTIONS, { ...flags })).length > 0) {
     throw new UsageError("--images are there already: nothing can be laid over a model");
   }
   if (real !== undefined && statistics !== undefined) throw new UsageError("give either --real DIR or --statistics FILE.npz, not both");
   const compared = real !== undefined || statistics !== undefined;
-  if (compared && inception === undefined) throw new UsageError("required option '--inception <file>' not specified: distances are of a network's features");
+  if (compared && inception === undefined) {
+    throw new UsageError("required option '--inception <file>' not specified: distances are of a network's features");
+  }
   if (inception !== undefined && !compared) throw new UsageError("--inception needs --real DIR or --statistics FILE.npz to compare with");
-  if (clip !== undefined && captions === undefined) throw new UsageError("--clip scores pictures by their captions: give --captions FILE.csv too");
+  if (clip !== undefined && captions === undefined) {
+    throw new UsageError("--clip scores pictures by their captions: give --captions FILE.csv too");
+  }
   if (!compared && clip === undefined) {
-    throw new UsageError("nothing to score with: give --inception with --real or --statistics for FID and KID, --clip for the CLIP score, or both");
+    throw new UsageError(
+      "nothing to score with: give --inception with --real or --statistics for FID and KID, --clip for the CLIP score, or both",
+    );
   }
 }
 
@@ -116,7 +125,8 @@ export async function runQuality(flags: QualityFlags, context: Context): Promise
       const seconds = (performance.now() - started) / 1000;
       const json = { ...resultJson(record, result, store), seconds, adapter: device.description, peakBytes: device.usage.peakBytes };
       await writeResult(context, store, json, result);
-      context.say(`${formatDuration(seconds)} on ${device.description}; peak device memory ${formatBytes(device.usage.peakBytes)}; all is in ${out}`);
+      const peak = formatBytes(device.usage.peakBytes);
+      context.say(`${formatDuration(seconds)} on ${device.description}; peak device memory ${peak}; all is in ${out}`);
       context.result({ ...json, out }, resultText(record, result));
     });
   } finally {
@@ -132,7 +142,8 @@ async function openNetwork(flags: QualityFlags, context: Context, recipe: Recipe
   const { inception } = flags;
   if (inception === undefined) return undefined;
   const path = await resolveWeights(inception, context);
-  return openFeatureNetwork(await context.device(), { files: nodeFiles, path, name: inception }, { recipe, dims, weights: context.options.weights });
+  const source = { files: nodeFiles, path, name: inception };
+  return openFeatureNetwork(await context.device(), source, { recipe, dims, weights: context.options.weights });
 }
 
 async function recordOf(
@@ -152,7 +163,8 @@ async function recordOf(
   const realFiles = Array.isArray(real) ? names(real as readonly PictureFile[]) : undefined;
   const classifier = network?.distanceName === "Frechet distance";
   const { model, unet, textEncoder, lora, statistics, inception, clip } = flags;
-  const shown = { model, ...givenModelFlags(flags as ModelOptions), captions: flags.captions, images: flags.images, real: flags.real, statistics, inception, clip };
+  const inputsShown = { captions: flags.captions, images: flags.images, real: flags.real, statistics, inception, clip };
+  const shown = { model, ...givenModelFlags(flags as ModelOptions), ...inputsShown };
   const decides = {
     features: pick(FEATURE_OPTIONS, settings),
     device: { weights: context.options.weights ?? "f32", math: context.options.math ?? "f32" },
@@ -206,7 +218,7 @@ function commandOf(flags: QualityFlags, context: Context): string {
 }
 
 /** Turns events into a bar: the share of the pictures that are done, and the time that the rest will take. */
-function progressOf(progress: { update(fraction: number, note: string, eta?: number): void }, context: Context): (event: QualityEvent) => void {
+function progressOf(progress: Pick<Progress, "update">, context: Context): (event: QualityEvent) => void {
   let [before, began, done, total, note] = [0, performance.now(), 0, 1, ""];
   const show = (part: number, text: string): void => {
     const made = done - before + part;

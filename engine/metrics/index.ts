@@ -1,5 +1,6 @@
 /**
- * The public API of `lethe/quality`: what a model's pictures are worth beside real ones. Whoever only generates and attacks loads none of it.
+ * The public API of `lethe/quality`: what a model's pictures are worth beside real ones. Whoever only generates and attacks loads none of
+ * it.
  */
 export { quality, scored, QUALITY_FILES } from "./quality/run.ts";
 export type { PictureFile, QualityEvent, QualityOptions, QualityResult, SetName } from "./quality/run.ts";

@@ -100,7 +100,9 @@ export class Clip {
     const end = this.endOf(ids);
     if (end < 0) throw new InputError(`the ids hold no end of text (${endOfText})`);
     const seen = ids.subarray(0, end + 1); // the encoder looks back only
-    const program = await this.programs.get(`clip text ${seen.length}`, (g) => ({ outputs: { embedding: this.recordText(g, seen.length) } }));
+    const program = await this.programs.get(`clip text ${seen.length}`, (g) => ({
+      outputs: { embedding: this.recordText(g, seen.length) },
+    }));
     return program.computeFloats({ ids: Uint32Array.from(seen), end: Uint32Array.of(end) }, "embedding");
   }
 

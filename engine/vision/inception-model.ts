@@ -123,7 +123,9 @@ export async function loadInception(
     for (const [tensor, shape] of inceptionTensors(variant)) {
       const found = shapeOf(tensor);
       if (found?.join() === shape.join()) continue;
-      const problem = found ? `tensor ${quote(tensor)} has shape [${found.join(", ")}], not [${shape.join(", ")}]` : `has no tensor ${quote(tensor)}`;
+      const problem = found
+        ? `tensor ${quote(tensor)} has shape [${found.join(", ")}], not [${shape.join(", ")}]`
+        : `has no tensor ${quote(tensor)}`;
       throw new FormatError(file.name, `${problem}; ${wanted}`);
     }
     return new Inception(device, variant, weightSource(file), options.weights);

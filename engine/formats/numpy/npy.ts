@@ -27,7 +27,9 @@ export function readNpy(file: string, bytes: Uint8Array<ArrayBuffer>): NpyArray 
   const dtype = descr === undefined ? undefined : DTYPES[descr];
   if (!dtype) throw new FormatError(file, `is a NumPy array of type ${quote(descr ?? header)}; "<f4" and "<f8" can be read`);
   const shape = sizes?.split(",").map((s) => s.trim()).filter(Boolean).map(Number.parseFloat);
-  if (!shape || order === undefined || shape.length > 2) throw new FormatError(file, `has a header that cannot be read: ${quote(header.trim())}`);
+  if (!shape || order === undefined || shape.length > 2) {
+    throw new FormatError(file, `has a header that cannot be read: ${quote(header.trim())}`);
+  }
   const count = shape.reduce((a, b) => a * b, 1);
   const size = count * (dtype === "F32" ? 4 : 8);
   if (end + size !== bytes.length) {

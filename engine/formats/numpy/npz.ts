@@ -18,7 +18,9 @@ export async function readNpz<Name extends string>(source: ByteSource, names: re
       const there = [...entries.keys()].slice(0, 5).map((n) => quote(n.replace(/\.npy$/, ""))).join(", ");
       throw new FormatError(source.name, `has no array ${quote(name)}; it has ${there || "none"}`);
     }
-    if (entry.size > MAX_BYTES) throw new FormatError(source.name, `array ${quote(name)} claims ${entry.size} bytes, at most ${MAX_BYTES} are read`);
+    if (entry.size > MAX_BYTES) {
+      throw new FormatError(source.name, `array ${quote(name)} claims ${entry.size} bytes, at most ${MAX_BYTES} are read`);
+    }
     arrays.push([name, readNpy(`${source.name}: ${name}.npy`, await readZipEntry(source, entry))]);
   }
   return Object.fromEntries(arrays) as Record<Name, NpyArray>;

@@ -1,6 +1,6 @@
 /**
- * Resizes that keep fractions: Pillow's mode F, torch's bilinear interpolation and OpenCV's of floats. Each library's rounding is kept, since
- * the distances between sets of pictures move with it. Pictures are channels last.
+ * Resizes that keep fractions: Pillow's mode F, torch's bilinear interpolation and OpenCV's of floats. Each library's rounding is kept,
+ * since the distances between sets of pictures move with it. Pictures are channels last.
  */
 import { type Resampling, type ResamplingTaps, resamplingTaps } from "./resampling.ts";
 

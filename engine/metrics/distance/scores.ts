@@ -1,7 +1,7 @@
 import { manualSeed } from "../../runtime/random/random.ts";
 import { type FeatureSet, REFERENCE_EPSILON, frechetDistance, takesEpsilon } from "./frechet.ts";
 import { type Kid, fidelitySubsets, kernelDistance } from "./kid.ts";
-import { type Features, float32Mean, statisticsOf } from "./statistics.ts";
+import { type Features, type Statistics, float32Mean } from "./statistics.ts";
 
 /** Fewer pictures than this are fewer than the public benchmark's. */
 const BENCHMARK_COUNT = 10_000;
@@ -34,8 +34,16 @@ export interface Distances {
   readonly warnings: readonly string[];
 }
 
+/** A set whose rows are at hand, or those and its statistics. */
+type RowSet = FeatureSet & { readonly features: Features };
+export type KnownSet = RowSet & { readonly statistics: Statistics };
+
 /** All distances between generated and real pictures. @throws InputError for sets that cannot be compared */
-export async function distancesOf(generated: FeatureSet & { readonly features: Features }, real: FeatureSet, options: ScoreOptions): Promise<Distances> {
+export async function distancesOf(
+  generated: KnownSet,
+  real: FeatureSet & Pick<KnownSet, "statistics">,
+  options: ScoreOptions,
+): Promise<Distances> {
   const { distance, meanTerm } = frechetDistance(generated, real);
   const { count, dims } = generated.features;
   const warnings: string[] = [];
@@ -63,8 +71,14 @@ export async function distancesOf(generated: FeatureSet & { readonly features: F
 }
 
 /** What the reference's code would give, by its branches. @param rest the distance without its mean term */
-function referenceOf(generated: FeatureSet, real: FeatureSet, rest: number, options: ScoreOptions): Distances["reference"] {
-  const mean = ({ features, statistics }: FeatureSet): Float64Array => (features && options.float32Mean ? float32Mean(features) : statistics.mean);
+function referenceOf(
+  generated: KnownSet,
+  real: FeatureSet & Pick<KnownSet, "statistics">,
+  rest: number,
+  options: ScoreOptions,
+): Distances["reference"] {
+  const mean = ({ features, statistics }: FeatureSet & Pick<KnownSet, "statistics">): Float64Array =>
+    features && options.float32Mean ? float32Mean(features) : statistics.mean;
   const [a, b] = [mean(generated), mean(real)];
   const meanTerm = a.reduce((sum, m, i) => sum + (m - b[i]!) ** 2, 0);
   if (takesEpsilon(generated.statistics, real.statistics)) {
@@ -75,28 +89,27 @@ function referenceOf(generated: FeatureSet, real: FeatureSet, rest: number, opti
 }
 
 /** The set of every other picture. */
-function everyOther(set: FeatureSet & { readonly features: Features }): FeatureSet {
+function everyOther(set: RowSet): FeatureSet {
   const { count } = set.features;
   return chosen(set, Int32Array.from({ length: Math.floor(count / 2) }, (_, i) => 2 * i));
 }
 
-function chosen({ name, features: { data, dims } }: FeatureSet & { readonly features: Features }, rows: Int32Array): FeatureSet {
+function chosen({ name, features: { data, dims } }: RowSet, rows: Int32Array): FeatureSet {
   const picked = new Float32Array(rows.length * dims);
   rows.forEach((row, i) => picked.set(data.subarray(row * dims, (row + 1) * dims), i * dims));
-  const features = { data: picked, count: rows.length, dims };
-  return { name, features, statistics: statisticsOf(features) };
+  return { name, features: { data: picked, count: rows.length, dims } };
 }
 
 /** Multiplications of one Frechet distance, about: statistics, factors, their product and its singular values. */
 function workOf(sets: readonly FeatureSet[], dims: number): number {
   const counts = sets.map((s) => s.features?.count ?? dims);
   const ranks = counts.map((n) => Math.min(n, dims));
-  const factors = counts.reduce((sum, n) => sum + (n * dims * dims) / 2 + (n > dims ? dims ** 3 / 3 : 0), 0);
+  const factors = counts.reduce((sum, n) => sum + (n > dims ? (n * dims * dims) / 2 + dims ** 3 / 3 : n * dims), 0);
   return factors + ranks[0]! * ranks[1]! * dims + 2 * Math.min(...ranks) ** 2 * Math.max(...ranks);
 }
 
 async function intervalOf(
-  generated: FeatureSet & { readonly features: Features },
+  generated: KnownSet,
   real: FeatureSet,
   distance: number,
   { bootstrap, kidSeed, onProgress }: ScoreOptions,

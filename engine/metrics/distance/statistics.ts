@@ -44,10 +44,10 @@ export class RunningStatistics {
     return this;
   }
 
-  private addChunk(data: Float32Array): void {
+  private addChunk(data: Float32Array<ArrayBuffer>): void {
     const { dims } = this;
     const count = data.length / dims;
-    const mean = meanOf(data, dims);
+    const mean = meanOf({ data, count, dims });
     const centred = matrix(count, dims, Float64Array.from(data, (x, i) => x - mean[i % dims]!));
     const columns = transposed(centred);
     this.join(count, mean, rowProducts(columns, columns));
@@ -83,7 +83,9 @@ export function statisticsOf(features: Features): Statistics {
 export function mergeStatistics(a: Statistics, b: Statistics): Statistics {
   const dims = a.mean.length;
   if (b.mean.length !== dims) throw new RangeError(`statistics of ${dims} and of ${b.mean.length} numbers cannot be merged`);
-  if (a.count === undefined || b.count === undefined) throw new RangeError("statistics can be merged only where both say of how many pictures");
+  if (a.count === undefined || b.count === undefined) {
+    throw new RangeError("statistics can be merged only where both say of how many pictures");
+  }
   const total = a.count + b.count;
   const weight = (a.count * b.count) / total;
   const apart = b.mean.map((m, i) => m - a.mean[i]!);
@@ -96,10 +98,10 @@ export function mergeStatistics(a: Statistics, b: Statistics): Statistics {
 }
 
 /** Mean [d] of rows in float64. */
-function meanOf(data: Float32Array, dims: number): Float64Array<ArrayBuffer> {
+export function meanOf({ data, count, dims }: Features): Float64Array<ArrayBuffer> {
   const sums = new Float64Array(dims);
   for (let at = 0; at < data.length; at += dims) for (let j = 0; j < dims; j++) sums[j]! += data[at + j]!;
-  return sums.map((s) => s / (data.length / dims));
+  return sums.map((s) => s / count);
 }
 
 /**

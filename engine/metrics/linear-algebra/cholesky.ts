@@ -5,8 +5,8 @@ const NOTHING = 4 * Number.EPSILON;
 const ROUNDING = 1e-5;
 
 /**
- * F [rank, n] with F^T F = a, for a symmetric positive semidefinite matrix: Cholesky's method, always going on with the largest element left
- * in the diagonal, until nothing but rounding is left. Returns undefined for a matrix with a negative eigenvalue beyond rounding.
+ * F [rank, n] with F^T F = a, for a symmetric positive semidefinite matrix: Cholesky's method, always going on with the largest element
+ * left in the diagonal, until nothing but rounding is left. Returns undefined for a matrix with a negative eigenvalue beyond rounding.
  * Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 10.3.
  */
 export function choleskyFactor(a: Matrix): Matrix | undefined {

@@ -6,7 +6,8 @@ export interface Matrix {
 }
 
 export function matrix(rows: number, columns: number, data = new Float64Array(rows * columns)): Matrix {
-  if (data.length !== rows * columns) throw new RangeError(`matrix: ${rows}x${columns} needs ${rows * columns} numbers, got ${data.length}`);
+  const count = rows * columns;
+  if (data.length !== count) throw new RangeError(`matrix: ${rows}x${columns} needs ${count} numbers, got ${data.length}`);
   return { data, rows, columns };
 }
 
@@ -15,6 +16,38 @@ export function transposed({ data, rows, columns }: Matrix): Matrix {
   const out = matrix(columns, rows);
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out.data[j * rows + i] = data[i * columns + j]!;
   return out;
+}
+
+/** Of a row that was made orthogonal to others: less than this of its length is rounding. */
+const DEPENDENT = 1e-10;
+
+/** An orthonormal basis [rank, n] of what the rows of matrices [.., n] span, by Gram and Schmidt's method done twice. */
+export function orthonormalRows(matrices: readonly Matrix[]): Matrix {
+  const n = matrices[0]!.columns;
+  const basis: Float64Array[] = [];
+  for (const { data, rows } of matrices) {
+    for (let r = 0; r < rows && basis.length < n; r++) {
+      const row = data.slice(r * n, (r + 1) * n);
+      const before = Math.sqrt(dot(row, row));
+      for (let pass = 0; pass < 2; pass++) {
+        for (const other of basis) {
+          const share = dot(row, other);
+          for (let i = 0; i < n; i++) row[i]! -= share * other[i]!;
+        }
+      }
+      const length = Math.sqrt(dot(row, row));
+      if (length > DEPENDENT * before) basis.push(row.map((x) => x / length));
+    }
+  }
+  const out = matrix(basis.length, n);
+  basis.forEach((row, i) => out.data.set(row, i * n));
+  return out;
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
 }
 
 /** Columns that a block of the inner loops takes: 4 rows of 256 doubles stay in the first-level cache. */

@@ -2,8 +2,8 @@ import { type Matrix, transposed } from "./matrix.ts";
 
 /**
  * Singular values of a matrix, in no order: Householder reflections bring it to two diagonals d and e, which are those of the symmetric
- * tridiagonal matrix with zeros in its diagonal and d1, e1, d2, e2, ... beside it, whose eigenvalues are the singular values with both signs.
- * Nothing is squared on the way, so that each is off by at most a few roundings of the largest.
+ * tridiagonal matrix with zeros in its diagonal and d1, e1, d2, e2, ... beside it, whose eigenvalues are the singular values with both
+ * signs. Nothing is squared on the way, so that each is off by at most a few roundings of the largest.
  * Source: Golub and Van Loan, Matrix Computations, 4th edition, 5.4.8 and 8.6.1.
  */
 export function singularValues(a: Matrix): Float64Array {
@@ -78,8 +78,8 @@ function reflector(x: Float64Array, from: number, to: number): { readonly factor
 const MAX_STEPS = 60;
 
 /**
- * Eigenvalues, in no order, of the symmetric tridiagonal matrix with diagonal `d` [n] and `beside` [n - 1] next to it, by the QL method with
- * implicit shifts; `d` is overwritten. Source: EISPACK imtql1 (Dubrulle, Martin, Wilkinson 1968).
+ * Eigenvalues, in no order, of the symmetric tridiagonal matrix with diagonal `d` [n] and `beside` [n - 1] next to it, by the QL method
+ * with implicit shifts; `d` is overwritten. Source: EISPACK imtql1 (Dubrulle, Martin, Wilkinson 1968).
  * @throws Error where it does not converge, which numbers that are not finite bring about
  */
 export function tridiagonalEigenvalues(d: Float64Array, beside: Float64Array): Float64Array {

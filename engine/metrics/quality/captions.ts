@@ -27,7 +27,9 @@ export function parseCaptions(file: string, text: string): Caption[] {
     };
     const name = `${whole("case_number", 0)}_0.png`;
     const before = seen.get(name);
-    if (before !== undefined) throw new FormatError(file, `row ${i + 1}: case_number ${row["case_number"]!.trim()} is that of row ${before} already`);
+    if (before !== undefined) {
+      throw new FormatError(file, `row ${i + 1}: case_number ${row["case_number"]!.trim()} is that of row ${before} already`);
+    }
     seen.set(name, i + 1);
     return { file: name, prompt: row["prompt"]!, seed: whole("evaluation_seed", -(2 ** 31)) };
   });

@@ -1,6 +1,8 @@
 import { encodeLearned } from "../../diffusion/learned-embedding.ts";
 import { Sampler } from "../../diffusion/sampler.ts";
-import { type SamplerPlan, type SchedulerName, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
+import {
+  type SamplerPlan, type SchedulerName, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor,
+} from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
 import { manualSeed } from "../../runtime/random/random.ts";
@@ -16,8 +18,8 @@ export interface DrawOptions {
 }
 
 /**
- * Draws captions as the benchmark does: each from torch's CPU `randn([1, C, h, w])` of its own seed, guided against the empty prompt, at the
- * model's own size; those of one call as one batch, whose size does not change the pictures' noise.
+ * Draws captions as the benchmark does: each from torch's CPU `randn([1, C, h, w])` of its own seed, guided against the empty prompt, at
+ * the model's own size; those of one call as one batch, whose size does not change the pictures' noise.
  * Source: AdvUnlearn train-scripts/generate-example-img.py:122-219
  */
 export class CaptionPainter {

@@ -15,11 +15,13 @@ export interface LoggedPicture {
 }
 
 /**
- * A log's line: the features as base64 of little-endian float32, so that a run goes on after the last picture, whatever ended it, and shards
- * are put together exactly.
+ * A log's line: the features as base64 of little-endian float32, so that a run goes on after the last picture, whatever ended it, and
+ * shards are put together exactly.
  */
 export function featureLine({ features, ...rest }: LoggedPicture): string {
-  return JSON.stringify({ ...rest, ...(features && { features: toBase64(new Uint8Array(features.buffer, features.byteOffset, features.byteLength)) }) });
+  if (!features) return JSON.stringify(rest);
+  const bytes = new Uint8Array(features.buffer, features.byteOffset, features.byteLength);
+  return JSON.stringify({ ...rest, features: toBase64(bytes) });
 }
 
 /**

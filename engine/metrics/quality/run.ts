@@ -10,11 +10,10 @@ import { UsageError } from "../../runtime/errors.ts";
 import type { Caption } from "./captions.ts";
 import { type ClipScorer, clipScore } from "../clip-score.ts";
 import { CaptionPainter } from "./draw.ts";
-import type { FeatureSet } from "../distance/frechet.ts";
 import type { FeatureNetwork } from "../feature-network.ts";
 import { type LoggedPicture, featureLine, featureRows, readFeatureLog } from "./feature-log.ts";
 import { QUALITY_OPTIONS } from "./option-table.ts";
-import { type Distances, distancesOf } from "../distance/scores.ts";
+import { type Distances, type KnownSet, distancesOf } from "../distance/scores.ts";
 import { type Statistics, statisticsOf } from "../distance/statistics.ts";
 import { writeStatistics } from "../distance/statistics-file.ts";
 
@@ -136,7 +135,8 @@ function itemsOf(model: StableDiffusion | null, { captions, images }: QualityOpt
   const missing = items.filter(({ file }) => !file);
   if (missing.length > 0) {
     throw new UsageError(
-      `${missing.length} of ${items.length} captions have no picture, the first ${missing[0]!.name}; draw them, or take fewer rows with count`,
+      `${missing.length} of ${items.length} captions have no picture, the first ${missing[0]!.name}; draw them, or take fewer rows with ` +
+        "count",
     );
   }
   return items;
@@ -273,7 +273,7 @@ function withoutDistances(generated: Taken, real: Taken | undefined): QualityRes
  * @throws InputError for sets that cannot be compared; RangeError for fewer than two pictures
  */
 export async function scored(
-  options: QualityOptions & { readonly network?: Pick<FeatureNetwork, "dims" | "meanPrecision"> | undefined },
+  options: Omit<QualityOptions, "network"> & { readonly network?: Pick<FeatureNetwork, "dims" | "meanPrecision"> | undefined },
   taken: Readonly<Record<SetName, Taken>>,
   onEvent: (event: QualityEvent) => void | Promise<void> = () => undefined,
 ): Promise<QualityResult> {
@@ -281,7 +281,7 @@ export async function scored(
   const counts = withoutDistances(taken.generated, isPictures(real) ? taken.real : undefined);
   if (!network || !real) return counts;
   const settings = filledIn(QUALITY_OPTIONS, options);
-  const setOf = (name: string, pictures: Taken): FeatureSet & { readonly features: ReturnType<typeof featureRows> } => {
+  const setOf = (name: string, pictures: Taken): KnownSet => {
     const features = featureRows(pictures.values(), network.dims);
     if (features.count < 2) throw new UsageError(`${name}: at least two pictures are needed, there are ${features.count}`);
     return { name, features, statistics: statisticsOf(features) };

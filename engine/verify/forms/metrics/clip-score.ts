@@ -21,7 +21,9 @@ export const clipScore: Form = async (golden, rows, context) => {
     for (const path of golden.list("pictures").map(String)) pictures.set(path, await referencePicture(golden, context, path));
     for (const c of golden.cases) {
       await rows.guard(c.name, "", () =>
-        c["pairs"] === undefined ? checkBatch(golden, rows, c.name, clip, [...pictures.values()]) : checkPairs(golden, rows, c, clip, pictures),
+        c["pairs"] === undefined
+          ? checkBatch(golden, rows, c.name, clip, [...pictures.values()])
+          : checkPairs(golden, rows, c, clip, pictures),
       );
     }
   } finally {
@@ -110,7 +112,8 @@ async function checkBytes(
   size: number,
 ): Promise<void> {
   // Black and white tell what each channel is moved and scaled by.
-  const flat = (value: number): Float32Array => clip.prepare({ data: new Uint8Array(size * size * 3).fill(value), width: size, height: size }).data;
+  const flat = (value: number): Float32Array =>
+    clip.prepare({ data: new Uint8Array(size * size * 3).fill(value), width: size, height: size }).data;
   const [black, white] = [flat(0), flat(255)];
   for (const [i, data] of prepared.entries()) {
     if (!golden.has(`uint8.${i}`)) continue;

@@ -1,13 +1,14 @@
 import { isObject, joinPath, memoryFiles } from "../../../formats/file-system.ts";
 import { type FeatureSet, REFERENCE_EPSILON, frechetDistance } from "../../../metrics/distance/frechet.ts";
 import { matrix } from "../../../metrics/linear-algebra/matrix.ts";
-import { type Features, float32Mean, statisticsOf } from "../../../metrics/distance/statistics.ts";
+import { type Features, type Statistics, float32Mean, statisticsOf } from "../../../metrics/distance/statistics.ts";
 import { readStatistics, writeStatistics } from "../../../metrics/distance/statistics-file.ts";
 import type { Form } from "../../context.ts";
 import type { Golden, Json } from "../../golden.ts";
 import type { Rows } from "../../rows.ts";
 import { DISTANCE_TOLERANCE, checkKid } from "./kid.ts";
 
+type KnownSet = FeatureSet & { readonly features: Features; readonly statistics: Statistics };
 type Case = Json & { readonly name: string };
 
 /** Absolute, of a distance that is zero. */
@@ -18,7 +19,7 @@ const FLOAT32_TOLERANCE = 1e-6;
 
 /** `fid`: statistics, Frechet distances, kernel distances and statistics files of given features. Needs no device. */
 export const fid: Form = async (golden, rows, context) => {
-  const sets = new Map<string, FeatureSet & { readonly features: Features }>();
+  const sets = new Map<string, KnownSet>();
   for (const tensor of golden.names().filter((n) => n.startsWith("features."))) {
     const [count, dims] = golden.shape(tensor) as [number, number];
     const features = { data: await golden.floats(tensor), count, dims };
@@ -26,7 +27,7 @@ export const fid: Form = async (golden, rows, context) => {
     sets.set(name, { name, features, statistics: statisticsOf(features) });
   }
   for (const [name, set] of sets) await rows.guard(name, "statistics", () => checkStatistics(golden, rows, name, set));
-  const setOf = (c: Case, field: string): FeatureSet & { readonly features: Features } => {
+  const setOf = (c: Case, field: string): KnownSet => {
     const set = sets.get(golden.text(field, c));
     if (!set) throw new Error(`there are no features of "${golden.text(field, c)}"`);
     return set;
@@ -51,11 +52,11 @@ export const fid: Form = async (golden, rows, context) => {
   }
 };
 
-async function checkStatistics(golden: Golden, rows: Rows, name: string, { features, statistics }: FeatureSet): Promise<void> {
+async function checkStatistics(golden: Golden, rows: Rows, name: string, { features, statistics }: KnownSet): Promise<void> {
   const { mean, covariance } = statistics;
   if (golden.has(`${name}.mu`)) rows.compare(name, "mu", mean, await golden.doubles(`${name}.mu`), STATISTICS_TOLERANCE);
   if (golden.has(`${name}.mu_f32`)) {
-    rows.compare(name, "mu_f32", float32Mean(features!), await golden.doubles(`${name}.mu_f32`), FLOAT32_TOLERANCE);
+    rows.compare(name, "mu_f32", float32Mean(features), await golden.doubles(`${name}.mu_f32`), FLOAT32_TOLERANCE);
   }
   for (const tensor of ["sigma", "sigma.stride"].filter((t) => golden.has(`${name}.${t}`))) {
     const [lines] = golden.shape(`${name}.${tensor}`) as [number];
@@ -72,12 +73,12 @@ function compareNumber(rows: Rows, name: string, what: string, actual: number, e
   else rows.error(name, what, error / Math.abs(expected), DISTANCE_TOLERANCE + allowed / Math.abs(expected));
 }
 
-function checkDistance(golden: Golden, rows: Rows, c: Case, a: FeatureSet, b: FeatureSet): void {
+function checkDistance(golden: Golden, rows: Rows, c: Case, a: KnownSet, b: KnownSet): void {
   const { name } = c;
-  const fromStatistics = ({ name: set, statistics }: FeatureSet): FeatureSet => ({ name: set, statistics });
+  const fromStatistics = ({ name: set, statistics }: KnownSet): FeatureSet => ({ name: set, statistics });
   const given = (field: string): number | undefined => (typeof c[field] === "number" ? c[field] : undefined);
   if (c["t2ibenchmark"] !== undefined) {
-    const rounded = (set: FeatureSet): FeatureSet => ({ ...set, statistics: { ...set.statistics, mean: float32Mean(set.features!) } });
+    const rounded = (set: KnownSet): FeatureSet => ({ ...set, statistics: { ...set.statistics, mean: float32Mean(set.features) } });
     compareNumber(rows, name, "t2ibenchmark", frechetDistance(rounded(a), rounded(b)).distance, golden.number("t2ibenchmark", c));
     return;
   }

@@ -37,7 +37,9 @@ export const resize: Form = async (golden, rows, context) => {
       const [kind, digits] = what !== undefined && what in CHECKS ? [what] : (/^(\D+)(\d+)$/.exec(what ?? "")?.slice(1) ?? []);
       const check = CHECKS[kind ?? ""];
       if (!check) return; // reported as a tensor without a check
-      const image = await (pictures.get(name) ?? pictures.set(name, referencePicture(golden, context, pictureFile(golden, name))).get(name)!);
+      const reading = pictures.get(name) ?? referencePicture(golden, context, pictureFile(golden, name));
+      pictures.set(name, reading);
+      const image = await reading;
       const size = digits === undefined ? INCEPTION_SIZE : Number(digits);
       const taken = partOf(check.make(image, size), size, part);
       const expected = golden.dtype(tensor) === "U8" ? await golden.ints(tensor) : await golden.floats(tensor);
