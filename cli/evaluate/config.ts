@@ -156,6 +156,11 @@ function attackerProblems(entry: AttackerEntry): string[] {
   });
 }
 
+/** Settings of an attacker that are paths. */
+const ATTACKER_PATHS = [
+  "original", "from", "conceptPairs", "mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture",
+];
+
 function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   const place = (path: string): string => {
     const beside = join(folder, path);
@@ -179,6 +184,6 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     checkpoints: config.checkpoints.map((c) => each(c, ["model", "unet", "textEncoder", "lora", "config"])),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
     ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
-    attackers: config.attackers.map((a) => each(a, ["original", "from", "conceptPairs"])),
+    attackers: config.attackers.map((a) => each(a, ATTACKER_PATHS)),
   };
 }
