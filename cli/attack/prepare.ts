@@ -1,5 +1,5 @@
 import { resolveOptions } from "../../engine/attack/resolve.ts";
-import { usesGradient } from "../../engine/attack/attackers.ts";
+import { comparesWithOriginal, usesGradient } from "../../engine/attack/attackers.ts";
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
 import { flagName } from "../../engine/options/flags.ts";
 import type { OptionTable } from "../../engine/options/option.ts";
@@ -21,6 +21,7 @@ import { folderStore } from "../../engine/platform/folder-store.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
 import { openCases } from "./cases.ts";
+import { openProbeParts } from "./probe-parts.ts";
 import { readConceptPairs } from "./concept-pairs.ts";
 import { type JudgeOfRun, openJudge } from "./judge.ts";
 import { judgesByOriginal } from "../../engine/run/settings/judge.ts";
@@ -36,6 +37,8 @@ export interface Opening {
   readonly model: (context: Context, settings: AttackSettings) => Promise<StableDiffusion>;
   /** The model before unlearning. */
   readonly original: (context: Context, options: ModelOptions) => Promise<StableDiffusion>;
+  /** What a probe is compared with. */
+  readonly control: (context: Context, options: ModelOptions) => Promise<StableDiffusion>;
   readonly judge: typeof openJudge;
   readonly files: typeof recordFiles;
   /** What a run will take has been said before. */
@@ -43,7 +46,7 @@ export interface Opening {
 }
 
 /** Everything from its files. */
-export const ANEW: Opening = { model: openModel, original: openModel, judge: openJudge, files: recordFiles, quiet: false };
+export const ANEW: Opening = { model: openModel, original: openModel, control: openModel, judge: openJudge, files: recordFiles, quiet: false };
 
 /**
  * Opens and checks all that a run needs, before anything is written.
@@ -72,7 +75,8 @@ export async function prepareRun(
   const conceptPairs = pairs?.pairs;
   const table = settings.prompts === null ? undefined : await openCases(settings, model);
   const cases = table?.cases;
-  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases }));
+  const { parts: probe, files: probeFiles } = await openProbeParts(context, settings, model, target, opening);
+  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases, probe }));
   const cut = table ? undefined : cutOffNote(model, settings.prompt);
   if (cut !== undefined) context.warn(cut);
   checkWeights(model);
@@ -102,6 +106,7 @@ export async function prepareRun(
     ...(table?.files ?? []),
     ...(pairs ? [{ role: "concept pairs", path: pairs.file }] : []),
     ...(target ? [{ role: "target", path: target.file }] : []),
+    ...probeFiles,
   ]);
   const record = commandRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
   if (earlier) warnOfChanges(context, earlier, record);
@@ -114,6 +119,7 @@ export async function prepareRun(
     candidates,
     conceptPairs,
     cases,
+    probe,
     files: new RunFiles(folderStore(out)),
     record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) },
     saved,
@@ -137,7 +143,7 @@ function warnOfUnused(context: Context, settings: AttackSettings): void {
 export function needsOriginal(settings: AttackSettings): boolean {
   const { attacker, original, textEncoder, lora } = settings;
   return (
-    attacker === "p4d" ||
+    comparesWithOriginal(attacker) ||
     (attacker === "ring-a-bell" && (original !== null || textEncoder !== null || lora !== null)) ||
     judgesByOriginal(settings)
   );

@@ -47,6 +47,7 @@ export class AttackProgress {
         this.since = performance.now();
         this.sampling = 0;
         this.done = e.iteration;
+        if (e.probe) this.note = `try ${this.done}/${this.total}`;
         this.progress.say(describeEvaluation(event, this.settings));
         break;
       }
@@ -70,12 +71,19 @@ export class AttackProgress {
   }
 }
 
+/** A probe's try by its settings, and what was measured of it. */
+function tryOf(probe: Readonly<Record<string, number | string>>, control: string | undefined): string {
+  const value = (v: number | string): string => (typeof v === "number" ? String(Number(v.toPrecision(4))) : v);
+  const settings = Object.entries(probe).map(([name, v]) => `${name} ${value(v)}`).join(", ");
+  return control === undefined ? settings : `control ${control}: ${settings}`;
+}
+
 function describeEvaluation(
   { evaluation: e }: Extract<AttackEvent, { type: "evaluation" | "skipped" }>,
   { label }: AttackSettings,
 ): string {
   const search = e.restart === undefined ? "" : ` search ${e.restart + 1}`;
-  const where = e.timestep < 0 ? "original prompt" : `t=${e.timestep} iteration ${e.iteration}${search}`;
+  const where = e.timestep < 0 ? "original prompt" : e.probe ? tryOf(e.probe, e.control) : `t=${e.timestep} iteration ${e.iteration}${search}`;
   const loss = e.loss === null ? "" : `  mean loss ${e.loss.toFixed(4)}`;
   if (e.gate?.passed === false) {
     return `  ${where}${loss}  not drawn: error ${e.gate.error.toFixed(4)}, with the original prompt ${e.gate.baseline.toFixed(4)}: ` +

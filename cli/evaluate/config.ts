@@ -162,6 +162,11 @@ function attackerProblems(entry: AttackerEntry): string[] {
   });
 }
 
+/** Settings of an attacker that are paths. */
+const ATTACKER_PATHS = [
+  "original", "from", "conceptPairs", "mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture",
+];
+
 function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   const place = (path: string): string => {
     const beside = join(folder, path);
@@ -188,6 +193,6 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     })),
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
     ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
-    attackers: config.attackers.map((a) => each(a, ["original", "from", "conceptPairs"])),
+    attackers: config.attackers.map((a) => each(a, ATTACKER_PATHS)),
   };
 }

@@ -23,14 +23,26 @@ const ELSEWHERE = new Set([
   "targets",
   "casesPerStep",
 ]);
-const PER_CONCEPT = "; {concept} stands for the concept's name";
-const { from, conceptPairs, attacker, steps, scheduler, guidance } = RUN_OPTIONS;
+/** Options of an attacker in which {concept} stands for the concept's name. */
+export const PER_CONCEPT = [
+  "from",
+  "conceptPairs",
+  "conceptPictures",
+  "otherPictures",
+  "controlModel",
+  "controlUnet",
+  "controlPicture",
+  "controlPrompt",
+  "components",
+] as const satisfies readonly (keyof typeof RUN_OPTIONS)[];
+const { attacker, steps, scheduler, guidance } = RUN_OPTIONS;
 
 /** What an entry of `attackers` may set, besides its attacker. */
 export const SEARCH_OPTIONS: OptionTable = {
   ...Object.fromEntries(Object.entries(RUN_OPTIONS).filter(([name]) => !ELSEWHERE.has(name))),
-  from: { ...from, help: from.help + PER_CONCEPT },
-  conceptPairs: { ...conceptPairs, help: conceptPairs.help + PER_CONCEPT },
+  ...Object.fromEntries(
+    PER_CONCEPT.map((name) => [name, { ...RUN_OPTIONS[name], help: `${RUN_OPTIONS[name].help}; {concept} stands for the concept's name` }]),
+  ),
 };
 
 /** What an entry's `unlearn` may set: not the model, which the evaluation and the entry say. */

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
+import { type AttackerName, comparesWithOriginal } from "../../engine/attack/attackers.ts";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
 import { isHarmful } from "../../engine/run/leaderboard/redact.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
+import { PER_CONCEPT } from "./evaluation-schema.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 import { readReported } from "./reported.ts";
 
@@ -98,7 +100,7 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
           ...(isHarmful(judged.judge, entry.harmful) && { harmful: true }),
         };
         const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
-        const files = { from: ofConcept(search.from), conceptPairs: ofConcept(search.conceptPairs) };
+        const files = Object.fromEntries(PER_CONCEPT.map((option) => [option, ofConcept(search[option])]));
         add(cell, cases.get(concept)!, ({ row, target }) => {
           const drawn = { prompt: row.prompt, seed: row.seed, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance };
           return {
@@ -196,8 +198,9 @@ function retainedKey(name: string): string {
 function originalOf(
   { model }: EvaluationConfig,
   checkpoint: Omit<CheckpointEntry, "name">,
-  attacker: string,
+  attacker: AttackerName,
   judge: JudgeSettings,
 ): string | null {
-  return checkpoint.model !== undefined && (attacker === "p4d" || attacker === "ring-a-bell" || judgesByOriginal(judge)) ? model : null;
+  const needs = comparesWithOriginal(attacker) || attacker === "ring-a-bell" || judgesByOriginal(judge);
+  return checkpoint.model !== undefined && needs ? model : null;
 }

@@ -16,24 +16,30 @@ interface SharedJudge {
   readonly open: JudgeOfRun;
 }
 
+/** A model that is on the device once. */
+type Slot = "attacked" | "original" | "control";
+
 /**
  * What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the
  * device), the judges, and the hashes of files.
  */
 export class SharedParts implements Opening {
-  private readonly models = new Map<"attacked" | "original", { readonly key: string; readonly model: StableDiffusion }>();
+  private readonly models = new Map<Slot, { readonly key: string; readonly model: StableDiffusion }>();
   private readonly judges = new Map<string, SharedJudge>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
   readonly model = async (context: Context, settings: AttackSettings): Promise<StableDiffusion> => {
     if (!needsOriginal(settings)) await this.drop("original");
+    if (settings.controlModel === null && settings.controlUnet === null) await this.drop("control");
     return this.open("attacked", context, settings);
   };
 
   readonly original = (context: Context, options: ModelOptions): Promise<StableDiffusion> => this.open("original", context, options);
 
-  private async open(slot: "attacked" | "original", context: Context, options: ModelOptions): Promise<StableDiffusion> {
+  readonly control = (context: Context, options: ModelOptions): Promise<StableDiffusion> => this.open("control", context, options);
+
+  private async open(slot: Slot, context: Context, options: ModelOptions): Promise<StableDiffusion> {
     const key = JSON.stringify([options.model, givenModelFlags(options)]);
     const there = this.models.get(slot);
     if (there?.key === key) return there.model;
@@ -43,7 +49,7 @@ export class SharedParts implements Opening {
     return model;
   }
 
-  private async drop(slot: "attacked" | "original"): Promise<void> {
+  private async drop(slot: Slot): Promise<void> {
     await this.models.get(slot)?.model.destroy();
     this.models.delete(slot);
   }
@@ -52,6 +58,7 @@ export class SharedParts implements Opening {
   async close(): Promise<void> {
     await this.drop("attacked");
     await this.drop("original");
+    await this.drop("control");
     // labels of one model share it
     for (const destroy of new Set([...this.judges.values()].map(({ open }) => open.destroy))) await destroy();
     this.judges.clear();

@@ -1,4 +1,18 @@
-/** How the prompt is searched. */
+/** White-box probes, which search no prompt: each with its controls (probes/controls.ts). */
+export const PROBES = [
+  "noise-probe",
+  "ddim-inversion",
+  "recall",
+  "completion",
+  "inpainting",
+  "concept-arithmetic",
+  "latent-classifier",
+  "rece-closed-form",
+  "img2img",
+] as const;
+export type ProbeName = (typeof PROBES)[number];
+
+/** How the concept is searched. */
 export const ATTACKERS = [
   "text-grad",
   "hard-prompt",
@@ -8,11 +22,12 @@ export const ATTACKERS = [
   "random",
   "seed-search",
   "transfer",
+  ...PROBES,
   "no-attack",
 ] as const;
 export type AttackerName = (typeof ATTACKERS)[number];
 
-/** Whether an attacker follows a gradient: it needs a picture of the concept. */
+/** Whether an attacker follows a gradient to a prompt or a word: it needs a picture of the concept. */
 export function usesGradient(attacker: AttackerName): boolean {
   return attacker === "cce" || attacker === "text-grad" || attacker === "hard-prompt" || attacker === "p4d";
 }
@@ -20,4 +35,19 @@ export function usesGradient(attacker: AttackerName): boolean {
 /** Whether an attacker puts tokens into the prompt. */
 export function insertsTokens(attacker: AttackerName): boolean {
   return attacker === "random" || (usesGradient(attacker) && attacker !== "cce");
+}
+
+/** Whether an attacker is a probe. */
+export function isProbe(attacker: AttackerName): attacker is ProbeName {
+  return (PROBES as readonly string[]).includes(attacker);
+}
+
+/** Whether an attacker needs a picture of the concept. */
+export function needsPicture(attacker: AttackerName): boolean {
+  return usesGradient(attacker) || ["ddim-inversion", "recall", "inpainting", "img2img"].includes(attacker);
+}
+
+/** Whether an attacker compares with the model before unlearning and cannot do without it. */
+export function comparesWithOriginal(attacker: AttackerName): boolean {
+  return attacker === "p4d" || attacker === "completion" || attacker === "rece-closed-form";
 }

@@ -1,10 +1,12 @@
 import type { LearnedEmbedding } from "../diffusion/learned-embedding.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
+import type { ProbeResult } from "./probes/controls.ts";
 import type { SlotToken } from "./search/simplex.ts";
 import type { Evaluation } from "./session/evaluation.ts";
 import type { AttackState } from "./session/state.ts";
 
 export type AttackEvent =
+  /** Told again by a probe once it knows its tries. */
   | { readonly type: "start"; readonly totalIterations: number; readonly peakBytesEstimate?: number }
   /** A batch of losses, in order; `iteration` counts from the first of the run. */
   | { readonly type: "losses"; readonly timestep: number; readonly iteration: number; readonly losses: readonly number[] }
@@ -54,6 +56,8 @@ export interface AttackResult {
    * one or the other.
    */
   readonly tried?: TriedCounts;
+  /** Of a probe: what it and its controls came to; absent where the plain prompt succeeded, which leaves nothing to probe. */
+  readonly probe?: ProbeResult;
   /** Of this run; a resumed run counts from its own start. */
   readonly seconds: number;
 }

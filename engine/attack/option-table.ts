@@ -2,6 +2,7 @@ import { SCHEDULER_NAMES } from "../diffusion/schedulers/index.ts";
 import type { LossKind } from "../diffusion/stable-diffusion.ts";
 import { SEED_RANGE, choice, flag, number, text, whole } from "../options/option.ts";
 import { ATTACKERS, insertsTokens, usesGradient } from "./attackers.ts";
+import { PROBE_OPTIONS } from "./probes/option-table.ts";
 import { INSERTIONS } from "./search/slot-layout.ts";
 import { VOCABULARIES } from "./search/vocabulary.ts";
 
@@ -55,7 +56,7 @@ export const ATTACK_OPTIONS = {
     default: null,
     min: 1,
     defaultNote: "all",
-    help: "stop after this many of them; random, seed-search and transfer: tries; ring-a-bell: prompts drawn, the nearest first, " +
+    help: "stop after this many of them; random, seed-search, transfer, noise-probe and latent-classifier: tries; ring-a-bell: prompts drawn, the nearest first, " +
       "by default 1",
   }),
   seed: whole({ default: 0, ...SEED_RANGE, help: "seed of the pictures' noise, as torch's CPU generator" }),
@@ -126,6 +127,7 @@ export const ATTACK_OPTIONS = {
   steps: whole({ default: 50, min: 1, max: 1000, help: "sampling steps of the judged pictures" }),
   scheduler: choice(SCHEDULER_NAMES, { default: "lms", defaultNote: "lms, as the reference", help: "sampler of the judged pictures" }),
   guidance: number({ default: 7.5, min: 0, value: "scale", help: "guidance of the judged pictures" }),
+  ...PROBE_OPTIONS,
 };
 
 /** What a gate is told: see `GateOptions`. */

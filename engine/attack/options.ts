@@ -4,7 +4,9 @@ import type { NDArray } from "../nn/array.ts";
 import type { Given } from "../options/option.ts";
 import type { AttackerName } from "./attackers.ts";
 import type { Judge, Judgement } from "./judges/judgement.ts";
+import type { Mask } from "../diffusion/steering/inpaint.ts";
 import type { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
+import type { ClassifierPictures } from "./probes/classifier-pictures.ts";
 import type { ConceptPair } from "./search/concept-vector.ts";
 import type { AttackState } from "./session/state.ts";
 
@@ -72,6 +74,14 @@ export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attack
    * The model before unlearning; needed by p4d, on the same device. ring-a-bell takes its text encoder, or without it the attacked model's.
    */
   readonly original?: StableDiffusion;
+  /** Probes: a model that never saw the concept, on the same device. Without it `controlPrompt` takes its place. */
+  readonly controlModel?: StableDiffusion;
+  /** Probes that need a picture: an unrelated one, [1, 3, H, W], for their controls. */
+  readonly controlPicture?: NDArray;
+  /** Inpainting: what is painted anew, in the target's size. Default: the middle half. */
+  readonly mask?: Mask;
+  /** latent-classifier: what its classifier is trained on. */
+  readonly classifierPictures?: ClassifierPictures;
   readonly judge: Judge;
   /** Ring-a-bell: prompts with the concept and without; needed by it only. */
   readonly conceptPairs?: readonly ConceptPair[];

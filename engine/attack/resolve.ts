@@ -3,7 +3,8 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { ATTACKERS, type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
+import { ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, usesGradient } from "./attackers.ts";
+import type { NDArray } from "../nn/array.ts";
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
 import type { AttackCase, AttackOptions } from "./options.ts";
 import { type Insertion, slotLayout } from "./search/slot-layout.ts";
@@ -79,7 +80,9 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   if (attacker === "transfer" && candidates === 0) {
     throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
   }
-  if (attacker === "p4d") checkOriginal(model, options.original);
+  if (comparesWithOriginal(attacker)) checkOriginal(model, attacker, options.original);
+  if (options.controlModel) checkControlModel(model, options.controlModel);
+  if (options.controlPicture) checkControlPicture(cases[0]!, options.controlPicture);
   const rings = attacker === "ring-a-bell";
   if (rings) checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
   if (rings && !options.conceptPairs?.length) {
@@ -142,7 +145,7 @@ function checkPromptLength(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">,
 /** @throws UsageError for a prompt that is empty or too long, or a picture that is missing */
 function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
   const promptIds = checkPromptLength(model.tokenizer, attacker, one.prompt);
-  if (usesGradient(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
+  if (needsPicture(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
   const { prompt, target, seed } = one;
   return {
     prompt,
@@ -203,17 +206,35 @@ function commonLatentSize(model: StableDiffusion, cases: readonly ResolvedCase[]
 }
 
 /** @throws UsageError unless the original can be compared with the model prediction by prediction */
-function checkOriginal(model: StableDiffusion, original: StableDiffusion | undefined): void {
-  if (!original) throw new UsageError(`attacker "p4d" needs the original model, with whose predictions the unlearned one's are compared`);
+function checkOriginal(model: StableDiffusion, attacker: AttackerName, original: StableDiffusion | undefined): void {
+  if (!original) throw new UsageError(`attacker "${attacker}" needs the original model, with which the unlearned one is compared`);
   if (original.device !== model.device) {
-    throw new UsageError(`attacker "p4d": the original model must be on the same device as the one attacked`);
+    throw new UsageError(`attacker "${attacker}": the original model must be on the same device as the one attacked`);
   }
   const facts = ({ parts: { unet }, text, predictionType }: StableDiffusion): string =>
     `predicts ${predictionType} of ${unet.config.outChannels} channels from ${text.vocabularySize} tokens`;
   if (facts(original) !== facts(model)) {
     throw new UsageError(
-      `attacker "p4d": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`,
+      `attacker "${attacker}": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`,
     );
+  }
+}
+
+/** @throws UsageError unless the control draws pictures of the model's size from text of its kind */
+function checkControlModel(model: StableDiffusion, control: StableDiffusion): void {
+  const facts = ({ parts: { unet, vae }, predictionType, defaultLatentSize }: StableDiffusion): string =>
+    `${predictionType} of ${unet.config.outChannels} channels, latents of ${defaultLatentSize.join("x")}, factor ${vae.config.factor}`;
+  if (control.device !== model.device) throw new UsageError("the control model must be on the same device as the one attacked");
+  if (facts(control) !== facts(model)) {
+    throw new UsageError(`the control model is of another family (${facts(control)}) than the one attacked (${facts(model)})`);
+  }
+}
+
+/** @throws UsageError unless it has the target's size */
+function checkControlPicture({ target }: ResolvedCase, picture: NDArray): void {
+  if (target && target.shape.join() !== picture.shape.join()) {
+    const size = ({ shape }: NDArray): string => `${shape[3]}x${shape[2]}`;
+    throw new UsageError(`the control picture is ${size(picture)} pixels, the target ${size(target)}: they must have one size`);
   }
 }
 

@@ -4,7 +4,8 @@ import { type EventHandler, Session } from "./session/session.ts";
 import { textGrad } from "./text-grad.ts";
 import type { AttackOptions } from "./options.ts";
 import type { AttackResult, TriedCounts } from "./events.ts";
-import { type AttackerName, usesGradient } from "./attackers.ts";
+import { type AttackerName, PROBES, type ProbeName, isProbe, usesGradient } from "./attackers.ts";
+import { type ControlParts, missingControls, probeResult } from "./probes/controls.ts";
 import type { Evaluation } from "./session/evaluation.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
@@ -17,6 +18,9 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
   random: async (session) => (await import("./random.ts")).randomTokens(session),
   "seed-search": async (session) => (await import("./seed-search.ts")).seedSearch(session),
   transfer: async (session) => (await import("./transfer.ts")).transfer(session),
+  ...(Object.fromEntries(
+    PROBES.map((probe) => [probe, async (session: Session) => (await import("./probes/run.ts")).runProbe(session, probe)]),
+  ) as Readonly<Record<ProbeName, (session: Session) => Promise<void>>>),
   "no-attack": undefined,
 };
 
@@ -54,17 +58,18 @@ export async function attackIn(session: Session, search: ((session: Session) => 
 /** Iterations, generations or tries if nothing succeeds. */
 function iterationsOf({ attacker, schedule, iterations, generations, tries, timestepsPerStep }: ResolvedOptions): number {
   if (usesGradient(attacker)) return (attacker === "cce" ? schedule.length : schedule.length / timestepsPerStep) * iterations;
-  if (attacker === "no-attack") return 0;
+  if (attacker === "no-attack" || isProbe(attacker)) return 0;
   return attacker === "ring-a-bell" ? generations : tries;
 }
 
 function result(session: Session, seconds: number): AttackResult {
-  const { evaluations, iteration, options, succeeded: success } = session;
+  const { evaluations, iteration, options } = session;
   const groups = session.candidates();
   const several = options.cases.length > 1;
   const drew = (group: readonly Evaluation[]): number => group.filter((e) => e.judgement.success).length;
   const best = several ? groups.reduce((a, b) => (drew(b) > drew(a) ? b : a)) : groups.at(-1)!;
-  const last = several ? best[0]! : best.at(-1)!;
+  const last = isProbe(options.attacker) ? bestTry(groups.flat()) : several ? best[0]! : best.at(-1)!;
+  const success = isProbe(options.attacker) ? last.judgement.success : session.succeeded;
   const { score, label } = last.judgement;
   return {
     success,
@@ -80,8 +85,21 @@ function result(session: Session, seconds: number): AttackResult {
     seed: last.seed,
     ...(several && { universal: { successes: drew(best), preSuccesses: drew(groups[0]!), cases: options.cases.length } }),
     ...((options.gate || options.screeningSteps !== null) && { tried: countTried(evaluations) }),
+    ...(isProbe(options.attacker) && evaluations.some((e) => e.timestep >= 0) && {
+      probe: probeResult(options.attacker, evaluations, missingControls(options.attacker, controlParts(options))),
+    }),
     seconds,
   };
+}
+
+/** The first success, or else what the judge came nearest to calling the concept. */
+function bestTry(tries: readonly Evaluation[]): Evaluation {
+  return tries.find((e) => e.judgement.success) ?? tries.reduce((a, b) => (b.judgement.score > a.judgement.score ? b : a));
+}
+
+/** What of the options controls can be made of. */
+function controlParts({ controlModel, controlPrompt, controlPicture }: ResolvedOptions): ControlParts {
+  return { other: controlModel !== undefined || controlPrompt !== null, picture: controlPicture !== undefined };
 }
 
 /** What became of the prompts that a gate or a screening saw: every one is stopped by one of them or drawn in full. */

@@ -75,17 +75,6 @@ export class Parameters implements LeafStore {
     return this.source.shape(tensor) !== undefined;
   }
 
-  /** Names of the tensors that the checkpoint has. */
-  names(): Iterable<string> {
-    return this.source.names();
-  }
-
-  /** A tensor's numbers as the checkpoint stores them (linear [out, in], convolution OIHW), in float32. @throws InputError, FormatError */
-  readStored(tensor: string): Promise<Float32Array<ArrayBuffer>> {
-    this.storedShape(tensor);
-    return this.source.readFloat32(tensor);
-  }
-
   /** The stored shape of a tensor. @throws InputError naming file and tensor if it is missing. */
   storedShape(tensor: string, expected?: Shape): Shape {
     const shape = this.source.shape(tensor, expected);

@@ -21,6 +21,8 @@ export interface AttackJson {
   /** With --universal, and with --gate or --screening-steps: see AttackResult. */
   readonly universal?: AttackResult["universal"];
   readonly tried?: AttackResult["tried"];
+  /** Of a probe: see AttackResult. */
+  readonly probe?: AttackResult["probe"];
 }
 
 /** The JSON of a finished run. */
@@ -39,6 +41,7 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
     notPortable,
     universal,
     tried,
+    probe,
   } = result!;
   return {
     success,
@@ -57,5 +60,6 @@ export function attackJson({ result, device, peakBytes }: RunRecord, out: string
     ...(notPortable !== undefined && { notPortable }),
     ...(universal && { universal }),
     ...(tried && { tried }),
+    ...(probe && { probe }),
   };
 }

@@ -22,6 +22,8 @@ export function logLine({
   gate,
   screening,
   notPortable,
+  control,
+  probe,
 }: LoggedEvaluation): object {
   return {
     timestep,
@@ -34,7 +36,7 @@ export function logLine({
     success: judgement.success,
     image,
     ms: Math.round(milliseconds),
-    ...withoutUndefined({ case: number, restart, gate, screening, notPortable }),
+    ...withoutUndefined({ case: number, restart, gate, screening, notPortable, control, probe }),
   };
 }
 

@@ -1,3 +1,4 @@
+import { comparesWithOriginal } from "../attack/attackers.ts";
 import type { AttackEvent, AttackResult } from "../attack/events.ts";
 import type { OpenJudge } from "../attack/judges/open.ts";
 import { ATTACK_OPTIONS } from "../attack/option-table.ts";
@@ -26,9 +27,14 @@ export interface RunParts {
   readonly conceptPairs?: readonly ConceptPair[] | undefined;
   /** transfer: what is tried. */
   readonly candidates?: readonly TransferCandidate[] | undefined;
+  /** Probes. */
+  readonly probe?: ProbeParts | undefined;
   /** The original prompt's picture, if another run has drawn it. */
   readonly drawn?: DrawnPicture | undefined;
 }
+
+/** What probes and their controls work with: see AttackOptions. */
+export type ProbeParts = Pick<AttackOptions, "controlModel" | "controlPicture" | "mask" | "classifierPictures">;
 
 /** A run ready to start: everything has been opened and checked. */
 export interface PreparedRun extends RunParts {
@@ -67,7 +73,7 @@ export interface RunWatcher {
 }
 
 /** The engine's options for a run's settings. */
-export function attackOptions(settings: AttackSettings, { judge, target, original, ...parts }: RunParts): AttackOptions {
+export function attackOptions(settings: AttackSettings, { judge, target, original, probe, ...parts }: RunParts): AttackOptions {
   const { attacker, prompt, seed, gate, gateMargin, gateSamples } = settings;
   const given = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Pick<
     AttackOptions,
@@ -81,7 +87,8 @@ export function attackOptions(settings: AttackSettings, { judge, target, origina
     judge: judge.judge,
     ...given,
     ...(target && { target: target.array }),
-    ...(original && (attacker === "p4d" || attacker === "ring-a-bell") && { original }),
+    ...(original && (comparesWithOriginal(attacker) || attacker === "ring-a-bell") && { original }),
+    ...probe,
     ...(gate !== null && { gate: { margin: gateMargin, samples: gateSamples } }),
   };
 }

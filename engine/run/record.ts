@@ -5,6 +5,8 @@ import type { Device } from "../runtime/device.ts";
 import { ruleOf } from "./settings/judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings/settings.ts";
 import { shellCommand } from "./text/shell.ts";
+import { defaultsOf } from "../options/values.ts";
+import { PROBE_OPTIONS } from "../attack/probes/option-table.ts";
 import { VERSION } from "./version.ts";
 
 /** A file that a run depended on. */
@@ -113,7 +115,11 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
 }
 
 /** Options that the runs of older versions do not name, and what those versions did. */
-const SINCE = { vocabulary: "all" } as const satisfies Partial<AttackSettings>;
+const SINCE: Partial<AttackSettings> = {
+  vocabulary: "all",
+  ...defaultsOf(PROBE_OPTIONS),
+  ...Object.fromEntries(["mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture"].map((name) => [name, null])),
+};
 
 /** The content of a run.json. @param file its name, for errors @throws FormatError if it is something else */
 export function parseRecord(file: string, value: unknown): RunRecord {

@@ -90,12 +90,12 @@ export class RunWriter {
   }
 
   private imageName(evaluation: Evaluation): string {
-    const { timestep, unchanged, screening } = evaluation;
+    const { timestep, unchanged, screening, control } = evaluation;
     const last = unchanged && previousOf(this.evaluations, evaluation)?.image;
     if (last) return last;
     const number = String(this.evaluations.length).padStart(3, "0");
     const step = usesGradient(this.run.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
-    return `images/${number}-${timestep < 0 ? "original" : step}${screening ? "-screening" : ""}.png`;
+    return `images/${number}-${timestep < 0 ? "original" : step}${control === undefined ? "" : `-${control}`}${screening ? "-screening" : ""}.png`;
   }
 
   private texts(

@@ -40,6 +40,10 @@ export interface Evaluation {
   readonly screening?: { readonly steps: number; readonly passed: boolean };
   /** Of a prompt that drew the concept: why its text cannot be handed on so that others get the same tokens. Absent if it can. */
   readonly notPortable?: string;
+  /** Of a control of a probe: which. Its successes are not the attack's. */
+  readonly control?: string;
+  /** Of a probe and its controls: what the try was made with, and what was measured of it. */
+  readonly probe?: Readonly<Record<string, number | string>>;
   /** True if the prompt was the same as at the last evaluation, so that it was not drawn again. */
   readonly unchanged: boolean;
 }

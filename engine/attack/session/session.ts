@@ -68,10 +68,10 @@ export class Session {
     if (resume) checkResume(options, resume);
   }
 
-  /** Evaluations by candidate: those of one set of tokens, over all cases; the original prompts first. */
+  /** Evaluations by candidate: those of one set of tokens, over all cases; the original prompts first. Controls are left out. */
   candidates(): Evaluation[][] {
     const groups: Evaluation[][] = [];
-    for (const e of this.evaluations) {
+    for (const e of this.evaluations.filter(({ control }) => control === undefined)) {
       const before = groups.at(-1)?.[0];
       if (before && before.timestep === e.timestep && before.iteration === e.iteration && before.restart === e.restart) {
         groups.at(-1)!.push(e);
@@ -164,6 +164,28 @@ export class Session {
     }
     const image = await this.draw(candidate);
     await log({ judgement: await options.judge(image), unchanged: false, ...(gate && { gate }) }, image);
+  }
+
+  /** Has a picture judged that was drawn by other means than a prompt. @param judged what the judge sees of it */
+  async judgePicture(
+    image: RgbImage,
+    judged: RgbImage,
+    made: Pick<Evaluation, "prompt" | "timestep" | "seed" | "probe"> & { readonly started: number; readonly control: string | undefined },
+  ): Promise<void> {
+    const { control, started, ...rest } = made;
+    const judgement = await this.options.judge(judged);
+    const evaluation: Evaluation = {
+      ...rest,
+      ...(control !== undefined && { control }),
+      iteration: this.iteration,
+      ids: this.model.tokenizer.tokenize(made.prompt).slice(0, this.model.tokenizer.maxLength - 2),
+      loss: null,
+      judgement,
+      unchanged: false,
+      milliseconds: performance.now() - started,
+    };
+    this.evaluations.push(evaluation);
+    await this.emit({ type: "evaluation", evaluation, image });
   }
 
   private draw({ prompt, seed, learned, case: number = 0 }: Candidate, painter = this.painter): Promise<RgbImage> {

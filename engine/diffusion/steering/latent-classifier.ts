@@ -3,7 +3,9 @@ import { add } from "../../../kernels/elementwise.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { Layers } from "../../nn/layers.ts";
 import { Parameters } from "../../nn/parameters.ts";
-import { ProgramCache } from "../../nn/program-cache.ts";
+import { ProgramCache, type Recording } from "../../nn/program-cache.ts";
+import type { LeafStore } from "../../nn/leaf-store.ts";
+import type { Program } from "../../runtime/program.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
@@ -64,6 +66,11 @@ export class LatentClassifier {
     });
     const read = await program.compute({ latents: latents.data, levels: levelsOf(alpha) });
     return { logit: read["logit"]![0]!, gradient: read["gradient"] as Float32Array<ArrayBuffer> };
+  }
+
+  /** Its programs, made once for their key: see `ProgramCache`. */
+  program(key: string, record: Recording, stores: readonly LeafStore[] = []): Promise<Program> {
+    return this.programs.get(key, record, stores);
   }
 
   destroy(): Promise<void> {

@@ -1,4 +1,5 @@
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "../../attack/option-table.ts";
+import { PROBES } from "../../attack/attackers.ts";
 import { choice, file, flag, required } from "../../options/option.ts";
 import { JUDGE_OPTIONS } from "./judge.ts";
 import { MODEL_OPTIONS } from "./model-options.ts";
@@ -18,7 +19,7 @@ export const RUN_OPTIONS = {
   original: file({
     value: "model",
     defaultNote: "--model without what is laid over it",
-    help: "p4d, ring-a-bell and --judge diffusion: the model before unlearning",
+    help: "p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion: the model before unlearning",
   }),
   from: file({
     of: ["transfer"],
@@ -29,6 +30,15 @@ export const RUN_OPTIONS = {
     of: ["ring-a-bell"],
     help: "CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without",
   }),
+  mask: file({ of: ["inpainting"], value: "mask.png", help: "what is painted anew, white, in the target's size; default: the middle half" }),
+  conceptPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of the concept that the classifier is trained on" }),
+  otherPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of other things for it" }),
+  controlModel: file({ of: PROBES, value: "model", help: "a model that never saw the concept, for the probe's control" }),
+  controlUnet: file({
+    of: PROBES,
+    help: "UNet weights laid over --control-model or, without it, over --model, e.g. a model that was made to forget another concept",
+  }),
+  controlPicture: file({ of: PROBES, value: "image.png", help: "an unrelated picture, for the control of a probe that takes a picture" }),
   ...JUDGE_OPTIONS,
   ...ATTACK_OPTIONS,
   universal: flag({

@@ -1,4 +1,4 @@
-import { type AttackerName, usesGradient } from "../../attack/attackers.ts";
+import { type AttackerName, comparesWithOriginal, needsPicture } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
 import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
@@ -30,7 +30,7 @@ export function newSettings(given: GivenSettings): AttackSettings {
   const { attacker, target } = settings;
   const problems = judgeSettingProblems(settings, flagName);
   if (problems.length > 0) throw new UsageError(problems.join("; "));
-  if (usesGradient(attacker) && target === null)
+  if (needsPicture(attacker) && target === null)
     throw new UsageError(`required option '--target <image.png>' not specified: --attacker ${attacker} needs a picture of the concept`);
   if ((attacker === "transfer") !== (settings.from !== null))
     throw new UsageError("--attacker transfer and --from attack.jsonl go together");
@@ -45,14 +45,18 @@ export function newSettings(given: GivenSettings): AttackSettings {
   if ((attacker === "ring-a-bell") !== (settings.conceptPairs !== null))
     throw new UsageError("--attacker ring-a-bell and --concept-pairs FILE go together");
   const { original, unet, textEncoder, lora } = settings;
-  if (attacker === "p4d" && original === null && unet === null && textEncoder === null && lora === null) {
+  if (comparesWithOriginal(attacker) && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError(
-      "required option '--original <model>' not specified: --attacker p4d compares with the model before unlearning, and nothing is " +
+      `required option '--original <model>' not specified: --attacker ${attacker} compares with the model before unlearning, and nothing is ` +
         "laid over --model that could be left out",
     );
   }
-  if (original !== null && attacker !== "p4d" && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
-    throw new UsageError(`--original is of --attacker p4d, ring-a-bell and --judge diffusion only, not of ${attacker}`);
+  if (attacker === "concept-arithmetic" && settings.components === null)
+    throw new UsageError("required option '--components <list>' not specified: --attacker concept-arithmetic adds up prompts");
+  if (attacker === "latent-classifier" && (settings.conceptPictures === null || settings.otherPictures === null))
+    throw new UsageError("--attacker latent-classifier needs --concept-pictures DIR and --other-pictures DIR to train its classifier on");
+  if (original !== null && !comparesWithOriginal(attacker) && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
+    throw new UsageError(`--original is of --attacker p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion only, not of ${attacker}`);
   return settings;
 }
 

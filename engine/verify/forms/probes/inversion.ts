@@ -101,7 +101,7 @@ async function check(subject: Subject, c: Case): Promise<void> {
 async function checkFigures(subject: Subject, c: Case, z0: NDArray, zT: NDArray, back: NDArray, image: NDArray): Promise<void> {
   const { rows } = subject;
   const input = (await subject.picture("picture")).data.map((x) => x / 2 + 0.5);
-  const bits = (x: number): number => (c["form"] === "nti" ? Math.trunc(x * 255) : Math.round(x * 255)) / 255;
+  const bits = (x: number): number => Math.round(x * 255) / 255;
   const nll = negativeLogLikelihood(zT.data);
   const mean = zT.data.reduce((a, b) => a + b, 0) / zT.data.length;
   const figures: Readonly<Record<string, () => number>> = {
@@ -110,7 +110,7 @@ async function checkFigures(subject: Subject, c: Case, z0: NDArray, zT: NDArray,
     z_T_mean: () => mean,
     z_T_std: () => Math.sqrt(zT.data.reduce((s, x) => s + (x - mean) ** 2, 0) / zT.data.length),
     psnr_float: () => psnr(image.data, input),
-    psnr_uint8: () => psnr(image.data.map(bits), input.map((x) => Math.round(x * 255) / 255)),
+    psnr_uint8: () => psnr(image.data.map(bits), input.map(bits)),
     latent_reconstruction_rel: () => Math.hypot(...back.data.map((x, i) => x - z0.data[i]!)) / Math.hypot(...z0.data),
   };
   for (const [name, own] of Object.entries(figures)) {

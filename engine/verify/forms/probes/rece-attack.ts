@@ -1,5 +1,5 @@
 import { closedFormEncoding, normalSums, residual } from "../../../attack/probes/closed-form.ts";
-import { type UNetPair, keysAndValues } from "../../../attack/probes/keys-and-values.ts";
+import { type UNetPair, keysAndValues } from "../../../attack/probes/rece.ts";
 import { guided } from "../../../diffusion/steering/guided.ts";
 import { TOLERANCES } from "../../rows.ts";
 import type { Form } from "../../context.ts";

@@ -1,0 +1,91 @@
+import type { ProbeParts } from "../../engine/run/prepared.ts";
+import { isProbe } from "../../engine/attack/attackers.ts";
+import { CONTROLS } from "../../engine/attack/probes/controls.ts";
+import { FormatError } from "../../engine/formats/errors.ts";
+import { InputError } from "../../engine/runtime/errors.ts";
+import type { NDArray } from "../../engine/nn/array.ts";
+import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { nodeFiles } from "../../engine/platform/node-files.ts";
+import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import { type Target, fitTarget } from "../../engine/run/target.ts";
+import type { Context } from "../context.ts";
+import type { Opening } from "./prepare.ts";
+import { readTarget } from "./target.ts";
+
+const PICTURES = /\.(png|jpe?g|webp)$/i;
+
+/** What a probe and its controls work with besides the model and the target, and the files it came from. */
+export interface OpenedProbeParts {
+  readonly parts: ProbeParts;
+  readonly files: readonly { readonly role: string; readonly path: string }[];
+}
+
+/**
+ * Opens a probe's mask, its classifier's pictures and what its controls are made of; says which controls cannot be made.
+ * @throws FormatError, InputError naming the file that cannot be used
+ */
+export async function openProbeParts(
+  context: Context,
+  settings: AttackSettings,
+  model: StableDiffusion,
+  target: Target | undefined,
+  opening: Opening,
+): Promise<OpenedProbeParts> {
+  const { attacker, controlModel, controlUnet, controlPrompt, controlPicture, mask, conceptPictures, otherPictures } = settings;
+  if (!isProbe(attacker)) return { parts: {}, files: [] };
+  const files: { role: string; path: string }[] = [];
+  const picture = async (role: string, name: string): Promise<Target> => {
+    const read = await readTarget(name);
+    files.push({ role, path: read.file });
+    return fitTarget(read, model);
+  };
+  const control =
+    controlModel === null && controlUnet === null
+      ? undefined
+      : await opening.control(context, { model: controlModel ?? settings.model, ...(controlUnet !== null && { unet: controlUnet }) });
+  if (controlUnet !== null) files.push({ role: "control", path: resolvePath(controlUnet) });
+  const parts: ProbeParts = {
+    ...(control && { controlModel: control }),
+    ...(controlPicture !== null && { controlPicture: (await picture("control picture", controlPicture)).array }),
+    ...(mask !== null && { mask: await readMask(mask, target) }),
+    ...(conceptPictures !== null &&
+      otherPictures !== null && {
+        classifierPictures: {
+          concept: await folderOf(conceptPictures, picture),
+          other: await folderOf(otherPictures, picture),
+        },
+      }),
+  };
+  if (mask !== null) files.push({ role: "mask", path: resolvePath(mask) });
+  const given = { other: control !== undefined || controlPrompt !== null, picture: controlPicture !== null };
+  const missing = CONTROLS[attacker].filter(({ needs }) => needs !== undefined && !given[needs]);
+  if (missing.length > 0 && !opening.quiet) {
+    context.warn(
+      `without ${missing.map((c) => `control "${c.name}" (${c.is})`).join(" and ")} there is no verdict: give ` +
+        [...new Set(missing.map((c) => (c.needs === "picture" ? "--control-picture" : "--control-model or --control-prompt")))].join(" and "),
+    );
+  }
+  return { parts, files };
+}
+
+/** A mask of the target's size; its first channel counts. @throws InputError for another size */
+async function readMask(name: string, target: Target | undefined): Promise<NonNullable<ProbeParts["mask"]>> {
+  const { file, image } = await readTarget(name);
+  const [width, height] = [target?.image.width ?? image.width, target?.image.height ?? image.height];
+  if (image.width !== width || image.height !== height) {
+    throw new InputError(`${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`);
+  }
+  return { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
+}
+
+/** Every picture of a folder. @throws FormatError for one without pictures */
+async function folderOf(name: string, read: (role: string, name: string) => Promise<Target>): Promise<NDArray[]> {
+  const folder = resolvePath(name);
+  if ((await nodeFiles.kind(folder)) !== "folder") throw new FormatError(folder, "is no folder of pictures");
+  const names = (await nodeFiles.list(folder)).filter((n) => PICTURES.test(n)).toSorted();
+  if (names.length === 0) throw new FormatError(folder, "holds no picture (PNG, JPEG or WebP) to train the classifier on");
+  const pictures: NDArray[] = [];
+  for (const one of names) pictures.push((await read("classifier picture", `${folder}/${one}`)).array);
+  return pictures;
+}

@@ -1,0 +1,140 @@
+import { multiply } from "../../../kernels/elementwise.ts";
+import { f32 } from "../../../kernels/kernel.ts";
+import { sum } from "../../../kernels/reduce.ts";
+import { adamHyperparameters } from "../../../kernels/adam.ts";
+import { createNoisyPlan, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { noised } from "../../diffusion/steering/encode.ts";
+import {
+  type ClassifierWeights, LatentClassifier, PUBLISHED_WIDTHS, classifierGuided, levelsOf,
+} from "../../diffusion/steering/latent-classifier.ts";
+import type { NDArray } from "../../nn/array.ts";
+import { Layers } from "../../nn/layers.ts";
+import type { Generator } from "../../runtime/random/random.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { TrainingState } from "../../train/state.ts";
+import { ADAM_INPUT, type Trained, recordUpdate } from "../../train/update.ts";
+import { asGraphValue } from "../../runtime/graph.ts";
+import type { ClassifierPictures } from "./classifier-pictures.ts";
+import { parseNumbers } from "./option-table.ts";
+import type { Probe, ProbeUnit } from "./run.ts";
+import { type OtherSide, pairsOf } from "./studio.ts";
+
+/** Half of each kind. */
+const BATCH = 16;
+const ADAM = { lr: 1e-3 } as const;
+
+/**
+ * Sampling guided by a classifier of noisy latents that was trained on two small sets of pictures (WhenAreConceptsErased, arXiv 2505.17013):
+ * every scale with every eta, seeds as the noise probe's. The judge must not be that classifier.
+ */
+export const latentClassifier: Probe = async (studio) => {
+  const { model, prompt, other, options, seed } = studio;
+  if (!options.classifierPictures) {
+    throw new UsageError('attacker "latent-classifier" needs pictures of the concept and others to train its classifier on');
+  }
+  const classifier = studio.keep(
+    await trainClassifier(model, options.classifierPictures, options.classifierSteps, studio.random(options.attackSeed ?? 0), options.signal),
+  );
+  const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.classifierScales)).slice(0, options.maxTimesteps ?? undefined);
+  const json = schedulerJsonFor("ddim", model.parts.scheduler);
+  const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit => ({
+    ...(control !== undefined && { control }),
+    prompt: side.prompt,
+    seed: seed + i,
+    note: { eta, scale },
+    draw: async () => {
+      const random = studio.random(seed + i);
+      const start = { data: studio.randn(random), shape: studio.latentShape };
+      const predict = classifierGuided(await studio.guided(side.prompt, side.model), classifier, side.model.alphasCumprod, scale);
+      const plan = createNoisyPlan(json, options.steps, eta, 1);
+      return studio.draw({ plan, start, predict, drawNoise: () => studio.randn(random) }, side.model);
+    },
+  });
+  const own = { model, prompt };
+  return [
+    ...grid.map(([eta, scale], i) => unit(i, eta, scale, own)),
+    ...grid.map(([eta], i) => unit(i, eta, 0, own, "unguided")),
+    ...(other ? grid.map(([eta, scale], i) => unit(i, eta, scale, other, "never-saw")) : []),
+  ];
+};
+
+/**
+ * Trains a classifier on latents of two sets of pictures, each noised at a random timestep, by binary cross entropy and Adam. On the device:
+ * its first layer has 17 million weights for latents of 4x64x64.
+ * @throws UsageError for an empty set; AbortError
+ */
+export async function trainClassifier(
+  model: StableDiffusion,
+  { concept, other }: ClassifierPictures,
+  steps: number,
+  random: Generator,
+  signal?: AbortSignal,
+): Promise<LatentClassifier> {
+  if (concept.length === 0 || other.length === 0) {
+    throw new UsageError(`the latent classifier needs pictures of both kinds, got ${concept.length} of the concept and ${other.length} others`);
+  }
+  const sets: NDArray[][] = [[], []];
+  for (const [kind, pictures] of [concept, other].entries()) for (const p of pictures) sets[kind]!.push(await model.encodeImage(p));
+  const elements = sets[0]![0]!.data.length;
+  const classifier = LatentClassifier.of(model.device, firstWeights(elements, random));
+  const state = new TrainingState(model.device);
+  try {
+    const inputs = { latents: f32([BATCH, elements]), levels: f32([BATCH, 2]) };
+    const forward = await classifier.program("train forward", (g) => {
+      const logits = classifier.recordLogits(new Layers(g, classifier.parameters), g.input("latents", inputs.latents), g.input("levels", inputs.levels));
+      return { outputs: { logits } };
+    });
+    const update = await classifier.program(
+      "train update",
+      (g) => {
+        const logits = classifier.recordLogits(new Layers(g, classifier.parameters), g.input("latents", inputs.latents), g.input("levels", inputs.levels));
+        // The gradient of the cross entropy is sigmoid(logit) - label for each logit: a weighted sum has that gradient.
+        const loss = sum(g, multiply(g, logits, g.input("residuals", f32([BATCH, 1]))));
+        const trained = g.nodes
+          .filter(({ leaf }) => leaf?.kind === "parameter")
+          .map((node): Trained => ({ leaf: asGraphValue(node.outputs[0]!), owner: classifier.parameters }));
+        const { assigns } = recordUpdate(g, { loss }, trained, state, { decay: "l2" }, "only");
+        return { outputs: { loss }, assigns };
+      },
+      [state],
+    );
+    for (let step = 1; step <= steps; step++) {
+      signal?.throwIfAborted();
+      const batch = drawBatch(model.alphasCumprod, sets, elements, random);
+      const logits = await forward.computeFloats({ latents: batch.latents, levels: batch.levels }, "logits");
+      const residuals = logits.map((l, i) => (1 / (1 + Math.exp(-l)) - batch.labels[i]!) / BATCH);
+      await update.run({ latents: batch.latents, levels: batch.levels, residuals, [ADAM_INPUT]: adamHyperparameters({ ...ADAM, gradientScale: 1 }, step) });
+    }
+    return classifier;
+  } finally {
+    state.destroy();
+  }
+}
+
+/** Half of the rows of each set, in turn, each noised at a timestep of its own. */
+function drawBatch(alphas: Float32Array, sets: readonly (readonly NDArray[])[], elements: number, random: Generator) {
+  const [latents, levels, labels] = [new Float32Array(BATCH * elements), new Float32Array(BATCH * 2), new Float32Array(BATCH)];
+  for (let row = 0; row < BATCH; row++) {
+    const set = sets[row % 2]!;
+    const clean = set[random.randint(set.length, 1)[0]!]!;
+    const alpha = alphas[random.randint(alphas.length, 1)[0]!]!;
+    const noise = random.randn(clean.shape);
+    latents.set(noised(clean, Float32Array.from(noise), { signal: Math.sqrt(alpha), sigma: Math.sqrt(1 - alpha) }).data, row * elements);
+    levels.set(levelsOf(alpha), row * 2);
+    labels[row] = row % 2 === 0 ? 1 : 0;
+  }
+  return { latents, levels, labels };
+}
+
+/** torch's first weights of linear layers: even from -1 / sqrt(in) to 1 / sqrt(in). */
+function firstWeights(elements: number, random: Generator): ClassifierWeights {
+  const [width, inner] = PUBLISHED_WIDTHS;
+  const layers = [["fc_x", width, elements], ["fc_t", width, 2], ["net.2", inner, width], ["net.5", 1, inner]] as const;
+  return new Map(
+    layers.flatMap(([name, out, from]): [string, NDArray][] => {
+      const even = (shape: number[]): NDArray => ({ data: Float32Array.from(random.rand(shape), (u) => (2 * u - 1) / Math.sqrt(from)), shape });
+      return [[`${name}.weight`, even([out, from])], [`${name}.bias`, even([out])]];
+    }),
+  );
+}
