@@ -132,8 +132,8 @@ export class Trainer {
 
   /** @throws Error where only some of the tensors in one leaf are to be trained, or none at all are */
   private trainedLeaves(g: Graph): Trained[] {
-    const { unet, textEncoder, vae } = this.model.parts;
-    const owners = [unet.parameters, textEncoder.parameters, vae.parameters, ...(this.options.owners ?? [])];
+    const { unet, textEncoder, second, vae } = this.model.parts;
+    const owners = [unet, textEncoder, vae, ...(second ? [second] : [])].map((part) => part.parameters).concat(this.options.owners ?? []);
     const found: Trained[] = [];
     for (const { leaf, name, outputs } of g.nodes) {
       if (leaf?.kind !== "parameter") continue;

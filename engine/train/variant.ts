@@ -29,6 +29,7 @@ export function variantOf(model: StableDiffusion, { owns, source }: VariantOptio
     like<StableDiffusionParts>(parts, {
       unet: part(parts.unet, "unet"),
       textEncoder: part(parts.textEncoder, "text_encoder"),
+      ...(parts.second && { second: part(parts.second) }),
       vae: part(parts.vae),
     }),
   );
