@@ -32,3 +32,14 @@ export function someText(text: string): string {
 
 /** Seeds are those of torch's CPU generator; a JavaScript number holds them exactly up to 2^53. */
 export const seedNumber = wholeNumber(-(2 ** 31), Number.MAX_SAFE_INTEGER);
+
+/** Parser of two whole numbers with a sign between them, "1024x768" or "0,0". */
+export function pairOf(sign: string, min: number): (text: string) => [number, number] {
+  return (text) => {
+    const parts = text.split(sign).map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+    if (parts.length !== 2 || !parts.every((x) => Number.isSafeInteger(x) && x >= min)) {
+      throw new InvalidArgumentError(`Expected two whole numbers of at least ${min} as in 8${sign}8.`);
+    }
+    return parts as [number, number];
+  };
+}

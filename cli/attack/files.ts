@@ -7,7 +7,7 @@ import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
 
 /** Components of a model folder whose files decide what is drawn. */
-const COMPONENTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
+const COMPONENTS = ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae", "scheduler"];
 const SETTINGS = ["config.json", "scheduler_config.json", "preprocessor_config.json", ...TOKENIZER_FILES];
 
 /** A folder or file that a run depends on. */

@@ -3,17 +3,17 @@ import { extname } from "node:path";
 import { encodePng } from "../../engine/formats/picture/png.ts";
 import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
-import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
+import { SCHEDULER_NAMES, TIMESTEP_SPACINGS } from "../../engine/diffusion/schedulers/index.ts";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Context, action } from "../context.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import type { GenerateFlags } from "./generate-flags.ts";
+import { type GenerateFlags, sizeOptions } from "./generate-flags.ts";
 import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
-import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
+import { finiteNumber, pairOf, seedNumber, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";
 import { formatBytes } from "../../engine/run/text/format.ts";
@@ -29,10 +29,23 @@ export function generateCommand(program: Command): void {
         "pictures in --out",
     )
     .option("--negative-prompt <prompt>", "what to steer away from")
+    .option("--prompt-2 <prompt>", "SDXL: for the second text encoder (default: the prompt)")
+    .option("--negative-prompt-2 <prompt>", "SDXL: the same of the negative prompt")
+    .option("--original-size <WxH>", "SDXL: told as the size before cropping (default: the picture's own)", pairOf("x", 1))
+    .option("--crop-at <X,Y>", "SDXL: told as where the crop began (default: 0,0)", pairOf(",", 0))
+    .option("--target-size <WxH>", "SDXL: told as the size aimed at (default: the picture's own)", pairOf("x", 1))
+    .option("--negative-original-size <WxH>", "SDXL: told to the unconditional half; together with the target size", pairOf("x", 1))
+    .option("--negative-crop-at <X,Y>", "SDXL: the same (default: 0,0)", pairOf(",", 0))
+    .option("--negative-target-size <WxH>", "SDXL: the same", pairOf("x", 1))
     .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
     .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
+    .addOption(
+      new Option("--spacing <kind>", "which timesteps are visited (default: the model's own); Turbo and Lightning models: trailing").choices(
+        TIMESTEP_SPACINGS,
+      ),
+    )
     .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
-    .option("--guidance <scale>", "classifier-free guidance; 1: none (default: 7.5)", finiteNumber(0))
+    .option("--guidance <scale>", "classifier-free guidance; 1: none (default: 7.5, of SDXL 5)", finiteNumber(0))
     .option("--seed <n>", "seed of the start noise, as torch's CPU generator (default: 0)", seedNumber)
     .option(
       "--count <n>",
@@ -53,7 +66,8 @@ export function generateCommand(program: Command): void {
     .action(action<GenerateFlags>((flags, context) => run(flags, context)));
 }
 
-async function run(flags: GenerateFlags, context: Context): Promise<void> {
+async function run(given: GenerateFlags, context: Context): Promise<void> {
+  const flags = { ...given, ...sizeOptions(given) };
   const { prompt, promptsCsv } = flags;
   if (promptsCsv !== undefined) {
     if (prompt !== undefined) throw new UsageError("give either --prompt or --prompts-csv, not both");

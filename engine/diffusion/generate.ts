@@ -4,20 +4,23 @@ import type { NDArray } from "../nn/array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
 import { type LearnedEmbedding, encodeLearned } from "./learned-embedding.ts";
 import { type SampleInputs, Sampler } from "./sampler.ts";
-import { type SchedulerName, createSamplerPlan, schedulerJsonFor, schedulerNameOf } from "./schedulers/index.ts";
+import { type XlOptions, type XlSettings, xlSettings } from "./model/xl-options.ts";
+import { type SchedulerName, type TimestepSpacing, createSamplerPlan, schedulerJsonFor, schedulerNameOf } from "./schedulers/index.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
-export interface GenerateOptions {
+export interface GenerateOptions extends XlOptions {
   readonly prompt: string;
-  /** Default: the empty prompt. */
+  /** Default: none, which is the empty prompt, and for SDXL, which tells the two apart, an encoding of zeros. */
   readonly negativePrompt?: string | undefined;
   /** Default 50. */
   readonly steps?: number | undefined;
   /** Default: the model's own. */
   readonly scheduler?: SchedulerName | undefined;
+  /** Which timesteps are visited. Default: as the model's scheduler says. Models made for few steps take "trailing". */
+  readonly spacing?: TimestepSpacing | undefined;
   /** DDIM's share of fresh noise, 0 to 1. Default 0. */
   readonly eta?: number | undefined;
-  /** Guidance scale; 1 or less: none. Default 7.5. */
+  /** Guidance scale; 1 or less: none. Default 7.5, of SDXL 5. */
   readonly guidance?: number | undefined;
   /** Seed of the first picture; the others have the next numbers. Default 0. */
   readonly seed?: number | undefined;
@@ -48,11 +51,14 @@ export interface GeneratedImage {
 }
 
 /** The options with every default filled in, as run records and PNG texts have them. */
-export interface GenerateSettings {
+export interface GenerateSettings extends Partial<XlSettings> {
   readonly prompt: string;
-  readonly negativePrompt: string;
+  /** null: none was given to SDXL. */
+  readonly negativePrompt: string | null;
   readonly steps: number;
   readonly scheduler: SchedulerName;
+  /** Only if it was asked for. */
+  readonly spacing?: TimestepSpacing;
   readonly eta: number;
   readonly guidance: number;
   readonly width: number;
@@ -64,17 +70,20 @@ export interface GenerateSettings {
 export function generateSettings(model: StableDiffusion, options: GenerateOptions): GenerateSettings {
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
-  const { guidance = 7.5, sld, steps = 50 } = options;
+  const { guidance = model.isXl ? 5 : 7.5, sld, steps = 50, spacing } = options;
+  const [height, width] = [options.height ?? latentHeight * factor, options.width ?? latentWidth * factor];
   const settings: GenerateSettings = {
     prompt: options.prompt,
-    negativePrompt: options.negativePrompt ?? "",
+    negativePrompt: options.negativePrompt ?? (model.isXl ? null : ""),
     steps,
     scheduler: options.scheduler ?? schedulerNameOf(model.parts.scheduler["_class_name"]),
+    ...(spacing && { spacing }),
     eta: options.eta ?? 0,
     guidance,
-    width: options.width ?? latentWidth * factor,
-    height: options.height ?? latentHeight * factor,
+    width,
+    height,
     sld: sld ?? null,
+    ...xlSettings(model, options, [height, width]),
   };
   if (!Number.isFinite(guidance)) throw new RangeError(`guidance must be a finite number, got ${guidance}`);
   if (sld && guidance <= 1) throw new RangeError(`Safe Latent Diffusion works on guidance: guidance must be above 1, got ${guidance}`);
@@ -96,9 +105,8 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
     if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`);
   }
   const seeds = Array.from({ length: count }, (_, i) => seed + i);
-  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, model.parts.scheduler), settings.steps, {
-    eta: settings.eta,
-  });
+  const json = { ...model.parts.scheduler, ...(settings.spacing && { timestep_spacing: settings.spacing }) };
+  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, json), settings.steps, { eta: settings.eta });
   const stepsPerBatch = plan.steps.length;
   const total = stepsPerBatch * Math.ceil(count / batch);
   const images: GeneratedImage[] = [];
@@ -130,12 +138,12 @@ async function sample(
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));
   const drawNoise = (): Float32Array<ArrayBuffer> => joined(generators.map((g) => g.randn(shape)));
-  const encode = async (text: string): Promise<NDArray> => {
-    const one = await encodeLearned(model, text, learned);
+  const encode = async (text: string | null, second = text): Promise<NDArray> => {
+    const one = text === null ? await model.encodeNoPrompt() : await encodeLearned(model, text, learned, second ?? text);
     return { data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] };
   };
   await model.parts.transport?.to(model, settings.prompt);
-  const context = await encode(settings.prompt);
+  const context = await encode(settings.prompt, settings.prompt2);
   const sampler = Sampler.for(model, {
     batch: seeds.length,
     height,
@@ -146,7 +154,9 @@ async function sample(
   });
   return sampler.run({
     context,
-    unconditional: settings.guidance > 1 ? await encode(settings.negativePrompt) : context,
+    unconditional: settings.guidance > 1 ? await encode(settings.negativePrompt, settings.negativePrompt2) : context,
+    sizes: settings.sizes,
+    negativeSizes: settings.negativeSizes ?? undefined,
     ...(settings.sld && { safety: await encode(SLD_SAFETY_CONCEPT) }),
     noise: { data: drawNoise(), shape: [seeds.length, ...shape.slice(1)] },
     plan,

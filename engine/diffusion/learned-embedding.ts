@@ -16,11 +16,32 @@ export interface LearnedEmbedding {
   readonly rows: Float32Array<ArrayBuffer>;
 }
 
-/** The bytes of a `learned_embeds.safetensors` with one embedding. @param file for errors */
-export function encodeLearnedEmbedding(file: string, { name, rows }: LearnedEmbedding, hidden: number): Uint8Array<ArrayBuffer> {
-  const shape = rows.length === hidden ? [hidden] : [rows.length / hidden, hidden];
-  return encodeSafetensors(file, { [name]: { dtype: "F32", shape, data: rows } }, { format: "pt" });
+/**
+ * The bytes of a `learned_embeds.safetensors` with one embedding; for SDXL the field's pair of `clip_l` and `clip_g`, whose word is the
+ * file's name, or here what its metadata says.
+ * @param file for errors @param widths of an embedding in each encoder
+ */
+export function encodeLearnedEmbedding(
+  file: string,
+  { name, rows }: LearnedEmbedding,
+  widths: number | readonly number[],
+): Uint8Array<ArrayBuffer> {
+  const each = typeof widths === "number" ? [widths] : widths;
+  const width = each.reduce((a, b) => a + b, 0);
+  const count = rows.length / width;
+  if (each.length === 1) return encodeSafetensors(file, { [name]: { dtype: "F32", shape: count === 1 ? [width] : [count, width], data: rows } }, { format: "pt" });
+  let first = 0;
+  const tensors = each.map((own, i) => {
+    const data = new Float32Array(count * own);
+    for (let r = 0; r < count; r++) data.set(rows.subarray(r * width + first, r * width + first + own), r * own);
+    first += own;
+    return [ENCODER_KEYS[i]!, { dtype: "F32", shape: [count, own], data }] as const;
+  });
+  return encodeSafetensors(file, Object.fromEntries(tensors), { format: "pt", name });
 }
+
+/** How files of embeddings call SDXL's encoders. */
+export const ENCODER_KEYS = ["clip_l", "clip_g"] as const;
 
 /** A prompt whose learned words have places of their own. */
 export interface LearnedPrompt {
@@ -116,10 +137,20 @@ export function recordLearned(
   return add(g, embeddings, reshape(g, scatterRows(g, rows, positions, elementCount(ids.type.shape), true), embeddings.type.shape));
 }
 
-/** Text encoding [1, rows, D] of a prompt with learned words. @throws UsageError as `learnedPrompt` */
-export async function encodeLearned(model: StableDiffusion, prompt: string, learned: readonly LearnedEmbedding[]): Promise<NDArray> {
+/**
+ * Text encoding [1, rows, D] of a prompt with learned words.
+ * @param second another prompt for SDXL's second encoder, without learned words. Default: the same
+ * @throws UsageError as `learnedPrompt`, and for a second prompt beside learned words
+ */
+export async function encodeLearned(
+  model: StableDiffusion,
+  prompt: string,
+  learned: readonly LearnedEmbedding[],
+  second = prompt,
+): Promise<NDArray> {
   const { ids, positions, rows } = learnedPrompt(model, prompt, learned);
-  if (positions.length === 0) return model.encodePrompt(prompt);
+  if (positions.length === 0) return model.encodePrompt(prompt, second);
+  if (second !== prompt) throw new UsageError("a learned word is learned for both encoders: it cannot be used with a second prompt");
   const program = await model.program(`encode learned ${ids.length} ${positions.length}`, (g) => {
     const inputs = {
       ids: g.input("ids", { shape: [1, ids.length], dtype: "u32" }),

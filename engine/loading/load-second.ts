@@ -13,7 +13,7 @@ import type { OpenSecond } from "./load-file.ts";
 export const SECOND_PAD = 0;
 
 /**
- * Both encoders as one.
+ * The second encoder, and how the two become one.
  * @param tokenizer the first one's, if the model has one
  * @throws InputError unless the two encoders, their tokenizers and the UNet belong together
  */
@@ -41,8 +41,12 @@ export function secondEncoder(
   }
   if (tokenizer && own) requireAlike(config.file, tokenizer, own);
   const [eosId, padId] = [tokenizer?.eosId ?? vocabularySize - 1, own?.padId ?? SECOND_PAD];
-  const text = new TwoEncoders(first, { config: second, parameters, projectionWidth: pooled, eosId, padId });
-  return { text, parameters, tokenizer: own, zerosForNoPrompt };
+  return {
+    parameters,
+    join: (one, other) => new TwoEncoders(one, { config: second, parameters: other, projectionWidth: pooled, eosId, padId }),
+    tokenizer: own,
+    zerosForNoPrompt,
+  };
 }
 
 /** @throws InputError unless the two read prompts alike; the second cuts out `!`, which it pads with */

@@ -76,6 +76,7 @@ export class ProgramCache {
     for (const p of await Promise.allSettled(this.programs.values())) if (p.status === "fulfilled") p.value.destroy();
     this.programs.clear();
     for (const p of this.parameters) p.destroy();
+    await this.device.reclaim();
     await this.file?.close();
   }
 }

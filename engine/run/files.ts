@@ -1,4 +1,5 @@
 import { type LearnedEmbedding, encodeLearnedEmbedding } from "../diffusion/learned-embedding.ts";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { bytesSource } from "../formats/byte-source.ts";
 import { FormatError } from "../formats/errors.ts";
 import { parseJson } from "../formats/file-system.ts";
@@ -84,8 +85,8 @@ export class RunFiles {
   }
 
   /** Writes the word that cce has learned so far, for `generate --embedding`. @throws FormatError */
-  async writeLearned(learned: LearnedEmbedding, hidden: number): Promise<void> {
-    await this.store.write(RUN_FILES.learned, encodeLearnedEmbedding(RUN_FILES.learned, learned, hidden));
+  async writeLearned(learned: LearnedEmbedding, model: StableDiffusion): Promise<void> {
+    await this.store.write(RUN_FILES.learned, encodeLearnedEmbedding(RUN_FILES.learned, learned, model.text.tokenWidths));
   }
 
   /** A picture written before. @throws FormatError */

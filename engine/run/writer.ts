@@ -81,7 +81,7 @@ export class RunWriter {
         this.evaluations.push(logged);
         this.pictures.set(image, event.image);
         await files.add(logged, event.image, this.texts(logged, event.image));
-        if (event.learned) await files.writeLearned(event.learned, model.parts.textEncoder.config.hiddenSize);
+        if (event.learned) await files.writeLearned(event.learned, model);
         return logged;
       }
       default:
@@ -105,7 +105,7 @@ export class RunWriter {
     const { settings, device } = this.run.record;
     const { model, scheduler } = settings;
     const [steps, guidance] = [screening?.steps ?? settings.steps, this.run.cases?.[number]?.guidance ?? settings.guidance];
-    const drawn: GenerateSettings = { prompt, negativePrompt: "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
+    const drawn: GenerateSettings = { prompt, negativePrompt: this.run.model.isXl ? null : "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
     return pngTexts(drawn, seed, {
       model,
       ...givenModelFlags(settings),

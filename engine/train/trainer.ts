@@ -148,8 +148,9 @@ export class Trainer {
 
   /** @throws Error where only some of the tensors in one leaf are to be trained, or none at all are */
   private trainedLeaves(g: Graph): Trained[] {
-    const { unet, textEncoder, vae } = this.model.parts;
-    const owners = [...(this.options.owners ?? []), unet.parameters, textEncoder.parameters, vae.parameters];
+    const { unet, textEncoder, second, vae } = this.model.parts;
+    const parts = [unet, textEncoder, vae, ...(second ? [second] : [])].map((part) => part.parameters);
+    const owners = [...(this.options.owners ?? []), ...parts];
     const found: Trained[] = [];
     for (const { leaf, name, outputs } of g.nodes) {
       if (leaf?.kind !== "parameter") continue;

@@ -37,6 +37,7 @@ export function variantOf(model: StableDiffusion, { owns, source, apart, adapter
     like<StableDiffusionParts>(parts, {
       unet: part(parts.unet, "unet"),
       textEncoder: part(parts.textEncoder, "text_encoder"),
+      ...(parts.second && { second: part(parts.second) }),
       vae: part(parts.vae),
     }),
   );

@@ -19,7 +19,7 @@ export function needOf(model: StableDiffusion): NeedReport {
     const draw = estimateRun(model, work);
     const attack = estimateRun(model, { ...work, attackRows: 1 });
     // Simplex rows, both moments, the gradient and what comes between, f32 [tokens, vocabulary] each.
-    const search = 8 * TOKENS * model.parts.textEncoder.config.vocabularySize * 4;
+    const search = 8 * TOKENS * model.text.vocabularySize * 4;
     return {
       weightBytes: draw.weightBytes,
       drawBytes: draw.weightBytes + draw.workingBytes,

@@ -17,9 +17,9 @@ import { OneEncoder, type TextEncoderPart, type TextModel } from "./text-model.t
 
 /** What SDXL has besides. */
 export interface SecondEncoderPart {
-  /** Both encoders as one. */
-  readonly text: TextModel;
   readonly parameters: Parameters;
+  /** Both encoders as one, given the first and the second one's parameters. */
+  readonly join: (first: TextEncoderPart, parameters: Parameters) => TextModel;
   /** Reads prompts as the first one does, but pads with `!`, which it therefore cuts out of texts as a token of its own. */
   readonly tokenizer?: Tokenizer | undefined;
   /** Without a negative prompt an encoding of zeros is steered away from (`force_zeros_for_empty_prompt`). */
@@ -55,7 +55,7 @@ export class RecordedModel {
     const { textEncoder, second, unet: noise, vae } = parts;
     const stores = [textEncoder.parameters, ...(second ? [second.parameters] : []), noise.parameters, vae.parameters];
     this.programs = new ProgramCache(parts.device, stores);
-    this.text = second?.text ?? new OneEncoder(textEncoder);
+    this.text = second ? second.join(textEncoder, second.parameters) : new OneEncoder(textEncoder);
     const schedule = parseSchedulerConfig("ddim", noiseScheduleOnly(parts.scheduler));
     this.alphasCumprod = alphasCumprod(schedule);
     this.predictionType = schedule.predictionType;

@@ -22,6 +22,8 @@ export interface TextModel {
   /** Tokens of the vocabulary and numbers of a token's embedding, of all encoders together. */
   readonly vocabularySize: number;
   readonly tokenWidth: number;
+  /** The same of each encoder. */
+  readonly tokenWidths: readonly number[];
   /** Rows of the encoding of a prompt of so many tokens. */
   encodingRows(tokens: number): number;
   /** Rows of the token table for ids u32 [..]: f32 [.., tokenWidth]. Zeros for an id outside the vocabulary. */
@@ -47,6 +49,10 @@ export class OneEncoder implements TextModel {
 
   get tokenWidth(): number {
     return this.part.config.hiddenSize;
+  }
+
+  get tokenWidths(): readonly number[] {
+    return [this.tokenWidth];
   }
 
   encodingRows(tokens: number): number {

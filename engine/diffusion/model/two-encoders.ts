@@ -42,6 +42,10 @@ export class TwoEncoders implements TextModel {
     return this.first.config.vocabularySize;
   }
 
+  get tokenWidths(): readonly [number, number] {
+    return [this.first.config.hiddenSize, this.second.config.hiddenSize];
+  }
+
   get tokenWidth(): number {
     return this.first.config.hiddenSize + this.second.config.hiddenSize;
   }
@@ -78,7 +82,7 @@ export class TwoEncoders implements TextModel {
 
   /** What of embeddings [.., tokenWidth] is each encoder's. */
   private halves(g: Graph, x: Value): [Value, Value] {
-    const [width1, width2] = [this.first.config.hiddenSize, this.second.config.hiddenSize];
+    const [width1, width2] = this.tokenWidths;
     return [slice(g, x, 0, width1), slice(g, x, width1, width2)];
   }
 

@@ -8,7 +8,8 @@ export type SchedulerName = (typeof SCHEDULER_NAMES)[number];
 export type SchedulerJson = Readonly<Record<string, unknown>>;
 
 export type PredictionType = "epsilon" | "v_prediction" | "sample";
-export type TimestepSpacing = "leading" | "linspace" | "trailing";
+export const TIMESTEP_SPACINGS = ["leading", "linspace", "trailing"] as const;
+export type TimestepSpacing = (typeof TIMESTEP_SPACINGS)[number];
 
 /** The noise schedule's part of a configuration. */
 export interface NoiseScheduleConfig {
@@ -164,7 +165,7 @@ export function parseSchedulerConfig(name: SchedulerName, json: SchedulerJson): 
       "epsilon",
       name === "pndm" ? ["epsilon", "v_prediction"] : ["epsilon", "v_prediction", "sample"],
     ),
-    timestepSpacing: pick<TimestepSpacing>("timestep_spacing", discrete ? "leading" : "linspace", ["leading", "linspace", "trailing"]),
+    timestepSpacing: pick<TimestepSpacing>("timestep_spacing", discrete ? "leading" : "linspace", TIMESTEP_SPACINGS),
     stepsOffset: number("steps_offset", 0, 0, numTrainTimesteps, true),
     setAlphaToOne: flag("set_alpha_to_one", name === "ddim"),
     clipSampleRange: clips ? number("clip_sample_range", 1, 0, Number.MAX_VALUE) : undefined,

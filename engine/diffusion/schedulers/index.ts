@@ -15,6 +15,7 @@ export {
   pipelineSchedulerConfig,
   SCHEDULER_NAMES,
   SchedulerConfigError,
+  TIMESTEP_SPACINGS,
   schedulerJsonFor,
   schedulerNameOf,
 } from "./config.ts";

@@ -5,7 +5,7 @@ import { type FileSystem, isObject, memoryFiles } from "../../formats/file-syste
 import { HubError } from "./error.ts";
 
 /** The parts of a pipeline that are loaded; safety checkers and feature extractors are not. */
-export const COMPONENTS: readonly string[] = ["unet", "text_encoder", "vae", "tokenizer", "scheduler"];
+export const COMPONENTS: readonly string[] = ["unet", "text_encoder", "text_encoder_2", "vae", "tokenizer", "tokenizer_2", "scheduler"];
 export const MODEL_INDEX = "model_index.json";
 const SMALL_FILES = [
   "config.json",
@@ -50,7 +50,7 @@ export async function wantedFiles(
   const indexes: string[] = [];
   for (const component of components ?? [""]) {
     const folder = component === "" ? "" : `${component}/`;
-    const whole = component === "tokenizer" && !names.has(`${folder}vocab.json`) && names.has(folder + WHOLE_TOKENIZER);
+    const whole = isTokenizer(component) && !names.has(`${folder}vocab.json`) && names.has(folder + WHOLE_TOKENIZER);
     const lacking = whole ? [] : requiredFiles(component).filter((name) => !names.has(folder + name));
     if (lacking.length > 0) throw new HubError("not-found", `${id}/${component}: lacks ${lacking.join(", ")}`);
     if (whole) small.push(folder + WHOLE_TOKENIZER);
@@ -63,11 +63,15 @@ export async function wantedFiles(
 }
 
 function hasWeights(component: string): boolean {
-  return component !== "tokenizer" && component !== "scheduler";
+  return !isTokenizer(component) && component !== "scheduler";
+}
+
+function isTokenizer(component: string): boolean {
+  return component === "tokenizer" || component === "tokenizer_2";
 }
 
 function requiredFiles(component: string): readonly string[] {
-  if (component === "tokenizer") return ["vocab.json", "merges.txt"];
+  if (isTokenizer(component)) return ["vocab.json", "merges.txt"];
   return component === "scheduler" ? ["scheduler_config.json"] : ["config.json"];
 }
 

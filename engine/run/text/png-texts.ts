@@ -36,7 +36,7 @@ export function pngTexts(
     ...(settings.sld ? ([["SLD", settings.sld]] as [string, string][]) : []),
     ["Version", `lethe ${extra.version}`],
   ];
-  const negative = settings.negativePrompt === "" ? [] : [`Negative prompt: ${settings.negativePrompt}`];
+  const negative = !settings.negativePrompt ? [] : [`Negative prompt: ${settings.negativePrompt}`];
   return {
     parameters: [settings.prompt, ...negative, fields.map(([name, value]) => `${name}: ${value}`).join(", ")].join("\n"),
     lethe: JSON.stringify({ ...settings, seed, ...extra }),

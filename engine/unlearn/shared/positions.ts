@@ -11,8 +11,8 @@ export interface EncodedText {
 /** In float32 on the device, then float64. */
 export async function encodedText(model: StableDiffusion, text: string): Promise<EncodedText> {
   const { data, shape } = await encodePrompt(model, text);
-  const [, length, width] = shape as [number, number, number];
-  return { positions: new Matrix64(length, width, Float64Array.from(data)), last: contentTokens(model.tokenizer, text).length };
+  const [length, width] = [model.tokenizer.maxLength, shape[2]!]; // SDXL's pooled row, which no attention sees, is left out
+  return { positions: new Matrix64(length, width, Float64Array.from(data.subarray(0, length * width))), last: contentTokens(model.tokenizer, text).length };
 }
 
 /** Rows `start` to `start + count` - 1. */

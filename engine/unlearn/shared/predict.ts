@@ -25,8 +25,7 @@ export function asLatents(data: Float32Array<ArrayBuffer>, { type: { shape } }: 
 /** Inputs `features` and `context` of a prediction, recorded. @returns [B, h, w, C] */
 export function recordPrediction(g: Graph, model: StableDiffusion, latents: Value): { prediction: Value; context: Value } {
   const batch = latents.type.shape[0]!;
-  const { textEncoder, unet } = model.parts;
-  const context = g.input("context", f32([batch, textEncoder.config.maxLength, unet.config.crossAttentionDim]));
+  const context = g.input("context", f32(model.encodingShape(batch, model.parts.textEncoder.config.maxLength)));
   const features = g.input("features", f32([batch, model.featureWidth]));
   return { prediction: model.recordUNet(g, latents, features, context), context };
 }
@@ -67,8 +66,8 @@ export class CombinedPrediction {
 
   /** Queues it. @param contexts [count * B, T, D], all of a prompt's together, in the order of the factors */
   run(timestep: number, contexts: Float32Array<ArrayBuffer>, factors: readonly number[], signal?: AbortSignal): Promise<void> {
-    const rows = this.count * this.target.type.shape[0]!;
-    const features = this.model.timestepFeatures(new Array<number>(rows).fill(timestep));
+    const [batch, height, width] = this.target.type.shape as [number, number, number];
+    const features = this.model.timestepFeatures(new Array<number>(this.count * batch).fill(timestep), this.model.sizesOf(height, width));
     return this.program.run({ features, context: contexts, factors: Float32Array.from(factors) }, { signal });
   }
 

@@ -9,7 +9,7 @@ export function contentTokens(tokenizer: Tokenizer, prompt: string): readonly nu
 
 /** Text encoding [1, T, D] of a prompt. */
 export function encodePrompt(model: StableDiffusion, prompt: string): Promise<NDArray> {
-  return model.encodeText(model.tokenizer.encode(prompt));
+  return model.encodePrompt(prompt);
 }
 
 /** Arrays of one shape but for the first dimension as one batch. */

@@ -76,10 +76,10 @@ export function allTensors(model: StableDiffusion, component: ComponentName): st
   if (component === "unet") {
     const side = 2 ** (config.blockOutChannels.length - 1);
     const sample = g.input("sample", f32([1, side, side, config.inChannels]));
-    const context = g.input("context", f32([1, tokens, config.crossAttentionDim]));
+    const context = g.input("context", f32(model.encodingShape(1, tokens)));
     model.recordUNet(g, sample, g.input("features", f32([1, model.featureWidth])), context);
   } else {
-    model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, tokens], dtype: "u32" })));
+    model.recordPrompts(g, g.input("ids", { shape: [1, tokens], dtype: "u32" }));
   }
   const owner = component === "unet" ? parameters : textEncoder.parameters;
   const leaves = g.nodes.filter((n) => n.leaf?.kind === "parameter" && owner.owns(n.name));

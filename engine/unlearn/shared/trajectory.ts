@@ -34,7 +34,8 @@ export class Trajectories {
     batch: number,
     private readonly signal: AbortSignal | undefined,
   ) {
-    this.sampler = Sampler.for(model, { batch, height, width, length: model.parts.textEncoder.config.maxLength, guidance: guidance! });
+    const length = model.text.encodingRows(model.parts.textEncoder.config.maxLength);
+    this.sampler = Sampler.for(model, { batch, height, width, length, guidance: guidance! });
   }
 
   /** @param contexts text encodings [1, T, D], one for each of the batch @param noise unit-normal, [batch, C, h, w] */

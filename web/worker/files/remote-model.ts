@@ -13,7 +13,7 @@ export interface RemoteFile {
   readonly version: Version;
 }
 
-const NEEDED = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
+const NEEDED = ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae", "scheduler"];
 const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.json", ...TOKENIZER_FILES];
 
 /**
@@ -47,7 +47,7 @@ async function pipelinePaths(files: FileSystem): Promise<string[]> {
   for (const component of NEEDED) {
     if (!index.components.has(component)) continue;
     paths.push(
-      ...(component === "tokenizer" || component === "scheduler"
+      ...(component.startsWith("tokenizer") || component === "scheduler"
         ? await settingsPaths(files, component)
         : await networkPaths(files, component)),
     );
