@@ -1,7 +1,7 @@
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 import type { PreviewLine } from "../../engine/run/unlearn/log.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../terminal/progress.ts";
 
 const PHASES = {
   pictures: "drawing pictures to train on",
