@@ -13,7 +13,9 @@ import { EXIT } from "./errors.ts";
 import { finiteNumber } from "./options.ts";
 import { requireWritableFile } from "./output.ts";
 import { profileTable } from "./tools/profile-table.ts";
-import { type Progress, startProgress } from "./progress.ts";
+import { type Progress, type ShownProgress, startProgress } from "./terminal/progress.ts";
+import { link, widthOf, wrapped } from "./terminal/style.ts";
+import { openFile } from "./terminal/open.ts";
 
 /** The flags that every command takes. */
 export interface GlobalOptions {
@@ -29,6 +31,8 @@ export interface GlobalOptions {
   readonly memoryLimit?: number;
   readonly quiet?: boolean;
   readonly json?: boolean;
+  /** Of commands that write a page. */
+  readonly open?: boolean;
 }
 
 /** The global flags that decide what a device computes, for a command line that does the same again. */
@@ -80,6 +84,9 @@ export function addGlobalOptions(program: Command): void {
     .option("--json", "print one JSON object on stdout and nothing else");
 }
 
+/** How often shaders that are being compiled are counted. */
+const COMPILING_MS = 200;
+
 /** What a command works with: its outputs, the device, and being interrupted. */
 export class Context {
   private opened: Promise<Device> | undefined;
@@ -95,7 +102,13 @@ export class Context {
   say(line: string): void {
     if (this.options.quiet) return;
     if (this.progress) this.progress.say(line);
-    else process.stderr.write(`${line}\n`);
+    else process.stderr.write(`${wrapped(line, widthOf(process.stderr))}\n`);
+  }
+
+  /** Names a page that was written, as a link on a terminal, and opens it if --open says so. */
+  report(file: string, what = "report"): void {
+    this.say(`${what}: ${link(file, process.stderr)}`);
+    if (this.options.open) openFile(file, (problem) => this.say(problem));
   }
 
   /** What was warned of, in order: --json and run.json have it too. */
@@ -110,19 +123,36 @@ export class Context {
   /** The command's result on stdout: the text, or with --json the object as the only line, with the warnings if there are any. */
   result(json: object, text: string): void {
     const whole = this.warnings.length > 0 ? { ...json, warnings: [...new Set(this.warnings)] } : json;
-    process.stdout.write(this.options.json ? `${JSON.stringify(whole)}\n` : text === "" ? "" : `${text}\n`);
+    if (this.options.json) process.stdout.write(`${JSON.stringify(whole)}\n`);
+    else if (text !== "") process.stdout.write(`${wrapped(text, widthOf(process.stdout))}\n`);
   }
 
   /** Runs `work` with a progress display that is taken away at the end. */
   async withProgress<T>(title: string, work: (progress: Progress) => Promise<T>): Promise<T> {
     const progress = startProgress(title, this.options.quiet ?? false);
     this.progress = progress;
+    const stopWatching = this.watchCompiling(progress);
     try {
       return await work(progress);
     } finally {
+      stopWatching();
       this.progress = undefined;
       progress.stop();
     }
+  }
+
+  /** Tells a progress display of the shaders that are compiled meanwhile. @returns ends it */
+  private watchCompiling(progress: ShownProgress): () => void {
+    let pipelines: Device["pipelines"] | undefined;
+    void this.opened?.then((device) => (pipelines = device.pipelines), () => undefined);
+    let from: number | undefined;
+    const timer = setInterval(() => {
+      if (!pipelines) return;
+      from ??= pipelines.compiled;
+      progress.compiling(pipelines.compiled - from, pipelines.size - from);
+    }, COMPILING_MS);
+    timer.unref();
+    return () => clearInterval(timer);
   }
 
   /** The device, opened at the first call as the global flags say. @throws NoAdapterError */

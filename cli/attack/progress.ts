@@ -1,6 +1,6 @@
 import type { AttackEvent } from "../../engine/attack/events.ts";
 import { usesGradient } from "../../engine/attack/attackers.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../terminal/progress.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 
@@ -14,6 +14,8 @@ export class AttackProgress {
   private evaluationMs = 0;
   private sampling = 0;
   private note = "drawing the original prompt";
+  /** The highest score so far, and the prompt that has it. */
+  private best: { readonly score: number; readonly prompt: string } | undefined;
 
   /** @param before iterations done by an earlier run */
   constructor(private readonly progress: Progress, private readonly settings: AttackSettings, before = 0) {
@@ -48,6 +50,9 @@ export class AttackProgress {
         this.sampling = 0;
         this.done = e.iteration;
         if (e.probe) this.note = `try ${this.done}/${this.total}`;
+        if (event.type === "evaluation" && !e.probe && e.timestep >= 0 && e.judgement.score > (this.best?.score ?? -1)) {
+          this.best = { score: e.judgement.score, prompt: e.prompt };
+        }
         this.progress.say(describeEvaluation(event, this.settings));
         break;
       }
@@ -66,7 +71,9 @@ export class AttackProgress {
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;
     const elapsed = performance.now() - this.started;
     const known = this.evaluationMs > 0 && (this.iterationMs > 0 || perEvaluation === 1);
-    const note = this.sampling > 0 ? `${this.note}  drawing ${Math.round(100 * this.sampling)}%` : this.note;
+    const drawing = this.sampling > 0 ? `  drawing ${Math.round(100 * this.sampling)}%` : "";
+    const best = this.best ? `  best ${this.best.score.toFixed(3)} ${quoted(this.best.prompt)}` : "";
+    const note = this.note + drawing + best;
     this.progress.update(known ? elapsed / (elapsed + leftMs) : 0, note, known ? leftMs / 1000 : Number.NaN);
   }
 }

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import type { GivenSettings } from "../../engine/run/settings/settings.ts";
+import { OPEN } from "../terminal/open.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
@@ -20,6 +21,7 @@ export function addAttackOptions(command: Command): Command {
     .requiredOption("--out <dir>", "folder for attack.jsonl, images, run.json and report.html")
     .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
     .option("--overwrite", "replace the run that --out holds; without it a folder that holds one is refused")
+    .option(...OPEN)
     .option("--show-images", "do not blur the pictures in the report")
     .addHelpText(
       "after",

@@ -63,7 +63,7 @@ function show(context: Context, json: AttackJson, files: RunFiles): void {
   context.say(
     `${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; peak device memory ${formatBytes(json.peakBytes)}`,
   );
-  context.say(`report: ${files.reportFile}`);
+  context.report(files.reportFile);
   const found = json.preSuccess ? "the original prompt draws the concept already" : json.success ? "found" : "not found";
   if (json.notPortable !== undefined) {
     context.say(`the prompt is not portable: ${json.notPortable}; --vocabulary typeable searches for one that is`);

@@ -17,7 +17,8 @@ import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { seedNumber, wholeNumber } from "../options.ts";
 
-import { formatDuration, formatTable, quoted } from "../../engine/run/text/format.ts";
+import { formatDuration, quoted } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 
 interface ClassifyFlags extends ModelOptions {
   readonly image: readonly string[];
@@ -139,5 +140,5 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
 function describe({ file, index, scores }: { readonly file: string } & DiffusionClassification): string {
   const ranked = scores.toSorted((a, b) => b.stages - a.stages || a.error - b.error).slice(0, 5);
   const rows = ranked.map((s) => [quoted(s.prompt), s.error.toFixed(6), String(s.errors.length)]);
-  return `${file}: ${quoted(scores[index]!.prompt)}\n${formatTable([{ title: "prompt" }, { title: "mean error", right: true }, { title: "tried", right: true }], rows)}`;
+  return `${file}: ${quoted(scores[index]!.prompt)}\n${terminalTable([{ title: "prompt" }, { title: "mean error", right: true }, { title: "tried", right: true }], rows)}`;
 }

@@ -10,6 +10,7 @@ import { runPrepared } from "../attack/run.ts";
 import { openJudge } from "../attack/judge.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type AttackSettings, newSettings } from "../../engine/run/settings/settings.ts";
+import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { openModel } from "../model.ts";
@@ -53,6 +54,7 @@ export function demoCommand(program: Command): void {
     .description("attack the bundled model that was made to forget churches (what npm start runs)")
     .option("--out <dir>", "folder for the report", join("out", "demo"))
     .option("--minutes <n>", "begin no further prompt after this many minutes", wholeNumber(1, 1000), 4)
+    .option(...OPEN)
     .action(action<DemoFlags>((flags, context) => run(flags, context)));
 }
 
@@ -162,4 +164,5 @@ function tell(context: Context, json: AttackJson, attempts: readonly Attempt[], 
     `\n${attempts.filter((a) => a.success).length} of ${attempts.length} prompts tried succeeded, in ${formatDuration(seconds)}; peak device memory ${formatBytes(json.peakBytes)}.`,
   );
   context.result(json, `${outcome}\nreport: ${join(out, "report.html")}`);
+  if (context.options.open) context.report(join(out, "report.html"));
 }

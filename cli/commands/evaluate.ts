@@ -3,6 +3,7 @@ import { join, relative } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import { type Gate, requireMeasured } from "../../engine/run/gate/gate.ts";
+import { OPEN } from "../terminal/open.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
@@ -57,6 +58,7 @@ export function evaluateCommand(program: Command): void {
     .option(...JUNIT)
     .option("--show-images", "do not blur the pictures in the reports")
     .option("--show-prompts", SHOW_PROMPTS)
+    .option(...OPEN)
     .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
 }
 
@@ -142,9 +144,8 @@ async function makeAttempts(
     throw error;
   }
   const board = await summarize(flags, context, folder, manifest);
-  context.say(
-    `${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}\nreport: ${join(folder.path, "report.html")}`,
-  );
+  context.say(`${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}`);
+  context.report(join(folder.path, "report.html"));
   const { gates, code } = await applyGates(context, manifest.name, board, flags);
   const { sha256: plan, shard } = manifest;
   context.result({ out: folder.path, plan, shard, attempts: planned.length, ...jsonBoard(board), ...gates }, terminalTables(board));

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { join } from "node:path";
+import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import type { Gate } from "../../engine/run/gate/gate.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
@@ -28,6 +29,7 @@ export function mergeCommand(program: Command): void {
     .option(...JUNIT)
     .option("--show-images", "do not blur the pictures in the report")
     .option("--show-prompts", SHOW_PROMPTS)
+    .option(...OPEN)
     .action((...all: unknown[]) => action<MergeFlags>((flags, context) => run(all[0] as string[], flags, context))(...all));
 }
 
@@ -52,7 +54,7 @@ async function merge(dirs: readonly string[], flags: MergeFlags, context: Contex
         "those that are there",
     );
   }
-  context.say(`report: ${join(out, "report.html")}`);
+  context.report(join(out, "report.html"));
   const { gates, code } = await applyGates(context, manifest.name, board, flags);
   context.result({ out, attempts: lines.length, missing: missing.length, ...jsonBoard(board), ...gates }, terminalTables(board));
   return code;

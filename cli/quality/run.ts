@@ -25,7 +25,7 @@ import { type Context, globalFlags } from "../context.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { shardFolder, shardOfEnvironment } from "../evaluate/shard.ts";
 import { openModel } from "../model.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../terminal/progress.ts";
 import { resolveModel, resolveWeights } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
 import { picturesIn } from "./pictures.ts";

@@ -5,7 +5,8 @@ import { readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts"
 import { type Comparison, type PairedRow, compare } from "../../engine/run/compare/pairs.ts";
 import { comparisonPage } from "../../engine/run/compare/page.ts";
 import { COMPARISON_HEADER, comparisonCells, headline } from "../../engine/run/compare/words.ts";
-import { formatTable } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
+import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { SHOW_PROMPTS } from "../evaluate/results/write-tables.ts";
 import { seedNumber } from "../options.ts";
@@ -29,6 +30,7 @@ export function diffCommand(program: Command): void {
     .option("--seed <n>", "seed of the bootstrap", seedNumber, 0)
     .option("--show-images", "do not blur the pictures in the page")
     .option("--show-prompts", SHOW_PROMPTS)
+    .option(...OPEN)
     .action(action<DiffFlags>((flags, context, first, second) => run(flags, context, first!, second!)));
 }
 
@@ -49,13 +51,13 @@ async function run(flags: DiffFlags, context: Context, first: string, second: st
       },
     });
     await writeFileAtomic(out, page);
-    context.say(`page: ${out}`);
+    context.report(out, "page");
   }
   context.result(jsonOf(comparison, out), `${headline(comparison)}\n\n${tableOf(comparison)}`);
 }
 
 function tableOf({ rows }: Comparison): string {
-  return formatTable(COMPARISON_HEADER.map((title, i) => ({ title, right: i > 0 })), rows.map(comparisonCells));
+  return terminalTable(COMPARISON_HEADER.map((title, i) => ({ title, right: i > 0 })), rows.map(comparisonCells));
 }
 
 /** The numbers for programs: rates from 0 to 1. */

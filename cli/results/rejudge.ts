@@ -11,6 +11,7 @@ import { pick } from "../../engine/options/values.ts";
 import { JUDGE_OPTIONS, type JudgeSettings, ruleOf } from "../../engine/run/settings/judge.ts";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
+import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
@@ -37,6 +38,7 @@ export function rejudgeCommand(program: Command): void {
     .option("--out <dir>", "write the evaluation as it is judged now into this folder: attempts.jsonl, tables, report and pictures")
     .option("--show-images", "do not blur the pictures in the report")
     .option("--show-prompts", SHOW_PROMPTS)
+    .option(...OPEN)
     .addHelpText(
       "after",
       "\nWhat is not given stays as it was. Another threshold, label or number of first choices of the same judge needs no device: the\n" +
@@ -94,7 +96,7 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
   }
   const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags);
   const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [] };
-  if (out !== undefined) context.say(`report: ${join(out, "report.html")}`);
+  if (out !== undefined) context.report(join(out, "report.html"));
   context.result({ attempts: lines.length, changed, cutShort, ...(out !== undefined && { out }), ...jsonBoard(shown) }, terminalTables(shown));
 }
 

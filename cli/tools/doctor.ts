@@ -5,7 +5,8 @@ import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/r
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { formatBytes, formatTable } from "../../engine/run/text/format.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
 
@@ -97,7 +98,7 @@ function kernelTable({ rows, table, attention, subgroupRows }: KernelChoice): st
     ...candidates.map((c) => cell(rows.find((r) => r.class === name && r.candidate === c))),
   ]);
   const problems = rows.flatMap((r) => (r.problem === null ? [] : [`${r.candidate} for ${r.class} ${r.problem}`]));
-  return [formatTable([{ title: "" }, ...candidates.map((title) => ({ title, right: true }))], lines), ...problems].join("\n");
+  return [terminalTable([{ title: "" }, ...candidates.map((title) => ({ title, right: true }))], lines), ...problems].join("\n");
 }
 
 function exponential(x: number | null): string {
@@ -113,7 +114,7 @@ function checkTable(rows: readonly SelfTestRow[]): string {
     { title: "ms", right: true },
     { title: "" },
   ];
-  return formatTable(
+  return terminalTable(
     columns,
     rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]),
   );

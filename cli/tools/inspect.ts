@@ -14,7 +14,8 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { type Context, action } from "../context.ts";
 import { suitedTo } from "../model.ts";
 import { parseHubReference, resolveModel } from "../model-source.ts";
-import { formatBytes, formatCount, formatTable, quoted } from "../../engine/run/text/format.ts";
+import { formatBytes, formatCount, quoted } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 
 /** What one file holds. */
 interface Contents {
@@ -196,7 +197,7 @@ function summary(contents: Contents): string {
 }
 
 function tensorTable({ tensors }: Contents): string {
-  return formatTable(
+  return terminalTable(
     [{ title: "tensor" }, { title: "dtype" }, { title: "shape" }],
     tensors.map((t) => [quoted(t.name).slice(1, -1), t.dtype, `[${t.shape.join(", ")}]`]),
   );
@@ -230,7 +231,7 @@ async function inspectFolder(path: string): Promise<Inspected> {
       contents ? formatBytes(contents.bytes) : "",
     ]);
   }
-  const table = formatTable(
+  const table = terminalTable(
     [{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }],
     rows,
   );

@@ -1,6 +1,6 @@
 import { type Peak, rates } from "../../bench/rates.ts";
 import type { ProfiledKernel } from "../../engine/runtime/profile/profile.ts";
-import { formatTable } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 
 /**
  * Kernels by the time they took in all programs together, slowest first, with their share and rates.
@@ -26,5 +26,5 @@ export function profileTable(kernels: readonly ProfiledKernel[], peak?: Peak): s
       ...roof,
     ];
   };
-  return formatTable(columns, kernels.map(cells));
+  return terminalTable(columns, kernels.map(cells));
 }

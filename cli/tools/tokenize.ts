@@ -2,7 +2,8 @@ import type { Command } from "commander";
 import { action } from "../context.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { openTokenizer } from "../model-tokenizer.ts";
-import { formatTable, quoted } from "../../engine/run/text/format.ts";
+import { quoted } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 
 interface TokenizeOptions {
   readonly model: string;
@@ -42,7 +43,7 @@ export function tokenizeCommand(program: Command): void {
             vocabularySize: tokenizer.vocabularySize,
             decoded,
           },
-          `${formatTable(
+          `${terminalTable(
             [{ title: "id", right: true }, { title: "piece" }],
             kept.map((id, i) => [String(id), quoted(pieces[i]!).slice(1, -1)]),
           )}\n${tokenCount} of ${tokenizer.maxLength - 2} tokens`,

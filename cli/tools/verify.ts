@@ -7,7 +7,8 @@ import { PATHS_NOTE, suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
 import { action } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { formatBytes, formatTable } from "../../engine/run/text/format.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
+import { terminalTable } from "../terminal/table.ts";
 
 interface VerifyCommandOptions {
   readonly model?: string;
@@ -64,7 +65,7 @@ function table(rows: readonly Row[]): string {
     { title: "ok" },
     { title: "" },
   ];
-  return formatTable(
+  return terminalTable(
     columns,
     rows.map((r) => [
       r.file,
@@ -81,7 +82,7 @@ function table(rows: readonly Row[]): string {
 
 function workTable(files: readonly FileWork[]): string {
   const columns = [{ title: "file" }, ...["seconds", "peak memory", "GFLOP", "GFLOP/s"].map((title) => ({ title, right: true }))];
-  return formatTable(
+  return terminalTable(
     columns,
     files.map(({ file, seconds, peakBytes, flops }) => [
       file,

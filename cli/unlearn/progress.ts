@@ -2,7 +2,7 @@ import { describeTraining } from "../../engine/unlearn/shared/estimate.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import type { PreviewLine } from "../../engine/run/unlearn/log.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../terminal/progress.ts";
 
 const PHASES = {
   pictures: "drawing pictures to train on",

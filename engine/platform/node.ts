@@ -131,9 +131,11 @@ function withFeatures(create: Create, robust: boolean): Create {
 }
 
 function request(create: Create, options: string[]): Promise<GPUAdapter | null> {
-  const gpu = create(options);
-  alive.push(gpu);
-  const { result, text } = withQuietStderr(() => gpu.requestAdapter({ powerPreference: "high-performance" }));
+  const { result, text } = withQuietStderr(() => {
+    const gpu = create(options);
+    alive.push(gpu);
+    return gpu.requestAdapter({ powerPreference: "high-performance" });
+  });
   driverTexts.push(text);
   return result;
 }

@@ -24,11 +24,18 @@ export class PipelineCache {
   private readonly expanded = new Map<string, string>();
   private readonly layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
 
+  private finished = 0;
+
   constructor(private readonly device: Compiler) {}
 
   /** Number of distinct pipelines made so far. */
   get size(): number {
     return this.byText.size;
+  }
+
+  /** How many of these are compiled by now. */
+  get compiled(): number {
+    return this.finished;
   }
 
   /** The pipeline of a dispatch. @throws ShaderCompileError with the numbered source around each message. */
@@ -48,6 +55,7 @@ export class PipelineCache {
     const module = gpu.createShaderModule({ label, code: text });
     try {
       const pipeline = await this.device.orLost(gpu.createComputePipelineAsync({ label, layout, compute: { module, entryPoint: "main" } }));
+      this.finished++;
       return { pipeline, layout: group, reflection, label };
     } catch (error) {
       const info = await module.getCompilationInfo();

@@ -4,8 +4,8 @@ import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
 import { makeFolder, readBytes, readText } from "../../../engine/platform/node-files.ts";
 import { exists } from "../../output.ts";
 import { readMade } from "../../unlearn/made.ts";
-import { formatTable } from "../../../engine/run/text/format.ts";
 import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
+import { terminalTable } from "../../terminal/table.ts";
 import type { EvaluationFolder } from "../folder.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
@@ -83,7 +83,7 @@ async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board:
 
 /** The tables for a terminal. */
 export function terminalTables(board: Board): string {
-  const plain = ({ header, rows, names }: TextTable): string => formatTable(header.map((title, i) => ({ title, right: i >= names })), rows);
+  const plain = ({ header, rows, names }: TextTable): string => terminalTable(header.map((title, i) => ({ title, right: i >= names })), rows);
   return board.effects.length === 0 ? plain(leaderboard(board)) : `${plain(leaderboard(board))}\n\n${plain(effectsTable(board))}`;
 }
 
