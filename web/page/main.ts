@@ -1,6 +1,7 @@
 /** The page: starts the Worker, the tabs, and what they share. */
 import { AttackTab } from "./attack.ts";
 import { Catalog } from "./catalog.ts";
+import { startClassify } from "./classify.ts";
 import { el, find } from "./parts/dom.ts";
 import { Engine } from "./engine.ts";
 import { startGenerate } from "./generate.ts";
@@ -16,6 +17,7 @@ const engine = new Engine();
 const catalog = new Catalog(engine);
 const generate = startGenerate(panel("generate"), engine, catalog);
 const attack = new AttackTab(panel("attack"), engine, catalog);
+const classify = startClassify(panel("classify"), engine, catalog);
 const kernels = new KernelsTab(panel("kernels"), engine);
 const models = new ModelsTab(panel("models"), engine, catalog);
 const story = new Story(panel("story"), () => {
@@ -32,6 +34,7 @@ async function shown(name: string): Promise<void> {
   if (!hasDevice && name !== "models") return;
   if (name === "generate") await generate.estimate();
   if (name === "attack") await Promise.all([attack.choice.estimate(), attack.form.prepare()]);
+  if (name === "classify") await classify.estimate();
   if (name === "kernels") await kernels.showDevice();
   if (name === "models") await Promise.all([catalog.refresh(), models.showStorage()]);
 }
@@ -51,6 +54,7 @@ engine.onLost = (message) => {
   find(document, "#device").textContent = "the GPU was lost";
   generate.reset();
   attack.choice.reset();
+  classify.reset();
   void attack.offerUnfinished().catch(complain);
 };
 
