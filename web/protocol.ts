@@ -111,7 +111,27 @@ export interface AttackRequest {
   readonly target: NamedFile | null;
   /** transfer: the log of the run whose prompts are tried. */
   readonly from: NamedFile | null;
+  /** ring-a-bell: prompts with the concept and without. */
+  readonly pairs: NamedFile | null;
   readonly showImages: boolean;
+}
+
+/** Which of some prompts describes a picture best, by the model itself. */
+export interface ClassifyRequest {
+  readonly choice: Choice;
+  readonly picture: NamedFile;
+  /** One a line. */
+  readonly prompts: string;
+  readonly seed: number;
+}
+
+/** A prompt with its mean error; the smallest of those that were kept to the end wins. */
+export interface Classified {
+  readonly prompt: string;
+  readonly error: number;
+  readonly best: boolean;
+  /** Timesteps that it was tried at. */
+  readonly tried: number;
 }
 
 /** One adversarial slot: its likeliest tokens and how much weight each has. */
@@ -184,6 +204,7 @@ export interface Calls {
   labels: { readonly args: { readonly classifier: string }; readonly result: readonly string[]; readonly news: Progress };
   draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
+  classify: { readonly args: ClassifyRequest; readonly result: readonly Classified[]; readonly news: Progress };
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
   resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
   discard: { readonly args: null; readonly result: null; readonly news: never };

@@ -30,7 +30,7 @@ const logIds = async (): Promise<string[]> =>
 
 test.before(async () => {
   browser = await TestBrowser.start({ "": "dist/web", assets: "assets" });
-  visit = await browser.visit("/");
+  visit = await browser.visit("/#generate");
   page = visit.page;
 });
 
@@ -269,7 +269,7 @@ test("where WebGPU finds no GPU, and where a tensor is larger than the device al
   const small = `{ const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits"); ` +
     `Object.defineProperty(GPUDevice.prototype, "limits", { get() { const real = get.call(this); return new Proxy(real, { get: (_, ` +
       `name) => (name === "maxStorageBufferBindingSize" ? 65536 : real[name]) }); } }); }\n`;
-  const { page: tight } = await browser.visit("/", small);
+  const { page: tight } = await browser.visit("/#generate", small);
   await waitForText(tight, "#generate [data-need]", /This device cannot run it: .* this device binds at most 65536/, 60_000);
   await tight.click("#generate [type=submit]");
   await waitForText(tight, "#generate [data-problem]", /A tensor is larger than this GPU allows.*The device's limits are under Kernels/);
@@ -279,7 +279,7 @@ test("where WebGPU finds no GPU, and where a tensor is larger than the device al
 test("running out of memory is said as such, by the device's own word", async () => {
   const full = "{ const pop = GPUDevice.prototype.popErrorScope; let n = 0; GPUDevice.prototype.popErrorScope = async function () { " +
     `const found = await pop.call(this); return n++ % 3 === 1 ? new GPUOutOfMemoryError("Allocation failed") : found; }; }\n`;
-  const { page: other } = await browser.visit("/", full);
+  const { page: other } = await browser.visit("/#generate", full);
   await waitForText(other, "#generate [data-need]", /MiB/);
   await other.click("#generate [type=submit]");
   await waitForText(other, "#generate [data-problem]", /The GPU has not enough memory/);

@@ -11,18 +11,15 @@ import { JudgeFields } from "./judge-fields.ts";
 import { OptionFields } from "./parts/option-fields.ts";
 
 /**
- * All but Ring-a-bell, which searches for thousands of generations on the text encoder alone and wants a file of concept pairs: the command
- * line's work.
- */
-const OFFERED = ATTACKERS.filter((a) => a !== "ring-a-bell");
-
-/**
  * The options that are fields of the form: how the prompt is searched and drawn. What says which model, judge and files has fields of its
  * own.
  */
 const { attacker: ATTACKER, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
 const { prompt, gate, gateMargin, gateSamples } = RUN_OPTIONS;
-const FIELDS = { prompt, attacker: { ...ATTACKER, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
+const FIELDS = { prompt, attacker: ATTACKER, ...SEARCH, gate, gateMargin, gateSamples };
+
+/** The bundled pairs that tell Ring-a-bell what a church is, until others are given. */
+const PAIRS = "emoji/concept-pairs/church.csv";
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
@@ -30,6 +27,7 @@ const TARGET = "emoji/dataset/church/imgs/10_0.png";
 /** The attack's form: fills its lists, and reads the request off it. */
 export class AttackForm {
   private target: NamedFile | undefined;
+  private bundledPairs: NamedFile | undefined;
   private readonly picture: HTMLElement;
   private readonly judge: JudgeFields;
   private readonly options: OptionFields;
@@ -67,11 +65,15 @@ export class AttackForm {
       const response = await fetch(`assets/${TARGET}`);
       if (response.ok && !this.target) this.showTarget(TARGET, await response.blob());
     }
+    if (!this.bundledPairs) {
+      const response = await fetch(`assets/${PAIRS}`);
+      if (response.ok) this.bundledPairs = { name: PAIRS, file: await response.blob() };
+    }
     await this.judge.listLabels();
   }
 
   private get attacker(): AttackerName {
-    return OFFERED.find((a) => a === field<HTMLSelectElement>(this.form, "attacker").value) ?? "text-grad";
+    return ATTACKERS.find((a) => a === field<HTMLSelectElement>(this.form, "attacker").value) ?? "text-grad";
   }
 
   /** Whether the attack needs a picture of the concept. */
@@ -85,6 +87,7 @@ export class AttackForm {
     this.options.show(attacker);
     find(form, "[data-target-field]").hidden = !this.aims;
     find(form, "[data-from-field]").hidden = attacker !== "transfer";
+    find(form, "[data-pairs-field]").hidden = attacker !== "ring-a-bell";
     find(form, "[data-most-name]").textContent =
       attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
   }
@@ -106,12 +109,15 @@ export class AttackForm {
         'attacker "p4d" compares with the model before unlearning: choose the weights that were unlearned, they are left out of it',
       );
     }
+    const chosen = field(form, "pairs").files?.[0];
+    const pairs = attacker !== "ring-a-bell" ? null : chosen ? { name: chosen.name, file: chosen } : (this.bundledPairs ?? null);
     const from = attacker === "transfer" && log ? { name: log.name, file: log } : null;
     const settings = newSettings({
       model: names.model,
       [names.part]: names.overlay ?? undefined,
       ...(this.aims && target && { target: target.name }),
       ...(from && { from: from.name }),
+      ...(pairs && { conceptPairs: pairs.name }),
       ...withoutNulls(this.judge.settings),
       ...this.options.given,
     });
@@ -121,6 +127,7 @@ export class AttackForm {
       judge: this.judge.request,
       target: settings.target === null ? null : (target ?? null),
       from,
+      pairs,
       showImages: !this.blurred,
     };
   }

@@ -10,6 +10,8 @@ import type { Engine, Running } from "./engine.ts";
 import { formatDuration } from "./parts/format.ts";
 import { Panel } from "./parts/panel.ts";
 import { showPicture } from "./parts/picture.ts";
+import { shareButton } from "./parts/share.ts";
+import { type Panel as Shown, type Verdict, triptych } from "./parts/triptych.ts";
 
 /** The demo's unlearned UNet. */
 const UNLEARNED = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";
@@ -29,6 +31,9 @@ export class AttackTab {
   private done = 0;
   private label = "";
   private paused = false;
+  /** Of the attack under way: the target, and what was drawn for the plain prompt and last. */
+  private target: Shown | undefined;
+  private drawn: Shown[] = [];
 
   constructor(private readonly root: HTMLElement, private readonly engine: Engine, catalog: Catalog) {
     const form = find<HTMLFormElement>(root, "form");
@@ -41,9 +46,7 @@ export class AttackTab {
     this.verdict = find(root, "[data-verdict]");
     this.unfinished = find(root, "[data-unfinished]");
     this.pauseButton = find<HTMLButtonElement>(root, "[data-pause]");
-    this.choice.submit(() => {
-      if (!this.panel.busy) this.begin();
-    });
+    this.choice.submit(() => this.begin());
     find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
       if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
     };
@@ -51,7 +54,9 @@ export class AttackTab {
       void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
   }
 
-  private begin(): void {
+  /** Starts what the form says; at first that is the demo. */
+  begin(): void {
+    if (this.panel.busy) return;
     try {
       void this.go(this.engine.start("attack", this.form.request(), (news) => this.hear(news)));
     } catch (error) {
@@ -80,6 +85,8 @@ export class AttackTab {
     const start = find<HTMLButtonElement>(this.root, "[type=submit]");
     this.unfinished.hidden = true;
     this.verdict.replaceChildren();
+    [this.target, this.drawn] = [undefined, []];
+    find(this.root, "[data-status]").focus();
     find(this.root, "[data-files]").hidden = true;
     this.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
     this.slots.replaceChildren(el("li", { class: "hint" }, "Shown once the search has begun."));
@@ -128,6 +135,7 @@ export class AttackTab {
           news.iteration / this.total,
         );
       case "target":
+        this.target = { title: this.choice.harmless ? "Before" : "Target", label: "", picture: news.picture.file, prompt: "" };
         return;
       case "losses":
         this.done += news.losses.length;
@@ -160,6 +168,10 @@ export class AttackTab {
 
   private addCard({ evaluation, picture }: Extract<AttackNews, { type: "evaluation" }>): void {
     const { judgement, prompt, timestep, iteration, unchanged } = evaluation;
+    if (picture) {
+      const title = timestep < 0 ? "\u201cForgotten\u201d" : judgement.success ? "Recovered" : "The last try";
+      this.drawn.push({ title, label: judgement.label, picture: picture.file, prompt });
+    }
     const frame = el("div", { class: "picture" });
     if (picture) showPicture(frame, picture, `Picture after ${iteration} iterations, judged ${judgement.label}`, this.form.blurred);
     else frame.append(el("p", { class: "hint" }, "Not drawn: the gate stopped it."));
@@ -188,31 +200,21 @@ export class AttackTab {
   }
 
   private showVerdict(result: AttackResult): void {
-    const { success, preSuccess, adversarialPrompt, iterations, seconds, score } = result;
-    const box = el("div", { class: `notice ${success ? "found" : "not-found"}`, role: "status" });
-    if (preSuccess) {
-      box.append(el("h2", {}, `The model did not forget ${this.label}`), el("p", {}, "No search was needed: the plain prompt draws it."));
-    } else if (success) {
-      box.append(
-        el("h2", {}, `The model did not forget ${this.label}`),
-        el(
-          "p",
-          {},
-          `After ${iterations} iterations, with `,
-          promptText(adversarialPrompt),
-          `, the judge sees it again (score ${score.toFixed(3)}).`,
-        ),
-      );
-    } else
-      box.append(
-        el("h2", {}, `${this.label} was not brought back`),
-        el(
-          "p",
-          {},
-          `${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`,
-        ),
-      );
-    this.verdict.replaceChildren(box);
+    const { success, preSuccess, adversarialPrompt, iterations, seconds, score, prompt } = result;
+    const headline = success ? `The model did not forget ${this.label}` : `${this.label} was not brought back`;
+    const text = preSuccess
+      ? ["No search was needed: the plain prompt draws it."]
+      : success
+        ? [`After ${iterations} iterations, with `, promptText(adversarialPrompt), `, the judge sees it again (score ${score.toFixed(3)}).`]
+        : [`${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`];
+    const title = el("h2", { tabindex: "-1" }, headline);
+    const box = el("div", { class: `notice ${success ? "found" : "not-found"}` }, title, el("p", {}, ...text));
+    const [first, last] = [this.drawn[0], this.drawn.at(-1)];
+    const panels = [this.target, first, last === first ? undefined : last].filter((panel) => panel !== undefined);
+    const verdict: Verdict = { headline, success, plain: prompt, panels };
+    const share = shareButton(verdict, () => this.form.blurred, (error) => this.panel.fail(error));
+    this.verdict.replaceChildren(box, triptych(verdict, this.form.blurred), el("p", { class: "actions" }, share));
     this.panel.status(`Done in ${formatDuration(seconds)}.`);
+    title.focus();
   }
 }

@@ -1,6 +1,7 @@
 /** The page: starts the Worker, the tabs, and what they share. */
 import { AttackTab } from "./attack.ts";
 import { Catalog } from "./catalog.ts";
+import { startClassify } from "./classify.ts";
 import { el, find } from "./parts/dom.ts";
 import { Engine } from "./engine.ts";
 import { startGenerate } from "./generate.ts";
@@ -8,6 +9,7 @@ import { KernelsTab } from "./kernels.ts";
 import { ModelsTab } from "./models.ts";
 import { problemBox } from "./parts/problems.ts";
 import { startTabs } from "./parts/tabs.ts";
+import { Story } from "./story.ts";
 
 const notices = find(document, "#notices");
 const panel = (id: string): HTMLElement => find(document, `#${id}`);
@@ -15,15 +17,24 @@ const engine = new Engine();
 const catalog = new Catalog(engine);
 const generate = startGenerate(panel("generate"), engine, catalog);
 const attack = new AttackTab(panel("attack"), engine, catalog);
+const classify = startClassify(panel("classify"), engine, catalog);
 const kernels = new KernelsTab(panel("kernels"), engine);
 const models = new ModelsTab(panel("models"), engine, catalog);
+const story = new Story(panel("story"), () => {
+  showTab("attack");
+  attack.begin();
+});
 let ready = false;
+/** Without one nothing computes: it is said once, and no tab says it again. */
+let hasDevice = false;
 
 /** What a tab needs is fetched when it is first looked at. */
 async function shown(name: string): Promise<void> {
   if (!ready) return;
+  if (!hasDevice && name !== "models") return;
   if (name === "generate") await generate.estimate();
   if (name === "attack") await Promise.all([attack.choice.estimate(), attack.form.prepare()]);
+  if (name === "classify") await classify.estimate();
   if (name === "kernels") await kernels.showDevice();
   if (name === "models") await Promise.all([catalog.refresh(), models.showStorage()]);
 }
@@ -32,7 +43,7 @@ function complain(error: unknown): void {
   notices.replaceChildren(problemBox(error));
 }
 
-startTabs(find(document, "[role=tablist]"), (name) => void shown(name).catch(complain));
+const showTab = startTabs(find(document, "[role=tablist]"), (name) => void shown(name).catch(complain));
 
 engine.onLost = (message) => {
   const button = el("button", { type: "button" }, "Open it again");
@@ -43,16 +54,21 @@ engine.onLost = (message) => {
   find(document, "#device").textContent = "the GPU was lost";
   generate.reset();
   attack.choice.reset();
+  classify.reset();
   void attack.offerUnfinished().catch(complain);
 };
 
 async function openDevice(): Promise<void> {
   const line = find(document, "#device");
+  hasDevice = false;
   try {
     const { description, software } = await engine.call("device", null);
     line.textContent = `${description}${software ? " (slow: no GPU is used)" : ""}`;
     notices.replaceChildren();
+    hasDevice = true;
+    story.allowLive(software ? "On this machine without a GPU it takes about a minute." : "It takes half a minute or less.");
   } catch (error) {
+    story.refuseLive();
     line.textContent = error instanceof Error && error.name === "NoAdapterError" ? "no WebGPU" : "no device";
     complain(error);
   }

@@ -72,7 +72,7 @@ export class ModelsTab {
   }
 
   private list(): void {
-    const made = table("Models", ["name", "kind", "size", "where", ""], new Set([2]));
+    const made = table("Models", ["name", "kind", "size", "where", "what to do with it"], new Set([2]));
     for (const entry of this.catalog.entries) {
       const where = {
         bundled: entry.keptBytes > 0 ? `bundled; ${formatBytes(entry.keptBytes)} kept here` : "bundled",

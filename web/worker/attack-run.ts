@@ -3,6 +3,7 @@ import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { imagesToTensor } from "../../engine/formats/picture/image.ts";
+import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
 import { parseCandidates } from "../../engine/run/candidates.ts";
 import { executeRun } from "../../engine/run/execute.ts";
 import { RunFiles } from "../../engine/run/files.ts";
@@ -32,19 +33,21 @@ type AttackJob = Job<"attack"> | Job<"resume">;
 /** A new attack, from the first picture to the report. @throws what the attack throws, after its files have been given out */
 export async function startAttack(place: RunPlace, request: AttackRequest, job: AttackJob): Promise<AttackResult> {
   const { session, library, store } = place;
-  const { choice, settings, judge, target: dropped, from, showImages } = request;
+  const { choice, settings, judge, target: dropped, from, pairs, showImages } = request;
   job.news({ type: "phase", text: "loading the model" });
   const model = await session.model(choice);
   const candidates = from ? parseCandidates(from.name, await from.file.text(), settings.seed) : [];
+  const conceptPairs = pairs ? parseConceptPairs(pairs.name, await pairs.file.text()) : undefined;
   const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
   const target = dropped ? fitTarget({ file: dropped.name, image: await readPictureFile(dropped.name, dropped.file) }, model) : undefined;
   const files = await fileRecords(library, session, choice, job);
   for (const [role, given] of [
     ["target", dropped],
     ["prompts", from],
+    ["concept pairs", pairs],
   ] as const)
     if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
-  const head: RunHead = { choice, judge, candidates, showImages, hasTarget: target !== undefined };
+  const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget: target !== undefined };
   await writeHead(store, head, target?.image);
   return run(place, head, opened, { model, record: recordOf(request, model, files, target?.fitted ?? ""), target }, job);
 }
@@ -72,13 +75,14 @@ type Begun = Pick<PreparedRun, "model" | "record" | "target" | "saved">;
 
 async function run(
   { session, store }: RunPlace,
-  { choice, candidates, showImages }: RunHead,
+  { choice, candidates, conceptPairs, showImages }: RunHead,
   judge: OpenJudge,
   begun: Begun,
   job: AttackJob,
 ): Promise<AttackResult> {
-  const original = begun.record.settings.attacker === "p4d" ? await session.original(choice) : undefined;
-  const prepared: PreparedRun = { ...begun, judge, original, candidates, files: new RunFiles(runStore(store)), extras: { showImages } };
+  const compares = ["p4d", "ring-a-bell"].includes(begun.record.settings.attacker);
+  const original = compares && choice.overlay !== null ? await session.original(choice) : undefined;
+  const prepared: PreparedRun = { ...begun, judge, original, candidates, conceptPairs, files: new RunFiles(runStore(store)), extras: { showImages } };
   const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
   let done: DoneBefore | undefined;
   try {

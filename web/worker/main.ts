@@ -4,6 +4,7 @@ import { SELF_TESTS, selfTest } from "../../engine/verify/self-test/index.ts";
 import type { CallName, Calls, FromWorker, ToWorker } from "../protocol.ts";
 import { resumeAttack, startAttack } from "./attack-run.ts";
 import { bench, verifyBundled } from "./checks.ts";
+import { classify } from "./classify.ts";
 import { draw } from "./draw.ts";
 import { Job } from "./job.ts";
 import { Library } from "./files/library.ts";
@@ -89,6 +90,7 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
         startAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, request, job),
       ),
     ),
+  classify: async (request, job) => inTurn(job, async () => classify((await open(job.news)).session, request, job)),
   async unfinished() {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);
     if (!found) return null;

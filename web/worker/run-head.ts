@@ -1,3 +1,4 @@
+import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
@@ -14,6 +15,8 @@ export interface RunHead {
   readonly judge: JudgeRequest;
   /** transfer: what is tried. */
   readonly candidates: readonly TransferCandidate[];
+  /** ring-a-bell: what the concept is told by. */
+  readonly conceptPairs?: readonly ConceptPair[];
   readonly showImages: boolean;
   readonly hasTarget: boolean;
 }

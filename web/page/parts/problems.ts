@@ -76,6 +76,7 @@ function adviceFor(name: string, message: string): Advice {
       advice: ["Delete models under Models, or free space on the disk. A dropped file needs no room: it is read in place."],
     };
   }
+  if (name === "InputError" && / label "/.test(message)) return { title: "The judge does not know this label", advice: [] };
   if (name === "FormatError" || name === "InputError" || name === "TokenizerError") return { title: "A file cannot be used", advice: [] };
   if (name === "UsageError" || name === "RangeError" || name === "SchedulerConfigError") {
     return { title: "These settings do not work", advice: [] };
@@ -96,7 +97,9 @@ function adviceFor(name: string, message: string): Advice {
 export function problemBox(error: unknown): HTMLElement {
   const [name, message] = error instanceof Error ? [error.name, error.message] : ["Error", String(error)];
   const { title, advice } = adviceFor(name, message);
-  return el("div", { class: "notice bad", role: "alert" }, el("h2", {}, title), el("p", {}, message), ...advice.map((a) => el("p", {}, a)));
+  const more = advice.length > 1 ? [el("details", {}, el("summary", {}, "What to do"), ...advice.map((a) => el("p", {}, a)))] : [];
+  const only = advice.length === 1 ? [el("p", {}, advice[0]!)] : [];
+  return el("div", { class: "notice bad", role: "alert" }, el("h2", {}, title), el("p", {}, message), ...only, ...more);
 }
 
 export function isCancelled(error: unknown): boolean {

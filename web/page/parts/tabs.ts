@@ -1,6 +1,8 @@
 /** The row of tabs, as the ARIA pattern has it: arrow keys move, one tab is in the order of the Tab key, and the address names it. */
 export function startTabs(tablist: HTMLElement, onShow: (name: string) => void): (name: string) => void {
   const tabs = [...tablist.querySelectorAll<HTMLElement>('[role="tab"]')];
+  /** An address without a tab stays so at first: to change it while the page loads would scroll there. */
+  let started = false;
   const show = (tab: HTMLElement, focus: boolean): void => {
     for (const one of tabs) {
       const chosen = one === tab;
@@ -9,7 +11,7 @@ export function startTabs(tablist: HTMLElement, onShow: (name: string) => void):
       document.getElementById(one.getAttribute("aria-controls")!)!.hidden = !chosen;
     }
     const name = tab.getAttribute("aria-controls")!;
-    if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+    if (started && location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
     if (focus) tab.focus();
     onShow(name);
   };
@@ -32,6 +34,7 @@ export function startTabs(tablist: HTMLElement, onShow: (name: string) => void):
     if (tab) show(tab, false);
   };
   show(byName(location.hash.slice(1)) ?? tabs[0]!, false);
+  started = true;
   return (name) => {
     const tab = byName(name);
     if (tab) show(tab, false);

@@ -21,7 +21,7 @@ const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.j
  * @throws FormatError for a URL that is none, or a server that has nothing there
  */
 export async function planRemote(url: string, signal: AbortSignal): Promise<{ name: string; files: RemoteFile[] }> {
-  const parsed = URL.parse(filesOfPage(url.trim()), location.href);
+  const parsed = URL.parse(filesOfPage(addressOf(url.trim())), location.href);
   if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
   const segments = parsed.pathname.split("/").filter(Boolean);
   const last = decodeURIComponent(segments.at(-1) ?? "");
@@ -38,6 +38,12 @@ export async function planRemote(url: string, signal: AbortSignal): Promise<{ na
   // A hub's address ends in .../org/name/resolve/main/
   const name = segments.filter((s) => !["resolve", "main", "model_index.json", "config.json"].includes(s)).at(-1) ?? parsed.hostname;
   return { name: decodeURIComponent(name), files: found };
+}
+
+/** The page of a model that is named as the command line names it: ORG/NAME[@REVISION][/FILE or /FOLDER]. An address stays as it is. */
+export function addressOf(name: string): string {
+  const [, id, revision = "main", path = ""] = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^/\s]+))?((?:\/[^/\s]+)*)$/.exec(name) ?? [];
+  return id === undefined ? name : `https://huggingface.co/${id}/tree/${revision}${path}`;
 }
 
 /** @throws FormatError if there is no model_index.json */
