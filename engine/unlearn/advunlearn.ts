@@ -173,8 +173,8 @@ async function readRows(tensor: Tensor): Promise<NDArray> {
 }
 
 /**
- * A framed prompt without the k places behind the first L tokens, which embeddings before them take. With the published code's L, the number
- * of words, a prompt of more tokens than words loses some.
+ * A framed prompt without the k places behind the first L tokens, which embeddings before them take. With the published code's L, the
+ * number of words, a prompt of more tokens than words loses some.
  */
 function withoutPlaces(ids: Uint32Array<ArrayBuffer>, length: number, k: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.from([...ids.slice(0, 1 + length), ...ids.slice(1 + length + k)]);

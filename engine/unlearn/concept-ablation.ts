@@ -108,7 +108,10 @@ function pixelWeights({ latents, mask }: PictureBatch, pixels: number, channels:
   for (let b = 0; b < latents.shape[0]!; b++) {
     const own = mask?.data.subarray(b * pixels, (b + 1) * pixels) ?? new Float32Array(pixels).fill(1);
     const sum = own.reduce((a, x) => a + x, 0);
-    own.forEach((m, p) => weights.fill(Math.sqrt((m * pixels * channels) / sum), (b * pixels + p) * channels, (b * pixels + p + 1) * channels));
+    own.forEach((m, p) => {
+      const at = (b * pixels + p) * channels;
+      weights.fill(Math.sqrt((m * pixels * channels) / sum), at, at + channels);
+    });
   }
   return weights;
 }
@@ -135,7 +138,9 @@ class FirstTokens {
     const tensors: Tensor[] = [];
     const program = await model.program(`unlearn first tokens ${rows}`, (g) => {
       const products = model.recordTextProducts(g, g.input("context", f32([rows, 1, model.parts.unet.config.crossAttentionDim])));
-      const made = products.map(({ type }, i) => model.keep(`unlearn first token ${rows} ${i}`, () => new Tensor(model.device, `first token ${i}`, type)));
+      const made = products.map(({ type }, i) =>
+        model.keep(`unlearn first token ${rows} ${i}`, () => new Tensor(model.device, `first token ${i}`, type)),
+      );
       tensors.splice(0, tensors.length, ...made);
       return { outputs: {}, assigns: products.map((product, i) => [made[i]!, product] as const) };
     });

@@ -31,11 +31,11 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
   const from = eraseFrom === null ? undefined : await encodePrompt(base, eraseFrom);
 
   const started = await startTraining(session, (g, model) => {
-    const { prediction, context } = recordPrediction(g, model, g.tensor(trajectories().sampler.sample));
-    return { loss: mseLoss(g, prediction, g.tensor(frozen.target)), rescaleAt: model.rescaleAt(prediction, context), outputs: { prediction } };
+    const { prediction, context } = recordPrediction(g, model, g.tensor(drawn.sampler.sample));
+    const loss = mseLoss(g, prediction, g.tensor(frozen.target));
+    return { loss, rescaleAt: model.rescaleAt(prediction, context), outputs: { prediction } };
   });
   const { model, trainer } = started;
-  const trajectories = (): Trajectories => drawn;
   const drawn = new Trajectories(old ? model : base, settings, 1, signal);
   const z = drawn.sampler.sample;
   const frozen = await CombinedPrediction.for(base, old ? "esd-2023" : "esd-2025", z, from ? 3 : 2);

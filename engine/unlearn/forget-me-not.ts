@@ -16,8 +16,8 @@ import { startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**
- * Forget-Me-Not (Zhang et al., arXiv 2303.17591; patch_lora.py, AttnController): on pictures of the concept, the attention that the concept's
- * tokens get in all cross attentions is made small: the root of the sum of squares of its probabilities.
+ * Forget-Me-Not (Zhang et al., arXiv 2303.17591; patch_lora.py, AttnController): on pictures of the concept, the attention that the
+ * concept's tokens get in all cross attentions is made small: the root of the sum of squares of its probabilities.
  */
 export async function startForgetMeNot(session: UnlearnSession): Promise<Training> {
   const { base, settings, images, draws, hooks } = session;

@@ -8,8 +8,14 @@ import { startTraining } from "./shared/start.ts";
 import { type TrainedList, allTensors } from "./shared/trained-tensors.ts";
 import { type Training, type UnlearnSession, savedWeights } from "./training.ts";
 
+interface Targets {
+  readonly attention: RegExp;
+  readonly layers: readonly string[];
+  readonly infix: string;
+}
+
 /** The layers of an attention that get an addition, in diffusers' order, and how it names the weights in each component. */
-const TARGETS: Readonly<Record<ComponentName, { readonly attention: RegExp; readonly layers: readonly string[]; readonly infix: string }>> = {
+const TARGETS: Readonly<Record<ComponentName, Targets>> = {
   unet: { attention: /\.attn[12]$/, layers: ["to_q", "to_k", "to_v", "to_out.0"], infix: "lora" },
   text_encoder: { attention: /\.self_attn$/, layers: ["q_proj", "k_proj", "v_proj", "out_proj"], infix: "lora_linear_layer" },
 };

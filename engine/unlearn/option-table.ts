@@ -19,7 +19,9 @@ const RECIPE = "the recipe's";
  */
 export const UNLEARN_OPTIONS = {
   method: choice(METHODS, { default: "esd-x", help: "how the concept is erased" }),
-  recipe: choice(RECIPE_NAMES, { default: null, defaultNote: "the method's first", help: "published version, with its own numbers and quirks" }),
+  recipe: choice(RECIPE_NAMES, {
+    default: null, defaultNote: "the method's first", help: "published version, with its own numbers and quirks",
+  }),
   anchor: text({
     default: null,
     of: ["uce", "rece", "concept-ablation", "salun"],
@@ -38,11 +40,14 @@ export const UNLEARN_OPTIONS = {
   }),
   warmupSteps: whole({ default: null, min: 0, defaultNote: RECIPE, of: TRAINED, help: "steps in which the learning rate rises from 0" }),
   weightDecay: number({ default: null, min: 0, defaultNote: RECIPE, of: PICTURES, value: "d", help: "of AdamW" }),
-  clip: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: PICTURES, value: "norm", help: "bound of the gradient's norm" }),
+  clip: number({
+    default: null, min: 0, above: true, defaultNote: RECIPE, of: PICTURES, value: "norm", help: "bound of the gradient's norm",
+  }),
   batch: whole({ default: null, min: 1, max: 1024, defaultNote: RECIPE, of: PICTURES, help: "pictures of a training batch" }),
   accumulate: whole({ default: null, min: 1, max: 64, defaultNote: RECIPE, of: ["finetune", "lora"], help: "batches of one step" }),
   averageDecay: number({
-    default: null, min: 0, max: 1, of: ["finetune"], value: "d", help: "also keep an average of the weights (EMA) and give it as the result",
+    default: null, min: 0, max: 1, of: ["finetune"], value: "d",
+    help: "also keep an average of the weights (EMA) and give it as the result",
   }),
   averageWarmup: flag({ of: ["finetune"], help: "the average's decay begins at 0 and rises, as in diffusers' EMAModel" }),
   guidance: number({
@@ -54,7 +59,8 @@ export const UNLEARN_OPTIONS = {
   }),
   samplingSteps: whole({ default: null, min: 2, max: 1000, defaultNote: RECIPE, of: TRAJECTORIES, help: "steps of a whole trajectory" }),
   technique: choice(["replace", "tensor"], {
-    default: null, defaultNote: RECIPE, of: ["uce"], help: "uce-2023: the concept's value is the anchor's, or is made free of the concept's",
+    default: null, defaultNote: RECIPE, of: ["uce"],
+    help: "uce-2023: the concept's value is the anchor's, or is made free of the concept's",
   }),
   lamb: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: CLOSED, help: "weight of the unedited weights" }),
   eraseScale: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: CLOSED, help: "weight of the concepts" }),
@@ -63,15 +69,20 @@ export const UNLEARN_OPTIONS = {
     help: "weight of the retained prompts",
   }),
   regularScale: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: ["rece"], help: "how small the found embedding is" }),
-  alpha: number({ default: null, min: 0, defaultNote: RECIPE, of: ["salun", "lora"], help: "salun: weight of the retained; lora: scale times rank" }),
+  alpha: number({
+    default: null, min: 0, defaultNote: RECIPE, of: ["salun", "lora"], help: "salun: weight of the retained; lora: scale times rank",
+  }),
   maskShare: number({
-    default: null, min: 0, max: 1, above: true, defaultNote: RECIPE, of: ["salun"], value: "share", help: "share of the weights that may move",
+    default: null, min: 0, max: 1, above: true, defaultNote: RECIPE, of: ["salun"], value: "share",
+    help: "share of the weights that may move",
   }),
   unmasked: flag({ of: ["salun"], help: "let all weights move" }),
   attack: choice(["pgd", "fast"], { default: null, defaultNote: RECIPE, of: ADVERSARIAL, help: "inner attack" }),
   attackSteps: whole({ default: null, min: 1, defaultNote: RECIPE, of: ADVERSARIAL, help: "steps of the inner attack" }),
   attackLearningRate: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: ADVERSARIAL, value: "r", help: "of its Adam" }),
-  attackTokens: whole({ default: null, min: 1, max: 70, defaultNote: RECIPE, of: ADVERSARIAL, value: "k", help: "embeddings it may choose" }),
+  attackTokens: whole({
+    default: null, min: 1, max: 70, defaultNote: RECIPE, of: ADVERSARIAL, value: "k", help: "embeddings it may choose",
+  }),
   attackInit: choice(["latest", "random"], { default: null, defaultNote: RECIPE, of: ADVERSARIAL, help: "what an attack starts from" }),
   attackWarmup: whole({ default: null, min: 0, defaultNote: RECIPE, of: ADVERSARIAL, help: "steps before the first attack" }),
   retainMode: choice(["iter", "reg"], {

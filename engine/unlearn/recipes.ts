@@ -172,7 +172,9 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     methods: ["lora"],
     paper: "Hu et al., LoRA, arXiv 2106.09685",
     code: "huggingface/diffusers, examples/text_to_image/train_text_to_image_lora.py",
-    defaults: { ...PLAIN, steps: 500, learningRate: 1e-4, weightDecay: 0.01, clip: 1, batch: 4, accumulate: 1, rank: 4, alpha: 4, pictures: 16 },
+    defaults: {
+      ...PLAIN, steps: 500, learningRate: 1e-4, weightDecay: 0.01, clip: 1, batch: 4, accumulate: 1, rank: 4, alpha: 4, pictures: 16,
+    },
     trains: {},
     layout: "lora-safetensors",
     predictions: BOTH,

@@ -67,8 +67,10 @@ export class DivergedError extends LetheError {
   override readonly name: string = "DivergedError";
 }
 
-const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = { "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, finetune: startFinetune, salun: startSalun,
-  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot, advunlearn: startAdvUnlearn, lora: startLora };
+const TRAININGS: Readonly<Partial<Record<MethodName, StartTraining>>> = {
+  "esd-x": startEsd, "esd-u": startEsd, esd: startEsd, salun: startSalun, advunlearn: startAdvUnlearn,
+  "concept-ablation": startConceptAblation, "forget-me-not": startForgetMeNot, finetune: startFinetune, lora: startLora,
+};
 const SOLVES: Readonly<Partial<Record<MethodName, Solve>>> = { uce: solveUce, rece: solveRece };
 
 /**

@@ -1,4 +1,3 @@
-import type { NDArray } from "../nn/array.ts";
 import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import type { Trainer } from "../train/trainer.ts";
@@ -56,7 +55,12 @@ export type StartTraining = (session: UnlearnSession) => Promise<Training>;
 export type Solve = (session: UnlearnSession) => Promise<Solved>;
 
 /** Numbers by the names that a saved training has, as a component's weights of one kind; undefined where it has none. */
-export function savedWeights(resume: ResumedTraining | undefined, kind: string, component: string, base?: WeightSource): WeightSource | undefined {
+export function savedWeights(
+  resume: ResumedTraining | undefined,
+  kind: string,
+  component: string,
+  base?: WeightSource,
+): WeightSource | undefined {
   if (!resume) return undefined;
   const { tensors } = resume;
   const saved = (tensor: string): string => `${component}/${kind}/${tensor}`;
@@ -68,6 +72,3 @@ export function savedWeights(resume: ResumedTraining | undefined, kind: string, 
     readFloat32: (tensor) => (has(tensor) || !base ? tensors.readFloat32(saved(tensor)) : base.readFloat32(tensor)),
   };
 }
-
-/** An observer's view of a tensor on the device, [B, H, W, C] there. */
-export type ReadArray = () => Promise<NDArray>;

@@ -42,7 +42,10 @@ export class Matrix64 {
 
   transposed(): Matrix64 {
     const result = new Matrix64(this.columns, this.rows);
-    for (let i = 0; i < this.rows; i++) for (let j = 0; j < this.columns; j++) result.data[j * this.rows + i] = this.data[i * this.columns + j]!;
+    for (let i = 0; i < this.rows; i++) {
+      const row = this.row(i);
+      for (let j = 0; j < this.columns; j++) result.data[j * this.rows + i] = row[j]!;
+    }
     return result;
   }
 

@@ -27,7 +27,10 @@ export function drawNoised(model: StableDiffusion, draws: Draws, latents: NDArra
 /** Latents with this noise at these timesteps, one for each. */
 export function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArray, timesteps: readonly number[]): Noised {
   const size = latents.data.length / timesteps.length;
-  const row = ({ data, shape }: NDArray, i: number): NDArray => ({ data: data.slice(i * size, (i + 1) * size), shape: [1, ...shape.slice(1)] });
+  const row = ({ data, shape }: NDArray, i: number): NDArray => ({
+    data: data.slice(i * size, (i + 1) * size),
+    shape: [1, ...shape.slice(1)],
+  });
   const rows = timesteps.map((t, i) => model.addNoise(row(latents, i), row(noise, i), t));
   return {
     noised: toChannelsLast(stacked(rows.map((r) => r.noised))),
@@ -39,7 +42,13 @@ export function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArra
 }
 
 /** Input `name` for latents [B, h, w, C], on a graph. */
-export function latentsInput(g: Graph, model: StableDiffusion, name: string, batch: number, [height, width]: readonly [number, number]): Value {
+export function latentsInput(
+  g: Graph,
+  model: StableDiffusion,
+  name: string,
+  batch: number,
+  [height, width]: readonly [number, number],
+): Value {
   return g.input(name, f32([batch, height, width, model.parts.unet.config.inChannels]));
 }
 

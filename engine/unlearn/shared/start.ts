@@ -21,7 +21,8 @@ export interface Started {
 }
 
 /** Numbers of the optimiser besides the learning rate. */
-export interface Optimiser extends Pick<VariantOptions, "apart" | "adapters">, Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
+export interface Optimiser
+  extends Pick<VariantOptions, "apart" | "adapters">, Pick<TrainerOptions, "clipNorm" | "batches" | "average" | "masked"> {
   /** "l2": Adam, which the methods use without decay. "decoupled": AdamW. Default "l2". */
   readonly decay?: TrainerOptions["decay"];
   /** With `adapters`: their tensors. */

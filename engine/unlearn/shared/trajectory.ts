@@ -8,8 +8,8 @@ import type { Settings } from "../options.ts";
 import { stacked } from "./prompts.ts";
 
 /**
- * The DDIM of CompVis's code as the erasing methods call it: timesteps j * (1000 / S) + 1, of which the first that would be made, j = S - 1,
- * is dropped (`timesteps[:-1]` in their copy of it), although it begins with pure noise.
+ * The DDIM of CompVis's code as the erasing methods call it: timesteps j * (1000 / S) + 1, of which the first that would be made,
+ * j = S - 1, is dropped (`timesteps[:-1]` in their copy of it), although it begins with pure noise.
  * @param toStep the trajectory ends there: S - max(toStep, 1) steps are made
  */
 export function compVisPlan(model: StableDiffusion, steps: number, toStep: number): SamplerPlan {

@@ -56,7 +56,8 @@ export async function advunlearn(trace: Trace): Promise<void> {
       prediction: { tensor: "eps_n", tolerance: "unlearn_loss" },
       retain_z: "retain_z", retain_eps_p: { tensor: "retain_eps_p", tolerance: "target" },
       retained: { tensor: "retain_eps_n", tolerance: "retain_loss" },
-      "attack.init": { tensor: "attack.init", tolerance: "attack_init" }, "attack.used": { tensor: "attack.used", tolerance: "attack_used" },
+      "attack.init": { tensor: "attack.init", tolerance: "attack_init" },
+      "attack.used": { tensor: "attack.used", tolerance: "attack_used" },
       "attack.z": perStep("attack.z"), "attack.loss": perStep("attack.loss"), "attack.grad": perStep("attack.grad"),
       "attack.grad_used": perStep("attack.grad_used", fast ? "attack_grad" : "attack_grad_used"), "attack.adv": perStep("attack.adv"),
     },
@@ -73,8 +74,10 @@ export async function advunlearn(trace: Trace): Promise<void> {
   retain.forEach((loss, i) => {
     const ours = losses["retain"]![i] ?? NaN;
     // Where both text encoders are still the same, it is zero but for rounding.
-    if (!separate && i === 0) rows.compare(name, "retain_loss[0]", [ours], [loss], Math.max(1e-9, 10 * floorOf(trace, "retain_loss_first_abs")), "absolute");
-    else rows.compare(name, `retain_loss[${i}]`, [ours], [loss], toleranceOf(trace, "retain_loss"));
+    if (!separate && i === 0) {
+      const rounding = Math.max(1e-9, 10 * floorOf(trace, "retain_loss_first_abs"));
+      rows.compare(name, "retain_loss[0]", [ours], [loss], rounding, "absolute");
+    } else rows.compare(name, `retain_loss[${i}]`, [ours], [loss], toleranceOf(trace, "retain_loss"));
   });
 }
 

@@ -20,7 +20,8 @@ export function batchOf(all: NDArray, index: number): NDArray {
 
 /** Timesteps and noises of noised batches, under a prefix. */
 export async function noiseDraws({ golden }: Trace, prefix = ""): Promise<Record<string, ArrayLike<number> | Float32Array<ArrayBuffer>[]>> {
-  return { [`${prefix}t`]: await golden.ints(`${prefix}t`), [`${prefix}noise`]: (await rowsOf(golden, `${prefix}noise`)).map(({ data }) => data) };
+  const [t, noise] = [`${prefix}t`, `${prefix}noise`];
+  return { [t]: await golden.ints(t), [noise]: (await rowsOf(golden, noise)).map(({ data }) => data) };
 }
 
 /** `finetune`: noise-prediction training of one component, once with diffusers' average and once with a constant one. */

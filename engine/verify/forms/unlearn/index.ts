@@ -19,6 +19,7 @@ export const unlearnTrace: Form = async (golden, rows, context) => {
   const method = golden.text("method");
   const trace = await openTrace(golden, rows, context);
   const check = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
-  if (!check) return rows.failed(trace.name, "", `no check for method ${JSON.stringify(method)}; known are ${Object.keys(METHODS).join(", ")}`);
+  const known = Object.keys(METHODS).join(", ");
+  if (!check) return rows.failed(trace.name, "", `no check for method ${JSON.stringify(method)}; known are ${known}`);
   await rows.guard(trace.name, "", () => check(trace));
 };

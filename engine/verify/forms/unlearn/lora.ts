@@ -72,7 +72,9 @@ async function after(trace: Trace, result: Unlearned, prompts: readonly string[]
   const latents = { data, shape: x0.shape };
   const predict = async (one: typeof model): Promise<NDArray> => one.predictNoise(latents, timesteps, await one.encodeText(ids));
   const hidden = await result.model.encodeText(ids);
-  if (golden.has("hidden_after")) rows.compare(name, "hidden_after", hidden.data, await golden.floats("hidden_after"), toleranceOf(trace, "hidden_after"));
+  if (golden.has("hidden_after")) {
+    rows.compare(name, "hidden_after", hidden.data, await golden.floats("hidden_after"), toleranceOf(trace, "hidden_after"));
+  }
   rows.compare(name, "eps_after", (await predict(result.model)).data, await golden.floats("eps_after"), toleranceOf(trace, "eps_after"));
   rows.compare(name, "eps_base", (await predict(model)).data, await golden.floats("eps_base"), toleranceOf(trace, "eps_after"));
   const merged = await mergedLowRank(model, result.changed, golden.number("alpha") / golden.number("rank"));

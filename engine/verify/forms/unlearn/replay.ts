@@ -1,5 +1,7 @@
 import type { NDArray } from "../../../nn/array.ts";
-import { type UnlearnHooks, type UnlearnOptions, type Unlearned, allTensors, resolveUnlearn, tensorsOf, unlearn } from "../../../unlearn/index.ts";
+import {
+  type UnlearnHooks, type UnlearnOptions, type Unlearned, allTensors, resolveUnlearn, tensorsOf, unlearn,
+} from "../../../unlearn/index.ts";
 import { part } from "../../layout.ts";
 import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
@@ -71,7 +73,8 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
       if (inRow !== undefined && count % inRow >= recorded) return; // some are recorded for the first few only
       const at = inRow === undefined ? count : Math.floor(count / inRow) * recorded + (count % inRow);
       const floats = golden.dtype(tensor).includes("F");
-      const whole = floats ? await golden.array(tensor) : { data: Float32Array.from(await golden.ints(tensor)), shape: golden.shape(tensor) };
+      const data = floats ? await golden.floats(tensor) : Float32Array.from(await golden.ints(tensor));
+      const whole = { data, shape: golden.shape(tensor) };
       const [rowCount, ...rest] = whole.shape as [number, ...number[]];
       const expected = inRow === undefined ? whole : { data: whole.data, shape: [rowCount * recorded, ...rest.slice(1)] };
       rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? toleranceOf(trace, tolerance) : 0);

@@ -2,7 +2,8 @@ import { joinPath } from "../../../formats/file-system.ts";
 import type { LazyTensor } from "../../../train/trained-tensors.ts";
 import type { WeightSource } from "../../../nn/parameters.ts";
 import {
-  Mask, PictureBatches, type TensorRule, type UnlearnHooks, type UnlearnSession, allTensors, posteriorSample, resolveUnlearn, signedGradients,
+  Mask, PictureBatches, type TensorRule, type UnlearnHooks, type UnlearnSession, allTensors, posteriorSample, resolveUnlearn,
+  signedGradients,
 } from "../../../unlearn/index.ts";
 import { openGolden } from "../../golden.ts";
 import { stackRows } from "../../../nn/array.ts";
@@ -119,7 +120,7 @@ async function compareMasks(trace: Trace, gradients: readonly LazyTensor[]): Pro
     const dots = await golden.floats(`${label}.dot`);
     const ours = trained.map((tensor) => maskDot(tensor, mask.ones(tensor)));
     const apart = ours.reduce((n, dot, i) => n + (Math.abs(dot - dots[i]!) > 1e-3 * Math.max(1, Math.abs(dots[i]!)) ? 1 : 0), 0);
-    rows.error(name, `${label}.dot`, apart, wrong, "mismatches", `tensors whose mask differs`);
+    rows.error(name, `${label}.dot`, apart, wrong, "mismatches", "tensors whose mask differs");
   }
 }
 
