@@ -15,6 +15,11 @@ export {
 export type { PhaseName } from "./training.ts";
 export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
 export type { Draws } from "./shared/draws.ts";
+export { LAYOUTS, LAYOUT_NAMES, outputFiles, type Changed, type LayoutName } from "./files/layouts.ts";
+export type { ModelFolder } from "./files/model-folder.ts";
+export type { OutputFile } from "./files/output-file.ts";
+export { joinPieces } from "../formats/store.ts";
+export { describeTraining, type TrainingEstimate } from "./shared/estimate.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
 export { mergedLowRank } from "./lora.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
