@@ -1,6 +1,6 @@
 import windowWgsl from "../shaders/window.wgsl";
 import {
-  type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, elementCount, formatType,
+  type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, elementCount, formatType,
 } from "./kernel.ts";
 import type { PassName } from "./attention-table.ts";
 import { pointwise } from "./pointwise.ts";
@@ -60,6 +60,19 @@ export function attentionSizes({ q, k, v }: Qkv<TensorType>, heads: number): Att
     }
   }
   return { batch, heads, queries, keys, head: channels / heads };
+}
+
+/** The same of values that are about to be recorded. @throws ShapeError as `attentionSizes`, or if one has not 3 dimensions */
+export function sizesOf(values: Qkv<Value>, heads: number): AttentionSizes {
+  const types = { q: values.q.type, k: values.k.type, v: values.v.type };
+  for (const [name, type] of Object.entries(types)) {
+    if (type.shape.length !== 3) throw new ShapeError("attention", `input "${name}" must have 3 dimensions, got ${formatType(type)}`);
+  }
+  try {
+    return attentionSizes(types, heads);
+  } catch (error) {
+    throw error instanceof ShapeError ? error.of("attention") : error;
+  }
 }
 
 /**

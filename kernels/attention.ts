@@ -7,6 +7,7 @@ import {
   QKV,
   attentionSizes,
   flashParams,
+  sizesOf,
 } from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { composedAttention } from "./composed-attention.ts";
@@ -83,7 +84,7 @@ export interface AttentionOptions {
  * @throws ShapeError if the shapes do not fit together, the channels do not split into the heads, or a causal head is larger than 160.
  */
 export function attention(g: Recorder, q: Value, k: Value, v: Value, { heads, causal = false, scale }: AttentionOptions): Value {
-  const { head } = attentionSizes({ q: q.type, k: k.type, v: v.type }, heads);
+  const { head } = sizesOf({ q, k, v }, heads);
   const factor = scale ?? 1 / Math.sqrt(head);
   if (head <= MAX_FLASH_HEAD) return g.apply(attentionKernel, { q, k, v }, { heads, causal, scale: factor }).o;
   if (causal) {
