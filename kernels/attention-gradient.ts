@@ -15,8 +15,8 @@ export type AttentionGradientAttributes = AttentionAttributes & {
 
 /**
  * The cotangents of attention's inputs, from q, k, v, o and logSumExp as attention took and gave them, and dO of o's shape:
- * dQ [B, Tq, C] if `query`, dK and dV [B, Tk, C] if `keyValue`. Scores are computed again, never stored, and nothing is summed across workgroups: dQ takes a
- * pass over the keys, dK and dV one over the queries (FlashAttention-2, arXiv 2307.08691).
+ * dQ [B, Tq, C] if `query`, dK and dV [B, Tk, C] if `keyValue`. Scores are computed again, never stored, and nothing is summed across
+ * workgroups: dQ takes a pass over the keys, dK and dV one over the queries (FlashAttention-2, arXiv 2307.08691).
  */
 export const attentionGradientKernel: Kernel<
   AttentionGradientAttributes,

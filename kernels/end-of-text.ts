@@ -18,8 +18,8 @@ export const endOfTextKernel: Kernel<EndOfText, "ids", "y" | "position"> = {
 
 /**
  * Framed prompts, u32 [B, T], as a tokenizer with other padding frames them, and where their text ends.
- * `ids` u32 [B, T]: `pad` after the first `end`. `position` u32 [B]: flat position of the largest id below `limit`, the first of equal ones,
- * which is the first `<|endoftext|>` (transformers 4.33 modeling_clip.py:757; ids from `limit` on are learned words).
+ * `ids` u32 [B, T]: `pad` after the first `end`. `position` u32 [B]: flat position of the largest id below `limit`, the first of equal
+ * ones, which is the first `<|endoftext|>` (transformers 4.33 modeling_clip.py:757; ids from `limit` on are learned words).
  * @throws ShapeError unless ids is u32 [B, T]
  */
 export function endOfText(g: Recorder, ids: Value, attributes: EndOfText): { readonly ids: Value; readonly position: Value } {
