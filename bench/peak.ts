@@ -1,4 +1,4 @@
-import { type Kernel, type Recorder, type Value, f32, spread } from "../kernels/kernel.ts";
+import { type Kernel, type NoAttributes, type Recorder, type Value, f32, spread } from "../kernels/kernel.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { Graph } from "../engine/runtime/graph.ts";
 import { Program } from "../engine/runtime/program.ts";
@@ -16,13 +16,13 @@ type FmaAttributes = { readonly count: number; readonly turns: number; readonly 
 
 const fmaKernel: Kernel<FmaAttributes> = {
   name: "bench-fma",
-  infer: (_inputs, { count }) => [f32([count, 4])],
+  inputs: {},
+  infer: (_inputs, { count }) => ({ y: f32([count, 4]) }),
   plan: ({ attributes: { count, turns, half } }) => ({
     dispatches: [
       {
         shader: { name: "bench-fma", text: fmaWgsl },
         defines: { HALF: half },
-        bindings: { y: { output: 0 } },
         params: { count, turns },
         workgroups: spread(Math.ceil(count / WORKGROUP)),
       },
@@ -31,17 +31,17 @@ const fmaKernel: Kernel<FmaAttributes> = {
   cost: (_inputs, _outputs, { count, turns }) => ({ flops: count * turns * FLOPS_PER_TURN }),
 };
 
-const copyKernel: Kernel<Record<string, never>> = {
+const copyKernel: Kernel<NoAttributes, "x"> = {
   name: "bench-copy",
-  infer: ([x]) => [x!],
-  plan({ inputs }) {
-    const count = inputs[0]!.shape[0]! / 4;
+  inputs: { x: {} },
+  infer: ({ x }) => ({ y: x }),
+  plan({ inputs: { x } }) {
+    const count = x.shape[0]! / 4;
     return {
       dispatches: [
         {
           shader: { name: "bench-copy", text: copyWgsl },
           defines: {},
-          bindings: { x: { input: 0 }, y: { output: 0 } },
           params: { count },
           workgroups: spread(Math.ceil(count / 256)),
         },
@@ -60,7 +60,7 @@ export async function measurePeak(device: Device, basis: Basis, options: Measure
   const kind = device.info.software ? "software" : "hardware";
   const { count, turns } = FMA[kind];
   const flops = count * turns * FLOPS_PER_TURN;
-  const fma = (half: boolean) => (g: Recorder): Value => g.apply(fmaKernel, [], { count, turns, half })[0]!;
+  const fma = (half: boolean) => (g: Recorder): Value => g.apply(fmaKernel, {}, { count, turns, half }).y;
   const gflops = flops / 1e6 / leastMs(await time(device, "bench-fma", fma(false), options), basis);
   const gflopsF16 = device.capabilities.shaderF16
     ? flops / 1e6 / leastMs(await time(device, "bench-fma f16", fma(true), options), basis)
@@ -68,7 +68,7 @@ export async function measurePeak(device: Device, basis: Basis, options: Measure
   const floats = Math.min(COPY_BYTES[kind], device.capabilities.maxStorageBufferBindingSize, device.limits.maxBufferSize) / 4;
   const source = new Tensor(device, "bench-copy.source", f32([floats - (floats % 4)]));
   try {
-    const copied = await time(device, "bench-copy", (g) => g.apply(copyKernel, [g.tensor(source)], {})[0]!, options);
+    const copied = await time(device, "bench-copy", (g) => g.apply(copyKernel, { x: g.tensor(source) }, {}).y, options);
     return { gflops, gbps: (2 * 4 * floats) / 1e6 / leastMs(copied, basis), ...(gflopsF16 !== undefined && { gflopsF16 }) };
   } finally {
     source.destroy();

@@ -1,5 +1,6 @@
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
-import { ACTIVATION_DEFINES, planElements } from "./rows.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
+import { ACTIVATION_DEFINES } from "./rows.ts";
 import activationWgsl from "../shaders/activation.wgsl";
 import activationGradientWgsl from "../shaders/activation-gradient.wgsl";
 
@@ -9,68 +10,46 @@ export type ActivationKind = "silu" | "gelu" | "quickGelu" | "relu" | "sqrt";
 /** Rough FLOPs of one value or derivative, an exponential counted as 8. */
 const FLOPS: Record<ActivationKind, number> = { silu: 12, gelu: 30, quickGelu: 13, relu: 1, sqrt: 4 };
 
-export const activationKernel: Kernel<{ kind: ActivationKind }> = {
+export const activationKernel: Kernel<{ kind: ActivationKind }, "x"> = {
   name: "activation",
-  infer(inputs, { kind }) {
-    const x = need("activation", inputs, 0, "x");
-    if (!(kind in FLOPS)) throw new ShapeError("activation", `unknown kind "${kind}"; known are ${Object.keys(FLOPS).join(", ")}`);
-    return [x];
+  inputs: { x: {} },
+  infer({ x }, { kind }) {
+    if (!(kind in FLOPS)) throw new ShapeError(`unknown kind "${kind}"; known are ${Object.keys(FLOPS).join(", ")}`);
+    return { y: x };
   },
-  plan({ outputs, attributes }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "activation", text: activationWgsl },
-          defines: { ...ACTIVATION_DEFINES, ACTIVATION: `${attributes.kind}4` },
-          bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { count },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  plan({ outputs: { y }, attributes: { kind } }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    const defines = { ...ACTIVATION_DEFINES, ACTIVATION: `${kind}4` };
+    return { dispatches: [pointwise({ name: "activation", text: activationWgsl }, count, { count }, { defines })] };
   },
-  cost: ([x], _outputs, { kind }) => ({ flops: elementCount(x!.shape) * FLOPS[kind] }),
-  gradient([dy], { g, inputs, attributes }) {
-    return [dy && g.apply(activationGradientKernel, [dy, inputs[0]!], attributes)[0]!];
-  },
+  cost: ({ x }, _outputs, { kind }) => ({ flops: elementCount(x.shape) * FLOPS[kind] }),
+  gradient: ({ y: dy }, { g, inputs: { x }, attributes: { kind } }) => ({ x: dy && activationGradient(g, dy, x, kind) }),
 };
 
-export const activationGradientKernel: Kernel<{ kind: ActivationKind }> = {
+export const activationGradientKernel: Kernel<{ kind: ActivationKind }, "dy" | "x", "dx"> = {
   name: "activation-gradient",
-  infer(inputs) {
-    const dy = need("activation-gradient", inputs, 0, "dy");
-    const x = need("activation-gradient", inputs, 1, "x");
-    if (!sameShape(dy.shape, x.shape)) {
-      throw new ShapeError("activation-gradient", `dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
-    }
-    return [x];
+  inputs: { dy: {}, x: {} },
+  outputs: ["dx"],
+  infer({ dy, x }) {
+    if (!sameShape(dy.shape, x.shape)) throw new ShapeError(`dy ${formatType(dy)} and x ${formatType(x)} must have one shape`);
+    return { dx: x };
   },
-  plan({ outputs, attributes }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "activation-gradient", text: activationGradientWgsl },
-          defines: { ...ACTIVATION_DEFINES, DERIVATIVE: `${attributes.kind}Derivative4` },
-          bindings: { dy: { input: 0 }, x: { input: 1 }, dx: { output: 0 } },
-          params: { count },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  plan({ outputs: { dx }, attributes: { kind } }) {
+    const count = Math.ceil(elementCount(dx.shape) / 4);
+    const defines = { ...ACTIVATION_DEFINES, DERIVATIVE: `${kind}Derivative4` };
+    return { dispatches: [pointwise({ name: "activation-gradient", text: activationGradientWgsl }, count, { count }, { defines })] };
   },
-  cost: ([x], _outputs, { kind }) => ({ flops: elementCount(x!.shape) * (FLOPS[kind] + 4) }),
+  cost: ({ x }, _outputs, { kind }) => ({ flops: elementCount(x.shape) * (FLOPS[kind] + 4) }),
 };
 
 /** An activation by its kind; f32, any shape. @throws ShapeError for another dtype or kind. */
 export function activation(g: Recorder, x: Value, kind: ActivationKind): Value {
-  return g.apply(activationKernel, [x], { kind })[0]!;
+  return g.apply(activationKernel, { x }, { kind }).y;
 }
 
 /** dy times the activation's derivative at x; f32, both of one shape. @throws ShapeError otherwise. */
 export function activationGradient(g: Recorder, dy: Value, x: Value, kind: ActivationKind): Value {
-  return g.apply(activationGradientKernel, [dy, x], { kind })[0]!;
+  return g.apply(activationGradientKernel, { dy, x }, { kind }).dx;
 }
 
 /** x sigmoid(x); f32, any shape (Elfwing et al., arXiv 1702.03118). @throws ShapeError for another dtype. */

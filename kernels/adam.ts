@@ -1,6 +1,6 @@
 import adamWgsl from "../shaders/adam.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 
 export interface AdamOptions {
   readonly lr: number;
@@ -39,42 +39,37 @@ export type AdamAttributes = {
   readonly halved?: boolean;
 };
 
-/**
- * Inputs: parameter, gradient, m, v, hyperparameters. Outputs: the next parameter, m and v, each over what it was where that is a tensor
- * which holds it; halves of the parameter.
- */
-export const adamKernel: Kernel<AdamAttributes> = {
+/** The next parameter, m and v are each written over what they were where that is a tensor which holds them. */
+export const adamKernel: Kernel<
+  AdamAttributes,
+  "parameter" | "gradient" | "m" | "v" | "hyper",
+  "nextParameter" | "nextM" | "nextV" | "halves"
+> = {
   name: "adam",
+  inputs: { parameter: {}, gradient: {}, m: {}, v: {}, hyper: { rank: 1 } },
+  outputs: ({ halved }) => ["nextParameter", "nextM", "nextV", ...(halved ? (["halves"] as const) : [])],
   alike: true,
-  inPlace: [0, 2, 3],
-  infer(inputs, { halved }) {
-    const parameter = need("adam", inputs, 0, "parameter", undefined, ["f32"], true);
-    for (const [i, name] of [[1, "gradient"], [2, "m"], [3, "v"]] as const) {
-      const type = need("adam", inputs, i, name, undefined, ["f32"], true);
-      if (!sameShape(type.shape, parameter.shape)) {
-        throw new ShapeError("adam", `${name} ${formatType(type)} must have the shape of parameter ${formatType(parameter)}`);
+  inPlace: { nextParameter: "parameter", nextM: "m", nextV: "v" },
+  infer({ parameter, hyper, ...others }, { halved }) {
+    for (const name of ["gradient", "m", "v"] as const) {
+      if (!sameShape(others[name].shape, parameter.shape)) {
+        throw new ShapeError(`${name} ${formatType(others[name])} must have the shape of parameter ${formatType(parameter)}`);
       }
     }
-    const hyper = need("adam", inputs, 4, "hyperparameters", 1);
     if (hyper.shape[0] !== ADAM_HYPERPARAMETERS) {
-      throw new ShapeError("adam", `hyperparameters must be f32[${ADAM_HYPERPARAMETERS}], got ${formatType(hyper)}`);
+      throw new ShapeError(`hyperparameters must be f32[${ADAM_HYPERPARAMETERS}], got ${formatType(hyper)}`);
     }
     if (halved && elementCount(parameter.shape) % 4 !== 0) {
-      throw new ShapeError("adam", `halves are made of whole vec4s, not of ${formatType(parameter)}`);
+      throw new ShapeError(`halves are made of whole vec4s, not of ${formatType(parameter)}`);
     }
-    return [parameter, parameter, parameter, ...(halved ? [{ ...parameter, dtype: "f16" } as const] : [])];
+    return { nextParameter: parameter, nextM: parameter, nextV: parameter, ...(halved && { halves: { ...parameter, dtype: "f16" } }) };
   },
-  plan({ inputs, attributes: { decoupled = false, scaled = false, halved = false }, overwrites = false }) {
-    const vectors = Math.ceil(elementCount(inputs[0]!.shape) / 4);
-    const bindings = {
-      ...(!overwrites && { parameter: { input: 0 }, m: { input: 2 }, v: { input: 3 } }),
-      gradient: { input: 1 }, hyper: { input: 4 },
-      nextParameter: { output: 0 }, nextM: { output: 1 }, nextV: { output: 2 }, ...(halved && { halves: { output: 3 } }),
-    };
+  plan({ inputs: { parameter }, attributes: { decoupled = false, scaled = false, halved = false }, overwrites }) {
+    const vectors = Math.ceil(elementCount(parameter.shape) / 4);
     const defines = { IN_PLACE: overwrites, DECOUPLED: decoupled, SCALED: scaled, HALVED: halved };
-    return { dispatches: [perElement({ name: "adam", text: adamWgsl }, vectors, defines, bindings, { vectors })] };
+    return { dispatches: [pointwise({ name: "adam", text: adamWgsl }, vectors, { vectors }, { defines })] };
   },
-  cost: ([parameter]) => ({ flops: 14 * elementCount(parameter!.shape) }),
+  cost: ({ parameter }) => ({ flops: 14 * elementCount(parameter.shape) }),
 };
 
 export interface AdamState {
@@ -95,6 +90,6 @@ export function adam(
   hyperparameters: Value,
   attributes: AdamAttributes = {},
 ): AdamState & { readonly halves?: Value } {
-  const [nextParameter, nextM, nextV, halves] = g.apply(adamKernel, [parameter, gradient, m, v, hyperparameters], attributes);
-  return { parameter: nextParameter!, m: nextM!, v: nextV!, ...(halves && { halves }) };
+  const { nextParameter, nextM, nextV, halves } = g.apply(adamKernel, { parameter, gradient, m, v, hyper: hyperparameters }, attributes);
+  return { parameter: nextParameter, m: nextM, v: nextV, ...(attributes.halved && { halves }) };
 }

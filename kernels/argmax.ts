@@ -1,38 +1,30 @@
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need } from "./kernel.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType } from "./kernel.ts";
 import { planRows } from "./rows.ts";
 import argmaxWgsl from "../shaders/argmax.wgsl";
 
 /** The shader compares indices as f32, which is exact up to here. */
 const MAX_WIDTH = 2 ** 24;
 
-export const argmaxKernel: Kernel<Record<string, never>> = {
+export const argmaxKernel: Kernel<NoAttributes, "x"> = {
   name: "argmax",
-  infer(inputs) {
-    const x = need("argmax", inputs, 0, "x");
+  inputs: { x: {} },
+  infer({ x }) {
     const width = x.shape.at(-1);
     if (width === undefined || width < 1 || width > MAX_WIDTH) {
-      throw new ShapeError("argmax", `the last dimension must be 1 to ${MAX_WIDTH}, got ${formatType(x)}`);
+      throw new ShapeError(`the last dimension must be 1 to ${MAX_WIDTH}, got ${formatType(x)}`);
     }
-    return [{ shape: x.shape.length > 1 ? x.shape.slice(0, -1) : [1], dtype: "u32" }];
+    return { y: { shape: x.shape.length > 1 ? x.shape.slice(0, -1) : [1], dtype: "u32" } };
   },
-  plan({ inputs, capabilities }) {
-    const { shape } = inputs[0]!;
-    const width = shape.at(-1)!;
-    const rows = elementCount(shape.slice(0, -1));
-    const { defines, workgroups } = planRows(capabilities, rows, width);
+  plan({ inputs: { x }, capabilities }) {
+    const width = x.shape.at(-1)!;
+    const rows = elementCount(x.shape.slice(0, -1));
     return {
       dispatches: [
-        {
-          shader: { name: "argmax", text: argmaxWgsl },
-          defines,
-          bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { rows, width },
-          workgroups,
-        },
+        { shader: { name: "argmax", text: argmaxWgsl }, params: { rows, width }, ...planRows(capabilities, rows, width) },
       ],
     };
   },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) }),
+  cost: ({ x }) => ({ flops: elementCount(x.shape) }),
 };
 
 /**
@@ -40,5 +32,5 @@ export const argmaxKernel: Kernel<Record<string, never>> = {
  * Piecewise constant, so it has no gradient. @throws ShapeError if N is 0 or above 2^24.
  */
 export function argmax(g: Recorder, x: Value): Value {
-  return g.apply(argmaxKernel, [x], {})[0]!;
+  return g.apply(argmaxKernel, { x }, {}).y;
 }

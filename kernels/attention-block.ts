@@ -1,7 +1,7 @@
 import mergeWgsl from "../shaders/attention-merge.wgsl";
 import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import { pointwise } from "./pointwise.ts";
 
 /**
  * Workgroups that keep a large GPU busy (132 processors, four small workgroups each). With fewer the walk is cut into parts, whose results
@@ -48,12 +48,14 @@ export function blockPass(
     workgroups: spread(workgroups * splits),
   };
   if (whole) return [main];
-  const merge = ({ binding, place: to = place }: PassOutput, i: number): Dispatch => perElement(
+  const merge = ({ binding, place: to = place }: PassOutput, i: number): Dispatch => pointwise(
     { name: "attention-merge", text: mergeWgsl },
     elements,
-    { WEIGHTED: forward },
-    { x: parts[i]!.binding, y: binding, ...(forward && { l: logSumExp, logSumExp: bindings["logSumExp"]! }) },
     { elements, rows, heads, headVec4, splits, ...to },
+    {
+      defines: { WEIGHTED: forward },
+      bindings: { x: parts[i]!.binding, y: binding, ...(forward && { l: logSumExp, logSumExp: bindings["logSumExp"]! }) },
+    },
   );
   return [main, ...outputs.map(merge)];
 }

@@ -1,7 +1,9 @@
 import windowWgsl from "../shaders/window.wgsl";
-import { type Binding, type Dispatch, ShapeError, type TensorType, elementCount, formatType, need } from "./kernel.ts";
+import {
+  type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, elementCount, formatType,
+} from "./kernel.ts";
 import type { PassName } from "./attention-table.ts";
-import { perElement } from "./per-element.ts";
+import { pointwise } from "./pointwise.ts";
 
 /** Largest head the flash kernels hold in registers; above it `attention` composes matmul and softmax. */
 export const MAX_FLASH_HEAD = 160;
@@ -23,33 +25,54 @@ export interface AttentionSizes {
   readonly head: number;
 }
 
+/** q, k and v. */
+export type Qkv<T> = ByName<"q" | "k" | "v", never, T>;
+
+/** What they must be. */
+export const QKV: Qkv<InputRule> = {
+  q: { rank: 3, reads: ["columns"] },
+  k: { rank: 3, reads: ["columns"] },
+  v: { rank: 3, reads: ["columns"] },
+};
+
 /**
- * Sizes of q [B, Tq, C], k and v [B, Tk, C], the first three inputs.
+ * Sizes of q [B, Tq, C], k and v [B, Tk, C].
  * @throws ShapeError if they do not fit together or C is not a multiple of heads.
  */
-export function attentionSizes(op: string, inputs: readonly (TensorType | undefined)[], heads: number): AttentionSizes {
-  const [q, k, v] = [need(op, inputs, 0, "q", 3), need(op, inputs, 1, "k", 3), need(op, inputs, 2, "v", 3)];
+export function attentionSizes({ q, k, v }: Qkv<TensorType>, heads: number): AttentionSizes {
   const [batch, queries, channels] = q.shape as [number, number, number];
   const [, keys] = k.shape as [number, number, number];
   if (k.shape[0] !== batch || k.shape[2] !== channels) {
-    throw new ShapeError(op, `q ${formatType(q)} and k ${formatType(k)} must have the same batch and channels`);
+    throw new ShapeError(`q ${formatType(q)} and k ${formatType(k)} must have the same batch and channels`);
   }
   if (v.shape.some((d, i) => d !== k.shape[i])) {
-    throw new ShapeError(op, `k ${formatType(k)} and v ${formatType(v)} must have the same shape`);
+    throw new ShapeError(`k ${formatType(k)} and v ${formatType(v)} must have the same shape`);
   }
   if (!Number.isInteger(heads) || heads < 1 || channels % heads !== 0) {
-    throw new ShapeError(op, `${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
+    throw new ShapeError(`${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
   }
   for (const x of [q, k, v]) {
     if (x.columns && (!attentionTakesColumns(channels / heads) || x.columns.stride % 4 !== 0 || x.columns.offset % 4 !== 0)) {
       throw new ShapeError(
-        op,
         `columns of a wider tensor must start at whole vec4s and have heads of a multiple of 4 up to ${MAX_FLASH_HEAD} channels, got ` +
           `${formatType(x)} with ${heads} heads`,
       );
     }
   }
   return { batch, heads, queries, keys, head: channels / heads };
+}
+
+/** The same of values that are about to be recorded. @throws ShapeError as `attentionSizes`, or if one has not 3 dimensions */
+export function sizesOf(values: Qkv<Value>, heads: number): AttentionSizes {
+  const types = { q: values.q.type, k: values.k.type, v: values.v.type };
+  for (const [name, type] of Object.entries(types)) {
+    if (type.shape.length !== 3) throw new ShapeError("attention", `input "${name}" must have 3 dimensions, got ${formatType(type)}`);
+  }
+  try {
+    return attentionSizes(types, heads);
+  } catch (error) {
+    throw error instanceof ShapeError ? error.of("attention") : error;
+  }
 }
 
 /**
@@ -75,14 +98,14 @@ export function placeParams(name: string, { rowStride, offset }: RowPlace): Reco
   return { [`rowStride${name}`]: rowStride, [`offset${name}`]: offset };
 }
 
-/** What `struct Params` of the three flash passes has in common. @param inputs q, k and v first */
+/** What `struct Params` of the three flash passes has in common. */
 export function flashParams(
   { batch, heads, queries, keys }: AttentionSizes,
   headVec4: number,
   { causal, scale }: AttentionAttributes,
-  inputs: readonly (TensorType | undefined)[],
+  inputs: Qkv<TensorType>,
 ): Record<string, number> {
-  const places = ["Q", "K", "V"].map((name, i) => placeParams(name, rowPlace(inputs[i]!, heads, headVec4)));
+  const places = (["q", "k", "v"] as const).map((name) => placeParams(name.toUpperCase(), rowPlace(inputs[name], heads, headVec4)));
   return {
     batch,
     heads,
@@ -167,12 +190,7 @@ export class HeadPadding {
 
   private copy(type: TensorType, from: Binding, to: Binding, columns: number, outColumns: number): Dispatch {
     const elements = (elementCount(type.shape) / this.head) * outColumns;
-    return perElement(
-      { name: "window", text: windowWgsl },
-      elements,
-      { VEC4: false },
-      { x: from, y: to },
-      { elements, columns, outColumns, shift: 0 },
-    );
+    const options = { defines: { VEC4: false }, bindings: { x: from, y: to } };
+    return pointwise({ name: "window", text: windowWgsl }, elements, { elements, columns, outColumns, shift: 0 }, options);
   }
 }

@@ -4,8 +4,10 @@ import {
   type AttentionSizes,
   HeadPadding,
   MAX_FLASH_HEAD,
+  QKV,
   attentionSizes,
   flashParams,
+  sizesOf,
 } from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { composedAttention } from "./composed-attention.ts";
@@ -16,22 +18,22 @@ import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } f
  * Inputs: q [B, Tq, heads * d], k and v [B, Tk, heads * d], heads first inside the channels (diffusers' head_to_batch_dim).
  * Outputs: o [B, Tq, heads * d] and logSumExp [B, heads, Tq], the natural logarithm of each row's sum of exp(score), kept for the gradient.
  */
-export const attentionKernel: Kernel<AttentionAttributes> = {
+export const attentionKernel: Kernel<AttentionAttributes, "q" | "k" | "v", "o" | "logSumExp"> = {
   name: "attention",
-  readsColumns: [0, 1, 2],
+  inputs: QKV,
+  outputs: ["o", "logSumExp"],
   infer(inputs, { heads }) {
-    const { batch, queries, head } = attentionSizes("attention", inputs, heads);
+    const { batch, queries, head } = attentionSizes(inputs, heads);
     if (head > MAX_FLASH_HEAD) {
       throw new ShapeError(
-        "attention",
-        `heads of q ${formatType(inputs[0])} have ${head} channels, at most ${MAX_FLASH_HEAD} fit: use attention(), which composes ` +
+        `heads of q ${formatType(inputs.q)} have ${head} channels, at most ${MAX_FLASH_HEAD} fit: use attention(), which composes ` +
           "larger ones",
       );
     }
-    return [f32(inputs[0]!.shape), f32([batch, heads, queries])];
+    return { o: f32(inputs.q.shape), logSumExp: f32([batch, heads, queries]) };
   },
   plan({ inputs, outputs, attributes, capabilities }) {
-    const sizes = attentionSizes("attention", inputs, attributes.heads);
+    const sizes = attentionSizes(inputs, attributes.heads);
     const padding = new HeadPadding(sizes.head);
     const { headVec4, scratch } = padding;
     const main = flashPass(
@@ -41,29 +43,26 @@ export const attentionKernel: Kernel<AttentionAttributes> = {
         headVec4,
         flops: flops(sizes),
         bindings: {
-          q: padding.input(inputs[0]!, { input: 0 }),
-          k: padding.input(inputs[1]!, { input: 1 }),
-          v: padding.input(inputs[2]!, { input: 2 }),
-          logSumExp: { output: 1 },
+          q: padding.input(inputs.q, { input: "q" }),
+          k: padding.input(inputs.k, { input: "k" }),
+          v: padding.input(inputs.v, { input: "v" }),
+          logSumExp: { output: "logSumExp" },
         },
         params: flashParams(sizes, headVec4, attributes, inputs),
-        outputs: [{ name: "o", binding: padding.output(outputs[0]!, { output: 0 }) }],
+        outputs: [{ name: "o", binding: padding.output(outputs.o, { output: "o" }) }],
         scratch,
       },
       capabilities,
     );
     return { dispatches: [...padding.before, ...main, ...padding.after], scratch };
   },
-  cost(inputs, _outputs, { heads, causal }) {
-    return { flops: flops(attentionSizes("attention", inputs, heads)) * (causal ? 0.5 : 1) };
-  },
-  gradient([dO, dLogSumExp], { g, inputs, outputs, attributes, wanted }) {
-    if (dLogSumExp) throw new ShapeError("attention", "has no gradient rule for its output logSumExp");
-    const [query, keyValue] = [wanted[0] === true, wanted[1] === true || wanted[2] === true];
-    if (!dO || !(query || keyValue)) return [];
-    const result = g.apply(attentionGradientKernel, [...inputs, ...outputs, dO], { ...attributes, query, keyValue });
-    const [dk, dv] = result.slice(query ? 1 : 0);
-    return [query ? result[0] : undefined, wanted[1] ? dk : undefined, wanted[2] ? dv : undefined];
+  cost: (inputs, _outputs, { heads, causal }) => ({ flops: flops(attentionSizes(inputs, heads)) * (causal ? 0.5 : 1) }),
+  gradient({ o: dO, logSumExp: dLogSumExp }, { g, inputs, outputs, attributes, wanted }) {
+    if (dLogSumExp) throw new ShapeError("has no gradient rule for its output logSumExp");
+    const [query, keyValue] = [wanted.q, wanted.k || wanted.v];
+    if (!dO || !(query || keyValue)) return {};
+    const { dQ, dK, dV } = g.apply(attentionGradientKernel, { ...inputs, ...outputs, dO }, { ...attributes, query, keyValue });
+    return { q: query ? dQ : undefined, k: wanted.k ? dK : undefined, v: wanted.v ? dV : undefined };
   },
 };
 
@@ -85,9 +84,9 @@ export interface AttentionOptions {
  * @throws ShapeError if the shapes do not fit together, the channels do not split into the heads, or a causal head is larger than 160.
  */
 export function attention(g: Recorder, q: Value, k: Value, v: Value, { heads, causal = false, scale }: AttentionOptions): Value {
-  const { head } = attentionSizes("attention", [q.type, k.type, v.type], heads);
+  const { head } = sizesOf({ q, k, v }, heads);
   const factor = scale ?? 1 / Math.sqrt(head);
-  if (head <= MAX_FLASH_HEAD) return g.apply(attentionKernel, [q, k, v], { heads, causal, scale: factor })[0]!;
+  if (head <= MAX_FLASH_HEAD) return g.apply(attentionKernel, { q, k, v }, { heads, causal, scale: factor }).o;
   if (causal) {
     throw new ShapeError(
       "attention",

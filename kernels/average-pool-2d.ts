@@ -1,6 +1,6 @@
 import averagePool2dWgsl from "../shaders/average-pool-2d.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, need } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
 type Attributes = {
   /** Side of the window; odd. */
@@ -11,35 +11,25 @@ type Attributes = {
   readonly transposed: boolean;
 };
 
-export const averagePool2dKernel: Kernel<Attributes> = {
+export const averagePool2dKernel: Kernel<Attributes, "x"> = {
   name: "average-pool-2d",
-  infer(inputs, { kernel }) {
-    const x = need("average-pool-2d", inputs, 0, "x", 4);
+  inputs: { x: { rank: 4 } },
+  infer({ x }, { kernel }) {
     if (!Number.isInteger(kernel) || kernel < 1 || kernel % 2 === 0) {
-      throw new ShapeError("average-pool-2d", `kernel must be odd and positive to keep the size, got ${kernel}`);
+      throw new ShapeError(`kernel must be odd and positive to keep the size, got ${kernel}`);
     }
-    return [f32(x.shape)];
+    return { y: f32(x.shape) };
   },
-  plan({ inputs, outputs, attributes: { kernel, countPadding, transposed } }) {
-    const [, height, width, channels] = inputs[0]!.shape as [number, number, number, number];
+  plan({ inputs: { x }, attributes: { kernel, countPadding, transposed } }) {
+    const [, height, width, channels] = x.shape as [number, number, number, number];
     const lanes = lanesFor(channels);
-    const params = { elements: elementCount(outputs[0]!.shape) / lanes, channels: channels / lanes, height, width, radius: (kernel - 1) / 2 };
+    const params = { elements: elementCount(x.shape) / lanes, channels: channels / lanes, height, width, radius: (kernel - 1) / 2 };
     const defines = { VEC4: lanes === 4, COUNT_PADDING: countPadding, TRANSPOSED: transposed };
-    return {
-      dispatches: [
-        perElement(
-          { name: "average-pool-2d", text: averagePool2dWgsl },
-          params.elements,
-          defines,
-          { x: { input: 0 }, y: { output: 0 } },
-          params,
-        ),
-      ],
-    };
+    return { dispatches: [pointwise({ name: "average-pool-2d", text: averagePool2dWgsl }, params.elements, params, { defines })] };
   },
-  cost: (_, [y], { kernel }) => ({ flops: elementCount(y!.shape) * kernel * kernel }),
-  gradient([dy], { g, attributes }) {
-    return [dy && g.apply(averagePool2dKernel, [dy], { ...attributes, transposed: !attributes.transposed })[0]];
+  cost: (_, { y }, { kernel }) => ({ flops: elementCount(y.shape) * kernel * kernel }),
+  gradient({ y: dy }, { g, attributes }) {
+    return { x: dy && g.apply(averagePool2dKernel, { x: dy }, { ...attributes, transposed: !attributes.transposed }).y };
   },
 };
 
@@ -49,5 +39,5 @@ export const averagePool2dKernel: Kernel<Attributes> = {
  * @throws ShapeError if x has not 4 dimensions or the kernel is even.
  */
 export function averagePool2d(g: Recorder, x: Value, options: Omit<Attributes, "transposed">): Value {
-  return g.apply(averagePool2dKernel, [x], { ...options, transposed: false })[0]!;
+  return g.apply(averagePool2dKernel, { x }, { ...options, transposed: false }).y;
 }

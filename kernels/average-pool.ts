@@ -1,71 +1,41 @@
 import averagePoolWgsl from "../shaders/average-pool.wgsl";
 import averagePoolGradientWgsl from "../shaders/average-pool-gradient.wgsl";
-import { type Kernel, type Recorder, type Value, elementCount, f32, need } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import { type Kernel, type NoAttributes, type Recorder, type Value, elementCount, f32 } from "./kernel.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
-export const averagePoolKernel: Kernel<Record<string, never>> = {
+export const averagePoolKernel: Kernel<NoAttributes, "x"> = {
   name: "average-pool",
-  infer(inputs) {
-    const x = need("average-pool", inputs, 0, "x", 4);
-    return [f32([x.shape[0]!, x.shape[3]!])];
-  },
-  plan({ inputs, outputs }) {
-    const [, height, width, channels] = inputs[0]!.shape as [number, number, number, number];
+  inputs: { x: { rank: 4 } },
+  infer: ({ x }) => ({ y: f32([x.shape[0]!, x.shape[3]!]) }),
+  plan({ inputs: { x }, outputs: { y } }) {
+    const [, height, width, channels] = x.shape as [number, number, number, number];
     const lanes = lanesFor(channels);
-    const params = {
-      elements: elementCount(outputs[0]!.shape) / lanes,
-      channels: channels / lanes,
-      height,
-      width,
-      scale: 1 / (height * width),
-    };
-    return {
-      dispatches: [
-        perElement(
-          { name: "average-pool", text: averagePoolWgsl },
-          params.elements,
-          { VEC4: lanes === 4 },
-          { x: { input: 0 }, y: { output: 0 } },
-          params,
-        ),
-      ],
-    };
+    const elements = elementCount(y.shape) / lanes;
+    const params = { elements, channels: channels / lanes, height, width, scale: 1 / (height * width) };
+    const shader = { name: "average-pool", text: averagePoolWgsl };
+    return { dispatches: [pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } })] };
   },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) }),
-  gradient([dy], { g, inputs }) {
-    const [, height, width] = inputs[0]!.type.shape;
-    return [dy && g.apply(averagePoolGradientKernel, [dy], { height: height!, width: width! })[0]];
+  cost: ({ x }) => ({ flops: elementCount(x.shape) }),
+  gradient({ y: dy }, { g, inputs: { x } }) {
+    const [, height, width] = x.type.shape;
+    return { x: dy && g.apply(averagePoolGradientKernel, { dy }, { height: height!, width: width! }).dx };
   },
 };
 
-export const averagePoolGradientKernel: Kernel<{ readonly height: number; readonly width: number }> = {
+export const averagePoolGradientKernel: Kernel<{ readonly height: number; readonly width: number }, "dy", "dx"> = {
   name: "average-pool-gradient",
-  infer(inputs, { height, width }) {
-    const dy = need("average-pool-gradient", inputs, 0, "dy", 2);
-    return [f32([dy.shape[0]!, height, width, dy.shape[1]!])];
-  },
-  plan({ inputs, outputs, attributes: { height, width } }) {
-    const channels = inputs[0]!.shape[1]!;
+  inputs: { dy: { rank: 2 } },
+  outputs: ["dx"],
+  infer: ({ dy }, { height, width }) => ({ dx: f32([dy.shape[0]!, height, width, dy.shape[1]!]) }),
+  plan({ outputs: { dx }, attributes: { height, width } }) {
+    const channels = dx.shape[3]!;
     const lanes = lanesFor(channels);
-    const params = {
-      elements: elementCount(outputs[0]!.shape) / lanes,
-      channels: channels / lanes,
-      pixels: height * width,
-      scale: 1 / (height * width),
-    };
-    return {
-      dispatches: [
-        perElement(
-          { name: "average-pool-gradient", text: averagePoolGradientWgsl },
-          params.elements,
-          { VEC4: lanes === 4 },
-          { dy: { input: 0 }, dx: { output: 0 } },
-          params,
-        ),
-      ],
-    };
+    const elements = elementCount(dx.shape) / lanes;
+    const params = { elements, channels: channels / lanes, pixels: height * width, scale: 1 / (height * width) };
+    const shader = { name: "average-pool-gradient", text: averagePoolGradientWgsl };
+    return { dispatches: [pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } })] };
   },
-  cost: (_, [dx]) => ({ flops: elementCount(dx!.shape) }),
+  cost: (_, { dx }) => ({ flops: elementCount(dx.shape) }),
 };
 
 /**
@@ -73,5 +43,5 @@ export const averagePoolGradientKernel: Kernel<{ readonly height: number; readon
  * @throws ShapeError if x has not 4 dimensions.
  */
 export function averagePool(g: Recorder, x: Value): Value {
-  return g.apply(averagePoolKernel, [x], {})[0]!;
+  return g.apply(averagePoolKernel, { x }, {}).y;
 }

@@ -1,35 +1,21 @@
 import categoricalWgsl from "../shaders/categorical.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, spread } from "./kernel.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType, spread } from "./kernel.ts";
 
-export const categoricalKernel: Kernel<Record<string, never>> = {
+export const categoricalKernel: Kernel<NoAttributes, "weights" | "uniforms"> = {
   name: "categorical",
-  infer(inputs) {
-    const weights = need("categorical", inputs, 0, "weights", 2);
-    const uniforms = need("categorical", inputs, 1, "uniforms", 1);
+  inputs: { weights: { rank: 2 }, uniforms: { rank: 1 } },
+  infer({ weights, uniforms }) {
     if (uniforms.shape[0] !== weights.shape[0]) {
-      throw new ShapeError(
-        "categorical",
-        `uniforms ${formatType(uniforms)} must hold one number for each row of weights ${formatType(weights)}`,
-      );
+      throw new ShapeError(`uniforms ${formatType(uniforms)} must hold one number for each row of weights ${formatType(weights)}`);
     }
-    return [{ shape: [weights.shape[0]!], dtype: "u32" }];
+    return { y: { shape: [weights.shape[0]!], dtype: "u32" } };
   },
-  plan({ inputs }) {
-    const [rows, columns] = inputs[0]!.shape as [number, number];
-    const bindings = { weights: { input: 0 }, uniforms: { input: 1 }, y: { output: 0 } };
-    return {
-      dispatches: [
-        {
-          shader: { name: "categorical", text: categoricalWgsl },
-          defines: {},
-          bindings,
-          params: { rows, columns },
-          workgroups: spread(rows),
-        },
-      ],
-    };
+  plan({ inputs: { weights } }) {
+    const [rows, columns] = weights.shape as [number, number];
+    const shader = { name: "categorical", text: categoricalWgsl };
+    return { dispatches: [{ shader, defines: {}, params: { rows, columns }, workgroups: spread(rows) }] };
   },
-  cost: ([weights]) => ({ flops: elementCount(weights!.shape) }),
+  cost: ({ weights }) => ({ flops: elementCount(weights.shape) }),
 };
 
 /**
@@ -42,5 +28,5 @@ export const categoricalKernel: Kernel<Record<string, never>> = {
  * @throws ShapeError if the row counts differ.
  */
 export function categorical(g: Recorder, weights: Value, uniforms: Value): Value {
-  return g.apply(categoricalKernel, [weights, uniforms], {})[0]!;
+  return g.apply(categoricalKernel, { weights, uniforms }, {}).y;
 }

@@ -1,51 +1,43 @@
 import clampWgsl from "../shaders/clamp.wgsl";
 import clampGradientWgsl from "../shaders/clamp-gradient.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 
 type Bounds = { readonly low: number; readonly high: number };
 
-function checkBounds(op: string, { low, high }: Bounds): void {
-  if (!(low <= high)) throw new ShapeError(op, `low ${low} must not be above high ${high}`);
+function checkBounds({ low, high }: Bounds): void {
+  if (!(low <= high)) throw new ShapeError(`low ${low} must not be above high ${high}`);
 }
 
-export const clampKernel: Kernel<Bounds> = {
+export const clampKernel: Kernel<Bounds, "x"> = {
   name: "clamp",
-  infer(inputs, bounds) {
-    checkBounds("clamp", bounds);
-    return [need("clamp", inputs, 0, "x")];
+  inputs: { x: {} },
+  infer({ x }, bounds) {
+    checkBounds(bounds);
+    return { y: x };
   },
-  plan({ inputs, attributes: { low, high } }) {
-    const vectors = Math.ceil(elementCount(inputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        perElement({ name: "clamp", text: clampWgsl }, vectors, {}, { x: { input: 0 }, y: { output: 0 } }, { vectors, low, high }),
-      ],
-    };
+  plan({ inputs: { x }, attributes: { low, high } }) {
+    const vectors = Math.ceil(elementCount(x.shape) / 4);
+    return { dispatches: [pointwise({ name: "clamp", text: clampWgsl }, vectors, { vectors, low, high })] };
   },
-  cost: ([x]) => ({ flops: 2 * elementCount(x!.shape) }),
-  gradient([dy], { g, inputs, attributes }) {
-    return [dy && g.apply(clampGradientKernel, [inputs[0], dy], attributes)[0]];
-  },
+  cost: ({ x }) => ({ flops: 2 * elementCount(x.shape) }),
+  gradient: ({ y: dy }, { g, inputs: { x }, attributes }) => ({ x: dy && g.apply(clampGradientKernel, { x, dy }, attributes).dx }),
 };
 
-export const clampGradientKernel: Kernel<Bounds> = {
+export const clampGradientKernel: Kernel<Bounds, "x" | "dy", "dx"> = {
   name: "clamp-gradient",
-  infer(inputs, bounds) {
-    checkBounds("clamp-gradient", bounds);
-    const x = need("clamp-gradient", inputs, 0, "x");
-    const dy = need("clamp-gradient", inputs, 1, "dy");
-    if (!sameShape(x.shape, dy.shape)) {
-      throw new ShapeError("clamp-gradient", `x ${formatType(x)} and dy ${formatType(dy)} must have one shape`);
-    }
-    return [x];
+  inputs: { x: {}, dy: {} },
+  outputs: ["dx"],
+  infer({ x, dy }, bounds) {
+    checkBounds(bounds);
+    if (!sameShape(x.shape, dy.shape)) throw new ShapeError(`x ${formatType(x)} and dy ${formatType(dy)} must have one shape`);
+    return { dx: x };
   },
-  plan({ inputs, attributes: { low, high } }) {
-    const vectors = Math.ceil(elementCount(inputs[0]!.shape) / 4);
-    const bindings = { x: { input: 0 }, dy: { input: 1 }, dx: { output: 0 } };
-    return { dispatches: [perElement({ name: "clamp-gradient", text: clampGradientWgsl }, vectors, {}, bindings, { vectors, low, high })] };
+  plan({ inputs: { x }, attributes: { low, high } }) {
+    const vectors = Math.ceil(elementCount(x.shape) / 4);
+    return { dispatches: [pointwise({ name: "clamp-gradient", text: clampGradientWgsl }, vectors, { vectors, low, high })] };
   },
-  cost: ([x]) => ({ flops: 2 * elementCount(x!.shape) }),
+  cost: ({ x }) => ({ flops: 2 * elementCount(x.shape) }),
 };
 
 /**
@@ -55,5 +47,5 @@ export const clampGradientKernel: Kernel<Bounds> = {
  * @throws ShapeError if low is above high.
  */
 export function clamp(g: Recorder, x: Value, low = -1, high = 1): Value {
-  return g.apply(clampKernel, [x], { low, high })[0]!;
+  return g.apply(clampKernel, { x }, { low, high }).y;
 }

@@ -1,33 +1,23 @@
 import clipNormWgsl from "../shaders/clip-norm.wgsl";
 import { ADAM_HYPERPARAMETERS } from "./adam.ts";
-import { type Kernel, type Recorder, ShapeError, type Value, formatType, need } from "./kernel.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, formatType } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 
 /** Inputs: the sum of squares of all gradients [1]; Adam's hyperparameters. Output: these with the gradients' factor clipped. */
-export const clipNormKernel: Kernel<{ readonly bound: number }> = {
+export const clipNormKernel: Kernel<{ readonly bound: number }, "squares" | "hyper"> = {
   name: "clip-norm",
-  infer(inputs, { bound }) {
-    if (!(bound > 0)) throw new ShapeError("clip-norm", `the bound must be above 0, got ${bound}`);
-    const squares = need("clip-norm", inputs, 0, "squares", 1);
-    const hyper = need("clip-norm", inputs, 1, "hyperparameters", 1);
+  inputs: { squares: { rank: 1 }, hyper: { rank: 1 } },
+  infer({ squares, hyper }, { bound }) {
+    if (!(bound > 0)) throw new ShapeError(`the bound must be above 0, got ${bound}`);
     if (squares.shape[0] !== 1 || hyper.shape[0] !== ADAM_HYPERPARAMETERS) {
-      throw new ShapeError(
-        "clip-norm",
-        `takes f32[1] and f32[${ADAM_HYPERPARAMETERS}], got ${formatType(squares)} and ${formatType(hyper)}`,
-      );
+      throw new ShapeError(`takes f32[1] and f32[${ADAM_HYPERPARAMETERS}], got ${formatType(squares)} and ${formatType(hyper)}`);
     }
-    return [hyper];
+    return { y: hyper };
   },
-  plan: ({ attributes: { bound } }) => ({
-    dispatches: [
-      {
-        shader: { name: "clip-norm", text: clipNormWgsl },
-        defines: {},
-        bindings: { squares: { input: 0 }, hyper: { input: 1 }, y: { output: 0 } },
-        params: { count: ADAM_HYPERPARAMETERS, bound },
-        workgroups: [1, 1, 1],
-      },
-    ],
-  }),
+  plan({ attributes: { bound } }) {
+    const count = ADAM_HYPERPARAMETERS;
+    return { dispatches: [pointwise({ name: "clip-norm", text: clipNormWgsl }, count, { count, bound })] };
+  },
   cost: () => ({ flops: 4 }),
 };
 
@@ -38,5 +28,5 @@ export const clipNormKernel: Kernel<{ readonly bound: number }> = {
  * @param hyperparameters from `adamHyperparameters`; what is returned goes to `adam` instead
  */
 export function clipNorm(g: Recorder, squares: Value, hyperparameters: Value, bound: number): Value {
-  return g.apply(clipNormKernel, [squares, hyperparameters], { bound })[0]!;
+  return g.apply(clipNormKernel, { squares, hyper: hyperparameters }, { bound }).y;
 }

@@ -1,4 +1,4 @@
-import { attentionSizes } from "./attention-plan.ts";
+import { sizesOf } from "./attention-plan.ts";
 import { concat } from "./concat.ts";
 import { type Recorder, type Value } from "./kernel.ts";
 import { matmul } from "./matmul.ts";
@@ -28,7 +28,7 @@ export function composedAttention(
   v: Value,
   { heads, scale, maxScores = MAX_SCORES }: ComposedAttentionOptions,
 ): Value {
-  const { batch, queries, keys, head } = attentionSizes("attention", [q.type, k.type, v.type], heads);
+  const { batch, queries, keys, head } = sizesOf({ q, k, v }, heads);
   const factor = scale ?? 1 / Math.sqrt(head);
   const rowsAtOnce = Math.max(1, Math.min(queries, Math.floor(maxScores / (batch * keys))));
   let out: Value | undefined;

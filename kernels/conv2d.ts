@@ -2,18 +2,9 @@ import { sumRows } from "./broadcast.ts";
 import { conv2dWeightGradient } from "./weight-gradient.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
 import {
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
+  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
-import { RESIDUAL, epilogueGradient, matmul } from "./matmul.ts";
+import { epilogueGradient, matmul, needResidual } from "./matmul.ts";
 import { reshape } from "./reshape.ts";
 import conv2dWgsl from "../shaders/conv2d.wgsl";
 
@@ -30,75 +21,78 @@ function outputSize(x: TensorType, w: TensorType, { stride, padding }: Conv2dAtt
   const height = Math.floor((x.shape[1]! + top + bottom - w.shape[0]!) / stride) + 1;
   const width = Math.floor((x.shape[2]! + left + right - w.shape[1]!) / stride) + 1;
   if (height < 1 || width < 1) {
-    throw new ShapeError("conv2d", `the kernel ${w.shape[0]}x${w.shape[1]} is larger than the padded input ${formatType(x)}`);
+    throw new ShapeError(`the kernel ${w.shape[0]}x${w.shape[1]} is larger than the padded input ${formatType(x)}`);
   }
   return [height, width];
 }
 
-const BATCH_BIAS = 3;
-
 /**
- * Inputs: x [B, H, W, C]; weight [kh, kw, C, N]; bias [N]; batchBias [B, N]; residual of the output's shape.
- * Output [B, H', W', N] = (activation(conv + bias + batchBias) + residual) * scale. Cross-correlation, as the field's Conv2d.
+ * x [B, H, W, C]; weight [kh, kw, C, N]; bias [N]; batchBias [B, N]; residual of the output's shape.
+ * y [B, H', W', N] = (activation(conv + bias + batchBias) + residual) * scale. Cross-correlation, as the field's Conv2d.
  */
-export const conv2dKernel: Kernel<Conv2dAttributes> = {
+export const conv2dKernel: Kernel<Conv2dAttributes, "x" | "weight", "y", "bias" | "batchBias" | "residual"> = {
   name: "conv2d",
-  readsPanels: [1],
-  readsColumns: [BATCH_BIAS],
-  infer(inputs, attributes) {
-    const x = need("conv2d", inputs, 0, "x", 4);
-    const w = need("conv2d", inputs, 1, "weight", 4, ["f32", "f16"], true);
-    if (x.shape[3] !== w.shape[2]) {
-      throw new ShapeError("conv2d", `x ${formatType(x)} has ${x.shape[3]} channels, weight ${formatType(w)} takes ${w.shape[2]}`);
+  inputs: {
+    x: { rank: 4 },
+    weight: { rank: 4, dtypes: ["f32", "f16"], reads: ["panels"] },
+    bias: { optional: true },
+    batchBias: { optional: true, reads: ["columns"] },
+    residual: { optional: true },
+  },
+  infer({ x, weight, bias, batchBias, residual }, attributes) {
+    if (x.shape[3] !== weight.shape[2]) {
+      throw new ShapeError(`x ${formatType(x)} has ${x.shape[3]} channels, weight ${formatType(weight)} takes ${weight.shape[2]}`);
     }
-    const [height, width] = outputSize(x, w, attributes);
-    const n = w.shape[3]!;
-    const out = f32([x.shape[0]!, height, width, n]);
-    const [, , bias, batchBias, residual] = inputs;
-    if (bias && !sameShape(bias.shape, [n])) throw new ShapeError("conv2d", `bias must be [${n}], got ${formatType(bias)}`);
+    const [height, width] = outputSize(x, weight, attributes);
+    const n = weight.shape[3]!;
+    const y = f32([x.shape[0]!, height, width, n]);
+    if (bias && !sameShape(bias.shape, [n])) throw new ShapeError(`bias must be [${n}], got ${formatType(bias)}`);
     const { stride, offset } = batchBias?.columns ?? { stride: n, offset: 0 };
     // Read as vec4s where the product is.
     const aligned = n % 4 !== 0 || x.shape[3]! % 4 !== 0 || (stride % 4 === 0 && offset % 4 === 0);
     if (batchBias && (!sameShape(batchBias.shape, [x.shape[0]!, n]) || !aligned)) {
-      throw new ShapeError("conv2d", `batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
+      throw new ShapeError(`batchBias must be [${x.shape[0]},${n}], got ${formatType(batchBias)}`);
     }
-    if (residual && !sameShape(residual.shape, out.shape)) {
-      throw new ShapeError("conv2d", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
-    }
-    return [out];
+    needResidual(residual, y.shape);
+    return { y };
   },
-  plan({ inputs, outputs, attributes, capabilities }) {
-    const [x, w, bias, batchBias, residual] = inputs;
-    const [images, outHeight, outWidth, n] = outputs[0]!.shape as [number, number, number, number];
-    const [kernelHeight, kernelWidth, k] = w!.shape as [number, number, number, number];
+  plan({ inputs, outputs: { y }, attributes, capabilities }) {
+    const { x, weight: b, ...tensors } = inputs;
+    const [images, outHeight, outWidth, n] = y.shape as [number, number, number, number];
+    const [kernelHeight, kernelWidth, k] = b.shape as [number, number, number, number];
     const pixels = outHeight * outWidth;
-    const size = { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 };
-    const epilogue = {
-      ...attributes,
-      hasBias: bias !== undefined,
-      batchBias: batchBias && (batchBias.columns ?? { stride: n, offset: 0 }),
-      hasResidual: residual !== undefined,
-    };
-    const extra = { padded: true, defines: { GRADIENT: false }, params: geometry(attributes, x!, outWidth, kernelWidth) };
-    return planGemm({ name: "conv2d", text: conv2dWgsl }, size, epilogue, w!, false, capabilities, extra);
+    const { activation, scale } = attributes;
+    return planGemm({
+      shader: { name: "conv2d", text: conv2dWgsl },
+      size: { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 },
+      epilogue: { activation, scale, ...tensors },
+      operands: { a: "x", b: "weight", c: "y" },
+      b,
+      capabilities,
+      padded: true,
+      defines: { GRADIENT: false },
+      params: geometry(attributes, x, outWidth, kernelWidth),
+    });
   },
-  addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
-  cost: ([, w], [out]) => ({ flops: 2 * elementCount(out!.shape) * elementCount(w!.shape.slice(0, 3)) }),
-  gradient([dy], context) {
+  addend: ({ scale }) => (scale === 1 ? "residual" : undefined),
+  cost: ({ weight }, { y }) => ({ flops: 2 * elementCount(y.shape) * elementCount(weight.shape.slice(0, 3)) }),
+  gradient({ y: dy }, context) {
     const { g, inputs, attributes, wanted } = context;
-    if (!dy) return [];
+    if (!dy) return {};
+    const { x, weight, bias, batchBias } = inputs;
     const { dSum, dResidual } = epilogueGradient(
       dy,
       context,
-      (activation) => g.apply(conv2dKernel, inputs.slice(0, 4), { ...attributes, activation, scale: 1 })[0]!,
+      (activation) => g.apply(conv2dKernel, { x, weight, bias, batchBias }, { ...attributes, activation, scale: 1 }).y,
     );
     const { stride, padding } = attributes;
-    const dx = wanted[0]
-      ? g.apply(conv2dGradientKernel, [dSum, inputs[1]], { stride, padding, inputShape: [...inputs[0]!.type.shape] })[0]
-      : undefined;
-    const dw = wanted[1] ? conv2dWeightGradient(g, inputs[0]!, dSum, inputs[1]!.type.shape, stride, padding) : undefined;
-    const dBias = wanted[2] ? sumRows(g, dSum, inputs[2]!.type.shape) : undefined;
-    return [dx, dw, dBias, wanted[3] ? sumRows(g, dSum, inputs[3]!.type.shape, "middle") : undefined, dResidual];
+    return {
+      x: wanted.x ? g.apply(conv2dGradientKernel, { dy: dSum, weight }, { stride, padding, inputShape: [...x.type.shape] }).dx : undefined,
+      weight: wanted.weight ? conv2dWeightGradient(g, x, dSum, weight.type.shape, stride, padding) : undefined,
+      bias: wanted.bias ? sumRows(g, dSum, bias!.type.shape) : undefined,
+      batchBias: wanted.batchBias ? sumRows(g, dSum, batchBias!.type.shape, "middle") : undefined,
+      residual: dResidual,
+    };
   },
 };
 
@@ -111,47 +105,43 @@ function geometry(
   return { height: a.shape[1]!, width: a.shape[2]!, rowWidth, kernelWidth, stride, padTop: padding[0]!, padLeft: padding[2]! };
 }
 
-/**
- * Inputs: cotangent of conv2d's sum [B, H', W', N], weight [kh, kw, C, N], two unused places, a residual. Output: cotangent of x [B, H, W,
- * C], plus the residual.
- */
-export const conv2dGradientKernel: Kernel<{ stride: number; padding: readonly number[]; inputShape: readonly number[] }> = {
+type GradientAttributes = { stride: number; padding: readonly number[]; inputShape: readonly number[] };
+
+/** From the cotangent of conv2d's sum [B, H', W', N] and weight [kh, kw, C, N] that of x [B, H, W, C], plus the residual. */
+export const conv2dGradientKernel: Kernel<GradientAttributes, "dy" | "weight", "dx", "residual"> = {
   name: "conv2d-gradient",
-  readsPanels: [1],
-  infer(inputs, { inputShape }) {
-    const dy = need("conv2d-gradient", inputs, 0, "dy", 4);
-    const w = need("conv2d-gradient", inputs, 1, "weight", 4, ["f32", "f16"], true);
-    if (dy.shape[3] !== w.shape[3] || inputShape[3] !== w.shape[2]) {
-      throw new ShapeError(
-        "conv2d-gradient",
-        `dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(w)}`,
-      );
-    }
-    const residual = inputs[RESIDUAL];
-    if (residual && !sameShape(residual.shape, inputShape)) {
-      throw new ShapeError("conv2d-gradient", `residual must be [${inputShape.join(",")}], got ${formatType(residual)}`);
-    }
-    return [f32(inputShape)];
+  inputs: {
+    dy: { rank: 4 },
+    weight: { rank: 4, dtypes: ["f32", "f16"], reads: ["panels"] },
+    residual: { optional: true },
   },
-  plan({ inputs, outputs, attributes, capabilities }) {
-    const [dy, w] = inputs;
-    const [images, height, width, n] = outputs[0]!.shape as [number, number, number, number];
-    const [kernelHeight, kernelWidth, , k] = w!.shape as [number, number, number, number];
-    const size = {
-      rows: images * height * width,
-      n,
-      k,
-      batches: 1,
-      taps: kernelHeight * kernelWidth,
-      rowsPerImage: height * width,
-      bBatchStride: 0,
-    };
-    const epilogue = { activation: "none" as const, scale: 1, hasBias: false, hasResidual: inputs[RESIDUAL] !== undefined };
-    const extra = { padded: true, defines: { GRADIENT: true }, params: geometry(attributes, dy!, width, kernelWidth) };
-    return planGemm({ name: "conv2d-gradient", text: conv2dWgsl }, size, epilogue, w!, true, capabilities, extra);
+  outputs: ["dx"],
+  infer({ dy, weight, residual }, { inputShape }) {
+    if (dy.shape[3] !== weight.shape[3] || inputShape[3] !== weight.shape[2]) {
+      throw new ShapeError(`dy ${formatType(dy)} and input [${inputShape.join(",")}] do not belong to weight ${formatType(weight)}`);
+    }
+    needResidual(residual, inputShape);
+    return { dx: f32(inputShape) };
   },
-  addend: () => RESIDUAL,
-  cost: ([dy, w]) => ({ flops: 2 * elementCount(dy!.shape) * elementCount(w!.shape.slice(0, 3)) }),
+  plan({ inputs: { dy, weight: b, residual }, outputs: { dx }, attributes, capabilities }) {
+    const [images, height, width, n] = dx.shape as [number, number, number, number];
+    const [kernelHeight, kernelWidth, , k] = b.shape as [number, number, number, number];
+    const pixels = height * width;
+    return planGemm({
+      shader: { name: "conv2d-gradient", text: conv2dWgsl },
+      size: { rows: images * pixels, n, k, batches: 1, taps: kernelHeight * kernelWidth, rowsPerImage: pixels, bBatchStride: 0 },
+      epilogue: { residual },
+      operands: { a: "dy", b: "weight", c: "dx" },
+      b,
+      transposeB: true,
+      capabilities,
+      padded: true,
+      defines: { GRADIENT: true },
+      params: geometry(attributes, dy, width, kernelWidth),
+    });
+  },
+  addend: () => "residual",
+  cost: ({ dy, weight }) => ({ flops: 2 * elementCount(dy.shape) * elementCount(weight.shape.slice(0, 3)) }),
 };
 
 export interface Conv2dOptions {
@@ -176,5 +166,5 @@ export function conv2d(g: Recorder, x: Value, weight: Value, options: Conv2dOpti
   if (kh === 1 && kw === 1 && stride === 1 && !batchBias && sides.every((p) => p === 0) && weight.type.shape.length === 4) {
     return matmul(g, x, reshape(g, weight, [c, n]), { bias, activation, residual, scale });
   }
-  return g.apply(conv2dKernel, [x, weight, bias, batchBias, residual], { stride, padding: sides, activation, scale })[0]!;
+  return g.apply(conv2dKernel, { x, weight, bias, batchBias, residual }, { stride, padding: sides, activation, scale }).y;
 }

@@ -1,103 +1,74 @@
 import {
-  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, formatType, need, sameShape,
+  type ByName, type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape,
 } from "./kernel.ts";
-import { planElements } from "./rows.ts";
+import { pointwise } from "./pointwise.ts";
 import addWgsl from "../shaders/add.wgsl";
 import multiplyWgsl from "../shaders/multiply.wgsl";
 import scaleWgsl from "../shaders/scale.wgsl";
 
-function inferPair(op: string, inputs: readonly (TensorType | undefined)[]): TensorType[] {
-  const a = need(op, inputs, 0, "a", undefined, ["f32"], true);
-  const b = need(op, inputs, 1, "b", undefined, ["f32"], true);
+function inferPair({ a, b }: ByName<"a" | "b", never, TensorType>): { y: TensorType } {
   if (!sameShape(a.shape, b.shape)) {
-    throw new ShapeError(op, `a ${formatType(a)} and b ${formatType(b)} must have one shape (broadcastAdd repeats a smaller one)`);
+    throw new ShapeError(`a ${formatType(a)} and b ${formatType(b)} must have one shape (broadcastAdd repeats a smaller one)`);
   }
-  return [a];
+  return { y: a };
 }
 
-export const addKernel: Kernel<Record<string, never>> = {
+export const addKernel: Kernel<NoAttributes, "a" | "b"> = {
   name: "add",
+  inputs: { a: {}, b: {} },
   alike: true,
-  inPlace: [0],
-  infer: (inputs) => inferPair("add", inputs),
-  plan({ outputs, overwrites = false }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "add", text: addWgsl },
-          defines: { IN_PLACE: overwrites },
-          bindings: { ...(!overwrites && { a: { input: 0 } }), b: { input: 1 }, y: { output: 0 } },
-          params: { count },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  inPlace: { y: "a" },
+  infer: inferPair,
+  plan({ outputs: { y }, overwrites }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    return { dispatches: [pointwise({ name: "add", text: addWgsl }, count, { count }, { defines: { IN_PLACE: overwrites } })] };
   },
-  cost: ([a]) => ({ flops: elementCount(a!.shape) }),
-  gradient: ([dy]) => [dy, dy],
+  cost: ({ a }) => ({ flops: elementCount(a.shape) }),
+  gradient: ({ y: dy }) => ({ a: dy, b: dy }),
 };
 
-export const multiplyKernel: Kernel<Record<string, never>> = {
+export const multiplyKernel: Kernel<NoAttributes, "a" | "b"> = {
   name: "multiply",
+  inputs: { a: {}, b: {} },
   alike: true,
-  infer: (inputs) => inferPair("multiply", inputs),
-  plan({ outputs }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "multiply", text: multiplyWgsl },
-          defines: {},
-          bindings: { a: { input: 0 }, b: { input: 1 }, y: { output: 0 } },
-          params: { count },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  infer: inferPair,
+  plan({ outputs: { y } }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    return { dispatches: [pointwise({ name: "multiply", text: multiplyWgsl }, count, { count })] };
   },
-  cost: ([a]) => ({ flops: elementCount(a!.shape) }),
-  gradient([dy], { g, inputs, wanted }) {
-    return [dy && wanted[0] ? multiply(g, dy, inputs[1]!) : undefined, dy && wanted[1] ? multiply(g, dy, inputs[0]!) : undefined];
+  cost: ({ a }) => ({ flops: elementCount(a.shape) }),
+  gradient({ y: dy }, { g, inputs: { a, b }, wanted }) {
+    return { a: dy && wanted.a ? multiply(g, dy, b) : undefined, b: dy && wanted.b ? multiply(g, dy, a) : undefined };
   },
 };
 
-export const scaleKernel: Kernel<{ factor: number }> = {
+export const scaleKernel: Kernel<{ factor: number }, "x"> = {
   name: "scale",
+  inputs: { x: {} },
   alike: true,
-  infer(inputs, { factor }) {
-    if (!Number.isFinite(factor)) throw new ShapeError("scale", `factor must be a finite number, got ${factor}`);
-    return [need("scale", inputs, 0, "x", undefined, ["f32"], true)];
+  infer({ x }, { factor }) {
+    if (!Number.isFinite(factor)) throw new ShapeError(`factor must be a finite number, got ${factor}`);
+    return { y: x };
   },
-  plan({ outputs, attributes }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "scale", text: scaleWgsl },
-          defines: {},
-          bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { count, factor: attributes.factor },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  plan({ outputs: { y }, attributes: { factor } }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    return { dispatches: [pointwise({ name: "scale", text: scaleWgsl }, count, { count, factor })] };
   },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) }),
-  gradient: ([dy], { g, attributes }) => [dy && scale(g, dy, attributes.factor)],
+  cost: ({ x }) => ({ flops: elementCount(x.shape) }),
+  gradient: ({ y: dy }, { g, attributes }) => ({ x: dy && scale(g, dy, attributes.factor) }),
 };
 
 /** a + b; f32, one shape. @throws ShapeError if the shapes differ. */
 export function add(g: Recorder, a: Value, b: Value): Value {
-  return g.apply(addKernel, [a, b], {})[0]!;
+  return g.apply(addKernel, { a, b }, {}).y;
 }
 
 /** a * b, element by element; f32, one shape. @throws ShapeError if the shapes differ. */
 export function multiply(g: Recorder, a: Value, b: Value): Value {
-  return g.apply(multiplyKernel, [a, b], {})[0]!;
+  return g.apply(multiplyKernel, { a, b }, {}).y;
 }
 
 /** x * factor, a constant of the graph; f32, any shape. @throws ShapeError if the factor is not finite. */
 export function scale(g: Recorder, x: Value, factor: number): Value {
-  return g.apply(scaleKernel, [x], { factor })[0]!;
+  return g.apply(scaleKernel, { x }, { factor }).y;
 }

@@ -1,45 +1,44 @@
 import { gatherDispatch, scatterRows } from "./gather-rows.ts";
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, need } from "./kernel.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, f32, formatType } from "./kernel.ts";
 
-/** Inputs: ids, then the parts of the table. */
-export const embeddingKernel: Kernel<Record<string, never>> = {
+type Part = `table${number}`;
+
+/** The table comes in one part or more. */
+export const embeddingKernel: Kernel<NoAttributes, "ids" | Part> = {
   name: "embedding",
-  infer(inputs) {
-    const ids = need("embedding", inputs, 0, "ids", undefined, ["u32"]);
-    const table = need("embedding", inputs, 1, "table", 2, ["f32", "f16"]);
-    for (let part = 2; part < inputs.length; part++) {
-      const type = need("embedding", inputs, part, `table part ${part - 1}`, 2, [table.dtype]);
-      if (type.shape[1] !== table.shape[1]) {
+  inputs: { ids: { dtypes: ["u32"] } },
+  rest: { table: { rank: 2, dtypes: ["f32", "f16"] } },
+  infer({ ids, ...parts }) {
+    const [table, ...more] = Object.values(parts);
+    if (!table) throw new ShapeError(`input "table" is missing`);
+    more.forEach((type, i) => {
+      if (type.shape[1] !== table.shape[1] || type.dtype !== table.dtype) {
         throw new ShapeError(
-          "embedding",
-          `table part ${part - 1} is ${formatType(type)}, part 0 is ${formatType(table)}: rows must have one length`,
+          `table part ${i + 1} is ${formatType(type)}, part 0 is ${formatType(table)}: rows must have one length and one dtype`,
         );
       }
-    }
-    return [f32([...ids.shape, table.shape[1]!])];
+    });
+    return { y: f32([...ids.shape, table.shape[1]!]) };
   },
-  plan({ inputs }) {
-    const tables = inputs.slice(1) as TensorType[];
-    const vocabulary = tables.reduce((sum, t) => sum + t.shape[0]!, 0);
+  plan({ inputs: { ids, ...parts } }) {
+    const tables = Object.entries(parts);
+    const vocabulary = tables.reduce((sum, [, t]) => sum + t.shape[0]!, 0);
     let first = 0;
-    const dispatches = tables.map((table, part) => {
-      const dispatch = gatherDispatch(table, part + 1, 0, elementCount(inputs[0]!.shape), first, table.shape[0]!, vocabulary);
+    const dispatches = tables.map(([name, table]) => {
+      const dispatch = gatherDispatch(table, elementCount(ids.shape), first, vocabulary, { table: { input: name } });
       first += table.shape[0]!;
       return dispatch;
     });
     return { dispatches };
   },
-  cost: ([ids], [y]) => ({ flops: 0, bytes: 4 * elementCount(ids!.shape) + 8 * elementCount(y!.shape) }),
-  gradient([dy], { g, inputs, wanted }) {
-    if (!wanted.some((w, i) => w && i > 0)) return [];
-    const table = inputs[1]!.type;
-    if (inputs.length > 2 || table.dtype !== "f32") {
-      throw new ShapeError(
-        "embedding",
-        `has no gradient rule for input "table" as ${formatType(table)} in ${inputs.length - 1} parts: give one f32 table`,
-      );
+  cost: ({ ids }, { y }) => ({ flops: 0, bytes: 4 * elementCount(ids.shape) + 8 * elementCount(y.shape) }),
+  gradient({ y: dy }, { g, inputs: { ids, ...parts } }) {
+    const count = Object.keys(parts).length;
+    const table = parts.table0!.type;
+    if (count > 1 || table.dtype !== "f32") {
+      throw new ShapeError(`has no gradient rule for input "table" as ${formatType(table)} in ${count} parts: give one f32 table`);
     }
-    return [undefined, dy && scatterRows(g, dy, inputs[0]!, table.shape[0]!)];
+    return { table0: dy && scatterRows(g, dy, ids, table.shape[0]!) };
   },
 };
 
@@ -51,5 +50,5 @@ export const embeddingKernel: Kernel<Record<string, never>> = {
  */
 export function embedding(g: Recorder, table: Value | readonly Value[], ids: Value): Value {
   const parts = "type" in table ? [table] : table;
-  return g.apply(embeddingKernel, [ids, ...parts], {})[0]!;
+  return g.apply(embeddingKernel, { ids, ...Object.fromEntries(parts.map((part, i) => [`table${i}` as const, part])) }, {}).y;
 }

@@ -1,30 +1,20 @@
-import { type Kernel, type Recorder, type Shape, type Value, elementCount, f32, spread } from "./kernel.ts";
+import { type Kernel, type Recorder, type Shape, type Value, elementCount, f32 } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 import fillWgsl from "../shaders/fill.wgsl";
-
-const WORKGROUP = 64;
 
 /** No inputs; every element is `value`. */
 export const fillKernel: Kernel<{ shape: readonly number[]; value: number }> = {
   name: "fill",
-  infer: (_inputs, { shape }) => [f32(shape)],
-  plan({ outputs, attributes }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "fill", text: fillWgsl },
-          defines: {},
-          bindings: { y: { output: 0 } },
-          params: { count, value: attributes.value },
-          workgroups: spread(Math.ceil(count / WORKGROUP)),
-        },
-      ],
-    };
+  inputs: {},
+  infer: (_inputs, { shape }) => ({ y: f32(shape) }),
+  plan({ outputs: { y }, attributes: { value } }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    return { dispatches: [pointwise({ name: "fill", text: fillWgsl }, count, { count, value })] };
   },
-  gradient: () => [],
+  gradient: () => ({}),
 };
 
 /** A tensor of one number; f32. */
 export function fill(g: Recorder, shape: Shape, value: number): Value {
-  return g.apply(fillKernel, [], { shape: [...shape], value })[0]!;
+  return g.apply(fillKernel, {}, { shape: [...shape], value }).y;
 }

@@ -1,84 +1,51 @@
 import {
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
+  type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
-import { ACTIVATION_DEFINES, packCount, packDefines, planElements } from "./rows.ts";
+import { pointwise } from "./pointwise.ts";
+import { ACTIVATION_DEFINES, packCount, packDefines } from "./rows.ts";
 import gegluWgsl from "../shaders/geglu.wgsl";
 import gegluGradientWgsl from "../shaders/geglu-gradient.wgsl";
 
 /** [.., 2N] -> [.., N]. */
-function halved(op: string, x: TensorType): TensorType {
+function halved(x: TensorType): TensorType {
   const width = x.shape.at(-1);
   if (width === undefined || width % 2 !== 0) {
-    throw new ShapeError(op, `the last dimension must be even (value, then gate), got ${formatType(x)}`);
+    throw new ShapeError(`the last dimension must be even (value, then gate), got ${formatType(x)}`);
   }
   return f32([...x.shape.slice(0, -1), width / 2]);
 }
 
-export const gegluKernel: Kernel<Record<string, never>> = {
+export const gegluKernel: Kernel<NoAttributes, "x"> = {
   name: "geglu",
-  infer: (inputs) => [halved("geglu", need("geglu", inputs, 0, "x"))],
-  plan({ outputs, capabilities: { software } }) {
-    const { shape } = outputs[0]!;
+  inputs: { x: {} },
+  infer: ({ x }) => ({ y: halved(x) }),
+  plan({ outputs: { y: { shape } }, capabilities: { software } }) {
     const width = packCount(shape.at(-1)!);
     const count = (elementCount(shape) / shape.at(-1)!) * width;
     // On lavapipe a thread for 16 packs is 1.3 times as fast as a thread for each (1024 rows of 1280).
     const each = software ? 16 : 1;
     const defines = { ...ACTIVATION_DEFINES, ...packDefines(shape.at(-1)!) };
-    return {
-      dispatches: [
-        perElement(
-          { name: "geglu", text: gegluWgsl },
-          Math.ceil(count / each),
-          defines,
-          { x: { input: 0 }, y: { output: 0 } },
-          { count, width, each },
-        ),
-      ],
-    };
+    return { dispatches: [pointwise({ name: "geglu", text: gegluWgsl }, Math.ceil(count / each), { count, width, each }, { defines })] };
   },
-  cost: (_inputs, [y]) => ({ flops: elementCount(y!.shape) * 31 }),
-  gradient([dy], { g, inputs }) {
-    return [dy && g.apply(gegluGradientKernel, [dy, inputs[0]!], {})[0]!];
-  },
+  cost: (_inputs, { y }) => ({ flops: elementCount(y.shape) * 31 }),
+  gradient: ({ y: dy }, { g, inputs: { x } }) => ({ x: dy && g.apply(gegluGradientKernel, { dy, x }, {}).dx }),
 };
 
-export const gegluGradientKernel: Kernel<Record<string, never>> = {
+export const gegluGradientKernel: Kernel<NoAttributes, "dy" | "x", "dx"> = {
   name: "geglu-gradient",
-  infer(inputs) {
-    const dy = need("geglu-gradient", inputs, 0, "dy");
-    const x = need("geglu-gradient", inputs, 1, "x");
-    if (!sameShape(dy.shape, halved("geglu-gradient", x).shape)) {
-      throw new ShapeError("geglu-gradient", `dy ${formatType(dy)} must be half as wide as x ${formatType(x)}`);
-    }
-    return [x];
+  inputs: { dy: {}, x: {} },
+  outputs: ["dx"],
+  infer({ dy, x }) {
+    if (!sameShape(dy.shape, halved(x).shape)) throw new ShapeError(`dy ${formatType(dy)} must be half as wide as x ${formatType(x)}`);
+    return { dx: x };
   },
-  plan({ inputs }) {
-    const { shape } = inputs[0]!;
+  plan({ inputs: { dy: { shape } } }) {
     const width = packCount(shape.at(-1)!);
     const count = (elementCount(shape) / shape.at(-1)!) * width;
-    return {
-      dispatches: [
-        {
-          shader: { name: "geglu-gradient", text: gegluGradientWgsl },
-          defines: { ...ACTIVATION_DEFINES, ...packDefines(shape.at(-1)!) },
-          bindings: { dy: { input: 0 }, x: { input: 1 }, dx: { output: 0 } },
-          params: { count, width },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+    const defines = { ...ACTIVATION_DEFINES, ...packDefines(shape.at(-1)!) };
+    return { dispatches: [pointwise({ name: "geglu-gradient", text: gegluGradientWgsl }, count, { count, width }, { defines })] };
   },
-  cost: ([dy]) => ({ flops: elementCount(dy!.shape) * 66 }),
+  cost: ({ dy }) => ({ flops: elementCount(dy.shape) * 66 }),
 };
 
 /**
@@ -86,5 +53,5 @@ export const gegluGradientKernel: Kernel<Record<string, never>> = {
  * The gelu is exact (Shazeer, arXiv 2002.05202; order of the halves as diffusers' GEGLU). @throws ShapeError if the width is odd.
  */
 export function geglu(g: Recorder, x: Value): Value {
-  return g.apply(gegluKernel, [x], {})[0]!;
+  return g.apply(gegluKernel, { x }, {}).y;
 }

@@ -1,4 +1,5 @@
 import {
+  type Binding,
   type Capabilities,
   type Defines,
   type Dispatch,
@@ -38,18 +39,39 @@ export interface GemmSize {
   readonly bBatchStride: number;
 }
 
+/** Finishes a product: (activation(sum + bias + batchBias) + residual) * scale, with whichever tensors there are. */
 export interface GemmEpilogue {
-  readonly activation: FusedActivation;
-  readonly scale: number;
-  readonly hasBias: boolean;
-  /** Where its rows lie, in elements; undefined if there is none. */
-  readonly batchBias?: { readonly stride: number; readonly offset: number } | undefined;
-  readonly hasResidual: boolean;
+  readonly activation?: FusedActivation;
+  readonly scale?: number;
+  /** [n] */
+  readonly bias?: TensorType | undefined;
+  /** [images, n] */
+  readonly batchBias?: TensorType | undefined;
+  /** Of the product's shape. */
+  readonly residual?: TensorType | undefined;
   /**
-   * GEGLU of columns that alternate two values and their two gates, instead of all of the above but the bias; with `keep` output 1 gets the
-   * biased sums.
+   * GEGLU of columns that alternate two values and their two gates, instead of all of the above but the bias; "with sums": output `sums`
+   * gets the biased sums.
    */
-  readonly gated?: { readonly keep: boolean };
+  readonly geglu?: "alone" | "with sums" | undefined;
+}
+
+/** A product as an op asks for it. Bias, batchBias, residual and sums are the op's inputs and output of these names. */
+export interface Gemm {
+  readonly shader: ShaderSource;
+  readonly size: GemmSize;
+  readonly epilogue?: GemmEpilogue;
+  /** The op's names for the operands and the result. */
+  readonly operands: { readonly a: string; readonly b: string; readonly c: string };
+  readonly b: TensorType;
+  readonly transposeB?: boolean;
+  readonly capabilities: Capabilities;
+  readonly params?: Readonly<Record<string, number>>;
+  readonly defines?: Defines;
+  /** Rows of A may be padding. */
+  readonly padded?: boolean;
+  /** The shader has a loadA of its own, element by element. */
+  readonly gathersA?: boolean;
 }
 
 /** A part of a split product takes at least so many steps, or the parts' own traffic would weigh more than what they compute. */
@@ -78,30 +100,18 @@ function splitting(
 }
 
 /**
- * A matrix product: inputs are bound in the order a, b, bias, batchBias, residual. `padded`: rows of A may be padding. Where its variant
- * says so and its tiles are few, workgroups share a tile's steps and a second dispatch adds up their parts (split-K): a 3x3 convolution of
- * 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
+ * A matrix product. Where its variant says so and its tiles are few, workgroups share a tile's steps and a second dispatch adds up their
+ * parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
  */
-export function planGemm(
-  shader: ShaderSource,
-  size: GemmSize,
-  epilogue: GemmEpilogue,
-  b: TensorType,
-  transposeB: boolean,
-  capabilities: Capabilities,
-  extra: {
-    readonly params?: Readonly<Record<string, number>>;
-    readonly defines?: Defines;
-    readonly padded?: boolean;
-    /** The shader has a loadA of its own, element by element. */
-    readonly gathersA?: boolean;
-  } = {},
-): Plan {
+export function planGemm({
+  shader, size, epilogue = {}, operands, b, transposeB = false, capabilities, params, defines, padded = false, gathersA = false,
+}: Gemm): Plan {
+  const { activation = "none", scale = 1, bias, batchBias, residual, geglu } = epilogue;
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
-  if (b.panels && !vec4) throw new ShapeError(shader.name, `a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
+  if (b.panels && !vec4) throw new ShapeError(`a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
   const measured =
     capabilities.gemm?.[
-      gemmClass(epilogue.gated || extra.gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
+      gemmClass(geglu || gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
     ] ?? defaultStructure(capabilities);
   // Four columns make too few tiles for a GPU, however many rows there are: computing 28 more for nothing, in many parts, is faster there.
   const narrow = size.n <= NARROW;
@@ -112,30 +122,30 @@ export function planGemm(
   const rowTiles = Math.ceil(size.rows / tile.rows);
   const tiles = columnTiles * rowTiles * size.batches;
   const { splits, stepsPerSplit } = splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0);
-  const bias = epilogue.hasBias ? ({ input: 2 } as const) : "nothing";
+  const batchBiasRows = batchBias && (batchBias.columns ?? { stride: size.n, offset: 0 });
   const dispatch = (
     part: Pick<GemmTile, "defines">,
     about: { readonly multiplies: boolean; readonly finishes: boolean },
-    bindings: Dispatch["bindings"],
+    bindings: Readonly<Record<string, Binding>>,
     count: number,
   ): Dispatch => ({
     shader,
     defines: {
       VEC4: vec4,
-      PADDED: extra.padded === true || !whole,
-      GATHER_A: about.multiplies && extra.gathersA === true,
+      PADDED: padded || !whole,
+      GATHER_A: about.multiplies && gathersA,
       TRANSPOSE_B: about.multiplies && transposeB,
       PANELS: about.multiplies && b.panels === true,
       B_F16: about.multiplies && b.dtype === "f16",
-      GATED: about.finishes && epilogue.gated !== undefined,
-      KEEP: about.finishes && epilogue.gated?.keep === true,
+      GATED: about.finishes && geglu !== undefined,
+      KEEP: about.finishes && geglu === "with sums",
       SPLIT: !about.finishes,
-      ACTIVATE: ACTIVATE[about.finishes ? epilogue.activation : "none"],
+      ACTIVATE: ACTIVATE[about.finishes ? activation : "none"],
       GEMM: gemmWgsl,
       ...part.defines,
       ...(about.multiplies && tile.step !== undefined && { WHOLE: whole }),
-      ACTIVATIONS: about.finishes && (epilogue.activation !== "none" || epilogue.gated) ? activationsWgsl : "",
-      ...extra.defines,
+      ACTIVATIONS: about.finishes && (activation !== "none" || geglu) ? activationsWgsl : "",
+      ...defines,
     },
     bindings: { bias: "nothing", batchBias: "nothing", residual: "nothing", ...bindings },
     params: {
@@ -147,33 +157,33 @@ export function planGemm(
       rowsFirst: Number(size.taps * size.n > size.rows),
       splits,
       stepsPerSplit,
-      hasBias: Number(epilogue.hasBias),
-      hasBatchBias: Number(epilogue.batchBias !== undefined),
-      batchBiasStride: epilogue.batchBias?.stride ?? 0,
-      batchBiasOffset: epilogue.batchBias?.offset ?? 0,
-      hasResidual: Number(epilogue.hasResidual),
-      scale: epilogue.scale,
-      ...extra.params,
+      hasBias: Number(bias !== undefined),
+      hasBatchBias: Number(batchBias !== undefined),
+      batchBiasStride: batchBiasRows?.stride ?? 0,
+      batchBiasOffset: batchBiasRows?.offset ?? 0,
+      hasResidual: Number(residual !== undefined),
+      scale,
+      ...params,
     },
     workgroups: spread(count),
   });
-  const result: Dispatch["bindings"] = {
-    bias,
-    batchBias: epilogue.batchBias ? { input: 3 } : "nothing",
-    residual: epilogue.hasResidual ? { input: 4 } : "nothing",
-    c: { output: 0 },
-    ...(epilogue.gated?.keep && { sums: { output: 1 } }),
-  };
-  const operands: Dispatch["bindings"] = { a: { input: 0 }, b: { input: 1 } };
+  const present = (name: string, type: TensorType | undefined): Binding => (type ? { input: name } : "nothing");
+  const result = {
+    bias: present("bias", bias),
+    batchBias: present("batchBias", batchBias),
+    residual: present("residual", residual),
+    c: { output: operands.c },
+  } as const;
+  const product = { a: { input: operands.a }, b: { input: operands.b } } as const;
   if (splits === 1) {
     return {
-      dispatches: [dispatch(tile, { multiplies: true, finishes: true }, { ...operands, ...result }, Math.ceil(tiles / tile.perWorkgroup))],
+      dispatches: [dispatch(tile, { multiplies: true, finishes: true }, { ...product, ...result }, Math.ceil(tiles / tile.perWorkgroup))],
     };
   }
   const elements = size.batches * size.rows * size.n;
   return {
     dispatches: [
-      dispatch(tile, { multiplies: true, finishes: false }, { ...operands, c: { scratch: 0 } }, tiles * splits),
+      dispatch(tile, { multiplies: true, finishes: false }, { ...product, c: { scratch: 0 } }, tiles * splits),
       dispatch(
         sumTile(),
         { multiplies: false, finishes: true },

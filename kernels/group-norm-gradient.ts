@@ -1,50 +1,34 @@
-import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import { type Dispatch, type Kernel, ShapeError, elementCount, formatType, sameShape } from "./kernel.ts";
 import {
-  type GroupNormAttributes,
-  applyChunk,
-  chunkCount,
-  columnDispatch,
-  groupDispatch,
-  needGroupNorm,
-  reductionChunk,
+  type GroupNormAttributes, applyChunk, chunkCount, columnDispatch, groupDispatch, groupNormLayout, needStatistics, reductionChunk,
 } from "./group-norm-plan.ts";
 import { wholeGroupNormGradient } from "./group-norm-whole.ts";
+import { needResidual } from "./matmul.ts";
 import { ACTIVATION_DEFINES } from "./rows.ts";
 import applyWgsl from "../shaders/group-norm-gradient.wgsl";
 import partialsWgsl from "../shaders/group-norm-gradient-partials.wgsl";
 import sumsWgsl from "../shaders/group-norm-gradient-sums.wgsl";
 
-/** Place of a tensor of dx's shape to add to it. */
-const RESIDUAL = 5;
-
 /**
- * Inputs: dy, x, gamma, beta, the statistics [batch, groups, 2] of the forward pass, a residual; gives dx, plus the residual. SiLU's
- * derivative is recomputed from x.
+ * From dy, x, gamma, beta and the statistics [batch, groups, 2] of the forward pass dx, plus the residual. SiLU's derivative is recomputed
+ * from x.
  */
-export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
+export const groupNormGradientKernel: Kernel<GroupNormAttributes, "dy" | "x" | "gamma" | "beta" | "statistics", "dx", "residual"> = {
   name: "group-norm-gradient",
-  infer(inputs, { groups }) {
-    const op = "group-norm-gradient";
-    const dy = need(op, inputs, 0, "dy");
-    const { batch } = needGroupNorm(op, inputs, 1, groups);
-    const statistics = need(op, inputs, 4, "statistics", 3);
-    if (!sameShape(dy.shape, inputs[1]!.shape)) {
-      throw new ShapeError(op, `dy ${formatType(dy)} and x ${formatType(inputs[1])} must have one shape`);
+  inputs: { dy: {}, x: {}, gamma: {}, beta: {}, statistics: { rank: 3 }, residual: { optional: true } },
+  outputs: ["dx"],
+  infer({ dy, statistics, residual, ...inputs }, { groups }) {
+    needStatistics(statistics, groupNormLayout(inputs, groups));
+    if (!sameShape(dy.shape, inputs.x.shape)) {
+      throw new ShapeError(`dy ${formatType(dy)} and x ${formatType(inputs.x)} must have one shape`);
     }
-    if (!sameShape(statistics.shape, [batch, groups, 2])) {
-      throw new ShapeError(op, `statistics must be [${batch},${groups},2], got ${formatType(statistics)}`);
-    }
-    const residual = inputs[RESIDUAL];
-    if (residual && !sameShape(residual.shape, dy.shape)) {
-      throw new ShapeError(op, `the residual ${formatType(residual)} must have the shape of x ${formatType(inputs[1])}`);
-    }
-    return [inputs[1]!];
+    needResidual(residual, dy.shape);
+    return { dx: inputs.x };
   },
-  addend: () => RESIDUAL,
-  plan({ inputs, attributes, capabilities }) {
-    const { silu } = attributes;
-    const layout = needGroupNorm("group-norm-gradient", inputs, 1, attributes.groups);
-    const hasResidual = inputs[RESIDUAL] !== undefined;
+  addend: () => "residual",
+  plan({ inputs, attributes: { groups, silu }, capabilities }) {
+    const layout = groupNormLayout(inputs, groups);
+    const hasResidual = inputs.residual !== undefined;
     const whole = wholeGroupNormGradient(layout, silu, hasResidual, capabilities);
     if (whole) return { dispatches: [whole] };
     const perChunk = reductionChunk(layout, capabilities);
@@ -53,37 +37,20 @@ export const groupNormGradientKernel: Kernel<GroupNormAttributes> = {
     const moments = { scratch: 0 };
     const sums = { name: "group-norm-gradient-sums", text: sumsWgsl };
     const defines = { ...ACTIVATION_DEFINES, SILU: silu, PARTIALS: perChunk !== undefined };
-    const gamma = { input: 2 };
-    const beta = silu && { beta: { input: 3 } };
-    const statistics = { input: 4 };
     if (perChunk === undefined) {
-      dispatches.push(
-        groupDispatch(
-          sums,
-          layout,
-          layout.positions,
-          capabilities,
-          defines,
-          { dy: { input: 0 }, x: { input: 1 }, gamma, ...beta, statistics, moments },
-          {},
-        ),
-      );
+      dispatches.push(groupDispatch(sums, layout, layout.positions, capabilities, defines, { moments }));
     } else {
       const chunks = chunkCount(layout, perChunk);
       const partials = { sums: { scratch: 1 }, sumsH: { scratch: 2 } };
-      const bindings = { dy: { input: 0 }, x: { input: 1 }, ...(silu && { gamma }), ...beta, statistics, ...partials };
-      dispatches.push(columnDispatch({ name: "group-norm-gradient-partials", text: partialsWgsl }, layout, perChunk, silu, bindings, true));
-      dispatches.push(
-        groupDispatch(sums, layout, chunks, capabilities, { ...defines, SILU: false }, { ...partials, gamma, statistics, moments }, {}),
-      );
+      dispatches.push(columnDispatch({ name: "group-norm-gradient-partials", text: partialsWgsl }, layout, perChunk, silu, true, partials));
+      dispatches.push(groupDispatch(sums, layout, chunks, capabilities, { ...defines, SILU: false }, { ...partials, moments }));
       const bytes = layout.batch * chunks * layout.channels * 4;
       scratch.push(bytes, bytes);
     }
-    const residual: Binding = hasResidual ? { input: RESIDUAL } : "nothing";
-    const bindings = { dy: { input: 0 }, x: { input: 1 }, gamma, ...beta, statistics: moments, residual, dx: { output: 0 } };
-    const apply = columnDispatch({ name: "group-norm-gradient", text: applyWgsl }, layout, applyChunk(capabilities), silu, bindings, true);
+    const shader = { name: "group-norm-gradient", text: applyWgsl };
+    const apply = columnDispatch(shader, layout, applyChunk(capabilities), silu, true, { statistics: moments });
     dispatches.push({ ...apply, params: { ...apply.params, hasResidual: Number(hasResidual) } });
     return { dispatches, scratch };
   },
-  cost: ([dy], _outputs, { silu }) => ({ flops: elementCount(dy!.shape) * (silu ? 50 : 16) }),
+  cost: ({ dy }, _outputs, { silu }) => ({ flops: elementCount(dy.shape) * (silu ? 50 : 16) }),
 };

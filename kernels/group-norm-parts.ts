@@ -1,76 +1,50 @@
 import { concat } from "./concat.ts";
 import { applyDispatch, statisticsPlan } from "./group-norm.ts";
-import { type GroupNormAttributes, needGroupNorm } from "./group-norm-plan.ts";
-import {
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
-} from "./kernel.ts";
+import { type GroupNormAttributes, groupNormLayout, needStatistics } from "./group-norm-plan.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, formatType, sameShape } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 import { reshape } from "./reshape.ts";
 import mergeWgsl from "../shaders/group-norm-merge.wgsl";
 
-/** Inputs x, gamma, beta (for their shapes); output: mean and 1 / sqrt(variance + epsilon) of each group, [batch, groups, 2]. */
-export const groupNormStatisticsKernel: Kernel<GroupNormAttributes> = {
+type Inputs = "x" | "gamma" | "beta";
+
+/** Mean and 1 / sqrt(variance + epsilon) of each group, [batch, groups, 2]; gamma and beta are there for their shapes. */
+export const groupNormStatisticsKernel: Kernel<GroupNormAttributes, Inputs, "statistics"> = {
   name: "group-norm-statistics",
-  infer: (inputs, { groups }) => [f32([needGroupNorm("group-norm-statistics", inputs, 0, groups).batch, groups, 2])],
-  plan({ inputs, attributes, capabilities }) {
-    return statisticsPlan(needGroupNorm("group-norm-statistics", inputs, 0, attributes.groups), attributes.epsilon, capabilities, {
-      output: 0,
-    });
-  },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) * 3 }),
+  inputs: { x: {}, gamma: {}, beta: {} },
+  outputs: ["statistics"],
+  infer: (inputs, { groups }) => ({ statistics: f32([groupNormLayout(inputs, groups).batch, groups, 2]) }),
+  plan: ({ inputs, attributes: { groups, epsilon }, capabilities }) =>
+    statisticsPlan(groupNormLayout(inputs, groups), epsilon, capabilities),
+  cost: ({ x }) => ({ flops: elementCount(x.shape) * 3 }),
 };
 
 /** Statistics of parts stacked to [parts, batch, groups, 2]; `count` positions each, the last one `last`. Gives those of the whole. */
-export const groupNormMergeKernel: Kernel<{ epsilon: number; count: number; last: number }> = {
+export const groupNormMergeKernel: Kernel<{ epsilon: number; count: number; last: number }, "parts", "statistics"> = {
   name: "group-norm-merge",
-  infer(inputs) {
-    return [f32(need("group-norm-merge", inputs, 0, "statistics", 4).shape.slice(1))];
+  inputs: { parts: { rank: 4 } },
+  outputs: ["statistics"],
+  infer: ({ parts }) => ({ statistics: f32(parts.shape.slice(1)) }),
+  plan({ inputs: { parts }, outputs: { statistics }, attributes: { epsilon, count, last } }) {
+    const rows = elementCount(statistics.shape) / 2;
+    const params = { rows, parts: parts.shape[0]!, count, last, epsilon };
+    return { dispatches: [pointwise({ name: "group-norm-merge", text: mergeWgsl }, rows, params)] };
   },
-  plan({ inputs, outputs, attributes: { epsilon, count, last } }) {
-    const rows = elementCount(outputs[0]!.shape) / 2;
-    const params = { rows, parts: inputs[0]!.shape[0]!, count, last, epsilon };
-    return {
-      dispatches: [
-        {
-          shader: { name: "group-norm-merge", text: mergeWgsl },
-          defines: {},
-          bindings: { parts: { input: 0 }, statistics: { output: 0 } },
-          params,
-          workgroups: [Math.ceil(rows / 64), 1, 1],
-        },
-      ],
-    };
-  },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) * 8 }),
+  cost: ({ parts }) => ({ flops: elementCount(parts.shape) * 8 }),
 };
 
-/** Inputs x, gamma, beta and given statistics [batch, groups, 2]; output: x normalised with them. */
-export const groupNormApplyKernel: Kernel<GroupNormAttributes> = {
+/** x normalised with given statistics [batch, groups, 2]. */
+export const groupNormApplyKernel: Kernel<GroupNormAttributes, Inputs | "statistics"> = {
   name: "group-norm-apply",
-  infer(inputs, { groups }) {
-    const layout = needGroupNorm("group-norm-apply", inputs, 0, groups);
-    const statistics = need("group-norm-apply", inputs, 3, "statistics", 3);
-    if (!sameShape(statistics.shape, [layout.batch, groups, 2])) {
-      throw new ShapeError("group-norm-apply", `statistics must be [${layout.batch},${groups},2], got ${formatType(statistics)}`);
-    }
-    return [inputs[0] as TensorType];
+  inputs: { x: {}, gamma: {}, beta: {}, statistics: { rank: 3 } },
+  infer({ statistics, ...inputs }, { groups }) {
+    needStatistics(statistics, groupNormLayout(inputs, groups));
+    return { y: inputs.x };
   },
-  plan({ inputs, attributes, capabilities }) {
-    return {
-      dispatches: [
-        applyDispatch(needGroupNorm("group-norm-apply", inputs, 0, attributes.groups), attributes.silu, capabilities, { input: 3 }),
-      ],
-    };
-  },
-  cost: ([x], _outputs, { silu }) => ({ flops: elementCount(x!.shape) * (silu ? 17 : 5) }),
+  plan: ({ inputs, attributes: { groups, silu }, capabilities }) => ({
+    dispatches: [applyDispatch(groupNormLayout(inputs, groups), silu, capabilities)],
+  }),
+  cost: ({ x }, _outputs, { silu }) => ({ flops: elementCount(x.shape) * (silu ? 17 : 5) }),
 };
 
 /**
@@ -97,14 +71,11 @@ export function groupNormParts(
   const positions = (x: Value): number => elementCount(x.type.shape.slice(1, -1));
   let stacked: Value | undefined;
   for (const part of parts) {
-    const statistics = g.apply(groupNormStatisticsKernel, [part, gamma, beta], attributes)[0]!;
-    const row = reshape(g, statistics, [1, ...statistics.type.shape]);
+    const ofPart = g.apply(groupNormStatisticsKernel, { x: part, gamma, beta }, attributes).statistics;
+    const row = reshape(g, ofPart, [1, ...ofPart.type.shape]);
     stacked = stacked ? concat(g, stacked, row, 0) : row;
   }
-  const whole = g.apply(groupNormMergeKernel, [stacked], {
-    epsilon: options.epsilon,
-    count: positions(first),
-    last: positions(parts.at(-1)!),
-  })[0]!;
-  return parts.map((part) => g.apply(groupNormApplyKernel, [part, gamma, beta, whole], attributes)[0]!);
+  const counts = { epsilon: options.epsilon, count: positions(first), last: positions(parts.at(-1)!) };
+  const { statistics } = g.apply(groupNormMergeKernel, { parts: stacked! }, counts);
+  return parts.map((x) => g.apply(groupNormApplyKernel, { x, gamma, beta, statistics }, attributes).y);
 }

@@ -1,15 +1,6 @@
 import {
-  type Binding,
-  type Capabilities,
-  type Defines,
-  type Dispatch,
-  ShapeError,
-  type TensorType,
-  elementCount,
-  formatType,
-  need,
-  sameShape,
-  spread,
+  type Binding, type ByName, type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, elementCount,
+  formatType, sameShape, spread,
 } from "./kernel.ts";
 import { ACTIVATION_DEFINES, packCount, packDefines, planRows } from "./rows.ts";
 
@@ -27,32 +18,25 @@ export interface GroupNormLayout {
 }
 
 /** @throws ShapeError unless x has a batch and a channel dimension that the groups divide, and gamma and beta are [channels]. */
-export function groupNormLayout(op: string, x: TensorType, gamma: TensorType, beta: TensorType, groups: number): GroupNormLayout {
+export function groupNormLayout({ x, ...rows }: ByName<"x" | "gamma" | "beta", never, TensorType>, groups: number): GroupNormLayout {
   const channels = x.shape.at(-1);
-  if (x.shape.length < 2 || channels === undefined) throw new ShapeError(op, `x must be [batch, .., channels], got ${formatType(x)}`);
+  if (x.shape.length < 2 || channels === undefined) throw new ShapeError(`x must be [batch, .., channels], got ${formatType(x)}`);
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
-    throw new ShapeError(op, `${groups} groups do not divide the ${channels} channels of x ${formatType(x)}`);
+    throw new ShapeError(`${groups} groups do not divide the ${channels} channels of x ${formatType(x)}`);
   }
-  for (const [name, row] of [
-    ["gamma", gamma],
-    ["beta", beta],
-  ] as const) {
-    if (!sameShape(row.shape, [channels])) {
-      throw new ShapeError(op, `${name} must be [${channels}], the channels of x ${formatType(x)}, got ${formatType(row)}`);
+  for (const name of ["gamma", "beta"] as const) {
+    if (!sameShape(rows[name].shape, [channels])) {
+      throw new ShapeError(`${name} must be [${channels}], the channels of x ${formatType(x)}, got ${formatType(rows[name])}`);
     }
   }
   return { batch: x.shape[0]!, positions: elementCount(x.shape.slice(1, -1)), channels, groups, perGroup: channels / groups };
 }
 
-/** The inputs x, gamma and beta, which start at `first`, as a layout. @throws ShapeError as `groupNormLayout`. */
-export function needGroupNorm(op: string, inputs: readonly (TensorType | undefined)[], first: number, groups: number): GroupNormLayout {
-  return groupNormLayout(
-    op,
-    need(op, inputs, first, "x"),
-    need(op, inputs, first + 1, "gamma"),
-    need(op, inputs, first + 2, "beta"),
-    groups,
-  );
+/** @throws ShapeError unless there are a mean and a factor for each group */
+export function needStatistics(statistics: TensorType, { batch, groups }: GroupNormLayout): void {
+  if (!sameShape(statistics.shape, [batch, groups, 2])) {
+    throw new ShapeError(`statistics must be [${batch},${groups},2], got ${formatType(statistics)}`);
+  }
 }
 
 /**
@@ -80,12 +64,12 @@ export function chunkCount(layout: GroupNormLayout, perChunk: number): number {
 
 /** A dispatch of one thread per Pack of channels and chunk of positions. */
 export function columnDispatch(
-  shader: { name: string; text: string },
+  shader: ShaderSource,
   layout: GroupNormLayout,
   perChunk: number,
   silu: boolean,
-  bindings: Readonly<Record<string, Binding>>,
   grouped: boolean,
+  bindings: Readonly<Record<string, Binding>> = {},
 ): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
   const columns = packCount(channels);
@@ -102,13 +86,13 @@ export function columnDispatch(
 
 /** A dispatch of one row of lanes per batch entry and group, over `entries` positions or chunks. */
 export function groupDispatch(
-  shader: { name: string; text: string },
+  shader: ShaderSource,
   layout: GroupNormLayout,
   entries: number,
   capabilities: Capabilities,
   defines: Defines,
-  bindings: Readonly<Record<string, Binding>>,
-  params: Readonly<Record<string, number>>,
+  bindings: Readonly<Record<string, Binding>> = {},
+  params: Readonly<Record<string, number>> = {},
 ): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
   const rows = planRows(capabilities, batch * groups, entries * perGroup);

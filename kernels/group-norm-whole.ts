@@ -2,7 +2,7 @@ import spanWgsl from "../shaders/lib/span.wgsl";
 import gradientWgsl from "../shaders/group-norm-gradient-whole.wgsl";
 import normWgsl from "../shaders/group-norm-whole.wgsl";
 import type { GroupNormLayout } from "./group-norm-plan.ts";
-import { type Binding, type Capabilities, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
+import { type Capabilities, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 import { ACTIVATION_DEFINES } from "./rows.ts";
 
 /** Up to here a GPU's workgroup takes a span by itself; larger ones are for many workgroups. Not measured. */
@@ -37,7 +37,6 @@ function dispatch(
   layout: GroupNormLayout,
   silu: boolean,
   capabilities: Capabilities,
-  bindings: Readonly<Record<string, Binding>>,
   params: Readonly<Record<string, number>>,
 ): Dispatch | undefined {
   const span = spanOf(layout, capabilities);
@@ -48,7 +47,6 @@ function dispatch(
   return {
     shader,
     defines: { ...ACTIVATION_DEFINES, SPAN: spanWgsl, WORKGROUP: span.workgroup, SILU: silu },
-    bindings,
     params: {
       spans: batch * spansPerImage,
       spansPerImage,
@@ -66,30 +64,18 @@ function dispatch(
   };
 }
 
-/** A whole group norm of inputs x, gamma, beta, with its outputs y and statistics, in one dispatch; undefined where it takes several. */
+/** A whole group norm with its outputs y and statistics, in one dispatch; undefined where it takes several. */
 export function wholeGroupNorm(layout: GroupNormLayout, silu: boolean, epsilon: number, capabilities: Capabilities): Dispatch | undefined {
-  const bindings = { x: { input: 0 }, gamma: { input: 1 }, beta: { input: 2 }, y: { output: 0 }, statistics: { output: 1 } };
-  return dispatch({ name: "group-norm-whole", text: normWgsl }, layout, silu, capabilities, bindings, { epsilon });
+  return dispatch({ name: "group-norm-whole", text: normWgsl }, layout, silu, capabilities, { epsilon });
 }
 
-/** The same for the gradient, of inputs dy, x, gamma, beta, statistics and a residual. */
+/** The same for the gradient. */
 export function wholeGroupNormGradient(
   layout: GroupNormLayout,
   silu: boolean,
   hasResidual: boolean,
   capabilities: Capabilities,
 ): Dispatch | undefined {
-  const residual: Binding = hasResidual ? { input: 5 } : "nothing";
-  const bindings = {
-    dy: { input: 0 },
-    x: { input: 1 },
-    gamma: { input: 2 },
-    ...(silu && { beta: { input: 3 } }),
-    statistics: { input: 4 },
-    residual,
-    dx: { output: 0 },
-  };
-  return dispatch({ name: "group-norm-gradient-whole", text: gradientWgsl }, layout, silu, capabilities, bindings, {
-    hasResidual: Number(hasResidual),
-  });
+  const shader = { name: "group-norm-gradient-whole", text: gradientWgsl };
+  return dispatch(shader, layout, silu, capabilities, { hasResidual: Number(hasResidual) });
 }

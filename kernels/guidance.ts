@@ -2,70 +2,44 @@ import guidanceWgsl from "../shaders/guidance.wgsl";
 import guidanceGradientWgsl from "../shaders/guidance-gradient.wgsl";
 import safeGuidanceWgsl from "../shaders/safe-guidance.wgsl";
 import {
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
+  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
 /** One of `parts` equal blocks of the batch. */
-function block(op: string, x: TensorType, parts: number): TensorType {
+function block(x: TensorType, parts: number): TensorType {
   const batch = x.shape[0];
   if (batch === undefined || batch === 0 || batch % parts !== 0) {
-    throw new ShapeError(op, `the batch of x ${formatType(x)} must be a multiple of ${parts}`);
+    throw new ShapeError(`the batch of x ${formatType(x)} must be a multiple of ${parts}`);
   }
   return f32([batch / parts, ...x.shape.slice(1)]);
 }
 
-export const guidanceKernel: Kernel<{ readonly scale: number }> = {
+export const guidanceKernel: Kernel<{ readonly scale: number }, "x"> = {
   name: "guidance",
-  infer: (inputs) => [block("guidance", need("guidance", inputs, 0, "x"), 2)],
-  plan({ outputs, attributes: { scale } }) {
-    const half = elementCount(outputs[0]!.shape);
-    const lanes = lanesFor(half);
-    return {
-      dispatches: [
-        perElement(
-          { name: "guidance", text: guidanceWgsl },
-          half / lanes,
-          { VEC4: lanes === 4 },
-          { x: { input: 0 }, y: { output: 0 } },
-          { half: half / lanes, scale },
-        ),
-      ],
-    };
+  inputs: { x: {} },
+  infer: ({ x }) => ({ y: block(x, 2) }),
+  plan({ outputs: { y }, attributes: { scale } }) {
+    const lanes = lanesFor(elementCount(y.shape));
+    const half = elementCount(y.shape) / lanes;
+    return { dispatches: [pointwise({ name: "guidance", text: guidanceWgsl }, half, { half, scale }, { defines: { VEC4: lanes === 4 } })] };
   },
-  cost: (_, [y]) => ({ flops: 3 * elementCount(y!.shape) }),
-  gradient: ([dy], { g, attributes }) => [dy && g.apply(guidanceGradientKernel, [dy], attributes)[0]],
+  cost: (_, { y }) => ({ flops: 3 * elementCount(y.shape) }),
+  gradient: ({ y: dy }, { g, attributes }) => ({ x: dy && g.apply(guidanceGradientKernel, { dy }, attributes).dx }),
 };
 
-export const guidanceGradientKernel: Kernel<{ readonly scale: number }> = {
+export const guidanceGradientKernel: Kernel<{ readonly scale: number }, "dy", "dx"> = {
   name: "guidance-gradient",
-  infer(inputs) {
-    const dy = need("guidance-gradient", inputs, 0, "dy");
-    return [f32([2 * dy.shape[0]!, ...dy.shape.slice(1)])];
+  inputs: { dy: {} },
+  outputs: ["dx"],
+  infer: ({ dy }) => ({ dx: f32([2 * dy.shape[0]!, ...dy.shape.slice(1)]) }),
+  plan({ inputs: { dy }, attributes: { scale } }) {
+    const lanes = lanesFor(elementCount(dy.shape));
+    const half = elementCount(dy.shape) / lanes;
+    const shader = { name: "guidance-gradient", text: guidanceGradientWgsl };
+    return { dispatches: [pointwise(shader, half, { half, scale }, { defines: { VEC4: lanes === 4 } })] };
   },
-  plan({ inputs, attributes: { scale } }) {
-    const half = elementCount(inputs[0]!.shape);
-    const lanes = lanesFor(half);
-    const bindings = { dy: { input: 0 }, dx: { output: 0 } };
-    return {
-      dispatches: [
-        perElement({ name: "guidance-gradient", text: guidanceGradientWgsl }, half / lanes, { VEC4: lanes === 4 }, bindings, {
-          half: half / lanes,
-          scale,
-        }),
-      ],
-    };
-  },
-  cost: ([dy]) => ({ flops: 2 * elementCount(dy!.shape) }),
+  cost: ({ dy }) => ({ flops: 2 * elementCount(dy.shape) }),
 };
 
 /**
@@ -74,7 +48,7 @@ export const guidanceGradientKernel: Kernel<{ readonly scale: number }> = {
  * @throws ShapeError if the batch is odd.
  */
 export function guidance(g: Recorder, x: Value, scale: number): Value {
-  return g.apply(guidanceKernel, [x], { scale })[0]!;
+  return g.apply(guidanceKernel, { x }, { scale }).y;
 }
 
 /** The numbers of one SLD strength that act on the device. */
@@ -95,29 +69,26 @@ type SafeGuidanceAttributes = {
   readonly momentumBeta: number;
 };
 
-export const safeGuidanceKernel: Kernel<SafeGuidanceAttributes> = {
+export const safeGuidanceKernel: Kernel<SafeGuidanceAttributes, "x" | "momentum" | "enabled", "y" | "nextMomentum"> = {
   name: "safe-guidance",
-  infer(inputs) {
-    const part = block("safe-guidance", need("safe-guidance", inputs, 0, "x"), 3);
-    const momentum = need("safe-guidance", inputs, 1, "momentum");
+  inputs: { x: {}, momentum: {}, enabled: {} },
+  outputs: ["y", "nextMomentum"],
+  infer({ x, momentum, enabled }) {
+    const part = block(x, 3);
     if (!sameShape(momentum.shape, part.shape)) {
-      throw new ShapeError("safe-guidance", `momentum is ${formatType(momentum)}, expected ${formatType(part)}`);
+      throw new ShapeError(`momentum is ${formatType(momentum)}, expected ${formatType(part)}`);
     }
-    const enabled = need("safe-guidance", inputs, 2, "enabled");
-    if (elementCount(enabled.shape) !== 1) throw new ShapeError("safe-guidance", `enabled must be one number, got ${formatType(enabled)}`);
-    return [part, part];
+    if (elementCount(enabled.shape) !== 1) throw new ShapeError(`enabled must be one number, got ${formatType(enabled)}`);
+    return { y: part, nextMomentum: part };
   },
-  plan({ outputs, attributes }) {
-    const size = elementCount(outputs[0]!.shape);
-    const lanes = lanesFor(size);
+  plan({ outputs: { y }, attributes }) {
+    const lanes = lanesFor(elementCount(y.shape));
+    const part = elementCount(y.shape) / lanes;
     const { scale, guidance: safetyScale, threshold, momentumScale, momentumBeta } = attributes;
-    const bindings = { x: { input: 0 }, momentum: { input: 1 }, enabled: { input: 2 }, y: { output: 0 }, nextMomentum: { output: 1 } };
-    const params = { part: size / lanes, scale, safetyScale, threshold, momentumScale, beta: momentumBeta, oneMinusBeta: 1 - momentumBeta };
-    return {
-      dispatches: [perElement({ name: "safe-guidance", text: safeGuidanceWgsl }, size / lanes, { VEC4: lanes === 4 }, bindings, params)],
-    };
+    const params = { part, scale, safetyScale, threshold, momentumScale, beta: momentumBeta, oneMinusBeta: 1 - momentumBeta };
+    return { dispatches: [pointwise({ name: "safe-guidance", text: safeGuidanceWgsl }, part, params, { defines: { VEC4: lanes === 4 } })] };
   },
-  cost: (_, [y]) => ({ flops: 14 * elementCount(y!.shape) }),
+  cost: (_, { y }) => ({ flops: 14 * elementCount(y.shape) }),
 };
 
 /**
@@ -136,12 +107,12 @@ export function safeGuidance(
   scale: number,
 ): { prediction: Value; momentum: Value } {
   const { guidance: safetyScale, threshold, momentumScale, momentumBeta } = parameters;
-  const [prediction, next] = g.apply(safeGuidanceKernel, [x, momentum, enabled], {
+  const { y, nextMomentum } = g.apply(safeGuidanceKernel, { x, momentum, enabled }, {
     scale,
     guidance: safetyScale,
     threshold,
     momentumScale,
     momentumBeta,
   });
-  return { prediction: prediction!, momentum: next! };
+  return { prediction: y, momentum: nextMomentum };
 }

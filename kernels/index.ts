@@ -1,4 +1,3 @@
-import type { Kernel } from "./kernel.ts";
 import { activationKernel, activationGradientKernel } from "./activation.ts";
 import { adamKernel } from "./adam.ts";
 import { argmaxKernel } from "./argmax.ts";
@@ -43,8 +42,8 @@ import { transposeKernel } from "./transpose.ts";
 import { upsampleKernel, upsampleGradientKernel } from "./upsample.ts";
 import { weightGradientKernel } from "./weight-gradient.ts";
 
-/** Every op there is. A kernel's attributes are its own, so the table can only be read, not applied. */
-export const KERNELS: readonly Kernel<never>[] = [
+/** Every op there is. A kernel's inputs and attributes are its own, so the table can only be read, not applied. */
+export const KERNELS: readonly { readonly name: string; readonly view?: boolean; readonly plan?: unknown }[] = [
   activationKernel,
   activationGradientKernel,
   adamKernel,

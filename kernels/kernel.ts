@@ -41,8 +41,12 @@ export interface Value {
 
 /** Whatever ops can be recorded on: the graph itself, or the gradient pass writing into it. */
 export interface Recorder {
-  /** Records one op; returns its outputs. @throws ShapeError from the kernel's shape rule, with `name` filled in. */
-  apply<A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A): Value[];
+  /** Records one op; returns its outputs by name. @throws ShapeError for an input that its rule refuses, or from the shape rule */
+  apply<A extends Attributes, In extends string, Out extends string, Optional extends string>(
+    kernel: Kernel<A, In, Out, Optional>,
+    inputs: ByName<In, Optional, Value>,
+    attributes: A,
+  ): Outputs<Out, Value>;
 }
 
 /** Plain JSON values only: attributes are part of cache keys and error texts. */
@@ -94,31 +98,53 @@ export interface ShaderSource {
   readonly text: string;
 }
 
-/**
- * What a storage binding of the shader is bound to: the i-th input or output, scratch memory, or nothing (16 zero bytes, for an optional
- * input that is absent).
- */
-export type Binding = { readonly input: number } | { readonly output: number } | { readonly scratch: number } | "nothing";
+/** What a storage variable of the shader is bound to: an input or output by name, scratch memory, or nothing (16 zero bytes). */
+export type Binding = { readonly input: string } | { readonly output: string } | { readonly scratch: number } | "nothing";
 
 export interface Dispatch {
   readonly shader: ShaderSource;
   readonly defines: Defines;
-  /** By the name of the shader's `var<storage, ...>`. Every storage variable left after preprocessing must be named. */
-  readonly bindings: Readonly<Record<string, Binding>>;
+  /**
+   * By the name of the shader's `var<storage, ...>`: what is not the op's input or output of that name. An optional input that is absent is
+   * bound to nothing.
+   */
+  readonly bindings?: Readonly<Record<string, Binding>>;
   /** By the field name of the shader's `struct Params`; u32, i32 or f32 scalars. Every field must be given. */
   readonly params: Readonly<Record<string, number>>;
   readonly workgroups: readonly [number, number, number];
 }
 
-export interface PlanContext<A extends Attributes> {
-  readonly inputs: readonly (TensorType | undefined)[];
-  readonly outputs: readonly TensorType[];
+/** What an input must be, checked before the shape rule is asked. */
+export interface InputRule {
+  readonly rank?: number;
+  /** Default: f32. */
+  readonly dtypes?: readonly DType[];
+  /**
+   * Layouts that the op reads beside rows: weights in panels, columns of a wider tensor. Panels are repacked to rows for an op that does
+   * not read them; columns are refused.
+   */
+  readonly reads?: readonly ("panels" | "columns")[];
+  /** May be absent; its variable in a shader is then bound to nothing. */
+  readonly optional?: boolean;
+}
+
+/** Something for each input of an op, by name; optional ones may be absent. */
+export type ByName<In extends string, Optional extends string, T> = { readonly [K in In]: T } & {
+  readonly [K in Optional]?: T | undefined;
+};
+
+/** Something for each output of an op, by name. */
+export type Outputs<Out extends string, T> = { readonly [K in Out]: T };
+
+export interface PlanContext<A, In extends string, Out extends string, Optional extends string> {
+  readonly inputs: ByName<In, Optional, TensorType>;
+  readonly outputs: Outputs<Out, TensorType>;
   /** Which outputs anything reads. */
-  readonly read: readonly boolean[];
+  readonly read: Outputs<Out, boolean>;
   readonly attributes: A;
   readonly capabilities: Capabilities;
   /** The inputs of `inPlace` are overwritten: only the outputs in their place may be bound. */
-  readonly overwrites?: boolean;
+  readonly overwrites: boolean;
 }
 
 export interface Plan {
@@ -128,13 +154,13 @@ export interface Plan {
   readonly scratch?: readonly number[];
 }
 
-export interface GradientContext<A extends Attributes> {
+export interface GradientContext<A, In extends string, Out extends string, Optional extends string> {
   readonly g: Recorder;
-  readonly inputs: readonly (Value | undefined)[];
-  readonly outputs: readonly Value[];
+  readonly inputs: ByName<In, Optional, Value>;
+  readonly outputs: Outputs<Out, Value>;
   readonly attributes: A;
-  /** Which inputs lie between the loss and a wanted leaf; others may be left undefined. */
-  readonly wanted: readonly boolean[];
+  /** Which inputs lie between the loss and a wanted leaf; others may be left out. */
+  readonly wanted: { readonly [K in In | Optional]: boolean };
 }
 
 export interface Cost {
@@ -144,57 +170,77 @@ export interface Cost {
   readonly bytes: number;
 }
 
-export interface Kernel<A extends Attributes = Attributes> {
+/**
+ * An op. Plain data: what a call makes stays in every bundle of the library, used or not.
+ * Inputs and outputs go by name. A ShapeError thrown in here needs no op's name: it gets this one.
+ */
+export interface Kernel<A, In extends string = never, Out extends string = "y", Optional extends string = never> {
   /** The same everywhere: file, pipeline label, profile row, bench row, error text, test name. */
   readonly name: string;
+  /** What each input must be, in the order in which a graph's nodes keep them. */
+  readonly inputs: { readonly [K in In | Optional]: InputRule };
+  /** One entry: what all further inputs must be. `{ x: {} }` are called x0, x1 and so on. */
+  readonly rest?: Readonly<Record<string, InputRule>>;
+  /** Default: y alone. */
+  readonly outputs?: readonly Out[] | ((attributes: A) => readonly Out[]);
   /** Output types. @throws ShapeError naming the tensors and both shapes. */
-  infer(inputs: readonly (TensorType | undefined)[], attributes: A): TensorType[];
+  infer(inputs: ByName<In, Optional, TensorType>, attributes: A): { readonly [K in Out]?: TensorType };
   /**
-   * The place of an optional input of the output's shape that the op adds to its result, when these attributes let it be added last:
+   * An optional input of the output's shape that the op adds to its result, when these attributes let it be added last:
    * a sum with another tensor can then be had without an op of its own.
    */
-  addend?(attributes: A): number | undefined;
-  /** A view has no dispatches: its outputs are input 0's memory under other shapes. */
+  addend?(attributes: A): Optional | undefined;
+  /** A view has no dispatches: its outputs are its first input's memory under other shapes. */
   readonly view?: boolean;
-  /** Places of the inputs that may be weights in panels; others are repacked to rows when the op is recorded. */
-  readonly readsPanels?: readonly number[];
   /** Element by element the same in any layout: inputs of the first one's shape are repacked to its layout when the op is recorded. */
   readonly alike?: boolean;
-  /** Places of the inputs that may be columns of a wider tensor (`TensorType.columns`); others must be tensors of their own. */
-  readonly readsColumns?: readonly number[];
   /**
    * Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is
    * given.
    */
-  writesColumns?(inputs: readonly (TensorType | undefined)[], attributes: A): boolean;
-  /**
-   * For each output the input that it can be written over, element by element, when both are one tensor that lives across runs; undefined:
-   * none. All are, or none is.
-   */
-  readonly inPlace?: readonly (number | undefined)[];
+  writesColumns?(inputs: ByName<In, Optional, TensorType>, attributes: A): boolean;
+  /** By output: the input that it can be written over, element by element, when both are one tensor that lives across runs. All or none. */
+  readonly inPlace?: { readonly [K in Out]?: In };
   /** Outputs that `plan` leaves out where nothing reads them; they get no memory. */
-  readonly sparesOutputs?: readonly number[];
+  readonly sparesOutputs?: readonly Out[];
   /**
-   * Output 0 is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees
+   * The output is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees
    * `columns` of that input's type.
    */
   readonly joins?: boolean;
   /** The dispatches; never called for a view. */
-  plan?(context: PlanContext<A>): Plan;
+  plan?(context: PlanContext<A, In, Out, Optional>): Plan;
   /** FLOPs; bytes are counted from the types unless given. */
-  cost?(inputs: readonly (TensorType | undefined)[], outputs: readonly TensorType[], attributes: A): Partial<Cost>;
+  cost?(inputs: ByName<In, Optional, TensorType>, outputs: Outputs<Out, TensorType>, attributes: A): Partial<Cost>;
   /**
    * Cotangents of the inputs from those of the outputs (undefined: that output does not reach the loss).
    * Absent: the op has no gradient and asking for one is an error that names it.
    */
-  gradient?(cotangents: readonly (Value | undefined)[], context: GradientContext<A>): (Value | undefined)[];
+  gradient?(
+    cotangents: { readonly [K in Out]?: Value | undefined },
+    context: GradientContext<A, In, Out, Optional>,
+  ): { readonly [K in In | Optional]?: Value | undefined };
 }
+
+/** Attributes of an op that takes none. */
+export type NoAttributes = Record<string, never>;
 
 /** A shape, dtype or attribute that an op cannot take. The graph adds the module path. */
 export class ShapeError extends Error {
   override readonly name = "ShapeError";
-  constructor(op: string, message: string) {
-    super(`${op}: ${message}`);
+  private named: boolean;
+
+  /** @param op left out within a kernel, whose name is then put before the message */
+  constructor(...[first, second]: [message: string] | [op: string, message: string]) {
+    super(second === undefined ? first : `${first}: ${second}`);
+    this.named = second !== undefined;
+  }
+
+  /** Puts an op's name before the message, unless there is one. */
+  of(op: string): this {
+    if (!this.named) this.message = `${op}: ${this.message}`;
+    this.named = true;
+    return this;
   }
 }
 
@@ -224,26 +270,6 @@ export function formatType(type: TensorType | undefined): string {
 
 export function f32(shape: Shape): TensorType {
   return { shape, dtype: "f32" };
-}
-
-/** The i-th input, present and of the wanted rank and dtype, stored row-major unless `panels` may be. @throws ShapeError otherwise. */
-export function need(
-  op: string,
-  inputs: readonly (TensorType | undefined)[],
-  index: number,
-  name: string,
-  rank?: number,
-  dtypes: readonly DType[] = ["f32"],
-  panels = false,
-): TensorType {
-  const type = inputs[index];
-  if (type === undefined) throw new ShapeError(op, `input "${name}" (number ${index}) is missing`);
-  if (rank !== undefined && type.shape.length !== rank) {
-    throw new ShapeError(op, `input "${name}" must have ${rank} dimensions, got ${formatType(type)}`);
-  }
-  if (type.panels && !panels) throw new ShapeError(op, `input "${name}" must be stored row by row, got ${formatType(type)}`);
-  if (!dtypes.includes(type.dtype)) throw new ShapeError(op, `input "${name}" must be ${dtypes.join(" or ")}, got ${formatType(type)}`);
-  return type;
 }
 
 /** WebGPU's default limit on workgroups along one dimension. */

@@ -1,37 +1,45 @@
 import layoutWgsl from "../shaders/layout.wgsl";
-import { type Kernel, type Recorder, type Value, elementCount, f32, need } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import { type Kernel, type NoAttributes, type Plan, type Recorder, type Value, elementCount, f32 } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
+
+type LayoutKernel = Kernel<NoAttributes, "x">;
 
 /** Both are the same transposition of [batch, rows, columns]: channels and pixels change places. */
-function layoutKernel(name: string, back: () => Kernel<Record<string, never>>, channelsFirst: boolean): Kernel<Record<string, never>> {
-  return {
-    name,
-    infer(inputs) {
-      const [n, a, b, c] = need(name, inputs, 0, "x", 4).shape as [number, number, number, number];
-      return [f32(channelsFirst ? [n, b, c, a] : [n, c, a, b])];
-    },
-    plan({ inputs, outputs }) {
-      const [, a, b, c] = inputs[0]!.shape as [number, number, number, number];
-      const [rows, columns] = channelsFirst ? [a, b * c] : [a * b, c];
-      const params = { elements: elementCount(outputs[0]!.shape), rows, columns };
-      return {
-        dispatches: [perElement({ name: "layout", text: layoutWgsl }, params.elements, {}, { x: { input: 0 }, y: { output: 0 } }, params)],
-      };
-    },
-    cost: () => ({ flops: 0 }),
-    gradient: ([dy], { g }) => [dy && g.apply(back(), [dy], {})[0]],
-  };
+function planLayout({ inputs: { x } }: Parameters<NonNullable<LayoutKernel["plan"]>>[0], channelsFirst: boolean): Plan {
+  const [, a, b, c] = x.shape as [number, number, number, number];
+  const [rows, columns] = channelsFirst ? [a, b * c] : [a * b, c];
+  const elements = elementCount(x.shape);
+  return { dispatches: [pointwise({ name: "layout", text: layoutWgsl }, elements, { elements, rows, columns })] };
 }
 
-export const nchwToNhwcKernel = layoutKernel("nchw-to-nhwc", () => nhwcToNchwKernel, true);
-export const nhwcToNchwKernel = layoutKernel("nhwc-to-nchw", () => nchwToNhwcKernel, false);
+export const nchwToNhwcKernel: LayoutKernel = {
+  name: "nchw-to-nhwc",
+  inputs: { x: { rank: 4 } },
+  infer({ x: { shape: [n, c, height, width] } }) {
+    return { y: f32([n!, height!, width!, c!]) };
+  },
+  plan: (context) => planLayout(context, true),
+  cost: () => ({ flops: 0 }),
+  gradient: ({ y: dy }, { g }) => ({ x: dy && nhwcToNchw(g, dy) }),
+};
+
+export const nhwcToNchwKernel: LayoutKernel = {
+  name: "nhwc-to-nchw",
+  inputs: { x: { rank: 4 } },
+  infer({ x: { shape: [n, height, width, c] } }) {
+    return { y: f32([n!, c!, height!, width!]) };
+  },
+  plan: (context) => planLayout(context, false),
+  cost: () => ({ flops: 0 }),
+  gradient: ({ y: dy }, { g }) => ({ x: dy && nchwToNhwc(g, dy) }),
+};
 
 /** `x` [batch, C, height, width] (f32) -> [batch, height, width, C]. @throws ShapeError if x has not 4 dimensions. */
 export function nchwToNhwc(g: Recorder, x: Value): Value {
-  return g.apply(nchwToNhwcKernel, [x], {})[0]!;
+  return g.apply(nchwToNhwcKernel, { x }, {}).y;
 }
 
 /** `x` [batch, height, width, C] (f32) -> [batch, C, height, width]. @throws ShapeError if x has not 4 dimensions. */
 export function nhwcToNchw(g: Recorder, x: Value): Value {
-  return g.apply(nhwcToNchwKernel, [x], {})[0]!;
+  return g.apply(nhwcToNchwKernel, { x }, {}).y;
 }

@@ -1,5 +1,5 @@
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, formatType, need } from "./kernel.ts";
-import { planElements } from "./rows.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, f32, formatType } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 import lossScaleWgsl from "../shaders/loss-scale.wgsl";
 import scaleByWgsl from "../shaders/scale-by.wgsl";
 
@@ -9,49 +9,29 @@ import scaleByWgsl from "../shaders/scale-by.wgsl";
  * The largest magnitude comes to lie in [8, 16): it may still grow 4000 times on its way back, and shrink 130,000 times before it loses
  * bits.
  */
-export const lossScaleKernel: Kernel<Record<string, never>> = {
+export const lossScaleKernel: Kernel<NoAttributes, "x"> = {
   name: "loss-scale",
-  infer(inputs) {
-    need("loss-scale", inputs, 0, "x");
-    return [f32([1])];
+  inputs: { x: {} },
+  infer: () => ({ y: f32([1]) }),
+  plan({ inputs: { x } }) {
+    const params = { elements: elementCount(x.shape) };
+    return { dispatches: [{ shader: { name: "loss-scale", text: lossScaleWgsl }, defines: {}, params, workgroups: [1, 1, 1] }] };
   },
-  plan: ({ inputs }) => ({
-    dispatches: [
-      {
-        shader: { name: "loss-scale", text: lossScaleWgsl },
-        defines: {},
-        bindings: { x: { input: 0 }, y: { output: 0 } },
-        params: { elements: elementCount(inputs[0]!.shape) },
-        workgroups: [1, 1, 1],
-      },
-    ],
-  }),
-  cost: ([x]) => ({ flops: elementCount(x!.shape) }),
+  cost: ({ x }) => ({ flops: elementCount(x.shape) }),
 };
 
-export const scaleByKernel: Kernel<{ divide: boolean }> = {
+export const scaleByKernel: Kernel<{ divide: boolean }, "x" | "factor"> = {
   name: "scale-by",
-  infer(inputs) {
-    const x = need("scale-by", inputs, 0, "x");
-    const factor = need("scale-by", inputs, 1, "factor");
-    if (elementCount(factor.shape) !== 1) throw new ShapeError("scale-by", `factor must be a single number, got ${formatType(factor)}`);
-    return [x];
+  inputs: { x: {}, factor: {} },
+  infer({ x, factor }) {
+    if (elementCount(factor.shape) !== 1) throw new ShapeError(`factor must be a single number, got ${formatType(factor)}`);
+    return { y: x };
   },
-  plan({ outputs, attributes }) {
-    const count = Math.ceil(elementCount(outputs[0]!.shape) / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "scale-by", text: scaleByWgsl },
-          defines: { DIVIDE: attributes.divide },
-          bindings: { x: { input: 0 }, factor: { input: 1 }, y: { output: 0 } },
-          params: { count },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  plan({ outputs: { y }, attributes: { divide } }) {
+    const count = Math.ceil(elementCount(y.shape) / 4);
+    return { dispatches: [pointwise({ name: "scale-by", text: scaleByWgsl }, count, { count }, { defines: { DIVIDE: divide } })] };
   },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) }),
+  cost: ({ x }) => ({ flops: elementCount(x.shape) }),
 };
 
 /**
@@ -59,7 +39,7 @@ export const scaleByKernel: Kernel<{ divide: boolean }> = {
  * at most.
  */
 export function lossScale(g: Recorder, x: Value): Value {
-  return g.apply(lossScaleKernel, [x], {})[0]!;
+  return g.apply(lossScaleKernel, { x }, {}).y;
 }
 
 /**
@@ -67,5 +47,5 @@ export function lossScale(g: Recorder, x: Value): Value {
  * @throws ShapeError if factor is more than one number.
  */
 export function scaleBy(g: Recorder, x: Value, factor: Value, divide = false): Value {
-  return g.apply(scaleByKernel, [x, factor], { divide })[0]!;
+  return g.apply(scaleByKernel, { x, factor }, { divide }).y;
 }

@@ -1,103 +1,87 @@
 import {
-  type GradientContext,
-  type Kernel,
-  type Plan,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
+  type ByName, type GradientContext, type Kernel, type NoAttributes, type Plan, type PlanContext, type Recorder, ShapeError,
+  type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 import { planSum } from "./reduce.ts";
-import { planElements } from "./rows.ts";
 import lossGradientWgsl from "../shaders/loss-gradient.wgsl";
 
 type LossMeasure = "squared" | "absolute";
+type Pair = "prediction" | "target";
 
-function needPair(op: string, inputs: readonly (TensorType | undefined)[], first: number): TensorType {
-  const prediction = need(op, inputs, first, "prediction");
-  const target = need(op, inputs, first + 1, "target");
+/** The shaders' names for the pair. */
+const BINDINGS = { x: { input: "prediction" }, reference: { input: "target" } } as const;
+
+function needPair({ prediction, target }: ByName<Pair, never, TensorType>): void {
   if (!sameShape(prediction.shape, target.shape)) {
-    throw new ShapeError(op, `prediction ${formatType(prediction)} and target ${formatType(target)} must have one shape`);
+    throw new ShapeError(`prediction ${formatType(prediction)} and target ${formatType(target)} must have one shape`);
   }
-  return prediction;
 }
 
-type LossKernel = Kernel<Record<string, never>>;
-
-function inferLoss(op: string, inputs: readonly (TensorType | undefined)[]): TensorType[] {
-  needPair(op, inputs, 0);
-  return [f32([1])];
+function inferLoss(inputs: ByName<Pair, never, TensorType>): { y: TensorType } {
+  needPair(inputs);
+  return { y: f32([1]) };
 }
 
-function planLoss({ inputs, capabilities }: Parameters<NonNullable<LossKernel["plan"]>>[0], measure: LossMeasure): Plan {
-  const elements = elementCount(inputs[0]!.shape);
-  return planSum(elements, 1 / elements, measure, capabilities);
+function planLoss({ inputs, capabilities }: PlanContext<NoAttributes, Pair, "y", never>, measure: LossMeasure): Plan {
+  const elements = elementCount(inputs.prediction.shape);
+  return planSum(elements, 1 / elements, measure, capabilities, { bindings: BINDINGS });
 }
 
-const lossCost: NonNullable<LossKernel["cost"]> = ([prediction]) => ({ flops: elementCount(prediction!.shape) * 3 });
+const lossCost = ({ prediction }: ByName<Pair, never, TensorType>): { flops: number } => ({ flops: elementCount(prediction.shape) * 3 });
 
 function lossGradient(
   dLoss: Value | undefined,
-  { g, inputs, wanted }: GradientContext<Record<string, never>>,
+  { g, inputs, wanted }: GradientContext<NoAttributes, Pair, "y", never>,
   measure: LossMeasure,
-): (Value | undefined)[] {
-  const [prediction, target] = [inputs[0]!, inputs[1]!];
-  const side = (sign: 1 | -1) => dLoss && g.apply(lossGradientKernel, [dLoss, prediction, target], { measure, sign })[0]!;
-  return [wanted[0] ? side(1) : undefined, wanted[1] ? side(-1) : undefined];
+): { [K in Pair]: Value | undefined } {
+  const side = (sign: 1 | -1) => dLoss && g.apply(lossGradientKernel, { dLoss, ...inputs }, { measure, sign }).dx;
+  return { prediction: wanted.prediction ? side(1) : undefined, target: wanted.target ? side(-1) : undefined };
 }
 
 // Written out, since what a call makes stays in every bundle of the library, used or not.
-export const mseLossKernel: LossKernel = {
+export const mseLossKernel: Kernel<NoAttributes, Pair> = {
   name: "mse-loss",
-  infer: (inputs) => inferLoss("mse-loss", inputs),
+  inputs: { prediction: {}, target: {} },
+  infer: inferLoss,
   plan: (context) => planLoss(context, "squared"),
   cost: lossCost,
-  gradient: ([dLoss], context) => lossGradient(dLoss, context, "squared"),
+  gradient: ({ y: dLoss }, context) => lossGradient(dLoss, context, "squared"),
 };
 
-export const l1LossKernel: LossKernel = {
+export const l1LossKernel: Kernel<NoAttributes, Pair> = {
   name: "l1-loss",
-  infer: (inputs) => inferLoss("l1-loss", inputs),
+  inputs: { prediction: {}, target: {} },
+  infer: inferLoss,
   plan: (context) => planLoss(context, "absolute"),
   cost: lossCost,
-  gradient: ([dLoss], context) => lossGradient(dLoss, context, "absolute"),
+  gradient: ({ y: dLoss }, context) => lossGradient(dLoss, context, "absolute"),
 };
 
-/** Inputs dLoss [1], prediction, target; `sign` 1 for the prediction's gradient, -1 for the target's. */
-export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }> = {
+/** `sign` 1 for the prediction's gradient, -1 for the target's. */
+export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }, "dLoss" | Pair, "dx"> = {
   name: "loss-gradient",
-  infer(inputs) {
-    const dLoss = need("loss-gradient", inputs, 0, "dLoss");
-    if (elementCount(dLoss.shape) !== 1) throw new ShapeError("loss-gradient", `dLoss must be a single number, got ${formatType(dLoss)}`);
-    return [needPair("loss-gradient", inputs, 1)];
+  inputs: { dLoss: {}, prediction: {}, target: {} },
+  outputs: ["dx"],
+  infer({ dLoss, ...pair }) {
+    if (elementCount(dLoss.shape) !== 1) throw new ShapeError(`dLoss must be a single number, got ${formatType(dLoss)}`);
+    needPair(pair);
+    return { dx: pair.prediction };
   },
-  plan({ outputs, attributes }) {
-    const elements = elementCount(outputs[0]!.shape);
-    const squared = attributes.measure === "squared";
+  plan({ outputs: { dx }, attributes: { measure, sign } }) {
+    const elements = elementCount(dx.shape);
+    const squared = measure === "squared";
     const count = Math.ceil(elements / 4);
-    return {
-      dispatches: [
-        {
-          shader: { name: "loss-gradient", text: lossGradientWgsl },
-          defines: { SQUARED: squared },
-          bindings: { dLoss: { input: 0 }, x: { input: 1 }, reference: { input: 2 }, dx: { output: 0 } },
-          params: { count, factor: (attributes.sign * (squared ? 2 : 1)) / elements },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+    const params = { count, factor: (sign * (squared ? 2 : 1)) / elements };
+    const options = { defines: { SQUARED: squared }, bindings: BINDINGS };
+    return { dispatches: [pointwise({ name: "loss-gradient", text: lossGradientWgsl }, count, params, options)] };
   },
-  cost: ([, prediction]) => ({ flops: elementCount(prediction!.shape) * 3 }),
+  cost: ({ prediction }) => ({ flops: elementCount(prediction.shape) * 3 }),
 };
 
 /** Mean of (prediction - target)^2 over all elements; f32, one shape -> [1]. @throws ShapeError if the shapes differ. */
 export function mseLoss(g: Recorder, prediction: Value, target: Value): Value {
-  return g.apply(mseLossKernel, [prediction, target], {})[0]!;
+  return g.apply(mseLossKernel, { prediction, target }, {}).y;
 }
 
 /**
@@ -105,5 +89,5 @@ export function mseLoss(g: Recorder, prediction: Value, target: Value): Value {
  * @throws ShapeError if the shapes differ.
  */
 export function l1Loss(g: Recorder, prediction: Value, target: Value): Value {
-  return g.apply(l1LossKernel, [prediction, target], {})[0]!;
+  return g.apply(l1LossKernel, { prediction, target }, {}).y;
 }

@@ -3,17 +3,7 @@ import { scale as scaled } from "./elementwise.ts";
 import { activationGradient } from "./activation.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
 import {
-  type GradientContext,
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
-  sameShape,
+  type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
 import { transpose } from "./transpose.ts";
@@ -36,16 +26,16 @@ interface Sizes {
 
 function sizes(a: TensorType, b: TensorType, transposeB: boolean): Sizes {
   if (a.shape.length < 2 || b.shape.length < 2) {
-    throw new ShapeError("matmul", `operands need at least two dimensions: ${formatType(a)} x ${formatType(b)}`);
+    throw new ShapeError(`operands need at least two dimensions: ${formatType(a)} x ${formatType(b)}`);
   }
   const k = a.shape.at(-1)!;
   const [bk, n] = transposeB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
   if (k !== bk) {
-    throw new ShapeError("matmul", `inner lengths differ: ${formatType(a)} x ${formatType(b)}${transposeB ? " transposed" : ""}`);
+    throw new ShapeError(`inner lengths differ: ${formatType(a)} x ${formatType(b)}${transposeB ? " transposed" : ""}`);
   }
   const oneB = b.shape.length === 2;
   if (!oneB && !sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2))) {
-    throw new ShapeError("matmul", `batches differ: ${formatType(a)} x ${formatType(b)}`);
+    throw new ShapeError(`batches differ: ${formatType(a)} x ${formatType(b)}`);
   }
   // With one B all rows of all batches form one product.
   const all = elementCount(a.shape.slice(0, -1));
@@ -53,51 +43,59 @@ function sizes(a: TensorType, b: TensorType, transposeB: boolean): Sizes {
   return { rows: all / batches, k, n, batches, oneB };
 }
 
-/** Place of the residual among the inputs of matmul, conv2d and conv2d-gradient. */
-export const RESIDUAL = 4;
+/** @throws ShapeError for a residual of another shape than what it is added to */
+export function needResidual(residual: TensorType | undefined, shape: Shape): void {
+  if (residual && !sameShape(residual.shape, shape)) {
+    throw new ShapeError(`residual must be [${shape.join(",")}], got ${formatType(residual)}`);
+  }
+}
 
 /**
- * Inputs: a [..., M, K]; b [K, N] or [..., K, N] (transposeB: [N, K]); bias [N]; an unused place; residual of the output's shape.
- * Output [..., M, N] = (activation(a b + bias) + residual) * scale.
+ * a [..., M, K]; b [K, N] or [..., K, N] (transposeB: [N, K]); bias [N]; residual of the output's shape.
+ * y [..., M, N] = (activation(a b + bias) + residual) * scale.
  */
-export const matmulKernel: Kernel<MatmulAttributes> = {
+export const matmulKernel: Kernel<MatmulAttributes, "a" | "b", "y", "bias" | "residual"> = {
   name: "matmul",
-  readsPanels: [1],
-  infer(inputs, { transposeB }) {
-    const a = need("matmul", inputs, 0, "a");
-    const b = need("matmul", inputs, 1, "b", undefined, ["f32", "f16"], true);
+  inputs: { a: {}, b: { dtypes: ["f32", "f16"], reads: ["panels"] }, bias: { optional: true }, residual: { optional: true } },
+  infer({ a, b, bias, residual }, { transposeB }) {
     const { n } = sizes(a, b, transposeB);
-    const out = f32([...a.shape.slice(0, -1), n]);
-    const [, , bias, , residual] = inputs;
-    if (bias && !sameShape(bias.shape, [n])) throw new ShapeError("matmul", `bias must be [${n}], got ${formatType(bias)}`);
-    if (residual && !sameShape(residual.shape, out.shape)) {
-      throw new ShapeError("matmul", `residual must be [${out.shape.join(",")}], got ${formatType(residual)}`);
-    }
-    return [out];
+    const y = f32([...a.shape.slice(0, -1), n]);
+    if (bias && !sameShape(bias.shape, [n])) throw new ShapeError(`bias must be [${n}], got ${formatType(bias)}`);
+    needResidual(residual, y.shape);
+    return { y };
   },
-  plan({ inputs, attributes, capabilities }) {
-    const { rows, k, n, batches, oneB } = sizes(inputs[0]!, inputs[1]!, attributes.transposeB);
-    const size = { rows, k, n, batches, taps: 1, rowsPerImage: rows, bBatchStride: oneB ? 0 : k * n };
-    const epilogue = { ...attributes, hasBias: inputs[2] !== undefined, hasResidual: inputs[4] !== undefined };
-    return planGemm({ name: "matmul", text: matmulWgsl }, size, epilogue, inputs[1]!, attributes.transposeB, capabilities);
+  plan({ inputs: { a, b, bias, residual }, attributes: { transposeB, activation, scale }, capabilities }) {
+    const { rows, k, n, batches, oneB } = sizes(a, b, transposeB);
+    return planGemm({
+      shader: { name: "matmul", text: matmulWgsl },
+      size: { rows, k, n, batches, taps: 1, rowsPerImage: rows, bBatchStride: oneB ? 0 : k * n },
+      epilogue: { activation, scale, bias, residual },
+      operands: { a: "a", b: "b", c: "y" },
+      b,
+      transposeB,
+      capabilities,
+    });
   },
-  addend: ({ scale }) => (scale === 1 ? RESIDUAL : undefined),
-  cost(inputs, _outputs, { transposeB }) {
-    const { rows, k, n, batches } = sizes(inputs[0]!, inputs[1]!, transposeB);
+  addend: ({ scale }) => (scale === 1 ? "residual" : undefined),
+  cost({ a, b }, _outputs, { transposeB }) {
+    const { rows, k, n, batches } = sizes(a, b, transposeB);
     return { flops: 2 * rows * k * n * batches };
   },
-  gradient([dy], context) {
+  gradient({ y: dy }, context) {
     const { g, inputs, attributes, wanted } = context;
-    if (!dy) return [];
+    if (!dy) return {};
+    const { a, b, bias } = inputs;
     const { dSum, dResidual } = epilogueGradient(
       dy,
       context,
-      (activation) => g.apply(matmulKernel, [inputs[0], inputs[1], inputs[2]], { ...attributes, activation, scale: 1 })[0]!,
+      (activation) => g.apply(matmulKernel, { a, b, bias }, { ...attributes, activation, scale: 1 }).y,
     );
-    const [a, b] = inputs;
-    const da = wanted[0] ? matmul(g, dSum, b!, { transposeB: !attributes.transposeB }) : undefined;
-    const db = wanted[1] ? rightGradient(g, a!, b!, dSum, attributes.transposeB) : undefined;
-    return [da, db, wanted[2] ? sumRows(g, dSum, inputs[2]!.type.shape) : undefined, undefined, dResidual];
+    return {
+      a: wanted.a ? matmul(g, dSum, b, { transposeB: !attributes.transposeB }) : undefined,
+      b: wanted.b ? rightGradient(g, a, b, dSum, attributes.transposeB) : undefined,
+      bias: wanted.bias ? sumRows(g, dSum, bias!.type.shape) : undefined,
+      residual: dResidual,
+    };
   },
 };
 
@@ -113,14 +111,18 @@ export function rightGradient(g: Recorder, a: Value, b: Value, dSum: Value, tran
  */
 export function epilogueGradient(
   dy: Value,
-  { g, attributes, wanted }: GradientContext<{ activation: FusedActivation; scale: number }>,
+  { g, attributes, wanted }: {
+    readonly g: Recorder;
+    readonly attributes: { readonly activation: FusedActivation; readonly scale: number };
+    readonly wanted: { readonly residual: boolean };
+  },
   sum: (activation: "none") => Value,
 ): { dSum: Value; dResidual: Value | undefined } {
   const { activation, scale } = attributes;
   const dScaled = scale === 1 ? dy : scaled(g, dy, scale);
   return {
     dSum: activation === "none" ? dScaled : activationGradient(g, dScaled, sum("none"), activation),
-    dResidual: wanted[4] ? dScaled : undefined,
+    dResidual: wanted.residual ? dScaled : undefined,
   };
 }
 
@@ -138,7 +140,7 @@ export interface MatmulOptions {
  */
 export function matmul(g: Recorder, a: Value, b: Value, options: MatmulOptions = {}): Value {
   const { transposeB = false, bias, activation = "none", residual, scale = 1 } = options;
-  return g.apply(matmulKernel, [a, b, bias, undefined, residual], { transposeB, activation, scale })[0]!;
+  return g.apply(matmulKernel, { a, b, bias, residual }, { transposeB, activation, scale }).y;
 }
 
 /** A linear layer: x [..., in] times weight [in, out] (stored transposed) plus bias [out]. */

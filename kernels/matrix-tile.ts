@@ -23,7 +23,7 @@ export function dialectProbe({ component, m, n, k }: MatrixConfig, old: boolean)
   return {
     shader: { name: "matrix-dialect", text: dialectWgsl },
     defines: { OLD: old, HALF: component === "f16", COMPONENT: component, M: m, N: n, K: k },
-    bindings: { y: { output: 0 } },
+    bindings: { y: { output: "y" } },
     params: { size: 0 },
     workgroups: [1, 1, 1],
   };

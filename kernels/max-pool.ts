@@ -1,109 +1,68 @@
 import maxPoolWgsl from "../shaders/max-pool.wgsl";
 import maxPoolGradientWgsl from "../shaders/max-pool-gradient.wgsl";
 import {
-  type Kernel,
-  type Recorder,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
+  type Dispatch, type Kernel, type Recorder, type ShaderSource, ShapeError, type TensorType, type Value, elementCount, f32, formatType,
   sameShape,
 } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
 export type PoolAttributes = { readonly kernel: number; readonly stride: number; readonly padding: number };
 
-function pooled(op: string, x: TensorType, { kernel, stride, padding }: PoolAttributes): TensorType {
+function pooled(x: TensorType, { kernel, stride, padding }: PoolAttributes): TensorType {
   if (![kernel, stride, padding].every(Number.isInteger) || kernel < 1 || stride < 1 || padding < 0 || padding * 2 > kernel) {
     throw new ShapeError(
-      op,
       `kernel ${kernel}, stride ${stride}, padding ${padding}: kernel and stride must be positive and padding at most half the kernel`,
     );
   }
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const out = (n: number): number => Math.floor((n + 2 * padding - kernel) / stride) + 1;
   if (out(height) < 1 || out(width) < 1) {
-    throw new ShapeError(op, `a window of ${kernel} with padding ${padding} does not fit into ${formatType(x)}`);
+    throw new ShapeError(`a window of ${kernel} with padding ${padding} does not fit into ${formatType(x)}`);
   }
   return f32([batch, out(height), out(width), channels]);
 }
 
-function poolParams(x: TensorType, y: TensorType, elements: number, lanes: number, attributes: PoolAttributes): Record<string, number> {
+/** A dispatch over the elements of `of`. */
+function poolDispatch(shader: ShaderSource, x: TensorType, y: TensorType, of: TensorType, attributes: PoolAttributes): Dispatch {
   const [, height, width, channels] = x.shape as [number, number, number, number];
-  const { kernel, stride, padding } = attributes;
-  return {
-    elements: elements / lanes,
-    channels: channels / lanes,
-    height,
-    width,
-    outHeight: y.shape[1]!,
-    outWidth: y.shape[2]!,
-    size: kernel,
-    stride,
-    padding,
-  };
+  const [, outHeight, outWidth] = y.shape as [number, number, number, number];
+  const { kernel: size, stride, padding } = attributes;
+  const lanes = lanesFor(channels);
+  const elements = elementCount(of.shape) / lanes;
+  const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, size, stride, padding };
+  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } });
 }
 
-export const maxPoolKernel: Kernel<PoolAttributes> = {
+export const maxPoolKernel: Kernel<PoolAttributes, "x"> = {
   name: "max-pool",
-  infer: (inputs, attributes) => [pooled("max-pool", need("max-pool", inputs, 0, "x", 4), attributes)],
-  plan({ inputs, outputs, attributes }) {
-    const [x, y] = [inputs[0]!, outputs[0]!];
-    const lanes = lanesFor(x.shape[3]!);
-    const params = poolParams(x, y, elementCount(y.shape), lanes, attributes);
-    return {
-      dispatches: [
-        perElement(
-          { name: "max-pool", text: maxPoolWgsl },
-          params["elements"]!,
-          { VEC4: lanes === 4 },
-          { x: { input: 0 }, y: { output: 0 } },
-          params,
-        ),
-      ],
-    };
-  },
-  cost: (_, [y], { kernel }) => ({ flops: elementCount(y!.shape) * kernel * kernel }),
-  gradient([dy], { g, inputs, outputs, attributes }) {
-    return [dy && g.apply(maxPoolGradientKernel, [inputs[0], outputs[0], dy], attributes)[0]];
+  inputs: { x: { rank: 4 } },
+  infer: ({ x }, attributes) => ({ y: pooled(x, attributes) }),
+  plan: ({ inputs: { x }, outputs: { y }, attributes }) => ({
+    dispatches: [poolDispatch({ name: "max-pool", text: maxPoolWgsl }, x, y, y, attributes)],
+  }),
+  cost: (_, { y }, { kernel }) => ({ flops: elementCount(y.shape) * kernel * kernel }),
+  gradient({ y: dy }, { g, inputs: { x }, outputs: { y }, attributes }) {
+    return { x: dy && g.apply(maxPoolGradientKernel, { x, y, dy }, attributes).dx };
   },
 };
 
-export const maxPoolGradientKernel: Kernel<PoolAttributes> = {
+export const maxPoolGradientKernel: Kernel<PoolAttributes, "x" | "y" | "dy", "dx"> = {
   name: "max-pool-gradient",
-  infer(inputs, attributes) {
-    const x = need("max-pool-gradient", inputs, 0, "x", 4);
-    const y = need("max-pool-gradient", inputs, 1, "y", 4);
-    const dy = need("max-pool-gradient", inputs, 2, "dy", 4);
-    const expected = pooled("max-pool-gradient", x, attributes);
-    for (const [name, type] of [
-      ["y", y],
-      ["dy", dy],
-    ] as const) {
-      if (!sameShape(type.shape, expected.shape)) {
-        throw new ShapeError(
-          "max-pool-gradient",
-          `${name} is ${formatType(type)}, expected ${formatType(expected)} for x ${formatType(x)}`,
-        );
+  inputs: { x: { rank: 4 }, y: { rank: 4 }, dy: { rank: 4 } },
+  outputs: ["dx"],
+  infer({ x, ...of }, attributes) {
+    const expected = pooled(x, attributes);
+    for (const name of ["y", "dy"] as const) {
+      if (!sameShape(of[name].shape, expected.shape)) {
+        throw new ShapeError(`${name} is ${formatType(of[name])}, expected ${formatType(expected)} for x ${formatType(x)}`);
       }
     }
-    return [x];
+    return { dx: x };
   },
-  plan({ inputs, outputs, attributes }) {
-    const [x, y] = [inputs[0]!, inputs[1]!];
-    const lanes = lanesFor(x.shape[3]!);
-    const params = poolParams(x, y, elementCount(outputs[0]!.shape), lanes, attributes);
-    const bindings = { x: { input: 0 }, y: { input: 1 }, dy: { input: 2 }, dx: { output: 0 } };
-    return {
-      dispatches: [
-        perElement({ name: "max-pool-gradient", text: maxPoolGradientWgsl }, params["elements"]!, { VEC4: lanes === 4 }, bindings, params),
-      ],
-    };
-  },
-  cost: (inputs, _, { kernel }) => ({ flops: elementCount(inputs[2]!.shape) * kernel * kernel }),
+  plan: ({ inputs: { x, y }, attributes }) => ({
+    dispatches: [poolDispatch({ name: "max-pool-gradient", text: maxPoolGradientWgsl }, x, y, x, attributes)],
+  }),
+  cost: ({ dy }, _, { kernel }) => ({ flops: elementCount(dy.shape) * kernel * kernel }),
 };
 
 /**
@@ -113,5 +72,5 @@ export const maxPoolGradientKernel: Kernel<PoolAttributes> = {
  * @throws ShapeError if padding is above half the kernel or no window fits.
  */
 export function maxPool(g: Recorder, x: Value, attributes: PoolAttributes): Value {
-  return g.apply(maxPoolKernel, [x], attributes)[0]!;
+  return g.apply(maxPoolKernel, { x }, attributes).y;
 }

@@ -12,8 +12,8 @@ export function normParameterGradients(
   dy: Value,
   wanted: { readonly gamma: boolean; readonly beta: boolean },
   normalize: (gamma: Value, beta: Value) => Value,
-): [Value | undefined, Value | undefined] {
+): { gamma: Value | undefined; beta: Value | undefined } {
   const width = [dy.type.shape.at(-1)!];
   const gamma = (): Value => sumRows(g, multiply(g, dy, normalize(fill(g, width, 1), fill(g, width, 0))), width);
-  return [wanted.gamma ? gamma() : undefined, wanted.beta ? sumRows(g, dy, width) : undefined];
+  return { gamma: wanted.gamma ? gamma() : undefined, beta: wanted.beta ? sumRows(g, dy, width) : undefined };
 }

@@ -1,36 +1,25 @@
 import repackWgsl from "../shaders/repack.wgsl";
-import { type Kernel, PANEL, type Recorder, ShapeError, type Value, elementCount, formatType, need } from "./kernel.ts";
-import { planElements } from "./rows.ts";
+import { type Kernel, type NoAttributes, PANEL, type Recorder, ShapeError, type Value, elementCount, formatType } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 
 /** Input x [.., K, N], f32, row by row or in panels. Output: the same numbers in the other order. */
-export const repackKernel: Kernel<Record<string, never>> = {
+export const repackKernel: Kernel<NoAttributes, "x"> = {
   name: "repack",
-  readsPanels: [0],
-  infer(inputs) {
-    const { panels, ...rows } = need("repack", inputs, 0, "x", undefined, ["f32"], true);
+  inputs: { x: { reads: ["panels"] } },
+  infer({ x: { panels, ...rows } }) {
     const [k = 0, n = 0] = rows.shape.slice(-2);
     if (rows.shape.length < 2 || k % 4 !== 0 || n % PANEL !== 0) {
-      throw new ShapeError("repack", `panels take multiples of 4 rows and of ${PANEL} columns, got ${formatType(rows)}`);
+      throw new ShapeError(`panels take multiples of 4 rows and of ${PANEL} columns, got ${formatType(rows)}`);
     }
-    return [panels ? rows : { ...rows, panels: true }];
+    return { y: panels ? rows : { ...rows, panels: true } };
   },
-  plan({ inputs, outputs }) {
-    const { shape } = inputs[0]!;
-    const count = elementCount(shape) / 4;
-    return {
-      dispatches: [
-        {
-          shader: { name: "repack", text: repackWgsl },
-          defines: { PANELS: outputs[0]!.panels === true },
-          bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { count, inputs: shape.at(-2)!, columns: shape.at(-1)! / 4 },
-          workgroups: planElements(count),
-        },
-      ],
-    };
+  plan({ inputs: { x }, outputs: { y } }) {
+    const count = elementCount(x.shape) / 4;
+    const params = { count, inputs: x.shape.at(-2)!, columns: x.shape.at(-1)! / 4 };
+    return { dispatches: [pointwise({ name: "repack", text: repackWgsl }, count, params, { defines: { PANELS: y.panels === true } })] };
   },
   cost: () => ({ flops: 0 }),
-  gradient: ([dy], { g, inputs }) => [dy && (dy.type.panels === inputs[0]!.type.panels ? dy : repack(g, dy))],
+  gradient: ({ y: dy }, { g, inputs: { x } }) => ({ x: dy && (dy.type.panels === x.type.panels ? dy : repack(g, dy)) }),
 };
 
 /**
@@ -38,5 +27,5 @@ export const repackKernel: Kernel<Record<string, never>> = {
  * @throws ShapeError if its sizes do not fit panels
  */
 export function repack(g: Recorder, x: Value): Value {
-  return g.apply(repackKernel, [x], {})[0]!;
+  return g.apply(repackKernel, { x }, {}).y;
 }

@@ -39,11 +39,3 @@ export function packCount(width: number): number {
 
 /** The define that places `shaders/lib/activations.wgsl`. */
 export const ACTIVATION_DEFINES = { ACTIVATIONS: activations } as const;
-
-/** Invocations per workgroup of the elementwise shaders, which take one vec4 (or one Pack) each. */
-const ELEMENTWISE_WORKGROUP = 256;
-
-/** The grid of an elementwise shader with `count` threads. */
-export function planElements(count: number): [number, number, number] {
-  return spread(Math.ceil(count / ELEMENTWISE_WORKGROUP));
-}

@@ -1,7 +1,7 @@
 import workgroupSumWgsl from "../shaders/lib/workgroup-sum.wgsl";
 import simplexBisectionWgsl from "../shaders/simplex-bisection.wgsl";
 import simplexProjectionWgsl from "../shaders/simplex-projection.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, need, spread } from "./kernel.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, spread } from "./kernel.ts";
 
 /** "exact": the Euclidean projection. "reference": the original attack's bisection, which stops at 1e-5 in the shift. */
 export type Projection = "exact" | "reference";
@@ -11,31 +11,20 @@ const SHADERS = {
   reference: { name: "simplex-bisection", text: simplexBisectionWgsl },
 } as const;
 
-export const simplexProjectionKernel: Kernel<{ readonly projection: Projection }> = {
+export const simplexProjectionKernel: Kernel<{ readonly projection: Projection }, "a"> = {
   name: "simplex-projection",
-  infer(inputs, { projection }) {
-    if (!(projection in SHADERS)) {
-      throw new ShapeError("simplex-projection", `projection must be "exact" or "reference", got "${projection}"`);
-    }
-    return [need("simplex-projection", inputs, 0, "a", 2)];
+  inputs: { a: { rank: 2 } },
+  infer({ a }, { projection }) {
+    if (!(projection in SHADERS)) throw new ShapeError(`projection must be "exact" or "reference", got "${projection}"`);
+    return { y: a };
   },
-  plan({ inputs, attributes: { projection } }) {
-    const [rows, columns] = inputs[0]!.shape as [number, number];
-    const bindings = { a: { input: 0 }, y: { output: 0 } };
-    return {
-      dispatches: [
-        {
-          shader: SHADERS[projection],
-          defines: { LIBRARY: workgroupSumWgsl },
-          bindings,
-          params: { rows, columns },
-          workgroups: spread(rows),
-        },
-      ],
-    };
+  plan({ inputs: { a }, attributes: { projection } }) {
+    const [rows, columns] = a.shape as [number, number];
+    const defines = { LIBRARY: workgroupSumWgsl };
+    return { dispatches: [{ shader: SHADERS[projection], defines, params: { rows, columns }, workgroups: spread(rows) }] };
   },
   // Passes over the row: some ten Newton steps or twenty halvings, about four operations an element each.
-  cost: ([a], _, { projection }) => ({ flops: (projection === "exact" ? 40 : 80) * elementCount(a!.shape) }),
+  cost: ({ a }, _, { projection }) => ({ flops: (projection === "exact" ? 40 : 80) * elementCount(a.shape) }),
 };
 
 /**
@@ -45,5 +34,5 @@ export const simplexProjectionKernel: Kernel<{ readonly projection: Projection }
  * @throws ShapeError if a is not a matrix.
  */
 export function simplexProjection(g: Recorder, a: Value, projection: Projection = "exact"): Value {
-  return g.apply(simplexProjectionKernel, [a], { projection })[0]!;
+  return g.apply(simplexProjectionKernel, { a }, { projection }).y;
 }

@@ -1,18 +1,8 @@
 import windowWgsl from "../shaders/window.wgsl";
 import {
-  type Dispatch,
-  type Kernel,
-  type Recorder,
-  type Shape,
-  ShapeError,
-  type TensorType,
-  type Value,
-  elementCount,
-  f32,
-  formatType,
-  need,
+  type Dispatch, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32, formatType,
 } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
 type SliceAttributes = { readonly axis: number; readonly start: number; readonly count: number };
 type PadAttributes = { readonly axis: number; readonly before: number; readonly after: number };
@@ -26,9 +16,9 @@ function resized(x: TensorType, axis: number, size: number): TensorType {
   return f32(x.shape.map((d, i) => (i === axis ? size : d)));
 }
 
-function checkAxis(op: string, x: TensorType, axis: number): void {
+function checkAxis(x: TensorType, axis: number): void {
   if (!Number.isInteger(axis) || axis < 0 || axis >= x.shape.length) {
-    throw new ShapeError(op, `axis ${axis} is not one of ${formatType(x)}`);
+    throw new ShapeError(`axis ${axis} is not one of ${formatType(x)}`);
   }
 }
 
@@ -45,48 +35,40 @@ function windowDispatch(x: TensorType, y: TensorType, axis: number, start: numbe
     outColumns: outColumns / lanes,
     shift: shift / lanes,
   };
-  return perElement(
-    { name: "window", text: windowWgsl },
-    params.elements,
-    { VEC4: lanes === 4 },
-    { x: { input: 0 }, y: { output: 0 } },
-    params,
-  );
+  return pointwise({ name: "window", text: windowWgsl }, params.elements, params, { defines: { VEC4: lanes === 4 } });
 }
 
-export const sliceKernel: Kernel<SliceAttributes> = {
+export const sliceKernel: Kernel<SliceAttributes, "x"> = {
   name: "slice",
-  infer(inputs, { axis, start, count }) {
-    const x = need("slice", inputs, 0, "x");
-    checkAxis("slice", x, axis);
+  inputs: { x: {} },
+  infer({ x }, { axis, start, count }) {
+    checkAxis(x, axis);
     if (!Number.isInteger(start) || !Number.isInteger(count) || start < 0 || count < 1 || start + count > x.shape[axis]!) {
-      throw new ShapeError("slice", `[${start}, ${start + count}) is not a range of axis ${axis} of ${formatType(x)}`);
+      throw new ShapeError(`[${start}, ${start + count}) is not a range of axis ${axis} of ${formatType(x)}`);
     }
-    return [resized(x, axis, count)];
+    return { y: resized(x, axis, count) };
   },
-  plan: ({ inputs, outputs, attributes }) => ({ dispatches: [windowDispatch(inputs[0]!, outputs[0]!, attributes.axis, attributes.start)] }),
-  cost: (_, [y]) => ({ flops: 0, bytes: 8 * elementCount(y!.shape) }),
-  gradient([dy], { g, inputs, attributes: { axis, start, count } }) {
-    return [dy && pad(g, dy, axis, start, inputs[0]!.type.shape[axis]! - start - count)];
+  plan: ({ inputs: { x }, outputs: { y }, attributes: { axis, start } }) => ({ dispatches: [windowDispatch(x, y, axis, start)] }),
+  cost: (_, { y }) => ({ flops: 0, bytes: 8 * elementCount(y.shape) }),
+  gradient({ y: dy }, { g, inputs: { x }, attributes: { axis, start, count } }) {
+    return { x: dy && pad(g, dy, axis, start, x.type.shape[axis]! - start - count) };
   },
 };
 
-export const padKernel: Kernel<PadAttributes> = {
+export const padKernel: Kernel<PadAttributes, "x"> = {
   name: "pad",
-  infer(inputs, { axis, before, after }) {
-    const x = need("pad", inputs, 0, "x");
-    checkAxis("pad", x, axis);
+  inputs: { x: {} },
+  infer({ x }, { axis, before, after }) {
+    checkAxis(x, axis);
     if (!Number.isInteger(before) || !Number.isInteger(after) || before < 0 || after < 0) {
-      throw new ShapeError("pad", `cannot pad ${formatType(x)} by ${before} before and ${after} after`);
+      throw new ShapeError(`cannot pad ${formatType(x)} by ${before} before and ${after} after`);
     }
-    return [resized(x, axis, x.shape[axis]! + before + after)];
+    return { y: resized(x, axis, x.shape[axis]! + before + after) };
   },
-  plan: ({ inputs, outputs, attributes }) => ({
-    dispatches: [windowDispatch(inputs[0]!, outputs[0]!, attributes.axis, -attributes.before)],
-  }),
+  plan: ({ inputs: { x }, outputs: { y }, attributes: { axis, before } }) => ({ dispatches: [windowDispatch(x, y, axis, -before)] }),
   cost: () => ({ flops: 0 }),
-  gradient([dy], { g, inputs, attributes: { axis, before } }) {
-    return [dy && slice(g, dy, before, inputs[0]!.type.shape[axis]!, axis)];
+  gradient({ y: dy }, { g, inputs: { x }, attributes: { axis, before } }) {
+    return { x: dy && slice(g, dy, before, x.type.shape[axis]!, axis) };
   },
 };
 
@@ -95,7 +77,7 @@ export const padKernel: Kernel<PadAttributes> = {
  * @throws ShapeError if the range is empty or reaches outside.
  */
 export function slice(g: Recorder, x: Value, start: number, count: number, axis = x.type.shape.length - 1): Value {
-  return start === 0 && count === x.type.shape[axis] ? x : g.apply(sliceKernel, [x], { axis, start, count })[0]!;
+  return start === 0 && count === x.type.shape[axis] ? x : g.apply(sliceKernel, { x }, { axis, start, count }).y;
 }
 
 /**
@@ -108,5 +90,5 @@ export function rows(g: Recorder, x: Value, start: number, count: number): Value
 
 /** `x` (f32, any shape) with `before` zeros in front and `after` behind along `axis`. @throws ShapeError if either is negative. */
 export function pad(g: Recorder, x: Value, axis: number, before: number, after: number): Value {
-  return before === 0 && after === 0 ? x : g.apply(padKernel, [x], { axis, before, after })[0]!;
+  return before === 0 && after === 0 ? x : g.apply(padKernel, { x }, { axis, before, after }).y;
 }

@@ -1,28 +1,24 @@
 import scatterIdsWgsl from "../shaders/scatter-ids.wgsl";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need } from "./kernel.ts";
-import { perElement } from "./per-element.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType } from "./kernel.ts";
+import { pointwise } from "./pointwise.ts";
 
 export { gatherRows } from "./gather-rows.ts";
 
 /** The adversarial slots: where in a prompt's ids the chosen tokens go, and which rows of a sequence belong to them. */
-export const scatterIdsKernel: Kernel<Record<string, never>> = {
+export const scatterIdsKernel: Kernel<NoAttributes, "ids" | "chosen" | "positions"> = {
   name: "scatter-ids",
-  infer(inputs) {
-    const ids = need("scatter-ids", inputs, 0, "ids", undefined, ["u32"]);
-    const chosen = need("scatter-ids", inputs, 1, "chosen", 1, ["u32"]);
-    const positions = need("scatter-ids", inputs, 2, "positions", 1, ["u32"]);
+  inputs: { ids: { dtypes: ["u32"] }, chosen: { rank: 1, dtypes: ["u32"] }, positions: { rank: 1, dtypes: ["u32"] } },
+  infer({ ids, chosen, positions }) {
     if (positions.shape[0]! % chosen.shape[0]! !== 0) {
       throw new ShapeError(
-        "scatter-ids",
         `chosen ${formatType(chosen)} must have the length of positions ${formatType(positions)} or go into it evenly`,
       );
     }
-    return [ids];
+    return { y: ids };
   },
-  plan({ inputs }) {
-    const params = { length: elementCount(inputs[0]!.shape), count: inputs[2]!.shape[0]!, chosenCount: inputs[1]!.shape[0]! };
-    const bindings = { ids: { input: 0 }, chosen: { input: 1 }, positions: { input: 2 }, y: { output: 0 } };
-    return { dispatches: [perElement({ name: "scatter-ids", text: scatterIdsWgsl }, params.length, {}, bindings, params)] };
+  plan({ inputs: { ids, chosen, positions } }) {
+    const params = { length: elementCount(ids.shape), count: positions.shape[0]!, chosenCount: chosen.shape[0]! };
+    return { dispatches: [pointwise({ name: "scatter-ids", text: scatterIdsWgsl }, params.length, params)] };
   },
   cost: () => ({ flops: 0 }),
 };
@@ -34,5 +30,5 @@ export const scatterIdsKernel: Kernel<Record<string, never>> = {
  * @throws ShapeError if the length of positions is no multiple of chosen's, or a dtype is not u32.
  */
 export function scatterIds(g: Recorder, ids: Value, chosen: Value, positions: Value): Value {
-  return g.apply(scatterIdsKernel, [ids, chosen, positions], {})[0]!;
+  return g.apply(scatterIdsKernel, { ids, chosen, positions }, {}).y;
 }

@@ -1,67 +1,47 @@
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, need, sameShape } from "./kernel.ts";
+import {
+  type Capabilities, type Dispatch, type Kernel, type NoAttributes, type Recorder, type ShaderSource, type Shape, ShapeError, type Value,
+  elementCount, formatType, sameShape,
+} from "./kernel.ts";
 import { packCount, packDefines, planRows } from "./rows.ts";
 import softmaxWgsl from "../shaders/softmax.wgsl";
 import softmaxGradientWgsl from "../shaders/softmax-gradient.wgsl";
 
-export const softmaxKernel: Kernel<Record<string, never>> = {
+export const softmaxKernel: Kernel<NoAttributes, "x"> = {
   name: "softmax",
-  infer(inputs) {
-    const x = need("softmax", inputs, 0, "x");
-    if (x.shape.length === 0) throw new ShapeError("softmax", `x must have a last dimension, got ${formatType(x)}`);
-    return [x];
+  inputs: { x: {} },
+  infer({ x }) {
+    if (x.shape.length === 0) throw new ShapeError(`x must have a last dimension, got ${formatType(x)}`);
+    return { y: x };
   },
-  plan({ inputs, capabilities }) {
-    const { shape } = inputs[0]!;
-    const width = shape.at(-1)!;
-    const rows = elementCount(shape.slice(0, -1));
-    const { defines, workgroups } = planRows(capabilities, rows, width);
-    return {
-      dispatches: [
-        {
-          shader: { name: "softmax", text: softmaxWgsl },
-          defines: { ...defines, ...packDefines(width) },
-          bindings: { x: { input: 0 }, y: { output: 0 } },
-          params: { rows, width: packCount(width) },
-          workgroups,
-        },
-      ],
-    };
-  },
-  cost: ([x]) => ({ flops: elementCount(x!.shape) * 22 }),
-  gradient: ([dy], { g, outputs }) => [dy && g.apply(softmaxGradientKernel, [dy, outputs[0]!], {})[0]!],
+  plan: ({ inputs: { x }, capabilities }) => ({
+    dispatches: [softmaxDispatch({ name: "softmax", text: softmaxWgsl }, x.shape, capabilities)],
+  }),
+  cost: ({ x }) => ({ flops: elementCount(x.shape) * 22 }),
+  gradient: ({ y: dy }, { g, outputs: { y } }) => ({ x: dy && g.apply(softmaxGradientKernel, { dy, y }, {}).dx }),
 };
 
-export const softmaxGradientKernel: Kernel<Record<string, never>> = {
+export const softmaxGradientKernel: Kernel<NoAttributes, "dy" | "y", "dx"> = {
   name: "softmax-gradient",
-  infer(inputs) {
-    const dy = need("softmax-gradient", inputs, 0, "dy");
-    const y = need("softmax-gradient", inputs, 1, "y");
-    if (!sameShape(dy.shape, y.shape)) {
-      throw new ShapeError("softmax-gradient", `dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
-    }
-    return [y];
+  inputs: { dy: {}, y: {} },
+  outputs: ["dx"],
+  infer({ dy, y }) {
+    if (!sameShape(dy.shape, y.shape)) throw new ShapeError(`dy ${formatType(dy)} and y ${formatType(y)} must have one shape`);
+    return { dx: y };
   },
-  plan({ inputs, capabilities }) {
-    const { shape } = inputs[1]!;
-    const width = shape.at(-1)!;
-    const rows = elementCount(shape.slice(0, -1));
-    const { defines, workgroups } = planRows(capabilities, rows, width);
-    return {
-      dispatches: [
-        {
-          shader: { name: "softmax-gradient", text: softmaxGradientWgsl },
-          defines: { ...defines, ...packDefines(width) },
-          bindings: { dy: { input: 0 }, y: { input: 1 }, dx: { output: 0 } },
-          params: { rows, width: packCount(width) },
-          workgroups,
-        },
-      ],
-    };
-  },
-  cost: ([dy]) => ({ flops: elementCount(dy!.shape) * 4 }),
+  plan: ({ inputs: { y }, capabilities }) => ({
+    dispatches: [softmaxDispatch({ name: "softmax-gradient", text: softmaxGradientWgsl }, y.shape, capabilities)],
+  }),
+  cost: ({ dy }) => ({ flops: elementCount(dy.shape) * 4 }),
 };
+
+function softmaxDispatch(shader: ShaderSource, shape: Shape, capabilities: Capabilities): Dispatch {
+  const width = shape.at(-1)!;
+  const rows = elementCount(shape.slice(0, -1));
+  const { defines, workgroups } = planRows(capabilities, rows, width);
+  return { shader, defines: { ...defines, ...packDefines(width) }, params: { rows, width: packCount(width) }, workgroups };
+}
 
 /** Softmax over the last dimension of x; f32, any shape and width. @throws ShapeError for a tensor without dimensions. */
 export function softmax(g: Recorder, x: Value): Value {
-  return g.apply(softmaxKernel, [x], {})[0]!;
+  return g.apply(softmaxKernel, { x }, {}).y;
 }

@@ -1,90 +1,60 @@
 import upsampleWgsl from "../shaders/upsample.wgsl";
 import upsampleGradientWgsl from "../shaders/upsample-gradient.wgsl";
-import { type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, need } from "./kernel.ts";
-import { lanesFor, perElement } from "./per-element.ts";
+import {
+  type Dispatch, type Kernel, type Recorder, type ShaderSource, ShapeError, type TensorType, type Value, elementCount, f32,
+} from "./kernel.ts";
+import { lanesFor, pointwise } from "./pointwise.ts";
 
 type Resize = { readonly height: number; readonly width: number };
 
-function checkSize(op: string, what: string, height: number, width: number): void {
+function checkSize(what: string, height: number, width: number): void {
   if (!Number.isInteger(height) || !Number.isInteger(width) || height < 1 || width < 1) {
-    throw new ShapeError(op, `${what} must be two positive integers, got ${height} x ${width}`);
+    throw new ShapeError(`${what} must be two positive integers, got ${height} x ${width}`);
   }
 }
 
-/** Uniforms of both shaders. The scale is rounded to float32 as torch's is, so that both pick the same source pixel. */
-function resizeParams(small: TensorType, large: TensorType, elements: number, lanes: number): Record<string, number> {
+/** A dispatch over the elements of `of`. The scale is rounded to float32 as torch's is, so that both shaders pick the same source pixel. */
+function resizeDispatch(shader: ShaderSource, small: TensorType, large: TensorType, of: TensorType): Dispatch {
   const [, height, width, channels] = small.shape as [number, number, number, number];
   const [, outHeight, outWidth] = large.shape as [number, number, number, number];
-  return {
-    elements: elements / lanes,
-    channels: channels / lanes,
-    height,
-    width,
-    outHeight,
-    outWidth,
-    scaleY: Math.fround(height / outHeight),
-    scaleX: Math.fround(width / outWidth),
-  };
+  const lanes = lanesFor(channels);
+  const elements = elementCount(of.shape) / lanes;
+  const scales = { scaleY: Math.fround(height / outHeight), scaleX: Math.fround(width / outWidth) };
+  const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, ...scales };
+  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } });
 }
 
-export const upsampleKernel: Kernel<Resize> = {
+export const upsampleKernel: Kernel<Resize, "x"> = {
   name: "upsample",
-  infer(inputs, { height, width }) {
-    const x = need("upsample", inputs, 0, "x", 4);
-    checkSize("upsample", "the size to resize to", height, width);
-    return [f32([x.shape[0]!, height, width, x.shape[3]!])];
+  inputs: { x: { rank: 4 } },
+  infer({ x }, { height, width }) {
+    checkSize("the size to resize to", height, width);
+    return { y: f32([x.shape[0]!, height, width, x.shape[3]!]) };
   },
-  plan({ inputs, outputs }) {
-    const [x, y] = [inputs[0]!, outputs[0]!];
-    const lanes = lanesFor(x.shape[3]!);
-    const params = resizeParams(x, y, elementCount(y.shape), lanes);
-    return {
-      dispatches: [
-        perElement(
-          { name: "upsample", text: upsampleWgsl },
-          params["elements"]!,
-          { VEC4: lanes === 4 },
-          { x: { input: 0 }, y: { output: 0 } },
-          params,
-        ),
-      ],
-    };
-  },
+  plan: ({ inputs: { x }, outputs: { y } }) => ({ dispatches: [resizeDispatch({ name: "upsample", text: upsampleWgsl }, x, y, y)] }),
   cost: () => ({ flops: 0 }),
-  gradient([dy], { g, inputs }) {
-    const [, height, width] = inputs[0]!.type.shape;
-    return [dy && g.apply(upsampleGradientKernel, [dy], { height: height!, width: width! })[0]];
+  gradient({ y: dy }, { g, inputs: { x } }) {
+    const [, height, width] = x.type.shape;
+    return { x: dy && g.apply(upsampleGradientKernel, { dy }, { height: height!, width: width! }).dx };
   },
 };
 
 /** The transpose of `upsample`: sums the copies of each pixel. */
-export const upsampleGradientKernel: Kernel<Resize> = {
+export const upsampleGradientKernel: Kernel<Resize, "dy", "dx"> = {
   name: "upsample-gradient",
-  infer(inputs, { height, width }) {
-    const dy = need("upsample-gradient", inputs, 0, "dy", 4);
-    checkSize("upsample-gradient", "the size before the resize", height, width);
-    return [f32([dy.shape[0]!, height, width, dy.shape[3]!])];
+  inputs: { dy: { rank: 4 } },
+  outputs: ["dx"],
+  infer({ dy }, { height, width }) {
+    checkSize("the size before the resize", height, width);
+    return { dx: f32([dy.shape[0]!, height, width, dy.shape[3]!]) };
   },
-  plan({ inputs, outputs }) {
-    const [dy, dx] = [inputs[0]!, outputs[0]!];
-    const lanes = lanesFor(dy.shape[3]!);
-    const params = resizeParams(dx, dy, elementCount(dx.shape), lanes);
-    return {
-      dispatches: [
-        perElement(
-          { name: "upsample-gradient", text: upsampleGradientWgsl },
-          params["elements"]!,
-          { VEC4: lanes === 4 },
-          { dy: { input: 0 }, dx: { output: 0 } },
-          params,
-        ),
-      ],
-    };
-  },
-  cost: ([dy]) => ({ flops: elementCount(dy!.shape) }),
-  gradient([d], { g, inputs }) {
-    const [, height, width] = inputs[0]!.type.shape;
-    return [d && g.apply(upsampleKernel, [d], { height: height!, width: width! })[0]];
+  plan: ({ inputs: { dy }, outputs: { dx } }) => ({
+    dispatches: [resizeDispatch({ name: "upsample-gradient", text: upsampleGradientWgsl }, dx, dy, dx)],
+  }),
+  cost: ({ dy }) => ({ flops: elementCount(dy.shape) }),
+  gradient({ dx: d }, { g, inputs: { dy } }) {
+    const [, height, width] = dy.type.shape;
+    return { dy: d && g.apply(upsampleKernel, { x: d }, { height: height!, width: width! }).y };
   },
 };
 
@@ -96,5 +66,5 @@ export const upsampleGradientKernel: Kernel<Resize> = {
  */
 export function upsampleNearest(g: Recorder, x: Value, size?: readonly [number, number]): Value {
   const [height, width] = size ?? [x.type.shape[1]! * 2, x.type.shape[2]! * 2];
-  return g.apply(upsampleKernel, [x], { height, width })[0]!;
+  return g.apply(upsampleKernel, { x }, { height, width }).y;
 }

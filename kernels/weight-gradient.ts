@@ -1,6 +1,6 @@
 import weightGradientWgsl from "../shaders/weight-gradient.wgsl";
 import { planGemm } from "./gemm.ts";
-import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, formatType, need } from "./kernel.ts";
+import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, formatType } from "./kernel.ts";
 import { reshape } from "./reshape.ts";
 
 type Attributes = { stride: number; padding: readonly number[]; weightShape: readonly number[] };
@@ -10,42 +10,42 @@ const MAX_PIXELS = 2 ** 22;
 const MAX_INPUTS = 2 ** 20;
 const MAX_SIDE = 64;
 
-/** Inputs x [B, H, W, C], dy [B, H', W', N]; output [kh, kw, C, N], the gradient of a convolution for its weight. */
-export const weightGradientKernel: Kernel<Attributes> = {
+/** From x [B, H, W, C] and dy [B, H', W', N] the gradient of a convolution for its weight [kh, kw, C, N]. */
+export const weightGradientKernel: Kernel<Attributes, "x" | "dy", "dWeight"> = {
   name: "weight-gradient",
-  infer(inputs, { weightShape }) {
-    const x = need("weight-gradient", inputs, 0, "x", 4);
-    const dy = need("weight-gradient", inputs, 1, "dy", 4);
+  inputs: { x: { rank: 4 }, dy: { rank: 4 } },
+  outputs: ["dWeight"],
+  infer({ x, dy }, { weightShape }) {
     const [kernelHeight, kernelWidth, c, n] = weightShape as [number, number, number, number];
     if (x.shape[3] !== c || dy.shape[3] !== n || x.shape[0] !== dy.shape[0]) {
-      throw new ShapeError(
-        "weight-gradient",
-        `x ${formatType(x)} and dy ${formatType(dy)} do not belong to weight [${weightShape.join(",")}]`,
-      );
+      throw new ShapeError(`x ${formatType(x)} and dy ${formatType(dy)} do not belong to weight [${weightShape.join(",")}]`);
     }
     if (elementCount(dy.shape) / n > MAX_PIXELS || c > MAX_INPUTS || Math.max(kernelHeight, kernelWidth) > MAX_SIDE) {
       const limits = `${MAX_PIXELS} pixels, ${MAX_INPUTS} channels and ${MAX_SIDE} taps a side`;
       throw new ShapeError(
-        "weight-gradient",
         `x ${formatType(x)} for weight [${weightShape.join(",")}] is more than ${limits}: take fewer pictures at a time`,
       );
     }
-    return [f32(weightShape)];
+    return { dWeight: f32(weightShape) };
   },
-  plan({ inputs, attributes: { stride, padding, weightShape }, capabilities }) {
-    const [images, height, width, c] = inputs[0]!.shape as [number, number, number, number];
-    const [, outHeight, outWidth, n] = inputs[1]!.shape as [number, number, number, number];
+  plan({ inputs: { x, dy }, attributes: { stride, padding, weightShape }, capabilities }) {
+    const [images, height, width, c] = x.shape as [number, number, number, number];
+    const [, outHeight, outWidth, n] = dy.shape as [number, number, number, number];
     const [kernelHeight, kernelWidth] = weightShape as [number, number];
     const taps = kernelHeight * kernelWidth;
     const rows = taps * c;
-    const size = { rows, n, k: images * outHeight * outWidth, batches: 1, taps: 1, rowsPerImage: rows, bBatchStride: 0 };
-    const epilogue = { activation: "none", scale: 1, hasBias: false, hasResidual: false } as const;
-    const pointwise = taps === 1 && stride === 1 && padding.every((p) => p === 0);
-    const params = { inputs: c, height, width, outHeight, outWidth, kernelWidth, stride, padTop: padding[0]!, padLeft: padding[2]! };
-    const shader = { name: "weight-gradient", text: weightGradientWgsl };
-    return planGemm(shader, size, epilogue, inputs[1]!, false, capabilities, { params, defines: { POINTWISE: pointwise }, gathersA: true });
+    return planGemm({
+      shader: { name: "weight-gradient", text: weightGradientWgsl },
+      size: { rows, n, k: images * outHeight * outWidth, batches: 1, taps: 1, rowsPerImage: rows, bBatchStride: 0 },
+      operands: { a: "x", b: "dy", c: "dWeight" },
+      b: dy,
+      capabilities,
+      params: { inputs: c, height, width, outHeight, outWidth, kernelWidth, stride, padTop: padding[0]!, padLeft: padding[2]! },
+      defines: { POINTWISE: taps === 1 && stride === 1 && padding.every((p) => p === 0) },
+      gathersA: true,
+    });
   },
-  cost: ([, dy], _outputs, { weightShape }) => ({ flops: 2 * elementCount(dy!.shape) * elementCount(weightShape.slice(0, 3)) }),
+  cost: ({ dy }, _outputs, { weightShape }) => ({ flops: 2 * elementCount(dy.shape) * elementCount(weightShape.slice(0, 3)) }),
 };
 
 /**
@@ -60,7 +60,7 @@ export function conv2dWeightGradient(
   stride: number,
   padding: readonly number[],
 ): Value {
-  return g.apply(weightGradientKernel, [x, dy], { stride, padding: [...padding], weightShape: [...weightShape] })[0]!;
+  return g.apply(weightGradientKernel, { x, dy }, { stride, padding: [...padding], weightShape: [...weightShape] }).dWeight;
 }
 
 /** The gradient of x [.., K] times a weight [K, N] for the weight, from the cotangent dy [.., N]: x^T dy over all rows. */

@@ -54,14 +54,14 @@ export function gradients(
     const scale = scales.ofNode(node, cotangents);
     const dy = node.outputs.map((v) => cotangents.get(v));
     const op = `op "${node.kernel.name}" (${node.name})`;
-    if (!node.kernel.gradient) throw new Error(`gradients: ${op} has no gradient rule`);
+    if (!node.kernel.hasGradient) throw new Error(`gradients: ${op} has no gradient rule`);
     const needs = node.inputs.map((v) => v !== undefined && (onPath.has(v.node.id) || wantedSet.has(v)));
     const inputs = node.inputs.map((v) => v && replay.value(v, node));
     const outputs = node.outputs.map((v) => replay.value(v, node));
     const fresh = graph.nodes.length;
     const dx = graph.scope(
       `gradient.${node.name}`,
-      () => node.kernel!.gradient!(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }),
+      () => node.kernel!.gradient(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }),
     );
     node.inputs.forEach((input, i) => {
       if (!needs[i] || !input) return;
@@ -94,12 +94,12 @@ export function gradients(
  */
 function sum(graph: Graph, known: GraphValue, cotangent: GraphValue, fresh: number): GraphValue {
   const { kernel, inputs, attributes, outputs, id } = cotangent.node;
-  const place = id >= fresh && outputs.length === 1 ? kernel?.addend?.(attributes) : undefined;
+  const place = id >= fresh && outputs.length === 1 ? kernel?.addend(attributes) : undefined;
   const otherUse = (): boolean => graph.nodes.slice(id + 1).some((n) => n.inputs.includes(cotangent));
   if (!kernel || place === undefined || inputs[place] !== undefined || otherUse()) return asGraphValue(add(graph, known, cotangent));
   const withSum = [...inputs];
   withSum[place] = known;
-  return graph.apply(kernel, withSum, attributes)[0]!;
+  return graph.applyPlaced(kernel, withSum, attributes)[0]!;
 }
 
 /** By node: the wanted values (by index) whose gradient is complete when that node is differentiated, since none before it reads them. */
@@ -210,7 +210,7 @@ class Replay {
       this.copies.set(region, copies);
       for (const node of this.byRegion.get(region)!) {
         const inputs = node.inputs.map((v) => v && (copies!.get(v) ?? v));
-        const outputs = this.graph.scope(`recompute.${node.name}`, () => this.graph.apply(node.kernel!, inputs, node.attributes));
+        const outputs = this.graph.scope(`recompute.${node.name}`, () => this.graph.applyPlaced(node.kernel!, inputs, node.attributes));
         node.outputs.forEach((v, i) => copies!.set(v, outputs[i]!));
       }
     }

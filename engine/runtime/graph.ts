@@ -1,6 +1,8 @@
 import {
-  type Attributes, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape,
+  type Attributes, type ByName, type Kernel, type Outputs, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount,
+  formatType, sameShape,
 } from "../../kernels/kernel.ts";
+import { type PlacedKernel, placedKernel } from "../../kernels/placed-kernel.ts";
 import { repack } from "../../kernels/repack.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -22,7 +24,7 @@ export interface GraphNode {
   readonly inputs: readonly (GraphValue | undefined)[];
   readonly outputs: readonly GraphValue[];
   readonly leaf?: Leaf;
-  readonly kernel?: Kernel;
+  readonly kernel?: PlacedKernel;
   readonly attributes: Attributes;
   /** Innermost recompute region this node was recorded in, if any. */
   readonly region?: number;
@@ -113,15 +115,21 @@ export class Graph implements Recorder {
     return this.record(name, [], [{ shape, dtype }], {}, undefined, { kind: "constant", data })[0]!;
   }
 
-  apply<A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A): GraphValue[] {
-    const values = this.laidOut(kernel as unknown as Kernel, inputs.map((v) => (v === undefined ? undefined : asGraphValue(v))));
+  apply<A extends Attributes, In extends string, Out extends string, Optional extends string>(
+    kernel: Kernel<A, In, Out, Optional>,
+    inputs: ByName<In, Optional, Value>,
+    attributes: A,
+  ): Outputs<Out, GraphValue> {
+    const placed = placedKernel(kernel);
+    const places = placed.toPlaces<Value>(inputs).map((v) => v && asGraphValue(v));
+    return placed.outputsByName(this.applyPlaced(placed, places, attributes), attributes) as Outputs<Out, GraphValue>;
+  }
+
+  /** The same with inputs and outputs by place. @throws ShapeError as `apply` */
+  applyPlaced(kernel: PlacedKernel, inputs: readonly (GraphValue | undefined)[], attributes: Attributes): readonly GraphValue[] {
+    const values = this.laidOut(kernel, inputs);
     let types: TensorType[];
     try {
-      values.forEach((v, i) => {
-        if (v?.type.columns && !kernel.readsColumns?.includes(i)) {
-          throw new ShapeError(kernel.name, `input ${i} must be a tensor of its own, got ${formatType(v.type)}`);
-        }
-      });
       types = kernel.infer(values.map((v) => v?.type), attributes);
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;
@@ -130,17 +138,16 @@ export class Graph implements Recorder {
       error.message = `${error.message}${where}; inputs: ${from}`;
       throw error;
     }
-    const name = [...this.path, kernel.name].join(".");
-    return [...this.record(name, values, types, attributes, kernel as unknown as Kernel, undefined)];
+    return this.record([...this.path, kernel.name].join("."), values, types, attributes, kernel, undefined);
   }
 
   /** The inputs in layouts that the op reads, repacked where they are not. */
-  private laidOut({ alike = false, readsPanels = [] }: Kernel, inputs: readonly (GraphValue | undefined)[]): (GraphValue | undefined)[] {
+  private laidOut(kernel: PlacedKernel, inputs: readonly (GraphValue | undefined)[]): (GraphValue | undefined)[] {
     const first = inputs[0]?.type;
     return inputs.map((v, i) => {
-      if (v === undefined || (alike && !sameShape(v.type.shape, first!.shape))) return v;
+      if (v === undefined || (kernel.alike && !sameShape(v.type.shape, first!.shape))) return v;
       const { panels = false } = v.type;
-      const wanted = alike ? first!.panels === true : panels && readsPanels.includes(i);
+      const wanted = kernel.alike ? first!.panels === true : panels && kernel.readsPanels(i);
       return panels === wanted ? v : asGraphValue(repack(this, v));
     });
   }
@@ -165,7 +172,7 @@ export class Graph implements Recorder {
     inputs: (GraphValue | undefined)[],
     types: TensorType[],
     attributes: Attributes,
-    kernel: Kernel | undefined,
+    kernel: PlacedKernel | undefined,
     leaf: Leaf | undefined,
   ): GraphValue[] {
     const outputs: GraphValue[] = [];

@@ -1,4 +1,4 @@
-import { type Binding, type Cost, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import { type Cost, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
 import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
@@ -90,7 +90,8 @@ export class Program {
       program.allocate();
       program.dispatches = bindDispatches(device, schedule.steps, compiled, {
         uniforms: (bytes) => program.newBuffer(bytes, BufferUsage.uniform, "params"),
-        resolve: (binding, node, step) => program.resolve(binding, node, step),
+        of: (value) => (value ? program.memoryOf(value) : { buffer: device.nothing }),
+        scratch: (step, index) => program.scratch[step]![index]!,
       });
     });
     return program;
@@ -172,14 +173,6 @@ export class Program {
         this.memory.set(value, { buffer: tensor.buffer });
       }
     }
-  }
-
-  private resolve(binding: Binding, node: GraphNode, step: number): GPUBufferBinding {
-    const nothing = { buffer: this.device.nothing };
-    if (binding === "nothing") return nothing;
-    if ("scratch" in binding) return this.scratch[step]![binding.scratch]!;
-    const value = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
-    return value ? this.memoryOf(value) : nothing;
   }
 
   private memoryOf(value: GraphValue): GPUBufferBinding {

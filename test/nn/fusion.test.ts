@@ -99,9 +99,9 @@ test("the sums of a gated product are kept for a gradient only", () => {
   const y = matmulGeglu(g, a, b, bias);
   const forward = makeSchedule(g, [y], LAVAPIPE);
   assert.is(forward.intermediates.length, 0);
-  assert.is(forward.steps[0]!.plan.dispatches[0]!.bindings["sums"], undefined);
+  assert.is(forward.steps[0]!.plan.dispatches[0]!.defines["KEEP"], false);
   const both = makeSchedule(g, [y, gradients(g, y, [a], g.input("dy", y.type))[0]!], LAVAPIPE);
-  assert.equal(both.steps[0]!.plan.dispatches[0]!.bindings["sums"], { output: 1 });
+  assert.is(both.steps[0]!.plan.dispatches[0]!.defines["KEEP"], true);
   assert.equal(both.intermediates.map((v) => v.type.shape), [[3, 24], [3, 24]]); // the sums and their cotangent
 });
 

@@ -2,13 +2,11 @@ import { create } from "webgpu";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { formsFor } from "../../kernels/attention-form.ts";
-import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
-import { attentionKernel } from "../../kernels/attention.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { type Capabilities, elementCount, f32 } from "../../kernels/kernel.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
 import { MATRICES } from "../../engine/runtime/matrix-units.ts";
-import { type AttentionCase, attentionWithGradients } from "../support/attention-case.ts";
+import { type AttentionCase, attentionPlans, attentionWithGradients } from "../support/attention-case.ts";
 import { finish, halfDevice } from "../support/device.ts";
 import { type OpInput, type OpSpec, checkOp, normals } from "../support/op-test.ts";
 
@@ -82,16 +80,8 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
       const capabilities: Capabilities = { ...base, matrixUnits: units, attention: uniformAttention(form) };
       const q = f32([1, 256, 2 * head]);
       const attributes = { heads: 2, causal: false, scale: 1 };
-      const context = { read: [true, true, true], capabilities };
-      const outputs = attentionKernel.infer([q, q, q], attributes);
-      const { dispatches } = attentionKernel.plan!({ ...context, inputs: [q, q, q], outputs, attributes });
-      const gradient = attentionGradientKernel.plan!({
-        ...context,
-        inputs: [q, q, q, ...outputs, q],
-        outputs: [q, q, q],
-        attributes: { ...attributes, query: true, keyValue: true },
-      });
-      const onUnits = [...dispatches, ...gradient.dispatches].filter((d) => d.shader.name.startsWith("attention-matrix"));
+      const { dispatches, gradient } = attentionPlans({ q, k: q, v: q }, attributes, capabilities);
+      const onUnits = [...dispatches, ...gradient].filter((d) => d.shader.name.startsWith("attention-matrix"));
       assert.is(onUnits.length, head === 160 ? 2 : 3, `${[m, n, k, lanes].join(" ")}, heads of ${head}, ${form}`);
       for (const { shader, defines } of onUnits) {
         // The module alone: these devices have too little workgroup memory for a pipeline.

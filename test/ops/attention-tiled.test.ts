@@ -1,15 +1,14 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type AttentionAttributes, MAX_FLASH_HEAD } from "../../kernels/attention-plan.ts";
-import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
-import { attention, attentionKernel } from "../../kernels/attention.ts";
+import { attention } from "../../kernels/attention.ts";
 import { blockDefines, tiledBlock } from "../../kernels/attention-tiled.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { splitColumns } from "../../kernels/columns.ts";
 import { type Value, f32 } from "../../kernels/kernel.ts";
 import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
 import { windowReference } from "../../engine/verify/self-test/reference/spatial.ts";
-import { type AttentionCase, attentionWithGradients } from "../support/attention-case.ts";
+import { type AttentionCase, attentionPlans, attentionWithGradients } from "../support/attention-case.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
@@ -77,14 +76,8 @@ test("tiled attention: the walk is cut where blocks of rows are few, and not whe
   const names = (queries: number, keys: number, causal: boolean): string[] => {
     const [q, k] = [f32([1, queries, 320]), f32([1, keys, 320])];
     const attributes: AttentionAttributes = { heads: 8, causal, scale: 1 };
-    const context = { read: [true, true, true], capabilities: { ...capabilities, attention: uniformAttention("tiled-8") } };
-    const outputs = attentionKernel.infer([q, k, k], attributes);
-    const gradient = { ...attributes, query: true, keyValue: true };
-    return [
-      ...attentionKernel.plan!({ ...context, inputs: [q, k, k], outputs, attributes }).dispatches,
-      ...attentionGradientKernel.plan!({ ...context, inputs: [q, k, k, ...outputs, q], outputs: [q, k, k], attributes: gradient })
-        .dispatches,
-    ].map((d) => d.shader.name.replace("attention-", ""));
+    const planned = attentionPlans({ q, k, v: k }, attributes, { ...capabilities, attention: uniformAttention("tiled-8") });
+    return [...planned.dispatches, ...planned.gradient].map((d) => d.shader.name.replace("attention-", ""));
   };
   const whole = ["tiled", "gradient-delta", "tiled-gradient-query", "tiled-gradient-key-value"];
   assert.equal(names(4096, 4096, false), whole);

@@ -4,6 +4,7 @@ import { attention, attentionKernel } from "../../kernels/attention.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { composedAttention } from "../../kernels/composed-attention.ts";
 import { type Capabilities, type Recorder, ShapeError, type Value, f32 } from "../../kernels/kernel.ts";
+import { placedKernel } from "../../kernels/placed-kernel.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { type AttentionCase, attentionInputs, attentionWithGradients } from "../support/attention-case.ts";
@@ -124,7 +125,7 @@ test("attention: shapes that do not fit are refused", () => {
   refused((g, x) => attention(g, x(4, 32), x(5, 32), x(5, 32), { heads: 4 }), /3 dimensions/);
   refused((g, x) => attention(g, x(1, 4, 512), x(1, 4, 512), x(1, 4, 512), { heads: 1, causal: true }), /at most 160/);
   refused(
-    (g, x) => g.apply(attentionKernel, [x(1, 4, 512), x(1, 4, 512), x(1, 4, 512)], { heads: 1, causal: false, scale: 1 }),
+    (g, x) => g.apply(attentionKernel, { q: x(1, 4, 512), k: x(1, 4, 512), v: x(1, 4, 512) }, { heads: 1, causal: false, scale: 1 }).o,
     /512 channels/,
   );
   refused((g, x) => transpose(g, x(4)), /two dimensions/);
@@ -133,7 +134,8 @@ test("attention: shapes that do not fit are refused", () => {
 test("attention: cost counts the products", () => {
   const types = [f32([2, 64, 64]), f32([2, 32, 64]), f32([2, 32, 64])];
   const attributes = { heads: 4, causal: false, scale: 0.25 };
-  assert.is(attentionKernel.cost!(types, attentionKernel.infer(types, attributes), attributes).flops, 4 * 2 * 64 * 32 * 64);
+  const kernel = placedKernel(attentionKernel);
+  assert.is(kernel.cost(types, kernel.infer(types, attributes), attributes).flops, 4 * 2 * 64 * 32 * 64);
 });
 
 finish();

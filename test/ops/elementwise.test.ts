@@ -6,6 +6,7 @@ import { add, addKernel, multiply, scale } from "../../kernels/elementwise.ts";
 import { geglu, gegluKernel } from "../../kernels/geglu.ts";
 import { f32 } from "../../kernels/kernel.ts";
 import { linearCombination, linearCombinationKernel } from "../../kernels/linear-combination.ts";
+import { placedKernel } from "../../kernels/placed-kernel.ts";
 import { type Array64, checkOp, normals } from "../support/op-test.ts";
 import { finish } from "../support/device.ts";
 import { activations, geglu64, map64 } from "../../engine/verify/self-test/reference/norm.ts";
@@ -168,18 +169,18 @@ for (const shape of [[3, 37, 40], [2, 5, 6], [1, 2], [301, 8], [130, 96], [7, 61
 }
 
 test("shape rules name the op, the tensor and the shapes", () => {
-  assert.throws(() => addKernel.infer([f32([2, 3]), f32([3])], {}), /add: a f32\[2,3\] and b f32\[3\] must have one shape/);
+  assert.throws(() => placedKernel(addKernel).infer([f32([2, 3]), f32([3])], {}), /add: a f32\[2,3\] and b f32\[3\] must have one shape/);
   assert.throws(
-    () => broadcastAddKernel.infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }),
+    () => placedKernel(broadcastAddKernel).infer([f32([2, 4, 4, 3]), f32([2, 3])], { over: "leading" }),
     /broadcast-add: f32\[2,3\] cannot be repeated over the leading dimensions of f32\[2,4,4,3\].*"middle"/,
   );
-  assert.throws(() => gegluKernel.infer([f32([2, 3])], {}), /geglu: the last dimension must be even/);
+  assert.throws(() => placedKernel(gegluKernel).infer([f32([2, 3])], {}), /geglu: the last dimension must be even/);
   assert.throws(
-    () => linearCombinationKernel.infer([f32([2]), f32([3])], {}),
+    () => placedKernel(linearCombinationKernel).infer([f32([2]), f32([3])], {}),
     /linear-combination: 1 terms need coefficients of shape \[1\], got f32\[2\]/,
   );
   assert.throws(
-    () => linearCombinationKernel.infer([f32([7]), ...Array.from({ length: 7 }, () => f32([3]))], {}),
+    () => placedKernel(linearCombinationKernel).infer([f32([7]), ...Array.from({ length: 7 }, () => f32([3]))], {}),
     /takes 1 to 6 terms, got 7/,
   );
 });

@@ -190,9 +190,10 @@ test("a product is split into no more workgroups than asked for, in whole steps,
   const capabilities = { ...GPU, gemm: uniformTable("workgroup-64/512") };
   const of = (rows: number, k: number, n: number): Plan => {
     const context = {
-      inputs: [f32([rows, k]), f32([k, n])],
-      outputs: [f32([rows, n])],
-      read: [true],
+      inputs: { a: f32([rows, k]), b: f32([k, n]) },
+      outputs: { y: f32([rows, n]) },
+      read: { y: true },
+      overwrites: false,
       attributes: { transposeB: false, activation: "none", scale: 1 } as const,
       capabilities,
     };
@@ -284,11 +285,12 @@ test("matrix: every configuration and dialect compiles, as far as Dawn tells wit
         const capabilities = { ...GPU, matrixUnits: { configs: [{ component, m, n, k }], lanes, old }, gemm: uniformTable(variant) };
         assert.is(whyNot(variant, capabilities), undefined, JSON.stringify([component, m, n, k, lanes, structure]));
         for (const [inner, columns, transposeB] of [[340, 36, false], [340, 36, true], [7, 5, false]] as const) {
-          const inputs = [f32([9, inner]), f32(transposeB ? [columns, inner] : [inner, columns])];
+          const inputs = { a: f32([9, inner]), b: f32(transposeB ? [columns, inner] : [inner, columns]) };
           const { dispatches } = matmulKernel.plan!({
             inputs,
-            outputs: [f32([9, columns])],
-            read: [true],
+            outputs: { y: f32([9, columns]) },
+            read: { y: true },
+            overwrites: false,
             attributes: { transposeB, activation: "none", scale: 1 },
             capabilities,
           });

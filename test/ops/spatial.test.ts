@@ -55,7 +55,7 @@ test("upsample matches torch, forward and gradient", async () => {
       },
       (g, v) => [
         nhwcToNchw(g, upsampleNearest(g, nchwToNhwc(g, v["x"]!))),
-        nhwcToNchw(g, g.apply(upsampleGradientKernel, [nchwToNhwc(g, v["dy"]!)], { height: h, width: w })[0]!),
+        nhwcToNchw(g, g.apply(upsampleGradientKernel, { dy: nchwToNhwc(g, v["dy"]!) }, { height: h, width: w }).dx),
       ],
     );
     assert.ok(relativeL2(y!, floats(golden, `${name}/y`)) === 0, `${name} forward`);
@@ -153,7 +153,7 @@ test("max-pool gives a tie's gradient to the first pixel, as torch does", async 
   const spec = { x: { shape: [1, 4, 4, 1], data: new Float32Array(16) }, dy: { shape: [1, 2, 2, 1], data: Float32Array.of(1, 2, 4, 8) } };
   const attributes = { kernel: 3, stride: 2, padding: 1 };
   const [dx] = await runOp(spec, (g, v) => [
-    g.apply(maxPoolGradientKernel, [v["x"], maxPool(g, v["x"]!, attributes), v["dy"]], attributes)[0]!,
+    g.apply(maxPoolGradientKernel, { x: v["x"]!, y: maxPool(g, v["x"]!, attributes), dy: v["dy"]! }, attributes).dx,
   ]);
   assert.equal([...dx!], [1, 2, 0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 });

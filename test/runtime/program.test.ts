@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { attention } from "../../kernels/attention.ts";
 import { add, multiply, scale } from "../../kernels/elementwise.ts";
 import { silu } from "../../kernels/activation.ts";
-import { type Kernel, PANEL, type Value, f32, need } from "../../kernels/kernel.ts";
+import { type Kernel, type NoAttributes, PANEL, type Value, f32 } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { packHalves, relayout } from "../../engine/nn/weight-layout.ts";
@@ -121,15 +121,15 @@ test("state is carried from run to run by assignment, on the device", async () =
 });
 
 test("poison shows an element that no shader writes", async () => {
-  const lazy: Kernel<Record<string, never>> = {
+  const lazy: Kernel<NoAttributes, "x"> = {
     name: "lazy",
-    infer: (inputs) => [need("lazy", inputs, 0, "x")],
+    inputs: { x: {} },
+    infer: (inputs) => ({ y: inputs.x }),
     plan: () => ({
       dispatches: [
         {
           shader: { name: "scale", text: scaleWgsl },
           defines: {},
-          bindings: { x: { input: 0 }, y: { output: 0 } },
           params: { count: 1, factor: 1 },
           workgroups: [1, 1, 1],
         },
@@ -138,8 +138,8 @@ test("poison shows an element that no shader writes", async () => {
   };
   const device = await testDevice();
   const g = new Graph();
-  const [y] = g.apply(lazy, [g.input("x", f32([8]))], {});
-  const program = await Program.create(device, g, { outputs: { y: y! }, poison: true });
+  const { y } = g.apply(lazy, { x: g.input("x", f32([8])) }, {});
+  const program = await Program.create(device, g, { outputs: { y }, poison: true });
   await program.run({ x: new Float32Array(8).fill(1) });
   assert.equal([...(await program.readFloats("y"))].map(Number.isNaN), [false, false, false, false, true, true, true, true]);
   program.destroy();

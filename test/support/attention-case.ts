@@ -1,7 +1,7 @@
-import { type AttentionAttributes } from "../../kernels/attention-plan.ts";
+import type { AttentionAttributes, Qkv } from "../../kernels/attention-plan.ts";
 import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
 import { attentionKernel } from "../../kernels/attention.ts";
-import type { Capabilities } from "../../kernels/kernel.ts";
+import type { Capabilities, Dispatch, TensorType } from "../../kernels/kernel.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
 import {
   type AttentionSettings,
@@ -37,10 +37,33 @@ export function attentionWithGradients(c: AttentionCase, override: Partial<Capab
     inputs: { ...inputs, dO: { shape: inputs["q"]!.shape } },
     build: (recorder, { q, k, v, dO }) => {
       const g = planningFor(recorder, override);
-      const [o, logSumExp] = g.apply(attentionKernel, [q, k, v], attributes);
-      const gradient = g.apply(attentionGradientKernel, [q, k, v, o, logSumExp, dO], { ...attributes, query: true, keyValue: true });
-      return [o!, logSumExp!, ...gradient];
+      const qkv = { q: q!, k: k!, v: v! };
+      const { o, logSumExp } = g.apply(attentionKernel, qkv, attributes);
+      const of = { ...attributes, query: true, keyValue: true };
+      const { dQ, dK, dV } = g.apply(attentionGradientKernel, { ...qkv, o, logSumExp, dO: dO! }, of);
+      return [o, logSumExp, dQ, dK, dV];
     },
     reference: ({ q, k, v, dO }) => [...attentionReference(q!, k!, v!, c), ...attentionGradientReference(q!, k!, v!, dO!, c)],
   };
+}
+
+/** The dispatches of attention and of its gradient, as planned for a device with these capabilities. */
+export function attentionPlans(
+  inputs: Qkv<TensorType>,
+  attributes: AttentionAttributes,
+  capabilities: Capabilities,
+): { readonly dispatches: readonly Dispatch[]; readonly gradient: readonly Dispatch[] } {
+  const context = { capabilities, overwrites: false };
+  const { q, k, v } = inputs;
+  const { o, logSumExp } = attentionKernel.infer(inputs, attributes);
+  const outputs = { o: o!, logSumExp: logSumExp! };
+  const forward = attentionKernel.plan!({ ...context, inputs, outputs, attributes, read: { o: true, logSumExp: true } });
+  const gradient = attentionGradientKernel.plan!({
+    ...context,
+    inputs: { ...inputs, ...outputs, dO: q },
+    outputs: { dQ: q, dK: k, dV: v },
+    attributes: { ...attributes, query: true, keyValue: true },
+    read: { dQ: true, dK: true, dV: true },
+  });
+  return { dispatches: forward.dispatches, gradient: gradient.dispatches };
 }

@@ -1,11 +1,13 @@
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { uniformTable } from "../../kernels/gemm-table.ts";
-import type { Attributes, Dispatch, Kernel, Recorder, Value } from "../../kernels/kernel.ts";
+import type { Attributes, Dispatch, Kernel, Recorder } from "../../kernels/kernel.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
 
 /** A recorder whose ops are planned as usual and their dispatches then changed. */
 export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Dispatch): Recorder {
-  const replan = <A extends Attributes>(kernel: Kernel<A>): Kernel<A> => ({
+  const replan = <A extends Attributes, In extends string, Out extends string, Optional extends string>(
+    kernel: Kernel<A, In, Out, Optional>,
+  ): Kernel<A, In, Out, Optional> => ({
     ...kernel,
     plan(context) {
       const plan = kernel.plan!(context);
@@ -13,10 +15,7 @@ export function withDispatches(g: Recorder, change: (dispatch: Dispatch) => Disp
     },
     gradient: (cotangents, context) => kernel.gradient!(cotangents, { ...context, g: withDispatches(context.g, change) }),
   });
-  return {
-    apply: <A extends Attributes>(kernel: Kernel<A>, inputs: readonly (Value | undefined)[], attributes: A) =>
-      g.apply(replan(kernel), inputs, attributes),
-  };
+  return { apply: (kernel, inputs, attributes) => g.apply(replan(kernel), inputs, attributes) };
 }
 
 /** As on a GPU whose browser offers no subgroups: the variants that need nothing. */

@@ -40,7 +40,8 @@ function gradient(of: "query" | "key-value", size: Size): Sample {
       logSumExp: f32([1, heads, queries]),
       dO: tokens(queries, size),
     },
-    build: (g, { q, k, v, o, logSumExp, dO }) => g.apply(attentionGradientKernel, [q, k, v, o, logSumExp, dO], attributes)[0]!,
+    build: (g, { q, k, v, o, logSumExp, dO }) =>
+      Object.values(g.apply(attentionGradientKernel, { q: q!, k: k!, v: v!, o: o!, logSumExp: logSumExp!, dO: dO! }, attributes))[0]!,
   };
 }
 

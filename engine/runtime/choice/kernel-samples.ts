@@ -27,7 +27,7 @@ function convolutionGradient(height: number, width: number, k: number, n: number
   const attributes = { stride: 1, padding: [1, 1, 1, 1], inputShape: [1, height, width, k] };
   return {
     inputs: { dy: f32([1, height, width, n]), w: weight([3, 3, k, n]) },
-    build: (g, { dy, w }) => g.apply(conv2dGradientKernel, [dy, w], attributes)[0]!,
+    build: (g, { dy, w }) => g.apply(conv2dGradientKernel, { dy: dy!, weight: w! }, attributes).dx,
   };
 }
 

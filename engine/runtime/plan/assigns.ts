@@ -61,7 +61,7 @@ export function placeAssigns(
     placed.set(held, target);
   }
   for (const [node, values] of inPlace) {
-    if (values.length === node.kernel!.inPlace!.filter((place) => place !== undefined).length) continue;
+    if (values.length === node.kernel!.inPlaceCount) continue;
     for (const v of values) placed.delete(v);
     inPlace.delete(node);
   }
@@ -70,8 +70,13 @@ export function placeAssigns(
 }
 
 /** Whether the op can write `held` over `old`, which it reads in that one place only. */
-function overwrites({ kernel, inputs }: GraphNode, held: GraphValue, old: GraphValue, storage: (value: GraphValue) => GraphValue): boolean {
-  const place = kernel?.inPlace?.[held.output];
+function overwrites(
+  { kernel, inputs, attributes }: GraphNode,
+  held: GraphValue,
+  old: GraphValue,
+  storage: (value: GraphValue) => GraphValue,
+): boolean {
+  const place = kernel?.inPlace(held.output, attributes);
   const reading = inputs.flatMap((v, i) => (v && storage(v) === old ? [i] : []));
   return place !== undefined && reading.length === 1 && reading[0] === place;
 }

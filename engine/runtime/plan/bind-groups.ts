@@ -1,6 +1,6 @@
-import type { Binding, Dispatch } from "../../../kernels/kernel.ts";
+import type { Dispatch } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
-import type { GraphNode } from "../graph.ts";
+import type { GraphNode, GraphValue } from "../graph.ts";
 import type { CompiledPipeline } from "../pipelines.ts";
 import { packParams } from "../shader.ts";
 import { BINDING_ALIGNMENT } from "./memory-plan.ts";
@@ -17,8 +17,10 @@ export interface BoundDispatch {
 export interface BindingMemory {
   /** Makes the buffer that holds the params of all dispatches. */
   uniforms(bytes: number): GPUBuffer;
-  /** Where a storage binding of an op lies. @param step its place in the schedule */
-  resolve(binding: Binding, node: GraphNode, step: number): GPUBufferBinding;
+  /** Where a value lies; undefined: where there is none, zeros. */
+  of(value: GraphValue | undefined): GPUBufferBinding;
+  /** Scratch memory of a step, by its place in the schedule. */
+  scratch(step: number, index: number): GPUBufferBinding;
 }
 
 /**
@@ -51,11 +53,9 @@ export function bindDispatches(
     const { storage, uniform } = pipeline.reflection;
     const where = `op "${step.node.name}": shader "${dispatch.shader.name}"`;
     const entries: GPUBindGroupEntry[] = storage.map((s) => {
-      const binding = dispatch.bindings[s.name];
-      if (binding === undefined) throw new Error(`${where} has a variable "${s.name}" that its dispatch does not bind`);
-      return { binding: s.binding, resource: memory.resolve(binding, step.node, index) };
+      return { binding: s.binding, resource: resourceOf(s.name, dispatch, step.node, index, memory, where) };
     });
-    const unknown = Object.keys(dispatch.bindings).find((name) => !storage.some((s) => s.name === name));
+    const unknown = Object.keys(dispatch.bindings ?? {}).find((name) => !storage.some((s) => s.name === name));
     if (unknown) throw new Error(`${where} has no variable "${unknown}"`);
     if (uniform) {
       const size = Math.max(16, blocks[i]!.byteLength);
@@ -64,6 +64,24 @@ export function bindDispatches(
     const bindGroup = gpu.createBindGroup({ label: step.node.name, layout: pipeline.layout, entries });
     return { step, compiled: pipeline, bindGroup, workgroups: dispatch.workgroups };
   });
+}
+
+/** Where a shader's variable lies: as its dispatch says, or else the op's input or output of its name. */
+function resourceOf(
+  variable: string,
+  { bindings = {} }: Dispatch,
+  { kernel, inputs, outputs, attributes }: GraphNode,
+  step: number,
+  memory: BindingMemory,
+  where: string,
+): GPUBufferBinding {
+  const binding = bindings[variable] ?? { input: variable };
+  if (binding === "nothing") return memory.of(undefined);
+  if ("scratch" in binding) return memory.scratch(step, binding.scratch);
+  const name = "input" in binding ? binding.input : binding.output;
+  const found = kernel!.find(name, inputs, outputs, attributes);
+  if (!found) throw new Error(`${where} has a variable "${variable}" that is not bound, and the op has no input or output "${name}"`);
+  return memory.of(found.value);
 }
 
 function paramsOf({ node }: Step, { shader, params }: Dispatch, { reflection: { uniform } }: CompiledPipeline): ArrayBuffer {

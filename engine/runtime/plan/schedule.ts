@@ -72,7 +72,7 @@ export function makeSchedule(
   const assigned = placeAssigns(ops, storage, assigns, new Set(outputs.map((v) => storage(asGraphValue(v)))));
   const steps: Step[] = ops.map((node) => ({
     node,
-    plan: node.kernel!.plan!({
+    plan: node.kernel!.plan({
       inputs: node.inputs.map((v) => v && typeOf(v)),
       outputs: node.outputs.map(typeOf),
       read: node.outputs.map(isRead),
@@ -86,7 +86,7 @@ export function makeSchedule(
   const kept = new Set<GraphValue>();
   const uses = new Map<GraphValue, { writes: number[]; reads: number[] }>();
   steps.forEach(({ node }, i) => {
-    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutputs?.includes(o.output)).map(storage)) {
+    for (const v of node.outputs.filter((o) => isRead(o) || !node.kernel!.sparesOutput(o.output, node.attributes)).map(storage)) {
       if (assigned.placed.has(v)) continue;
       if (outlives.has(v)) kept.add(v);
       else if (uses.has(v)) uses.get(v)!.writes.push(i);
@@ -123,7 +123,7 @@ function placements(
       const { kernel, inputs, attributes } = part.node;
       const width = part.type.shape.at(-1)!;
       const aligned = [stride, offset, width].every((n) => n % 4 === 0);
-      if (aligned && uses.get(part) === 1 && !outputs.has(part) && kernel?.writesColumns?.(inputs.map((v) => v?.type), attributes)) {
+      if (aligned && uses.get(part) === 1 && !outputs.has(part) && kernel?.writesColumns(inputs.map((v) => v?.type), attributes)) {
         placed.set(part, { whole, type: { ...part.type, columns: { stride, offset, whole: join.id } } });
       }
       offset += width;
@@ -136,7 +136,7 @@ function placements(
 export function costOf(node: GraphNode): { flops: number; bytes: number } {
   const types = node.inputs.map((v) => v?.type);
   const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(v.type) : 0), 0);
-  const counted = node.kernel?.cost?.(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
+  const counted = node.kernel?.cost(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
   return { flops: counted.flops ?? 0, bytes: counted.bytes ?? moved };
 }
 
