@@ -75,8 +75,12 @@ export class Trainer {
    */
   static estimate(model: StableDiffusion, options: TrainerOptions, recomputes: boolean, loss = ""): Estimate {
     const g = new Graph(recomputes);
-    const recorded = new Trainer(model, options).record(g, (options.batches ?? 1) > 1 ? "last" : "only", loss);
-    return estimateProgram(g, recorded, model.device.capabilities, model.device.bufferSharing);
+    return estimateProgram(g, new Trainer(model, options).recorded(g, loss), model.device.capabilities, model.device.bufferSharing);
+  }
+
+  /** Records an update's last batch. */
+  recorded(g: Graph, loss = ""): ProgramOptions {
+    return this.record(g, (this.options.batches ?? 1) > 1 ? "last" : "only", loss);
   }
 
   /** Updates made so far. */
@@ -234,6 +238,11 @@ export class Trainer {
   destroy(): void {
     this.state.destroy();
   }
+}
+
+/** Records a training's update of one batch, as `Trainer` does, for an estimate: nothing is made. */
+export function recordTraining(g: Graph, model: StableDiffusion, options: TrainerOptions): ProgramOptions {
+  return new Trainer(model, options).recorded(g);
 }
 
 const GRADIENT = "gradient ";

@@ -16,6 +16,7 @@ export type { PhaseName } from "./training.ts";
 export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
 export type { Draws } from "./shared/draws.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
+export { describeUnlearnEstimate, estimateUnlearn, type UnlearnEstimate } from "./shared/estimate.ts";
 export { mergedLowRank } from "./lora.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
 export type { PictureBatch } from "./shared/batch.ts";

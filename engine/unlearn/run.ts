@@ -12,6 +12,7 @@ import { startLora } from "./lora.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
+import { estimateUnlearn } from "./shared/estimate.ts";
 import { SeededDraws } from "./shared/draws.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
@@ -94,6 +95,7 @@ export async function unlearn(
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),
   };
+  if (base.device.memoryLimit < Infinity) estimateUnlearn(frozen, settings);
   const started = performance.now();
   const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
   const solve = SOLVES[options.method];
