@@ -1,4 +1,4 @@
-import { describeTraining } from "../../engine/unlearn/shared/estimate.ts";
+import { describeUnlearnEstimate } from "../../engine/unlearn/shared/estimate.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import type { PreviewLine } from "../../engine/run/unlearn/log.ts";
@@ -26,7 +26,7 @@ export class UnlearnProgress {
       this.progress.say(`  ${PHASES[event.phase]}`);
       return;
     }
-    if (event.type === "estimate") this.progress.say(`  ${describeTraining(event.estimate)}`);
+    if (event.type === "estimate") this.progress.say(`  ${describeUnlearnEstimate(event.estimate)}`);
     if (event.type !== "step") return;
     const { step, steps, losses, seconds } = event;
     // The first steps compile: what they take says nothing of the others.

@@ -75,8 +75,12 @@ export class Trainer {
    */
   static estimate(model: StableDiffusion, options: TrainerOptions, recomputes: boolean, loss = ""): Estimate {
     const g = new Graph(recomputes);
-    const recorded = new Trainer(model, options).record(g, (options.batches ?? 1) > 1 ? "last" : "only", loss);
-    return estimateProgram(g, recorded, model.device.capabilities, model.device.bufferSharing);
+    return estimateProgram(g, new Trainer(model, options).recorded(g, loss), model.device.capabilities, model.device.bufferSharing);
+  }
+
+  /** Records an update's last batch. */
+  recorded(g: Graph, loss = ""): ProgramOptions {
+    return this.record(g, (this.options.batches ?? 1) > 1 ? "last" : "only", loss);
   }
 
   /** Updates made so far. */
@@ -112,21 +116,6 @@ export class Trainer {
   async prepare(loss = ""): Promise<void> {
     const { batches = 1 } = this.options;
     await this.program(batches === 1 ? "only" : "last", loss);
-  }
-
-  /**
-   * What updates take besides the model, known from their graph alone: bytes of the trained weights and their states, and to work in.
-   * @param recomputes see `Graph`
-   */
-  ownEstimate(recomputes: boolean, loss = ""): { readonly trainedBytes: number; readonly workingBytes: number } {
-    const g = new Graph(recomputes);
-    const recorded = this.record(g, (this.options.batches ?? 1) > 1 ? "last" : "only", loss);
-    const { buffers, ownBytes } = estimateProgram(g, recorded, this.model.device.capabilities, this.model.device.bufferSharing);
-    const own = g.nodes.filter((n) => n.leaf?.kind === "parameter" && (this.state.owns(n.name) || this.trained.has(n.name)));
-    return {
-      trainedBytes: own.reduce((sum, n) => sum + byteLength(n.outputs[0]!.type), 0),
-      workingBytes: ownBytes + buffers.reduce((a, b) => a + b, 0),
-    };
   }
 
   private record(g: Graph, place: BatchPlace, name: string): ProgramOptions {
@@ -250,6 +239,11 @@ export class Trainer {
   destroy(): void {
     this.state.destroy();
   }
+}
+
+/** Records a training's update of one batch, as `Trainer` does, for an estimate: nothing is made. */
+export function recordTraining(g: Graph, model: StableDiffusion, options: TrainerOptions): ProgramOptions {
+  return new Trainer(model, options).recorded(g);
 }
 
 const GRADIENT = "gradient ";

@@ -19,8 +19,8 @@ export { LAYOUTS, LAYOUT_NAMES, outputFiles, type Changed, type LayoutName } fro
 export type { ModelFolder } from "./files/model-folder.ts";
 export type { OutputFile } from "./files/output-file.ts";
 export { joinPieces } from "../formats/store.ts";
-export { describeTraining, type TrainingEstimate } from "./shared/estimate.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
+export { describeUnlearnEstimate, estimateUnlearn, type UnlearnEstimate } from "./shared/estimate.ts";
 export { mergedLowRank } from "./lora.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
 export type { PictureBatch } from "./shared/batch.ts";

@@ -13,7 +13,7 @@ import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
-import { type TrainingEstimate, estimateTraining } from "./shared/estimate.ts";
+import { type UnlearnEstimate, estimateUnlearn } from "./shared/estimate.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
 import { startSalun } from "./salun.ts";
@@ -24,8 +24,8 @@ import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "
 /** What is told of a run. */
 export type UnlearnEvent =
   | { readonly type: "phase"; readonly phase: PhaseName }
-  /** Before the first step of a training. */
-  | { readonly type: "estimate"; readonly estimate: TrainingEstimate }
+  /** Before anything else. */
+  | { readonly type: "estimate"; readonly estimate: UnlearnEstimate }
   /** Of each step, once its losses are read: some steps at a time. */
   | {
       readonly type: "step";
@@ -97,6 +97,7 @@ export async function unlearn(
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),
   };
+  await onEvent({ type: "estimate", estimate: estimateUnlearn(frozen, settings) });
   const started = performance.now();
   const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
   const solve = SOLVES[options.method];
@@ -107,7 +108,6 @@ export async function unlearn(
       return await finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
     }
     training = await TRAININGS[options.method]!(session);
-    await onEvent({ type: "estimate", estimate: estimateTraining(session, training) });
     const loss = await trainingLoop(session, training, options, onEvent);
     const { model, trained, destroy } = training;
     const changed = inOrder(training.changed?.() ?? training.trainer.tensors("weight").list(), trained);

@@ -1,45 +1,133 @@
-import { estimateRun } from "../../diffusion/estimate-run.ts";
-import { formatBytes } from "../../runtime/plan/estimate.ts";
+import { type TensorType, type Value, byteLength, f32 } from "../../../kernels/kernel.ts";
+import { mseLoss } from "../../../kernels/loss.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import type { Training, UnlearnSession } from "../training.ts";
+import { pooledBytes } from "../../runtime/buffer-pool.ts";
+import { estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
+import { Graph } from "../../runtime/graph.ts";
+import type { ProgramOptions } from "../../runtime/program.ts";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { recordTraining } from "../../train/trainer.ts";
+import { variantOf } from "../../train/variant.ts";
+import { isClosedForm } from "../methods.ts";
+import type { Settings } from "../options.ts";
+import { componentOf, tensorsOf } from "./trained-tensors.ts";
 
-/** Device memory of a training, from its graphs alone: nothing has been read or allocated for it. */
-export interface TrainingEstimate {
-  /** The model's weights, once. */
-  readonly modelBytes: number;
-  /** The trained weights beside them, and what the optimiser keeps. */
-  readonly trainedBytes: number;
-  /** To work in: prediction, gradient, and drawing a picture. */
+/** What a run takes, known from its graphs alone: nothing is read or allocated. */
+export interface UnlearnEstimate {
+  /** Weights that it reads, and what training keeps besides: moments, masters, averages, masks. */
+  readonly weightBytes: number;
+  /** Everything else that its programs allocate. */
   readonly workingBytes: number;
-  /** The gradient computes parts of its forward pass twice, to stay within the device's limit. */
-  readonly recomputing: boolean;
+  /** Operations of a training step, of a whole trajectory's mean length; 0 of a closed form, which is solved on the host. */
+  readonly flopsPerStep: number;
+  /** Gradients compute again what they could keep, since it does not fit otherwise. */
+  readonly recomputes: boolean;
 }
 
-/** @throws UsageError if it fits the device's memory limit by no plan */
-export function estimateTraining({ base, settings }: UnlearnSession, { trainer, programs = [""] }: Training): TrainingEstimate {
-  const { factor } = base.parts.vae.config;
-  const [height, width] = settings.latentSize.map((n) => n * factor) as [number, number];
-  const model = estimateRun(base, { width, height, rows: 2, pictures: 1, attackRows: 0 });
+/** Predictions of a step by kind: rows of a batch. */
+interface Rows {
+  readonly trained: number;
+  readonly frozen: number;
+  /** Of a sampling step, and how many of them a step makes on average. */
+  readonly sampled: number;
+  readonly samplingSteps: number;
+}
+
+function rowsOf(settings: Settings): Rows {
+  const { method, batch, samplingSteps, eraseFrom, guidance } = settings;
+  const none = { frozen: 0, sampled: 0, samplingSteps: 0 };
+  switch (method) {
+    case "esd-x": case "esd-u": case "esd":
+      return { trained: 1, frozen: eraseFrom === null ? 2 : 3, sampled: guidance! > 1 ? 2 : 1, samplingSteps: samplingSteps! / 2 };
+    case "advunlearn": {
+      const retained = settings.retainBatch!;
+      const trajectories = 1 + settings.attackSteps! + retained; // a retained prompt's is one of a batch
+      const trained = settings.retainMode === "reg" ? 1 + retained : Math.max(1, retained);
+      return { trained, frozen: 2, sampled: 2 * retained, samplingSteps: (trajectories / retained) * (samplingSteps! / 2) };
+    }
+    case "salun": return { ...none, trained: 2 * batch!, frozen: batch! };
+    case "concept-ablation": return { ...none, trained: settings.priorWeight! > 0 ? 2 * batch! : batch!, frozen: batch! };
+    default: return { ...none, trained: batch ?? 1 };
+  }
+}
+
+/**
+ * Estimates a run of these settings, with recompute regions where it does not fit the device's memory limit without.
+ * @throws UsageError where it does not fit in either way
+ */
+export function estimateUnlearn(base: StableDiffusion, settings: Settings): UnlearnEstimate {
   const limit = base.device.memoryLimit;
-  let needed = Infinity;
-  for (const recomputing of [false, true]) {
-    const parts = programs.map((loss) => trainer.ownEstimate(recomputing, loss));
-    const trainedBytes = Math.max(...parts.map((p) => p.trainedBytes));
-    // Programs share the memory they work in: the largest counts.
-    const workingBytes = model.workingBytes + Math.max(...parts.map((p) => p.workingBytes));
-    needed = Math.min(needed, model.weightBytes + trainedBytes + workingBytes);
-    if (needed <= limit) return { modelBytes: model.weightBytes, trainedBytes, workingBytes, recomputing };
+  let least = Infinity;
+  for (const recomputes of [false, true]) {
+    const estimate = estimated(base, settings, recomputes);
+    const bytes = estimate.weightBytes + estimate.workingBytes;
+    if (bytes <= limit) return estimate;
+    least = Math.min(least, bytes);
   }
   throw new UsageError(
-    `not enough memory: the training needs about ${formatBytes(needed)} on ${base.device.description}, whose limit is ` +
-      `${formatBytes(limit)}; take a method or --tensors that trains less, --weights f16, a smaller --size or --batch`,
+    `${settings.method} needs ${formatBytes(least)} of device memory, the limit is ${formatBytes(limit)}: train fewer weights ` +
+      `(such as esd-x), give a smaller batch or picture size, or store weights as halves (--weights f16)`,
   );
 }
 
-/** In words. */
-export function describeTraining({ modelBytes, trainedBytes, workingBytes, recomputing }: TrainingEstimate): string {
-  const [all, model, trained, working] = [modelBytes + trainedBytes + workingBytes, modelBytes, trainedBytes, workingBytes].map(formatBytes);
-  const twice = recomputing ? "; to stay within the limit, gradients compute parts of their forward pass twice" : "";
-  return `needs about ${all} of device memory: ${model} of the model's weights, ${trained} of trained ones and their optimiser, ` +
-    `${working} to work in${twice}`;
+function estimated(base: StableDiffusion, settings: Settings, recomputes: boolean): UnlearnEstimate {
+  const { device, parts: { unet, textEncoder } } = base;
+  const tokens = textEncoder.config.maxLength;
+  const [height, width] = settings.latentSize;
+  const weights = new Map<string, number>();
+  const buffers: (readonly number[])[] = [];
+  let ownBytes = 0;
+  const add = (record: (g: Graph) => ProgramOptions): number => {
+    const g = new Graph(recomputes);
+    const estimate = estimateProgram(g, record(g), device.capabilities, device.bufferSharing);
+    ownBytes += estimate.ownBytes;
+    buffers.push(estimate.buffers);
+    for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
+    return estimate.flops;
+  };
+  const input = (g: Graph, name: string, shape: readonly number[], dtype: TensorType["dtype"] = "f32"): Value => g.input(name, { shape, dtype });
+  const predicted = (g: Graph, model: StableDiffusion, rows: number, context: Value): Value =>
+    model.recordUNet(g, input(g, "latents", [rows, height, width, unet.config.inChannels]), input(g, "features", [rows, base.featureWidth]), context);
+  const contextOf = (g: Graph, rows: number): Value => input(g, "context", [rows, tokens, unet.config.crossAttentionDim]);
+  const encoded = (g: Graph, model: StableDiffusion, rows: number): Value =>
+    model.recordTextEncoder(g, model.recordEmbeddings(g, input(g, "ids", [rows, tokens], "u32")));
+  add((g) => ({ outputs: { text: encoded(g, base, 1) } }));
+  const total = (flopsPerStep: number): UnlearnEstimate => ({
+    weightBytes: [...weights.values()].reduce((a, b) => a + b, 0),
+    workingBytes: ownBytes + (device.bufferSharing ? pooledBytes(buffers) : buffers.flat().reduce((a, b) => a + b, 0)),
+    flopsPerStep, recomputes,
+  });
+  if (isClosedForm(settings.method)) return total(0);
+
+  const rows = rowsOf(settings);
+  const plain = (count: number): number => (count === 0 ? 0 : add((g) => ({ outputs: { eps: predicted(g, base, count, contextOf(g, count)) } })));
+  const [sampled, frozen] = [plain(rows.sampled), plain(rows.frozen)];
+  // A LoRA's own weights are few; what it reads and computes is as if the attention were trained.
+  const rule = settings.rule ?? "attn";
+  const list = tensorsOf(base, rule);
+  const wanted = new Set(list.tensors);
+  const trains = (tensor: string, component: string): boolean => component === list.component && wanted.has(tensor);
+  const model = variantOf(base, { owns: settings.rule === undefined ? () => false : trains });
+  const trainsText = componentOf(rule) === "text_encoder";
+  const trained = add((g) =>
+    recordTraining(g, model, {
+      name: "estimate", decay: "decoupled", trains,
+      ...(settings.clip !== null && settings.rule !== undefined && { clipNorm: settings.clip }),
+      average: settings.averageDecay !== null,
+      masked: settings.method === "salun" && !settings.unmasked,
+      record: (graph) => {
+        const prediction = predicted(graph, model, rows.trained, trainsText ? encoded(graph, model, rows.trained) : contextOf(graph, rows.trained));
+        return { loss: mseLoss(graph, prediction, graph.input("target", f32(prediction.type.shape))) };
+      },
+    }),
+  );
+  return total(trained * (settings.accumulate ?? 1) + frozen + sampled * rows.samplingSteps);
+}
+
+/** `needs about 5.9 GiB of device memory: 5.1 GiB of weights and states, 0.8 GiB to work in; 12 TFLOP a step`. */
+export function describeUnlearnEstimate({ weightBytes, workingBytes, flopsPerStep, recomputes }: UnlearnEstimate): string {
+  const [all, weights, working] = [weightBytes + workingBytes, weightBytes, workingBytes].map(formatBytes);
+  const work = flopsPerStep > 0 ? `; ${(flopsPerStep / 1e12).toPrecision(2)} TFLOP a step` : "";
+  const again = recomputes ? "; to stay within the limit, a step computes parts of its forward pass twice" : "";
+  return `needs about ${all} of device memory: ${weights} of weights and what training keeps of them, ${working} to work in${work}${again}`;
 }
