@@ -32,8 +32,10 @@ export const embeddingKernel: Kernel<NoAttributes, "ids" | Part> = {
     return { dispatches };
   },
   cost: ({ ids }, { y }) => ({ flops: 0, bytes: 4 * elementCount(ids.shape) + 8 * elementCount(y.shape) }),
-  gradient({ y: dy }, { g, inputs: { ids, ...parts } }) {
-    const count = Object.keys(parts).length;
+  gradient({ y: dy }, { g, inputs: { ids, ...parts }, wanted }) {
+    const names = Object.keys(parts) as Part[];
+    if (!names.some((name) => wanted[name])) return {};
+    const count = names.length;
     const table = parts.table0!.type;
     if (count > 1 || table.dtype !== "f32") {
       throw new ShapeError(`has no gradient rule for input "table" as ${formatType(table)} in ${count} parts: give one f32 table`);
