@@ -17,7 +17,7 @@ export async function picturesIn(name: string, warn: (warning: string) => void):
   const folder = resolvePath(name);
   const found: string[] = [];
   const walk = async (below: string): Promise<void> => {
-    for (const entry of await nodeFiles.list(joinPath(folder, below))) {
+    for (const entry of await nodeFiles.list(below === "" ? folder : joinPath(folder, below))) {
       if (entry.endsWith("/")) await walk(joinPath(below, entry.slice(0, -1)));
       else found.push(joinPath(below, entry));
     }

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { REFERENCE_EPSILON, frechetDistance, takesEpsilon } from "../../engine/metrics/distance/frechet.ts";
 import { chooseRows, cleanSubsets, fidelitySubsets, kernelDistance } from "../../engine/metrics/distance/kid.ts";
-import { distancesOf } from "../../engine/metrics/distance/scores.ts";
+import { type KnownSet, distancesOf } from "../../engine/metrics/distance/scores.ts";
 import {
   type Features, type Statistics, RunningStatistics, float32Mean, mergeStatistics, statisticsOf,
 } from "../../engine/metrics/distance/statistics.ts";
@@ -136,7 +136,7 @@ test("kernel distance: as its formula says, whichever way its products are made"
 });
 
 test("few pictures: an interval around the distance, a warning of the bias and of a singular covariance", async () => {
-  const set = (name: string, features: Features): Parameters<typeof distancesOf>[0] => ({ name, features, statistics: statisticsOf(features) });
+  const set = (name: string, features: Features): KnownSet => ({ name, features, statistics: statisticsOf(features) });
   const options = { kidSubsets: 3, kidSize: null, kidSeed: 1, bootstrap: null, float32Mean: true };
   const many = await distancesOf(set("a", randomFeatures(1, 200, 6)), set("b", randomFeatures(2, 200, 6, 0.5)), options);
   assert.ok(many.interval && many.interval[0] < many.frechet && many.frechet < many.interval[1], String(many.interval));

@@ -13,7 +13,8 @@ import { finish, testDevice } from "../support/device.ts";
 
 const SHAPE = [1, 3, 299, 299];
 /** 2 x - 1 of numbers in [0, 1). */
-const input = toChannelsLast({ data: hashNumbers("golden.inception", 3 * 299 * 299, 0.5, 1 / Math.sqrt(12)), shape: SHAPE }).map((x) => 2 * x - 1);
+const unit = hashNumbers("golden.inception", 3 * 299 * 299, 0.5, 1 / Math.sqrt(12));
+const input = toChannelsLast({ data: unit, shape: SHAPE }).map((x) => 2 * x - 1);
 
 /** Norm, the sum of value i times cos(i), and the first four values. */
 const EXPECTED: Readonly<Record<string, readonly number[]>> = {
@@ -61,17 +62,20 @@ test("torchvision's: padding counts in its averages; features and logits", async
 
 test("a file of other weights is refused, naming what the recipe needs", async () => {
   const device = await testDevice();
-  const file = (variant: InceptionVariant, change: (name: string, shape: readonly number[]) => readonly number[] | undefined): Uint8Array => {
+  type Change = (name: string, shape: readonly number[]) => readonly number[] | undefined;
+  const file = (variant: InceptionVariant, change: Change): Uint8Array => {
     const tensors = [...inceptionTensors(variant)].flatMap(([name, shape]) => {
       const kept = change(name, shape);
-      return kept ? [[name, { dtype: "F16" as const, shape: [...kept], data: new Uint16Array(kept.reduce((a, b) => a * b, 1)) }] as const] : [];
+      if (!kept) return [];
+      const data = new Uint16Array(kept.reduce((a, b) => a * b, 1));
+      return [[name, { dtype: "F16" as const, shape: [...kept], data }] as const];
     });
     return encodeSafetensors("w", Object.fromEntries(tensors), {});
   };
   const cases: [InceptionVariant, Uint8Array, RegExp][] = [
     ["fid", file("torchvision", (_, shape) => shape), /Inception v3 with 1000 classes.*needs Inception v3 as in pt_inception-2015-12-05/],
-    ["fid", file("fid", (name, shape) => (name.startsWith("Mixed_6c.branch7x7_2.bn") ? undefined : shape)), /no tensor "Mixed_6c.branch7x7_2.bn/],
-    ["torchvision", file("torchvision", (name, shape) => (name === "fc.bias" ? [999] : shape)), /"fc.bias" has shape \[999\], not \[1000\]/],
+    ["fid", file("fid", (name, shape) => (name.startsWith("Mixed_6c.branch7x7_2.bn") ? undefined : shape)), /no tensor "Mixed_6c.branch7x7_2/],
+    ["torchvision", file("torchvision", (name, shape) => (name === "fc.bias" ? [999] : shape)), /"fc.bias" has shape \[999\], not \[1000/],
   ];
   for (const [variant, bytes, why] of cases) {
     await loadInception(device, { files: memoryFiles({ w: bytes }), path: "w" }, { variant }).then(

@@ -6,7 +6,7 @@ import { decodePng, encodePng } from "../../formats/picture/png.ts";
 import { type Store, memoryStore } from "../../formats/store.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { filledIn } from "../../options/values.ts";
-import { UsageError } from "../../runtime/errors.ts";
+import { InputError, UsageError } from "../../runtime/errors.ts";
 import type { Caption } from "./captions.ts";
 import { type ClipScorer, clipScore } from "../clip-score.ts";
 import { CaptionPainter } from "./draw.ts";
@@ -184,6 +184,7 @@ class QualityRun {
       const features = await network?.features(padded(batch.map(({ image }) => image)));
       for (const [i, { item, image }] of batch.entries()) {
         const own = features?.slice(i * network!.dims, (i + 1) * network!.dims);
+        if (own?.some((x) => !Number.isFinite(x))) throw new InputError(`${item.name}: its features by ${network!.name} are not finite`);
         const logit = set === "generated" && clip && item.caption ? await clip.logit(image, item.caption.prompt) : undefined;
         await keep({ name: item.name, features: own, logit });
       }
@@ -197,7 +198,7 @@ class QualityRun {
           else waiting.push({ item, image });
         }
         while (waiting.length >= FEATURE_BATCH) await score(waiting.splice(0, FEATURE_BATCH));
-        if (this.settings.dropPictures) await score(waiting.splice(0));
+        if (this.settings.dropPictures && this.painter && set === "generated") await score(waiting.splice(0)); // they are nowhere else
       }
       await score(waiting.splice(0));
     } finally {
