@@ -78,6 +78,7 @@ export async function finishedLine(
     judge: lineJudge(cell, attempt.settings),
     files: hashesOf(files),
     ...(base && { base }),
+    ...(result.probe && { probe: result.probe }),
     command: commandOf(attempt.settings, flags),
     ms: { draw, search: Math.max(0, total - draw), total },
   };
