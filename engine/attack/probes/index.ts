@@ -13,7 +13,8 @@ export { denoise, type DenoiseOptions, type Predict } from "../../diffusion/stee
 export { encodeSample, noised } from "../../diffusion/steering/encode.ts";
 export { composed, composePredictions, guided, type WeightedPrompt } from "../../diffusion/steering/guided.ts";
 export { keepOutside, latentMask, type Mask } from "../../diffusion/steering/inpaint.ts";
-export { INVERSIONS, RENOISE, invert, memoraPlan, slerp, type Inversion, type InversionOptions } from "../../diffusion/steering/inversion.ts";
+export { RENOISE, invert, memoraPlan, slerp, type InversionOptions } from "../../diffusion/steering/inversion.ts";
+export { INVERSIONS, type Inversion } from "../../diffusion/steering/inversions.ts";
 export { LatentClassifier, classifierGuided, type ClassifierWeights } from "../../diffusion/steering/latent-classifier.ts";
 export { latentLoss, type LatentLoss, type LatentLossOptions } from "../../diffusion/steering/latent-loss.ts";
 export { expectedLikelihood, negativeLogLikelihood, normalDistance, psnr } from "../../diffusion/steering/likelihood.ts";
