@@ -1,6 +1,6 @@
 import type { ProbeParts } from "../../engine/run/prepared.ts";
 import { isProbe } from "../../engine/attack/attackers.ts";
-import { CONTROLS } from "../../engine/attack/probes/controls.ts";
+import { missingControls } from "../../engine/attack/probes/controls.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { InputError } from "../../engine/runtime/errors.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
@@ -12,6 +12,9 @@ import { type Target, fitTarget } from "../../engine/run/target.ts";
 import type { Context } from "../context.ts";
 import type { Opening } from "./prepare.ts";
 import { readTarget } from "./target.ts";
+
+/** What a control that is missing is made of. */
+const FLAGS = { picture: "--control-picture", prompt: "--control-prompt", other: "--control-model or --control-prompt" } as const;
 
 const PICTURES = /\.(png|jpe?g|webp)$/i;
 
@@ -58,12 +61,12 @@ export async function openProbeParts(
       }),
   };
   if (mask !== null) files.push({ role: "mask", path: resolvePath(mask) });
-  const given = { other: control !== undefined || controlPrompt !== null, picture: controlPicture !== null };
-  const missing = CONTROLS[attacker].filter(({ needs }) => needs !== undefined && !given[needs]);
+  const prompt = controlPrompt !== null;
+  const missing = missingControls(attacker, { other: control !== undefined || prompt, prompt, picture: controlPicture !== null });
   if (missing.length > 0 && !opening.quiet) {
     context.warn(
       `without ${missing.map((c) => `control "${c.name}" (${c.is})`).join(" and ")} there is no verdict: give ` +
-        [...new Set(missing.map((c) => (c.needs === "picture" ? "--control-picture" : "--control-model or --control-prompt")))].join(" and "),
+        [...new Set(missing.map(({ needs = "other" }) => FLAGS[needs]))].join(" and "),
     );
   }
   return { parts, files };

@@ -95,7 +95,7 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
     );
   }
   const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags);
-  const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [] };
+  const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [], probes: [], depths: [] };
   if (out !== undefined) context.report(join(out, "report.html"));
   context.result({ attempts: lines.length, changed, cutShort, ...(out !== undefined && { out }), ...jsonBoard(shown) }, terminalTables(shown));
 }

@@ -20,6 +20,7 @@ import {
 } from "../../engine/run/settings/judge.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
+import { isProbe } from "../../engine/attack/attackers.ts";
 import type { Context } from "../context.ts";
 import type { EvaluationFolder } from "../evaluate/folder.ts";
 
@@ -62,6 +63,9 @@ export class Verdicts {
    */
   async of(line: AttemptLine): Promise<Rejudged> {
     const { settings: before } = await this.folder.attemptRecord(line.id);
+    if (isProbe(before.attacker)) {
+      throw new UsageError(`${line.id} is a probe, whose controls were judged with it: evaluate again with the other judge`);
+    }
     const settings = this.settingsFrom(before);
     const place = attemptFolder(line.id);
     const drawn = await this.pictures(join(this.folder.path, place, "attack.jsonl"));

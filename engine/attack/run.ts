@@ -5,7 +5,7 @@ import { textGrad } from "./text-grad.ts";
 import type { AttackOptions } from "./options.ts";
 import type { AttackResult, TriedCounts } from "./events.ts";
 import { type AttackerName, PROBES, type ProbeName, isProbe, usesGradient } from "./attackers.ts";
-import { type ControlParts, missingControls, probeResult } from "./probes/controls.ts";
+import type { ControlParts, ProbeResult } from "./probes/controls.ts";
 import type { Evaluation } from "./session/evaluation.ts";
 
 /** "no-attack" is the evaluation of the original prompt and nothing more. */
@@ -52,7 +52,14 @@ export async function attackIn(session: Session, search: ((session: Session) => 
     }
   }
   if (!session.succeeded) await search?.(session);
-  return result(session, (performance.now() - started) / 1000);
+  return result(session, await resultOfProbe(session), (performance.now() - started) / 1000);
+}
+
+/** What a probe and its controls came to; undefined of other attackers, and where nothing was left to probe. */
+async function resultOfProbe({ options, evaluations }: Session): Promise<ProbeResult | undefined> {
+  if (!isProbe(options.attacker) || evaluations.every((e) => e.timestep < 0)) return undefined;
+  const { missingControls, probeResult } = await import("./probes/controls.ts");
+  return probeResult(options.attacker, evaluations, missingControls(options.attacker, controlParts(options)));
 }
 
 /** Iterations, generations or tries if nothing succeeds. */
@@ -62,7 +69,7 @@ function iterationsOf({ attacker, schedule, iterations, generations, tries, time
   return attacker === "ring-a-bell" ? generations : tries;
 }
 
-function result(session: Session, seconds: number): AttackResult {
+function result(session: Session, probe: ProbeResult | undefined, seconds: number): AttackResult {
   const { evaluations, iteration, options } = session;
   const groups = session.candidates();
   const several = options.cases.length > 1;
@@ -85,9 +92,7 @@ function result(session: Session, seconds: number): AttackResult {
     seed: last.seed,
     ...(several && { universal: { successes: drew(best), preSuccesses: drew(groups[0]!), cases: options.cases.length } }),
     ...((options.gate || options.screeningSteps !== null) && { tried: countTried(evaluations) }),
-    ...(isProbe(options.attacker) && evaluations.some((e) => e.timestep >= 0) && {
-      probe: probeResult(options.attacker, evaluations, missingControls(options.attacker, controlParts(options))),
-    }),
+    ...(probe && { probe }),
     seconds,
   };
 }
@@ -99,7 +104,7 @@ function bestTry(tries: readonly Evaluation[]): Evaluation {
 
 /** What of the options controls can be made of. */
 function controlParts({ controlModel, controlPrompt, controlPicture }: ResolvedOptions): ControlParts {
-  return { other: controlModel !== undefined || controlPrompt !== null, picture: controlPicture !== undefined };
+  return { other: controlModel !== undefined || controlPrompt !== null, prompt: controlPrompt !== null, picture: controlPicture !== undefined };
 }
 
 /** What became of the prompts that a gate or a screening saw: every one is stopped by one of them or drawn in full. */

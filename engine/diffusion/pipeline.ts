@@ -1,7 +1,6 @@
 import type { NDArray } from "../nn/array.ts";
 import { type GenerateOptions, type GeneratedImage, generate } from "./generate.ts";
 import { StableDiffusion } from "./stable-diffusion.ts";
-import { latentLoss } from "./steering/latent-loss.ts";
 
 /** What `noiseLoss` takes: see `StableDiffusion.noiseLoss`. */
 type EmbeddingLossOptions = Parameters<StableDiffusion["noiseLoss"]>[0];
@@ -35,6 +34,7 @@ export class StableDiffusionPipeline extends StableDiffusion {
     if (!ids || embeddings) throw new RangeError(`noiseLoss wrt "${wrt}": give the prompt as ids`);
     const [source, unused] = wrt === "latents" ? [{ latents }, picture] : [{ picture }, latents];
     if (unused) throw new RangeError(`noiseLoss wrt "${wrt}" takes either latents or a picture`);
+    const { latentLoss } = await import("./steering/latent-loss.ts");
     return latentLoss(this, { ...source, noise, timestep, loss, context: await this.encodeText(ids) });
   }
 }

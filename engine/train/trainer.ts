@@ -1,6 +1,6 @@
 import { type AdamOptions, ADAM_HYPERPARAMETERS, adamHyperparameters } from "../../kernels/adam.ts";
 import { concat } from "../../kernels/concat.ts";
-import { type Value, byteLength, elementCount, f32 } from "../../kernels/kernel.ts";
+import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
 import { slice } from "../../kernels/slice.ts";
 import { rowByRow } from "../nn/weight-layout.ts";
 import type { NDArray } from "../nn/array.ts";

@@ -18,26 +18,37 @@ const { build, buildSync } = createRequire(`${process.cwd()}/package.json`)("esb
 const BUDGET = 150_000;
 
 /** The same of the other entries, without what `lethe` itself loads. */
-const ENTRY_BUDGETS: Readonly<Record<string, number>> = { unlearn: 40_000, quality: 45_000 };
+const ENTRY_BUDGETS: Readonly<Record<string, number>> = { probes: 17_000, unlearn: 40_000, quality: 45_000 };
 
 /** The same of each part that `lethe` loads when it is first needed, by the name of the file it begins with. */
 const PART_BUDGETS: Readonly<Record<string, number>> = {
+  arithmetic: 2_000,
   cce: 2_000,
+  completion: 2_000,
+  controls: 2_000,
+  "ddim-inversion": 5_000,
   "embedding-file": 2_000,
   eraser: 4_000,
   "hard-prompt": 2_000,
   identify: 5_000,
   "image-classifier": 7_000,
+  img2img: 3_000,
   inspect: 8_000,
+  "latent-classifier": 7_000,
+  "latent-loss": 3_000,
   "load-file": 14_000,
   "low-rank": 8_000,
   "measure-kernels": 5_000,
   method: 4_000,
+  "noise-probe": 2_000,
   open: 24_000,
   overlay: 12_000,
   pytorch: 12_000,
   random: 1_000,
+  "recall-probe": 6_000,
+  rece: 4_000,
   "ring-a-bell": 3_000,
+  run: 6_000,
   "seed-search": 1_000,
   transfer: 1_000,
   transport: 9_000,

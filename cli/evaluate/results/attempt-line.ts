@@ -18,6 +18,9 @@ interface LoggedLine {
   readonly scores: Readonly<Record<string, number>>;
   /** Null where a gate let nothing be drawn. */
   readonly image: string | null;
+  readonly success: boolean;
+  /** Of a probe's control, whose pictures are not the attack's. */
+  readonly control?: string;
   readonly ms: number;
 }
 
@@ -44,8 +47,8 @@ export async function finishedLine(
 ): Promise<AttemptLine> {
   const file = join(folder, "attack.jsonl");
   const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
-  const drawn = log.filter((line): line is LoggedLine & { readonly image: string } => line.image !== null);
-  const [first, last] = [drawn[0], drawn.at(-1)];
+  const drawn = log.filter((line): line is LoggedLine & { readonly image: string } => line.image !== null && line.control === undefined);
+  const [first, last] = [drawn[0], drawn.find((line) => result.probe && line.success) ?? drawn.at(-1)];
   if (!first || !last) throw new FormatError(file, "has no line of a picture");
   const total = Math.round(result.seconds * 1000 + before);
   const draw = log.reduce((sum, line) => sum + line.ms, 0);
@@ -78,6 +81,7 @@ export async function finishedLine(
     judge: lineJudge(cell, attempt.settings),
     files: hashesOf(files),
     ...(base && { base }),
+    ...(result.probe && { probe: result.probe }),
     command: commandOf(attempt.settings, flags),
     ms: { draw, search: Math.max(0, total - draw), total },
   };

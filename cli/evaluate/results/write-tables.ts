@@ -15,6 +15,8 @@ import { cellStatistics } from "../../../engine/run/leaderboard/statistics.ts";
 import { type Board, type TextTable, jsonRows } from "../../../engine/run/leaderboard/columns.ts";
 import { leaderboardTex } from "../../../engine/run/leaderboard/latex.ts";
 import { LEADERBOARD } from "../../../engine/run/leaderboard/leaderboard-columns.ts";
+import { depthsTable, probesMarkdown, probesTable } from "../../../engine/run/leaderboard/probe-tables.ts";
+import { type DepthOfConcept, type ProbeVerdict, depths, probeVerdicts } from "../../../engine/run/leaderboard/probe-verdict.ts";
 import {
   effectsTable,
   leaderboard,
@@ -23,6 +25,12 @@ import {
   sideEffectsCsv,
   timesCsv,
 } from "../../../engine/run/leaderboard/tables.ts";
+
+/** The board with what probes say. */
+export interface WrittenBoard extends Board {
+  readonly probes: readonly ProbeVerdict[];
+  readonly depths: readonly DepthOfConcept[];
+}
 
 /** The help of --show-prompts. */
 export const SHOW_PROMPTS = "name the prompts that were found for harmful concepts, which reports leave out";
@@ -43,7 +51,7 @@ export async function writeTables(
   manifest: Manifest,
   lines: readonly AttemptLine[],
   { showImages = false, showPrompts = false }: Shown,
-): Promise<Board> {
+): Promise<WrittenBoard> {
   const board: Board = { title: manifest.name, rows: cellStatistics(manifest.cells, lines), effects: sideEffects(manifest.cells, lines) };
   await folder.write("leaderboard.csv", leaderboardCsv(board));
   await folder.write("leaderboard.md", leaderboardMarkdown(board));
@@ -51,6 +59,8 @@ export async function writeTables(
   if (board.effects.length > 0) await folder.write("side_effects.csv", sideEffectsCsv(board));
   await folder.write("times.csv", timesCsv(board));
   await writeFigures(folder, manifest, board);
+  const probes = probeVerdicts(manifest.cells, lines);
+  if (probes.length > 0) await folder.write("probes.md", probesMarkdown(manifest.name, probes, depths(manifest.cells, lines)));
   const image = async (path: string): Promise<Awaited<ReturnType<typeof decodePng>> | undefined> => {
     const file = join(folder.path, path);
     return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
@@ -70,7 +80,7 @@ export async function writeTables(
   const made = await readMade(folder.path, manifest);
   const page = await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates, made });
   await folder.write("report.html", page);
-  return board;
+  return { ...board, probes, depths: depths(manifest.cells, lines) };
 }
 
 /** figures/*.svg and references.bib, for papers. @throws FormatError */
@@ -82,12 +92,29 @@ async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board:
 }
 
 /** The tables for a terminal. */
-export function terminalTables(board: Board): string {
+export function terminalTables(board: WrittenBoard): string {
   const plain = ({ header, rows, names }: TextTable): string => terminalTable(header.map((title, i) => ({ title, right: i >= names })), rows);
-  return board.effects.length === 0 ? plain(leaderboard(board)) : `${plain(leaderboard(board))}\n\n${plain(effectsTable(board))}`;
+  const tables = [
+    leaderboard(board),
+    ...(board.effects.length > 0 ? [effectsTable(board)] : []),
+    ...(board.probes.length > 0 ? [probesTable(board.probes), depthsTable(board.depths)] : []),
+  ];
+  return tables.map(plain).join("\n\n");
 }
 
 /** The tables for programs. */
-export function jsonBoard({ rows, effects }: Board): { readonly rows: object[]; readonly sideEffects: readonly SideEffects[] } {
-  return { rows: jsonRows(LEADERBOARD, rows), sideEffects: effects };
+export function jsonBoard({ rows, effects, probes, depths: found }: WrittenBoard): {
+  readonly rows: object[];
+  readonly sideEffects: readonly SideEffects[];
+  readonly probes?: object[];
+  readonly depths?: readonly DepthOfConcept[];
+} {
+  return {
+    rows: jsonRows(LEADERBOARD, rows),
+    sideEffects: effects,
+    ...(probes.length > 0 && {
+      probes: probes.map(({ cell, ...rest }) => ({ checkpoint: cell.checkpoint, probe: cell.attacker, concept: cell.concept, ...rest })),
+      depths: found,
+    }),
+  };
 }

@@ -6,7 +6,7 @@ export interface Control {
   /** One sentence, for reports. */
   readonly is: string;
   /** What the run must be given for it; absent: nothing. */
-  readonly needs?: "other" | "picture";
+  readonly needs?: "other" | "prompt" | "picture";
 }
 
 /** A model that never saw the concept, or with none at hand an unrelated concept's prompt. */
@@ -45,6 +45,7 @@ export const CONTROLS: Readonly<Record<ProbeName, readonly Control[]>> = {
   ],
   "rece-closed-form": [
     { name: "plain", is: "the plain prompt" },
+    { name: "unrelated", is: "the closed form for an unrelated prompt", needs: "prompt" },
     { name: "random", is: "random rows of the same norm" },
   ],
   img2img: [
@@ -57,6 +58,7 @@ export const CONTROLS: Readonly<Record<ProbeName, readonly Control[]>> = {
 export interface ControlParts {
   /** A never-saw model or an unrelated prompt. */
   readonly other: boolean;
+  readonly prompt: boolean;
   /** An unrelated picture. */
   readonly picture: boolean;
 }

@@ -1,5 +1,5 @@
 import { PROBES } from "../attackers.ts";
-import { INVERSIONS } from "../../diffusion/steering/inversion.ts";
+import { INVERSIONS } from "../../diffusion/steering/inversions.ts";
 import { choice, number, text, whole } from "../../options/option.ts";
 
 /** The numbers of a list "1, 1.17, 1.34". */

@@ -34,6 +34,7 @@ export const receClosedForm: Probe = async (studio) => {
   const c = await studio.encode(prompt, original);
   const sums = normalSums(await keysAndValues({ edited: model.parts.unet.parameters, original: original.parts.unet.parameters }), c.shape[2]!);
   const adversarial = closedFormEncoding(c.data, sums, options.reg);
+  const { controlPrompt } = options;
   const before = residual(c.data, c.data, sums);
   const ratio = before > 0 ? residual(adversarial, c.data, sums) / before : 1;
   const units = (encoding: (i: number) => Promise<NDArray>, note: ProbeUnit["note"], control?: string): ProbeUnit[] =>
@@ -52,6 +53,13 @@ export const receClosedForm: Probe = async (studio) => {
   return [
     ...units(async () => ({ data: adversarial, shape: c.shape }), { reg: options.reg, residualRatio: ratio }),
     ...units(() => studio.encode(prompt), { reg: options.reg }, "plain"),
+    ...(controlPrompt === null
+      ? []
+      : units(
+          async () => ({ data: closedFormEncoding((await studio.encode(controlPrompt, original)).data, sums, options.reg), shape: c.shape }),
+          { reg: options.reg },
+          "unrelated",
+        )),
     ...units(async (i) => ({ data: randomRows(adversarial, c.shape[2]!, studio.random(seed + i).randn(c.shape)), shape: c.shape }),
       { reg: options.reg }, "random"),
   ];

@@ -1,11 +1,8 @@
 import type { NDArray } from "../../nn/array.ts";
 import { type SamplerPlan, combine } from "../schedulers/index.ts";
 import type { Predict } from "./denoise.ts";
+import type { Inversion } from "./inversions.ts";
 import { type RegularizationOptions, regularizeNoise } from "./noise-regularization.ts";
-
-/** How a clean latent is carried back to the noise that draws it. */
-export const INVERSIONS = ["nti", "fixed-point", "renoise", "memora"] as const;
-export type Inversion = (typeof INVERSIONS)[number];
 
 /** How often a step's prediction is repeated, and what is done to it below a timestep. Defaults: MFC, src/renoise/config.py. */
 export interface RenoiseOptions {

@@ -1,3 +1,4 @@
+import type { ProbeResult } from "../../attack/probes/controls.ts";
 import { FormatError } from "../../formats/errors.ts";
 import { parseJsonLines } from "../../formats/text/jsonl.ts";
 
@@ -62,6 +63,8 @@ export interface AttemptLine {
   readonly files?: Readonly<Record<string, string>>;
   /** Absent of retained concepts, and where the evaluation does without. */
   readonly base?: BaseVerdict;
+  /** Of a probe that was made: see AttackResult. */
+  readonly probe?: ProbeResult;
   /** Makes the attempt again, by itself. */
   readonly command: string;
   /** Time to draw and judge pictures, to search, and both. */

@@ -1,7 +1,9 @@
+import { isProbe } from "../../attack/attackers.ts";
 import { lossCurve } from "./curve.ts";
 import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
 import { publicRecord } from "../text/local-paths.ts";
+import { probeSection } from "./probe-section.ts";
 import css from "./report.css";
 import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";
@@ -27,6 +29,11 @@ export function renderReport(whole: ReportData): string {
       success: e.judgement.success,
       label: `iteration ${e.iteration}, t=${e.timestep}: judged ${e.judgement.label}`,
     }));
+  const lossSection = (): string => `<section aria-labelledby="curve">
+<h2 id="curve">Loss</h2>
+<p>${record.settings.attacker === "ring-a-bell" ? DISTANCE_NOTE : LOSS_NOTE}</p>
+${lossCurve(curve.losses, curve.timesteps, marks)}
+</section>`;
   const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
   return htmlPage(verdict.short, css, `<header>
 <p class="brand">Lethe <span>did this model really forget?</span></p>
@@ -38,11 +45,8 @@ ${verdict.paragraphs.map((p) => `<p>${p}</p>`).join("\n")}
 </section>
 ${picturesSection(data)}
 ${attemptsSection(data)}
-<section aria-labelledby="curve">
-<h2 id="curve">Loss</h2>
-<p>${record.settings.attacker === "ring-a-bell" ? DISTANCE_NOTE : LOSS_NOTE}</p>
-${lossCurve(curve.losses, curve.timesteps, marks)}
-</section>
+${probeSection(data)}
+${isProbe(record.settings.attacker) ? "" : lossSection()}
 ${evaluationsSection(data)}
 ${reproduceSection(data)}
 ${settingsSection(data)}

@@ -1,4 +1,5 @@
 import { usesGradient } from "../../attack/attackers.ts";
+import type { ProbeResult } from "../../attack/probes/controls.ts";
 import { escape, visible } from "./html.ts";
 import type { ReportData } from "./data.ts";
 
@@ -69,6 +70,7 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
   const asked = before
     ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.`
     : "";
+  if (result.probe) return probeVerdict(settings.attacker, label, asked, result.probe);
   const unit = usesGradient(settings.attacker) ? "gradient iterations" : settings.attacker === "ring-a-bell" ? "generations" : "tries";
   const work = `${result.iterations} ${unit}`;
   if (result.success) {
@@ -100,4 +102,27 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
       ...attempts,
     ],
   };
+}
+
+/** What a probe of one prompt came to. One prompt gives no verdict: the controls are compared over several. */
+function probeVerdict(attacker: string, label: string, asked: string, { successes, tries, comparisons, missing }: ProbeResult): Verdict {
+  const concept = `<strong>${escape(label)}</strong>`;
+  const made = `Of ${tries} ${tries === 1 ? "try" : "tries"} of ${escape(attacker)}, the judge calls ${successes} ${concept}.`;
+  const compared = comparisons.map(({ control, measure, probe, other }) => {
+    const value = (x: number): string => (measure === "psnr" || measure === "likelihood" ? x.toFixed(2) : String(x));
+    return `${escape(control)}: ${escape(measure)} ${value(other)} against ${value(probe)}`;
+  });
+  const controls = [
+    ...(compared.length > 0 ? [`Controls, against the probe: ${compared.join("; ")}.`] : []),
+    ...(missing.length > 0 ? [`Without ${escape(missing.join(" and "))} there is no verdict.`] : []),
+    "One prompt gives no verdict. <code>lethe evaluate</code> compares probe and controls over several prompts.",
+  ];
+  return successes > 0
+    ? { kind: "found", short: `${label}: found by a probe`, headline: `${concept} was found by a probe, not by the prompt`, paragraphs: [asked, made, ...controls] }
+    : {
+        kind: "not-found",
+        short: `${label}: not found by the probe`,
+        headline: `${concept} was not found with this budget`,
+        paragraphs: [asked, made, ...controls, "The failure of a probe never shows forgetting."],
+      };
 }

@@ -18,6 +18,7 @@ import type { PageData } from "./data.ts";
 import { madeSection } from "./made.ts";
 import pageCss from "./page.css";
 import { Pictures } from "./pictures.ts";
+import { probesSection } from "./probes.ts";
 import { htmlTable, scrolling } from "./table.ts";
 
 /**
@@ -40,6 +41,7 @@ ${headline.details.map((p) => `<p>${escape(p)}</p>`).join("\n")}</section>
 <nav aria-label="Sections">${contents(data).map(([id, title]) => `<a href="#${id}">${title}</a>`).join(" ")}</nav>
 ${overviewSection(rows)}
 ${boardSection(data)}
+${probesSection(data)}
 ${effectsSection(data)}
 ${madeSection(data.made, data.showImages)}
 ${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that " +

@@ -1,8 +1,7 @@
 import type { Predict } from "../../../diffusion/steering/denoise.ts";
 import { encodeSample } from "../../../diffusion/steering/encode.ts";
-import {
-  INVERSIONS, type Inversion, type RenoiseOptions, invert, memoraPlan, slerp,
-} from "../../../diffusion/steering/inversion.ts";
+import { type RenoiseOptions, invert, memoraPlan, slerp } from "../../../diffusion/steering/inversion.ts";
+import { INVERSIONS, type Inversion } from "../../../diffusion/steering/inversions.ts";
 import { negativeLogLikelihood, normalDistance, psnr } from "../../../diffusion/steering/likelihood.ts";
 import { FormatError } from "../../../formats/errors.ts";
 import type { NDArray } from "../../../nn/array.ts";
