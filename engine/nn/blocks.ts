@@ -55,7 +55,11 @@ export function transformer2d(
   const [batch, height, width, channels] = x.type.shape as [number, number, number, number];
   return layers.at(name, () => {
     const normed = layers.groupNorm("norm", x, { groups: options.groups, epsilon: 1e-6 });
-    let h = reshape(layers.g, layers.linear("proj_in", normed, channels), [batch, height * width, channels]);
+    const sequence = [batch, height * width, channels];
+    // The same numbers either way; what is captured has the shape that the reference's projection gives.
+    let h = options.linearProjection
+      ? layers.linear("proj_in", reshape(layers.g, normed, sequence), channels)
+      : reshape(layers.g, layers.linear("proj_in", normed, channels), sequence);
     for (let i = 0; i < options.layers; i++) {
       h = layers.at(`transformer_blocks.${i}`, () => layers.g.recompute(() => transformerBlock(layers, h, text, options.heads)));
     }
