@@ -7,6 +7,7 @@ import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
 import { formatHelp } from "./help/format.ts";
 import { widthOf } from "./terminal/style.ts";
+import { cardCommand } from "./results/card.ts";
 import { diffCommand } from "./results/diff.ts";
 import { initCommand } from "./init/init.ts";
 import { rejudgeCommand } from "./results/rejudge.ts";
@@ -47,6 +48,7 @@ export function createProgram(): Command {
     qualityCommand,
     diffCommand,
     rejudgeCommand,
+    cardCommand,
     initCommand,
     classifyCommand,
     verifyCommand,

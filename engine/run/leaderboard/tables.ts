@@ -60,7 +60,8 @@ export function leaderboardMarkdown(board: Board): string {
   return `# ${board.title}\n\n${markdownTable(leaderboard(board))}\n${leaderboardNote(board)}\n${sources && `\n${sources}`}${effects}`;
 }
 
-function markdownTable({ header, rows, names }: TextTable): string {
+/** A table as Markdown has it. */
+export function markdownTable({ header, rows, names }: TextTable): string {
   const line = (cells: readonly string[]): string => `| ${cells.map((c) => c.replaceAll("|", "\\|")).join(" | ")} |\n`;
   return [header, header.map((_, i) => (i < names ? "---" : "---:")), ...rows].map(line).join("");
 }

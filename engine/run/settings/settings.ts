@@ -18,10 +18,10 @@ export function defaultSettings(attacker?: AttackerName): Omit<AttackSettings, "
 }
 
 /** The flags of what a new run lacks, as help writes them; empty if it can be tried. A judge counts as `--judge`. */
-export function missingSettings({ model, prompt, target, attacker = "text-grad", judge, classifier, universal }: GivenSettings): string[] {
+export function missingSettings({ model, prompt, target, attacker = "text-grad", judge, classifier, universal, prompts }: GivenSettings): string[] {
   return [
     ...(model === undefined ? ["'--model <model>'"] : []),
-    ...(prompt === undefined && universal !== true ? ["'--prompt <prompt>'"] : []),
+    ...(prompt === undefined && prompts === undefined ? ["'--prompt <prompt>'"] : []),
     ...(usesGradient(attacker) && target === undefined && universal !== true ? ["'--target <image.png>'"] : []),
     ...(judge === undefined && classifier === undefined ? ["'--judge <name>' (or '--classifier <dir>')"] : []),
   ];
