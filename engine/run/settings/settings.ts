@@ -22,7 +22,7 @@ export function missingSettings({ model, prompt, target, attacker = "text-grad",
   return [
     ...(model === undefined ? ["'--model <model>'"] : []),
     ...(prompt === undefined && prompts === undefined ? ["'--prompt <prompt>'"] : []),
-    ...(usesGradient(attacker) && target === undefined && universal !== true ? ["'--target <image.png>'"] : []),
+    ...(needsPicture(attacker) && target === undefined && universal !== true ? ["'--target <image.png>'"] : []),
     ...(judge === undefined && classifier === undefined ? ["'--judge <name>' (or '--classifier <dir>')"] : []),
   ];
 }
