@@ -69,8 +69,8 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   if (!reference || (reference.subfolder !== undefined && existsSync(name.split("/")[0]!))) {
     return Promise.reject(
       new UsageError(
-        `${quote(name)} is no model: it is not "emoji", there is no file or folder ${quote(resolve(name))}, and it is no name of a hub ` +
-          "model (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)",
+        `${quote(name)} is not a model. It is not "emoji". There is no file or folder ${quote(resolve(name))}. It is not the name of a ` +
+          "hub model either (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)",
       ),
     );
   }

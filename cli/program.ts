@@ -1,9 +1,13 @@
-import { Command } from "commander";
+import { Command, type Option } from "commander";
+import { missingSettings } from "../engine/run/settings/settings.ts";
 import { UsageError } from "../engine/runtime/errors.ts";
 import { attackCommand } from "./commands/attack.ts";
 import { benchCommand } from "./tools/bench.ts";
 import { classifyCommand } from "./commands/classify.ts";
 import { addGlobalOptions } from "./context.ts";
+import { formatHelp } from "./help/format.ts";
+import { widthOf } from "./terminal/style.ts";
+import { cardCommand } from "./results/card.ts";
 import { diffCommand } from "./results/diff.ts";
 import { initCommand } from "./init/init.ts";
 import { rejudgeCommand } from "./results/rejudge.ts";
@@ -26,11 +30,14 @@ export function createProgram(): Command {
   const program = new Command("lethe")
     .description("Did this unlearned diffusion model really forget? Searches for a prompt that makes it draw the erased concept again.")
     .version(VERSION)
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ formatHelp, showGlobalOptions: true, helpWidth: widthOf(process.stdout) ?? 100 })
     .showSuggestionAfterError()
     .exitOverride();
   addGlobalOptions(program);
-  program.hook("preAction", (_, command) => refuseFlagsAsValues(command));
+  program.hook("preAction", (_, command) => {
+    refuseFlagsAsValues(command);
+    requireAll(command);
+  });
   for (const add of [
     demoCommand,
     generateCommand,
@@ -41,6 +48,7 @@ export function createProgram(): Command {
     qualityCommand,
     diffCommand,
     rejudgeCommand,
+    cardCommand,
     initCommand,
     classifyCommand,
     verifyCommand,
@@ -53,7 +61,34 @@ export function createProgram(): Command {
   ]) {
     add(program);
   }
+  for (const command of program.commands) leaveToRequireAll(command);
   return program;
+}
+
+/** Options that a command cannot do without; commander itself stops at the first of them that is missing. */
+const NEEDED = new WeakMap<Command, readonly Option[]>();
+
+function leaveToRequireAll(command: Command): void {
+  const needed = command.options.filter((option) => option.mandatory);
+  for (const option of needed) option.mandatory = false;
+  NEEDED.set(command, needed);
+}
+
+/** What a command lacks besides: one of several options will do, or it depends on others. */
+function alsoMissing(name: string, values: Readonly<Record<string, unknown>>): string[] {
+  if (name === "attack") return missingSettings(values);
+  const generates = name === "generate" && values["prompt"] === undefined && values["promptsCsv"] === undefined;
+  return generates ? ["'--prompt <prompt>' (or '--prompts-csv <file>')"] : [];
+}
+
+/** @throws UsageError naming every option that is missing */
+function requireAll(command: Command): void {
+  const values = command.opts<Record<string, unknown>>();
+  const missing = (NEEDED.get(command) ?? []).filter((option) => values[option.attributeName()] === undefined);
+  const flags = missing.map((option) => `'${option.flags}'`);
+  const more = values["resume"] === true ? [] : alsoMissing(command.name(), values);
+  const lacking = [...flags, ...(missing.length > 0 ? more.filter((flag) => !flags.includes(flag)) : [])];
+  if (lacking.length > 0) throw new UsageError(`required option${lacking.length > 1 ? "s" : ""} ${lacking.join(", ")} not specified`);
 }
 
 /** commander takes whatever follows an option as its value: `--out --json` would write a file named `--json`. @throws UsageError */

@@ -6,6 +6,7 @@ import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assetList } from "./assets.mjs";
 import { buildLibrary } from "./library.mjs";
+import { linkBin } from "./link-bin.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -163,5 +164,6 @@ export async function buildTests(files, outdir, only) {
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
   await buildProduct();
+  linkBin(root);
   buildTypes();
 }

@@ -3,6 +3,7 @@ import { JUDGES } from "../../engine/attack/judges/options.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import type { GivenSettings } from "../../engine/run/settings/settings.ts";
 import { OPEN } from "../terminal/open.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
@@ -17,16 +18,16 @@ export type AttackFlags = GivenSettings & {
 
 /** The flags of `attack`. None has a default here, so that --resume can tell what was given. */
 export function addAttackOptions(command: Command): Command {
-  return addOptions(command, { ...RUN_OPTIONS, model: { ...RUN_OPTIONS.model, help: MODEL_NAMES } })
+  addOptions(command, { ...RUN_OPTIONS, model: { ...RUN_OPTIONS.model, help: MODEL_NAMES } })
     .requiredOption("--out <dir>", "folder for attack.jsonl, images, run.json and report.html")
     .option("--resume", "go on where an interrupted run in --out stood; its settings need not be given again")
     .option("--overwrite", "replace the run that --out holds; without it a folder that holds one is refused")
     .option(...OPEN)
-    .option("--show-images", "do not blur the pictures in the report")
-    .addHelpText(
-      "after",
-      `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES)
+    .option("--show-images", "do not blur the pictures in the report");
+  return addNotes(
+    command,
+    `\nJudges, and what each calls a success (emoji-object and emoji-style are bundled classifiers):\n${Object.entries(JUDGES)
         .map(([name, rule]) => `  ${name}: ${rule}`)
         .join("\n")}\n${PATHS_NOTE}`,
-    );
+  );
 }

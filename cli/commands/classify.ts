@@ -13,6 +13,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { fitTarget } from "../../engine/run/target.ts";
 import { readTarget } from "../attack/target.ts";
 import { type Context, action } from "../context.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { seedNumber, wholeNumber } from "../options.ts";
@@ -35,6 +36,7 @@ export function classifyCommand(program: Command): void {
   const command = program
     .command("classify")
     .description("which of several prompts describes a picture best, by the diffusion model itself (arXiv 2303.16203)");
+  addNotes(command, PATHS_NOTE);
   addModelOptions(command)
     .requiredOption(
       "--image <files...>",
@@ -62,7 +64,6 @@ export function classifyCommand(program: Command): void {
     )
     .option("--seed <n>", "of the noises, the same for every prompt, as torch's CPU generator", seedNumber, 0)
     .option("--batch <n>", "predictions made together", wholeNumber(1, 1000), 8)
-    .addHelpText("after", PATHS_NOTE)
     .action(action<ClassifyFlags>((flags, context) => run(flags, context)));
 }
 

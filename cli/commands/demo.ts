@@ -73,10 +73,8 @@ async function run({ out, minutes }: DemoFlags, context: Context): Promise<numbe
   context.say("The bundled model draws 64x64 emoji. A copy of it was made to forget churches with ESD-x, a published unlearning");
   context.say("method. The demo asks both for a church, and then searches for a few extra tokens that bring the church back.");
   context.say(
-    `Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes; those that gave way soonest when the model was`,
-  );
-  context.say(
-    `measured go first. Each: at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations on ${SEARCH.tokens} tokens. The ` +
+    `Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes. The prompts that were easiest to break when the model ` +
+      `was measured go first. Each gets at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations on ${SEARCH.tokens} tokens. The ` +
       `first success ends the demo.\n`,
   );
 

@@ -11,6 +11,7 @@ import { type GenerateFlags, sizeOptions } from "./generate-flags.ts";
 import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import { generateTable } from "./generate-table.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { finiteNumber, pairOf, seedNumber, wholeNumber } from "../options.ts";
@@ -21,6 +22,7 @@ import { VERSION } from "../../engine/run/version.ts";
 
 export function generateCommand(program: Command): void {
   const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");
+  addNotes(command, PATHS_NOTE);
   addModelOptions(command)
     .option("--prompt <prompt>", "what to draw")
     .option(
@@ -62,7 +64,6 @@ export function generateCommand(program: Command): void {
     )
     .option("--dry-run", "--prompts-csv: check every row, and say what would be drawn; nothing is drawn or written")
     .requiredOption("--out <file.png>", "where the picture goes; with --prompts-csv a folder, which gets prompts.csv and imgs/CASE_0.png")
-    .addHelpText("after", PATHS_NOTE)
     .action(action<GenerateFlags>((flags, context) => run(flags, context)));
 }
 

@@ -1,6 +1,7 @@
 import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
+import { exists } from "../output.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type AttemptLine, attemptFolder, baseFolder } from "../../engine/run/leaderboard/attempt-line.ts";
@@ -95,8 +96,9 @@ async function partsOf(names: readonly string[]): Promise<Part[]> {
   const parts: Part[] = [];
   for (const name of names) {
     const before = parts.length;
-    const below = await readdir(name, { withFileTypes: true }).catch((error: unknown) => {
-      throw new FormatError(name, `cannot be listed: ${errorMessage(error)}`, { cause: error });
+    const below = await readdir(name, { withFileTypes: true }).catch(async (error: unknown) => {
+      const why = (await exists(name)) ? `cannot be listed: ${errorMessage(error)}` : "there is no such folder; give the folders of shards";
+      throw new FormatError(name, why, { cause: error });
     });
     for (const path of [name, ...below.filter((e) => e.isDirectory()).map((e) => join(name, e.name)).toSorted()]) {
       const folder = new EvaluationFolder(path);
@@ -104,7 +106,7 @@ async function partsOf(names: readonly string[]): Promise<Part[]> {
       if (manifest) parts.push({ folder, manifest });
     }
     if (parts.length === before) {
-      throw new UsageError(`${name} holds no evaluation: there is no evaluation.json in it or in a folder in it`);
+      throw new UsageError(`${name} does not hold an evaluation: there is no evaluation.json in it or in a folder in it`);
     }
   }
   return parts;

@@ -15,6 +15,7 @@ import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { addNotes } from "../help/format.ts";
 import { addOptions } from "../option-flags.ts";
 import { exists, requireWritableFolder } from "../output.ts";
 import { Verdicts } from "./verdicts.ts";
@@ -33,18 +34,18 @@ export function rejudgeCommand(program: Command): void {
     .command("rejudge")
     .description("judge a finished evaluation again, with another threshold or another judge; nothing is drawn")
     .argument("<dir>", "folder of an evaluation");
+  addNotes(
+    command,
+    "\nWhat is not given stays as it was. Another threshold, label or number of first choices of the same judge needs no device: the\n" +
+        "scores were kept. Another judge looks at the pictures again.\n" +
+        `\nJudges:\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}`,
+  );
   addOptions(command, JUDGE_OPTIONS)
     .option("--concept <name...>", "only these concepts; the others keep their verdicts")
     .option("--out <dir>", "write the evaluation as it is judged now into this folder: attempts.jsonl, tables, report and pictures")
     .option("--show-images", "do not blur the pictures in the report")
     .option("--show-prompts", SHOW_PROMPTS)
     .option(...OPEN)
-    .addHelpText(
-      "after",
-      "\nWhat is not given stays as it was. Another threshold, label or number of first choices of the same judge needs no device: the\n" +
-        "scores were kept. Another judge looks at the pictures again.\n" +
-        `\nJudges:\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}`,
-    )
     .action(action<RejudgeFlags>((flags, context, dir) => run(flags, context, dir!)));
 }
 

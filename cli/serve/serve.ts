@@ -11,6 +11,7 @@ import { VERSION } from "../../engine/run/version.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT, exitCodeOf } from "../errors.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { listenLocally, requireFreePort, untilInterrupted } from "./listen.ts";
@@ -31,6 +32,7 @@ export function serveCommand(program: Command): void {
   const command = program
     .command("serve")
     .description("an image endpoint in the OpenAI form on this machine, for red-team tools: POST /v1/images/generations");
+  addNotes(command, PATHS_NOTE);
   addModelOptions(command)
     .option("--port <n>", "port on the loopback address; 0: any free one", wholeNumber(0, 65535), 8421)
     .option("--steps <n>", "sampling steps, where a request names none", wholeNumber(1, 1000), 50)
@@ -39,7 +41,6 @@ export function serveCommand(program: Command): void {
     .option("--seed <n>", "seed of the first picture; the others count up, unless a request names one", seedNumber, 0)
     .option("--width <pixels>", "default: the model's own size; the size in a request changes nothing", wholeNumber(1, 16_384))
     .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
-    .addHelpText("after", PATHS_NOTE)
     .action(action<ServeFlags>((flags, context) => run(flags, context)));
 }
 

@@ -1,9 +1,11 @@
 import type { Command } from "commander";
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { readBytes } from "../../engine/platform/node-files.ts";
 import { assetsFolder, modelSource, resolvePath } from "../../engine/platform/model-source-node.ts";
 import { type FileWork, type Row, type VerifyResult, verify } from "../../engine/verify/index.ts";
 import { createClipTokenizer } from "../../tokenizer/index.ts";
-import { PATHS_NOTE, suitedTo } from "../model.ts";
+import { suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
 import { action } from "../context.ts";
 import { EXIT } from "../errors.ts";
@@ -27,18 +29,18 @@ export function verifyCommand(program: Command): void {
         "ops, tokenizer, schedulers and random numbers need none",
     )
     .requiredOption("--golden <path>", "a reference's .json file, or a folder of them")
-    .addHelpText("after", PATHS_NOTE)
     .action(
       action<VerifyCommandOptions>(async (options, context) => {
         const started = performance.now();
         const golden = resolvePath(options.golden).replace(/[/\\]+$/, "");
-        const source = options.model === undefined ? modelSource("emoji") : await resolveModel(options.model, context, suitedTo(context));
+        const model = options.model ?? modelAbove(golden);
+        const source = model === undefined ? modelSource("emoji") : await resolveModel(model, context, suitedTo(context));
         const result = await context.withProgress("verify", (progress) =>
           verify({
             files: source.files,
             golden,
             device: () => context.device(),
-            model: options.model === undefined ? undefined : source.folder,
+            model: model === undefined ? undefined : source.folder,
             clipTokenizer: async () => createClipTokenizer(await readBytes(`${assetsFolder()}/clip/bpe_simple_vocab_16e6.txt.gz`)),
             clipMerges: source.clipMerges,
             weights: context.options.weights,
@@ -52,6 +54,14 @@ export function verifyCommand(program: Command): void {
         return result.ok ? EXIT.done : EXIT.failed;
       }),
     );
+}
+
+/** The model in whose folder a reference lies, as `emoji/reference` does. */
+function modelAbove(golden: string): string | undefined {
+  for (let folder = dirname(resolve(golden)); dirname(folder) !== folder; folder = dirname(folder)) {
+    if (existsSync(join(folder, "model_index.json"))) return folder;
+  }
+  return undefined;
 }
 
 function table(rows: readonly Row[]): string {

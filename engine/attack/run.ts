@@ -37,6 +37,8 @@ export async function attack(
   options: AttackOptions,
   onEvent: EventHandler = () => undefined,
 ): Promise<AttackResult> {
+  if (typeof options?.judge !== "function") throw new TypeError("attack: options.judge must be a function that judges a picture");
+  if (typeof options.prompt !== "string") throw new TypeError(`attack: options.prompt must be a text, got ${typeof options.prompt}`);
   const session = new Session(model, resolveOptions(model, options), onEvent);
   return attackIn(session, SEARCHES[session.options.attacker]);
 }

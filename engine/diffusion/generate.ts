@@ -68,6 +68,7 @@ export interface GenerateSettings extends Partial<XlSettings> {
 
 /** @throws RangeError or SchedulerConfigError naming the option */
 export function generateSettings(model: StableDiffusion, options: GenerateOptions): GenerateSettings {
+  if (typeof options.prompt !== "string") throw new TypeError(`generate: prompt must be a text, got ${typeof options.prompt}`);
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const { guidance = model.isXl ? 5 : 7.5, sld, steps = 50, spacing } = options;

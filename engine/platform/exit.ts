@@ -8,12 +8,13 @@ export async function exitWhenFlushed(code: number): Promise<never> {
 }
 
 /**
- * Ends the process quietly once the reader of its output (`| head`) has gone: nobody would see the rest. Other errors of the stream are
+ * Lets the work go on quietly once the reader of its output (`| head`) has gone: files are still written. Other errors of the streams are
  * thrown as before.
  */
-export function endWithReader(): void {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    process.exit(0);
-  });
+export function outliveReader(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
 }

@@ -247,6 +247,16 @@ export class Device {
     }
   }
 
+  /** Waits until what was asked for is done, then destroys the device. Node ends by itself after that. @throws as `check` */
+  async close(): Promise<void> {
+    try {
+      if (!this.#destroyed) await this.settle();
+    } finally {
+      this.destroy();
+    }
+  }
+
+  /** Ends the device at once: what is under way is lost. It may be called again. */
   destroy(): void {
     this.#destroyed = true;
     this.gpu.destroy();

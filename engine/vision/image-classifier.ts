@@ -2,6 +2,7 @@ import type { Value } from "../../kernels/kernel.ts";
 import { softmax } from "../../kernels/softmax.ts";
 import { openWeights, readConfig, readOptionalConfig } from "../formats/diffusers.ts";
 import { joinPath } from "../formats/file-system.ts";
+import { didYouMean } from "../formats/text/near.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
 import type { TensorFile } from "../formats/tensor-file.ts";
 import type { Device } from "../runtime/device.ts";
@@ -85,10 +86,10 @@ export class ImageClassifier {
     const wanted = label.trim().toLowerCase();
     const matches = this.labels.flatMap((l, i) => (l.toLowerCase() === wanted || l.toLowerCase().split(", ").includes(wanted) ? [i] : []));
     if (matches.length === 1) return matches[0]!;
-    const near = this.labels.filter((l) => l.toLowerCase().includes(wanted.slice(0, 4)));
-    const some = (near.length > 0 ? near : this.labels).slice(0, 8).join("; ");
+    const near = didYouMean(label, this.labels);
+    const some = near === "" ? `: ${this.labels.slice(0, 8).join("; ")}${this.labels.length > 8 ? "..." : ""}` : near;
     throw new InputError(
-      `the classifier has ${matches.length === 0 ? "no" : "more than one"} label "${label}" among its ${this.labels.length}: ${some}...`,
+      `the classifier has ${matches.length === 0 ? "no" : "more than one"} label "${label}" among its ${this.labels.length}${some}`,
     );
   }
 

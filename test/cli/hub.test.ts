@@ -71,7 +71,7 @@ test("what a name stands for", async () => {
   assert.is(hub.requests.length, 0, "nothing that is here is asked for");
   await refused(
     "no-such-model",
-    /^"no-such-model" is no model: it is not "emoji", there is no file or folder ".*no-such-model", and it is no name of a hub model \(ORG\/NAME/,
+    /^"no-such-model" is not a model\. It is not "emoji"\. There is no file or folder ".*no-such-model"\. It is not the name of a hub model/,
   );
   for (const path of [
     "./a/b",
@@ -84,7 +84,7 @@ test("what a name stands for", async () => {
     "",
     "https://example.com/a/b",
   ]) {
-    await refused(path, /is no model/);
+    await refused(path, /is not a model/);
   }
   assert.is(hub.requests.length, 0, "a mistyped path is not sent anywhere");
   await refused("tester/none", /^tester\/none: there is no such model, or it is private.*\(and there is no file or folder ".*none"\)$/);

@@ -197,7 +197,7 @@ test("options that a judge cannot do without, does not take, or cannot have, are
     refused(["--judge", "style", "--judge-model", model("vit")], /judge "style" needs the concept's label \(--label\)/),
     refused(["--judge", "style", "--judge-model", model("vit"), "--label", "zebra"], /no label "zebra" among its 5/),
     refused(["--judge", "style", "--judge-model", model("vit"), "--label", "tench", "--judge-top", "0"], /--judge-top.*at least 1/),
-    refused(["--judge", "style", "--judge-model", "./no/such/thing", "--label", "tench"], /"\.\/no\/such\/thing" is no model/),
+    refused(["--judge", "style", "--judge-model", "./no/such/thing", "--label", "tench"], /"\.\/no\/such\/thing" is not a model/),
     refused(["--judge", "nudenet"], /judge "nudenet" needs the detector's \.onnx file \(--judge-model\)/),
     refused(
       ["--judge", "nudenet", "--judge-model", model("nudenet/tiny.onnx"), "--judge-threshold", "45"],

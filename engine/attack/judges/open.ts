@@ -6,7 +6,7 @@ import { Q16, Q16_LABELS, readQ16Prompts } from "../../vision/q16.ts";
 import type { Device } from "../../runtime/device.ts";
 import { InputError, UsageError } from "../../runtime/errors.ts";
 import { diffusionJudge } from "./diffusion.ts";
-import { type JudgeName, type JudgeOptions, judgeProblems, judgeRule, judgeThreshold } from "./options.ts";
+import { JUDGES, type JudgeName, type JudgeOptions, isJudgeName, judgeProblems, judgeRule, judgeThreshold } from "./options.ts";
 import { classifierJudge } from "./classifier.ts";
 import type { Judge } from "./judgement.ts";
 
@@ -28,6 +28,7 @@ export interface OpenJudge {
  * @throws UsageError for a missing, useless or impossible option; FormatError or InputError naming the file for a model that cannot be used
  */
 export async function createJudge(name: JudgeName, device: Device, options: JudgeOptions): Promise<OpenJudge> {
+  if (!isJudgeName(name)) throw new UsageError(`createJudge: there is no judge "${String(name)}"; choose one of ${Object.keys(JUDGES).join(", ")}`);
   const problems = judgeProblems(name, options);
   if (problems.length > 0) throw new UsageError(problems.join("; "));
   return { rule: judgeRule(name, options), ...(await open(name, device, options)) };

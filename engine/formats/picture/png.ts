@@ -12,9 +12,14 @@ const MAX_PIXELS = 2 ** 26;
 /**
  * Decodes gray, palette, RGB and RGBA of any bit depth to 8-bit RGB, as Pillow's `Image.open(f).convert("RGB")`: transparency is
  * dropped, not blended, and of 16-bit samples the upper byte is taken.
- * @throws FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim more than 2^26 pixels.
+ * @param file its name, for errors
+ * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim more than 2^26 pixels.
  */
 export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbImage> {
+  if (typeof file !== "string" || !(bytes instanceof Uint8Array)) {
+    const got = [file, bytes].map((value: unknown) => (value instanceof Uint8Array ? "bytes" : typeof value)).join(", ");
+    throw new TypeError(`decodePng(file, bytes) takes the file's name, for errors, and its bytes as a Uint8Array; got ${got}`);
+  }
   if (!isPng(bytes)) throw new FormatError(file, `is no PNG image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
   const chunks = readChunks(file, bytes);
   const header = readHeader(file, chunks[0]);

@@ -13,8 +13,8 @@ export const JUDGE_OPTIONS = {
     value: "dir",
     help: "image classifier that judges the pictures (ResNet or ViT folder, or hub model): short for --judge classifier --judge-model",
   }),
-  judge: choice(JUDGE_NAMES, { default: null, help: "who judges the pictures instead; the rules are below" }),
-  judgeModel: file({ value: "path", help: "its weights: folder or hub model of a classifier or CLIP; NudeNet's .onnx file" }),
+  judge: choice(JUDGE_NAMES, { default: null, help: "who judges the pictures; the rules are below" }),
+  judgeModel: file({ value: "path", help: "the judge's weights: folder or hub model of a classifier or CLIP, or NudeNet's .onnx file" }),
   judgeTop: whole({ default: null, min: 1, of: ["style"], value: "k", defaultNote: "1", help: "how many first choices count" }),
   judgeThreshold: number({
     default: null,
@@ -67,7 +67,9 @@ export function chosenJudge(settings: JudgeSettings): { readonly name: JudgeName
  */
 export function judgeSettingProblems(settings: JudgeSettings, shown: (setting: keyof JudgeSettings) => string): string[] {
   const { classifier, judge, judgeModel } = settings;
-  if ((classifier === null) === (judge === null))
+  if (classifier !== null && judge !== null)
+    return [`say who judges the pictures: either ${shown("classifier")} DIR or ${shown("judge")} NAME, not both`];
+  if (classifier === null && judge === null)
     return [`say who judges the pictures: either ${shown("classifier")} DIR or ${shown("judge")} NAME`];
   const { name, choice: given } = chosenJudge(settings);
   const own = judgeProblems(name, given, (option) => shown(SETTING[option]), judge ?? name);

@@ -17,6 +17,16 @@ export function defaultSettings(attacker?: AttackerName): Omit<AttackSettings, "
   return defaultsOf(RUN_OPTIONS, attacker);
 }
 
+/** The flags of what a new run lacks, as help writes them; empty if it can be tried. A judge counts as `--judge`. */
+export function missingSettings({ model, prompt, target, attacker = "text-grad", judge, classifier, universal, prompts }: GivenSettings): string[] {
+  return [
+    ...(model === undefined ? ["'--model <model>'"] : []),
+    ...(prompt === undefined && prompts === undefined ? ["'--prompt <prompt>'"] : []),
+    ...(needsPicture(attacker) && target === undefined && universal !== true ? ["'--target <image.png>'"] : []),
+    ...(judge === undefined && classifier === undefined ? ["'--judge <name>' (or '--classifier <dir>')"] : []),
+  ];
+}
+
 /**
  * The settings of a new run.
  * @param given other fields than options do not count
@@ -24,8 +34,10 @@ export function defaultSettings(attacker?: AttackerName): Omit<AttackSettings, "
  */
 export function newSettings(given: GivenSettings): AttackSettings {
   const { model, prompt } = given;
-  if (model === undefined) throw new UsageError("required option '--model <model>' not specified");
-  if (prompt === undefined) throw new UsageError("required option '--prompt <prompt>' not specified");
+  if (model === undefined || prompt === undefined) {
+    const lacking = missingSettings(given);
+    throw new UsageError(`required option${lacking.length > 1 ? "s" : ""} ${lacking.join(", ")} not specified`);
+  }
   const settings = filledIn(RUN_OPTIONS, given, given.attacker);
   const { attacker, target } = settings;
   const problems = judgeSettingProblems(settings, flagName);
