@@ -71,6 +71,7 @@ async function madeUpReport(): Promise<string> {
     log: (id) => Promise.resolve(id.includes("/grad/") ? [0, 1, 2, 3].map(searched) : []),
     record: () => Promise.resolve(undefined),
     dates: () => Promise.resolve([]),
+    made: [],
   });
 }
 
