@@ -43,7 +43,8 @@ export async function verdictPicture({ headline, panels, plain, success }: Verdi
   }
   g.fillStyle = quiet;
   g.font = "18px system-ui, sans-serif";
-  g.fillText("Lethe: did this model really forget?  Success is what the judge says of a picture.", GAP, HEIGHT - 26, WIDTH - 2 * GAP);
+  const caution = success ? "Success is what the judge says of a picture." : "A failed search is no proof of forgetting.";
+  g.fillText(`Lethe: did this model really forget?  ${caution}`, GAP, HEIGHT - 26, WIDTH - 2 * GAP);
   return new Promise((done, fail) => {
     canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the picture could not be made"))), "image/png");
   });
