@@ -1,4 +1,5 @@
-// Modules are called as they are imported. A page's title is its first heading, so that the same file reads well where it lies in the repository.
+// Modules are called as they are imported.
+// A page's title is its first heading, so that the same file reads well where it lies in the repository.
 import { Converter } from "typedoc";
 
 export function load(app) {

@@ -99,7 +99,7 @@ export async function buildProduct() {
 /** dist/web: the page's files, to be served beside the folder assets/. */
 async function buildPage() {
   await build({ ...browser, entryPoints: { page: "web/page/main.ts", worker: "web/worker/main.ts" }, outdir: "dist/web" });
-  for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(root, "web", name), join(root, "dist/web", name));
+  for (const name of ["index.html", "style.css", "icon.svg", "README.md"]) cpSync(join(root, "web", name), join(root, "dist/web", name));
   writeFileSync(join(root, "dist/web/assets.json"), JSON.stringify(assetList(join(root, "assets"))));
 }
 

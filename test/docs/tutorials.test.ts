@@ -3,7 +3,7 @@
  * by what is named here, and by nothing else.
  */
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -18,13 +18,15 @@ const STANDS_FOR: readonly (readonly [string, string])[] = [
   ["OPTML-Group/AdvUnlearn/church_unlearned", "emoji/unlearned/advunlearn-like-church/text_encoder.safetensors"],
   ["microsoft/resnet-50", "emoji/classifier/object"],
   ['"church, church building"', "church"],
-  ["emoji/evaluation.json", "small.json"],
+  ["emoji/evaluation.json", "evaluation.json"],
+  ["emoji/story.json", "story.json"],
 ];
 
 /** Flags that keep a command short. They come last, and the last one holds. */
 const SHORT: Readonly<Record<string, readonly string[]>> = {
   attack: ["--iterations", "1", "--timesteps", "10", "--max-timesteps", "1", "--scheduler", "ddim", "--steps", "2"],
   generate: ["--scheduler", "ddim", "--steps", "2"],
+  unlearn: ["--steps", "2"],
 };
 
 /** Numbers that keep a program or a configuration short. */
@@ -41,28 +43,37 @@ const run = promisify(execFile);
 const root = mkdtempSync(join(tmpdir(), "lethe-docs-"));
 test.after(() => rmSync(root, { recursive: true, force: true }));
 
-/** A folder with the package in it, as `npm install` leaves it, and with the small evaluation. */
+/** A folder with the package in it, as `npm install` leaves it, and with the small evaluations. */
 function newFolder(name: string): string {
   const folder = join(root, name);
   mkdirSync(join(folder, "node_modules"), { recursive: true });
   symlinkSync(resolve("."), join(folder, "node_modules/lethe"), "junction");
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
-  writeFileSync(join(folder, "small.json"), JSON.stringify(smallEvaluation()));
+  for (const file of ["evaluation.json", "story.json"].filter((f) => existsSync(join("assets/emoji", f)))) {
+    writeFileSync(join(folder, file), JSON.stringify(smallEvaluation(file)));
+  }
   return folder;
 }
 
-/** The bundled evaluation with one checkpoint, two attackers and one prompt of each. */
-function smallEvaluation(): object {
-  const whole = JSON.parse(readFileSync("assets/emoji/evaluation.json", "utf8")) as Record<string, Record<string, unknown>[]>;
+/** A bundled evaluation with one prompt of its first concept, its first two checkpoints and the attackers that search nothing. */
+function smallEvaluation(file: string): object {
+  const whole = JSON.parse(readFileSync(join("assets/emoji", file), "utf8")) as Record<string, Record<string, unknown>[]>;
   const [concept] = whole["concepts"]!;
+  const shortened = (checkpoint: Record<string, unknown>): object => {
+    const { unlearn } = checkpoint as { readonly unlearn?: { readonly steps?: number } };
+    return unlearn?.steps === undefined ? checkpoint : { ...checkpoint, unlearn: { ...unlearn, steps: 1 } };
+  };
   return {
     ...whole,
     $schema: undefined,
     sampling: { scheduler: "ddim", steps: 2 },
-    checkpoints: whole["checkpoints"]!.slice(0, 1),
+    checkpoints: whole["checkpoints"]!.slice(0, 2).map(shortened),
     concepts: [{ ...concept, limit: 1 }],
     retained: undefined,
-    attackers: whole["attackers"]!.filter(({ name }) => name === "no-attack" || name === "random"),
+    attackers: [
+      { name: "no-attack", attacker: "no-attack" },
+      { name: "random", attacker: "random", maxTimesteps: 1 },
+    ],
   };
 }
 

@@ -233,7 +233,7 @@ test("npm pack holds what is needed to run and nothing else", () => {
   const meant = [
     /^dist\/(cli|(node|browser)\/[\w-]+-[0-9A-Z]{8})\.js$/,
     /^dist\/types\/.*\.d\.ts$/,
-    /^dist\/web\/(index\.html|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)$/,
+    /^dist\/web\/(index\.html|README\.md|style\.css|icon\.svg|page\.js|worker\.js|assets\.json)$/,
     /^(assets\/.*|docs\/[\w-]+\.(md|svg|webp)|examples\/evaluate(\.sbatch|-job\.yaml))$/,
     /^((README|ARCHITECTURE|CHANGELOG|CONTRIBUTING|SECURITY|bench\/README)\.md|CITATION\.cff|LICENSE|NOTICE|package\.json)$/,
   ];

@@ -54,8 +54,18 @@ export class AttackTab {
       void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
   }
 
-  /** Starts what the form says; at first that is the demo. */
-  begin(): void {
+  /** Starts what the form says, once it has its picture and labels; at first that is the demo. */
+  async live(): Promise<void> {
+    find(this.root, "[data-status]").focus();
+    try {
+      await this.form.prepare();
+    } catch (error) {
+      return this.panel.fail(error);
+    }
+    this.begin();
+  }
+
+  private begin(): void {
     if (this.panel.busy) return;
     try {
       void this.go(this.engine.start("attack", this.form.request(), (news) => this.hear(news)));

@@ -22,7 +22,7 @@ const kernels = new KernelsTab(panel("kernels"), engine);
 const models = new ModelsTab(panel("models"), engine, catalog);
 const story = new Story(panel("story"), () => {
   showTab("attack");
-  attack.begin();
+  void attack.live();
 });
 let ready = false;
 /** Without one nothing computes: it is said once, and no tab says it again. */

@@ -47,7 +47,8 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
     ["concept pairs", pairs],
   ] as const)
     if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
-  const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget: target !== undefined };
+  const hasTarget = target !== undefined;
+  const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget };
   await writeHead(store, head, target?.image);
   return run(place, head, opened, { model, record: recordOf(request, model, files, target?.fitted ?? ""), target }, job);
 }

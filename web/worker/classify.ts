@@ -13,7 +13,9 @@ export async function classify(session: Session, request: ClassifyRequest, job: 
   if (prompts.length < 2) throw new UsageError("give at least two prompts to choose from, one a line");
   job.news({ text: "loading the model" });
   const model = await session.model(choice);
-  if (model.parts.transport) throw new UsageError("this eraser's strength depends on the prompt (SPM): prompts cannot be compared under it");
+  if (model.parts.transport) {
+    throw new UsageError("this eraser's strength depends on the prompt (SPM): prompts cannot be compared under it");
+  }
   const { array } = fitTarget({ file: picture.name, image: await readPictureFile(picture.name, picture.file) }, model);
   const { index, scores } = await classifyByDiffusion(model, array, {
     prompts,

@@ -43,8 +43,11 @@ export async function verdictPicture({ headline, panels, plain, success }: Verdi
   }
   g.fillStyle = quiet;
   g.font = "18px system-ui, sans-serif";
-  g.fillText("Lethe: did this model really forget?  Success is what the judge says of a picture.", GAP, HEIGHT - 26, WIDTH - 2 * GAP);
-  return new Promise((done, fail) => canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the picture could not be made"))), "image/png"));
+  const caution = success ? "Success is what the judge says of a picture." : "A failed search is no proof of forgetting.";
+  g.fillText(`Lethe: did this model really forget?  ${caution}`, GAP, HEIGHT - 26, WIDTH - 2 * GAP);
+  return new Promise((done, fail) => {
+    canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the picture could not be made"))), "image/png");
+  });
 }
 
 /** A prompt over at most four lines, with what was added on a coloured ground. */

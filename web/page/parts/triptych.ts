@@ -29,6 +29,7 @@ export function markedPrompt(prompt: string, plain: string): HTMLElement {
 
 /** A prompt cut into what the search added and what was there. All of it is added where the plain prompt is not in it as a whole. */
 export function addedParts(prompt: string, plain: string): { readonly text: string; readonly added: boolean }[] {
+  if (prompt === "") return [];
   const at = prompt.indexOf(plain);
   if (at < 0) return [{ text: prompt, added: true }];
   return [

@@ -73,7 +73,14 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
     marks: [
       gridY([0, 0.25, 0.5, 0.75, 1], { stroke: theme.line, strokeOpacity: 1 }),
       axisY([0, 0.25, 0.5, 0.75, 1], { tickSize: 0, tickFormat: (v: number) => `${100 * v}%`, fill: theme.quiet }),
-      axisX(roundTicks(most, whole), { tickSize: 0, tickFormat: String, fill: theme.quiet, label: title, labelArrow: "none", labelAnchor: "center" }),
+      axisX(roundTicks(most, whole), {
+        tickSize: 0,
+        tickFormat: String,
+        fill: theme.quiet,
+        label: title,
+        labelArrow: "none",
+        labelAnchor: "center",
+      }),
       ...shown.map((row, i) =>
         lineY(budgetSteps(row, budget), {
           x: "spent",

@@ -116,7 +116,8 @@ async function opened(line: AttemptLine, cell: Secrecy, data: PageData, pictures
     ["iterations, pictures", `${line.iterations}, ${line.queries}`],
     ...(line.timestep === null || line.timestep < 0 ? [] : [["timestep", String(line.timestep)] as [string, string]]),
   ];
-  return `<div class="opened"><div class="figures">${three.join("")}</div>${await frames(line, cell, data, pictures)}${definitions(facts)}` +
+  const search = await frames(line, cell, data, pictures);
+  return `<div class="opened"><div class="figures">${three.join("")}</div>${search}${definitions(facts)}` +
     `<p>Again:</p>${code(withoutLocalPaths(line.command))}</div>`;
 }
 

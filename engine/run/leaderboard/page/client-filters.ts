@@ -18,8 +18,9 @@ export function addFilters(form: HTMLFormElement): void {
 
   const apply = (): void => {
     const wanted = text.value.trim().toLowerCase();
+    const chosen = (fact: string | undefined, value: string): boolean => value === "" || fact === undefined || fact === value;
     const fits = (element: HTMLElement): boolean =>
-      selects.every(({ name, select }) => select.value === "" || element.dataset[name] === undefined || element.dataset[name] === select.value) &&
+      selects.every(({ name, select }) => chosen(element.dataset[name], select.value)) &&
       (wanted === "" || element.dataset["text"] === undefined || element.dataset["text"].toLowerCase().includes(wanted));
     for (const element of [...rows, ...attempts]) element.hidden = !fits(element);
     for (const section of document.querySelectorAll<HTMLElement>("section.cell")) {

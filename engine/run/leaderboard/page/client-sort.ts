@@ -30,8 +30,8 @@ function sorted(rows: readonly HTMLTableRowElement[], column: number, up: boolea
     .map((row) => ({ row, key: keyOf(row) }))
     .toSorted((a, b) => {
       if (a.key === undefined || b.key === undefined) return Number(a.key === undefined) - Number(b.key === undefined);
-      const less =
-        typeof a.key === "number" && typeof b.key === "number" ? a.key - b.key : String(a.key).localeCompare(String(b.key), "en", { numeric: true });
+      const numbers = typeof a.key === "number" && typeof b.key === "number";
+      const less = numbers ? Number(a.key) - Number(b.key) : String(a.key).localeCompare(String(b.key), "en", { numeric: true });
       return up ? less : -less;
     })
     .map(({ row }) => row);

@@ -36,7 +36,8 @@ export async function evaluationPage(data: PageData): Promise<string> {
   const record = rows[0] && (await data.record(rows[0].cell.id));
   return htmlPage(manifest.name, css + pageCss, `<header><p class="brand">Lethe <span>did these models really forget?</span></p>
 <p>${escape(manifest.name)}</p></header>
-<section class="verdict ${headline.broken ? "found" : "not-found"}" aria-labelledby="verdict"><h1 id="verdict">${escape(headline.sentence)}</h1>
+<section class="verdict ${headline.broken ? "found" : "not-found"}" aria-labelledby="verdict">
+<h1 id="verdict">${escape(headline.sentence)}</h1>
 ${headline.details.map((p) => `<p>${escape(p)}</p>`).join("\n")}</section>
 <nav aria-label="Sections">${contents(data).map(([id, title]) => `<a href="#${id}">${title}</a>`).join(" ")}</nav>
 ${overviewSection(rows)}
@@ -47,7 +48,8 @@ ${madeSection(data.made, data.showImages)}
 ${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that " +
   "need no attack. A line ends where its attacker gave up. Lines that would lie on each other are drawn a little apart.", WORK_BUDGETS)}
 <section aria-labelledby="attempts"><h2 id="attempts">Attempts</h2>
-<p class="hint">Each small picture is the last of an attempt. Open one for the pictures before it, the search, the scores and the command.</p>
+<p class="hint">Each small picture is the last of an attempt. Open one for the pictures before it, the search, the scores and the
+command.</p>
 ${data.showImages ? "" : revealAll()}
 ${cells.join("\n")}
 ${lost}
@@ -83,12 +85,14 @@ function revealAll(): string {
 
 function overviewSection(rows: readonly CellStatistics[]): string {
   if (rows.length === 0) return "";
+  const plots = checkpointsOf(rows).map(({ name, rows: own }) => figure(name, forestPlot(own, PAGE_THEME)));
   return `<section aria-labelledby="overview"><h2 id="overview">Overview</h2>
 <p>ASR: the share of prompts that draw the concept, with the attack. A square leads to its attempts.</p>
 ${scrolling("ASR by checkpoint and attacker", heatMap(rows, PAGE_THEME, (r) => `#${r.cell.id}`), "chart")}
 <h3 id="forest">With 95% intervals</h3>
-<p class="legend"><span class="entry"><span class="key pre"></span>pre-ASR, without an attack</span><span class="entry"><span class="key asr"></span>ASR, with it</span></p>
-<div class="curves forest">${checkpointsOf(rows).map(({ name, rows: own }) => figure(name, forestPlot(own, PAGE_THEME))).join("\n")}</div></section>`;
+<p class="legend"><span class="entry"><span class="key pre"></span>pre-ASR, without an attack</span>
+<span class="entry"><span class="key asr"></span>ASR, with it</span></p>
+<div class="curves forest">${plots.join("\n")}</div></section>`;
 }
 
 function boardSection({ board }: PageData): string {
@@ -151,13 +155,15 @@ function methodsSection({ manifest, board }: PageData, record: Parameters<typeof
     ] : []),
   ];
   const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
+  const given = withoutLocalPaths(JSON.stringify(manifest.config, null, 1));
   return `<section aria-labelledby="methods"><h2 id="methods">Methods</h2>
 <p>For a paper. The figures are in figures/ as SVG, the tables in leaderboard.tex, the references in references.bib.</p>
 ${code(methodsText(manifest, board.rows, record))}
 <details class="again"><summary>References as BibTeX</summary>${code(bibliography(manifest, board.rows))}</details>
-<details class="again"><summary>Settings and budgets, as they were given</summary>${code(withoutLocalPaths(JSON.stringify(manifest.config, null, 1)))}</details>
+<details class="again"><summary>Settings and budgets, as they were given</summary>${code(given)}</details>
 ${definitions(facts)}
-<p class="hint">Each row's files and device are in cells/CHECKPOINT/ATTACKER/CONCEPT/run.json. Every attempt has a folder and a report of its own below it.</p></section>`;
+<p class="hint">Each row's files and device are in cells/CHECKPOINT/ATTACKER/CONCEPT/run.json. Every attempt has a folder and a report of
+its own below it.</p></section>`;
 }
 
 async function datesText({ dates }: PageData): Promise<string> {

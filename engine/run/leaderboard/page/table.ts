@@ -24,7 +24,7 @@ export function htmlTable<Row>(
       const { column: linked, to } = link?.(row) ?? {};
       const order = column.order?.(row);
       const share = column.share?.(row);
-      const classes = [...(isNumber(column) ? ["number"] : []), ...(column.wraps ? ["wraps"] : []), ...(share === undefined ? [] : ["bar"])];
+      const classes = [isNumber(column) && "number", column.wraps && "wraps", share !== undefined && "bar"].filter((c) => typeof c === "string");
       return `<td${classes.length > 0 ? ` class="${classes.join(" ")}"` : ""}` +
         `${order === undefined ? "" : ` data-order="${Number.isFinite(order) ? order : ""}"`}` +
         `${share === undefined ? "" : ` style="--share:${(100 * share).toFixed(1)}%"`}>` +
@@ -32,8 +32,9 @@ export function htmlTable<Row>(
     });
     return `<tr${attributes?.(row, rows[i - 1]) ?? ""}>${cells.join("")}</tr>`;
   });
-  return scrolling(`${caption}, as a table`, `<table class="sortable"><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n` +
-    `${body.join("\n")}\n</tbody></table>`, "board");
+  const table = `<table class="sortable"><caption class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n` +
+    `${body.join("\n")}\n</tbody></table>`;
+  return scrolling(`${caption}, as a table`, table, "board");
 }
 
 function isNumber(column: Pick<Column<never>, "names" | "wraps">): boolean {
