@@ -13,7 +13,7 @@ import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
 import type { PictureBatch } from "./shared/batch.ts";
 import type { Draws } from "./shared/draws.ts";
 import { contentTokens } from "./shared/prompts.ts";
-import type { TensorRule } from "./shared/trained-tensors.ts";
+import { type TensorRule, tensorsOf } from "./shared/trained-tensors.ts";
 
 /** A picture to train on. */
 export interface TrainingPicture {
@@ -134,6 +134,10 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   if (values.tensors !== null && !recipe.rules?.includes(values.tensors)) {
     throw new UsageError(`tensors ${JSON.stringify(values.tensors)} is not of recipe ${recipeName}; choose ${recipe.rules?.join(", ")}`);
   }
+  const rule = values.tensors ?? recipe.trains[method];
+  if (rule !== undefined && tensorsOf(model, rule).tensors.length === 0) {
+    throw new UsageError(`tensors ${JSON.stringify(rule)} are none of this model's; choose others of ${recipe.rules?.join(", ")}`);
+  }
   checkPrompts(model, options.concepts, "concept", true);
   checkPrompts(model, retain, "retained prompt", false);
   if (options.concepts.length === 0) throw new UsageError("no concept is given");
@@ -147,7 +151,7 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   }
   return {
     ...values, recipe: recipeName, published: recipe, retain,
-    rule: values.tensors ?? recipe.trains[method],
+    rule,
     concepts: options.concepts,
     anchors,
     latentSize: values.size === null ? model.defaultLatentSize : model.latentSize(values.size, values.size),

@@ -65,6 +65,7 @@ export function savedWeights(
   const { tensors } = resume;
   const saved = (tensor: string): string => `${component}/${kind}/${tensor}`;
   const has = (tensor: string): boolean => tensors.shape(saved(tensor)) !== undefined;
+  if (![...tensors.names()].some((name) => name.startsWith(saved("")))) return undefined;
   return {
     name: tensors.name,
     names: () => [...tensors.names()].flatMap((n) => (n.startsWith(saved("")) ? [n.slice(saved("").length)] : [])),
