@@ -107,7 +107,8 @@ export async function unlearn(
       return await finished({ ...common, steps: settings.steps ?? 1, loss: null, trained, changed, model, destroy: () => model.destroy() });
     }
     training = await TRAININGS[options.method]!(session);
-    await onEvent({ type: "estimate", estimate: estimateTraining(session, training) });
+    // A replay's model may lack the VAE that previews are estimated with, and nobody waits for its estimate.
+    if (!hooks.draws) await onEvent({ type: "estimate", estimate: estimateTraining(session, training) });
     const loss = await trainingLoop(session, training, options, onEvent);
     const { model, trained, destroy } = training;
     const changed = inOrder(training.changed?.() ?? training.trainer.tensors("weight").list(), trained);
