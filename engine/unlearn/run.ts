@@ -97,7 +97,7 @@ export async function unlearn(
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),
   };
-  await onEvent({ type: "estimate", estimate: estimateUnlearn(frozen, settings) });
+  if (!hooks.draws) await onEvent({ type: "estimate", estimate: estimateUnlearn(frozen, settings) }); // nobody waits for a replay's
   const started = performance.now();
   const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
   const solve = SOLVES[options.method];
