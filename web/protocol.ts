@@ -163,6 +163,31 @@ export interface RunFiles {
   readonly learned: Blob | null;
 }
 
+export interface EraseRequest {
+  readonly choice: Choice;
+  readonly method: "esd-x" | "uce";
+  readonly concept: string;
+  /** Prompts that are to stay. */
+  readonly retain: readonly string[];
+  /** Of training. */
+  readonly steps: number;
+  readonly learningRate: number;
+}
+
+export type EraseNews =
+  | { readonly type: "phase"; readonly text: string }
+  | { readonly type: "step"; readonly step: number; readonly steps: number; readonly loss: number }
+  | { readonly type: "preview"; readonly step: number; readonly prompt: string; readonly erased: boolean; readonly picture: Picture };
+
+/** An erased model's weights: among what can be loaded, and as files. */
+export interface Erased {
+  readonly entry: Entry;
+  readonly file: Blob;
+  readonly report: Blob;
+  readonly seconds: number;
+  readonly steps: number;
+}
+
 export interface Unfinished {
   readonly settings: AttackSettings;
   readonly started: string;
@@ -205,6 +230,7 @@ export interface Calls {
   draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
   classify: { readonly args: ClassifyRequest; readonly result: readonly Classified[]; readonly news: Progress };
+  erase: { readonly args: EraseRequest; readonly result: Erased; readonly news: EraseNews };
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
   resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
   discard: { readonly args: null; readonly result: null; readonly news: never };

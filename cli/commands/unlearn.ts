@@ -8,7 +8,7 @@ import { type UnlearnWatcher, executeUnlearn } from "../../engine/run/unlearn/ex
 import { UnlearnFiles } from "../../engine/run/unlearn/files.ts";
 import type { UnlearnRecord } from "../../engine/run/unlearn/record.ts";
 import {
-  type GivenUnlearn, type UnlearnSettings, UNLEARN_COMMAND_OPTIONS, newUnlearnSettings, resumedUnlearn,
+  type GivenUnlearn, type UnlearnSettings, UNLEARN_COMMAND_OPTIONS, newUnlearnSettings, resultOf, resumedUnlearn,
 } from "../../engine/run/unlearn/settings.ts";
 import { DeviceLostError, UsageError } from "../../engine/runtime/errors.ts";
 import { type Context, action } from "../context.ts";
@@ -121,6 +121,11 @@ export async function makeErased(
   const saved = earlier && (await files.saved());
   const prepared = await prepareUnlearn(context, settings, { out, files, showImages, earlier, saved });
   const { model, record } = prepared;
+  const { layout } = resultOf(settings);
+  const { ending } = LAYOUTS[layout];
+  if (ending !== "" && !out.toLowerCase().endsWith(ending)) {
+    context.warn(`layout ${layout} is a ${ending} file: other tools may go by the name, and ${out} does not end so`);
+  }
   context.say(`erasing ${settings.concepts.map(quoted).join(", ")} by ${record.recipe.name} on ${model.device.description}`);
   if (saved) context.say(`going on after step ${saved.training.step}`);
   try {

@@ -92,6 +92,14 @@ export class AttackForm {
       attacker === "cce" ? "Rounds at most" : usesGradient(attacker) ? "Timesteps at most" : "Tries at most";
   }
 
+  /** Whether the prompt names a concept; if it does not, the concept takes its place. */
+  names(concept: string): boolean {
+    const words = field<HTMLTextAreaElement>(this.form, "prompt");
+    if (words.value.toLowerCase().includes(concept.toLowerCase())) return true;
+    words.value = concept;
+    return false;
+  }
+
   get blurred(): boolean {
     return field(this.form, "blur").checked;
   }

@@ -1,6 +1,6 @@
 import type { AttackResult } from "../../engine/attack/events.ts";
 import { insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
-import type { AttackNews, Slot } from "../protocol.ts";
+import type { AttackNews, Choice, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
 import { watchHidden, whileAwake } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
@@ -52,6 +52,17 @@ export class AttackTab {
     };
     find<HTMLButtonElement>(root, "[data-discard]").onclick = () =>
       void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
+  }
+
+  /**
+   * Attacks other weights: at once where the form's prompt names the concept, else after the visitor has chosen a target and a label of it.
+   */
+  async attackErased(choice: Choice, concept: string): Promise<void> {
+    if (this.panel.busy) return;
+    this.choice.choose(choice);
+    await this.form.prepare();
+    if (this.form.names(concept)) this.begin();
+    else this.panel.status(`Choose a picture of ${concept} as the target and the judge's label for it, then start.`);
   }
 
   /** Starts what the form says; at first that is the demo. */

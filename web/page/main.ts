@@ -4,6 +4,7 @@ import { Catalog } from "./catalog.ts";
 import { startClassify } from "./classify.ts";
 import { el, find } from "./parts/dom.ts";
 import { Engine } from "./engine.ts";
+import { EraseTab } from "./erase.ts";
 import { startGenerate } from "./generate.ts";
 import { KernelsTab } from "./kernels.ts";
 import { ModelsTab } from "./models.ts";
@@ -18,6 +19,10 @@ const catalog = new Catalog(engine);
 const generate = startGenerate(panel("generate"), engine, catalog);
 const attack = new AttackTab(panel("attack"), engine, catalog);
 const classify = startClassify(panel("classify"), engine, catalog);
+const erase = new EraseTab(panel("erase"), engine, catalog, (choice, concept) => {
+  showTab("attack");
+  void attack.attackErased(choice, concept).catch(complain);
+});
 const kernels = new KernelsTab(panel("kernels"), engine);
 const models = new ModelsTab(panel("models"), engine, catalog);
 const story = new Story(panel("story"), () => {
@@ -35,6 +40,7 @@ async function shown(name: string): Promise<void> {
   if (name === "generate") await generate.estimate();
   if (name === "attack") await Promise.all([attack.choice.estimate(), attack.form.prepare()]);
   if (name === "classify") await classify.estimate();
+  if (name === "erase") await erase.choice.estimate();
   if (name === "kernels") await kernels.showDevice();
   if (name === "models") await Promise.all([catalog.refresh(), models.showStorage()]);
 }
@@ -55,6 +61,7 @@ engine.onLost = (message) => {
   generate.reset();
   attack.choice.reset();
   classify.reset();
+  erase.choice.reset();
   void attack.offerUnfinished().catch(complain);
 };
 

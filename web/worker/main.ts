@@ -6,6 +6,7 @@ import { resumeAttack, startAttack } from "./attack-run.ts";
 import { bench, verifyBundled } from "./checks.ts";
 import { classify } from "./classify.ts";
 import { draw } from "./draw.ts";
+import { erase } from "./erase-run.ts";
 import { Job } from "./job.ts";
 import { Library } from "./files/library.ts";
 import { needOf } from "./need.ts";
@@ -91,6 +92,11 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
       ),
     ),
   classify: async (request, job) => inTurn(job, async () => classify((await open(job.news)).session, request, job)),
+  erase: async (request, job) =>
+    inTurn(job, async () => {
+      const { session: opened, library } = await open(({ text }) => job.news({ type: "phase", text }));
+      return erase(opened, library, request, job);
+    }),
   async unfinished() {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);
     if (!found) return null;

@@ -3,7 +3,7 @@ import { readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { loadClassifier } from "../../engine/vision/image-classifier.ts";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
-import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import type { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { openDevice } from "../../engine/platform/open-device.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
@@ -26,9 +26,9 @@ const SHOWN_LIMITS = [
 /** The device, and the model and judge on it. There is one of each: another choice takes the place of the one before. */
 export class Session {
   private opened: Promise<Device> | undefined;
-  private loaded: { readonly key: string; readonly model: StableDiffusion; readonly paths: readonly string[] } | undefined;
+  private loaded: { readonly key: string; readonly model: StableDiffusionPipeline; readonly paths: readonly string[] } | undefined;
   /** The model before unlearning, where an attack needs it as well. */
-  private before: StableDiffusion | undefined;
+  private before: StableDiffusionPipeline | undefined;
   private judging: { readonly open: OpenJudge; readonly paths: readonly string[] } | undefined;
 
   /** @param onLost told when the device is lost; the next use opens another one */
@@ -69,7 +69,7 @@ export class Session {
   }
 
   /** The chosen model; its weights are read when they are first needed. @throws FormatError, InputError, NoAdapterError */
-  async model(choice: Choice): Promise<StableDiffusion> {
+  async model(choice: Choice): Promise<StableDiffusionPipeline> {
     const key = JSON.stringify([choice.model, choice.overlay, choice.weights]);
     if (this.loaded?.key === key) return this.loaded.model;
     await this.unload();
@@ -80,12 +80,12 @@ export class Session {
   }
 
   /** The chosen model without what is laid over it, beside the loaded one until `release`. @throws as `model` */
-  async original(choice: Choice): Promise<StableDiffusion> {
+  async original(choice: Choice): Promise<StableDiffusionPipeline> {
     this.before ??= await this.load({ ...choice, overlay: null });
     return this.before;
   }
 
-  private async load({ model, overlay: over, weights }: Choice): Promise<StableDiffusion> {
+  private async load({ model, overlay: over, weights }: Choice): Promise<StableDiffusionPipeline> {
     const overlay = over === null ? undefined : await this.library.entry(over);
     return loadStableDiffusion(
       await this.device(),
