@@ -8,7 +8,7 @@ import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
 import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
-import { describeTraining } from "../../engine/unlearn/shared/estimate.ts";
+import { describeUnlearnEstimate } from "../../engine/unlearn/shared/estimate.ts";
 import type { EraseRequest, Erased } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Library } from "./files/library.ts";
@@ -72,6 +72,6 @@ function settingsOf({ choice, method, concept, steps, learningRate }: EraseReque
 
 function tell(event: UnlearnEvent, job: Job<"erase">): void {
   if (event.type === "phase") job.news({ type: "phase", text: PHASES[event.phase] });
-  if (event.type === "estimate") job.news({ type: "phase", text: describeTraining(event.estimate) });
+  if (event.type === "estimate") job.news({ type: "phase", text: describeUnlearnEstimate(event.estimate) });
   if (event.type === "step") job.news({ type: "step", step: event.step, steps: event.steps, loss: event.loss });
 }
