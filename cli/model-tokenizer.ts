@@ -2,7 +2,8 @@ import { readConfig, readDiffusersFolder, requireComponent } from "../engine/for
 import { joinPath } from "../engine/formats/file-system.ts";
 import { Config } from "../engine/nn/config.ts";
 import { openFileTokenizer } from "../engine/loading/load-file.ts";
-import { isSynthetic, openSynthetic } from "../engine/loading/load-synthetic.ts";
+import { isSynthetic } from "../engine/formats/model-source.ts";
+import { openSynthetic } from "../engine/loading/load-synthetic.ts";
 import { loadTokenizer } from "../engine/diffusion/tokenizer-folder.ts";
 import { textEncoderConfig } from "../engine/diffusion/text-encoder.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";

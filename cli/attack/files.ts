@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../engine/formats/diffusers.ts";
 import { asObject, joinPath, parseJson, readTextFile } from "../../engine/formats/file-system.ts";
-import { isSynthetic } from "../../engine/loading/load-synthetic.ts";
+import { isSynthetic } from "../../engine/formats/model-source.ts";
 import { TOKENIZER_FILES } from "../../engine/diffusion/tokenizer-folder.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import type { FileRecord } from "../../engine/run/record.ts";

@@ -8,3 +8,11 @@ export interface ModelSource {
   /** Bytes of CLIP's own merge list, `bpe_simple_vocab_16e6.txt.gz`, for checkpoints that bring no tokenizer. */
   readonly clipMerges?: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
 }
+
+/** How the names of models with made-up weights begin. */
+export const SYNTHETIC = "synthetic:";
+
+/** Whether a model's name asks for one with made-up weights. */
+export function isSynthetic(name: string): boolean {
+  return name.startsWith(SYNTHETIC);
+}

@@ -1,16 +1,10 @@
 import { createClipTokenizer } from "../../tokenizer/index.ts";
+import { SYNTHETIC } from "../formats/model-source.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import type { OpenComponent, OpenModel } from "./load-file.ts";
 import { SECOND_PAD } from "./load-second.ts";
 import { SYNTHETIC_MODELS, type SyntheticName, syntheticWeights } from "./synthetic.ts";
-
-const PREFIX = "synthetic:";
-
-/** Whether a model's name asks for one with made-up weights. */
-export function isSynthetic(name: string): boolean {
-  return name.startsWith(PREFIX);
-}
 
 /**
  * A model of real shapes with made-up weights, for measuring and for checking against reference outputs of the same weights.
@@ -19,11 +13,11 @@ export function isSynthetic(name: string): boolean {
  * @throws UsageError for another name
  */
 export async function openSynthetic(name: string, clipMerges?: () => Promise<Uint8Array<ArrayBuffer>>): Promise<OpenModel> {
-  const which = name.slice(PREFIX.length);
+  const which = name.slice(SYNTHETIC.length);
   if (!Object.hasOwn(SYNTHETIC_MODELS, which)) {
     throw new UsageError(
       `no model "${name}"; there is ${Object.keys(SYNTHETIC_MODELS)
-        .map((n) => PREFIX + n)
+        .map((n) => SYNTHETIC + n)
         .join(", ")}`,
     );
   }

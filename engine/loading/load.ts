@@ -1,6 +1,6 @@
 import { readConfig, readDiffusersFolder, requireComponent, openWeights, variantFor, variantOf } from "../formats/diffusers.ts";
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
-import type { ModelSource } from "../formats/model-source.ts";
+import { type ModelSource, isSynthetic } from "../formats/model-source.ts";
 import { foldCopies, groupTensors } from "./names/groups.ts";
 import type { PredictionType } from "./names/infer.ts";
 import type { Component } from "./names/locate.ts";
@@ -13,7 +13,6 @@ import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { OpenComponent, OpenModel } from "./load-file.ts";
-import { isSynthetic, openSynthetic } from "./load-synthetic.ts";
 import type { OverlayOptions } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
@@ -85,7 +84,7 @@ export async function loadStableDiffusion(
   const synthetic = isSynthetic(folder);
   const single = !synthetic && (await files.kind(folder)) === "file";
   const model = synthetic
-    ? await openSynthetic(folder, source.clipMerges)
+    ? await (await import("./load-synthetic.ts")).openSynthetic(folder, source.clipMerges)
     : single
       ? await (
           await import("./load-file.ts")

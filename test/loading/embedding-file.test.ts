@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { readLearnedEmbeddings, requireFitting } from "../../engine/loading/embedding-file.ts";
-import { cutOffNote, holdsWord } from "../../engine/diffusion/learned-embedding.ts";
+import { cutOffNote, encodeLearnedEmbedding, holdsWord } from "../../engine/diffusion/learned-embedding.ts";
 import { bytesOf, globalName, text, torchZip, uint32 } from "../formats/support.ts";
 import { type Tensors, safetensors, torch, torchTree } from "../support/checkpoints.ts";
 import { finish } from "../support/device.ts";
@@ -89,10 +89,22 @@ test("every tool's form, with the word that the file or its name says", async ()
   );
 });
 
+test("SDXL's pair is one embedding, the vectors of both encoders side by side, and is written as it is read", async () => {
+  const [pair] = await read("dir/toy.safetensors", safetensors({ clip_l: vectors(2, 2), clip_g: vectors(2, 3) }));
+  assert.equal([pair!.name, pair!.width], ["toy", 5]);
+  assert.equal([...pair!.rows].map((x) => x * 8), [0, 1, 0, 1, 2, 2, 3, 3, 4, 5]);
+  const [again] = await read("x.safetensors", encodeLearnedEmbedding("x", { name: "<toy>", rows: pair!.rows }, [2, 3]));
+  assert.equal([again!.name, ...again!.rows], ["<toy>", ...pair!.rows]);
+});
+
 test("what cannot be used is refused by its name", async () => {
   assert.match(
-    await refusal(() => read("x.safetensors", safetensors({ clip_l: vectors(2, 768), clip_g: vectors(2, 1280) }))),
-    /x\.safetensors: is an embedding for SDXL \(clip_g \[2, 1280\], clip_l \[2, 768\]\)|clip_l \[2, 768\], clip_g \[2, 1280\]/,
+    await refusal(() => read("x.safetensors", safetensors({ clip_l: vectors(2, 8) }))),
+    /x\.safetensors: is an embedding for SDXL and needs clip_l and clip_g, .*; clip_g is missing/,
+  );
+  assert.match(
+    await refusal(() => read("x.safetensors", safetensors({ clip_l: vectors(2, 4), clip_g: vectors(3, 8) }))),
+    /has 2 vectors for SDXL's first encoder and 3 for the second/,
   );
   assert.match(
     await refusal(() => read("x.pt", torch({ "<w>": { dtype: "I64", shape: [1], data: new Uint8Array(8) } }))),

@@ -176,11 +176,11 @@ test("models that the engine does not have are named", async () => {
   );
   assert.match(
     await refusal({
-      "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [1280, 2048],
-      "model.diffusion_model.label_emb.0.0.weight": [1280, 2816],
+      "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [1280, 1280],
+      "model.diffusion_model.label_emb.0.0.weight": [1280, 2560],
       "first_stage_model.quant_conv.bias": [8],
     }),
-    /looks like a single-file checkpoint of SDXL .*; supported are Stable Diffusion 1\.x and 2\.x/,
+    /is the refiner of Stable Diffusion XL, which only finishes pictures of the base model and is not supported/,
   );
   assert.match(await refusal(sd1Shapes()), /^$/);
   const noTokens = await openSingleFile(virtualFile(sd1Shapes()).files, "model.safetensors", {

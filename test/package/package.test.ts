@@ -37,6 +37,8 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "latent-classifier": 7_000,
   "latent-loss": 3_000,
   "load-file": 14_000,
+  "load-second": 3_000,
+  "load-synthetic": 6_000,
   "low-rank": 8_000,
   "measure-kernels": 5_000,
   method: 4_000,

@@ -89,13 +89,13 @@ export class Studio {
 
   async encode(prompt: string, model = this.model): Promise<NDArray> {
     await model.parts.transport?.to(model, prompt);
-    return model.encodeText(model.tokenizer.encode(prompt));
+    return model.encodePrompt(prompt);
   }
 
   /** Guided predictions of a prompt. */
   async guided(prompt = this.prompt, model = this.model, scale = this.guidance): Promise<Predict> {
     const context = await this.encode(prompt, model);
-    return guided(model, await model.encodeText(model.tokenizer.encode("")), context, scale);
+    return guided(model, await model.encodeNoPrompt(), context, scale);
   }
 
   /** Runs the sampling loop, telling each step, and decodes. @returns latents and picture */

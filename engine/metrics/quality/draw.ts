@@ -46,7 +46,7 @@ export class CaptionPainter {
     const { model, plan, options } = this;
     const [height, width] = model.defaultLatentSize;
     for (const { prompt } of captions) await model.parts.transport?.to(model, prompt);
-    this.unconditional ??= await model.encodeText(model.tokenizer.encode(""));
+    this.unconditional ??= await model.encodeNoPrompt();
     const texts: NDArray[] = [];
     for (const { prompt } of captions) texts.push(await encodeLearned(model, prompt, []));
     const generators = captions.map(({ seed }) => manualSeed(seed));

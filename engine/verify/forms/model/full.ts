@@ -1,7 +1,7 @@
 import type { Value } from "../../../../kernels/kernel.ts";
 import { Layers } from "../../../nn/layers.ts";
 import type { NDArray } from "../../../nn/array.ts";
-import { isSynthetic } from "../../../loading/load-synthetic.ts";
+import { isSynthetic } from "../../../formats/model-source.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import { GAIN, type SyntheticName, hashNumbers } from "../../../loading/synthetic.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
