@@ -119,6 +119,9 @@ export function buildTypes() {
     console.error("the sources have type errors: dist/types may be wrong");
   }
   // Consumers resolve ".js" under every module setting, ".ts" only under some.
+  cpSync(join(root, "scripts/webgpu-names.d.ts"), join(types, "webgpu-names.d.ts"));
+  const device = join(types, "engine/runtime/device.d.ts");
+  if (existsSync(device)) writeFileSync(device, `/// <reference path="../../webgpu-names.d.ts" />\n${readFileSync(device, "utf8")}`);
   for (const name of readdirSync(types, { recursive: true }).map(String).filter((n) => n.endsWith(".d.ts"))) {
     const text = readFileSync(join(types, name), "utf8");
     writeFileSync(join(types, name), text.replace(/((?:from|import)\s*\(?\s*"\.{1,2}\/[^"]+)\.ts"/g, '$1.js"'));

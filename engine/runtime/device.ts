@@ -161,7 +161,7 @@ export class Device {
    * A buffer of `size` bytes, counted in `usage`.
    * @throws GpuError if it is larger than the device allows. Running out of memory is reported by `check` or the error scope around.
    */
-  createBuffer(size: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+  createBuffer(size: number, usage: number, label: string): GPUBuffer {
     if (size > this.limits.maxBufferSize) {
       throw new GpuError(`buffer "${label}" of ${size} bytes is larger than the device's maxBufferSize of ${this.limits.maxBufferSize}`);
     }

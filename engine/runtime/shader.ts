@@ -158,10 +158,18 @@ export function packParams(fields: readonly ParamField[], values: Readonly<Recor
   return buffer;
 }
 
+/** What a shader compiler says, as WebGPU has it. */
+export interface CompileMessage {
+  readonly type: string;
+  readonly message: string;
+  readonly lineNum: number;
+  readonly linePos: number;
+}
+
 /** What the compiler said, each message as `error at LINE:COL: TEXT` over its numbered source line and three lines around. */
 export function formatCompileMessages(
   text: string,
-  messages: readonly Pick<GPUCompilationMessage, "type" | "lineNum" | "linePos" | "message">[],
+  messages: readonly CompileMessage[],
 ): string {
   const lines = text.split("\n");
   const width = String(lines.length).length;
