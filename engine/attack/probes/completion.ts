@@ -1,8 +1,7 @@
 import { switched } from "../../diffusion/steering/switched.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf, upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./studio.ts";
 
 /**
  * The model before unlearning makes the first steps, the unlearned one the others (diffusion completion, arXiv 2505.17013): whether it can

@@ -17,8 +17,7 @@ import { ADAM_INPUT, type Trained, recordUpdate } from "../../train/update.ts";
 import { asGraphValue } from "../../runtime/graph.ts";
 import type { ClassifierPictures } from "./classifier-pictures.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf } from "./studio.ts";
 
 /** Half of each kind. */
 const BATCH = 16;

@@ -3,8 +3,7 @@ import type { NDArray } from "../../nn/array.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { InputError } from "../../runtime/errors.ts";
 import { type KeyOrValue, closedFormEncoding, normalSums, residual } from "./closed-form.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, upTo } from "./studio.ts";
 
 /** The UNets of an edited model and of the one it was made from. */
 export interface UNetPair {
