@@ -11,7 +11,9 @@ export const completion: Probe = async (studio) => {
   const { model, prompt, other, original, options, seed } = studio;
   const counts = parseNumbers(options.baseSteps);
   const most = Math.max(...counts);
-  if (most >= options.steps) throw new UsageError(`baseSteps ${most} must be below the ${options.steps} steps, or nothing is left to complete`);
+  if (most >= options.steps) {
+    throw new UsageError(`baseSteps ${most} must be below the ${options.steps} steps, or nothing is left to complete`);
+  }
   const units = (side: OtherSide, control?: string): ProbeUnit[] =>
     pairsOf(counts, upTo(options.seeds)).map(([count, i]) => ({
       ...(control !== undefined && { control }),

@@ -35,8 +35,8 @@ export const inpainting: Probe = async (studio) => {
   const { latentChannels } = model.parts.vae.config;
   if (inChannels !== latentChannels) {
     throw new InputError(
-      `${model.parts.name}: this UNet takes ${inChannels} channels, as one made for inpainting does; the probe needs the text-to-image UNet ` +
-        `of ${latentChannels} channels`,
+      `${model.parts.name}: this UNet takes ${inChannels} channels, as one made for inpainting does; the probe needs the ` +
+        `text-to-image UNet of ${latentChannels} channels`,
     );
   }
   const mask = options.mask ?? middle(picture);

@@ -31,7 +31,8 @@ export async function keysAndValues({ edited, original }: UNetPair): Promise<Key
 export const receClosedForm: Probe = async (studio) => {
   const { model, original, prompt, options, seed } = studio;
   const c = await studio.encode(prompt, original);
-  const sums = normalSums(await keysAndValues({ edited: model.parts.unet.parameters, original: original.parts.unet.parameters }), c.shape[2]!);
+  const pair = { edited: model.parts.unet.parameters, original: original.parts.unet.parameters };
+  const sums = normalSums(await keysAndValues(pair), c.shape[2]!);
   const adversarial = closedFormEncoding(c.data, sums, options.reg);
   const { controlPrompt } = options;
   const before = residual(c.data, c.data, sums);
