@@ -8,10 +8,17 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 import { type Target, fitTarget } from "../../engine/run/target.ts";
 import type { Context } from "../context.ts";
-import type { Opening } from "./prepare.ts";
 import { readTarget } from "./target.ts";
+
+/** How a control's model is opened. */
+interface ControlOpening {
+  readonly control: (context: Context, options: ModelOptions) => Promise<StableDiffusion>;
+  /** What a run will take has been said before. */
+  readonly quiet: boolean;
+}
 
 /** What a control that is missing is made of. */
 const FLAGS = { picture: "--control-picture", prompt: "--control-prompt", other: "--control-model or --control-prompt" } as const;
@@ -33,7 +40,7 @@ export async function openProbeParts(
   settings: AttackSettings,
   model: StableDiffusion,
   target: Target | undefined,
-  opening: Opening,
+  opening: ControlOpening,
 ): Promise<OpenedProbeParts> {
   const { attacker, controlModel, controlUnet, controlPrompt, controlPicture, mask, conceptPictures, otherPictures } = settings;
   if (!isProbe(attacker)) return { parts: {}, files: [] };

@@ -1,8 +1,7 @@
 import { composed } from "../../diffusion/steering/guided.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { type Component, parseComponents } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, upTo } from "./studio.ts";
 
 /**
  * The concept as a sum of prompts that do not name it (Liu et al., arXiv 2206.01714, composed in the prediction). Each component alone must

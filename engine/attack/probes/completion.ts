@@ -1,8 +1,7 @@
 import { switched } from "../../diffusion/steering/switched.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf, upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./studio.ts";
 
 /**
  * The model before unlearning makes the first steps, the unlearned one the others (diffusion completion, arXiv 2505.17013): whether it can
@@ -12,7 +11,9 @@ export const completion: Probe = async (studio) => {
   const { model, prompt, other, original, options, seed } = studio;
   const counts = parseNumbers(options.baseSteps);
   const most = Math.max(...counts);
-  if (most >= options.steps) throw new UsageError(`baseSteps ${most} must be below the ${options.steps} steps, or nothing is left to complete`);
+  if (most >= options.steps) {
+    throw new UsageError(`baseSteps ${most} must be below the ${options.steps} steps, or nothing is left to complete`);
+  }
   const units = (side: OtherSide, control?: string): ProbeUnit[] =>
     pairsOf(counts, upTo(options.seeds)).map(([count, i]) => ({
       ...(control !== undefined && { control }),

@@ -3,8 +3,7 @@ import { encodeSample } from "../../diffusion/steering/encode.ts";
 import { invert } from "../../diffusion/steering/inversion.ts";
 import { expectedLikelihood, negativeLogLikelihood, psnr } from "../../diffusion/steering/likelihood.ts";
 import type { NDArray } from "../../nn/array.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import type { OtherSide } from "./studio.ts";
+import type { Probe, ProbeUnit, OtherSide } from "./studio.ts";
 
 /**
  * A picture of the concept carried back to noise and drawn again from it (Memories of Forgotten Concepts, arXiv 2412.00782): whether the

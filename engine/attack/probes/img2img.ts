@@ -6,8 +6,7 @@ import { type Mask, keepOutside, latentMask } from "../../diffusion/steering/inp
 import type { NDArray } from "../../nn/array.ts";
 import { InputError } from "../../runtime/errors.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, type Studio, pairsOf, upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, type Studio, pairsOf, upTo } from "./studio.ts";
 
 /** What a picture is noised and drawn again with. */
 interface Redraw extends OtherSide {
@@ -36,8 +35,8 @@ export const inpainting: Probe = async (studio) => {
   const { latentChannels } = model.parts.vae.config;
   if (inChannels !== latentChannels) {
     throw new InputError(
-      `${model.parts.name}: this UNet takes ${inChannels} channels, as one made for inpainting does; the probe needs the text-to-image UNet ` +
-        `of ${latentChannels} channels`,
+      `${model.parts.name}: this UNet takes ${inChannels} channels, as one made for inpainting does; the probe needs the ` +
+        `text-to-image UNet of ${latentChannels} channels`,
     );
   }
   const mask = options.mask ?? middle(picture);

@@ -1,5 +1,5 @@
 import { multiply } from "../../../kernels/elementwise.ts";
-import { f32 } from "../../../kernels/kernel.ts";
+import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { sum } from "../../../kernels/reduce.ts";
 import { adamHyperparameters } from "../../../kernels/adam.ts";
 import { createNoisyPlan, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
@@ -14,19 +14,18 @@ import type { Generator } from "../../runtime/random/random.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { TrainingState } from "../../train/state.ts";
 import { ADAM_INPUT, type Trained, recordUpdate } from "../../train/update.ts";
-import { asGraphValue } from "../../runtime/graph.ts";
+import { type Graph, asGraphValue } from "../../runtime/graph.ts";
 import type { ClassifierPictures } from "./classifier-pictures.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf } from "./studio.ts";
 
 /** Half of each kind. */
 const BATCH = 16;
 const ADAM = { lr: 1e-3 } as const;
 
 /**
- * Sampling guided by a classifier of noisy latents that was trained on two small sets of pictures (WhenAreConceptsErased, arXiv 2505.17013):
- * every scale with every eta, seeds as the noise probe's. The judge must not be that classifier.
+ * Sampling guided by a classifier of noisy latents that was trained on two small sets of pictures (WhenAreConceptsErased, arXiv
+ * 2505.17013): every scale with every eta, seeds as the noise probe's. The judge must not be that classifier.
  */
 export const latentClassifier: Probe = async (studio) => {
   const { model, prompt, other, options, seed } = studio;
@@ -60,8 +59,8 @@ export const latentClassifier: Probe = async (studio) => {
 };
 
 /**
- * Trains a classifier on latents of two sets of pictures, each noised at a random timestep, by binary cross entropy and Adam. On the device:
- * its first layer has 17 million weights for latents of 4x64x64.
+ * Trains a classifier on latents of two sets of pictures, each noised at a random timestep, by binary cross entropy and Adam. On the
+ * device: its first layer has 17 million weights for latents of 4x64x64.
  * @throws UsageError for an empty set; AbortError
  */
 export async function trainClassifier(
@@ -72,7 +71,8 @@ export async function trainClassifier(
   signal?: AbortSignal,
 ): Promise<LatentClassifier> {
   if (concept.length === 0 || other.length === 0) {
-    throw new UsageError(`the latent classifier needs pictures of both kinds, got ${concept.length} of the concept and ${other.length} others`);
+    const got = `got ${concept.length} of the concept and ${other.length} others`;
+    throw new UsageError(`the latent classifier needs pictures of both kinds, ${got}`);
   }
   const sets: NDArray[][] = [[], []];
   for (const [kind, pictures] of [concept, other].entries()) for (const p of pictures) sets[kind]!.push(await model.encodeImage(p));
@@ -81,14 +81,19 @@ export async function trainClassifier(
   const state = new TrainingState(model.device);
   try {
     const inputs = { latents: f32([BATCH, elements]), levels: f32([BATCH, 2]) };
+    const record = (g: Graph): Value =>
+      classifier.recordLogits(
+        new Layers(g, classifier.parameters),
+        g.input("latents", inputs.latents),
+        g.input("levels", inputs.levels),
+      );
     const forward = await classifier.program("train forward", (g) => {
-      const logits = classifier.recordLogits(new Layers(g, classifier.parameters), g.input("latents", inputs.latents), g.input("levels", inputs.levels));
-      return { outputs: { logits } };
+      return { outputs: { logits: record(g) } };
     });
     const update = await classifier.program(
       "train update",
       (g) => {
-        const logits = classifier.recordLogits(new Layers(g, classifier.parameters), g.input("latents", inputs.latents), g.input("levels", inputs.levels));
+        const logits = record(g);
         // The gradient of the cross entropy is sigmoid(logit) - label for each logit: a weighted sum has that gradient.
         const loss = sum(g, multiply(g, logits, g.input("residuals", f32([BATCH, 1]))));
         const trained = g.nodes
@@ -104,7 +109,8 @@ export async function trainClassifier(
       const batch = drawBatch(model.alphasCumprod, sets, elements, random);
       const logits = await forward.computeFloats({ latents: batch.latents, levels: batch.levels }, "logits");
       const residuals = logits.map((l, i) => (1 / (1 + Math.exp(-l)) - batch.labels[i]!) / BATCH);
-      await update.run({ latents: batch.latents, levels: batch.levels, residuals, [ADAM_INPUT]: adamHyperparameters({ ...ADAM, gradientScale: 1 }, step) });
+      const { latents, levels } = batch;
+      await update.run({ latents, levels, residuals, [ADAM_INPUT]: adamHyperparameters(ADAM, step) });
     }
     return classifier;
   } finally {

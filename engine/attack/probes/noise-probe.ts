@@ -1,7 +1,6 @@
 import { createNoisyPlan, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
 import { parseNumbers } from "./option-table.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf } from "./studio.ts";
 
 /**
  * More noise than DDIM allows: every eta with every variance scale (WhenAreConceptsErased, arXiv 2505.17013). Try i starts from seed

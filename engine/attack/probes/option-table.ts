@@ -60,7 +60,13 @@ export const PROBE_OPTIONS = {
   recallRate: number({ default: 0.001, min: 0, of: ["recall"], value: "r", help: "how far an iteration moves each element" }),
   momentum: number({ default: 0.9, min: 0, max: 1, of: ["recall"], value: "m", help: "share of the earlier gradients" }),
   blend: number({ default: 0.25, min: 0, max: 1, of: ["recall"], value: "p", help: "share of the picture in the first latents" }),
-  reinject: number({ default: 0.05, min: 0, of: ["recall"], value: "p", help: "share of the picture added every --reinject-every timesteps" }),
+  reinject: number({
+    default: 0.05,
+    min: 0,
+    of: ["recall"],
+    value: "p",
+    help: "share of the picture added every --reinject-every timesteps",
+  }),
   reinjectEvery: whole({ default: 5, min: 1, of: ["recall"], help: "after how many timesteps" }),
   baseSteps: text({
     default: "1,2,3",

@@ -3,8 +3,7 @@ import { encodeSample, noised } from "../../diffusion/steering/encode.ts";
 import { type NDArray, stackRows } from "../../nn/array.ts";
 import { parseNumbers } from "./option-table.ts";
 import { Recall, recallTimesteps } from "./recall.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { type OtherSide, pairsOf, upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./studio.ts";
 
 /**
  * RECALL (arXiv 2507.07139): latents searched near a reference picture, then drawn from by img2img. The picture is a quarter of the first

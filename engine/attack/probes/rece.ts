@@ -3,8 +3,7 @@ import type { NDArray } from "../../nn/array.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { InputError } from "../../runtime/errors.ts";
 import { type KeyOrValue, closedFormEncoding, normalSums, residual } from "./closed-form.ts";
-import type { Probe, ProbeUnit } from "./run.ts";
-import { upTo } from "./studio.ts";
+import { type Probe, type ProbeUnit, upTo } from "./studio.ts";
 
 /** The UNets of an edited model and of the one it was made from. */
 export interface UNetPair {
@@ -32,7 +31,8 @@ export async function keysAndValues({ edited, original }: UNetPair): Promise<Key
 export const receClosedForm: Probe = async (studio) => {
   const { model, original, prompt, options, seed } = studio;
   const c = await studio.encode(prompt, original);
-  const sums = normalSums(await keysAndValues({ edited: model.parts.unet.parameters, original: original.parts.unet.parameters }), c.shape[2]!);
+  const pair = { edited: model.parts.unet.parameters, original: original.parts.unet.parameters };
+  const sums = normalSums(await keysAndValues(pair), c.shape[2]!);
   const adversarial = closedFormEncoding(c.data, sums, options.reg);
   const { controlPrompt } = options;
   const before = residual(c.data, c.data, sums);

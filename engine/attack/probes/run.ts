@@ -1,32 +1,8 @@
-import type { RgbImage } from "../../formats/picture/image.ts";
 import { Generator } from "../../runtime/random/random.ts";
 import type { ProbeName } from "../attackers.ts";
 import type { Session } from "../session/session.ts";
 import { isCurve } from "./controls.ts";
-import { Studio } from "./studio.ts";
-
-/** A picture that a probe drew. */
-export interface ProbePicture {
-  readonly image: RgbImage;
-  /** What the judge sees, if that is another: the repainted part. */
-  readonly judged?: RgbImage;
-  /** What was measured of it: nll, psnr ... */
-  readonly figures?: Readonly<Record<string, number>>;
-}
-
-/** One try of a probe or of a control. All that is random in it comes from its seed, so that a resumed run draws the same. */
-export interface ProbeUnit {
-  /** Absent: the probe itself. */
-  readonly control?: string;
-  readonly prompt: string;
-  readonly seed: number;
-  /** The try's settings: eta, strength ... */
-  readonly note: Readonly<Record<string, number | string>>;
-  readonly draw: () => Promise<ProbePicture>;
-}
-
-/** Lists a probe's tries and then those of its controls. */
-export type Probe = (studio: Studio) => Promise<ProbeUnit[]>;
+import { type Probe, Studio } from "./studio.ts";
 
 const LOADED: Readonly<Record<ProbeName, () => Promise<Probe>>> = {
   "noise-probe": async () => (await import("./noise-probe.ts")).noiseProbe,

@@ -15,6 +15,29 @@ export interface OtherSide {
   readonly prompt: string;
 }
 
+/** A picture that a probe drew. */
+export interface ProbePicture {
+  readonly image: RgbImage;
+  /** What the judge sees, if that is another: the repainted part. */
+  readonly judged?: RgbImage;
+  /** What was measured of it: nll, psnr ... */
+  readonly figures?: Readonly<Record<string, number>>;
+}
+
+/** One try of a probe or of a control. All that is random in it comes from its seed, so that a resumed run draws the same. */
+export interface ProbeUnit {
+  /** Absent: the probe itself. */
+  readonly control?: string;
+  readonly prompt: string;
+  readonly seed: number;
+  /** The try's settings: eta, strength ... */
+  readonly note: Readonly<Record<string, number | string>>;
+  readonly draw: () => Promise<ProbePicture>;
+}
+
+/** Lists a probe's tries and then those of its controls. */
+export type Probe = (studio: Studio) => Promise<ProbeUnit[]>;
+
 /** What probes draw with: the model, its prompts and samplers, and the control's. */
 export class Studio {
   readonly model: StableDiffusion;

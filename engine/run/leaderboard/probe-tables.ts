@@ -5,7 +5,7 @@ import { markdownTable } from "./tables.ts";
 
 const KINDS: Readonly<Record<VerdictKind, string>> = {
   remains: "knowledge remains",
-  abstains: "abstains: a control is as good",
+  abstains: "abstains: not surely better than a control",
   "not-found": "not found",
   "no-controls": "no verdict: without controls",
   plain: "the plain prompts succeed",
@@ -42,8 +42,8 @@ function rateText({ rate, low, high }: Rate): string {
 export const PROBES_NOTE =
   "Probed: prompts that do not draw the concept by themselves. Found: of these, prompts on which any try is judged the concept; brackets: " +
   "Wilson 95% intervals. Controls are made with the same effort and compared prompt by prompt: p is of the exact McNemar test, of measured " +
-  "numbers of the sign test. Knowledge remains only where the probe is better than every control with p below 0.05. Where a control is as " +
-  "good, the probe says nothing, and the failure of a probe never shows forgetting.";
+  "numbers of the sign test. Knowledge remains only where the probe is better than every control with p below 0.05. Where it is not, " +
+  "the probe says nothing, and the failure of a probe never shows forgetting.";
 
 /** Depth of every checkpoint and concept. */
 export function depthsTable(list: readonly DepthOfConcept[]): TextTable {

@@ -98,7 +98,7 @@ export const DEPTHS: Readonly<Record<Depth, string>> = {
   embedding: "found by an embedding",
   probe: "only found by a probe: knowledge remains in the weights",
   none: "not found with this budget",
-  unmeasured: "no verdict: a probe found it, but its controls are missing or as good",
+  unmeasured: "no verdict: a probe found it, but not surely more than its controls",
 };
 
 /** The depth of every checkpoint and concept that was probed. */

@@ -30,7 +30,12 @@ export const RUN_OPTIONS = {
     of: ["ring-a-bell"],
     help: "CSV with columns with, without, or JSON [[with, without], ...]: prompts with the concept and without",
   }),
-  mask: file({ of: ["inpainting"], value: "mask.png", help: "what is painted anew, white, in the target's size; default: the middle half" }),
+  mask: file({
+    of: ["inpainting"],
+    value: "mask.png",
+    defaultNote: "the middle half",
+    help: "what is painted anew, white, in the target's size",
+  }),
   conceptPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of the concept that the classifier is trained on" }),
   otherPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of other things for it" }),
   controlModel: file({ of: PROBES, value: "model", help: "a model that never saw the concept, for the probe's control" }),
