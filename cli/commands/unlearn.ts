@@ -118,14 +118,14 @@ export async function makeErased(
   earlier?: UnlearnRecord,
   watcher: Pick<UnlearnWatcher, "onDone"> = {},
 ): Promise<UnlearnRecord> {
+  const saved = earlier && (await files.saved());
+  const prepared = await prepareUnlearn(context, settings, { out, files, showImages, earlier, saved });
+  const { model, record } = prepared;
   const { layout } = resultOf(settings);
   const { ending } = LAYOUTS[layout];
   if (ending !== "" && !out.toLowerCase().endsWith(ending)) {
     context.warn(`layout ${layout} is a ${ending} file: other tools may go by the name, and ${out} does not end so`);
   }
-  const saved = earlier && (await files.saved());
-  const prepared = await prepareUnlearn(context, settings, { out, files, showImages, earlier, saved });
-  const { model, record } = prepared;
   context.say(`erasing ${settings.concepts.map(quoted).join(", ")} by ${record.recipe.name} on ${model.device.description}`);
   if (saved) context.say(`going on after step ${saved.training.step}`);
   try {

@@ -4,12 +4,12 @@ import { type EventHandler, Session } from "./session/session.ts";
 import { textGrad } from "./text-grad.ts";
 import type { AttackOptions } from "./options.ts";
 import type { AttackResult, TriedCounts } from "./events.ts";
-import { type AttackerName, PROBES, type ProbeName, isProbe, usesGradient } from "./attackers.ts";
+import { type AttackerName, type ProbeName, isProbe, usesGradient } from "./attackers.ts";
 import type { ControlParts, ProbeResult } from "./probes/controls.ts";
 import type { Evaluation } from "./session/evaluation.ts";
 
-/** "no-attack" is the evaluation of the original prompt and nothing more. */
-const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<void>) | undefined>> = {
+/** What searches, but for probes; "no-attack" is the evaluation of the original prompt and nothing more. */
+const SEARCHES: Readonly<Record<Exclude<AttackerName, ProbeName>, ((session: Session) => Promise<void>) | undefined>> = {
   "text-grad": textGrad,
   "hard-prompt": async (session) => (await import("./hard-prompt.ts")).hardPrompt(session),
   p4d: async (session) => (await import("./hard-prompt.ts")).p4d(session),
@@ -18,11 +18,13 @@ const SEARCHES: Readonly<Record<AttackerName, ((session: Session) => Promise<voi
   random: async (session) => (await import("./random.ts")).randomTokens(session),
   "seed-search": async (session) => (await import("./seed-search.ts")).seedSearch(session),
   transfer: async (session) => (await import("./transfer.ts")).transfer(session),
-  ...(Object.fromEntries(
-    PROBES.map((probe) => [probe, async (session: Session) => (await import("./probes/run.ts")).runProbe(session, probe)]),
-  ) as Readonly<Record<ProbeName, (session: Session) => Promise<void>>>),
   "no-attack": undefined,
 };
+
+function searchOf(attacker: AttackerName): ((session: Session) => Promise<void>) | undefined {
+  if (!isProbe(attacker)) return SEARCHES[attacker];
+  return async (session) => (await import("./probes/run.ts")).runProbe(session, attacker);
+}
 
 /**
  * Attacks a model: draws the original prompt and has it judged, then searches as `options.attacker` says until a picture succeeds or the
@@ -40,7 +42,7 @@ export async function attack(
   if (typeof options?.judge !== "function") throw new TypeError("attack: options.judge must be a function that judges a picture");
   if (typeof options.prompt !== "string") throw new TypeError(`attack: options.prompt must be a text, got ${typeof options.prompt}`);
   const session = new Session(model, resolveOptions(model, options), onEvent);
-  return attackIn(session, SEARCHES[session.options.attacker]);
+  return attackIn(session, searchOf(session.options.attacker));
 }
 
 /** The attack of a session: its original prompts, then a search. @throws as `attack`, but for the options */

@@ -3,9 +3,9 @@
  * plain ranges of the file; there a compressed one is refused, which also leaves nothing for a decompression bomb to work with.
  * Source: PKWARE APPNOTE 6.3.9, sections 4.3 to 4.5.
  */
-import { inflateSync } from "fflate";
 import { checkRange, type ByteSource } from "./byte-source.ts";
-import { FormatError, quote, reason } from "./errors.ts";
+import { FormatError, quote } from "./errors.ts";
+import { inflate } from "./picture/png-chunks.ts";
 
 export interface ZipEntry {
   readonly name: string;
@@ -155,17 +155,11 @@ export async function zipDataOffset(source: ByteSource, entry: ZipEntry): Promis
 export async function readZipEntry(source: ByteSource, entry: ZipEntry): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = await source.read(await packedOffset(source, entry), entry.packed);
   if (entry.method === 0) return bytes;
-  const damaged = (why: string, cause?: unknown): FormatError =>
-    new FormatError(source.name, `zip entry ${quote(entry.name)} ${why}`, { cause });
+  const damaged = (why: string): FormatError => new FormatError(source.name, `zip entry ${quote(entry.name)} ${why}`);
   if (entry.method !== 8) throw damaged(`is compressed by method ${entry.method}; plain and deflated ones can be read`);
-  let data: Uint8Array;
-  try {
-    data = inflateSync(bytes, { out: new Uint8Array(entry.size) });
-  } catch (error) {
-    throw damaged(`is damaged: ${reason(error)}`, error);
-  }
+  const data = await inflate(source.name, bytes, entry.size, `zip entry ${quote(entry.name)}`, "deflate-raw");
   if (data.length !== entry.size) throw damaged(`unpacks to ${data.length} bytes instead of ${entry.size}; the file is corrupt`);
-  return new Uint8Array(data);
+  return data;
 }
 
 async function packedOffset(source: ByteSource, entry: ZipEntry): Promise<number> {

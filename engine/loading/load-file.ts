@@ -27,38 +27,12 @@ import type { TensorFile } from "../formats/tensor-file.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import { expectedTensors, withoutUnitKernel } from "./expected.ts";
-import { SECOND_PAD } from "./load-second.ts";
+import { type OpenComponent, type OpenModel, SECOND_PAD } from "./open-model.ts";
 import { chooseEma, noAveraged } from "./overlay.ts";
-import type { WeightSource } from "../nn/parameters.ts";
 import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
 import { refiner, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
-
-/** A component with its configuration and weights, wherever they come from. */
-export interface OpenComponent {
-  readonly config: Config;
-  readonly weights: WeightSource;
-}
-
-/** SDXL's second text encoder. */
-export interface OpenSecond extends OpenComponent {
-  readonly tokenizer: Tokenizer | undefined;
-  readonly zerosForNoPrompt: boolean;
-}
-
-/** A model whose files are open and whose weights have not been read. */
-export interface OpenModel {
-  readonly name: string;
-  readonly textEncoder: OpenComponent;
-  /** Of SDXL. */
-  readonly second?: OpenSecond | undefined;
-  readonly unet: OpenComponent;
-  /** Undefined where a model may be without. */
-  readonly vae: OpenComponent | undefined;
-  readonly tokenizer: Tokenizer | undefined;
-  readonly scheduler: Json;
-}
 
 export interface SingleFileOptions {
   /**

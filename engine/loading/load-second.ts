@@ -7,10 +7,7 @@ import { textEncoderConfig } from "../diffusion/text-encoder.ts";
 import type { UNetConfig } from "../diffusion/unet-config.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { InputError } from "../runtime/errors.ts";
-import type { OpenSecond } from "./load-file.ts";
-
-/** The id that SDXL's second tokenizer pads with, `!`. */
-export const SECOND_PAD = 0;
+import { type OpenSecond, SECOND_PAD } from "./open-model.ts";
 
 /**
  * The second encoder, and how the two become one.

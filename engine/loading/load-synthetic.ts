@@ -2,8 +2,7 @@ import { createClipTokenizer } from "../../tokenizer/index.ts";
 import { SYNTHETIC } from "../formats/model-source.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
-import type { OpenComponent, OpenModel } from "./load-file.ts";
-import { SECOND_PAD } from "./load-second.ts";
+import { type OpenComponent, type OpenModel, SECOND_PAD } from "./open-model.ts";
 import { SYNTHETIC_MODELS, type SyntheticName, syntheticWeights } from "./synthetic.ts";
 
 /**

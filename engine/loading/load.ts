@@ -12,7 +12,7 @@ import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import { Config } from "../nn/config.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import type { OpenComponent, OpenModel } from "./load-file.ts";
+import type { OpenComponent, OpenModel } from "./open-model.ts";
 import type { OverlayOptions } from "./overlay.ts";
 import { Parameters, type WeightSource } from "../nn/parameters.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";

@@ -48,7 +48,7 @@ test("bad input is told in one line, and nothing is written", async () => {
   mkdirSync(join(folder, "cut"));
   file("cut/good.png", readFileSync(`assets/emoji/dataset/church/imgs/0_0.png`));
   file("cut/torn.png", readFileSync(`assets/emoji/dataset/church/imgs/0_0.png`).subarray(0, 200));
-  file("narrow.npz", writeStatistics({ mean: new Float64Array(3), covariance: { data: new Float64Array(9), rows: 3, columns: 3 } }));
+  file("narrow.npz", await writeStatistics({ mean: new Float64Array(3), covariance: { data: new Float64Array(9), rows: 3, columns: 3 } }));
   file("seedless.csv", "case_number,prompt\n1,x\n");
   file("one.csv", "case_number,prompt,evaluation_seed\n99,x,1\n");
   const given = ["--images", "few", "--real", REAL];

@@ -11,7 +11,8 @@ import { type Inspection, inspectTensorFile } from "../../engine/loading/inspect
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { Config } from "../../engine/nn/config.ts";
 import { expectedTensors, withoutUnitKernel } from "../../engine/loading/expected.ts";
-import { type SingleFileOptions, openSingleFile, type OpenModel } from "../../engine/loading/load-file.ts";
+import { type SingleFileOptions, openSingleFile } from "../../engine/loading/load-file.ts";
+import type { OpenModel } from "../../engine/loading/open-model.ts";
 import { unetConfig } from "../../engine/diffusion/unet-config.ts";
 import { SYNTHETIC_MODELS } from "../../engine/loading/synthetic.ts";
 import { EMOJI, emojiTensors, originalCheckpoint, readTensors, safetensors } from "../support/checkpoints.ts";

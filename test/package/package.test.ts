@@ -22,10 +22,10 @@ const ENTRY_BUDGETS: Readonly<Record<string, number>> = { probes: 17_000, unlear
 
 /** The same of each part that `lethe` loads when it is first needed, by the name of the file it begins with. */
 const PART_BUDGETS: Readonly<Record<string, number>> = {
-  arithmetic: 2_000,
+  arithmetic: 3_000,
   cce: 2_000,
-  completion: 2_000,
-  controls: 2_000,
+  completion: 3_000,
+  controls: 3_000,
   "ddim-inversion": 5_000,
   "embedding-file": 2_000,
   eraser: 4_000,
@@ -33,18 +33,18 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   identify: 5_000,
   "image-classifier": 7_000,
   img2img: 3_000,
-  inspect: 8_000,
+  inspect: 10_000,
   "latent-classifier": 7_000,
   "latent-loss": 3_000,
-  "load-file": 14_000,
+  "load-file": 16_000,
   "load-second": 3_000,
   "load-synthetic": 6_000,
   "low-rank": 8_000,
   "measure-kernels": 5_000,
   method: 4_000,
-  "noise-probe": 2_000,
+  "noise-probe": 3_000,
   open: 24_000,
-  overlay: 12_000,
+  overlay: 14_000,
   pytorch: 12_000,
   random: 1_000,
   "recall-probe": 6_000,
@@ -198,10 +198,10 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
   const whole = bundleOf(`import * as lethe from "lethe"; console.log(lethe);`);
   assert.match(whole.text, /@compute/);
   for (const [name, budget] of [
-    ["createTokenizer", 60_000],
-    ["encodePng", 35_000],
-    ["manualSeed", 30_000],
-    ["createJudge", 370_000],
+    ["createTokenizer", 66_000],
+    ["encodePng", 42_000],
+    ["manualSeed", 38_000],
+    ["createJudge", 385_000],
   ] as const) {
     const alone = bundleOf(`import { ${name} } from "lethe"; console.log(${name});`);
     console.log(`tree shaking: ${name} alone takes ${alone.bytes} bytes, ${alone.gzip} gzip, of ${whole.bytes} and ${whole.gzip}`);

@@ -150,14 +150,14 @@ test("hashed weights of another gain; a component, a case or a listed tensor wit
   const { rows } = await check({
     gain: 0.8,
     vae: list(1.5),
-    text_encoder_2: {},
+    text_encoder_3: {},
     cases: [{ name: "more" }],
     tensors: { lost: { shape: [1], is: "somewhere" } },
   });
   assert.equal(
     rows.filter((r) => !r.ok).map((r) => [r.case, r.tensor, r.note]),
     [
-      ["text_encoder_2", "", "no check for this component; known are unet, text_encoder, vae"],
+      ["text_encoder_3", "", "no check for this component; known are unet, text_encoder, vae"],
       ["vae", "values", undefined],
       ["", "lost", "listed, but not in the file"],
       ["more", "", "no check for this case"],

@@ -28,7 +28,7 @@ export type { LinearCombination, Operand, SamplerPlan, SamplerState, SamplerStep
 
 type MakePlan = (config: SchedulerConfig, ac: Float32Array, steps: number, options: Required<PlanOptions>) => SamplerPlan;
 
-/** Of a scheduler whose steps know nothing of each other: from an entry of its list on. */
+/** Of a scheduler whose steps know nothing of each other: from an entry of its list on. Calls are marked pure, so that bundles drop them. */
 const sliced = (plan: (config: SchedulerConfig, ac: Float32Array, steps: number, eta: number) => SamplerPlan): MakePlan =>
   (config, ac, steps, { eta, from }) => {
     const whole = plan(config, ac, steps, eta);
@@ -36,12 +36,12 @@ const sliced = (plan: (config: SchedulerConfig, ac: Float32Array, steps: number,
   };
 
 const PLANS: Readonly<Record<SchedulerName, MakePlan>> = {
-  ddim: sliced(ddimPlan),
-  ddpm: sliced(ddpmPlan),
+  ddim: /* @__PURE__ */ sliced(ddimPlan),
+  ddpm: /* @__PURE__ */ sliced(ddpmPlan),
   lms: (config, ac, steps, { from }) => lmsPlan(config, ac, steps, from),
   pndm: (config, ac, steps, { from }) => pndmPlan(config, ac, steps, from),
-  euler: sliced(eulerPlan),
-  "euler-ancestral": sliced(eulerAncestralPlan),
+  euler: /* @__PURE__ */ sliced(eulerPlan),
+  "euler-ancestral": /* @__PURE__ */ sliced(eulerAncestralPlan),
   "dpm++2m": (config, ac, steps, { from }) => {
     if (from > 0) throw new SchedulerConfigError("scheduler dpm++2m cannot begin in the middle of its steps: take ddim, pndm or lms");
     return dpmMultistepPlan(config, ac, steps);

@@ -1,7 +1,8 @@
 /** NumPy's archives of named arrays (`numpy.savez`, `numpy.savez_compressed`). */
-import { zipSync } from "fflate";
 import type { ByteSource } from "../byte-source.ts";
 import { FormatError, quote } from "../errors.ts";
+import { zipPieces } from "../pickle/zip-writer.ts";
+import { joinPieces } from "../store.ts";
 import { readZipDirectory, readZipEntry } from "../zip.ts";
 import { type NpyArray, readNpy, writeNpy } from "./npy.ts";
 
@@ -29,7 +30,7 @@ export async function readNpz<Name extends string>(source: ByteSource, names: re
 /** An archive of float64 arrays, stored plainly. The same arrays give the same bytes. */
 export function writeNpz(
   arrays: Readonly<Record<string, { readonly data: Float64Array<ArrayBuffer>; readonly shape: readonly number[] }>>,
-): Uint8Array<ArrayBuffer> {
-  const files = Object.entries(arrays).map(([name, { data, shape }]) => [`${name}.npy`, writeNpy(data, shape)] as const);
-  return new Uint8Array(zipSync(Object.fromEntries(files), { level: 0, mtime: new Date(1980, 0, 1) }));
+): Promise<Uint8Array<ArrayBuffer>> {
+  const files = Object.entries(arrays).map(([name, { data, shape }]) => ({ name: `${name}.npy`, read: () => writeNpy(data, shape) }));
+  return joinPieces(zipPieces(files));
 }

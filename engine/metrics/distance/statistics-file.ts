@@ -27,7 +27,7 @@ export async function readStatistics(files: FileSystem, path: string): Promise<S
 }
 
 /** The same as bytes of a file that those tools read. */
-export function writeStatistics({ mean, covariance }: Statistics): Uint8Array<ArrayBuffer> {
+export function writeStatistics({ mean, covariance }: Statistics): Promise<Uint8Array<ArrayBuffer>> {
   const dims = mean.length;
   return writeNpz({ mu: { data: mean, shape: [dims] }, sigma: { data: covariance.data, shape: [dims, dims] } });
 }

@@ -288,7 +288,7 @@ export async function scored(
     return { name, features, statistics: statisticsOf(features) };
   };
   const generated = setOf("the generated pictures", taken.generated);
-  await store?.write(QUALITY_FILES.statistics, writeStatistics(generated.statistics));
+  await store?.write(QUALITY_FILES.statistics, await writeStatistics(generated.statistics));
   const distances = await distancesOf(generated, isPictures(real) ? setOf("the real pictures", taken.real) : real, {
     ...settings,
     float32Mean: network.meanPrecision === "float32",

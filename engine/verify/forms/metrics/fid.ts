@@ -38,7 +38,7 @@ export const fid: Form = async (golden, rows, context) => {
       else if (typeof c["file"] === "string") {
         const bytes = joinPath(golden.folder, c["file"]);
         const read = await readStatistics(context.files, bytes);
-        const written = await readStatistics(memoryFiles({ again: writeStatistics(read) }), "again");
+        const written = await readStatistics(memoryFiles({ again: await writeStatistics(read) }), "again");
         const { statistics, features } = setOf(c, "of");
         const rounded = isObject(c["entries"]) && isObject(c["entries"]["mu.npy"]) && c["entries"]["mu.npy"]["dtype"] === "float32";
         const mean = rounded ? float32Mean(features) : statistics.mean;

@@ -28,7 +28,7 @@ export const activations: Record<"silu" | "gelu" | "quickGelu" | "relu" | "sqrt"
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   quickGelu: (x) => x / (1 + Math.exp(-1.702 * x)),
   relu: (x) => Math.max(x, 0),
-  sqrt: Math.sqrt,
+  sqrt: (x) => Math.sqrt(Math.max(x, 0)),
 };
 
 function meanAndVariance(values: readonly number[]): { mean: number; variance: number } {
