@@ -28,20 +28,19 @@ export type { LinearCombination, Operand, SamplerPlan, SamplerState, SamplerStep
 
 type MakePlan = (config: SchedulerConfig, ac: Float32Array, steps: number, options: Required<PlanOptions>) => SamplerPlan;
 
-/** Of a scheduler whose steps know nothing of each other: from an entry of its list on. Calls are marked pure, so that bundles drop them. */
-const sliced = (plan: (config: SchedulerConfig, ac: Float32Array, steps: number, eta: number) => SamplerPlan): MakePlan =>
-  (config, ac, steps, { eta, from }) => {
-    const whole = plan(config, ac, steps, eta);
-    return { ...whole, steps: whole.steps.slice(from), ...(whole.sigmas && { sigmas: whole.sigmas.slice(from) }) };
-  };
+/** The steps from an entry of the list on, of a scheduler whose steps know nothing of each other. */
+function sliced(whole: SamplerPlan, from: number): SamplerPlan {
+  return { ...whole, steps: whole.steps.slice(from), ...(whole.sigmas && { sigmas: whole.sigmas.slice(from) }) };
+}
 
+// Functions and no calls: what a call makes stays in every bundle of the library, used or not.
 const PLANS: Readonly<Record<SchedulerName, MakePlan>> = {
-  ddim: /* @__PURE__ */ sliced(ddimPlan),
-  ddpm: /* @__PURE__ */ sliced(ddpmPlan),
+  ddim: (config, ac, steps, { eta, from }) => sliced(ddimPlan(config, ac, steps, eta), from),
+  ddpm: (config, ac, steps, { from }) => sliced(ddpmPlan(config, ac, steps), from),
   lms: (config, ac, steps, { from }) => lmsPlan(config, ac, steps, from),
   pndm: (config, ac, steps, { from }) => pndmPlan(config, ac, steps, from),
-  euler: /* @__PURE__ */ sliced(eulerPlan),
-  "euler-ancestral": /* @__PURE__ */ sliced(eulerAncestralPlan),
+  euler: (config, ac, steps, { from }) => sliced(eulerPlan(config, ac, steps), from),
+  "euler-ancestral": (config, ac, steps, { from }) => sliced(eulerAncestralPlan(config, ac, steps), from),
   "dpm++2m": (config, ac, steps, { from }) => {
     if (from > 0) throw new SchedulerConfigError("scheduler dpm++2m cannot begin in the middle of its steps: take ddim, pndm or lms");
     return dpmMultistepPlan(config, ac, steps);
