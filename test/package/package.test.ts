@@ -30,8 +30,8 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "embedding-file": 2_000,
   eraser: 4_000,
   "hard-prompt": 2_000,
-  identify: 6_000,
-  "image-classifier": 8_000,
+  identify: 5_000,
+  "image-classifier": 7_000,
   img2img: 5_000,
   inspect: 10_000,
   "latent-classifier": 8_000,
@@ -39,11 +39,11 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "load-file": 16_000,
   "load-second": 3_000,
   "load-synthetic": 6_000,
-  "low-rank": 9_000,
+  "low-rank": 8_000,
   "measure-kernels": 5_000,
   method: 4_000,
   "noise-probe": 3_000,
-  open: 26_000,
+  open: 24_000,
   overlay: 14_000,
   pytorch: 12_000,
   random: 1_000,
@@ -53,7 +53,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   run: 8_000,
   "seed-search": 1_000,
   transfer: 1_000,
-  transport: 10_000,
+  transport: 9_000,
 };
 
 /** A consumer's project, outside the checkout, so that nothing of the checkout is found by going up. */
