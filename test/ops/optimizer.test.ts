@@ -115,17 +115,28 @@ async function project(rows: readonly Float32Array[], projection: Projection): P
   return rows.map((_, r) => (y as Float32Array).subarray(r * columns, (r + 1) * columns));
 }
 
+/** A row of two values, of which the fixture holds one bit each, the lowest first. */
+function ofBits(name: string, values: readonly number[]): Float32Array {
+  const bits = golden.get(name)!.data as Uint8Array;
+  return Float32Array.from({ length: 8 * bits.length }, (_, i) => values[(bits[i >> 3]! >> (i & 7)) & 1]!);
+}
+
 const worstOf = (a: Float32Array, b: ArrayLike<number>): number =>
   a.reduce((worst, value, i) => Math.max(worst, Number.isFinite(value) ? Math.abs(value - b[i]!) : Infinity), 0);
 const sumOf = (a: Float32Array): number => a.reduce((sum, value) => sum + value, 0);
 
 test("simplex projection: the table of reference rows, exact and as the original's bisection", async () => {
   const { rows } = readJson<{
-    readonly rows: readonly { readonly name: string; readonly mu_exact: number; readonly mu_reference: number }[];
+    readonly rows: readonly {
+      readonly name: string;
+      readonly mu_exact: number;
+      readonly mu_reference: number;
+      readonly values?: readonly number[];
+    }[];
   }>("optimizer/optimizer.json");
   assert.is(rows.length, 56);
-  for (const { name, mu_exact, mu_reference } of rows) {
-    const a = floats(golden, `projection/${name}`);
+  for (const { name, mu_exact, mu_reference, values } of rows) {
+    const a = values ? ofBits(`projection/${name}`, values) : floats(golden, `projection/${name}`);
     const [exact] = await project([a], "exact");
     const distance = worstOf(exact!, Float64Array.from(a, (x) => Math.max(x - mu_exact, 0)));
     assert.ok(distance <= 1e-6, `${name}: exact projection is off by ${distance}`);
