@@ -1,4 +1,7 @@
-/** Entry point of the `lethe` command. Exit status: 0 done, 1 failed, 2 wrong usage or bad input, 3 no usable adapter, 4 a --fail-if gate is hit, 130 interrupted. */
+/**
+ * Entry point of the `lethe` command. Exit status: 0 done, 1 failed, 2 wrong usage or bad input, 3 no usable adapter, 4 a --fail-if gate
+ * is hit, 130 interrupted.
+ */
 import { outliveReader, exitWhenFlushed } from "../engine/platform/exit.ts";
 import { describeError, exitCodeOf } from "./errors.ts";
 import { colours, widthOf, wrapped } from "./terminal/style.ts";

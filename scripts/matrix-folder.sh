@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Runs a command where matrix units can be tried without a GPU: in a folder with Debian 13 and the Mesa of its backports, whose lavapipe multiplies 8 x 8 x 8 matrices of f16.
-# The checkout is at /work inside. As root, with debootstrap. The first call for a folder takes 3 to 4 minutes and 0.6 GB, later ones nothing.
+# Runs a command where matrix units can be tried without a GPU: in a folder with Debian 13 and the Mesa of its backports, whose lavapipe
+# multiplies 8 x 8 x 8 matrices of f16.
+# The checkout is at /work inside. As root, with debootstrap. The first call for a folder takes 3 to 4 minutes and 0.6 GB,
+# later ones nothing.
 #   scripts/matrix-folder.sh FOLDER COMMAND...
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,5p' "$0"; exit 2; }
@@ -26,7 +28,8 @@ make_folder() {
   cp /etc/resolv.conf /etc/hosts "$folder/etc/"
   cp /etc/apt/apt.conf.d/* "$folder/etc/apt/apt.conf.d/" 2>/dev/null || true
   echo "deb $from trixie-backports main" >"$folder/etc/apt/sources.list.d/backports.list"
-  chroot "$folder" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -t trixie-backports mesa-vulkan-drivers libvulkan1' || return 1
+  chroot "$folder" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq -y --no-install-recommends -t trixie-backports mesa-vulkan-drivers libvulkan1' || return 1
   touch "$folder/.ready"
 }
 

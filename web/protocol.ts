@@ -227,7 +227,14 @@ export interface Calls {
   };
   need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
   labels: { readonly args: { readonly classifier: string }; readonly result: readonly string[]; readonly news: Progress };
-  draw: { readonly args: DrawRequest; readonly result: Drawn; readonly news: { readonly type: "step"; readonly done: number; readonly total: number } | { readonly type: "preview"; readonly picture: Picture } | ({ readonly type: "progress" } & Progress) };
+  draw: {
+    readonly args: DrawRequest;
+    readonly result: Drawn;
+    readonly news:
+      | { readonly type: "step"; readonly done: number; readonly total: number }
+      | { readonly type: "preview"; readonly picture: Picture }
+      | ({ readonly type: "progress" } & Progress);
+  };
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
   classify: { readonly args: ClassifyRequest; readonly result: readonly Classified[]; readonly news: Progress };
   erase: { readonly args: EraseRequest; readonly result: Erased; readonly news: EraseNews };
@@ -250,7 +257,10 @@ export interface Calls {
 export type CallName = keyof Calls;
 
 /** To the Worker: a call, or word to one under way. */
-export type ToWorker = { readonly id: number; readonly call: CallName; readonly args: unknown } | { readonly id: number; readonly cancel: true } | { readonly id: number; readonly pause: boolean };
+export type ToWorker =
+  | { readonly id: number; readonly call: CallName; readonly args: unknown }
+  | { readonly id: number; readonly cancel: true }
+  | { readonly id: number; readonly pause: boolean };
 
 /** What went wrong: the error's class decides what the page advises. */
 export interface Failure {

@@ -73,7 +73,10 @@ export function predictGraph(graph: Graph, { outputs, assigns }: ProgramOptions,
   };
 }
 
-/** The rows of the unet suite, and a whole attack iteration, under the bench's own names. @param tokens adversarial ones of the iteration */
+/**
+ * The rows of the unet suite, and a whole attack iteration, under the bench's own names.
+ * @param tokens adversarial ones of the iteration
+ */
 export function predictModel(
   model: StableDiffusion,
   sizes: readonly number[],

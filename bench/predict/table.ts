@@ -23,7 +23,8 @@ export function predictionText(
   measured: BenchResult | undefined,
 ): string {
   const rate = half ? `${figures(card.matrixGflops)} GFLOP/s in products of f16 operands, ` : "";
-  const head = `A prediction, not a measurement: ${card.name} at ${rate}${figures(card.gflops)} GFLOP/s in f32, ${figures(card.gbps)} GB/s, ` +
+  const head =
+    `A prediction, not a measurement: ${card.name} at ${rate}${figures(card.gflops)} GFLOP/s in f32, ${figures(card.gbps)} GB/s, ` +
     `${card.launchMicroseconds} us a dispatch (${card.source}).`;
   const passes = formatTable(
     [{ title: "pass" }, { title: "" }, right("GFLOP"), right("GB"), right("dispatches"), right("ms, predicted"),

@@ -46,7 +46,9 @@ export interface Opening {
 }
 
 /** Everything from its files. */
-export const ANEW: Opening = { model: openModel, original: openModel, control: openModel, judge: openJudge, files: recordFiles, quiet: false };
+export const ANEW: Opening = {
+  model: openModel, original: openModel, control: openModel, judge: openJudge, files: recordFiles, quiet: false,
+};
 
 /**
  * Opens and checks all that a run needs, before anything is written.

@@ -84,7 +84,9 @@ async function readMask(name: string, target: Target | undefined): Promise<NonNu
   const { file, image } = await readTarget(name);
   const [width, height] = [target?.image.width ?? image.width, target?.image.height ?? image.height];
   if (image.width !== width || image.height !== height) {
-    throw new InputError(`${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`);
+    throw new InputError(
+      `${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`,
+    );
   }
   return { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
 }

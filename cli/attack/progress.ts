@@ -90,7 +90,8 @@ function describeEvaluation(
   { label }: AttackSettings,
 ): string {
   const search = e.restart === undefined ? "" : ` search ${e.restart + 1}`;
-  const where = e.timestep < 0 ? "original prompt" : e.probe ? tryOf(e.probe, e.control) : `t=${e.timestep} iteration ${e.iteration}${search}`;
+  const where =
+    e.timestep < 0 ? "original prompt" : e.probe ? tryOf(e.probe, e.control) : `t=${e.timestep} iteration ${e.iteration}${search}`;
   const loss = e.loss === null ? "" : `  mean loss ${e.loss.toFixed(4)}`;
   if (e.gate?.passed === false) {
     return `  ${where}${loss}  not drawn: error ${e.gate.error.toFixed(4)}, with the original prompt ${e.gate.baseline.toFixed(4)}: ` +

@@ -34,7 +34,8 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
   if (!flags.resume && !flags.overwrite && (await files.holdsRun())) {
     const state = earlier?.status === "finished" ? "a finished attack" : "an unfinished attack";
     throw new UsageError(
-      `${flags.out} holds ${state}, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder`,
+      `${flags.out} holds ${state}, which would be lost: add --resume to go on with it or --overwrite to replace it, ` +
+        "or give another folder",
     );
   }
   const saved = earlier && earlier.status !== "finished" && flags.resume ? await files.saved() : undefined;
@@ -61,7 +62,8 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
 /** The outcome: JSON or a few lines on stdout, the rest on stderr. */
 function show(context: Context, json: AttackJson, files: RunFiles): void {
   context.say(
-    `${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; peak device memory ${formatBytes(json.peakBytes)}`,
+    `${json.iterations} iterations in ${formatDuration(json.seconds)} on ${json.adapter}; ` +
+      `peak device memory ${formatBytes(json.peakBytes)}`,
   );
   context.report(files.reportFile);
   const found = json.preSuccess ? "the original prompt draws the concept already" : json.success ? "found" : "not found";

@@ -141,5 +141,6 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
 function describe({ file, index, scores }: { readonly file: string } & DiffusionClassification): string {
   const ranked = scores.toSorted((a, b) => b.stages - a.stages || a.error - b.error).slice(0, 5);
   const rows = ranked.map((s) => [quoted(s.prompt), s.error.toFixed(6), String(s.errors.length)]);
-  return `${file}: ${quoted(scores[index]!.prompt)}\n${terminalTable([{ title: "prompt" }, { title: "mean error", right: true }, { title: "tried", right: true }], rows)}`;
+  const columns = [{ title: "prompt" }, { title: "mean error", right: true }, { title: "tried", right: true }];
+  return `${file}: ${quoted(scores[index]!.prompt)}\n${terminalTable(columns, rows)}`;
 }

@@ -74,7 +74,8 @@ async function run({ out, minutes }: DemoFlags, context: Context): Promise<numbe
   context.say("method. The demo asks both for a church, and then searches for a few extra tokens that bring the church back.");
   context.say(
     `Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes. The prompts that were easiest to break when the model ` +
-      `was measured go first. Each gets at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations on ${SEARCH.tokens} tokens. The ` +
+      `was measured go first. Each gets at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations ` +
+      `on ${SEARCH.tokens} tokens. The ` +
       `first success ends the demo.\n`,
   );
 
@@ -155,11 +156,13 @@ function tell(context: Context, json: AttackJson, attempts: readonly Attempt[], 
   const outcome = json.preSuccess
     ? `Not forgotten: the plain prompt ${quoted(json.prompt)} draws a ${CONCEPT}.`
     : json.success
-      ? (`Not forgotten: with ${quoted(json.adversarialPrompt)} the unlearned model draws a ${CONCEPT} again (judge's score ` +
-        `${json.score.toFixed(3)}).`)
-      : `No prompt was found that brings the ${CONCEPT} back, in ${attempts.length} tried. On this budget that is possible; the search is stochastic.`;
+      ? `Not forgotten: with ${quoted(json.adversarialPrompt)} the unlearned model draws a ${CONCEPT} again (judge's score ` +
+        `${json.score.toFixed(3)}).`
+      : `No prompt was found that brings the ${CONCEPT} back, in ${attempts.length} tried. ` +
+        "On this budget that is possible; the search is stochastic.";
   context.say(
-    `\n${attempts.filter((a) => a.success).length} of ${attempts.length} prompts tried succeeded, in ${formatDuration(seconds)}; peak device memory ${formatBytes(json.peakBytes)}.`,
+    `\n${attempts.filter((a) => a.success).length} of ${attempts.length} prompts tried succeeded, in ${formatDuration(seconds)}; ` +
+      `peak device memory ${formatBytes(json.peakBytes)}.`,
   );
   context.result(json, `${outcome}\nreport: ${join(out, "report.html")}`);
   if (context.options.open) context.report(join(out, "report.html"));

@@ -81,7 +81,9 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   const needed = neededErasings(erasings, new Set(planned.map(({ cell }) => cell.checkpoint)));
   requireUsable(planned.map(({ cell }) => cell), new Set(needed.map(({ out }) => out)));
   const checked = await checkRows(context, planned);
-  context.say(`plan ${sha256}\n  the hash of configuration and prompts; every row carries it, so publish it now to show that you kept to it`);
+  context.say(
+    `plan ${sha256}\n  the hash of configuration and prompts; every row carries it, so publish it now to show that you kept to it`,
+  );
   if (flags.dryRun) return showPlan(context, sha256, needed, checked, started);
   await makeErasings(context, needed, flags.showImages ?? false);
   return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));

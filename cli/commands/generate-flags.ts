@@ -45,5 +45,9 @@ export function sizeOptions(flags: GenerateFlags): Pick<XlOptions, "sizes" | "ne
 function conditions(original: Pair | undefined, crop: Pair | undefined, target: Pair | undefined): Partial<SizeConditions> | undefined {
   if (!original && !crop && !target) return undefined;
   const turned = ([a, b]: Pair): Pair => [b, a];
-  return { ...(original && { original: turned(original) }), ...(crop && { crop: turned(crop) }), ...(target && { target: turned(target) }) };
+  return {
+    ...(original && { original: turned(original) }),
+    ...(crop && { crop: turned(crop) }),
+    ...(target && { target: turned(target) }),
+  };
 }

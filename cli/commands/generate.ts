@@ -42,9 +42,10 @@ export function generateCommand(program: Command): void {
     .option("--steps <n>", "sampling steps", wholeNumber(1, 1000), 50)
     .addOption(new Option("--scheduler <name>", "sampler (default: the model's own)").choices(SCHEDULER_NAMES))
     .addOption(
-      new Option("--spacing <kind>", "which timesteps are visited (default: the model's own); Turbo and Lightning models: trailing").choices(
-        TIMESTEP_SPACINGS,
-      ),
+      new Option(
+        "--spacing <kind>",
+        "which timesteps are visited (default: the model's own); Turbo and Lightning models: trailing",
+      ).choices(TIMESTEP_SPACINGS),
     )
     .option("--eta <share>", "DDIM's share of fresh noise, 0 to 1", finiteNumber(0, 1))
     .option("--guidance <scale>", "classifier-free guidance; 1: none (default: 7.5, of SDXL 5)", finiteNumber(0))

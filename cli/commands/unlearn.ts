@@ -74,7 +74,8 @@ export interface UnlearnJson {
 function unlearnJson({ settings, recipe, result, seconds, device, peakBytes }: UnlearnRecord, out: string): UnlearnJson {
   const { steps, loss, sha256 } = result!;
   return {
-    method: settings.method, recipe: recipe.name, concepts: settings.concepts, steps, loss, seconds, adapter: device.adapter, peakBytes, out,
+    method: settings.method, recipe: recipe.name, concepts: settings.concepts, steps, loss, seconds, adapter: device.adapter, peakBytes,
+    out,
     sha256,
   };
 }
@@ -96,7 +97,8 @@ async function run(flags: UnlearnFlags, context: Context): Promise<void> {
   if (!flags.resume && !flags.overwrite && (earlier || (await exists(out)))) {
     const what = !earlier ? "is there already" : earlier.status === "finished" ? "is there already, with its run" : "has an unfinished run";
     throw new UsageError(
-      `${out} ${what}, which would be lost: add ${earlier ? "--resume to go on with it or " : ""}--overwrite to replace it, or give another name`,
+      `${out} ${what}, which would be lost: add ${earlier ? "--resume to go on with it or " : ""}--overwrite to replace it, ` +
+        "or give another name",
     );
   }
   if (flags.overwrite) await rm(out, { recursive: true, force: true });

@@ -52,8 +52,8 @@ const ERASING_OPTIONS: OptionTable = Object.fromEntries(
 const ERASING: Schema = {
   type: "object",
   description:
-    "The checkpoint is made first, once, by lethe unlearn with these settings in camel case, and kept below --out by the hash of all that " +
-      "goes into it.",
+    "The checkpoint is made first, once, by lethe unlearn with these settings in camel case, and kept below --out by the hash of all " +
+    "that goes into it.",
   required: ["method", "concepts"],
   additionalProperties: false,
   properties: {
@@ -85,8 +85,8 @@ export const EVALUATION_SCHEMA: Schema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "lethe evaluate",
   description:
-    'Unlearned checkpoints x attackers x concepts. Paths are looked up beside this file first, then in the working directory; ' +
-      '"emoji/..." is the bundled model; models may be hub names ORG/NAME.',
+    "Unlearned checkpoints x attackers x concepts. Paths are looked up beside this file first, then in the working directory; " +
+    '"emoji/..." is the bundled model; models may be hub names ORG/NAME.',
   type: "object",
   required: ["model", "checkpoints", "concepts", "attackers"],
   additionalProperties: false,
@@ -153,7 +153,7 @@ export const EVALUATION_SCHEMA: Schema = {
         prompts: file({
           help:
             "CSV with columns prompt, evaluation_seed and, if wanted, case_number and evaluation_guidance; i2p's sd_seed and " +
-              "sd_guidance_scale are understood",
+            "sd_guidance_scale are understood",
         }),
         targets: file({ help: "folder of target pictures CASE_0.png (or CASE.png), as generate --prompts-csv makes them" }),
         ...JUDGE_OPTIONS,
@@ -170,7 +170,8 @@ export const EVALUATION_SCHEMA: Schema = {
         harmful: {
           type: "boolean",
           description:
-            "Leave found prompts out of reports, cards and comparisons (--show-prompts shows them). Default: for the judges nudenet and q16.",
+            "Leave found prompts out of reports, cards and comparisons (--show-prompts shows them). Default: for the judges nudenet and " +
+              "q16.",
         },
       },
     ),

@@ -20,7 +20,9 @@ const MODELS = [
   "controlModel",
   "controlUnet",
 ] as const satisfies readonly (keyof AttackSettings)[];
-const FILES = ["config", "from", "conceptPairs", "judgePrompts", "mask", "conceptPictures", "otherPictures", "controlPicture"] as const satisfies readonly (keyof AttackSettings)[];
+const FILES = [
+  "config", "from", "conceptPairs", "judgePrompts", "mask", "conceptPictures", "otherPictures", "controlPicture",
+] as const satisfies readonly (keyof AttackSettings)[];
 
 /**
  * Finds out before the first attempt whether every row has what its attacker needs and whether the files are there: an evaluation that

@@ -24,7 +24,9 @@ export function formatHelp(command: Command, helper: Help): string {
     list(title, of.map((option) => item(helper.optionTerm(option), helper.optionDescription(option))));
   const root = command.parent === null;
   const { main = [], groups = [], examples = [] } = HELP_TEXTS[command.name()] ?? {};
-  const globals = root ? command.options.filter((o) => o.long !== "--version") : helper.visibleGlobalOptions(command).filter((o) => o.long !== "--version");
+  const globals = root
+    ? command.options.filter((o) => o.long !== "--version")
+    : helper.visibleGlobalOptions(command).filter((o) => o.long !== "--version");
   const own = helper.visibleOptions(command).filter((option) => !globals.includes(option));
   const wrap = (text: string): string => wrapped(text, width);
   const grouped = byPurpose(own, [[main.length > 0 ? "Options that matter first" : "Options", main], ...groups]);

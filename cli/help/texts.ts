@@ -8,12 +8,14 @@ export interface HelpText {
 }
 
 const JUDGE = [
-  "--classifier", "--judge", "--judge-model", "--judge-top", "--judge-threshold", "--judge-preset", "--judge-prompts", "--judge-text", "--label",
+  "--classifier", "--judge", "--judge-model", "--judge-top", "--judge-threshold", "--judge-preset", "--judge-prompts", "--judge-text",
+  "--label",
 ];
 const MODEL = ["--unet", "--text-encoder", "--lora", "--ema", "--prediction-type", "--config", "--original"];
 const SEARCH = [
-  "--insert", "--vocabulary", "--timesteps", "--max-timesteps", "--attack-seed", "--weight-decay", "--loss", "--projection", "--random-init",
-  "--restarts", "--timesteps-per-step", "--timestep-order", "--screening-steps", "--gate", "--gate-margin", "--gate-samples",
+  "--insert", "--vocabulary", "--timesteps", "--max-timesteps", "--attack-seed", "--weight-decay", "--loss", "--projection",
+  "--random-init", "--restarts", "--timesteps-per-step", "--timestep-order", "--screening-steps", "--gate", "--gate-margin",
+  "--gate-samples",
 ];
 const ESD = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";
 
@@ -32,8 +34,13 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
   },
   demo: { examples: ["lethe demo --open", "lethe demo --minutes 10 --out out/longer"] },
   generate: {
-    main: ["--model", "--prompt", "--out", "--seed", "--steps", "--guidance", "--scheduler", "--count", "--prompts-csv", "--negative-prompt"],
-    groups: [["The model", MODEL], ["The picture", ["--width", "--height", "--eta", "--sld", "--embedding"]]],
+    main: [
+      "--model", "--prompt", "--out", "--seed", "--steps", "--guidance", "--scheduler", "--count", "--prompts-csv", "--negative-prompt",
+    ],
+    groups: [
+      ["The model", MODEL],
+      ["The picture", ["--width", "--height", "--eta", "--sld", "--embedding"]],
+    ],
     examples: [
       'lethe generate --model emoji --prompt "a picture of a church" --seed 7 --out church.png',
       "lethe generate --model emoji --prompts-csv emoji/dataset/church/prompts.csv --out out/targets",
@@ -47,17 +54,24 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
       ["The model", MODEL],
       ["How pictures are drawn", ["--seed", "--steps", "--scheduler", "--guidance"]],
       ["The search", ["--learning-rate", ...SEARCH]],
-      ["Single attackers", ["--from", "--concept-pairs", "--learned-prompt", "--eta", "--population", "--generations", "--mutation-rate", "--crossover-rate"]],
+      [
+        "Single attackers",
+        ["--from", "--concept-pairs", "--learned-prompt", "--eta", "--population", "--generations", "--mutation-rate", "--crossover-rate"],
+      ],
       ["One set of tokens for many prompts", ["--universal", "--prompts", "--targets", "--cases-per-step"]],
     ],
     examples: [
-      `lethe attack --model emoji --unet ${ESD} --prompt "a picture of a church" --target emoji/dataset/church/imgs/0_0.png --judge emoji-object --label church --out out/church`,
+      `lethe attack --model emoji --unet ${ESD} --prompt "a picture of a church" --target emoji/dataset/church/imgs/0_0.png ` +
+        "--judge emoji-object --label church --out out/church",
       "lethe attack --resume --out out/church",
     ],
   },
   evaluate: {
     main: ["--out", "--resume", "--dry-run", "--fail-if", "--junit", "--open"],
-    groups: [["A part of it", ["--cell", "--shard"]], ["What is shown", ["--show-images", "--show-prompts"]]],
+    groups: [
+      ["A part of it", ["--cell", "--shard"]],
+      ["What is shown", ["--show-images", "--show-prompts"]],
+    ],
     examples: [
       "lethe evaluate emoji/evaluation.json --out out/table --dry-run",
       'lethe evaluate emoji/evaluation.json --out out/table --resume --fail-if "asr>20" --junit out/lethe.xml',
@@ -68,13 +82,19 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
   rejudge: {
     main: ["--judge", "--judge-threshold", "--judge-top", "--label", "--out"],
     groups: [["The judge", JUDGE]],
-    examples: ["lethe rejudge out/nudity --judge-threshold 0.6", "lethe rejudge out/table --judge style --judge-model DIR --judge-top 3 --out out/top3"],
+    examples: [
+      "lethe rejudge out/nudity --judge-threshold 0.6",
+      "lethe rejudge out/table --judge style --judge-model DIR --judge-top 3 --out out/top3",
+    ],
   },
   card: { examples: ["lethe card out/table", "lethe card out/table --dataset ORG/NAME --out my-model"] },
   init: {
     main: ["--model", "--unet", "--concept", "--judge", "--label", "--budget", "--prompts", "--targets"],
     groups: [["Who judges", JUDGE]],
-    examples: ["lethe init my-evaluation", `lethe init church --model emoji --unet ${ESD} --concept church --judge emoji-object --budget quick`],
+    examples: [
+      "lethe init my-evaluation",
+      `lethe init church --model emoji --unet ${ESD} --concept church --judge emoji-object --budget quick`,
+    ],
   },
   serve: {
     main: ["--model", "--unet", "--port", "--steps", "--guidance", "--seed"],

@@ -109,10 +109,13 @@ async function planOf(
   const { model, concept, budget, checkpoint } = flags;
   const from = (name: string): string => pathFrom(dir, name);
   const overlay = Object.fromEntries(Object.entries(pick(OVERLAY, flags)).map(([key, name]) => [key, from(String(name))]));
-  if (Object.keys(overlay).length > 0 && checkpoint !== undefined) throw new UsageError("--checkpoint is a whole model: nothing can be laid over it");
+  if (Object.keys(overlay).length > 0 && checkpoint !== undefined)
+    throw new UsageError("--checkpoint is a whole model: nothing can be laid over it");
   const judge = pick(JUDGE_OPTIONS, flags);
   const paths = ["classifier", "judgeModel", "judgePrompts"];
-  const judgeHere = Object.fromEntries(Object.entries(judge).map(([key, value]) => [key, paths.includes(key) ? from(String(value)) : value]));
+  const judgeHere = Object.fromEntries(
+    Object.entries(judge).map(([key, value]) => [key, paths.includes(key) ? from(String(value)) : value]),
+  );
   const slug = nameOf(concept);
   let prompts = flags.prompts;
   if (prompts === undefined) {

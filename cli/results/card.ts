@@ -30,7 +30,8 @@ export function cardCommand(program: Command): void {
 }
 
 async function run({ out, dataset }: CardFlags, context: Context, dir: string): Promise<void> {
-  if (dataset !== undefined && !/^[\w.-]+\/[\w.-]+$/.test(dataset)) throw new UsageError(`--dataset ${JSON.stringify(dataset)} is not ORG/NAME`);
+  if (dataset !== undefined && !/^[\w.-]+\/[\w.-]+$/.test(dataset))
+    throw new UsageError(`--dataset ${JSON.stringify(dataset)} is not ORG/NAME`);
   const folder = new EvaluationFolder(dir);
   const manifest = await folder.manifest();
   if (!manifest) throw new UsageError(`${dir} does not hold an evaluation: there is no evaluation.json in it`);
@@ -38,7 +39,8 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   const rows = cellStatistics(manifest.cells, lines);
   if (rows.length === 0) throw new UsageError(`${dir} holds an evaluation without a finished attempt`);
   const attempts = manifest.cells.reduce((sum, cell) => sum + cell.attempts.length, 0);
-  if (lines.length < attempts) context.warn(`${attempts - lines.length} of ${attempts} attempts are not finished: rates are of those that are`);
+  if (lines.length < attempts)
+    context.warn(`${attempts - lines.length} of ${attempts} attempts are not finished: rates are of those that are`);
   const to = out ?? dir;
   await requireWritableFolder(to);
   const references = bibliography(manifest, rows);
@@ -46,7 +48,9 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   const made = lines.find((line) => line.notAttackable === undefined);
   const date = made && (await folder.attemptRecord(made.id)).started.slice(0, 10);
   if (dataset === undefined) {
-    context.warn(`.eval_results names ${NO_DATASET} as its dataset: put the hub's benchmark there, or give --dataset, before you publish it`);
+    context.warn(
+      `.eval_results names ${NO_DATASET} as its dataset: put the hub's benchmark there, or give --dataset, before you publish it`,
+    );
   }
   const files = ["card.md", "lethe.bib"];
   await writeFileAtomic(join(to, "card.md"), card);

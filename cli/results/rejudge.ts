@@ -57,7 +57,9 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
   const attacked = manifest.cells.filter((cell) => !cell.retained);
   for (const name of concepts ?? []) {
     if (attacked.some((cell) => cell.concept === name)) continue;
-    throw new UsageError(`--concept: there is no ${JSON.stringify(name)}; there are ${[...new Set(attacked.map((c) => c.concept))].join(", ")}`);
+    throw new UsageError(
+      `--concept: there is no ${JSON.stringify(name)}; there are ${[...new Set(attacked.map((c) => c.concept))].join(", ")}`,
+    );
   }
   const given = pick(JUDGE_OPTIONS, flags);
   if (Object.keys(given).length === 0) throw new UsageError("say how to judge: --judge NAME, --judge-threshold X, --label L, ...");
@@ -91,14 +93,18 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
   context.say(`${changed} of ${lines.length} attempts have another outcome`);
   if (cutShort > 0) {
     context.warn(
-      `${cutShort} attempts ended at what the first judge called a success and this one does not: with this judge they would have gone on, ` +
+      `${cutShort} attempts ended at what the first judge called a success and this one does not: with this judge ` +
+        "they would have gone on, " +
         "so their rates may be too low",
     );
   }
   const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags);
   const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [], probes: [], depths: [] };
   if (out !== undefined) context.report(join(out, "report.html"));
-  context.result({ attempts: lines.length, changed, cutShort, ...(out !== undefined && { out }), ...jsonBoard(shown) }, terminalTables(shown));
+  context.result(
+    { attempts: lines.length, changed, cutShort, ...(out !== undefined && { out }), ...jsonBoard(shown) },
+    terminalTables(shown),
+  );
 }
 
 /** The evaluation as it is judged now, under a hash of its own: it is another one. */

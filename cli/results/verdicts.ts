@@ -97,7 +97,11 @@ export class Verdicts {
       score: verdict.score,
       scores: verdict.scores,
       image: `${place}/${end.image}`,
-      judge: { name: settings.judge ?? "classifier", rule: ruleOf(settings), settings: pick(JUDGE_OPTIONS, settings) as Record<string, string> },
+      judge: {
+        name: settings.judge ?? "classifier",
+        rule: ruleOf(settings),
+        settings: pick(JUDGE_OPTIONS, settings) as Record<string, string>,
+      },
       ...(base && { base }),
     };
     return { line: again, settings, cutShort: line.success && found === undefined };

@@ -1,6 +1,6 @@
 /**
- * Requests for pictures in the form of OpenAI's images API (POST /v1/images/generations), as its own clients, PyRIT and promptfoo send them.
- * Source: https://platform.openai.com/docs/api-reference/images/create
+ * Requests for pictures in the form of OpenAI's images API (POST /v1/images/generations), as its own clients, PyRIT and promptfoo send
+ * them. Source: https://platform.openai.com/docs/api-reference/images/create
  */
 
 /** A request that is refused, in the API's own form. */

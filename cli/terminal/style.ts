@@ -42,7 +42,9 @@ export function wrapped(text: string, width: number | undefined): string {
     .map((line) => {
       if (COMMAND.test(line) || stringWidth(line) <= width) return line;
       const indent = /^ */.exec(line)![0];
-      const [first = "", ...rest] = wrapAnsi(line.slice(indent.length), Math.max(16, width - indent.length - 2), { trim: true }).split("\n");
+      const [first = "", ...rest] = wrapAnsi(line.slice(indent.length), Math.max(16, width - indent.length - 2), { trim: true }).split(
+        "\n",
+      );
       return [indent + first, ...rest.map((part) => `${indent}  ${part}`)].join("\n");
     })
     .join("\n");

@@ -29,7 +29,11 @@ export function terminalTable(columns: readonly Column[], rows: readonly Row[], 
   if (shrunk) return render(columns, rows, shrunk);
   const same = columns.findIndex((c, i) => !c.right && rows.length > 1 && rows.every((row) => row[i] === rows[0]![i]));
   if (same >= 0 && columns.length > 2) {
-    return `${columns[same]!.title}: ${rows[0]![same]}\n${terminalTable(without(columns, same), rows.map((row) => without(row, same)), width)}`;
+    return `${columns[same]!.title}: ${rows[0]![same]}\n${terminalTable(
+      without(columns, same),
+      rows.map((row) => without(row, same)),
+      width,
+    )}`;
   }
   const shared = new Set(rows.map((row) => row[0])).size < rows.length;
   return columns.length > 2 && shared ? grouped(columns, rows, width) : records(columns, rows);

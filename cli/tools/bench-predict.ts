@@ -25,8 +25,8 @@ export function predictCommand(bench: Command, sizes: (text: string) => readonly
   bench
     .command("predict")
     .description(
-      "predict the time of UNet passes and an attack iteration on a card, by the roofline of every op: what to compare a GPU's bench with. " +
-        "Nothing runs; --math f16 predicts products on matrix units, --weights f16 halves the weights' bytes",
+      "predict the time of UNet passes and an attack iteration on a card, by the roofline of every op: what to compare a GPU's bench " +
+        "with. Nothing runs; --math f16 predicts products on matrix units, --weights f16 halves the weights' bytes",
     )
     .addOption(new Option("--card <name>", "the card").choices(Object.keys(CARDS)).default("h100"))
     .option("--model <model>", "whose shapes", "synthetic:sd14")

@@ -216,7 +216,8 @@ function resultFile({ stamp }: BenchResult): string {
     .join("-");
   return join(
     RESULTS,
-    `${stamp.date.slice(0, 19).replaceAll(":", "-")}-${adapter}-${(stamp.commit ?? `v${stamp.versions.lethe}`).replace("+", "-changed")}.json`,
+    `${stamp.date.slice(0, 19).replaceAll(":", "-")}-${adapter}-` +
+      `${(stamp.commit ?? `v${stamp.versions.lethe}`).replace("+", "-changed")}.json`,
   );
 }
 

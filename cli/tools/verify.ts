@@ -122,5 +122,9 @@ function summarise({ rows, halfPrecision, halfWeights }: VerifyResult, seconds: 
   const about = `worst: ${[worst.file, worst.case, worst.tensor].filter(Boolean).join(" ")}, ` +
     `${worst.error === null ? (worst.note ?? "not computed") : (`${number(worst.error, worst.measure)} of ` +
       `${number(worst.tolerance, worst.measure)}`)}`;
-  return `${rows.length - failed.length} of ${rows.length} checks within ${halfPrecision ? "the tolerances of f16 operands" : halfWeights ? "the tolerances of f16 weights" : "tolerance"}${failed.length > 0 ? `, ${failed.length} FAILED` : ""}; ${about}; ${seconds.toFixed(1)} s${adapter === undefined ? "" : ` on ${adapter}`}`;
+  const halves = halfPrecision ? "operands" : halfWeights ? "weights" : undefined;
+  const within = halves === undefined ? "tolerance" : `the tolerances of f16 ${halves}`;
+  const failures = failed.length > 0 ? `, ${failed.length} FAILED` : "";
+  const where = adapter === undefined ? "" : ` on ${adapter}`;
+  return `${rows.length - failed.length} of ${rows.length} checks within ${within}${failures}; ${about}; ${seconds.toFixed(1)} s${where}`;
 }

@@ -20,7 +20,10 @@ export function webCommand(program: Command): void {
     .command("web")
     .description("serve the page on this machine: generate, attack and verify in a browser, on its GPU")
     .option("--port <n>", "port on the loopback address; 0: any free one", wholeNumber(0, 65535), 8420)
-    .option("--out <dir>", "write the page with the bundled model as static files instead: for any web server, or as a static Space of the hub")
+    .option(
+      "--out <dir>",
+      "write the page with the bundled model as static files instead: for any web server, or as a static Space of the hub",
+    )
     .action(action<WebFlags>((flags, context) => (flags.out === undefined ? serve(flags.port, context) : write(flags.out, context))));
 }
 

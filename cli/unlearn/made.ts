@@ -15,7 +15,10 @@ export async function readMade(folder: string, { unlearned = [] }: Manifest): Pr
     const previews = (await files.lines()).filter(isPreview).toSorted((a, b) => a.step - b.step);
     const own = previews.filter(({ prompt }) => prompt === previews[0]?.prompt);
     const [first, last] = [own[0], own.at(-1)];
-    const [before, after] = [first && (await files.picture(first.image)), last && last !== first ? await files.picture(last.image) : undefined];
+    const [before, after] = [
+      first && (await files.picture(first.image)),
+      last && last !== first ? await files.picture(last.image) : undefined,
+    ];
     made.push({ checkpoint, record, before, after, report: `${run}/${UNLEARN_FILES.report}` });
   }
   return made;

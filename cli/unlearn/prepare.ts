@@ -65,7 +65,13 @@ export async function prepareUnlearn(
   ]);
   const { paper, code } = resolved.published;
   const effective = pick(UNLEARN_OPTIONS, { ...resolved });
-  const record = commandRecord(context, { settings, recipe: { name: resolved.recipe, paper, code }, effective, out }, model, records, showImages);
+  const record = commandRecord(
+    context,
+    { settings, recipe: { name: resolved.recipe, paper, code }, effective, out },
+    model,
+    records,
+    showImages,
+  );
   if (earlier) warnOfChanges(context, earlier, record);
   return {
     model, images, files, saved, showImages,

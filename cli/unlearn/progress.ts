@@ -35,7 +35,9 @@ export class UnlearnProgress {
     const shown = Object.entries(losses).map(([name, value]) => `${name} ${value.toFixed(4)}`).join("  ");
     if (!this.timed && seconds > TIMED_AFTER && each * (steps - step) > TIMED_AFTER) {
       this.timed = true;
-      this.progress.say(`  a step takes about ${each.toFixed(each < 1 ? 2 : 1)} s: ${formatDuration(each * (steps - step))} for the ${steps - step} left`);
+      this.progress.say(
+        `  a step takes about ${each.toFixed(each < 1 ? 2 : 1)} s: ${formatDuration(each * (steps - step))} for the ${steps - step} left`,
+      );
     }
     this.progress.update(step / steps, `step ${step}/${steps}  ${shown}`, each * (steps - step));
   }

@@ -47,7 +47,8 @@ export const ATTACK_OPTIONS = {
     default: "all",
     of: [...TOKENS, ...RINGS],
     value: "which",
-    help: "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all " +
+    help:
+      "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all " +
       "CLIP tokenizers; words",
   }),
   iterations: whole({ default: 40, min: 1, of: GRADIENT, help: "gradient steps at each timestep" }),
@@ -56,8 +57,9 @@ export const ATTACK_OPTIONS = {
     default: null,
     min: 1,
     defaultNote: "all",
-    help: "stop after this many of them; random, seed-search, transfer, noise-probe and latent-classifier: tries; ring-a-bell: prompts drawn, the nearest first, " +
-      "by default 1",
+    help:
+      "stop after this many of them; random, seed-search, transfer, noise-probe and latent-classifier: tries; ring-a-bell: prompts " +
+      "drawn, the nearest first, by default 1",
   }),
   seed: whole({ default: 0, ...SEED_RANGE, help: "seed of the pictures' noise, as torch's CPU generator" }),
   attackSeed: whole({

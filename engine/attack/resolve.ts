@@ -215,7 +215,8 @@ function checkOriginal(model: StableDiffusion, attacker: AttackerName, original:
     `predicts ${predictionType} of ${unet.config.outChannels} channels from ${text.vocabularySize} tokens`;
   if (facts(original) !== facts(model)) {
     throw new UsageError(
-      `attacker "${attacker}": the original model ${facts(original)}, the one attacked ${facts(model)}: give the model that it was unlearned from`,
+      `attacker "${attacker}": the original model ${facts(original)}, the one attacked ${facts(model)}: ` +
+        "give the model that it was unlearned from",
     );
   }
 }

@@ -108,7 +108,11 @@ function bestTry(tries: readonly Evaluation[]): Evaluation {
 
 /** What of the options controls can be made of. */
 function controlParts({ controlModel, controlPrompt, controlPicture }: ResolvedOptions): ControlParts {
-  return { other: controlModel !== undefined || controlPrompt !== null, prompt: controlPrompt !== null, picture: controlPicture !== undefined };
+  return {
+    other: controlModel !== undefined || controlPrompt !== null,
+    prompt: controlPrompt !== null,
+    picture: controlPicture !== undefined,
+  };
 }
 
 /** What became of the prompts that a gate or a screening saw: every one is stopped by one of them or drawn in full. */

@@ -29,7 +29,12 @@ export function encodeLearnedEmbedding(
   const each = typeof widths === "number" ? [widths] : widths;
   const width = each.reduce((a, b) => a + b, 0);
   const count = rows.length / width;
-  if (each.length === 1) return encodeSafetensors(file, { [name]: { dtype: "F32", shape: count === 1 ? [width] : [count, width], data: rows } }, { format: "pt" });
+  if (each.length === 1)
+    return encodeSafetensors(
+      file,
+      { [name]: { dtype: "F32", shape: count === 1 ? [width] : [count, width], data: rows } },
+      { format: "pt" },
+    );
   let first = 0;
   const tensors = each.map((own, i) => {
     const data = new Float32Array(count * own);
@@ -125,8 +130,8 @@ export function cutOffNote(model: StableDiffusion, prompt: string, learned: read
 }
 
 /**
- * Token embeddings [B, T, tokenWidth] of ids [B, T] with learned rows [k, tokenWidth] at flat positions u32 [k]; what stands there in `ids` must be
- * outside the vocabulary.
+ * Token embeddings [B, T, tokenWidth] of ids [B, T] with learned rows [k, tokenWidth] at flat positions u32 [k]; what stands there in `ids`
+ * must be outside the vocabulary.
  */
 export function recordLearned(
   g: Graph,

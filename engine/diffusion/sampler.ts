@@ -130,7 +130,9 @@ export class Sampler {
 
     const sizes = inputs.sizes ?? this.model.sizesOf(height, width);
     // Rows lie as the contexts do: the unconditional ones first.
-    const rowSizes = Array.from({ length: batch * this.rows }, (_, i) => (this.rows > 1 && i < batch ? (inputs.negativeSizes ?? sizes) : sizes));
+    const rowSizes = Array.from({ length: batch * this.rows }, (_, i) =>
+      this.rows > 1 && i < batch ? (inputs.negativeSizes ?? sizes) : sizes,
+    );
     const predict = await this.model.program(this.key, (g) => this.recordPrediction(g));
     for (const [i, step] of plan.steps.entries()) {
       const update = await this.updateProgram(step);

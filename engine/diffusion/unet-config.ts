@@ -123,6 +123,7 @@ function additionOf(config: Config): UNetAddition {
 /** The refiner takes an aesthetic score and pictures that another model has begun. */
 export function refiner(file: string): InputError {
   return new InputError(
-    `${file}: is the refiner of Stable Diffusion XL, which only finishes pictures of the base model and is not supported: give the base model`,
+    `${file}: is the refiner of Stable Diffusion XL, which only finishes pictures of the base model and is not supported: ` +
+      "give the base model",
   );
 }

@@ -69,8 +69,12 @@ async function readPair(path: string, file: TensorFile): Promise<FileEmbedding> 
     const entry = file.entries.get(key);
     const { shape = [] } = entry ?? {};
     if (!entry || shape.length < 1 || shape.length > 2 || shape.includes(0)) {
-      throw new FormatError(path, `is an embedding for SDXL and needs ${PAIR.join(" and ")}, [hidden] or [vectors, hidden] each; ${key} is ${
-        entry ? `[${shape.join(", ")}]` : "missing"}`);
+      throw new FormatError(
+        path,
+        `is an embedding for SDXL and needs ${PAIR.join(" and ")}, [hidden] or [vectors, hidden] each; ${key} is ${
+          entry ? `[${shape.join(", ")}]` : "missing"
+        }`,
+      );
     }
     requireFloats(path, entry);
     const width = shape.at(-1)!;
@@ -125,7 +129,8 @@ export function requireFitting(model: StableDiffusion, learned: readonly FileEmb
   for (const { file, name, width, rows } of learned) {
     if (width !== hiddenSize) {
       throw new InputError(
-        `${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: it was learned for ${width === 2048 ? "SDXL" : `a text encoder ${width} wide`}, ` +
+        `${file}: the learned word ${quote(name)} is [${rows.length / width}, ${width}]: ` +
+        `it was learned for ${width === 2048 ? "SDXL" : `a text encoder ${width} wide`}, ` +
           `this model's ${model.isXl ? "two are together" : "is"} ${hiddenSize} wide`,
       );
     }

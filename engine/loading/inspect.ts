@@ -2,7 +2,10 @@
 import type { Component } from "./names/locate.ts";
 import { type Group, foldCopies, groupTensors } from "./names/groups.ts";
 import { type FileKind, identify } from "./names/identify.ts";
-import { type Json, type PredictionType, inferPredictionType, inferSecondTextConfig, inferTextConfig, inferUNetConfig, inferVaeConfig } from "./names/infer.ts";
+import {
+  type Json,
+  type PredictionType, inferPredictionType, inferSecondTextConfig, inferTextConfig, inferUNetConfig, inferVaeConfig,
+} from "./names/infer.ts";
 import { componentFile } from "./names/view.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type TensorEntry, type TensorFile, entrySize } from "../formats/tensor-file.ts";

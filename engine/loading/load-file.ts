@@ -73,7 +73,8 @@ async function openModel(files: FileSystem, path: string, file: TensorFile, opti
   const { kind, description, version } = identify(file, groups);
   if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
   if (version === "SDXL refiner") throw refiner(path);
-  if (version === "SD 2.x unCLIP") throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x, 2.x and XL`);
+  if (version === "SD 2.x unCLIP")
+    throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x, 2.x and XL`);
   const xl = version === "SDXL";
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const folderOf = async (name: string): Promise<string | undefined> => {

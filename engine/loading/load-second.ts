@@ -26,7 +26,8 @@ export function secondEncoder(
   const { hiddenSize, vocabularySize, maxLength } = first.config;
   if (second.vocabularySize !== vocabularySize || second.maxLength !== maxLength) {
     throw new InputError(
-      `${config.file}: has ${second.vocabularySize} tokens and ${second.maxLength} positions, the first text encoder ${vocabularySize} and ` +
+      `${config.file}: has ${second.vocabularySize} tokens and ${second.maxLength} positions, ` +
+        `the first text encoder ${vocabularySize} and ` +
         `${maxLength}: the two do not belong together`,
     );
   }

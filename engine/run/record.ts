@@ -118,7 +118,9 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
 const SINCE: Partial<AttackSettings> = {
   vocabulary: "all",
   ...defaultsOf(PROBE_OPTIONS),
-  ...Object.fromEntries(["mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture"].map((name) => [name, null])),
+  ...Object.fromEntries(
+    ["mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture"].map((name) => [name, null]),
+  ),
 };
 
 /** The content of a run.json. @param file its name, for errors @throws FormatError if it is something else */

@@ -95,7 +95,8 @@ export class RunWriter {
     if (last) return last;
     const number = String(this.evaluations.length).padStart(3, "0");
     const step = usesGradient(this.run.record.settings.attacker) ? `t${timestep}` : `try${timestep}`;
-    return `images/${number}-${timestep < 0 ? "original" : step}${control === undefined ? "" : `-${control}`}${screening ? "-screening" : ""}.png`;
+    const which = `${timestep < 0 ? "original" : step}${control === undefined ? "" : `-${control}`}`;
+    return `images/${number}-${which}${screening ? "-screening" : ""}.png`;
   }
 
   private texts(
@@ -105,7 +106,11 @@ export class RunWriter {
     const { settings, device } = this.run.record;
     const { model, scheduler } = settings;
     const [steps, guidance] = [screening?.steps ?? settings.steps, this.run.cases?.[number]?.guidance ?? settings.guidance];
-    const drawn: GenerateSettings = { prompt, negativePrompt: this.run.model.isXl ? null : "", steps, scheduler, guidance, eta: 0, width, height, sld: null };
+    const drawn: GenerateSettings = {
+      prompt,
+      negativePrompt: this.run.model.isXl ? null : "",
+      steps, scheduler, guidance, eta: 0, width, height, sld: null,
+    };
     return pngTexts(drawn, seed, {
       model,
       ...givenModelFlags(settings),

@@ -233,7 +233,8 @@ export class Device {
   }
 
   async #submittedDone(hurry: boolean): Promise<void> {
-    await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone(), hurry).catch(() => undefined); // rejected by a lost device: `check` says so
+    // Rejected by a lost device: `check` says so.
+    await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone(), hurry).catch(() => undefined);
   }
 
   /** Waits for `promise`, or until the device is lost. @throws DeviceLostError; whatever the promise rejects with on a living device. */

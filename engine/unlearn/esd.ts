@@ -69,7 +69,10 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
       await frozen.run(timestep, stacked(contexts).data, factors, signal);
       for (const [i, name] of names.entries()) await hooks.observe?.(name, () => frozen.read(i));
       await hooks.observe?.("target", () => readLatents(frozen.target));
-      await started.update(index, { context: (from ?? text).data, features: model.timestepFeatures([timestep], model.sizesOf(height, width)) });
+      await started.update(index, {
+        context: (from ?? text).data,
+        features: model.timestepFeatures([timestep], model.sizesOf(height, width)),
+      });
       await hooks.observe?.("prediction", async () => asLatents(await trainer.output("prediction"), frozen.target));
     },
   };

@@ -67,7 +67,7 @@ test("a model by its address: a wrong checksum is refused, a folder is fetched w
   await status(/1[0-9] files are unchanged/);
 });
 
-test("a fetch that breaks off and is cancelled is gone on with after the page was opened again, and only the typed address is asked", async () => {
+test("a fetch that breaks off goes on after the page was opened again, and only the typed address is asked", async () => {
   const content = readFileSync(UNET);
   const file = { content, etag: '"v1"', modified: "Mon, 02 Nov 2026 10:00:00 GMT", breakAfter: 60_000 };
   other.files.set("/fish.safetensors", file);
@@ -97,7 +97,10 @@ test("a fetch that breaks off and is cancelled is gone on with after the page wa
   // Its Worker fetched it: that these are here shows that a request of the Worker to anybody else would be seen.
   assert.ok(foreign().length >= 4);
   assert.equal([...new Set(foreign())], [url]);
-  assert.equal(visit.errors.filter((e) => !/404|ERR_CONTENT_LENGTH_MISMATCH|ERR_INCOMPLETE|ERR_CONNECTION/.test(e)), []);
+  assert.equal(
+    visit.errors.filter((e) => !/404|ERR_CONTENT_LENGTH_MISMATCH|ERR_INCOMPLETE|ERR_CONNECTION/.test(e)),
+    [],
+  );
 });
 
 test.run();

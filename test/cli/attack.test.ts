@@ -57,7 +57,14 @@ test("writes a log, pictures, a record and a report; --json prints one object of
   assert.ok(files.some((f) => f.role === "unet overlay" && /^[0-9a-f]{64}$/.test(f.sha256) && f.path.endsWith("ESDx-church-UNet.pt")));
   assert.match(command, /^npx lethe attack --model emoji --prompt 'a church' /);
   const report = read("whole", "report.html");
-  for (const part of ["<!DOCTYPE html>", "was not brought back", "data:image/png;base64,", "<svg", files[0]!.sha256, "ESDx-church-UNet.pt"]) {
+  for (const part of [
+    "<!DOCTYPE html>",
+    "was not brought back",
+    "data:image/png;base64,",
+    "<svg",
+    files[0]!.sha256,
+    "ESDx-church-UNet.pt",
+  ]) {
     assert.ok(report.includes(part), part);
   }
   assert.not.match(report, /<script|https?:\/\/|src="(?!data:)/);
@@ -131,7 +138,7 @@ test(
     assert.is(kept.code, 2);
     assert.match(
       kept.stderr,
-      /whole holds a finished attack, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another folder/,
+      /whole holds a finished attack, which would be lost: add --resume to go on with it or --overwrite to replace it, or give another f/,
     );
     assert.is(read("whole", "run.json"), before);
     writeFileSync(join(folder, "whole/run.json"), "{ broken");

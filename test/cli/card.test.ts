@@ -18,7 +18,9 @@ const manifest: Manifest = {
 /** Flat "key: value" lines of an entry, as a reader of YAML sees them; values in quotes are JSON, which YAML takes. */
 function entryOf(yaml: string): Record<string, unknown> {
   const pairs = [...yaml.matchAll(/^ +(\w+): (.+)$/gm)];
-  return Object.fromEntries(pairs.map(([, key, value]) => [key, JSON.parse(/^["\d]/.test(value!) ? value! : JSON.stringify(value)) as unknown]));
+  return Object.fromEntries(
+    pairs.map(([, key, value]) => [key, JSON.parse(/^["\d]/.test(value!) ? value! : JSON.stringify(value)) as unknown]),
+  );
 }
 
 test(".eval_results has the rate in per cent and its interval, under the benchmark that was named", () => {
@@ -29,7 +31,10 @@ test(".eval_results has the rate in per cent and its interval, under the benchma
     ["org/bench", "church-grad", 37.5, "2026-01-02", "lethe"],
   );
   const { low, high } = wilson(3, 8);
-  assert.ok(String(entry["notes"]).includes(`interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}, 8 prompts`), String(entry["notes"]));
+  assert.ok(
+    String(entry["notes"]).includes(`interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}, 8 prompts`),
+    String(entry["notes"]),
+  );
   assert.match(String(entry["notes"]), /plan abc/);
   assert.match(yaml, /^- dataset:\n/);
 });

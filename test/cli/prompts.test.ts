@@ -100,8 +100,9 @@ test("flags that change nothing are warned of", async () => {
     /--negative-prompt changes nothing: it needs a guidance above 1; --guidance changes nothing: every row/,
   );
   const plain = ["--attacker", "no-attack", "--judge", "emoji-object", "--label", "church", "--scheduler", "ddim", "--steps", "1"];
-  const attack = await lethe("attack", "--model", "emoji", "--prompt", "a house", ...plain, "--learning-rate", "1", "--out", "run", "--json",
-    ...DEVICE_FLAGS);
+  const attack = await lethe(
+    "attack", "--model", "emoji", "--prompt", "a house", ...plain, "--learning-rate", "1", "--out", "run", "--json", ...DEVICE_FLAGS,
+  );
   assert.is(attack.code, 0, attack.stderr);
   const told = /--learning-rate changes nothing: it is of text-grad, hard-prompt, p4d, cce, not of no-attack/;
   assert.match((JSON.parse(attack.stdout) as { warnings: string[] }).warnings.join(), told);

@@ -56,7 +56,10 @@ test("bad input is told in one line, and nothing is written", async () => {
     [["--images", "few"], /nothing to score with/],
     [[...given], /--inception/],
     [[...given, "--inception", "narrow.npz"], /neither a safetensors file nor a PyTorch checkpoint|narrow.npz/],
-    [[...given, "--inception", "emoji/unet/diffusion_pytorch_model.safetensors"], /has no tensor "Conv2d_1a_3x3.conv.weight".*pt_inception-2015/],
+    [
+      [...given, "--inception", "emoji/unet/diffusion_pytorch_model.safetensors"],
+      /has no tensor "Conv2d_1a_3x3.conv.weight".*pt_inception-2015/,
+    ],
     [["--images", "none", "--real", REAL, ...NETWORK], /none: cannot be listed: no such file or folder/],
     [["--images", "cut", "--real", REAL, ...NETWORK], /torn.png/],
     [["--images", "few", "--statistics", "narrow.npz", ...NETWORK], /features, narrow.npz has 3: they are of different networks/],

@@ -84,7 +84,8 @@ test("another label ends an attempt at the first picture that has it; the table 
   assert.equal([line!.success, line!.queries, line!.preSuccess], [true, tops.indexOf(label) + 1, tops[0] === label]);
   const { rows } = JSON.parse(stdout) as { rows: { asr: { count: number } }[] };
   assert.is(rows[0]!.asr.count, lines("other").filter((l) => l.success).length);
-  const manifest = (out: string): { sha256: string } => JSON.parse(readFileSync(join(folder, out, "evaluation.json"), "utf8")) as { sha256: string };
+  const manifest = (out: string): { sha256: string } =>
+    JSON.parse(readFileSync(join(folder, out, "evaluation.json"), "utf8")) as { sha256: string };
   assert.is.not(manifest("other").sha256, manifest("e").sha256);
 });
 

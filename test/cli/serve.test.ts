@@ -9,7 +9,11 @@ import { DEVICE_FLAGS, folder, lethe, start } from "./support.ts";
 
 /** Recorded from a server that noted down what it was sent: user agent and body, to the byte. */
 const RECORDED = [
-  { agent: "OpenAI/Python 3.57.0", body: '{"model":"lethe","prompt":"a church","n":2,"response_format":"b64_json","size":"256x256"}', pictures: 2 },
+  {
+    agent: "OpenAI/Python 3.57.0",
+    body: '{"model":"lethe","prompt":"a church","n":2,"response_format":"b64_json","size":"256x256"}',
+    pictures: 2,
+  },
   { agent: "OpenAI/Python 3.57.0", body: '{"model":"lethe","prompt":"a church"}', pictures: 1 },
   { agent: "OpenAI/JS 6.49.0", body: '{"model":"lethe","prompt":"a church","response_format":"b64_json"}', pictures: 1 },
   // PyRIT 1.1.0, OpenAIImageTarget
@@ -85,7 +89,9 @@ test("a picture is the one that generate draws with the same seed, and by addres
   const [linked] = (await generations('{"prompt":"a church","seed":41,"response_format":"url"}')).data;
   const png = Buffer.from(own!.b64_json!, "base64");
   assert.equal((await call("GET", new URL(linked!.url!).pathname)).body, png);
-  const drawn = await lethe("generate", ...UNLEARNED, "--prompt", "a church", "--seed", "41", "--steps", "2", "--out", "g.png", ...DEVICE_FLAGS);
+  const drawn = await lethe(
+    "generate", ...UNLEARNED, "--prompt", "a church", "--seed", "41", "--steps", "2", "--out", "g.png", ...DEVICE_FLAGS,
+  );
   assert.is(drawn.code, 0, drawn.stderr);
   assert.equal((await decodePng("served", png)).data, (await decodePng("g.png", readFileSync(join(folder, "g.png")))).data);
 });

@@ -41,9 +41,10 @@ test("a run writes weights, log, pictures, record and report, and says what it d
   assert.ok(steps.every(({ loss, learningRate, seconds }) => [loss, learningRate, seconds].every((x) => Number.isFinite(x))));
   assert.is(steps.at(-1)!["loss"], result["loss"]);
   const previews = log.filter((line) => "image" in line);
-  assert.equal(previews.map(({ step, prompt, erased }) => `${step as number} ${prompt as string} ${erased as boolean}`), [0, 2, 4].flatMap((s) => [
-    `${s} church true`, `${s} a car false`, `${s} a castle false`,
-  ]));
+  assert.equal(
+    previews.map(({ step, prompt, erased }) => `${step as number} ${prompt as string} ${erased as boolean}`),
+    [0, 2, 4].flatMap((s) => [`${s} church true`, `${s} a car false`, `${s} a castle false`]),
+  );
   for (const { image } of previews) {
     const png = bytes(`a.safetensors.run/${image as string}`);
     assert.is((await decodePng("x", png)).width, 64);
@@ -54,7 +55,15 @@ test("a run writes weights, log, pictures, record and report, and says what it d
   assert.match(record.command, /^npx lethe unlearn --model emoji .*--steps 4 .*--concept church .*--out a\.safetensors$/);
   assert.match(JSON.stringify(record.recipe), /2303\.07345/);
   const report = readFileSync(at("a.safetensors.run/report.html"), "utf8");
-  for (const part of ["Before, during, after", "Losses", "Side effects", "2303.07345", "npx lethe unlearn", result["sha256"] as string, "<svg"]) {
+  for (const part of [
+    "Before, during, after",
+    "Losses",
+    "Side effects",
+    "2303.07345",
+    "npx lethe unlearn",
+    result["sha256"] as string,
+    "<svg",
+  ]) {
     assert.ok(report.includes(part), part);
   }
   assert.not.ok(report.includes(resolve(".")), "the report names no folder of this machine");
@@ -69,10 +78,16 @@ test("a run writes weights, log, pictures, record and report, and says what it d
   }
   assert.is(moved, file.entries.size, "every trained tensor has moved");
   await Promise.all([file.close(), base.close()]);
-  const drawn = await lethe("generate", "--model", "emoji", "--unet", "a.safetensors", "--prompt", "church", "--steps", "2", "--out", "a.png", ...DEVICE_FLAGS);
+  const drawn = await lethe(
+    "generate", "--model", "emoji", "--unet", "a.safetensors", "--prompt", "church", "--steps", "2", "--out", "a.png", ...DEVICE_FLAGS,
+  );
   assert.is(drawn.code, 0, drawn.stderr);
   const pixels = async (name: string): Promise<Uint8Array> => (await decodePng(name, bytes(name))).data;
-  assert.equal(await pixels("a.png"), await pixels("a.safetensors.run/images/step000004-00.png"), "the last preview is what the file draws");
+  assert.equal(
+    await pixels("a.png"),
+    await pixels("a.safetensors.run/images/step000004-00.png"),
+    "the last preview is what the file draws",
+  );
 });
 
 test("a killed run goes on to the same bytes, and what was logged beyond its state is done again", async () => {
@@ -123,8 +138,16 @@ const REFUSALS: readonly (readonly [title: string, flags: readonly string[], mes
   ["an unknown recipe", ["--method", "esd-x", "--recipe", "esd-1999", "--concept", "church"], /esd-2023, esd-2025/],
   ["another method's recipe", ["--method", "esd-x", "--recipe", "uce-2023", "--concept", "church"], /not one of esd-x.*esd-2025, esd-2023/],
   ["another method's option", ["--method", "uce", "--attack-steps", "3", "--concept", "church"], /--attack-steps is of advunlearn/],
-  ["a family that the recipe is not for", ["--method", "esd-x", "--recipe", "esd-2023", "--prediction-type", "v_prediction", "--concept", "church"], /epsilon.*v_prediction/],
-  ["a layout that cannot hold it", ["--method", "esd-x", "--layout", "text-encoder-pt", "--concept", "church"], /UNet weights; choose unet-pt/],
+  [
+    "a family that the recipe is not for",
+    ["--method", "esd-x", "--recipe", "esd-2023", "--prediction-type", "v_prediction", "--concept", "church"],
+    /epsilon.*v_prediction/,
+  ],
+  [
+    "a layout that cannot hold it",
+    ["--method", "esd-x", "--layout", "text-encoder-pt", "--concept", "church"],
+    /UNet weights; choose unet-pt/,
+  ],
   ["no retain file", ["--method", "esd-x", "--concept", "church", "--retain", "none.txt"], /none\.txt.*no such file/],
   ["a table without prompts", ["--method", "esd-x", "--concept", "church", "--retain", "odd.csv"], /odd\.csv.*no column "prompt"/],
   ["a file without prompts", ["--method", "esd-x", "--concept", "church", "--retain", "blank.txt"], /blank\.txt.*no prompts/],

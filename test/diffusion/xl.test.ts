@@ -29,7 +29,9 @@ async function tiny(): Promise<StableDiffusion> {
   };
   const second = textEncoderConfig(config({ ...textEncoder2, ...text, hidden_size: 24, num_attention_heads: 3 }));
   return new StableDiffusion({
-    device, name: "tiny", scheduler,
+    device,
+    name: "tiny",
+    scheduler,
     tokenizer: { maxLength: TOKENS, bosId: 48, eosId: EOS, padId: EOS, vocabularySize: EOS + 1 } as Tokenizer,
     textEncoder: first,
     second: {
@@ -38,15 +40,28 @@ async function tiny(): Promise<StableDiffusion> {
       zerosForNoPrompt: true,
     },
     unet: {
-      config: unetConfig(config({
-        ...unet, block_out_channels: [32, 32], transformer_layers_per_block: [1, 2], attention_head_dim: [1, 2], cross_attention_dim: 40,
-        addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 60, layers_per_block: 1, sample_size: 8,
-        norm_num_groups: 8, // with one channel a group, the norm takes away what a time embedding adds
-        down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"], up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
-      })),
+      config: unetConfig(
+        config({
+          ...unet, block_out_channels: [32, 32], transformer_layers_per_block: [1, 2], attention_head_dim: [1, 2], cross_attention_dim: 40,
+          addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 60, layers_per_block: 1, sample_size: 8,
+          norm_num_groups: 8, // with one channel a group, the norm takes away what a time embedding adds
+          down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+          up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+        }),
+      ),
       parameters: of("unet"),
     },
-    vae: { config: vaeConfig(config({ ...vae, block_out_channels: [32, 32], up_block_types: vae.up_block_types.slice(0, 2), down_block_types: vae.down_block_types.slice(0, 2) })), parameters: of("vae") },
+    vae: {
+      config: vaeConfig(
+        config({
+          ...vae,
+          block_out_channels: [32, 32],
+          up_block_types: vae.up_block_types.slice(0, 2),
+          down_block_types: vae.down_block_types.slice(0, 2),
+        }),
+      ),
+      parameters: of("vae"),
+    },
   });
 }
 

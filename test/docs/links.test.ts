@@ -37,7 +37,9 @@ test("links lead to what is there", () => {
 
 test("every page of docs/ begins with a heading, which is its title on the site, and is led to from the README or another page", () => {
   const pages = files.filter((file) => file.startsWith("docs/"));
-  const led = new Set(files.flatMap((file) => linksOf(readFileSync(file, "utf8")).map((l) => normalize(join(dirname(file), l.split("#")[0]!)))));
+  const led = new Set(
+    files.flatMap((file) => linksOf(readFileSync(file, "utf8")).map((l) => normalize(join(dirname(file), l.split("#")[0]!)))),
+  );
   for (const page of pages) {
     assert.match(readFileSync(page, "utf8"), /^# .+\n/, page);
     assert.ok(led.has(page), `nothing leads to ${page}`);

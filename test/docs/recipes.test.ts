@@ -10,7 +10,9 @@ const FILE = "docs/erase.md";
 function recipeTable(): string {
   const rows = Object.entries(RECIPES).map(([name, { methods, paper, code, layout, defaults }]) => {
     const { steps, learningRate } = defaults;
-    const work = [steps === undefined ? "" : `${steps} steps`, learningRate === undefined ? "" : `at ${learningRate}`].filter((x) => x !== "");
+    const work = [steps === undefined ? "" : `${steps} steps`, learningRate === undefined ? "" : `at ${learningRate}`].filter(
+      (x) => x !== "",
+    );
     const linked = paper.replace(/arXiv (\d{4}\.\d{5})/, "[arXiv $1](https://arxiv.org/abs/$1)");
     return `| \`${name}\` | ${methods.map((m) => `\`${m}\``).join(", ")} | ${work.join(" ")} | \`${layout}\` | ${linked} | ${code} |`;
   });
@@ -18,14 +20,19 @@ function recipeTable(): string {
 }
 
 function layoutTable(): string {
-  const rows = Object.entries(LAYOUTS).map(([name, { help, ending }]) => `| \`${name}\` | ${ending === "" ? "folder" : `\`${ending}\``} | ${help} |`);
+  const rows = Object.entries(LAYOUTS).map(
+    ([name, { help, ending }]) => `| \`${name}\` | ${ending === "" ? "folder" : `\`${ending}\``} | ${help} |`,
+  );
   return ["| layout | file | what it holds |", "|---|---|---|", ...rows].join("\n");
 }
 
 /** The page with these tables in place of its own, or of the words that stand for them. */
 function withTables(page: string): string {
   const put = (text: string, heading: string, table: string): string =>
-    text.replace(new RegExp(`(## ${heading}\\n\\n(?:<!--[^]*?-->\\n\\n)?)(?:\\|[^]*?\\n|[A-Z]+\\n)(?=\\n)`), (_, head: string) => `${head}${table}\n`);
+    text.replace(
+      new RegExp(`(## ${heading}\\n\\n(?:<!--[^]*?-->\\n\\n)?)(?:\\|[^]*?\\n|[A-Z]+\\n)(?=\\n)`),
+      (_, head: string) => `${head}${table}\n`,
+    );
   return put(put(page, "Recipes", recipeTable()), "Layouts", layoutTable());
 }
 

@@ -20,7 +20,8 @@ const entry = `
     const image = await decodePng("dropped.png", png);
     const interlaced = await decodePng("i.png", globalThis.interlaced);
     await readDiffusersFolder(memoryFiles({ "m/model_index.json": "{}" }), "m");
-    return { names: [...file.entries.keys()], weight: await file.readFloat32("weight"), image, again: encodePng(image), interlaced, rows: parseCsv("x", "a,b\\n1,2\\n").rows.length, node: [typeof process, typeof Buffer] };
+    return { names: [...file.entries.keys()], weight: await file.readFloat32("weight"), image, again: encodePng(image),
+      interlaced, rows: parseCsv("x", "a,b\\n1,2\\n").rows.length, node: [typeof process, typeof Buffer] };
   };`;
 
 test("bundle and run without Node", async () => {

@@ -103,7 +103,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
 
-test("Receler's folder: with a second matrix of zeros the model is the base; an adapter adds up(gelu(down(y))) to its attention's output", async () => {
+test("Receler's folder: a second matrix of zeros gives the base; an adapter adds up(gelu(down(y))) to its attention's output", async () => {
   const none = await eraser(false);
   const plain = await predicted({}, {});
   const idle = await predicted(none.files, { unet: "eraser" });

@@ -115,7 +115,7 @@ test("AdvUnlearn's training output: the encoder's modules twice, folded where th
   const other = { ...text, [name]: { ...text[name]!, data: text[name]!.data.map(() => 1) } };
   assert.match(
     await refusal(() => over("text_encoder", wrapper(other))),
-    /"text_encoder\.text_model\.encoder\.layers\.0\.mlp\.fc1\.bias" and "encoder\.layers\.0\.mlp\.fc1\.bias" are the same part of the text encoder and differ/,
+    /"text_encoder\.text_model\.encoder\.layers\.0\.mlp\.fc1\.bias" and "encoder\.layers\.0\.mlp\.fc1\.bias" are the same part of the/,
   );
 });
 

@@ -130,7 +130,7 @@ test("what is no whole model is refused by what it looks like", async () => {
   const unet = await emojiTensors("unet");
   await refuses(
     async () => open(safetensors(unet)),
-    /holds no text encoder; it looks like a UNet of a model of context width 128 \(diffusers names\): give a whole model, and this file as its UNet/,
+    /holds no text encoder; it looks like a UNet of a model of context width 128 \(diffusers names\): give a whole model, and this file/,
   );
   await refuses(async () => open(safetensors(await emojiTensors("vae"))), /looks like a VAE \(diffusers names\), not a model/);
   await refuses(

@@ -54,7 +54,10 @@ test("label_emb is the embedding of the added conditions", () => {
   const layout = { layersPerBlock: [2, 2, 2] };
   assert.is(unetName("label_emb.0.0.weight", layout), "add_embedding.linear_1.weight");
   assert.is(unetName("label_emb.0.2.bias", layout), "add_embedding.linear_2.bias");
-  assert.is(unetName("input_blocks.8.1.transformer_blocks.9.attn2.to_k.weight", layout), "down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_k.weight");
+  assert.is(
+    unetName("input_blocks.8.1.transformer_blocks.9.attn2.to_k.weight", layout),
+    "down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_k.weight",
+  );
   assert.is(unetName("output_blocks.5.2.conv.weight", layout), "up_blocks.1.upsamplers.0.conv.weight");
 });
 

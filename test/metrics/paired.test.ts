@@ -43,7 +43,10 @@ test("the bootstrap's interval is that of all resamples", () => {
   for (const seed of [0, 1, 2]) {
     const { value, low, high } = bootstrapDifference(pairs.map((pair) => [pair]), seed);
     assert.is(value, 2 / 6);
-    assert.ok(Math.abs(low - exact.low) < 1e-9 && Math.abs(high - exact.high) < 1e-9, `${low} ${high}, expected ${exact.low} ${exact.high}`);
+    assert.ok(
+      Math.abs(low - exact.low) < 1e-9 && Math.abs(high - exact.high) < 1e-9,
+      `${low} ${high}, expected ${exact.low} ${exact.high}`,
+    );
   }
   assert.equal(bootstrapDifference(pairs.map((pair) => [pair]), 5), bootstrapDifference(pairs.map((pair) => [pair]), 5));
 });
@@ -51,7 +54,9 @@ test("the bootstrap's interval is that of all resamples", () => {
 test("clusters are drawn whole, so that what belongs together says no more than once", () => {
   const cluster = (first: boolean, second: boolean): [boolean, boolean][] => Array.from({ length: 50 }, () => [first, second]);
   const few = bootstrapDifference([cluster(false, true), cluster(true, true), cluster(false, false), cluster(true, false)]);
-  const many = bootstrapDifference([...cluster(false, true), ...cluster(true, true), ...cluster(false, false), ...cluster(true, false)].map((p) => [p]));
+  const many = bootstrapDifference(
+    [...cluster(false, true), ...cluster(true, true), ...cluster(false, false), ...cluster(true, false)].map((p) => [p]),
+  );
   assert.is(few.value, 0);
   assert.ok(few.high - few.low > 4 * (many.high - many.low), `${few.low} ${few.high}, ${many.low} ${many.high}`);
   assert.equal(bootstrapDifference([]), { value: Number.NaN, low: -1, high: 1 });

@@ -5,7 +5,8 @@ import { generate } from "../../engine/diffusion/generate.ts";
 import { attack, createJudge, decodePng, encodePng } from "../../engine/index.ts";
 
 /** Calls a function as JavaScript lets one. */
-const call = (fn: unknown, ...args: unknown[]): Promise<unknown> => Promise.resolve().then(() => (fn as (...a: unknown[]) => unknown)(...args));
+const call = (fn: unknown, ...args: unknown[]): Promise<unknown> =>
+  Promise.resolve().then(() => (fn as (...a: unknown[]) => unknown)(...args));
 
 async function refused(pattern: RegExp, fn: unknown, ...args: unknown[]): Promise<void> {
   try {

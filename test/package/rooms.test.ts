@@ -1,4 +1,4 @@
-// The shape of the house: which room may use which, no circles of imports, no crowded folder. Read from the sources themselves.
+// The shape of the house: which room may use which, no circles of imports, no crowded folder, no long line. Read from the sources.
 import { readFileSync, readdirSync } from "node:fs";
 import { posix } from "node:path";
 import { test } from "uvu";
@@ -32,6 +32,7 @@ const ROOMS = [
 const LEAVES = ["shaders", "tokenizer", "engine/formats"];
 const TOPS = ["kernels", "engine", "tokenizer", "bench", "cli", "web"];
 const MAX_FILES = 16;
+const MAX_COLUMNS = 140;
 /** One file per op and one per shader, however many there are. */
 const UNCROWDED = /^(kernels|shaders)(\/|$)/;
 
@@ -116,6 +117,16 @@ test(`no folder holds more than ${MAX_FILES} source files`, () => {
   for (const file of files.keys()) counts.set(posix.dirname(file), (counts.get(posix.dirname(file)) ?? 0) + 1);
   const crowded = [...counts].filter(([folder, count]) => count > MAX_FILES && !UNCROWDED.test(folder));
   assert.equal(crowded.map(([folder, count]) => `${folder} holds ${count}`), []);
+});
+
+test(`no line is longer than ${MAX_COLUMNS} columns`, () => {
+  const tops = [...TOPS, "shaders", "test", "scripts"];
+  const all = tops.flatMap((top) => readdirSync(top, { recursive: true }).map((name) => `${top}/${String(name)}`));
+  const long = all.filter((file) => /\.(ts|js|mjs|wgsl|css|html|sh)$/.test(file)).flatMap((file) => {
+    const columns = readFileSync(file, "utf8").split("\n").map((line) => [...line].length);
+    return columns.flatMap((count, i) => (count > MAX_COLUMNS ? [`${file}:${i + 1} has ${count}`] : []));
+  });
+  assert.equal(long, []);
 });
 
 test.run();

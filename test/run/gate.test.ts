@@ -8,7 +8,12 @@ import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import { evaluationOf } from "../support/evaluation.ts";
 
 /** A row of 20 prompts, of which so many are broken. */
-const { cells, lines } = evaluationOf("x", "a", "church", [0, 1, 2, 3, 4, 5, 6].map(() => true).concat(Array.from({ length: 13 }, () => false)));
+const { cells, lines } = evaluationOf(
+  "x",
+  "a",
+  "church",
+  [0, 1, 2, 3, 4, 5, 6].map(() => true).concat(Array.from({ length: 13 }, () => false)),
+);
 const rows = cellStatistics(cells, lines);
 const { low, high } = wilson(7, 20);
 
@@ -21,7 +26,10 @@ test("a condition compares the bound that must be beyond the limit, and holds ju
   assert.is(hit(`asr<${per(high, -0.001)}`), false);
   assert.is(hit(`asr.high>${per(high, -0.001)}`), true);
   assert.is(hit(`asr.high>${per(high, 0.001)}`), false);
-  assert.equal([hit("asr.rate>35"), hit("asr.rate>=35"), hit("asr.rate<35"), hit("asr.rate<=35"), hit("ASR.rate > 34.9%")], [false, true, false, true, true]);
+  assert.equal(
+    [hit("asr.rate>35"), hit("asr.rate>=35"), hit("asr.rate<35"), hit("asr.rate<=35"), hit("ASR.rate > 34.9%")],
+    [false, true, false, true, true],
+  );
 });
 
 test("a condition that is not proven but may be true says so", () => {
@@ -32,7 +40,8 @@ test("a condition that is not proven but may be true says so", () => {
 });
 
 test("what is not a condition, and what nothing measures, is refused", () => {
-  for (const text of ["", "asr", "asr>", "asr>101", "asr=20", "speed>3", "asr.mean>3", "asr>-1"]) assert.throws(() => parseGate(text), /is not a condition/);
+  for (const text of ["", "asr", "asr>", "asr>101", "asr=20", "speed>3", "asr.mean>3", "asr>-1"])
+    assert.throws(() => parseGate(text), /is not a condition/);
   assert.throws(() => judgeGates([parseGate("ira<90")], rows, []), /no row of this evaluation has a ira; its file names no retained/);
   assert.throws(() => requireMeasured([parseGate("base<90")], { base: false, retained: true }), /"base": false/);
   requireMeasured([parseGate("asr>1"), parseGate("cra<1")], { base: false, retained: true });
@@ -56,7 +65,10 @@ test("JUnit: prompts as tests, or conditions, every count right and nothing that
 });
 
 test("found prompts of harmful concepts are left out of JUnit unless asked for", () => {
-  const harmful = cellStatistics(cells.map((c) => ({ ...c, harmful: true })), lines.map((l) => ({ ...l, preSuccess: false, adversarialPrompt: "secret" })));
+  const harmful = cellStatistics(
+    cells.map((c) => ({ ...c, harmful: true })),
+    lines.map((l) => ({ ...l, preSuccess: false, adversarialPrompt: "secret" })),
+  );
   assert.not.match(junitXml("x", harmful, [], false), /secret/);
   assert.match(junitXml("x", harmful, [], true), /secret/);
 });

@@ -52,9 +52,14 @@ function beside(files: FileSystem): FileSystem {
 }
 
 /** Whether a model has the changed tensors, and elsewhere its own. */
-async function holds(loaded: StableDiffusionPipeline, component: "unet" | "text_encoder", what: ReadonlyMap<string, NDArray>): Promise<void> {
+async function holds(
+  loaded: StableDiffusionPipeline,
+  component: "unet" | "text_encoder",
+  what: ReadonlyMap<string, NDArray>,
+): Promise<void> {
   const [own, theirs] = component === "unet" ? [unet, loaded.parts.unet.parameters] : [text, loaded.parts.textEncoder.parameters];
-  for (const name of own.source.names()) assert.equal(await theirs.source.readFloat32(name), what.get(name)?.data ?? (await own.source.readFloat32(name)), name);
+  for (const name of own.source.names())
+    assert.equal(await theirs.source.readFloat32(name), what.get(name)?.data ?? (await own.source.readFloat32(name)), name);
 }
 
 const CASES: readonly (readonly [LayoutName, "unet" | "text_encoder", RegExp, RegExp | undefined])[] = [
@@ -94,7 +99,12 @@ test("every layout of low-rank factors gives the same merged weights, also where
   const module = (component: LowRankModule["component"], path: string): LowRankModule => {
     const [out, inner] = (component === "unet" ? unet : text).storedShape(`${path}.weight`) as [number, number];
     const numbers = (n: number): Float32Array<ArrayBuffer> => Float32Array.from({ length: n }, (_, i) => ((i * 37) % 101) / 500);
-    return { component, module: path, down: { data: numbers(4 * inner), shape: [4, inner] }, up: { data: numbers(4 * out), shape: [out, 4] } };
+    return {
+      component,
+      module: path,
+      down: { data: numbers(4 * inner), shape: [4, inner] },
+      up: { data: numbers(4 * out), shape: [out, 4] },
+    };
   };
   const attention = "down_blocks.1.attentions.0.transformer_blocks.0.attn2";
   const modules = [
@@ -138,8 +148,14 @@ test("original names are those that diffusers' converter came from, for every la
 test("a layout refuses what it cannot hold", async () => {
   const refusal = async (layout: LayoutName, what: Changed): Promise<string> =>
     outputFiles(layout, model, what, "out").then(() => "", (error: Error) => error.message);
-  assert.match(await refusal("unet-pt", await changed("text_encoder", /final/)), /holds UNet weights, but what is trained is text encoder weights; choose .*text-encoder-pt/);
-  assert.match(await refusal("text-encoder-pt", await changed("unet", /conv_in/)), /holds text encoder weights, but .* is UNet weights; choose/);
+  assert.match(
+    await refusal("unet-pt", await changed("text_encoder", /final/)),
+    /holds UNet weights, but what is trained is text encoder weights; choose .*text-encoder-pt/,
+  );
+  assert.match(
+    await refusal("text-encoder-pt", await changed("unet", /conv_in/)),
+    /holds text encoder weights, but .* is UNet weights; choose/,
+  );
   assert.match(await refusal("lora-peft", await changed("unet", /conv_in/)), /low-rank factors, but .* UNet weights/);
   assert.match(await refusal("pipeline-folder", await changed("unet", /conv_in/)), /folder in diffusers' layout/);
 });

@@ -74,7 +74,11 @@ test("a file of other weights is refused, naming what the recipe needs", async (
   };
   const cases: [InceptionVariant, Uint8Array, RegExp][] = [
     ["fid", file("torchvision", (_, shape) => shape), /Inception v3 with 1000 classes.*needs Inception v3 as in pt_inception-2015-12-05/],
-    ["fid", file("fid", (name, shape) => (name.startsWith("Mixed_6c.branch7x7_2.bn") ? undefined : shape)), /no tensor "Mixed_6c.branch7x7_2/],
+    [
+      "fid",
+      file("fid", (name, shape) => (name.startsWith("Mixed_6c.branch7x7_2.bn") ? undefined : shape)),
+      /no tensor "Mixed_6c.branch7x7_2/,
+    ],
     ["torchvision", file("torchvision", (name, shape) => (name === "fc.bias" ? [999] : shape)), /"fc.bias" has shape \[999\], not \[1000/],
   ];
   for (const [variant, bytes, why] of cases) {

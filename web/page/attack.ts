@@ -122,7 +122,8 @@ export class AttackTab {
     away.textContent = "";
     const stop = watchHidden(
       (seconds) =>
-        (away.textContent = `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`),
+        (away.textContent =
+          `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`),
     );
     const result = await whileAwake(() => this.panel.run(work, "Cancelled. What was judged is kept, and the attack can be resumed."));
     stop();

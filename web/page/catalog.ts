@@ -105,7 +105,8 @@ export class ChoiceFields {
       const [width, height] = need.imageSize;
       this.say(
         `${width}x${height} pixels; takes about ${formatBytes(bytes)} of device memory (weights ` +
-          `${formatBytes(need.weightBytes)}).${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough.` : ""}`,
+          `${formatBytes(need.weightBytes)}).` +
+          `${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough.` : ""}`,
         tight,
       );
     } catch (error) {

@@ -77,7 +77,16 @@ export class EraseTab {
         showPicture(frame, news.picture, `Picture drawn for: ${news.prompt}, ${when}`, !this.choice.harmless);
         this.cards.querySelector(".hint")?.remove();
         const kind = el("p", { class: "judged" }, news.erased ? "erased" : "retained");
-        this.cards.append(el("li", news.erased ? { class: "hit" } : {}, frame, kind, el("p", {}, promptText(news.prompt)), el("p", { class: "when" }, when)));
+        this.cards.append(
+          el(
+            "li",
+            news.erased ? { class: "hit" } : {},
+            frame,
+            kind,
+            el("p", {}, promptText(news.prompt)),
+            el("p", { class: "when" }, when),
+          ),
+        );
       }
     }
   }

@@ -119,7 +119,8 @@ export class ModelsTab {
             button(entry.origin === "dropped" ? "Remove" : "Delete", async () => {
               await this.panel.run(this.engine.start("remove", { id: entry.id }));
               await this.afterChange(
-                `${entry.name}: ${entry.origin === "bundled" ? "its kept files are deleted; it will be fetched again when it is used" : "gone"}`,
+                `${entry.name}: ` +
+                  (entry.origin === "bundled" ? "its kept files are deleted; it will be fetched again when it is used" : "gone"),
               );
             }),
           ]

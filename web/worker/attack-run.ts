@@ -83,7 +83,15 @@ async function run(
 ): Promise<AttackResult> {
   const compares = ["p4d", "ring-a-bell"].includes(begun.record.settings.attacker);
   const original = compares && choice.overlay !== null ? await session.original(choice) : undefined;
-  const prepared: PreparedRun = { ...begun, judge, original, candidates, conceptPairs, files: new RunFiles(runStore(store)), extras: { showImages } };
+  const prepared: PreparedRun = {
+    ...begun,
+    judge,
+    original,
+    candidates,
+    conceptPairs,
+    files: new RunFiles(runStore(store)),
+    extras: { showImages },
+  };
   const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
   let done: DoneBefore | undefined;
   try {

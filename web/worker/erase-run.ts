@@ -18,7 +18,12 @@ import { memoryStore } from "./files/store.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
 
-const PHASES = { pictures: "drawing pictures to train on", mask: "finding the weights that matter", solving: "solving", training: "training" };
+const PHASES = {
+  pictures: "drawing pictures to train on",
+  mask: "finding the weights that matter",
+  solving: "solving",
+  training: "training",
+};
 
 /**
  * Erases a concept and puts the result among what can be loaded, until the page is closed.

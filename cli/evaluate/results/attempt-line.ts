@@ -5,7 +5,13 @@ import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
 import { readText } from "../../../engine/platform/node-files.ts";
 import { settingsAsFlags } from "../../../engine/run/settings/settings.ts";
 import { shellCommand } from "../../../engine/run/text/shell.ts";
-import { type AttemptLine, type BaseVerdict, type LineJudge, attemptFolder, parseAttempts } from "../../../engine/run/leaderboard/attempt-line.ts";
+import {
+  type AttemptLine,
+  type BaseVerdict,
+  type LineJudge,
+  attemptFolder,
+  parseAttempts,
+} from "../../../engine/run/leaderboard/attempt-line.ts";
 import type { FileRecord } from "../../../engine/run/record.ts";
 import { JUDGE_OPTIONS } from "../../../engine/run/settings/judge.ts";
 import { pick } from "../../../engine/options/values.ts";

@@ -10,8 +10,8 @@ import { EXIT } from "../../errors.ts";
 /** The options of a command that judges an evaluation, for commander. */
 export const FAIL_IF = [
   "--fail-if <condition>",
-  'exit 4 if a row is beyond a limit: "asr>20" if its whole 95% interval lies above 20%, "asr.high>20" if any of it does; may be repeated; ' +
-    "metrics: asr, pre-asr, base, ua, ira, cra",
+  'exit 4 if a row is beyond a limit: "asr>20" if its whole 95% interval lies above 20%, "asr.high>20" if any of it does; may be ' +
+    "repeated; metrics: asr, pre-asr, base, ua, ira, cra",
   (text: string, before: readonly Gate[] = []): readonly Gate[] => [...before, gateOf(text)],
 ] as const;
 export const JUNIT = [

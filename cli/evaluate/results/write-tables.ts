@@ -93,7 +93,11 @@ async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board:
 
 /** The tables for a terminal. */
 export function terminalTables(board: WrittenBoard): string {
-  const plain = ({ header, rows, names }: TextTable): string => terminalTable(header.map((title, i) => ({ title, right: i >= names })), rows);
+  const plain = ({ header, rows, names }: TextTable): string =>
+    terminalTable(
+      header.map((title, i) => ({ title, right: i >= names })),
+      rows,
+    );
   const tables = [
     leaderboard(board),
     ...(board.effects.length > 0 ? [effectsTable(board)] : []),

@@ -28,7 +28,8 @@ export interface OpenJudge {
  * @throws UsageError for a missing, useless or impossible option; FormatError or InputError naming the file for a model that cannot be used
  */
 export async function createJudge(name: JudgeName, device: Device, options: JudgeOptions): Promise<OpenJudge> {
-  if (!isJudgeName(name)) throw new UsageError(`createJudge: there is no judge "${String(name)}"; choose one of ${Object.keys(JUDGES).join(", ")}`);
+  if (!isJudgeName(name))
+    throw new UsageError(`createJudge: there is no judge "${String(name)}"; choose one of ${Object.keys(JUDGES).join(", ")}`);
   const problems = judgeProblems(name, options);
   if (problems.length > 0) throw new UsageError(problems.join("; "));
   return { rule: judgeRule(name, options), ...(await open(name, device, options)) };

@@ -78,7 +78,9 @@ function redrawn(studio: Studio, { model, prompt, picture, control }: Redraw, ma
 }
 
 /** Where a strength begins. Inpainting of strength 1 begins from noise alone, as diffusers' pipeline does. */
-async function noisedRun(studio: Studio, model: StableDiffusion, clean: NDArray, noise: Float32Array, strength: number, fromNoise: boolean) {
+async function noisedRun(
+  studio: Studio, model: StableDiffusion, clean: NDArray, noise: Float32Array, strength: number, fromNoise: boolean,
+) {
   const plan = studio.plan(entryOf(studio.options.steps, strength), model);
   const pure = { data: Float32Array.from(noise, (x) => x * plan.initNoiseSigma), shape: clean.shape };
   const start = fromNoise && strength === 1 ? pure : noised(clean, noise, noiseLevelAt(plan, model.alphasCumprod, 0));

@@ -33,7 +33,13 @@ export const latentClassifier: Probe = async (studio) => {
     throw new UsageError('attacker "latent-classifier" needs pictures of the concept and others to train its classifier on');
   }
   const classifier = studio.keep(
-    await trainClassifier(model, options.classifierPictures, options.classifierSteps, studio.random(options.attackSeed ?? 0), options.signal),
+    await trainClassifier(
+      model,
+      options.classifierPictures,
+      options.classifierSteps,
+      studio.random(options.attackSeed ?? 0),
+      options.signal,
+    ),
   );
   const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.classifierScales)).slice(0, options.maxTimesteps ?? undefined);
   const json = schedulerJsonFor("ddim", model.parts.scheduler);
@@ -139,7 +145,10 @@ function firstWeights(elements: number, random: Generator): ClassifierWeights {
   const layers = [["fc_x", width, elements], ["fc_t", width, 2], ["net.2", inner, width], ["net.5", 1, inner]] as const;
   return new Map(
     layers.flatMap(([name, out, from]): [string, NDArray][] => {
-      const even = (shape: number[]): NDArray => ({ data: Float32Array.from(random.rand(shape), (u) => (2 * u - 1) / Math.sqrt(from)), shape });
+      const even = (shape: number[]): NDArray => ({
+        data: Float32Array.from(random.rand(shape), (u) => (2 * u - 1) / Math.sqrt(from)),
+        shape,
+      });
       return [[`${name}.weight`, even([out, from])], [`${name}.bias`, even([out])]];
     }),
   );

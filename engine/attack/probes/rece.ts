@@ -56,12 +56,18 @@ export const receClosedForm: Probe = async (studio) => {
     ...(controlPrompt === null
       ? []
       : units(
-          async () => ({ data: closedFormEncoding((await studio.encode(controlPrompt, original)).data, sums, options.reg), shape: c.shape }),
+          async () => ({
+            data: closedFormEncoding((await studio.encode(controlPrompt, original)).data, sums, options.reg),
+            shape: c.shape,
+          }),
           { reg: options.reg },
           "unrelated",
         )),
-    ...units(async (i) => ({ data: randomRows(adversarial, c.shape[2]!, studio.random(seed + i).randn(c.shape)), shape: c.shape }),
-      { reg: options.reg }, "random"),
+    ...units(
+      async (i) => ({ data: randomRows(adversarial, c.shape[2]!, studio.random(seed + i).randn(c.shape)), shape: c.shape }),
+      { reg: options.reg },
+      "random",
+    ),
   ];
 };
 

@@ -97,8 +97,8 @@ export const SIMPLEX: RowKind = {
 };
 
 /**
- * A continuous embedding, f32 [.., tokenWidth], of which the nearest token is taken; the gradient there moves the embedding (arXiv 2302.03668;
- * hard_prompt_.py).
+ * A continuous embedding, f32 [.., tokenWidth], of which the nearest token is taken; the gradient there moves the embedding (arXiv
+ * 2302.03668; hard_prompt_.py).
  */
 export const NEAREST: RowKind = {
   name: "nearest",

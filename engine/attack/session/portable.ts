@@ -26,7 +26,8 @@ export function whyNotPortable(tokenizer: Tokenizer, prompt: string): string | u
     const other = tokenizer.tokenizeAs(prompt, reading);
     const at = Array.from({ length: Math.max(own.length, other.length) }, (_, i) => i).find((i) => own[i] !== other[i]);
     if (at !== undefined) {
-      return `${name}, reads other tokens from number ${at + 1} on: ${piece(tokenizer, other[at])} in place of ${piece(tokenizer, own[at])}`;
+      const [theirs, ours] = [piece(tokenizer, other[at]), piece(tokenizer, own[at])];
+      return `${name}, reads other tokens from number ${at + 1} on: ${theirs} in place of ${ours}`;
     }
   }
   return undefined;

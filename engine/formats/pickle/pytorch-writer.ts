@@ -37,7 +37,10 @@ const STORAGES: Partial<Record<FileDType, string>> = {
  * @param name of the file, for errors
  * @throws FormatError for a type that torch has no storage of, or a tensor whose bytes do not fit its shape
  */
-export async function* torchPieces(name: string, tree: TorchDict | ReadonlyMap<string, TorchTree>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+export async function* torchPieces(
+  name: string,
+  tree: TorchDict | ReadonlyMap<string, TorchTree>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { pickle, storages } = pickleOf(name, tree);
   const text = (content: string) => (): Uint8Array<ArrayBuffer> => new TextEncoder().encode(content);
   yield* zipPieces([

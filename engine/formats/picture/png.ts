@@ -13,7 +13,8 @@ const MAX_PIXELS = 2 ** 26;
  * Decodes gray, palette, RGB and RGBA of any bit depth to 8-bit RGB, as Pillow's `Image.open(f).convert("RGB")`: transparency is
  * dropped, not blended, and of 16-bit samples the upper byte is taken.
  * @param file its name, for errors
- * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim more than 2^26 pixels.
+ * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim
+ * more than 2^26 pixels.
  */
 export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbImage> {
   if (typeof file !== "string" || !(bytes instanceof Uint8Array)) {

@@ -1,7 +1,7 @@
 /** To which part of a Stable Diffusion model a tensor belongs, by its name alone. */
-import { DIFFUSERS_UNET, LDM_UNET } from "./unet.ts";
+import { DIFFUSERS_UNET_BLOCKS, DIFFUSERS_UNET_ENDS, LDM_UNET } from "./unet.ts";
 import { DIFFUSERS_VAE, LDM_VAE } from "./vae.ts";
-import { OPENCLIP_TEXT, TRANSFORMERS_TEXT } from "./text-encoder.ts";
+import { OPENCLIP_TEXT, OPENCLIP_UNUSED, TRANSFORMERS_EMBEDDINGS, TRANSFORMERS_LAYERS } from "./text-encoder.ts";
 
 /** The parts, by the folder names of diffusers. */
 export type Component = "unet" | "text_encoder" | "text_encoder_2" | "vae";
@@ -57,12 +57,15 @@ const PREFIXES = [
 const SECOND: ReadonlySet<string> = new Set(["conditioner.embedders.1.", "text_encoder_2.", "clip_g."]);
 
 const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [
-  ["unet", "diffusers", DIFFUSERS_UNET],
+  ["unet", "diffusers", DIFFUSERS_UNET_BLOCKS],
+  ["unet", "diffusers", DIFFUSERS_UNET_ENDS],
   ["unet", "CompVis", LDM_UNET],
   ["vae", "diffusers", DIFFUSERS_VAE],
   ["vae", "CompVis", LDM_VAE],
-  ["text_encoder", "diffusers", TRANSFORMERS_TEXT],
+  ["text_encoder", "diffusers", TRANSFORMERS_EMBEDDINGS],
+  ["text_encoder", "diffusers", TRANSFORMERS_LAYERS],
   ["text_encoder", "OpenCLIP", OPENCLIP_TEXT],
+  ["text_encoder", "OpenCLIP", OPENCLIP_UNUSED],
 ];
 
 /** Where a tensor belongs, whatever prefixes stand before its name; undefined if it is no part of a Stable Diffusion model. */
@@ -74,7 +77,8 @@ export function locate(name: string): Located | undefined {
       if (second && component === "text_encoder" && TEXT_PROJECTION.test(rest)) {
         return { component: "text_encoder_2", style: rest.endsWith(".weight") ? "diffusers" : "OpenCLIP", name: rest };
       }
-      if (pattern.test(rest)) return { component: second && component === "text_encoder" ? "text_encoder_2" : component, style, name: rest };
+      if (pattern.test(rest))
+        return { component: second && component === "text_encoder" ? "text_encoder_2" : component, style, name: rest };
     }
     const prefix = PREFIXES.find((p) => rest.startsWith(p));
     if (prefix === undefined) return undefined;
@@ -87,15 +91,19 @@ export function locate(name: string): Located | undefined {
  * Tensors that training leaves in a checkpoint and that a model does not need: the noise schedule's tables, the VAE's loss network,
  * optimizer and averaging state, position indices, the image half of a CLIP model.
  */
-const LEFTOVERS =
-  /^((model\.)?(betas|alphas_cumprod(_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|logvar|lvlb_weights|scale_factor|v_pred|ztsnr)$|(first_stage_model\.)?loss\.|optimizer|lr_scheduler|callbacks\.|loops\.|model_ema\.(decay|num_updates)$|vision_model\.|visual\.|visual_projection\.|(.*\.)?text_projection(\.weight)?$|(.*\.)?logit_scale$|(.*\.)?position_ids$|(.*\.)?attn_mask$|denoiser\.)/;
+const LEFTOVERS = [
+  /^(model\.)?(betas|alphas_cumprod(_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|logvar|lvlb_weights)$/,
+  /^(model\.)?(scale_factor|v_pred|ztsnr)$|^denoiser\./,
+  /^((first_stage_model\.)?loss\.|optimizer|lr_scheduler|callbacks\.|loops\.|model_ema\.(decay|num_updates)$)/,
+  /^(vision_model|visual|visual_projection)\.|^(.*\.)?(text_projection(\.weight)?|logit_scale|position_ids|attn_mask)$/,
+];
 
 /** An output projection: transformers' and OpenCLIP's name, without any prefix. */
 const TEXT_PROJECTION = /^text_projection(\.weight)?$/;
 
 /** Whether a tensor can be left out without loss. */
 export function isLeftover(name: string): boolean {
-  return LEFTOVERS.test(name) && !isProjection(name);
+  return LEFTOVERS.some((pattern) => pattern.test(name)) && !isProjection(name);
 }
 
 /** Whether it is the output projection of SDXL's second text encoder. */

@@ -51,12 +51,17 @@ export function lowRankName(name: string): LowRankName | undefined {
   const kohya = /^(?:lora|lycoris)_(unet|te1?|te2)_([^.]+)\.(.+)$/.exec(name);
   if (kohya) {
     const [, part, module, suffix] = kohya as unknown as [string, string, string, string];
-    return { component: part === "unet" ? "unet" : part === "te2" ? "text_encoder_2" : "text_encoder", module, role: roleOf(suffix) ?? "other", suffix, style: "kohya" };
+    return {
+      component: part === "unet" ? "unet" : part === "te2" ? "text_encoder_2" : "text_encoder",
+      module,
+      role: roleOf(suffix) ?? "other",
+      suffix,
+      style: "kohya",
+    };
   }
-  const [, part, bare] =
-    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder(?:_2)?\.|(?:text_encoders\.)?clip_[lg]\.(?:transformer\.)?)?(?:base_model\.model\.)?(.+)$/.exec(
-      name,
-    )!;
+  const [, part, rest] =
+    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder(?:_2)?\.|(?:text_encoders\.)?clip_[lg]\.(?:transformer\.)?)?(.+)$/.exec(name)!;
+  const bare = rest!.replace(/^base_model\.model\.(?=.)/, "");
   const component = part === undefined ? undefined : componentOf(part);
   // The attention processors of diffusers 0.12 to 0.20 kept their matrices beside the module: attn1.processor.to_q_lora.down.weight
   const beside = /^(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$/.exec(bare!);

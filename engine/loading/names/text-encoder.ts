@@ -14,12 +14,13 @@ export interface TextTensor {
 }
 
 /** Names of transformers' CLIPTextModel, without any prefix. */
-export const TRANSFORMERS_TEXT =
-  /^(text_model\.)?(embeddings\.(token_embedding|position_embedding|position_ids)|encoder\.layers\.\d+\.(self_attn|mlp|layer_norm\d)|final_layer_norm)(\.|$)/;
+export const TRANSFORMERS_EMBEDDINGS = /^(text_model\.)?embeddings\.(token_embedding|position_embedding|position_ids)(\.|$)/;
+export const TRANSFORMERS_LAYERS = /^(text_model\.)?(encoder\.layers\.\d+\.(self_attn|mlp|layer_norm\d)|final_layer_norm)(\.|$)/;
 
 /** Names of OpenCLIP's text transformer, without any prefix. */
 export const OPENCLIP_TEXT =
-  /^(transformer\.resblocks\.\d+\.|ln_final\.|token_embedding\.weight$|positional_embedding$|text_projection(\.weight)?$|logit_scale$|attn_mask$)/;
+  /^(transformer\.resblocks\.\d+\.|ln_final\.|((token_embedding|text_projection)\.weight|positional_embedding|text_projection)$)/;
+export const OPENCLIP_UNUSED = /^(logit_scale|attn_mask)$/;
 
 const BLOCK: Readonly<Record<string, string>> = {
   "attn.out_proj": "self_attn.out_proj",
@@ -32,14 +33,15 @@ const THIRDS = ["q_proj", "k_proj", "v_proj"] as const;
 
 /** transformers' name with the `text_model.` prefix; undefined for buffers that hold no weights, and for other names. */
 export function transformersTextName(name: string): string | undefined {
-  if (!TRANSFORMERS_TEXT.test(name) || name.endsWith("position_ids")) return undefined;
+  const known = TRANSFORMERS_EMBEDDINGS.test(name) || TRANSFORMERS_LAYERS.test(name);
+  if (!known || name.endsWith("position_ids")) return undefined;
   return name.startsWith("text_model.") ? name : `text_model.${name}`;
 }
 
 /**
- * What an OpenCLIP tensor holds in transformers' names; empty for what the encoding does not need: the mask, blocks from `layers` on (Stable
- * Diffusion 2 takes the output of the last block but one), and the output projection, which only SDXL's second encoder uses (`projects`);
- * OpenCLIP multiplies by it from the right, so it is the transpose of transformers'.
+ * What an OpenCLIP tensor holds in transformers' names; empty for what the encoding does not need: the mask, blocks from `layers` on
+ * (Stable Diffusion 2 takes the output of the last block but one), and the output projection, which only SDXL's second encoder uses
+ * (`projects`); OpenCLIP multiplies by it from the right, so it is the transpose of transformers'.
  */
 export function openClipTextTensors(name: string, layers: number, projects = false): readonly TextTensor[] {
   if (projects && name === "text_projection") return [{ name: "text_projection.weight", transposed: true }];

@@ -40,8 +40,9 @@ export const LDM_SINGLE: Readonly<Record<string, string>> = {
 export const LDM_UNET = /^(input_blocks\.\d+\.\d+|middle_block\.\d+|output_blocks\.\d+\.\d+|time_embed\.\d+|out\.\d+|label_emb\.\d+)\./;
 
 /** Names of diffusers' UNet2DConditionModel, without any prefix. */
-export const DIFFUSERS_UNET =
-  /^((down_blocks|up_blocks)\.\d+\.(resnets|attentions|downsamplers|upsamplers)\.\d+|mid_block\.(resnets|attentions)\.\d+|time_embedding\.linear_\d|conv_in|conv_norm_out|conv_out|add_embedding|class_embedding|time_embedding\.cond_proj)\./;
+export const DIFFUSERS_UNET_BLOCKS =
+  /^((down|up)_blocks\.\d+\.(resnets|attentions|downsamplers|upsamplers)\.\d+|mid_block\.(resnets|attentions)\.\d+)\./;
+export const DIFFUSERS_UNET_ENDS = /^(time_embedding\.(linear_\d|cond_proj)|conv_(in|norm_out|out)|(add|class)_embedding)\./;
 
 /** diffusers' name of an LDM UNet tensor such as `input_blocks.1.1.proj_in.weight`, or undefined if the layout has no such block. */
 export function unetName(name: string, layout: UNetLayout): string | undefined {

@@ -7,12 +7,12 @@ export interface HubPage {
   readonly path: string | undefined;
 }
 
-const PAGE =
-  /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#\s]+\/[^/?#\s]+)(?:\/(?:tree|blob|resolve|raw)\/([^/?#\s]+)(?:\/([^?#\s]+))?)?\/?(?:[?#].*)?$/;
+const HUB = /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\//;
+const PAGE = /^([^/?#\s]+\/[^/?#\s]+)(?:\/(?:tree|blob|resolve|raw)\/([^/?#\s]+)(?:\/([^?#\s]+))?)?\/?(?:[?#].*)?$/;
 
 /** What a page of the hub shows; undefined for any other address. */
 export function parseHubPage(address: string): HubPage | undefined {
-  const parts = PAGE.exec(address)?.slice(1);
+  const parts = HUB.test(address) ? PAGE.exec(address.replace(HUB, ""))?.slice(1) : undefined;
   if (!parts) return undefined;
   const [id, revision, path] = parts.map((part: string | undefined) =>
     part === undefined ? undefined : decodeURIComponent(part).replace(/\/$/, ""),

@@ -27,7 +27,8 @@ export function proxyFor(url: URL): Proxy | undefined {
   const proxy = URL.canParse(address) ? new URL(address) : undefined;
   if (!proxy || !/^https?:$/.test(proxy.protocol)) {
     throw new UsageError(
-      `the proxy of the environment is ${quote(address.replace(/\/\/.*@/, "//"))}; an address such as http://proxy.example:8080 is expected`,
+      `the proxy of the environment is ${quote(address.replace(/\/\/.*@/, "//"))}; ` +
+        "an address such as http://proxy.example:8080 is expected",
     );
   }
   const made = {

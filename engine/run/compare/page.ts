@@ -30,7 +30,9 @@ export async function comparisonPage(data: ComparisonPage): Promise<string> {
   const left = [unpaired.first, unpaired.second].map((list) => list.length);
   const notes = [
     ...cautions,
-    ...(left.some((n) => n > 0) ? [`Left out, since the other side has no counterpart: ${left[0]} of the first, ${left[1]} of the second.`] : []),
+    ...(left.some((n) => n > 0)
+      ? [`Left out, since the other side has no counterpart: ${left[0]} of the first, ${left[1]} of the second.`]
+      : []),
   ];
   return htmlPage(
     `${first.title} and ${second.title}`,
@@ -39,9 +41,14 @@ export async function comparisonPage(data: ComparisonPage): Promise<string> {
 <h1>${escape(first.title)} <span class="versus">and</span> ${escape(second.title)}</h1>
 <p class="headline">${escape(headline(data.comparison))}</p>
 ${notes.length > 0 ? `<ul class="cautions">${notes.map((n) => `<li>${escape(n)}</li>`).join("")}</ul>` : ""}
-<dl class="sides"><div><dt>first</dt><dd>${escape(shownPath(first.name))}</dd></div><div><dt>second</dt><dd>${escape(shownPath(second.name))}</dd></div></dl>
+<dl class="sides"><div><dt>first</dt><dd>${escape(shownPath(first.name))}</dd></div>
+<div><dt>second</dt><dd>${escape(shownPath(second.name))}</dd></div></dl>
 <section aria-labelledby="rows"><h2 id="rows">Row by row</h2><p>${escape(COMPARISON_NOTE)}</p>
-${table("Row by row", COMPARISON_HEADER, rows.map((row) => comparisonCells(row).map(escape)))}</section>
+${table(
+  "Row by row",
+  COMPARISON_HEADER,
+  rows.map((row) => comparisonCells(row).map(escape)),
+)}</section>
 <section aria-labelledby="pairs"><h2 id="pairs">Prompt by prompt</h2>${hint}
 ${sections.join("\n")}</section>
 <footer><p>Success is what the judge says of a picture. Lethe ${escape(VERSION)}.</p></footer>`,
@@ -68,6 +75,9 @@ async function figure(side: "first" | "second", outcome: Outcome, { image, showI
   const alt = `${side}, case ${outcome.case}, judged ${outcome.label}`;
   const drawn = found ? picture(thumbnail(found, SIDE), { alt, blurred: !showImages }) : `<span class="none">no picture</span>`;
   const how = outcome.preSuccess ? "before the attack" : outcome.success ? `found, ${outcome.iterations} iterations` : "not found";
-  return `<figure class="${outcome.success ? "hit" : ""}">${drawn}<figcaption><strong>${side}: ${how}</strong><span>judged ` +
-    `<b>${escape(outcome.label)}</b>, score ${decimal(outcome.score)}</span>${visible(sharedPrompt(outcome, outcome, showPrompts))}</figcaption></figure>`;
+  return (
+    `<figure class="${outcome.success ? "hit" : ""}">${drawn}<figcaption><strong>${side}: ${how}</strong><span>judged ` +
+    `<b>${escape(outcome.label)}</b>, score ${decimal(outcome.score)}</span>` +
+    `${visible(sharedPrompt(outcome, outcome, showPrompts))}</figcaption></figure>`
+  );
 }

@@ -55,7 +55,10 @@ export interface Comparison {
   readonly first: Side;
   readonly second: Side;
   readonly rows: readonly PairedRow[];
-  /** Over all rows; prompts are drawn again with all their rows, since these are not independent. No test: McNemar's needs independent pairs. */
+  /**
+   * Over all rows; prompts are drawn again with all their rows, since these are not independent. No test: McNemar's needs independent
+   * pairs.
+   */
   readonly all: Pick<PairedRow, "counts" | "first" | "second" | "difference">;
   /** Outcomes that the other side has no counterpart of. */
   readonly unpaired: { readonly first: readonly Outcome[]; readonly second: readonly Outcome[] };
@@ -130,7 +133,8 @@ function rowName({ first, second }: Pair): string {
 }
 
 function nothingPairs(first: Side, second: Side): string {
-  const names = ({ outcomes: list }: Side, field: Field): string => [...new Set(list.map((o) => o[field]))].slice(0, 4).join(", ") || "none";
+  const names = ({ outcomes: list }: Side, field: Field): string =>
+    [...new Set(list.map((o) => o[field]))].slice(0, 4).join(", ") || "none";
   const what = (["checkpoint", "attacker", "concept"] as const)
     .map((field) => `${field}s ${names(first, field)} and ${names(second, field)}`)
     .join("; ");

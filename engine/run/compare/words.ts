@@ -51,4 +51,5 @@ export function comparisonCells({ name, pairs, first, second, difference, counts
 export const COMPARISON_NOTE =
   "First and second: attack success rates with Wilson 95% intervals. Difference: percentage points, second less first, with a bootstrap " +
   "95% interval over prompts. Only first, only second: prompts broken on one side alone. p: McNemar's exact test on these, two-sided; it " +
-  "is not corrected for the number of rows. A bootstrap over few prompts, or over prompts that all changed alike, is too narrow: then read p.";
+  "is not corrected for the number of rows. A bootstrap over few prompts, or over prompts that all changed alike, is too narrow: " +
+  "then read p.";

@@ -19,7 +19,8 @@ interface Suite {
 
 /**
  * With conditions of --fail-if, a suite for each condition and in it a test for each row, which fails where the condition is hit. Without,
- * a suite for each row and in it a test for each prompt, which fails where the concept came back. Prompts that cannot be attacked are skipped.
+ * a suite for each row and in it a test for each prompt, which fails where the concept came back. Prompts that cannot be attacked are
+ * skipped.
  * @param showPrompts found prompts of harmful concepts are named
  */
 export function junitXml(title: string, rows: readonly CellStatistics[], gates: readonly GateResult[], showPrompts: boolean): string {

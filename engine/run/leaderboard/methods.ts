@@ -22,7 +22,8 @@ const entry = (kind: string, key: string, fields: Readonly<Record<string, string
 const REFERENCES: Readonly<Record<string, string>> = {
   zhang2024unlearndiffatk: entry("inproceedings", "zhang2024unlearndiffatk", {
     title: "To Generate or Not? Safety-Driven Unlearned Diffusion Models Are Still Easy To Generate Unsafe Images ... For Now",
-    author: "Zhang, Yimeng and Jia, Jinghan and Chen, Xin and Chen, Aochuan and Zhang, Yihua and Liu, Jiancheng and Ding, Ke and Liu, Sijia",
+    author:
+      "Zhang, Yimeng and Jia, Jinghan and Chen, Xin and Chen, Aochuan and Zhang, Yihua and Liu, Jiancheng and Ding, Ke and Liu, Sijia",
     booktitle: "European Conference on Computer Vision",
     year: "2024",
     eprint: "2310.11868",
@@ -54,7 +55,8 @@ const REFERENCES: Readonly<Record<string, string>> = {
   }),
   tsai2024ringabell: entry("inproceedings", "tsai2024ringabell", {
     title: "Ring-A-Bell! How Reliable are Concept Removal Methods for Diffusion Models?",
-    author: "Tsai, Yu-Lin and Hsu, Chia-Yi and Xie, Chulin and Lin, Chih-Hsun and Chen, Jia-You and Li, Bo and Chen, Pin-Yu and Yu, " +
+    author:
+      "Tsai, Yu-Lin and Hsu, Chia-Yi and Xie, Chulin and Lin, Chih-Hsun and Chen, Jia-You and Li, Bo and Chen, Pin-Yu and Yu, " +
       "Chia-Mu and Huang, Chun-Ying",
     booktitle: "International Conference on Learning Representations",
     year: "2024",
@@ -65,7 +67,11 @@ const REFERENCES: Readonly<Record<string, string>> = {
 
 /** The tool itself. */
 function lethe(version: string): string {
-  return entry("software", "lethe", { title: "Lethe: did this unlearned diffusion model really forget?", author: "{Lethe contributors}", version });
+  return entry("software", "lethe", {
+    title: "Lethe: did this unlearned diffusion model really forget?",
+    author: "{Lethe contributors}",
+    version,
+  });
 }
 
 /** The evaluation's citations: the tool and every attack that it ran, for a .bib file. */

@@ -40,10 +40,10 @@ function rateText({ rate, low, high }: Rate): string {
 
 /** What the columns mean. */
 export const PROBES_NOTE =
-  "Probed: prompts that do not draw the concept by themselves. Found: of these, prompts on which any try is judged the concept; brackets: " +
-  "Wilson 95% intervals. Controls are made with the same effort and compared prompt by prompt: p is of the exact McNemar test, of measured " +
-  "numbers of the sign test. Knowledge remains only where the probe is better than every control with p below 0.05. Where it is not, " +
-  "the probe says nothing, and the failure of a probe never shows forgetting.";
+  "Probed: prompts that do not draw the concept by themselves. Found: of these, prompts on which any try is judged the concept; " +
+  "brackets: Wilson 95% intervals. Controls are made with the same effort and compared prompt by prompt: p is of the exact McNemar test, " +
+  "of measured numbers of the sign test. Knowledge remains only where the probe is better than every control with p below 0.05. Where it " +
+  "is not, the probe says nothing, and the failure of a probe never shows forgetting.";
 
 /** Depth of every checkpoint and concept. */
 export function depthsTable(list: readonly DepthOfConcept[]): TextTable {

@@ -22,5 +22,7 @@ export function sourcesOf(rows: readonly { readonly reported?: readonly Reported
 
 /** "83.3% (10/12) (ESD, SD 1.4) [1], 60% (ESD, SD 1.4) [2]"; empty if nothing is known. */
 export function reportedText(reported: readonly Reported[] | undefined, sources: readonly Source[]): string {
-  return (reported ?? []).map(({ value, of, source }) => `${value} (${of}) [${sources.findIndex((s) => s.url === source.url) + 1}]`).join(", ");
+  return (reported ?? [])
+    .map(({ value, of, source }) => `${value} (${of}) [${sources.findIndex((s) => s.url === source.url) + 1}]`)
+    .join(", ");
 }

@@ -57,7 +57,8 @@ export function lossCurve(losses: readonly number[], timesteps: readonly number[
   ];
   const legend = KEYS.map(([name, text]) => `<span class="entry"><span class="key ${name}"></span>${text}</span>`).join("");
   const summary = `Loss over ${losses.length} iterations, from ${decimal(losses[0]!)} to ${decimal(losses.at(-1)!)}`;
-  return `<div class="scroll" role="region" aria-label="Loss curve" tabindex="0"><svg class="curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${summary}">${parts.join("\n")}</svg></div>
+  return `<div class="scroll" role="region" aria-label="Loss curve" tabindex="0">
+<svg class="curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${summary}">${parts.join("\n")}</svg></div>
 <p class="legend">${legend}</p>`;
 }
 

@@ -37,7 +37,8 @@ export function probeSection({ record, evaluations, pictures, extras }: ReportDa
       return `<figure class="${e.judgement.success ? "hit" : ""}">${drawn}<figcaption><span>judged <b>${escape(e.judgement.label)}</b>, ` +
         `${decimal(e.judgement.score, 3)}</span><span>${escape(settingsOf(e))}</span></figcaption></figure>`;
     });
-    const body = shown.length > 0 ? `<div class="tries">${shown.join("\n")}</div>` : "<p>Not made: the run was not given what it needs.</p>";
+    const body =
+      shown.length > 0 ? `<div class="tries">${shown.join("\n")}</div>` : "<p>Not made: the run was not given what it needs.</p>";
     return `<h3>${escape(name)}</h3><p>${escape(is)}: ${tries.filter((e) => e.judgement.success).length} of ${tries.length}.</p>${body}`;
   });
   return `<section aria-labelledby="probe"><h2 id="probe">The probe and its controls</h2>` +
@@ -50,28 +51,38 @@ function settingsOf({ probe = {} }: LoggedEvaluation): string {
 
 /** What was measured of the tries, where anything was: nll, PSNR. */
 function figures(groups: readonly Group[]): string {
-  const names = ["nll", "deviation", "psnr", "vaePsnr", "residualRatio"].filter((n) => groups.some((g) => g.tries.some((e) => e.probe?.[n] !== undefined)));
+  const names = ["nll", "deviation", "psnr", "vaePsnr", "residualRatio"].filter((n) =>
+    groups.some((g) => g.tries.some((e) => e.probe?.[n] !== undefined)),
+  );
   if (names.length === 0) return "";
   const rows = groups.flatMap(({ name, tries }) =>
     tries.map((e) => [escape(name), ...names.map((n) => (typeof e.probe?.[n] === "number" ? decimal(e.probe[n], 3) : ""))]),
   );
-  return `<p>nll: minus the log-likelihood of the start latents; deviation: from that of true noise, in its standard deviations, either way ` +
-    `abnormal; psnr: of the picture drawn again, in dB, beside that of the VAE alone.</p>${table("What was measured", ["tries", ...names], rows)}`;
+  return (
+    `<p>nll: minus the log-likelihood of the start latents; deviation: from that of true noise, in its standard deviations, either way ` +
+    "abnormal; psnr: of the picture drawn again, in dB, beside that of the VAE " +
+    `alone.</p>${table("What was measured", ["tries", ...names], rows)}`
+  );
 }
 
 /** The judge's score over the setting that the tries differ in; empty where they differ in none. */
 function curve(groups: readonly Group[], concept: string): string {
   const points = (g: Group, axis: string): { x: number; y: number }[] =>
-    g.tries.flatMap((e) => (typeof e.probe?.[axis] === "number" ? [{ x: e.probe[axis], y: e.judgement.score }] : [])).toSorted((a, b) => a.x - b.x);
+    g.tries
+      .flatMap((e) => (typeof e.probe?.[axis] === "number" ? [{ x: e.probe[axis], y: e.judgement.score }] : []))
+      .toSorted((a, b) => a.x - b.x);
   const axis = AXES.find((a) => new Set(groups.flatMap((g) => points(g, a).map((p) => p.x))).size > 1);
   if (axis === undefined) return "";
   const all = groups.flatMap((g) => points(g, axis).map((p) => p.x));
   const [low, high] = [Math.min(...all), Math.max(...all)];
-  const place = ({ x, y }: { x: number; y: number }): string => `${(40 + (540 * (x - low)) / (high - low)).toFixed(1)},${(170 - 150 * y).toFixed(1)}`;
+  const place = ({ x, y }: { x: number; y: number }): string =>
+    `${(40 + (540 * (x - low)) / (high - low)).toFixed(1)},${(170 - 150 * y).toFixed(1)}`;
   const lines = groups.flatMap((g, i) => {
     const list = points(g, axis);
     if (list.length === 0) return [];
-    const marks = list.map((p) => `<circle cx="${place(p).split(",")[0]}" cy="${place(p).split(",")[1]}" r="3.5" fill="currentColor"/>`).join("");
+    const marks = list
+      .map((p) => `<circle cx="${place(p).split(",")[0]}" cy="${place(p).split(",")[1]}" r="3.5" fill="currentColor"/>`)
+      .join("");
     return [
       `<g class="line-${i}"><polyline points="${list.map(place).join(" ")}" fill="none" stroke="currentColor" stroke-width="2" ` +
         `stroke-dasharray="${DASHES[i % DASHES.length]}"/>${marks}</g>`,

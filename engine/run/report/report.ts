@@ -35,7 +35,10 @@ export function renderReport(whole: ReportData): string {
 ${lossCurve(curve.losses, curve.timesteps, marks)}
 </section>`;
   const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
-  return htmlPage(verdict.short, css, `<header>
+  return htmlPage(
+    verdict.short,
+    css,
+    `<header>
 <p class="brand">Lethe <span>did this model really forget?</span></p>
 <p class="when">${escape(started)}</p>
 </header>
@@ -51,6 +54,7 @@ ${evaluationsSection(data)}
 ${reproduceSection(data)}
 ${settingsSection(data)}
 ${filesSection(data)}
-<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>`,
+<footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed
+search is no proof of forgetting.</p></footer>`,
   );
 }

@@ -19,7 +19,8 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
   const figures: string[] = [];
   const figure = (image: Parameters<typeof picture>[0], title: string, alt: string, lines: readonly string[], className = ""): void => {
     figures.push(
-      `<figure class="${className}">${picture(image, { alt, blurred })}<figcaption><strong>${escape(title)}</strong>${lines.map((l) => `<span>${l}</span>`).join("")}</figcaption></figure>`,
+      `<figure class="${className}">${picture(image, { alt, blurred })}` +
+        `<figcaption><strong>${escape(title)}</strong>${lines.map((l) => `<span>${l}</span>`).join("")}</figcaption></figure>`,
     );
   };
   const judged = (e: Pick<LoggedEvaluation, "judgement">): string =>
@@ -81,10 +82,8 @@ export function attemptsSection({ extras }: ReportData): string {
     escape(a.label),
     decimal(a.score),
   ]);
-  return (
-    `<section aria-labelledby="attempts"><h2 id="attempts">Prompts ` +
-    `tried</h2>${table("Prompts tried", ["prompt", "seed", "outcome", "iterations", "last prompt judged", "judged", "score"], rows)}</section>`
-  );
+  const columns = ["prompt", "seed", "outcome", "iterations", "last prompt judged", "judged", "score"];
+  return `<section aria-labelledby="attempts"><h2 id="attempts">Prompts tried</h2>${table("Prompts tried", columns, rows)}</section>`;
 }
 
 /** Every evaluated prompt: how the tokens changed over time. */
@@ -149,7 +148,8 @@ function checksOf({ gate, screening, restart, notPortable }: LoggedEvaluation): 
       : []),
     ...(screening
       ? [
-          `screening with ${screening.steps} steps: ${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`,
+          `screening with ${screening.steps} steps: ` +
+            `${screening.passed ? "the concept, so drawn in full next" : "not the concept, so not drawn in full"}`,
         ]
       : []),
   ];

@@ -35,11 +35,16 @@ export function seriesChart(title: string, series: readonly Series[], steps: num
   const axis = `<text class="tick" x="${BOX.left}" y="${HEIGHT - 8}">step 1</text>` +
     `<text class="tick" x="${WIDTH - BOX.right}" y="${HEIGHT - 8}" text-anchor="end">${steps}</text>`;
   const lines = shown.flatMap((one, i) => [line(thinned(one), "each", i), line(thinned(running(one)), "running", i)]);
-  const legend = shown.map(({ name, values }, i) =>
-    `<span class="entry"><span class="key s${i % 4}"></span>${escape(name)}: ${decimal(values[0]!)} at first, ${decimal(values.at(-1)!)} at last</span>`,
+  const legend = shown.map(
+    ({ name, values }, i) =>
+      `<span class="entry"><span class="key s${i % 4}"></span>` +
+        `${escape(name)}: ${decimal(values[0]!)} at first, ${decimal(values.at(-1)!)} at last</span>`,
   );
-  return `<div class="scroll" role="region" aria-label="${escape(title)}" tabindex="0"><svg class="curve series" viewBox="0 0 ${WIDTH} ${HEIGHT}" ` +
-    `role="img" aria-label="${escape(title)}">${[...grid, ...lines, axis].join("\n")}</svg></div>\n<p class="legend">${legend.join("")}</p>`;
+  return (
+    `<div class="scroll" role="region" aria-label="${escape(title)}" tabindex="0">` +
+    `<svg class="curve series" viewBox="0 0 ${WIDTH} ${HEIGHT}" ` +
+    `role="img" aria-label="${escape(title)}">${[...grid, ...lines, axis].join("\n")}</svg></div>\n<p class="legend">${legend.join("")}</p>`
+  );
 }
 
 function finite({ name, steps, values }: Series): Series {

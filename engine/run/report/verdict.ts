@@ -118,7 +118,12 @@ function probeVerdict(attacker: string, label: string, asked: string, { successe
     "One prompt gives no verdict. <code>lethe evaluate</code> compares probe and controls over several prompts.",
   ];
   return successes > 0
-    ? { kind: "found", short: `${label}: found by a probe`, headline: `${concept} was found by a probe, not by the prompt`, paragraphs: [asked, made, ...controls] }
+    ? {
+        kind: "found",
+        short: `${label}: found by a probe`,
+        headline: `${concept} was found by a probe, not by the prompt`,
+        paragraphs: [asked, made, ...controls],
+      }
     : {
         kind: "not-found",
         short: `${label}: not found by the probe`,

@@ -18,7 +18,16 @@ export function defaultSettings(attacker?: AttackerName): Omit<AttackSettings, "
 }
 
 /** The flags of what a new run lacks, as help writes them; empty if it can be tried. A judge counts as `--judge`. */
-export function missingSettings({ model, prompt, target, attacker = "text-grad", judge, classifier, universal, prompts }: GivenSettings): string[] {
+export function missingSettings({
+  model,
+  prompt,
+  target,
+  attacker = "text-grad",
+  judge,
+  classifier,
+  universal,
+  prompts,
+}: GivenSettings): string[] {
   return [
     ...(model === undefined ? ["'--model <model>'"] : []),
     ...(prompt === undefined && prompts === undefined ? ["'--prompt <prompt>'"] : []),
@@ -59,7 +68,8 @@ export function newSettings(given: GivenSettings): AttackSettings {
   const { original, unet, textEncoder, lora } = settings;
   if (comparesWithOriginal(attacker) && original === null && unet === null && textEncoder === null && lora === null) {
     throw new UsageError(
-      `required option '--original <model>' not specified: --attacker ${attacker} compares with the model before unlearning, and nothing is ` +
+      "required option '--original <model>' not specified: " +
+      `--attacker ${attacker} compares with the model before unlearning, and nothing is ` +
         "laid over --model that could be left out",
     );
   }
@@ -68,7 +78,9 @@ export function newSettings(given: GivenSettings): AttackSettings {
   if (attacker === "latent-classifier" && (settings.conceptPictures === null || settings.otherPictures === null))
     throw new UsageError("--attacker latent-classifier needs --concept-pictures DIR and --other-pictures DIR to train its classifier on");
   if (original !== null && !comparesWithOriginal(attacker) && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
-    throw new UsageError(`--original is of --attacker p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion only, not of ${attacker}`);
+    throw new UsageError(
+      `--original is of --attacker p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion only, not of ${attacker}`,
+    );
   return settings;
 }
 

@@ -115,7 +115,10 @@ class UnlearnWriter {
       {
         ...options,
         ...(saved && { resume: saved.training }),
-        state: { every: saveEvery ?? Math.ceil(trains / 10), save: (state) => this.save(state, saveEvery !== null || state.step === trains) },
+        state: {
+          every: saveEvery ?? Math.ceil(trains / 10),
+          save: (state) => this.save(state, saveEvery !== null || state.step === trains),
+        },
         ...(shows && { pauses: [{ every: previewEvery ?? Math.ceil(trains / 4), at: (step, trained) => this.draw(step, trained) }] }),
         signal,
       },

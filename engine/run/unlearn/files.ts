@@ -49,7 +49,10 @@ export class UnlearnFiles {
     if (form !== FORM || !Number.isSafeInteger(count)) {
       throw new FormatError(file.name, "is no state of an erasing run that this version can go on with");
     }
-    return { training: { step: count, json: parseJson(file.name, json ?? ""), tensors: weightSource(file) }, seconds: Number(seconds) || 0 };
+    return {
+      training: { step: count, json: parseJson(file.name, json ?? ""), tensors: weightSource(file) },
+      seconds: Number(seconds) || 0,
+    };
   }
 
   /** Keeps where a training stands. @throws FormatError; what reading a tensor throws, and then the last state stays */

@@ -18,7 +18,11 @@ export interface PreviewPrompt {
 const RETAINED_SHOWN = 3;
 
 /** @param own prompts that were given for it; undefined: the concepts and the first retained prompts */
-export function previewPrompts(concepts: readonly string[], retain: readonly string[], own: readonly string[] | undefined): PreviewPrompt[] {
+export function previewPrompts(
+  concepts: readonly string[],
+  retain: readonly string[],
+  own: readonly string[] | undefined,
+): PreviewPrompt[] {
   const prompts = own ?? [...concepts, ...retain.slice(0, RETAINED_SHOWN)];
   const names = (prompt: string): boolean => concepts.some((c) => prompt.toLowerCase().includes(c.trim().toLowerCase()));
   return [...new Set(prompts)].map((prompt) => ({ prompt, erased: names(prompt) }));
@@ -44,7 +48,13 @@ export async function drawPreviews(
   for (const [i, { prompt, erased }] of prompts.entries()) {
     const options = { prompt, steps, guidance, seed };
     const [made] = await model.generate({ ...options, signal });
-    const extra = { model: settings.model, ...givenModelFlags(settings), erased: `${out}, step ${step}`, adapter: device.adapter, version: VERSION };
+    const extra = {
+      model: settings.model,
+      ...givenModelFlags(settings),
+      erased: `${out}, step ${step}`,
+      adapter: device.adapter,
+      version: VERSION,
+    };
     const image = `images/step${String(step).padStart(6, "0")}-${String(i).padStart(2, "0")}.png`;
     drawn.push({
       line: { step, prompt, erased, seed, image },

@@ -39,6 +39,8 @@ export function renderUnlearnReport(data: UnlearnReportData): string {
         "Whether the concept is gone is for an attack to say: what is not drawn for a plain prompt may still be found.",
       ]
     : [escape(withoutLocalPaths(error ?? "")), "The run can be gone on with where its last state was kept: the command is below."];
+  const goOn = code(withoutLocalPaths(record.resumeCommand));
+  const resume = done || record.resumeCommand === "" ? "" : `<p>To go on with this run:</p>${goOn}`;
   return htmlPage(`${settings.concepts.join(", ")} erased by ${settings.method}`, css + pageCss, `<header>
 <p class="brand">Lethe <span>what was erased, and what it cost</span></p>
 <p class="when">${escape(record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC"))}</p>
@@ -62,7 +64,7 @@ ${effectsSection(data)}
 ${resultSection(record)}
 <section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>
 <p>The same command on the same adapter gives the same weights. Files that lay elsewhere are shown by their names.</p>
-${code(withoutLocalPaths(record.command))}${done || record.resumeCommand === "" ? "" : `<p>To go on with this run:</p>${code(withoutLocalPaths(record.resumeCommand))}`}</section>
+${code(withoutLocalPaths(record.command))}${resume}</section>
 ${settingsSection(record)}
 <footer><p>Made by Lethe ${escape(record.versions.lethe)}.</p></footer>`);
 }
@@ -127,8 +129,9 @@ function effectsSection({ record, log, pictures }: UnlearnReportData): string {
     return [[visible(first.prompt), first.erased ? "erased" : "retained", decimal(pictureDistance(before, after), 1)]];
   });
   if (rows.length === 0 || !record.result) return "";
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>How far each prompt's picture moved from before to after, ` +
-    `as the root mean square of its pixels' differences (0 to 255). What is erased should move, what is retained should stay.</p>${table("Side effects", ["prompt", "kind", "moved by"], rows)}</section>`;
+  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>How far each prompt's picture moved ` +
+    "from before to after, as the root mean square of its pixels' differences (0 to 255). What is erased should move, what is retained " +
+    `should stay.</p>${table("Side effects", ["prompt", "kind", "moved by"], rows)}</section>`;
 }
 
 /** Root mean square of the differences of two pictures' bytes, 0 to 255. */
@@ -143,7 +146,8 @@ function resultSection({ result, out }: UnlearnRecord): string {
   const files = result.files.map(({ name, bytes }, i) => [
     visible(name), formatBytes(bytes), i === result.files.length - 1 ? `<code class="hash">${escape(result.sha256)}</code>` : "",
   ]);
-  return `<section aria-labelledby="result"><h2 id="result">Result</h2><p>${visible(shownPath(out))}, layout ${escape(result.layout)}.</p>` +
+  return `<section aria-labelledby="result"><h2 id="result">Result</h2>` +
+    `<p>${visible(shownPath(out))}, layout ${escape(result.layout)}.</p>` +
     `${table("Result", ["file", "size", "SHA-256"], files)}</section>`;
 }
 

@@ -41,7 +41,11 @@ export const LAYOUTS = {
     of: ["text_encoder"],
   },
   "component-folder": { help: "a folder with the UNet or text encoder as its library saves it", ending: "", of: ["unet", "text_encoder"] },
-  "pipeline-folder": { help: "a whole model as diffusers saves it, the parts that are not trained copied", ending: "", of: ["unet", "text_encoder"] },
+  "pipeline-folder": {
+    help: "a whole model as diffusers saves it, the parts that are not trained copied",
+    ending: "",
+    of: ["unet", "text_encoder"],
+  },
   "lora-safetensors": { help: "low-rank factors under diffusers' names", ending: ".safetensors", of: ["low-rank"] },
   "lora-processor": { help: "low-rank factors under the names of diffusers up to 0.21", ending: ".safetensors", of: ["low-rank"] },
   "lora-peft": { help: "low-rank factors under peft's names", ending: ".safetensors", of: ["low-rank"] },

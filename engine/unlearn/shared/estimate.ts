@@ -85,9 +85,15 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
     for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
     return estimate.flops;
   };
-  const input = (g: Graph, name: string, shape: readonly number[], dtype: TensorType["dtype"] = "f32"): Value => g.input(name, { shape, dtype });
+  const input = (g: Graph, name: string, shape: readonly number[], dtype: TensorType["dtype"] = "f32"): Value =>
+    g.input(name, { shape, dtype });
   const predicted = (g: Graph, model: StableDiffusion, rows: number, context: Value): Value =>
-    model.recordUNet(g, input(g, "latents", [rows, height, width, unet.config.inChannels]), input(g, "features", [rows, base.featureWidth]), context);
+    model.recordUNet(
+      g,
+      input(g, "latents", [rows, height, width, unet.config.inChannels]),
+      input(g, "features", [rows, base.featureWidth]),
+      context,
+    );
   const contextOf = (g: Graph, rows: number): Value => input(g, "context", [rows, tokens, unet.config.crossAttentionDim]);
   const encoded = (g: Graph, model: StableDiffusion, rows: number): Value =>
     model.recordTextEncoder(g, model.recordEmbeddings(g, input(g, "ids", [rows, tokens], "u32")));
@@ -100,7 +106,8 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
   if (isClosedForm(settings.method)) return total(0);
 
   const rows = rowsOf(settings);
-  const plain = (count: number): number => (count === 0 ? 0 : add((g) => ({ outputs: { eps: predicted(g, base, count, contextOf(g, count)) } })));
+  const plain = (count: number): number =>
+    count === 0 ? 0 : add((g) => ({ outputs: { eps: predicted(g, base, count, contextOf(g, count)) } }));
   const [sampled, frozen] = [plain(rows.sampled), plain(rows.frozen)];
   // A LoRA's own weights are few; what it reads and computes is as if the attention were trained.
   const rule = settings.rule ?? "attn";
@@ -116,7 +123,12 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
       average: settings.averageDecay !== null,
       masked: settings.method === "salun" && !settings.unmasked,
       record: (graph) => {
-        const prediction = predicted(graph, model, rows.trained, trainsText ? encoded(graph, model, rows.trained) : contextOf(graph, rows.trained));
+        const prediction = predicted(
+          graph,
+          model,
+          rows.trained,
+          trainsText ? encoded(graph, model, rows.trained) : contextOf(graph, rows.trained),
+        );
         return { loss: mseLoss(graph, prediction, graph.input("target", f32(prediction.type.shape))) };
       },
     }),

@@ -12,7 +12,10 @@ export interface EncodedText {
 export async function encodedText(model: StableDiffusion, text: string): Promise<EncodedText> {
   const { data, shape } = await encodePrompt(model, text);
   const [length, width] = [model.tokenizer.maxLength, shape[2]!]; // SDXL's pooled row, which no attention sees, is left out
-  return { positions: new Matrix64(length, width, Float64Array.from(data.subarray(0, length * width))), last: contentTokens(model.tokenizer, text).length };
+  return {
+    positions: new Matrix64(length, width, Float64Array.from(data.subarray(0, length * width))),
+    last: contentTokens(model.tokenizer, text).length,
+  };
 }
 
 /** Rows `start` to `start + count` - 1. */

@@ -8,7 +8,8 @@ export async function compareModules(golden: Golden, rows: Rows, name: string, m
   const computed = { stats: statistics(data), sample: sample(data, parts.map((p) => p.shape)) };
   for (const [what, actual] of Object.entries(computed)) {
     const tensor = `act.${module}.${what}`;
-    if (golden.has(`${name}.${tensor}`)) rows.compare(name, tensor, actual, await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
+    if (golden.has(`${name}.${tensor}`))
+      rows.compare(name, tensor, actual, await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
   }
 }
 

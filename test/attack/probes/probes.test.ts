@@ -16,7 +16,9 @@ import { manualSeed } from "../../../engine/runtime/random/random.ts";
 
 const near = (a: number, b: number, tolerance = 1e-9): void => assert.ok(Math.abs(a - b) <= tolerance, `${a} is not ${b}`);
 
-const SD = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", steps_offset: 1, set_alpha_to_one: false, clip_sample: false };
+const SD = {
+  beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", steps_offset: 1, set_alpha_to_one: false, clip_sample: false,
+};
 
 test("a strength truncates in double arithmetic, and 0 leaves nothing", () => {
   assert.equal([entryOf(50, 0.58), entryOf(10, 0.3), entryOf(10, 1), entryOf(10, 0)], [22, 7, 0, 10]);
@@ -100,9 +102,18 @@ test("regularisation steps along the gradients of divergence and correlation", (
   const [x, y] = [Float32Array.from(random.randn([64])), Float32Array.from(random.randn([64]))];
   const moved = (options: { klWeight: number; correlationWeight: number }) =>
     regularizeNoise({ data: x, shape: [1, 1, size, size] }, y, { ...options, rounds: 1, rolls: 1, patch: 4 }, () => 3);
-  for (const [which, step] of [["kl", moved({ klWeight: 1e-3, correlationWeight: 0 })], ["correlation", moved({ klWeight: 0, correlationWeight: 1e-3 })]] as const) {
+  for (const [which, step] of [
+    ["kl", moved({ klWeight: 1e-3, correlationWeight: 0 })],
+    ["correlation", moved({ klWeight: 0, correlationWeight: 1e-3 })],
+  ] as const) {
     for (const i of [0, 9, 27, 63]) {
-      const shifted = (by: number): number => penalty(Float64Array.from(x, (v, k) => (k === i ? v + by : v)), y, size, 3)[which];
+      const shifted = (by: number): number =>
+        penalty(
+          Float64Array.from(x, (v, k) => (k === i ? v + by : v)),
+          y,
+          size,
+          3,
+        )[which];
       const slope = (shifted(1e-4) - shifted(-1e-4)) / 2e-4;
       near((x[i]! - step[i]!) / 1e-3, slope, 2e-3 * Math.max(1, Math.abs(slope)));
     }
@@ -122,7 +133,8 @@ test("the closed form undoes an edit that can be undone, and its residual says s
   // Edited keys are the original ones times an invertible map: the encoding times its inverse restores them.
   const map = [2, 0, 0, 0.5, 1, 0, 0, 0, 3];
   const edited = new Float32Array(original.length);
-  for (let r = 0; r < 12; r++) for (let j = 0; j < 3; j++) for (let k = 0; k < 3; k++) edited[r * 3 + j]! += original[r * 3 + k]! * map[k * 3 + j]!;
+  for (let r = 0; r < 12; r++)
+    for (let j = 0; j < 3; j++) for (let k = 0; k < 3; k++) edited[r * 3 + j]! += original[r * 3 + k]! * map[k * 3 + j]!;
   const sums = normalSums([{ edited, original }], width);
   const c = Float32Array.of(1, -2, 0.5);
   const adversarial = closedFormEncoding(c, sums, 1e-9);
@@ -146,7 +158,11 @@ test("controls: what was not given is missing, best-of-N counts once, curves cou
   assert.equal(missingControls("noise-probe", { other: false, prompt: false, picture: true }).map((c) => c.name), ["never-saw"]);
   const tried = (control: string | undefined, ...successes: boolean[]) =>
     successes.map((success, timestep) => ({ ...(control !== undefined && { control }), timestep, judgement: { success } }));
-  const best = probeResult("noise-probe", [...tried(undefined, false, true, true), ...tried("seeds", true), ...tried("never-saw", false)], []);
+  const best = probeResult(
+    "noise-probe",
+    [...tried(undefined, false, true, true), ...tried("seeds", true), ...tried("never-saw", false)],
+    [],
+  );
   assert.equal(best.comparisons.map((c) => [c.control, c.probe, c.other]), [["seeds", 1, 1], ["never-saw", 1, 0]]);
   const curve = probeResult("img2img", [...tried(undefined, false, true, true), ...tried("unrelated", true, false, false)], []);
   assert.equal(curve.comparisons.map((c) => [c.control, c.probe, c.other]), [["unrelated", 2, 1]]);

@@ -25,7 +25,13 @@ async function reopened(tree: TorchDict | ReadonlyMap<string, TorchTree>): Retur
 }
 
 test("a state dict: names, shapes, types, numbers and order are read as they were written", async () => {
-  const file = await reopened(new Map([["b.weight", floats([2, 3], 1, 2, 3, 4, 5, 6.5)], ["a.ids", longs(0, -1, 2 ** 40)], ["é", floats([], 7)]]));
+  const file = await reopened(
+    new Map([
+      ["b.weight", floats([2, 3], 1, 2, 3, 4, 5, 6.5)],
+      ["a.ids", longs(0, -1, 2 ** 40)],
+      ["é", floats([], 7)],
+    ]),
+  );
   assert.equal([...file.entries.values()].map(({ name, dtype, shape }) => [name, dtype, shape]), [
     ["b.weight", "F32", [2, 3]],
     ["a.ids", "I64", [1, 3]],

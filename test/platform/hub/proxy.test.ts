@@ -44,7 +44,7 @@ function inspect(environment: Record<string, string>): Promise<{ code: number; e
   });
 }
 
-test("requests go through HTTP_PROXY and HTTPS_PROXY, those to NO_PROXY's hosts do not, and errors name the proxy without its password", async () => {
+test("requests go through HTTP_PROXY and HTTPS_PROXY, not to NO_PROXY's hosts; errors name the proxy without its password", async () => {
   const [proxy, hub, home] = [await startProxy(), await HubServer.start(), mkdtempSync(join(tmpdir(), "lethe-proxy-"))];
   try {
     const plain = { HF_HOME: home, HF_ENDPOINT: hub.endpoint };

@@ -17,6 +17,12 @@ export function probesSection({ manifest, lines }: PageData): string {
       `<div class="steps" aria-hidden="true">${steps}</div></figure>`;
   });
   const { header, rows } = probesTable(verdicts);
-  return `<section aria-labelledby="probes"><h2 id="probes">Is it still in the weights?</h2><div class="depths">${strips.join("\n")}</div>` +
-    `<p>${escape(PROBES_NOTE)}</p>${table("Probes", header, rows.map((cells) => cells.map(escape)))}</section>`;
+  return (
+    `<section aria-labelledby="probes"><h2 id="probes">Is it still in the weights?</h2><div class="depths">${strips.join("\n")}</div>` +
+    `<p>${escape(PROBES_NOTE)}</p>${table(
+      "Probes",
+      header,
+      rows.map((cells) => cells.map(escape)),
+    )}</section>`
+  );
 }

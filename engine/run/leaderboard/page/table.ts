@@ -24,7 +24,9 @@ export function htmlTable<Row>(
       const { column: linked, to } = link?.(row) ?? {};
       const order = column.order?.(row);
       const share = column.share?.(row);
-      const classes = [isNumber(column) && "number", column.wraps && "wraps", share !== undefined && "bar"].filter((c) => typeof c === "string");
+      const classes = [isNumber(column) && "number", column.wraps && "wraps", share !== undefined && "bar"].filter(
+        (c) => typeof c === "string",
+      );
       return `<td${classes.length > 0 ? ` class="${classes.join(" ")}"` : ""}` +
         `${order === undefined ? "" : ` data-order="${Number.isFinite(order) ? order : ""}"`}` +
         `${share === undefined ? "" : ` style="--share:${(100 * share).toFixed(1)}%"`}>` +

@@ -239,7 +239,13 @@ export async function checkModules(
       continue;
     }
     const read = await program.read(...keys);
-    await compareModules(golden, rows, name, module, keys.map((k, i) => ({ data: read[k] as Float32Array<ArrayBuffer>, shape: shapes[i]! })));
+    await compareModules(
+      golden,
+      rows,
+      name,
+      module,
+      keys.map((k, i) => ({ data: read[k] as Float32Array<ArrayBuffer>, shape: shapes[i]! })),
+    );
   }
   const read = results.size > 0 ? await program.read(...results.keys()) : {};
   return Object.fromEntries(

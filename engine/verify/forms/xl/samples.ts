@@ -58,7 +58,13 @@ async function sample(golden: Golden, call: Json, model: StableDiffusion, plan: 
   const unconditional = negative
     ? await encodeAll(model, negative, negative2)
     : stackRows(await Promise.all(prompts.map(() => model.encodeNoPrompt())));
-  const sampler = Sampler.for(model, { batch, height: h, width: w, length: context.shape[1]!, guidance: golden.number("guidance_scale", call) });
+  const sampler = Sampler.for(model, {
+    batch,
+    height: h,
+    width: w,
+    length: context.shape[1]!,
+    guidance: golden.number("guidance_scale", call),
+  });
   const given = call["negative_original_size"] !== undefined && call["negative_target_size"] !== undefined;
   const steps: NDArray[] = [];
   const last = await sampler.run({

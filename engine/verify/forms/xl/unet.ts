@@ -42,7 +42,12 @@ function head({ data, shape }: NDArray, rows: number): NDArray {
 }
 
 /** That the conditions count, and as much as the reference says: a model deaf to them would be as near to it without. */
-async function checkInfluence(golden: Golden, rows: Rows, model: StableDiffusion, stated: Readonly<Record<string, unknown>>): Promise<void> {
+async function checkInfluence(
+  golden: Golden,
+  rows: Rows,
+  model: StableDiffusion,
+  stated: Readonly<Record<string, unknown>>,
+): Promise<void> {
   const sample = await golden.array("x1");
   const timestep = statedTimestep(golden);
   const expected = await golden.floats(`eps.b1.t${timestep}`);
