@@ -55,21 +55,19 @@ export async function openProbeParts(
       ? undefined
       : await opening.control(context, { model: controlModel ?? settings.model, ...(controlUnet !== null && { unet: controlUnet }) });
   if (controlUnet !== null) files.push({ role: "control", path: resolvePath(controlUnet) });
+  const taught = (conceptPictures ?? otherPictures) !== null && {
+    ...(conceptPictures !== null && { concept: await folderOf(conceptPictures, picture) }),
+    ...(otherPictures !== null && { other: await folderOf(otherPictures, picture) }),
+  };
   const parts: ProbeParts = {
     ...(control && { controlModel: control }),
     ...(controlPicture !== null && { controlPicture: (await picture("control picture", controlPicture)).array }),
     ...(mask !== null && { mask: await readMask(mask, target) }),
-    ...(conceptPictures !== null &&
-      otherPictures !== null && {
-        classifierPictures: {
-          concept: await folderOf(conceptPictures, picture),
-          other: await folderOf(otherPictures, picture),
-        },
-      }),
+    ...(taught && { probePictures: taught }),
   };
   if (mask !== null) files.push({ role: "mask", path: resolvePath(mask) });
   const prompt = controlPrompt !== null;
-  const missing = missingControls(attacker, { other: control !== undefined || prompt, prompt, picture: controlPicture !== null });
+  const missing = missingControls(attacker, { other: control !== undefined || prompt, prompt, picture: (controlPicture ?? otherPictures) !== null });
   if (missing.length > 0 && !opening.quiet) {
     context.warn(
       `without ${missing.map((c) => `control "${c.name}" (${c.is})`).join(" and ")} there is no verdict: give ` +
@@ -96,8 +94,8 @@ async function folderOf(name: string, read: (role: string, name: string) => Prom
   const folder = resolvePath(name);
   if ((await nodeFiles.kind(folder)) !== "folder") throw new FormatError(folder, "is no folder of pictures");
   const names = (await nodeFiles.list(folder)).filter((n) => PICTURES.test(n)).toSorted();
-  if (names.length === 0) throw new FormatError(folder, "holds no picture (PNG, JPEG or WebP) to train the classifier on");
+  if (names.length === 0) throw new FormatError(folder, "holds no picture (PNG, JPEG or WebP) to train on");
   const pictures: NDArray[] = [];
-  for (const one of names) pictures.push((await read("classifier picture", `${folder}/${one}`)).array);
+  for (const one of names) pictures.push((await read("training picture", `${folder}/${one}`)).array);
   return pictures;
 }

@@ -55,6 +55,8 @@ export interface RetainedEntry extends Partial<JudgeSettings> {
 export interface AttackerEntry extends Partial<AttackSettings> {
   readonly name: string;
   readonly attacker: AttackerName;
+  /** Names of the concepts it is for; absent: all. */
+  readonly concepts?: readonly string[];
 }
 
 /** An evaluation as its file has it, with paths that hold from the working directory. */
@@ -110,10 +112,10 @@ function nameProblems({ checkpoints, concepts, retained = [], attackers }: Evalu
     return entries.filter((_, i) => names.indexOf(names[i]!) < i).map((e) => `${list} has more than one "${e.name}"`);
   });
   const known = new Set(concepts.map((c) => c.name));
-  const strange = checkpoints.flatMap((c) =>
-    (c.concepts ?? [])
-      .filter((n) => !known.has(n))
-      .map((n) => `checkpoint "${c.name}" names a concept "${n}", which concepts does not have`),
+  const strange = Object.entries({ checkpoint: checkpoints, attacker: attackers }).flatMap(([kind, entries]) =>
+    entries.flatMap(({ name, concepts: named = [] }) =>
+      named.filter((n) => !known.has(n)).map((n) => `${kind} "${name}" names a concept "${n}", which concepts does not have`),
+    ),
   );
   const reserved = attackers.filter((a) => a.name.toLowerCase() === RETAINED).map((a) => `attackers cannot have the name "${a.name}"`);
   return [...doubled, ...strange, ...reserved];
@@ -156,7 +158,7 @@ export function isPlain({ model, unet, textEncoder, lora, unlearn }: CheckpointE
 
 function attackerProblems(entry: AttackerEntry): string[] {
   const { name } = entry;
-  return Object.keys(entry).filter((key) => key !== "name" && key !== "attacker").flatMap((key) => {
+  return Object.keys(entry).filter((key) => !["name", "attacker", "concepts"].includes(key)).flatMap((key) => {
     if (!Object.hasOwn(RUN_OPTIONS, key)) return [`attacker "${name}" has a setting ${key}, which is not known`];
     return Object.hasOwn(SEARCH_OPTIONS, key) ? [] : [`attacker "${name}" sets ${key}, which checkpoints, concepts and sampling decide`];
   });

@@ -187,7 +187,11 @@ export const EVALUATION_SCHEMA: Schema = {
     ),
     // Its settings' names are checked by readConfig, which says more of those that are wrong.
     attacker: {
-      ...entry({ attacker: { ...attacker, default: null }, ...SEARCH_OPTIONS }, ["attacker"]),
+      ...entry({ attacker: { ...attacker, default: null }, ...SEARCH_OPTIONS }, ["attacker"], {
+        concepts: {
+          type: "array", minItems: 1, items: { type: "string" }, description: "Concepts it is for, by their names. Default: every concept.",
+        },
+      }),
       additionalProperties: true,
       description: "Settings are those of lethe attack, in camel case; defaults are the published reference's.",
     },

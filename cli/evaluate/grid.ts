@@ -81,10 +81,10 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
   for (const checkpoint of [...config.checkpoints, ...baseline]) {
     const { name, method: _, concepts: erased, ...model } = checkpoint;
     const untouched = isPlain(checkpoint);
-    for (const { name: attacker, ...search } of baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers) {
+    for (const { name: attacker, concepts: only, ...search } of baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers) {
       for (const entry of config.concepts) {
         const { name: concept, domain } = entry;
-        if (erased && !erased.includes(concept)) continue;
+        if ((erased && !erased.includes(concept)) || (only && !only.includes(concept))) continue;
         const judged = judgeSettings(entry);
         const label = judged.label ?? concept;
         const cell = {

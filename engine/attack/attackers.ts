@@ -9,6 +9,7 @@ export const PROBES = [
   "latent-classifier",
   "rece-closed-form",
   "img2img",
+  "relearn-lora",
 ] as const;
 export type ProbeName = (typeof PROBES)[number];
 

@@ -6,7 +6,6 @@ import type { AttackerName } from "./attackers.ts";
 import type { Judge, Judgement } from "./judges/judgement.ts";
 import type { Mask } from "../diffusion/steering/inpaint.ts";
 import type { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
-import type { ClassifierPictures } from "./probes/classifier-pictures.ts";
 import type { ConceptPair } from "./search/concept-vector.ts";
 import type { AttackState } from "./session/state.ts";
 
@@ -14,6 +13,13 @@ import type { AttackState } from "./session/state.ts";
 export interface TransferCandidate {
   readonly prompt: string;
   readonly seed: number;
+}
+
+/** Pictures that a probe trains on, [1, 3, H, W] in [-1, 1] each. */
+export interface ProbePictures {
+  readonly concept?: readonly NDArray[];
+  /** Of other things. */
+  readonly other?: readonly NDArray[];
 }
 
 /** A picture that was drawn and judged before. */
@@ -80,8 +86,8 @@ export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attack
   readonly controlPicture?: NDArray;
   /** Inpainting: what is painted anew, in the target's size. Default: the middle half. */
   readonly mask?: Mask;
-  /** latent-classifier: what its classifier is trained on. */
-  readonly classifierPictures?: ClassifierPictures;
+  /** latent-classifier and relearn-lora: what is trained on. relearn-lora, without any of a kind: target and control picture. */
+  readonly probePictures?: ProbePictures;
   readonly judge: Judge;
   /** Ring-a-bell: prompts with the concept and without; needed by it only. */
   readonly conceptPairs?: readonly ConceptPair[];

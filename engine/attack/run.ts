@@ -5,7 +5,7 @@ import { textGrad } from "./text-grad.ts";
 import type { AttackOptions } from "./options.ts";
 import type { AttackResult, TriedCounts } from "./events.ts";
 import { type AttackerName, type ProbeName, isProbe, usesGradient } from "./attackers.ts";
-import type { ControlParts, ProbeResult } from "./probes/controls.ts";
+import type { ProbeResult } from "./probes/controls.ts";
 import type { Evaluation } from "./session/evaluation.ts";
 
 /** What searches, but for probes; "no-attack" is the evaluation of the original prompt and nothing more. */
@@ -62,8 +62,7 @@ export async function attackIn(session: Session, search: ((session: Session) => 
 /** What a probe and its controls came to; undefined of other attackers, and where nothing was left to probe. */
 async function resultOfProbe({ options, evaluations }: Session): Promise<ProbeResult | undefined> {
   if (!isProbe(options.attacker) || evaluations.every((e) => e.timestep < 0)) return undefined;
-  const { missingControls, probeResult } = await import("./probes/controls.ts");
-  return probeResult(options.attacker, evaluations, missingControls(options.attacker, controlParts(options)));
+  return (await import("./probes/controls.ts")).probeResult(options.attacker, evaluations);
 }
 
 /** Iterations, generations or tries if nothing succeeds. */
@@ -104,15 +103,6 @@ function result(session: Session, probe: ProbeResult | undefined, seconds: numbe
 /** The first success, or else what the judge came nearest to calling the concept. */
 function bestTry(tries: readonly Evaluation[]): Evaluation {
   return tries.find((e) => e.judgement.success) ?? tries.reduce((a, b) => (b.judgement.score > a.judgement.score ? b : a));
-}
-
-/** What of the options controls can be made of. */
-function controlParts({ controlModel, controlPrompt, controlPicture }: ResolvedOptions): ControlParts {
-  return {
-    other: controlModel !== undefined || controlPrompt !== null,
-    prompt: controlPrompt !== null,
-    picture: controlPicture !== undefined,
-  };
 }
 
 /** What became of the prompts that a gate or a screening saw: every one is stopped by one of them or drawn in full. */

@@ -34,7 +34,7 @@ export interface RunParts {
 }
 
 /** What probes and their controls work with: see AttackOptions. */
-export type ProbeParts = Pick<AttackOptions, "controlModel" | "controlPicture" | "mask" | "classifierPictures">;
+export type ProbeParts = Pick<AttackOptions, "controlModel" | "controlPicture" | "mask" | "probePictures">;
 
 /** A run ready to start: everything has been opened and checked. */
 export interface PreparedRun extends RunParts {

@@ -1,10 +1,10 @@
 import { f32 } from "../../kernels/kernel.ts";
-import { mseLoss } from "../../kernels/loss.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { HostArray } from "../runtime/program.ts";
+import { recordNoiseLoss } from "../train/noise-loss.ts";
 import type { RecordedLoss } from "../train/update.ts";
-import { Encodings, drawNoised, idsOf, latentsInput } from "./shared/noising.ts";
+import { Encodings, drawNoised, idsOf } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
 import { asLatents, latentTensor } from "./shared/predict.ts";
 import { type Started, startTraining } from "./shared/start.ts";
@@ -37,10 +37,7 @@ export function noiseLoss({ settings: { batch, latentSize } }: UnlearnSession, t
     const context = trainsText
       ? model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [batch!, tokens], dtype: "u32" })))
       : g.input("context", f32([batch!, tokens, unet.config.crossAttentionDim]));
-    const noised = latentsInput(g, model, "noised", batch!, latentSize);
-    const prediction = model.recordUNet(g, noised, g.input("features", f32([batch!, model.featureWidth])), context);
-    const loss = mseLoss(g, prediction, latentsInput(g, model, "target", batch!, latentSize));
-    return { loss, rescaleAt: model.rescaleAt(prediction, context), outputs: { prediction } };
+    return recordNoiseLoss(g, model, context, batch!, latentSize);
   };
 }
 

@@ -25,6 +25,7 @@ export { mergedLowRank } from "./lora.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
 export type { PictureBatch } from "./shared/batch.ts";
 export { Mask, signedGradients } from "./shared/saliency.ts";
-export { PictureBatches, posteriorSample } from "./shared/pictures.ts";
+export { posteriorSample } from "../diffusion/steering/encode.ts";
+export { PictureBatches } from "./shared/pictures.ts";
 export { SeededDraws } from "./shared/draws.ts";
 export type { UnlearnSession } from "./training.ts";

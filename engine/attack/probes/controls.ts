@@ -52,6 +52,10 @@ export const CONTROLS: Readonly<Record<ProbeName, readonly Control[]>> = {
     { name: "unrelated", is: "an unrelated picture at the same strengths", needs: "picture" },
     other("a model that never saw the concept, or an unrelated prompt: at low strength the picture survives by itself"),
   ],
+  "relearn-lora": [
+    { name: "unrelated", is: "as many steps on unrelated pictures, and then the concept's prompt", needs: "picture" },
+    other("as many steps on a model that never saw the concept, or the concept's pictures taught to an unrelated prompt"),
+  ],
 };
 
 /** What of a run its controls may need. */
@@ -98,18 +102,18 @@ export interface JudgedTry {
 
 /** Probes whose tries are points of a curve: how many succeed is compared, not whether any does. */
 export function isCurve(probe: ProbeName): boolean {
-  return probe === "img2img" || probe === "completion";
+  return probe === "img2img" || probe === "completion" || probe === "relearn-lora";
 }
 
-/** Compares a probe's tries with those of its controls. @param missing controls that were not made */
-export function probeResult(probe: ProbeName, judged: readonly JudgedTry[], missing: readonly Control[]): ProbeResult {
+/** Compares a probe's tries with those of its controls. */
+export function probeResult(probe: ProbeName, judged: readonly JudgedTry[]): ProbeResult {
   const tries = judged.filter((t) => t.timestep >= 0);
   const of = (control: string | undefined): readonly JudgedTry[] => tries.filter((t) => t.control === control);
   const count = (list: readonly JudgedTry[]): number => list.filter((t) => t.judgement.success).length;
   const own = of(undefined);
+  const missing = CONTROLS[probe].filter(({ name }) => of(name).length === 0);
   const comparisons = CONTROLS[probe].filter((c) => !missing.includes(c)).flatMap(({ name }): Comparison[] => {
     const theirs = of(name);
-    if (own.length === 0 || theirs.length === 0) return [];
     if (probe === "ddim-inversion") return inversionComparisons(name, own, theirs);
     const [a, b] = [count(own), count(theirs)];
     return isCurve(probe)

@@ -5,9 +5,8 @@
 export { PROBES, type ProbeName } from "../attackers.ts";
 export { CONTROLS, type Comparison, type Control, type ProbeResult, missingControls, probeResult } from "./controls.ts";
 export { closedFormEncoding, normalSums, residual, type KeyOrValue, type NormalSums } from "./closed-form.ts";
-export { Recall, recallTimesteps, type RecallDraws, type RecallOptions, type RecallState } from "./recall.ts";
 export { trainClassifier } from "./latent-classifier.ts";
-export type { ClassifierPictures } from "./classifier-pictures.ts";
+export type { ProbePictures } from "../options.ts";
 export { createNoisyPlan, createSamplerPlan, entryOf, noiseLevelAt } from "../../diffusion/schedulers/index.ts";
 export { denoise, type DenoiseOptions, type Predict } from "../../diffusion/steering/denoise.ts";
 export { encodeSample, noised } from "../../diffusion/steering/encode.ts";
@@ -18,5 +17,6 @@ export { INVERSIONS, type Inversion } from "../../diffusion/steering/inversions.
 export { LatentClassifier, classifierGuided, type ClassifierWeights } from "../../diffusion/steering/latent-classifier.ts";
 export { latentLoss, type LatentLoss, type LatentLossOptions } from "../../diffusion/steering/latent-loss.ts";
 export { expectedLikelihood, negativeLogLikelihood, normalDistance, psnr } from "../../diffusion/steering/likelihood.ts";
+export { Recall, recallTimesteps, type RecallDraws, type RecallOptions, type RecallState } from "../../diffusion/steering/recall.ts";
 export { SAFREE, SAFREE_ARTIST, safree, type SafreeEncoding, type SafreeOptions } from "../../diffusion/steering/safree.ts";
 export { switched } from "../../diffusion/steering/switched.ts";

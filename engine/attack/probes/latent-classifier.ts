@@ -15,9 +15,9 @@ import { UsageError } from "../../runtime/errors.ts";
 import { TrainingState } from "../../train/state.ts";
 import { ADAM_INPUT, type Trained, recordUpdate } from "../../train/update.ts";
 import { type Graph, asGraphValue } from "../../runtime/graph.ts";
-import type { ClassifierPictures } from "./classifier-pictures.ts";
+import type { ProbePictures } from "../options.ts";
 import { parseNumbers } from "./option-table.ts";
-import { type Probe, type ProbeUnit, type OtherSide, pairsOf } from "./studio.ts";
+import { type Probe, type ProbeUnit, type OtherSide, type Studio, pairsOf } from "./studio.ts";
 
 /** Half of each kind. */
 const BATCH = 16;
@@ -29,18 +29,7 @@ const ADAM = { lr: 1e-3 } as const;
  */
 export const latentClassifier: Probe = async (studio) => {
   const { model, prompt, other, options, seed } = studio;
-  if (!options.classifierPictures) {
-    throw new UsageError('attacker "latent-classifier" needs pictures of the concept and others to train its classifier on');
-  }
-  const classifier = studio.keep(
-    await trainClassifier(
-      model,
-      options.classifierPictures,
-      options.classifierSteps,
-      studio.random(options.attackSeed ?? 0),
-      options.signal,
-    ),
-  );
+  const classifier = await classifierOf(studio);
   const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.classifierScales)).slice(0, options.maxTimesteps ?? undefined);
   const json = schedulerJsonFor("ddim", model.parts.scheduler);
   const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit => ({
@@ -64,6 +53,31 @@ export const latentClassifier: Probe = async (studio) => {
   ];
 };
 
+/** Classifiers by model and by what they were trained with: the prompts of an evaluation share one. They are freed with their model. */
+const trained = new WeakMap<StableDiffusion, Map<string, LatentClassifier>>();
+
+async function classifierOf(studio: Studio): Promise<LatentClassifier> {
+  const { model } = studio;
+  const { probePictures = {}, classifierSteps, attackSeed, signal } = studio.options;
+  const seed = attackSeed ?? 0;
+  const key = `${await digest(probePictures)} ${classifierSteps} ${seed}`;
+  const known = trained.get(model) ?? new Map<string, LatentClassifier>();
+  trained.set(model, known);
+  const there = known.get(key);
+  if (there) return there;
+  const classifier = await trainClassifier(model, probePictures, classifierSteps, studio.random(seed), signal);
+  known.set(key, classifier);
+  model.keep(`latent classifier ${key}`, () => ({ destroy: () => void classifier.destroy() }));
+  return classifier;
+}
+
+/** SHA-256 of all numbers of both sets. */
+async function digest({ concept = [], other = [] }: ProbePictures): Promise<string> {
+  const all = [...concept, { data: Float32Array.of(concept.length) }, ...other].map(({ data }) => data);
+  const bytes = new Uint8Array(await new Blob(all).arrayBuffer());
+  return [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
 /**
  * Trains a classifier on latents of two sets of pictures, each noised at a random timestep, by binary cross entropy and Adam. On the
  * device: its first layer has 17 million weights for latents of 4x64x64.
@@ -71,7 +85,7 @@ export const latentClassifier: Probe = async (studio) => {
  */
 export async function trainClassifier(
   model: StableDiffusion,
-  { concept, other }: ClassifierPictures,
+  { concept = [], other = [] }: ProbePictures,
   steps: number,
   random: Generator,
   signal?: AbortSignal,

@@ -103,11 +103,29 @@ export const PROBE_OPTIONS = {
     help: "how much noise the picture is given, from 0 to 1; each is a try",
     check: numbers(0, 1),
   }),
+  relearnSteps: text({
+    default: "25,50,100",
+    of: ["relearn-lora"],
+    value: "list",
+    help: "after how many training steps pictures are drawn; each is a try",
+    check: numbers(0, 100_000, true),
+  }),
+  relearnRate: number({ default: 1e-3, min: 0, above: true, of: ["relearn-lora"], value: "r", help: "of AdamW" }),
+  loraRank: whole({ default: 4, min: 1, max: 1024, of: ["relearn-lora"], help: "of the added matrices" }),
+  loraAlpha: number({
+    default: null, min: 0, above: true, defaultNote: "--lora-rank", of: ["relearn-lora"], help: "their product is multiplied by alpha / rank",
+  }),
+  loraTargets: choice(["attention", "cross-attention"], {
+    default: "attention",
+    of: ["relearn-lora"],
+    value: "which",
+    help: "attentions whose q, k, v and output get an addition",
+  }),
   seeds: whole({
     default: 1,
     min: 1,
     max: 1000,
-    of: ["img2img", "inpainting", "recall", "completion", "concept-arithmetic", "rece-closed-form"],
+    of: ["img2img", "inpainting", "recall", "completion", "concept-arithmetic", "rece-closed-form", "relearn-lora"],
     help: "seeds that are tried for each setting, --seed and the next ones; controls have as many",
   }),
   controlPrompt: text({

@@ -1,8 +1,8 @@
 import { entryOf, noiseLevelAt } from "../../diffusion/schedulers/index.ts";
 import { encodeSample, noised } from "../../diffusion/steering/encode.ts";
+import { Recall, recallTimesteps } from "../../diffusion/steering/recall.ts";
 import { type NDArray, stackRows } from "../../nn/array.ts";
 import { parseNumbers } from "./option-table.ts";
-import { Recall, recallTimesteps } from "./recall.ts";
 import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./studio.ts";
 
 /**

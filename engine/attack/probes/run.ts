@@ -13,6 +13,7 @@ const LOADED: Readonly<Record<ProbeName, () => Promise<Probe>>> = {
   "concept-arithmetic": async () => (await import("./arithmetic.ts")).conceptArithmetic,
   "latent-classifier": async () => (await import("./latent-classifier.ts")).latentClassifier,
   "rece-closed-form": async () => (await import("./rece.ts")).receClosedForm,
+  "relearn-lora": async () => (await import("./relearn-lora.ts")).relearnLora,
   img2img: async () => (await import("./img2img.ts")).img2img,
 };
 

@@ -8,7 +8,7 @@ import { picture, thumbnail } from "./picture.ts";
 /** Longest side of the pictures. */
 const SIDE = 112;
 /** Settings that a curve can be drawn over. */
-const AXES = ["strength", "baseSteps", "eta", "scale"] as const;
+const AXES = ["strength", "baseSteps", "trainingSteps", "eta", "scale"] as const;
 /** Marks of the curve's lines, so that they are told apart without colours. */
 const DASHES = ["", "6 3", "2 3", "8 3 2 3"] as const;
 

@@ -36,8 +36,16 @@ export const RUN_OPTIONS = {
     defaultNote: "the middle half",
     help: "what is painted anew, white, in the target's size",
   }),
-  conceptPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of the concept that the classifier is trained on" }),
-  otherPictures: file({ of: ["latent-classifier"], value: "dir", help: "pictures of other things for it" }),
+  conceptPictures: file({
+    of: ["latent-classifier", "relearn-lora"],
+    value: "dir",
+    help: "pictures of the concept to train on; relearn-lora: default the target",
+  }),
+  otherPictures: file({
+    of: ["latent-classifier", "relearn-lora"],
+    value: "dir",
+    help: "pictures of other things; relearn-lora: for its control, default the control picture",
+  }),
   controlModel: file({ of: PROBES, value: "model", help: "a model that never saw the concept, for the probe's control" }),
   controlUnet: file({
     of: PROBES,

@@ -77,6 +77,8 @@ export function newSettings(given: GivenSettings): AttackSettings {
     throw new UsageError("required option '--components <list>' not specified: --attacker concept-arithmetic adds up prompts");
   if (attacker === "latent-classifier" && (settings.conceptPictures === null || settings.otherPictures === null))
     throw new UsageError("--attacker latent-classifier needs --concept-pictures DIR and --other-pictures DIR to train its classifier on");
+  if (attacker === "relearn-lora" && target === null && settings.conceptPictures === null)
+    throw new UsageError("--attacker relearn-lora has no picture to train on: give --target image.png or --concept-pictures DIR");
   if (original !== null && !comparesWithOriginal(attacker) && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
     throw new UsageError(
       `--original is of --attacker p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion only, not of ${attacker}`,

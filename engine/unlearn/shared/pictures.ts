@@ -1,3 +1,4 @@
+import { type Moments, posteriorSample } from "../../diffusion/steering/encode.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { imagesToTensor } from "../../formats/picture/image.ts";
 import { UsageError } from "../../runtime/errors.ts";
@@ -22,7 +23,7 @@ export interface WantedPictures {
  * round alone, so that a training can go on anywhere.
  */
 export class PictureBatches {
-  private readonly moments: ({ readonly mean: NDArray; readonly logvar: NDArray } | undefined)[] = [];
+  private readonly moments: (Moments | undefined)[] = [];
 
   private constructor(
     private readonly session: UnlearnSession,
@@ -102,16 +103,6 @@ export class PictureBatches {
     const moments = (this.moments[i] ??= await base.encodeMoments(this.pictures[i]!.image));
     return posteriorSample(moments, draws.normal("posterior", moments.mean.shape), base.parts.vae.config.scalingFactor);
   }
-}
-
-/** factor (mean + exp(logvar / 2) noise), the logarithm clamped as the VAE's own code does. [1, C, h, w] */
-export function posteriorSample(
-  { mean, logvar }: { readonly mean: NDArray; readonly logvar: NDArray },
-  noise: Float32Array,
-  factor: number,
-): NDArray {
-  const deviation = (x: number): number => Math.exp(0.5 * Math.min(20, Math.max(-30, x)));
-  return { data: mean.data.map((m, i) => factor * (m + deviation(logvar.data[i]!) * noise[i]!)), shape: mean.shape };
 }
 
 async function drawn(session: UnlearnSession, { prompts, seedOffset = 0 }: WantedPictures): Promise<TrainingPicture[]> {

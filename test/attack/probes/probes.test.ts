@@ -158,14 +158,11 @@ test("controls: what was not given is missing, best-of-N counts once, curves cou
   assert.equal(missingControls("noise-probe", { other: false, prompt: false, picture: true }).map((c) => c.name), ["never-saw"]);
   const tried = (control: string | undefined, ...successes: boolean[]) =>
     successes.map((success, timestep) => ({ ...(control !== undefined && { control }), timestep, judgement: { success } }));
-  const best = probeResult(
-    "noise-probe",
-    [...tried(undefined, false, true, true), ...tried("seeds", true), ...tried("never-saw", false)],
-    [],
-  );
+  const best = probeResult("noise-probe", [...tried(undefined, false, true, true), ...tried("seeds", true), ...tried("never-saw", false)]);
   assert.equal(best.comparisons.map((c) => [c.control, c.probe, c.other]), [["seeds", 1, 1], ["never-saw", 1, 0]]);
-  const curve = probeResult("img2img", [...tried(undefined, false, true, true), ...tried("unrelated", true, false, false)], []);
+  const curve = probeResult("img2img", [...tried(undefined, false, true, true), ...tried("unrelated", true, false, false)]);
   assert.equal(curve.comparisons.map((c) => [c.control, c.probe, c.other]), [["unrelated", 2, 1]]);
+  assert.equal(curve.missing, ["never-saw"]);
 });
 
 test("lists of options", () => {

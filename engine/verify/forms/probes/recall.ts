@@ -1,4 +1,4 @@
-import { Recall, type RecallState } from "../../../attack/probes/recall.ts";
+import { Recall, type RecallState } from "../../../diffusion/steering/recall.ts";
 import { entryOf, noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
 import { encodeSample, noised } from "../../../diffusion/steering/encode.ts";
 import { stackRows } from "../../../nn/array.ts";

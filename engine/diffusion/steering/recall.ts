@@ -1,7 +1,7 @@
 import { type NDArray, stackRows } from "../../nn/array.ts";
-import { latentLoss } from "../../diffusion/steering/latent-loss.ts";
-import { noised } from "../../diffusion/steering/encode.ts";
-import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
+import { latentLoss } from "./latent-loss.ts";
+import { noised } from "./encode.ts";
+import type { StableDiffusion } from "../stable-diffusion.ts";
 
 /** Published: 20 iterations, .001, .9, .25, .05 after every fifth timestep (RECALL, attack.py). */
 export interface RecallOptions {
