@@ -6,7 +6,7 @@ import { UsageError } from "../../runtime/errors.ts";
 import type { Generator } from "../../runtime/random/random.ts";
 import { NO_HOOKS, type SessionHooks } from "./hooks.ts";
 import { Painter } from "./painter.ts";
-import { Gate } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import type { SearchState } from "../search/objective.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { whyNotPortable } from "./portable.ts";
@@ -46,7 +46,7 @@ export class Session {
   private readonly painter: Painter;
   /** Draws with few steps. */
   private readonly sketcher: Painter | undefined;
-  private readonly gate: Gate | undefined;
+  private gate: Promise<Gate> | undefined;
   /** The last picture of every case and search. */
   private readonly images = new Map<string, RgbImage>();
 
@@ -61,7 +61,6 @@ export class Session {
     const painter = (steps: number): Painter => new Painter(model, { ...options, steps }, hooks.pictureRandom);
     this.painter = painter(options.steps);
     this.sketcher = screeningSteps === null ? undefined : painter(screeningSteps);
-    this.gate = options.gate && new Gate(model, options);
     this.evaluations = [...(resume?.evaluations ?? [])];
     this.iteration = resume?.iteration ?? 0;
     this.finished = resume?.finished ?? 0;
@@ -145,7 +144,9 @@ export class Session {
       return log({ judgement, unchanged: true, ...(stopped && { gate }), ...(screening && { screening }) }, image);
     }
     const searched = timestep >= 0;
-    let gate = searched ? await this.gate?.check(await encodeLearned(model, prompt, learned ? [learned] : []), number) : undefined;
+    const gated = searched && options.gate !== undefined;
+    if (gated) this.gate ??= import("./gate.ts").then(({ Gate }) => new Gate(model, options));
+    let gate = gated ? await (await this.gate)?.check(await encodeLearned(model, prompt, learned ? [learned] : []), number) : undefined;
     if (gate && !gate.passed) return log({ judgement: NOT_DRAWN, unchanged: false, gate }, null);
     if (searched && this.sketcher) {
       const image = await this.draw(candidate, this.sketcher);
