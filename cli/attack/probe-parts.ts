@@ -67,7 +67,11 @@ export async function openProbeParts(
   };
   if (mask !== null) files.push({ role: "mask", path: resolvePath(mask) });
   const prompt = controlPrompt !== null;
-  const missing = missingControls(attacker, { other: control !== undefined || prompt, prompt, picture: (controlPicture ?? otherPictures) !== null });
+  const missing = missingControls(attacker, {
+    other: control !== undefined || prompt,
+    prompt,
+    picture: (attacker === "relearn-lora" ? (controlPicture ?? otherPictures) : controlPicture) !== null,
+  });
   if (missing.length > 0 && !opening.quiet) {
     context.warn(
       `without ${missing.map((c) => `control "${c.name}" (${c.is})`).join(" and ")} there is no verdict: give ` +
