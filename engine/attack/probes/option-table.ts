@@ -113,7 +113,12 @@ export const PROBE_OPTIONS = {
   relearnRate: number({ default: 1e-3, min: 0, above: true, of: ["relearn-lora"], value: "r", help: "of AdamW" }),
   loraRank: whole({ default: 4, min: 1, max: 1024, of: ["relearn-lora"], help: "of the added matrices" }),
   loraAlpha: number({
-    default: null, min: 0, above: true, defaultNote: "--lora-rank", of: ["relearn-lora"], help: "their product is multiplied by alpha / rank",
+    default: null,
+    min: 0,
+    above: true,
+    defaultNote: "--lora-rank",
+    of: ["relearn-lora"],
+    help: "their product is multiplied by alpha / rank",
   }),
   loraTargets: choice(["attention", "cross-attention"], {
     default: "attention",

@@ -26,7 +26,13 @@ const LEAST: Readonly<Record<ProbeName, Partial<AttackOptions>>> = {
   "relearn-lora": { relearnSteps: "1,2", relearnRate: 0.01 },
 };
 
-async function run(attacker: ProbeName, changed: Partial<AttackOptions> = {}): Promise<{ events: AttackEvent[]; drawn: Drawn[]; result: AttackResult }> {
+interface Ran {
+  readonly events: readonly AttackEvent[];
+  readonly drawn: readonly Drawn[];
+  readonly result: AttackResult;
+}
+
+async function run(attacker: ProbeName, changed: Partial<AttackOptions> = {}): Promise<Ran> {
   const model = await emojiModel();
   const target = await churchTarget(2);
   const other = { data: target.data.map((x) => -x), shape: target.shape };
@@ -71,7 +77,8 @@ for (const probe of PROBES) {
     const halfway = states[Math.floor(states.length / 2)]!;
     const resumed = await run(probe, { resume: halfway });
     const rest = drawn.slice(halfway.evaluations.length);
-    assert.equal(resumed.drawn.map((d) => [d.evaluation.control, d.evaluation.timestep]), rest.map((d) => [d.evaluation.control, d.evaluation.timestep]));
+    const places = (list: readonly Drawn[]): unknown[] => list.map((d) => [d.evaluation.control, d.evaluation.timestep]);
+    assert.equal(places(resumed.drawn), places(rest));
     rest.forEach(({ image }, i) => assert.equal(resumed.drawn[i]!.image.data, image.data, `picture ${i} of the rest`));
   });
 }
