@@ -54,15 +54,15 @@ export const latentClassifier: Probe = async (studio) => {
 };
 
 /** Classifiers by model and by what they were trained with: the prompts of an evaluation share one. They are freed with their model. */
-const trained = new WeakMap<StableDiffusion, Map<string, LatentClassifier>>();
+const classifiers = new WeakMap<StableDiffusion, Map<string, LatentClassifier>>();
 
 async function classifierOf(studio: Studio): Promise<LatentClassifier> {
   const { model } = studio;
   const { probePictures = {}, classifierSteps, attackSeed, signal } = studio.options;
   const seed = attackSeed ?? 0;
   const key = `${await digest(probePictures)} ${classifierSteps} ${seed}`;
-  const known = trained.get(model) ?? new Map<string, LatentClassifier>();
-  trained.set(model, known);
+  const known = classifiers.get(model) ?? new Map<string, LatentClassifier>();
+  classifiers.set(model, known);
   const there = known.get(key);
   if (there) return there;
   const classifier = await trainClassifier(model, probePictures, classifierSteps, studio.random(seed), signal);
