@@ -110,7 +110,7 @@ export async function prepareRun(
     ...(target ? [{ role: "target", path: target.file }] : []),
     ...probeFiles,
   ]);
-  const record = commandRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras.showImages);
+  const record = commandRecord(settings, out, model.device, context.options, files, target?.fitted ?? "", extras);
   if (earlier) warnOfChanges(context, earlier, record);
   const warnings = context.warnings.slice(warned);
   return {

@@ -3,6 +3,7 @@ import { type FileRecord, type RunRecord, attackCommandLine, newRecord } from ".
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import type { Device } from "../../engine/runtime/device.ts";
+import { type Shown, shownFlags } from "../shown.ts";
 import { type GlobalOptions, globalFlags } from "../context.ts";
 
 /** The record of a run of the command line that begins now. */
@@ -13,10 +14,10 @@ export function commandRecord(
   global: GlobalOptions,
   files: readonly FileRecord[],
   targetFitted: string,
-  showImages: boolean,
+  shown: Shown,
 ): RunRecord {
   const { limits = "adapter", weights = "f32", math = "f32" } = global;
-  const flags = [...globalFlags(global), ...(showImages ? ["--show-images"] : []), "--out", out];
+  const flags = [...globalFlags(global), ...shownFlags(shown), "--out", out];
   const command = attackCommandLine(settings, flags);
   const resumeCommand = shellCommand(["npx", "lethe", "attack", "--resume", ...flags]);
   return newRecord(

@@ -8,6 +8,7 @@ import { withFirstCase } from "../attack/cases.ts";
 import { type Opening, prepareRun } from "../attack/prepare.ts";
 import { type AttackFlags, addAttackOptions } from "../attack/settings.ts";
 import { newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
+import { reportExtras } from "../shown.ts";
 import { type Context, action } from "../context.ts";
 import { formatBytes, formatDuration, quoted } from "../../engine/run/text/format.ts";
 
@@ -44,7 +45,7 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
     context,
     settings,
     flags.out,
-    { showImages: flags.showImages ?? false },
+    reportExtras(flags),
     flags.resume ? earlier : undefined,
     saved,
     opening,

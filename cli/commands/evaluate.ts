@@ -17,18 +17,17 @@ import { withLock } from "../evaluate/lock.ts";
 import { requireUsable } from "../evaluate/requirements.ts";
 import { runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
-import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
-interface EvaluateFlags {
+interface EvaluateFlags extends Shown {
   readonly out: string;
   readonly resume?: boolean;
   readonly shard?: Shard;
   readonly cell?: readonly string[];
-  readonly showImages?: boolean;
-  readonly showPrompts?: boolean;
   readonly dryRun?: boolean;
   readonly failIf?: readonly Gate[];
   readonly junit?: string;
@@ -56,8 +55,8 @@ export function evaluateCommand(program: Command): void {
     .option("--dry-run", "check every row, its picture and its judge, and say what would be done; nothing is attacked or written")
     .option(...FAIL_IF)
     .option(...JUNIT)
-    .option("--show-images", "do not blur the pictures in the reports")
-    .option("--show-prompts", SHOW_PROMPTS)
+    .option(...SHOW_IMAGES)
+    .option(...SHOW_PROMPTS)
     .option(...OPEN)
     .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
 }
@@ -137,7 +136,7 @@ async function makeAttempts(
   }
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
   try {
-    await runAttempts(context, folder, { planned: left, before, plan: manifest.sha256, showImages: flags.showImages ?? false });
+    await runAttempts(context, folder, { planned: left, before, plan: manifest.sha256, shown: flags });
   } catch (error) {
     await summarize(flags, context, folder, manifest).catch((second: unknown) =>
       context.say(`the tables could not be written: ${errorMessage(second)}`),

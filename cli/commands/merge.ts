@@ -8,13 +8,12 @@ import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
 import { EXIT } from "../errors.ts";
 import { mergeQuality, qualityParts } from "../quality/merge.ts";
-import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 
-interface MergeFlags {
+interface MergeFlags extends Shown {
   readonly out: string;
-  readonly showImages?: boolean;
-  readonly showPrompts?: boolean;
   readonly failIf?: readonly Gate[];
   readonly junit?: string;
 }
@@ -27,8 +26,8 @@ export function mergeCommand(program: Command): void {
     .requiredOption("--out <dir>", "folder for the whole; it gets copies")
     .option(...FAIL_IF)
     .option(...JUNIT)
-    .option("--show-images", "do not blur the pictures in the report")
-    .option("--show-prompts", SHOW_PROMPTS)
+    .option(...SHOW_IMAGES)
+    .option(...SHOW_PROMPTS)
     .option(...OPEN)
     .action((...all: unknown[]) => action<MergeFlags>((flags, context) => run(all[0] as string[], flags, context))(...all));
 }

@@ -11,6 +11,7 @@ import {
   type GivenUnlearn, type UnlearnSettings, UNLEARN_COMMAND_OPTIONS, newUnlearnSettings, resultOf, resumedUnlearn,
 } from "../../engine/run/unlearn/settings.ts";
 import { DeviceLostError, UsageError } from "../../engine/runtime/errors.ts";
+import { SHOW_IMAGES } from "../shown.ts";
 import { type Context, action } from "../context.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
@@ -43,7 +44,7 @@ export function unlearnCommand(program: Command): void {
     .requiredOption("--out <file>", "where the weights go; beside it FILE.run/ gets log.jsonl, images, run.json and report.html")
     .option("--resume", "go on where an interrupted run stood; its settings need not be given again")
     .option("--overwrite", "replace what --out holds; without it a file or run that is there is refused")
-    .option("--show-images", "do not blur the pictures in the report")
+    .option(...SHOW_IMAGES)
     .addHelpText("after", `\n${recipesHelp()}\n${layoutsHelp()}\n${PATHS_NOTE}`)
     .action(action<UnlearnFlags>((flags, context) => run(flags, context)));
 }

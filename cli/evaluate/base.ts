@@ -7,6 +7,7 @@ import { type BaseVerdict, baseFolder } from "../../engine/run/leaderboard/attem
 import { prepareRun } from "../attack/prepare.ts";
 import { runPrepared } from "../attack/run.ts";
 import type { Context } from "../context.ts";
+import { type Shown, reportExtras } from "../shown.ts";
 import { exists } from "../output.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Planned } from "./grid.ts";
@@ -47,7 +48,7 @@ export async function drawBases(
   folder: EvaluationFolder,
   planned: readonly Planned[],
   parts: SharedParts,
-  showImages: boolean,
+  shown: Shown,
 ): Promise<BaseVerdicts> {
   const verdicts = new Map<string, BaseVerdict>();
   for (const { concept, case: number, ...verdict } of await readBases(folder.basesFile)) verdicts.set(baseKey(concept, number), verdict);
@@ -65,7 +66,7 @@ export async function drawBases(
       const below = baseFolder(cell.concept, attempt.case);
       const out = join(folder.path, below);
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
-      const prepared = await prepareRun(context, attempt.base!, out, { showImages }, undefined, undefined, parts);
+      const prepared = await prepareRun(context, attempt.base!, out, reportExtras(shown, cell), undefined, undefined, parts);
       const { result } = await runPrepared(context, prepared);
       const { success, scores, image } = await onlyPicture(join(out, "attack.jsonl"));
       const verdict: BaseVerdict = { success, label: result!.label, score: result!.score, scores, image: `${below}/${image}` };

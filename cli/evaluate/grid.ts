@@ -3,7 +3,7 @@ import { type AttackerName, comparesWithOriginal } from "../../engine/attack/att
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
-import { isHarmful } from "../../engine/run/leaderboard/redact.ts";
+import { isHarmful } from "../../engine/run/redact.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
 import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
 import { PER_CONCEPT } from "./evaluation-schema.ts";

@@ -11,6 +11,7 @@ import { finishedLine, notAttackableLine } from "./results/attempt-line.ts";
 import { baseKey, drawBases } from "./base.ts";
 import type { EvaluationFolder } from "./folder.ts";
 import type { Planned } from "./grid.ts";
+import { type Shown, reportExtras } from "../shown.ts";
 import { SharedParts } from "./shared-parts.ts";
 
 /** How the attempts of an evaluation are made. */
@@ -20,7 +21,8 @@ export interface RunAttempts {
   readonly before: readonly AttemptLine[];
   /** See `AttemptLine.plan`. */
   readonly plan: string;
-  readonly showImages: boolean;
+  /** In the reports of single attempts. */
+  readonly shown: Shown;
 }
 
 /**
@@ -31,7 +33,7 @@ export interface RunAttempts {
 export async function runAttempts(
   context: Context,
   folder: EvaluationFolder,
-  { planned, before, plan, showImages }: RunAttempts,
+  { planned, before, plan, shown }: RunAttempts,
 ): Promise<void> {
   if (planned.length === 0) return;
   const lines = [...before];
@@ -40,7 +42,7 @@ export async function runAttempts(
   const flags = globalFlags(context.options);
   const log = folder.openLog();
   try {
-    const bases = await drawBases(context, folder, planned, parts, showImages);
+    const bases = await drawBases(context, folder, planned, parts, shown);
     for (const [i, { cell, attempt, notAttackable }] of planned.entries()) {
       context.signal.throwIfAborted();
       if (notAttackable !== undefined) {
@@ -56,7 +58,8 @@ export async function runAttempts(
           `${quoted(attempt.settings.prompt)}, seed ${attempt.settings.seed}`,
       );
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
-      const prepared = await prepareRun(context, attempt.settings, out, { showImages }, undefined, undefined, parts);
+      const extras = reportExtras(shown, cell);
+      const prepared = await prepareRun(context, attempt.settings, out, extras, undefined, undefined, parts);
       // Every attacker starts from the same picture: the first that needs it draws it for all.
       if (planned[i - 1]?.cell.checkpoint !== cell.checkpoint) originals.clear();
       const original = `${cell.concept}/${attempt.case}`;

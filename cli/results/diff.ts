@@ -8,16 +8,14 @@ import { COMPARISON_HEADER, comparisonCells, headline } from "../../engine/run/c
 import { terminalTable } from "../terminal/table.ts";
 import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
-import { SHOW_PROMPTS } from "../evaluate/results/write-tables.ts";
+import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
 import { seedNumber } from "../options.ts";
 import { exists, requireWritableFile } from "../output.ts";
 import { readSide } from "./side.ts";
 
-interface DiffFlags {
+interface DiffFlags extends Shown {
   readonly out?: string;
   readonly seed: number;
-  readonly showImages?: boolean;
-  readonly showPrompts?: boolean;
 }
 
 export function diffCommand(program: Command): void {
@@ -28,8 +26,8 @@ export function diffCommand(program: Command): void {
     .argument("<second>", "another one")
     .option("--out <file.html>", "write the comparison as a page, with the pictures side by side")
     .option("--seed <n>", "seed of the bootstrap", seedNumber, 0)
-    .option("--show-images", "do not blur the pictures in the page")
-    .option("--show-prompts", SHOW_PROMPTS)
+    .option(...SHOW_IMAGES)
+    .option(...SHOW_PROMPTS)
     .option(...OPEN)
     .action(action<DiffFlags>((flags, context, first, second) => run(flags, context, first!, second!)));
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
-import { isHarmful } from "../../engine/run/leaderboard/redact.ts";
+import { isHarmful } from "../../engine/run/redact.ts";
 import { type Given } from "../../engine/options/option.ts";
 import { pick } from "../../engine/options/values.ts";
 import { JUDGE_OPTIONS, type JudgeSettings, ruleOf } from "../../engine/run/settings/judge.ts";
@@ -14,7 +14,8 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
-import { SHOW_PROMPTS, jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
 import { addNotes } from "../help/format.ts";
 import { addOptions } from "../option-flags.ts";
 import { exists, requireWritableFolder } from "../output.ts";
@@ -22,11 +23,9 @@ import { Verdicts } from "./verdicts.ts";
 
 type JudgeFlags = Given<typeof JUDGE_OPTIONS>;
 
-type RejudgeFlags = JudgeFlags & {
+type RejudgeFlags = JudgeFlags & Pick<Shown, keyof Shown> & {
   readonly out?: string;
   readonly concept?: readonly string[];
-  readonly showImages?: boolean;
-  readonly showPrompts?: boolean;
 };
 
 export function rejudgeCommand(program: Command): void {
@@ -43,8 +42,8 @@ export function rejudgeCommand(program: Command): void {
   addOptions(command, JUDGE_OPTIONS)
     .option("--concept <name...>", "only these concepts; the others keep their verdicts")
     .option("--out <dir>", "write the evaluation as it is judged now into this folder: attempts.jsonl, tables, report and pictures")
-    .option("--show-images", "do not blur the pictures in the report")
-    .option("--show-prompts", SHOW_PROMPTS)
+    .option(...SHOW_IMAGES)
+    .option(...SHOW_PROMPTS)
     .option(...OPEN)
     .action(action<RejudgeFlags>((flags, context, dir) => run(flags, context, dir!)));
 }

@@ -5,7 +5,7 @@ import { readText } from "../../engine/platform/node-files.ts";
 import { folderStore } from "../../engine/platform/folder-store.ts";
 import type { Outcome, Side } from "../../engine/run/compare/pairs.ts";
 import { RunFiles } from "../../engine/run/files.ts";
-import { isHarmful } from "../../engine/run/leaderboard/redact.ts";
+import { isHarmful } from "../../engine/run/redact.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";

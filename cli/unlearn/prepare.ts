@@ -16,6 +16,7 @@ import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { recordFiles } from "../attack/files.ts";
 import { type Context, globalFlags } from "../context.ts";
+import { shownFlags } from "../shown.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
@@ -93,7 +94,7 @@ function commandRecord(
   showImages: boolean,
 ): UnlearnRecord {
   const { limits = "adapter", weights = "f32", math = "f32" } = global;
-  const flags = [...globalFlags(global), ...(showImages ? ["--show-images"] : []), "--out", head.out];
+  const flags = [...globalFlags(global), ...shownFlags({ showImages }), "--out", head.out];
   return newUnlearnRecord(
     head,
     {

@@ -90,7 +90,7 @@ async function run(
     candidates,
     conceptPairs,
     files: new RunFiles(runStore(store)),
-    extras: { showImages },
+    extras: { showImages, showPrompts: showImages },
   };
   const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
   let done: DoneBefore | undefined;

@@ -6,6 +6,7 @@ import { exists } from "../../output.ts";
 import { readMade } from "../../unlearn/made.ts";
 import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
 import { terminalTable } from "../../terminal/table.ts";
+import type { Shown } from "../../shown.ts";
 import type { EvaluationFolder } from "../folder.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
@@ -30,15 +31,6 @@ import {
 export interface WrittenBoard extends Board {
   readonly probes: readonly ProbeVerdict[];
   readonly depths: readonly DepthOfConcept[];
-}
-
-/** The help of --show-prompts. */
-export const SHOW_PROMPTS = "name the prompts that were found for harmful concepts, which reports leave out";
-
-/** What a report does not hide: pictures, and found prompts of harmful concepts. */
-export interface Shown {
-  readonly showImages?: boolean;
-  readonly showPrompts?: boolean;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { RgbImage } from "../../formats/picture/image.ts";
-import { sharedPrompt } from "../leaderboard/redact.ts";
+import { sharedPrompt } from "../redact.ts";
 import { decimal, escape, htmlPage, table, visible } from "../report/html.ts";
 import { picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";

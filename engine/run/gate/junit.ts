@@ -1,7 +1,7 @@
 /** Results as JUnit XML, which CI front ends show as tests. */
 import type { AttemptLine } from "../leaderboard/attempt-line.ts";
 import type { CellEntry } from "../leaderboard/manifest.ts";
-import { sharedPrompt } from "../leaderboard/redact.ts";
+import { sharedPrompt } from "../redact.ts";
 import type { CellStatistics } from "../leaderboard/statistics.ts";
 import { type GateResult, gateLine } from "./gate.ts";
 

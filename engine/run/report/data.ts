@@ -19,6 +19,10 @@ export interface Attempt {
 export interface ReportExtras {
   /** Pictures are shown at once instead of blurred. */
   readonly showImages: boolean;
+  /** Prompts found for a harmful concept are named: see `redact.ts`. */
+  readonly showPrompts?: boolean;
+  /** What the evaluation's file says of the concept. Left out, the judge decides. */
+  readonly harmful?: boolean;
   /** What the model drew for the prompt before it was made to forget. */
   readonly originalModel?: { readonly name: string; readonly image: RgbImage; readonly judgement: Judgement };
   /** All attacks tried, this one last. */

@@ -2,6 +2,7 @@ import { isProbe } from "../../attack/attackers.ts";
 import { lossCurve } from "./curve.ts";
 import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
+import { sharedReport } from "../redact.ts";
 import { publicRecord } from "../text/local-paths.ts";
 import { probeSection } from "./probe-section.ts";
 import css from "./report.css";
@@ -16,10 +17,10 @@ const DISTANCE_NOTE =
 
 /**
  * The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. Absolute paths are left
- * out of it.
+ * out of it, and so are prompts found for a harmful concept unless they are asked for.
  */
 export function renderReport(whole: ReportData): string {
-  const data = { ...whole, record: publicRecord(whole.record) };
+  const data = sharedReport({ ...whole, record: publicRecord(whole.record) });
   const { record, evaluations, curve } = data;
   const verdict = verdictOf(data);
   const marks = evaluations

@@ -1,6 +1,7 @@
 import { usesGradient } from "../../attack/attackers.ts";
 import type { LoggedEvaluation } from "../log.ts";
 import { flagName } from "../../options/flags.ts";
+import { REDACTED } from "../redact.ts";
 import { shellCommand } from "../text/shell.ts";
 import { givenModelFlags } from "../settings/model-options.ts";
 import { formatBytes, formatDuration } from "../text/format.ts";
@@ -170,12 +171,18 @@ function printableJson(value: unknown): string {
 /** How to get the same again. */
 export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
+  const section = (paragraphs: readonly string[]): string =>
+    `<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>${paragraphs.join("\n")}</section>`;
   const parts = [
     `<p>The same command on the same adapter gives the same tokens. Files that lay elsewhere are shown by their names.</p>`,
     code(record.command),
   ];
   if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
+  if (result?.adversarialPrompt === REDACTED || best?.prompt === REDACTED) {
+    parts.push(`<p>Prompts that the search found are left out of this report. <code>attack.jsonl</code> has them, and <code>--show-prompts</code> names them here.</p>`);
+    return section(parts);
+  }
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.
   if (best && settings.scheduler !== "lms") {
     const model = [
@@ -211,7 +218,7 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
       code(printableJson({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed })),
     );
   }
-  return `<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>${parts.join("\n")}</section>`;
+  return section(parts);
 }
 
 /** Every setting, the device and what the run took. */

@@ -8,7 +8,7 @@ const GAP = 48;
 
 /**
  * The verdict as a picture for a message or a slide: 1200 x 630, in light colours, with the found tokens marked.
- * @param blurred pictures that the visitor has not asked to see are not shown to others either
+ * @param blurred pictures that the visitor has not asked to see are not shown to others either, and found prompts are left out with them
  */
 export async function verdictPicture({ headline, panels, plain, success }: Verdict, blurred: boolean): Promise<Blob> {
   const canvas = Object.assign(document.createElement("canvas"), { width: WIDTH, height: HEIGHT });
@@ -26,20 +26,13 @@ export async function verdictPicture({ headline, panels, plain, success }: Verdi
   for (const [i, { title, label, picture, prompt }] of panels.entries()) {
     const x = left + i * (SIDE + GAP);
     const bitmap = await createImageBitmap(picture);
-    if (blurred) g.filter = "blur(28px)";
-    g.save();
-    g.beginPath();
-    g.rect(x, 110, SIDE, SIDE);
-    g.clip();
-    g.drawImage(bitmap, x, 110, SIDE, SIDE);
-    g.restore();
-    g.filter = "none";
+    g.drawImage(blurred ? coarse(bitmap) : bitmap, x, 110, SIDE, SIDE);
     g.strokeStyle = "#d3d0c8";
     g.strokeRect(x, 110, SIDE, SIDE);
     g.fillStyle = ink;
     g.font = "600 22px system-ui, sans-serif";
     g.fillText(`${title}${label === "" ? "" : `: ${label}`}`, x, 110 + SIDE + 34, SIDE);
-    drawPrompt(g, prompt, plain, x, 110 + SIDE + 66);
+    drawPrompt(g, blurred && prompt !== plain && prompt !== "" ? "[found prompt left out]" : prompt, plain, x, 110 + SIDE + 66);
   }
   g.fillStyle = quiet;
   g.font = "18px system-ui, sans-serif";
@@ -48,6 +41,15 @@ export async function verdictPicture({ headline, panels, plain, success }: Verdi
   return new Promise((done, fail) => {
     canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the picture could not be made"))), "image/png");
   });
+}
+
+/** A picture of 6 x 6 pixels: drawn large it is a blur. A canvas's own blur is not there in every browser, and would be left out silently. */
+function coarse(bitmap: ImageBitmap): HTMLCanvasElement {
+  const small = Object.assign(document.createElement("canvas"), { width: 6, height: 6 });
+  const g = small.getContext("2d")!;
+  g.imageSmoothingQuality = "high";
+  g.drawImage(bitmap, 0, 0, 6, 6);
+  return small;
 }
 
 /** A prompt over at most four lines, with what was added on a coloured ground. */

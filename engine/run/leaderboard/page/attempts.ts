@@ -2,7 +2,7 @@ import { decimal, definitions, escape, visible } from "../../report/html.ts";
 import { withoutLocalPaths } from "../../text/local-paths.ts";
 import { type AttemptLine, attemptFolder } from "../attempt-line.ts";
 import type { CellEntry } from "../manifest.ts";
-import { sharedPrompt } from "../redact.ts";
+import { sharedPrompt } from "../../redact.ts";
 import type { CellStatistics } from "../statistics.ts";
 import type { LoggedPicture, PageData } from "./data.ts";
 import { type Pictures, shown, thumb } from "./pictures.ts";
