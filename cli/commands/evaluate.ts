@@ -176,5 +176,5 @@ async function summarize(
   await folder.writeCells(manifest, lines, (cell) =>
     shellCommand(["npx", "lethe", "evaluate", manifest.file, ...globalFlags(context.options), "--cell", cell, "--out", "again"]),
   );
-  return writeTables(folder, manifest, lines, flags);
+  return writeTables(folder, manifest, lines, flags, (line) => context.warn(line));
 }

@@ -46,7 +46,7 @@ async function run(dirs: readonly string[], flags: MergeFlags, context: Context)
 async function merge(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
   const { out } = flags;
   const { folder, manifest, lines, missing } = await mergeFolders(dirs, out);
-  const board = await writeTables(folder, manifest, lines, flags);
+  const board = await writeTables(folder, manifest, lines, flags, (line) => context.warn(line));
   if (missing.length > 0) {
     context.warn(
       `${missing.length} of ${missing.length + lines.length} attempts are in none of the folders, the first ${missing[0]}: rates are of ` +

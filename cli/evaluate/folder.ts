@@ -2,7 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
-import { type LineWriter, makeFolder, openLineWriter, readJson, readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { type LineWriter, makeFolder, openLineWriter, readBytes, readJson, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
 import { parseRecord } from "../../engine/run/record.ts";
@@ -90,10 +90,11 @@ export class EvaluationFolder {
   }
 
   /** Writes a file below the folder unless it has this content already. @throws FormatError */
-  async write(name: string, content: string): Promise<void> {
+  async write(name: string, content: string | Uint8Array): Promise<void> {
     const file = join(this.path, ...name.split("/"));
-    if ((await exists(file)) && (await readText(file)) === content) return;
-    await writeFileAtomic(file, content);
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+    if ((await exists(file)) && Buffer.compare(bytes, await readBytes(file)) === 0) return;
+    await writeFileAtomic(file, bytes);
   }
 
   /** attempts.jsonl with these lines and no others. @throws FormatError */

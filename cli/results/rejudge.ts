@@ -97,7 +97,7 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
         "so their rates may be too low",
     );
   }
-  const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags);
+  const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags, (line) => context.warn(line));
   const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [], probes: [], depths: [] };
   if (out !== undefined) context.report(join(out, "report.html"));
   context.result(
@@ -125,6 +125,7 @@ async function write(
   manifest: Manifest,
   lines: readonly AttemptLine[],
   flags: RejudgeFlags,
+  warn: (line: string) => void,
 ): ReturnType<typeof writeTables> {
   const folder = new EvaluationFolder(out);
   await folder.claim(manifest);
@@ -133,5 +134,5 @@ async function write(
     if (await exists(path)) await cp(path, join(out, name), { recursive: true });
   }
   await folder.writeAttempts(lines);
-  return writeTables(folder, manifest, lines, flags);
+  return writeTables(folder, manifest, lines, flags, warn);
 }

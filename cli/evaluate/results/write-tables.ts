@@ -36,6 +36,7 @@ export interface WrittenBoard extends Board {
 /**
  * Writes report.html, leaderboard.csv, .md and .tex, figures/, references.bib, side_effects.csv if retained concepts were measured, and
  * times.csv; files that would not change are left alone.
+ * @param warn told of each figure that cannot be a PDF
  * @throws FormatError
  */
 export async function writeTables(
@@ -43,6 +44,7 @@ export async function writeTables(
   manifest: Manifest,
   lines: readonly AttemptLine[],
   { showImages = false, showPrompts = false }: Shown,
+  warn: (line: string) => void,
 ): Promise<WrittenBoard> {
   const board: Board = { title: manifest.name, rows: cellStatistics(manifest.cells, lines), effects: sideEffects(manifest.cells, lines) };
   await folder.write("leaderboard.csv", leaderboardCsv(board));
@@ -50,7 +52,9 @@ export async function writeTables(
   await folder.write("leaderboard.tex", leaderboardTex(board));
   if (board.effects.length > 0) await folder.write("side_effects.csv", sideEffectsCsv(board));
   await folder.write("times.csv", timesCsv(board));
-  await writeFigures(folder, manifest, board);
+  for (const name of await writeFigures(folder, manifest, board)) {
+    warn(`figures/${name} has no PDF: its labels need a font that not every PDF reader has. Convert the SVG.`);
+  }
   const probes = probeVerdicts(manifest.cells, lines);
   if (probes.length > 0) await folder.write("probes.md", probesMarkdown(manifest.name, probes, depths(manifest.cells, lines)));
   const image = async (path: string): Promise<Awaited<ReturnType<typeof decodePng>> | undefined> => {
@@ -75,12 +79,24 @@ export async function writeTables(
   return { ...board, probes, depths: depths(manifest.cells, lines) };
 }
 
-/** figures/*.svg and references.bib, for papers. @throws FormatError */
-async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board: Board): Promise<void> {
+/**
+ * figures/*.svg and .pdf, and references.bib, for papers.
+ * @returns the figures that have no PDF, since their labels need a font that PDF readers need not have
+ * @throws FormatError
+ */
+async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board: Board): Promise<string[]> {
+  const { figurePdf } = await import("./figure-pdf.ts");
   const { figureFiles } = await import("../../../engine/run/leaderboard/charts/figures.ts");
   await makeFolder(join(folder.path, "figures"));
-  for (const [name, svg] of figureFiles(board)) await folder.write(`figures/${name}`, svg);
+  const without: string[] = [];
+  for (const [name, svg] of figureFiles(board)) {
+    await folder.write(`figures/${name}`, svg);
+    const pdf = await figurePdf(svg);
+    if (pdf) await folder.write(`figures/${name.replace(/svg$/, "pdf")}`, pdf);
+    else without.push(name);
+  }
   await folder.write("references.bib", bibliography(manifest, board.rows));
+  return without;
 }
 
 /** The tables for a terminal. */

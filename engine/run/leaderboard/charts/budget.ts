@@ -1,8 +1,8 @@
-import { axisX, axisY, gridY, lineY } from "@observablehq/plot";
+import { axisX, axisY, gridY, lineY, text } from "@observablehq/plot";
 import { usesGradient } from "../../../attack/attackers.ts";
 import type { AttemptLine } from "../attempt-line.ts";
 import type { CellStatistics } from "../statistics.ts";
-import { type Theme, drawChart } from "./plot.ts";
+import { type Theme, drawChart, labelWidth } from "./plot.ts";
 
 /** What an attack is allowed to spend on a prompt. */
 export interface Budget {
@@ -60,11 +60,14 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
   const most = Math.max(0, ...shown.flatMap((r) => r.lines.map(spent)));
   if (most <= 0) return "";
   const summary = shown.map(({ cell, asr, lines }) => `${cell.attacker} ${asr.count} of ${lines.length}`).join(", ");
+  const look = (row: CellStatistics): ReturnType<typeof seriesLook> => seriesLook(attackers.indexOf(row.cell.attacker), theme);
+  const nameOf = (row: CellStatistics): string => `${look(row).strokeDasharray === undefined ? "\u2014" : "- -"} ${row.cell.attacker}`;
+  const legend = theme.alone ? labelWidth(shown.map(nameOf)) : 0;
   return drawChart(`Share of prompts broken by ${title}: ${summary}`, {
-    width: 420,
+    width: 420 + legend,
     height: 236,
     marginLeft: 44,
-    marginRight: 14,
+    marginRight: 14 + legend,
     marginTop: 14,
     marginBottom: 42,
     style: { fontSize: "11px", color: theme.ink, background: "transparent" },
@@ -89,8 +92,13 @@ export function budgetCurve(rows: readonly CellStatistics[], attackers: readonly
           strokeWidth: 2,
           strokeLinejoin: "round",
           dy: (i - (shown.length - 1) / 2) * -APART,
-          ...seriesLook(attackers.indexOf(row.cell.attacker), theme),
+          ...look(row),
           title: () => row.cell.attacker,
+        }),
+      ),
+      ...shown.slice(0, theme.alone ? undefined : 0).map((row, i) =>
+        text([nameOf(row)], {
+          frameAnchor: "top-right", textAnchor: "start", lineAnchor: "top", dx: 12, dy: 16 * i, fill: look(row).stroke, fontWeight: 600,
         }),
       ),
     ],

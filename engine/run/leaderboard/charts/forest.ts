@@ -37,13 +37,14 @@ export function forestPlot(rows: readonly CellStatistics[], theme: Theme): strin
   const summary = rows
     .map((r) => `${nameOf(r)} ${r.cell.attacker} ${percentOf(r.pre)} before, ${percentOf(r.asr)} after`)
     .join("; ");
+  const legend = theme.alone ? 22 : 0;
   return drawChart(`pre-ASR and ASR with 95% intervals: ${summary}`, {
     width: left + 320,
-    height: LINE * places.size + 34,
+    height: LINE * places.size + 34 + legend,
     marginTop: 4,
     marginLeft: left,
     marginRight: 22,
-    marginBottom: 26,
+    marginBottom: 26 + legend,
     style: { fontSize: "11px", color: theme.ink, background: "transparent" },
     x: { domain: [0, 1], label: null },
     y: { type: "point", domain: [...places.keys()], label: null, padding: 0.5 },
@@ -72,6 +73,12 @@ export function forestPlot(rows: readonly CellStatistics[], theme: Theme): strin
         fill: theme.hit,
         title: (r: CellStatistics) => `ASR ${percentOf(r.asr)}`,
       }),
+      ...(theme.alone
+        ? [
+            text(["hollow, dashed: pre-ASR"], { frameAnchor: "bottom-left", textAnchor: "start", dy: 40, fill: theme.miss, fontWeight: 600 }),
+            text(["filled, solid: ASR"], { frameAnchor: "bottom-right", textAnchor: "end", dy: 40, fill: theme.hit, fontWeight: 600 }),
+          ]
+        : []),
     ],
   });
 }

@@ -12,6 +12,8 @@ export interface Theme {
   readonly miss: string;
   /** Of lines, told apart by place; a ninth is the first again, dashed. */
   readonly series: readonly string[];
+  /** The chart is a file of its own, so it says itself what its marks mean. */
+  readonly alone: boolean;
 }
 
 /** The page's own colours, which follow light, dark and print. */
@@ -23,6 +25,7 @@ export const PAGE_THEME: Theme = {
   hit: "var(--hit)",
   miss: "var(--miss)",
   series: Array.from({ length: 8 }, (_, i) => `var(--s${i})`),
+  alone: false,
 };
 
 /** For files that go into a paper: plain colours on white. */
@@ -34,6 +37,7 @@ export const PAPER_THEME: Theme = {
   hit: "#a3330b",
   miss: "#4a6b52",
   series: ["#1f77b4", "#d1560f", "#2c8a3c", "#8556b8", "#b0342f", "#8a6d1f", "#c2488f", "#4b5158"],
+  alone: true,
 };
 
 /**

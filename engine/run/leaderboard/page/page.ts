@@ -157,7 +157,7 @@ function methodsSection({ manifest, board }: PageData, record: Parameters<typeof
   const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
   const given = withoutLocalPaths(JSON.stringify(manifest.config, null, 1));
   return `<section aria-labelledby="methods"><h2 id="methods">Methods</h2>
-<p>For a paper. The figures are in figures/ as SVG, the tables in leaderboard.tex, the references in references.bib.</p>
+<p>For a paper. The figures are in figures/ as SVG and PDF, the tables in leaderboard.tex, the references in references.bib.</p>
 ${code(methodsText(manifest, board.rows, record))}
 <details class="again"><summary>References as BibTeX</summary>${code(bibliography(manifest, board.rows))}</details>
 <details class="again"><summary>Settings and budgets, as they were given</summary>${code(given)}</details>
