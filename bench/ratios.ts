@@ -13,7 +13,7 @@ export interface Ratio {
   readonly all: Readonly<Record<string, number>>;
 }
 
-/** Peers that run on the same adapter; the others are no bar. */
+/** Peers that run on the same adapter; the others are not bars. */
 export function webgpuPeers(result: BenchResult): ReadonlySet<string> {
   return new Set(result.peers.filter((p) => p.webgpu && p.absent === null).map((p) => p.name));
 }

@@ -81,7 +81,7 @@ export interface BenchRow {
   /** Why there are no numbers, or undefined. */
   readonly error?: string;
   readonly note?: string;
-  /** The engine's result differs from ours by this much (relative L2), so it did other work and its time is no bar to beat. */
+  /** The engine's result differs from ours by this much (relative L2), so it did other work and its time is not a bar to beat. */
   readonly wrong?: number;
   readonly flops: number;
   readonly bytes: number;
@@ -153,7 +153,7 @@ export function resultProblem(json: unknown): string | undefined {
   if (!isObject(json) || json["format"] !== "lethe-bench") return `"format" is not "lethe-bench"`;
   if (json["version"] !== 1) return `version ${String(json["version"])} is not 1`;
   const { stamp, basis, peak, peers, rows } = json;
-  if (!isObject(stamp) || typeof stamp["date"] !== "string" || Number.isNaN(Date.parse(stamp["date"]))) return `"stamp.date" is no date`;
+  if (!isObject(stamp) || typeof stamp["date"] !== "string" || Number.isNaN(Date.parse(stamp["date"]))) return `"stamp.date" is not a date`;
   if (!isObject(stamp["adapter"]) || typeof stamp["adapter"]["description"] !== "string") {
     return `"stamp.adapter" does not say which adapter`;
   }
@@ -162,14 +162,14 @@ export function resultProblem(json: unknown): string | undefined {
     return `"basis" is neither wall nor cpu with a count of cores`;
   }
   if (!isObject(peak) || !positive(peak["gflops"]) || !positive(peak["gbps"])) return `"peak" needs gflops and gbps`;
-  if (!Array.isArray(peers)) return `"peers" is no list`;
-  if (!Array.isArray(rows)) return `"rows" is no list`;
+  if (!Array.isArray(peers)) return `"peers" is not a list`;
+  if (!Array.isArray(rows)) return `"rows" is not a list`;
   const seen = new Set<string>();
   for (const [i, row] of rows.entries()) {
     const where = `row ${i}`;
-    if (!isObject(row)) return `${where} is no object`;
+    if (!isObject(row)) return `${where} is not an object`;
     for (const key of ["suite", "model", "name", "direction", "engine"]) {
-      if (typeof row[key] !== "string") return `${where}: "${key}" is no text`;
+      if (typeof row[key] !== "string") return `${where}: "${key}" is not text`;
     }
     if (typeof row["error"] === "string") continue;
     const growth = row["growth"];
@@ -182,7 +182,7 @@ export function resultProblem(json: unknown): string | undefined {
         !positive(growth["bytes"]) ||
         !positive(growth["arithmeticBytes"])
       ) {
-        return `${where} (${String(row["name"])}): "growth" is no point of a curve`;
+        return `${where} (${String(row["name"])}): "growth" is not a point of a curve`;
       }
       if (growth["estimated"] === true) continue;
     }
@@ -195,7 +195,7 @@ export function resultProblem(json: unknown): string | undefined {
         typeof t["spread"] !== "number" ||
         !positive(t["samples"])
       ) {
-        return `${where} (${String(row["name"])}): "${key}" is no timing`;
+        return `${where} (${String(row["name"])}): "${key}" is not a timing`;
       }
     }
     const key = rowKey(row as unknown as BenchRow);

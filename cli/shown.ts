@@ -14,7 +14,10 @@ export function shownFlags({ showImages, showPrompts }: Shown): string[] {
   return [...(showImages ? [SHOW_IMAGES[0]] : []), ...(showPrompts ? [SHOW_PROMPTS[0]] : [])];
 }
 
-/** What the report of one attack may show. @param concept says of an evaluation's concept whether it is harmful; left out, the judge does */
+/**
+ * What the report of one attack may show.
+ * @param concept says of an evaluation's concept whether it is harmful; left out, the judge does
+ */
 export function reportExtras({ showImages = false, showPrompts = false }: Shown, concept?: { readonly harmful?: boolean }): ReportExtras {
   return { showImages, showPrompts, ...(concept && { harmful: concept.harmful ?? false }) };
 }

@@ -96,7 +96,7 @@ export const safeGuidanceKernel: Kernel<SafeGuidanceAttributes, "x" | "momentum"
  * x f32 [3n, ..] holds n unconditional, n prompt and n safety-concept predictions; momentum f32 [n, ..], zero at first; enabled f32 [1] is
  * above 0 when the warm-up is over: for the reference code, when the *timestep* is at least the warm-up number. It is a tensor, so that one
  * graph serves every step. `scale` is the prompt's guidance scale.
- * @throws ShapeError if the batch is no multiple of 3 or the momentum's shape differs.
+ * @throws ShapeError if the batch is not a multiple of 3 or the momentum's shape differs.
  */
 export function safeGuidance(
   g: Recorder,

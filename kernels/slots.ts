@@ -27,7 +27,7 @@ export const scatterIdsKernel: Kernel<NoAttributes, "ids" | "chosen" | "position
  * `ids` with `chosen[j]` at flat position `positions[j]`. ids u32 [..], chosen u32 [k], positions u32 [k] or [n * k], over which chosen is
  * repeated -> u32 like ids.
  * Of equal positions the last wins; a position outside is ignored.
- * @throws ShapeError if the length of positions is no multiple of chosen's, or a dtype is not u32.
+ * @throws ShapeError if the length of positions is not a multiple of chosen's, or a dtype is not u32.
  */
 export function scatterIds(g: Recorder, ids: Value, chosen: Value, positions: Value): Value {
   return g.apply(scatterIdsKernel, { ids, chosen, positions }, {}).y;

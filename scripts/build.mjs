@@ -67,7 +67,7 @@ export const nodeOptions = {
 };
 
 /**
- * Shaders without comments, indentation and the spaces around signs that are no part of a name: a quarter of the browser bundle otherwise.
+ * Shaders without comments, indentation and the spaces around signs that are not part of a name: a quarter of the browser bundle otherwise.
  * Lines stay, so that errors name them.
  */
 const smallShaders = {

@@ -39,7 +39,7 @@ export interface Vocabulary {
 
 /**
  * vocab.json: an object that gives every piece its id.
- * @throws TokenizerError if it is empty, an id is no whole number of 0 or more, or two pieces share an id.
+ * @throws TokenizerError if it is empty, an id is not a whole number of 0 or more, or two pieces share an id.
  */
 export function readVocabulary(source: JsonSource, file = "vocab.json"): Vocabulary {
   const idOf = new Map<string, number>();
@@ -61,7 +61,7 @@ export function readVocabulary(source: JsonSource, file = "vocab.json"): Vocabul
 
 /**
  * merges.txt: a version line, then one pair of pieces a line, most frequent first. Gives "left right" -> rank.
- * @throws TokenizerError with the line's number if it is no pair, or the pair's pieces or their union are not in the vocabulary.
+ * @throws TokenizerError with the line's number if it is not a pair, or the pair's pieces or their union are not in the vocabulary.
  */
 export function readMerges(text: string, vocabulary: ReadonlyMap<string, number>, file = "merges.txt"): Map<string, number> {
   const ranks = new Map<string, number>();

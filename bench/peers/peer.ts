@@ -16,7 +16,7 @@ export interface PeerRun extends Subject {
 export interface Peer {
   readonly name: string;
   readonly version: string;
-  /** Whether it runs on the same WebGPU adapter; what does not is shown, but is no bar to beat. */
+  /** Whether it runs on the same WebGPU adapter; what does not is shown, but is not a bar to beat. */
   readonly webgpu: boolean;
   /** Whether it differentiates; what does not is not asked to. */
   readonly gradients: boolean;

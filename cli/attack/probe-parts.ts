@@ -96,7 +96,7 @@ async function readMask(name: string, target: Target | undefined): Promise<NonNu
 /** Every picture of a folder. @throws FormatError for one without pictures */
 async function folderOf(name: string, read: (role: string, name: string) => Promise<Target>): Promise<NDArray[]> {
   const folder = resolvePath(name);
-  if ((await nodeFiles.kind(folder)) !== "folder") throw new FormatError(folder, "is no folder of pictures");
+  if ((await nodeFiles.kind(folder)) !== "folder") throw new FormatError(folder, "is not a folder of pictures");
   const names = (await nodeFiles.list(folder)).filter((n) => PICTURES.test(n)).toSorted();
   if (names.length === 0) throw new FormatError(folder, "holds no picture (PNG, JPEG or WebP) to train on");
   const pictures: NDArray[] = [];

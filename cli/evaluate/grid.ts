@@ -193,7 +193,7 @@ function retainedKey(name: string): string {
 
 /**
  * The model before unlearning, for what compares with it: the evaluation's. Null, the settings' word for "without what is laid over it",
- * where the checkpoint is no model of its own.
+ * where the checkpoint is not a model of its own.
  */
 function originalOf(
   { model }: EvaluationConfig,

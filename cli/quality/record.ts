@@ -43,7 +43,7 @@ export async function readRecord(store: Store): Promise<QualityRecord | undefine
   if (!bytes) return undefined;
   const file = store.nameOf(RECORD_FILE);
   const value = asObject(file, parseJson(file, decodeText(file, bytes)));
-  if (value["form"] !== FORM) throw new FormatError(file, "is no record of a quality run that this version can go on with");
+  if (value["form"] !== FORM) throw new FormatError(file, "is not a record of a quality run that this version can go on with");
   return value as unknown as QualityRecord;
 }
 

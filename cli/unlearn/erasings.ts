@@ -69,7 +69,7 @@ async function plan(
 ): Promise<CheckpointEntry> {
   const { over, ...given } = unlearn!;
   const under: Partial<CheckpointEntry> | undefined = over === undefined ? {} : before.get(over);
-  if (!under) throw new UsageError(`is made over "${over}", which is no checkpoint before it`);
+  if (!under) throw new UsageError(`is made over "${over}", which is not a checkpoint before it`);
   const files = modelPart(under);
   const base: ModelOptions = { model: config.model, ...files, ...modelPart(entry) };
   const settings = wholeWhereNeeded(newUnlearnSettings({ ...base, ...given } as GivenUnlearn), base);

@@ -13,12 +13,12 @@ const PICTURE = /\.(png|jpe?g|webp)$/i;
 /**
  * Prompts of a file: a CSV (by its ending) with a column `prompt`, or a text file with one prompt a line. Empty lines of a text file do
  * not count, nor do prompts that were there before.
- * @throws FormatError for a table without that column, a file without prompts, or one that is no text
+ * @throws FormatError for a table without that column, a file without prompts, or one that is not text
  */
 export async function readPromptList(name: string): Promise<{ readonly file: string; readonly prompts: readonly string[] }> {
   const file = resolvePath(name);
   const content = await readText(file);
-  if (content.includes("\0")) throw new FormatError(file, "is no text file of prompts: it holds zero bytes");
+  if (content.includes("\0")) throw new FormatError(file, "is not text file of prompts: it holds zero bytes");
   const prompts = /\.csv$/i.test(file)
     ? parseCsv(file, content, ["prompt"]).rows.map((row) => row["prompt"]!)
     : content.split(/\r\n|\r|\n/).map((line) => line.trim()).filter((line) => line !== "");

@@ -55,7 +55,7 @@ export interface GateOptions extends Given<typeof GATE_OPTIONS> {
 }
 
 /**
- * What an attack is told: the options of ATTACK_OPTIONS, which says what each means, its default and its range, and what is no number or
+ * What an attack is told: the options of ATTACK_OPTIONS, which says what each means, its default and its range, and what is not a number or
  * name.
  */
 export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attacker" | "seed">> {

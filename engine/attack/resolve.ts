@@ -176,7 +176,7 @@ function checkBatch(
   }
 }
 
-/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is no shorter */
+/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is not shorter */
 function resolveGate(
   attacker: AttackerName,
   gate: AttackOptions["gate"],

@@ -40,7 +40,7 @@ interface Work {
 /**
  * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the
  * plans with recompute regions.
- * @throws RangeError for a size that is no multiple of the VAE's factor; ShapeError
+ * @throws RangeError for a size that is not a multiple of the VAE's factor; ShapeError
  */
 export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate {
   const weights = new Map<string, number>();

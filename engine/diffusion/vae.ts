@@ -50,7 +50,7 @@ export function vaeConfig(config: Config): VaeConfig {
  * The encoder and its 1x1 `quant_conv`: image [B, H, W, 3] in [-1, 1] to the moments of the latent distribution,
  * mean and logvar [B, H/f, W/f, latentChannels] each. logvar is not clamped here.
  * @param maxTensorBytes larger intermediate tensors are held in bands of rows; these have no gradient
- * @throws ShapeError if the image's sides are no multiple of the factor.
+ * @throws ShapeError if the image's sides are not a multiple of the factor.
  */
 export function vaeEncode(layers: Layers, config: VaeConfig, image: Value, maxTensorBytes = Infinity): { mean: Value; logvar: Value } {
   const [, height, width, channels] = image.type.shape;

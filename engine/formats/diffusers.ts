@@ -41,7 +41,7 @@ export async function isDiffusersFolder(files: FileSystem, folder: string): Prom
 /** Reads `model_index.json`. @throws FormatError if the folder or the index is missing or malformed, listing what was found. */
 export async function readDiffusersFolder(files: FileSystem, folder: string): Promise<DiffusersFolder> {
   if (!(await isDiffusersFolder(files, folder))) {
-    throw new FormatError(folder, `is no diffusers folder: it has no ${INDEX}; ${await found(files, folder)}`);
+    throw new FormatError(folder, `is not a diffusers folder: it has no ${INDEX}; ${await found(files, folder)}`);
   }
   const path = joinPath(folder, INDEX);
   const index = await readJsonObject(files, path);
@@ -51,7 +51,7 @@ export async function readDiffusersFolder(files: FileSystem, folder: string): Pr
     if (!Array.isArray(value) || value.length !== 2 || !value.every((part) => part === null || typeof part === "string")) continue;
     const [library, className] = value as [string | null, string | null];
     if (library === null || className === null) continue;
-    if (/[/\\]|^\.*$/.test(name)) throw new FormatError(path, `component ${quote(name)} is no plain folder name`);
+    if (/[/\\]|^\.*$/.test(name)) throw new FormatError(path, `component ${quote(name)} is not a plain folder name`);
     components.set(name, { name, library, className, folder: joinPath(folder, name) });
   }
   return { folder, className: String(index["_class_name"] ?? "unknown"), index, components };

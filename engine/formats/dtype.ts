@@ -21,7 +21,7 @@ export function isFloatDType(dtype: FileDType): boolean {
   return dtype === "F64" || dtype === "F32" || dtype === "F16" || dtype === "BF16";
 }
 
-/** Number of elements of a shape, or undefined if a dimension is no whole number >= 0 or the product leaves the exact integers. */
+/** Number of elements of a shape, or undefined if a dimension is not a whole number >= 0 or the product leaves the exact integers. */
 export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;
   if (!shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)) return undefined;

@@ -24,7 +24,7 @@ interface Located {
 export async function openSafetensors(source: ByteSource): Promise<TensorFile> {
   const file = source.name;
   if (source.size < 8) {
-    throw new FormatError(file, `is no safetensors file: it has ${source.size} bytes, and the header's length alone takes 8`);
+    throw new FormatError(file, `is not a safetensors file: it has ${source.size} bytes, and the header's length alone takes 8`);
   }
   const prefix = await source.read(0, 8);
   const claimed = new DataView(prefix.buffer).getBigUint64(0, true);

@@ -15,7 +15,7 @@ export async function openSharded(
 ): Promise<TensorFile> {
   const index = await readJsonObject(files, indexPath);
   const map = index["weight_map"];
-  if (!isObject(map)) throw new FormatError(indexPath, 'is no checkpoint index: it has no "weight_map"');
+  if (!isObject(map)) throw new FormatError(indexPath, 'is not a checkpoint index: it has no "weight_map"');
   const folder = indexPath.includes("/") ? indexPath.slice(0, indexPath.lastIndexOf("/") + 1) : "";
   const shards = new Map<string, TensorFile>();
   const close = async (): Promise<void> => {
@@ -28,7 +28,7 @@ export async function openSharded(
       if (typeof shardName !== "string" || shardName === "" || /[/\\]/.test(shardName)) {
         throw new FormatError(
           indexPath,
-          `tensor ${quote(tensor)} is said to lie in ${quote(String(shardName))}, which is no plain file name`,
+          `tensor ${quote(tensor)} is said to lie in ${quote(String(shardName))}, which is not a plain file name`,
         );
       }
       let shard = shards.get(shardName);

@@ -15,8 +15,8 @@ export interface TensorEntry {
   /** Of a file with several state dicts: how many characters at the name's beginning are the way to this tensor's. */
   readonly prefix?: number;
   /**
-   * Of a tensor that is no weight by its place in the file: one of an averaged (EMA) copy of the weights, or something that training keeps
-   * beside them.
+   * Of a tensor that is not a weight by its place in the file: one of an averaged (EMA) copy of the weights, or something that training
+   * keeps beside them.
    */
   readonly role?: "averaged" | "beside";
 }

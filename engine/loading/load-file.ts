@@ -55,8 +55,8 @@ const CLIP_VOCABULARY = 49408;
 
 /**
  * Opens a single-file checkpoint. Names may be the original code's or diffusers'.
- * @throws FormatError or InputError saying what the file looks like if it is no whole model, which tensors are missing or of another shape
- * than the configuration says.
+ * @throws FormatError or InputError saying what the file looks like if it is not a whole model, which tensors are missing or of another
+ * shape than the configuration says.
  */
 export async function openSingleFile(files: FileSystem, path: string, options: SingleFileOptions): Promise<OpenModel> {
   const file = await openTensorPath(files, path);

@@ -4,7 +4,7 @@ import { InputError } from "../runtime/errors.ts";
 export class Config {
   constructor(readonly file: string, private readonly fields: Readonly<Record<string, unknown>>) {}
 
-  /** @throws InputError if `json` is no object. */
+  /** @throws InputError if `json` is not an object. */
   static of(file: string, json: unknown): Config {
     if (typeof json !== "object" || json === null || Array.isArray(json)) throw new InputError(`${file}: expected a JSON object`);
     return new Config(file, json as Record<string, unknown>);

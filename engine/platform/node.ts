@@ -168,7 +168,7 @@ async function withBundledDriver<T>(attempt: () => Promise<T>, create: Create): 
 
 /**
  * Puts a Vulkan loader into this process, for a system without libvulkan.so.1: Dawn's own dlopen then finds it by its
- * soname. Node complains that the library is no addon and would unload it again, which RTLD_NODELETE forbids.
+ * soname. Node complains that the library is not an addon and would unload it again, which RTLD_NODELETE forbids.
  */
 function loadVulkanLoader(path: string): void {
   try {

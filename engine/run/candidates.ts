@@ -14,7 +14,7 @@ interface Line {
 /**
  * The prompts of the text of an attack.jsonl (or several of them joined) that drew the concept on the model they were found on; the
  * original prompts, and prompts
- * with a learned word, which is no text, do not count. Each prompt and seed once; where some were found with the run's own seed, only
+ * with a learned word, which is not text, do not count. Each prompt and seed once; where some were found with the run's own seed, only
  * these: what was found for one
  * picture is tried on that picture.
  * @param file its name, for errors

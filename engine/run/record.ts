@@ -128,7 +128,7 @@ export function parseRecord(file: string, value: unknown): RunRecord {
   const record = value as Partial<RunRecord> | null;
   const settings = { ...SINCE, ...record?.settings };
   if (record?.form !== "lethe attack run 1" || !isSettings(settings) || !Array.isArray(record.files)) {
-    throw new FormatError(file, "is no record of an attack that this version can go on with");
+    throw new FormatError(file, "is not a record of an attack that this version can go on with");
   }
   return { ...record, settings } as RunRecord;
 }

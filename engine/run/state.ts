@@ -41,7 +41,7 @@ export function encodeState(file: string, { state, curve, seconds }: SavedState)
 
 /** What `encodeState` wrote. @throws FormatError if the file is damaged or something else */
 export async function decodeState(file: string, tensors: TensorFile): Promise<SavedState> {
-  if (tensors.metadata["form"] !== FORM) throw new FormatError(file, "is no state of an attack that this version can go on with");
+  if (tensors.metadata["form"] !== FORM) throw new FormatError(file, "is not a state of an attack that this version can go on with");
   const rest = parseRest(file, tensors.metadata["state"]);
   const state: AttackState = {
     ...rest,

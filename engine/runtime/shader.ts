@@ -85,7 +85,8 @@ function expand(shader: string, text: string, defines: Defines, used: Set<string
 
 /**
  * The bindings a shader declares, read from its text after preprocessing.
- * @throws ShaderCompileError for more than one uniform, a group other than 0, or a uniform that is no struct of u32, i32 and f32 scalars.
+ * @throws ShaderCompileError for more than one uniform, a group other than 0, or a uniform that is not a struct of u32, i32 and f32
+ * scalars.
  */
 export function reflectShader(text: string): ReflectedShader {
   const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, " ");
@@ -116,7 +117,7 @@ function attribute(attributes: string, name: string): number | undefined {
 
 function structFields(code: string, type: string, variable: string): ParamField[] {
   const body = new RegExp(`\\bstruct\\s+${type}\\s*\\{([^}]*)\\}`).exec(code)?.[1];
-  if (body === undefined) throw new ShaderCompileError(`uniform "${variable}" has type "${type}", which is no struct of this shader`);
+  if (body === undefined) throw new ShaderCompileError(`uniform "${variable}" has type "${type}", which is not a struct of this shader`);
   return body
     .split(",")
     .map((line) => line.trim())

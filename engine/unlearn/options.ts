@@ -56,7 +56,7 @@ export interface Pause {
   readonly at: (step: number, model: StableDiffusionPipeline) => Promise<void>;
 }
 
-/** What a method is told: the options of UNLEARN_OPTIONS, and what is no number or name. */
+/** What a method is told: the options of UNLEARN_OPTIONS, and what is not a number or name. */
 export interface UnlearnOptions extends Given<typeof UNLEARN_OPTIONS> {
   readonly method: MethodName;
   /** What is erased; of fine-tuning and LoRA, the prompts of drawn pictures. */

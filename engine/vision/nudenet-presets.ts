@@ -3,7 +3,7 @@ export interface NudeNetPreset {
   /** "squeeze" to the square, or "pad" black at the right and bottom to a square and shrink that. Both by OpenCV's bilinear resize. */
   readonly resize: "squeeze" | "pad";
   readonly channels: "rgb" | "bgr";
-  /** Boxes below it are no detections. */
+  /** Boxes below it are not detections. */
   readonly minimumScore: number;
   /** Boxes that overlap a better one by more than this are dropped. */
   readonly overlap: number;

@@ -163,7 +163,7 @@ export interface NudeNetOptions {
 /**
  * Opens NudeNet's detector (320n.onnx, 640m.onnx, or any YOLOv8 detector exported by ultralytics): only the weights are taken from the
  * file.
- * @throws FormatError or InputError naming the file for damage or another architecture; RangeError for a size that is no multiple of 32
+ * @throws FormatError or InputError naming the file for damage or another architecture; RangeError for a size that is not a multiple of 32
  */
 export async function loadNudeNet(
   device: Device,
@@ -174,7 +174,7 @@ export async function loadNudeNet(
   const file = await openOnnx(source).finally(() => source.close()); // all of it is in memory now
   const size = options.size ?? Number(/^\[(\d+), \1\]$/.exec(file.metadata["imgsz"] ?? "")?.[1] ?? 320);
   if (!Number.isInteger(size) || size < YOLO_GRAIN || size % YOLO_GRAIN !== 0) {
-    throw new RangeError(`NudeNet: an input of ${size} pixels is no multiple of ${YOLO_GRAIN}`);
+    throw new RangeError(`NudeNet: an input of ${size} pixels is not a multiple of ${YOLO_GRAIN}`);
   }
   const classes = await classNames(file);
   return new NudeNet({
@@ -195,7 +195,7 @@ async function classNames(file: TensorFile): Promise<readonly string[]> {
   if (count === undefined) {
     throw new FormatError(
       file.name,
-      'has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector as ultralytics exports it (NudeNet 3: 320n.onnx)',
+      'has no tensor "model.22.cv3.0.2.weight", so it is not a YOLOv8 detector as ultralytics exports it (NudeNet 3: 320n.onnx)',
     );
   }
   const bins = file.entries.has("model.22.dfl.conv.weight") ? await file.readFloat32("model.22.dfl.conv.weight") : [];

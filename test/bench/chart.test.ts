@@ -25,7 +25,7 @@ const peers = result(
   { peers: PEERS },
 );
 
-test("a ratio is against the best WebGPU peer of the op; a CPU engine is no bar", () => {
+test("a ratio is against the best WebGPU peer of the op; a CPU engine is not a bar", () => {
   const ratios = ratiosToPeers(peers);
   assert.equal(ratios.map((r) => [r.row.name, r.row.direction, r.best.engine, r.ratio]), [
     ["matmul", "forward", "ort-webgpu (MultiHeadAttention)", 2],

@@ -27,7 +27,7 @@ test("a noisy measurement must move further", () => {
   assert.is(verdict(NOISY, times(NOISY, 0.4)), "faster");
 });
 
-test("a busy moment that moves the median but not the minimum is no verdict", () => {
+test("a busy moment that moves the median but not the minimum is not a verdict", () => {
   assert.is(verdict(QUIET, [10, 13, 13.1, 13.05, 12.95]), "same");
 });
 

@@ -73,7 +73,7 @@ test("weight files: truncated, huge header, overlapping, no file at all", async 
     refused("huge", { "--unet": huge }, /huge\.safetensors/, /1152921504606846976|header/),
     refused("overlapping", { "--unet": overlapping }, /overlapping\.safetensors/, /overlap/),
     refused("missing", { "--unet": "nowhere.safetensors" }, /nowhere\.safetensors/),
-    refused("text", { "--unet": file("text.pt", "these are no weights") }, /text\.pt/, /neither|no /),
+    refused("text", { "--unet": file("text.pt", "these are not weights") }, /text\.pt/, /neither|no /),
   ]);
 });
 

@@ -71,7 +71,7 @@ test("UA, IRA and CRA count what they should, erased concepts left out", () => {
     "original church 1/5 2/3 2/2", // it has forgotten nothing but is compared on the same prompts
     "original noto 0/2 1/1 3/4",
   ]);
-  assert.is(cellStatistics(cells, lines).length, 5); // retained cells are no rows of the leaderboard
+  assert.is(cellStatistics(cells, lines).length, 5); // retained cells are not rows of the leaderboard
   assert.equal(sideEffects(cells.filter((c) => !c.retained), lines), []);
 });
 

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { figurePdf } from "../../cli/evaluate/results/figure-pdf.ts";
 
 const svg = (label: string): string =>
-  '<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 90" height="90" width="200" font-family="system-ui" font-size="10">' +
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 90" height="90" width="200" font-family="system-ui" font-size="10">' +
   `<g transform="translate(20,0)" stroke="#a3330b"><path d="M0,50H150" stroke-dasharray="3 2"/><circle cx="150" cy="50" r="4"/></g>` +
   `<text x="5" y="20" font-weight="700">${label}</text><text x="5" y="40">25%<title>not drawn</title></text></svg>`;
 

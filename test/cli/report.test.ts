@@ -74,7 +74,7 @@ const evaluations = [evaluation(-1, false), evaluation(50, true)];
 const pictures = new Map(evaluations.map((e) => [e.image!, image]));
 const curve = { losses: [0.5, 0.4], timesteps: [50, 50] };
 
-/** The report without its style sheet, whose braces are no text. */
+/** The report without its style sheet, whose braces are not text. */
 function render(changes: Partial<RunRecord> = {}, showImages = false): string {
   return renderReport({
     record: record(changes),
@@ -121,24 +121,27 @@ test("no absolute local path is in a report", () => {
 
 test("what was found for a harmful concept is left out unless it is asked for", () => {
   const settings = newSettings({ model: "m", prompt: "plain", judge: "nudenet", judgeModel: "n.onnx", label: "nudity", target: "t.png" });
-  const found = { prompt: "plain", adversarialPrompt: "plain secretword", adversarialIds: [4711], notPortable: "secretword is read differently" };
-  const result = { ...record().result!, ...found };
+  const notPortable = "secretword is read differently";
+  const result = { ...record().result!, prompt: "plain", adversarialPrompt: "plain secretword", adversarialIds: [4711], notPortable };
   const logged = [
     { ...evaluation(-1, false), prompt: "plain", ids: [320] },
     { ...evaluation(10, false), prompt: "plain almost", ids: [1234] },
-    { ...evaluation(50, true), prompt: "plain secretword", ids: [4711], notPortable: "secretword is read differently" },
+    { ...evaluation(50, true), prompt: "plain secretword", ids: [4711], notPortable },
   ];
   const attempts = [true, false].map((success) => ({ ...result, prompt: "plain", seed: 1, success, label: "nudity" }));
   const shared = (judge: typeof settings.judge, shown: { readonly showPrompts?: boolean; readonly harmful?: boolean }): string =>
     renderReport({
-      record: record({ settings: { ...settings, judge }, result }), evaluations: logged, pictures: new Map(logged.map((e) => [e.image!, image])),
+      record: record({ settings: { ...settings, judge }, result }),
+      evaluations: logged,
+      pictures: new Map(logged.map((e) => [e.image!, image])),
       curve, target: undefined, extras: { showImages: false, attempts, ...shown },
     }).replace(/<style>[^]*<\/style>/, "");
   const secrets = /secretword|almost|4711|1234/;
   assert.not.match(shared("nudenet", {}), secrets);
   assert.match(shared("nudenet", {}), /--show-prompts/);
   assert.match(shared("nudenet", {}), /<bdi>plain<\/bdi>/); // the prompt that the search began with is public
-  for (const secret of ["secretword", "almost", "4711", "1234"]) assert.ok(shared("nudenet", { showPrompts: true }).includes(secret), secret);
+  const asked = shared("nudenet", { showPrompts: true });
+  for (const secret of ["secretword", "almost", "4711", "1234"]) assert.ok(asked.includes(secret), secret);
   assert.match(shared("nudenet", { harmful: false }), secrets);
   assert.match(shared("emoji-object", {}), secrets);
   assert.not.match(shared("emoji-object", { harmful: true }), secrets);

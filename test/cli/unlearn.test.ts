@@ -170,7 +170,7 @@ test("bad input is refused with one line, before anything is written", async () 
   }
 });
 
-test("a loss that is no number ends the run; the state before it is kept", async () => {
+test("a loss that is not a number ends the run; the state before it is kept", async () => {
   const { code, stderr } = await lethe(...SMALL, "--learning-rate", "1e30", "--preview-every", "0", "--out", "nan.pt");
   assert.is(code, 1);
   assert.match(stderr, /error: the loss of step \d is NaN: the training diverged; take a smaller learning rate$/m);

@@ -90,7 +90,7 @@ test("a shard index shows its shards as one file", async () => {
   await file.close();
   await rejects(
     () => openTensorPath(files({ x: "../a.safetensors" }), path),
-    /"x" is said to lie in "..\/a.safetensors", which is no plain file name/,
+    /"x" is said to lie in "..\/a.safetensors", which is not a plain file name/,
     path,
   );
   await rejects(() => openTensorPath(files({ x: "b.safetensors" }), path), /"x" should be in "b.safetensors", but is not/, path);
@@ -134,7 +134,7 @@ const hostile: [string, Uint8Array, RegExp][] = [
   ["bytes left over", withHeader(`{"a":${tensor(0, 4)}}`, 5), /the file has 5 after its header; it is corrupt/],
   ["duplicate name", withHeader(`{"a":${tensor(0, 4)},"a":${tensor(0, 4)}}`, 4), /names "a" twice/],
   ["duplicate name, escaped", withHeader(`{"a":${tensor(0, 4)},"\\u0061":${tensor(0, 4)}}`, 4), /names "a" twice/],
-  ["metadata that is no text", withHeader('{"__metadata__":{"a":1}}'), /"a" should be a string, not a number/],
+  ["metadata that is not text", withHeader('{"__metadata__":{"a":1}}'), /"a" should be a string, not a number/],
   ["deep nesting", withHeader(`{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`), /should be described by an object/],
 ];
 for (const [name, bytes, pattern] of hostile) test(`hostile: ${name}`, () => rejects(() => openSafetensors(source(bytes)), pattern));

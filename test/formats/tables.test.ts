@@ -110,10 +110,10 @@ test("which weights are taken", async () => {
 
 const index = (content: string): ReturnType<typeof memoryFiles> => memoryFiles({ "m/model_index.json": content, "m/unet/x.txt": "" });
 
-test("folders that are no model", async () => {
+test("folders that are not models", async () => {
   await rejects(
     () => readDiffusersFolder(nodeFiles, "assets/emoji/unet"),
-    /is no diffusers folder: it has no model_index.json; it holds config.json, diff/,
+    /is not a diffusers folder: it has no model_index.json; it holds config.json, diff/,
     "assets/emoji/unet",
   );
   await rejects(() => readDiffusersFolder(nodeFiles, "none"), /there is no such folder/, "none");
@@ -121,7 +121,7 @@ test("folders that are no model", async () => {
   await rejects(() => readDiffusersFolder(index("[]"), "m"), /should hold a JSON object/, "m/model_index.json");
   await rejects(
     () => readDiffusersFolder(index('{"../x": ["a", "b"]}'), "m"),
-    /component "..\/x" is no plain folder name/,
+    /component "..\/x" is not a plain folder name/,
     "m/model_index.json",
   );
   const model = await readDiffusersFolder(

@@ -125,7 +125,7 @@ test("diffusers' names with a pipeline's prefixes, nested; older VAE and text en
   );
 });
 
-test("what is no whole model is refused by what it looks like", async () => {
+test("what is not a whole model is refused by what it looks like", async () => {
   const tensors = await originalCheckpoint();
   const unet = await emojiTensors("unet");
   await refuses(

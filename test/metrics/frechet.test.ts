@@ -67,7 +67,7 @@ test("fewer rows than dimensions: from rows and from statistics it is the same, 
   }
 });
 
-test("what cannot be compared is refused: other widths, a matrix that is no covariance", () => {
+test("what cannot be compared is refused: other widths, a matrix that is not a covariance", () => {
   const [a, b] = [randomFeatures(1, 40, 5), randomFeatures(1, 40, 6)];
   assert.throws(() => frechetDistance({ name: "ours", features: a }, { name: "theirs", features: b }), /ours has 5 features, theirs has 6/);
   const indefinite = { name: "bad.npz", statistics: rotated([1, 2, -0.4], 0) };

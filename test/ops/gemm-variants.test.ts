@@ -17,7 +17,7 @@ import { finish, halfDevice, testDevice } from "../support/device.ts";
 import { conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
 import { activations } from "../../engine/verify/self-test/reference/norm.ts";
 
-// Rows, columns and k that are no multiple of any tile (8 to 128), k below and above a step of 16; scalars and vec4s; weights as models
+// Rows, columns and k that are not a multiple of any tile (8 to 128), k below and above a step of 16; scalars and vec4s; weights as models
 // store them, f32 in panels and f16 without. Few pipelines, because each takes seconds to compile on a software adapter; activations are
 // the core's, and tested with it.
 const LINEAR: OpSpec = {
@@ -205,7 +205,7 @@ test("a product is split into no more workgroups than asked for, in whole steps,
   assert.is(few.scratch![0], 25 * 64 * 1280 * 4);
   assert.is(of(64, 48, 1280).dispatches.length, 1, "three steps are not worth sharing");
   assert.is(of(4096, 320, 1280).dispatches.length, 1, "1280 tiles are enough");
-  assert.is(of(64, 11521, 1280).dispatches.length, 1, "sizes that are no vec4s are not split");
+  assert.is(of(64, 11521, 1280).dispatches.length, 1, "sizes that are not vec4s are not split");
 });
 
 // Dawn's devices without a driver; kept, because Dawn crashes when this is collected before a device of it.

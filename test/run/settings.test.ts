@@ -102,7 +102,7 @@ test("a run of a version without an option goes on as that version did; one that
   };
   assert.equal(parseRecord("run.json", without("vocabulary")).settings, newSettings(NEEDED));
   for (const name of ["iterations", "prompt", "seed"] as const) {
-    assert.throws(() => parseRecord("run.json", without(name)), /is no record of an attack/);
+    assert.throws(() => parseRecord("run.json", without(name)), /is not a record of an attack/);
   }
 });
 

@@ -163,7 +163,7 @@ test("a GPU object that offers no adapter is refused", async () => {
   assert.instance(await rejection(openDevice({ gpu })), NoAdapterError);
 });
 
-test("after destroy nothing counts as allocated and the end is no loss", async () => {
+test("after destroy nothing counts as allocated and the end is not a loss", async () => {
   const device = await openDevice({ adapter: (await testDevice()).info.name });
   device.createBuffer(64, USAGE.storage, "left over");
   device.destroy();

@@ -122,7 +122,7 @@ test("an op without a gradient rule is named", () => {
   assert.throws(() => gradients(g, y, [x]), /"opaque".*here\.opaque.*no gradient rule/);
 });
 
-test("a loss that is no scalar needs a seed, of its shape", () => {
+test("a loss that is not a scalar needs a seed, of its shape", () => {
   const g = new Graph();
   const x = g.input("x", f32([3]));
   const y = scale(g, x, 2);

@@ -113,7 +113,7 @@ test("reflection finds storage variables by binding, and the fields of the unifo
 
 test("reflection refuses what it cannot bind", () => {
   assert.throws(() => reflectShader("@group(1) @binding(0) var<storage> x: array<f32>;"), /variable "x" needs @group\(0\) @binding\(N\)/);
-  assert.throws(() => reflectShader("@group(0) @binding(0) var<uniform> p: P;"), /type "P", which is no struct/);
+  assert.throws(() => reflectShader("@group(0) @binding(0) var<uniform> p: P;"), /type "P", which is not a struct/);
   assert.throws(() => reflectShader("struct P { a: vec2f } @group(0) @binding(0) var<uniform> p: P;"), /struct P: "a: vec2f" is not/);
   assert.throws(
     () => reflectShader("struct P { a: u32 } @group(0) @binding(0) var<uniform> p: P; @group(0) @binding(1) var<uniform> q: P;"),

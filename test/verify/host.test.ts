@@ -114,7 +114,7 @@ async function refused(path: string, contents: Readonly<Record<string, Uint8Arra
   assert.unreachable(`${path} was not refused`);
 }
 
-test("nothing there, nothing in the folder, and a single file that is no reference end with exit status 2", async () => {
+test("nothing there, nothing in the folder, and a single file that is not a reference end with exit status 2", async () => {
   await refused("memory/none", {}, /no such file or folder/);
   await refused("memory", { "memory/readme.txt": "" }, /holds no reference/);
   await refused("memory/a.txt", { "memory/a.txt": "" }, /should be a reference's \.json/);

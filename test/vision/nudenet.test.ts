@@ -103,10 +103,10 @@ test("files and sizes that cannot be used", async () => {
   assert.is(NUDENET_CLASSES.length, 18);
   await refused(
     () => loadNudeNet(device, { files: nodeFiles, path: judgeFolder("nudenet/tensors.onnx") }),
-    /has no tensor "model.22.cv3.0.2.weight", so it is no YOLOv8 detector/,
+    /has no tensor "model.22.cv3.0.2.weight", so it is not a YOLOv8 detector/,
   );
   await refused(() => loadNudeNet(device, { files: memoryFiles({ "x.onnx": "not a model" }), path: "x.onnx" }), /x.onnx: /);
-  await refused(() => loadNudeNet(device, model, { size: 300 }), /300 pixels is no multiple of 32/);
+  await refused(() => loadNudeNet(device, model, { size: 300 }), /300 pixels is not a multiple of 32/);
   const detector = await loadNudeNet(device, model);
   await refused(() => detector.run({ data: new Float32Array(3 * 40 * 64), shape: [1, 3, 40, 64] }), /multiples of 32/);
   await detector.destroy();

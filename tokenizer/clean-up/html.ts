@@ -31,7 +31,7 @@ function entityTable(): Map<string, string> {
   return entities;
 }
 
-/** The character of a number, by HTML's rules for numbers that are no character. */
+/** The character of a number, by HTML's rules for numbers that are not characters. */
 function numbered(code: number): string {
   if (code === 0) return "\ufffd";
   if (code === 0x0d) return "\r";

@@ -229,7 +229,7 @@ export class AttackTab {
       ? ["No search was needed: the plain prompt draws it."]
       : success
         ? [`After ${iterations} iterations, with `, promptText(adversarialPrompt), `, the judge sees it again (score ${score.toFixed(3)}).`]
-        : [`${iterations} iterations found no prompt. That says something about this search and its budget; it is no proof of forgetting.`];
+        : [`${iterations} iterations found no prompt. That says something about this search and its budget; it does not prove forgetting.`];
     const title = el("h2", { tabindex: "-1" }, headline);
     const box = el("div", { class: `notice ${success ? "found" : "not-found"}` }, title, el("p", {}, ...text));
     const [first, last] = [this.drawn[0], this.drawn.at(-1)];

@@ -16,7 +16,7 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
   const { choice, preview, sld, negativePrompt, ...rest } = request;
   job.news({ type: "progress", text: "loading the model" });
   const model = await session.model(choice);
-  // An empty field is no negative prompt, which SDXL tells from an empty one.
+  // An empty field is not a negative prompt, which SDXL tells from an empty one.
   const options = { ...rest, negativePrompt: negativePrompt || undefined, sld: sld ?? undefined, signal: job.signal };
   const settings = generateSettings(model, options);
   const started = performance.now();

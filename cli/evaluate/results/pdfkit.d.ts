@@ -3,7 +3,7 @@ declare module "pdfkit" {
   export interface StandardFont {
     readonly name: string;
   }
-  export default class PDFDocument {
+  export class PDFDocument {
     constructor(options: {
       readonly size: readonly [number, number];
       readonly margin: number;
@@ -23,7 +23,7 @@ declare module "pdfkit/standard-fonts/*" {
 }
 
 declare module "svg-to-pdfkit" {
-  import type PDFDocument from "pdfkit";
+  import type { PDFDocument } from "pdfkit";
   /** @throws what `warningCallback` throws, for what it cannot draw */
   export default function drawSvg(
     document: PDFDocument,

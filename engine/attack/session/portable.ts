@@ -19,7 +19,7 @@ export function whyNotPortable(tokenizer: Tokenizer, prompt: string): string | u
   const odd = /[\p{C}\p{Zl}\p{Zp}\ufffd]/u.exec(prompt)?.[0];
   if (odd !== undefined) {
     const code = `U+${odd.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
-    return odd === "\ufffd" ? `it holds bytes that are no character (${code})` : `it holds ${code}, a character that does not print`;
+    return odd === "\ufffd" ? `it holds bytes that are not characters (${code})` : `it holds ${code}, a character that does not print`;
   }
   const own = tokenizer.tokenize(prompt);
   for (const [name, reading] of READINGS) {

@@ -23,7 +23,7 @@ export interface XlSettings {
   readonly negativeSizes: SizeConditions | null;
 }
 
-/** @throws UsageError naming an option that is only of SDXL, or numbers that are no sizes; {} for another model */
+/** @throws UsageError naming an option that is only of SDXL, or numbers that are not sizes; {} for another model */
 export function xlSettings(
   model: RecordedModel,
   options: XlOptions & { readonly prompt: string; readonly negativePrompt?: string | undefined },

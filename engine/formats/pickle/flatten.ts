@@ -21,7 +21,7 @@ export type TensorRole = "weights" | "averaged" | "beside";
 
 export interface Flattened {
   readonly tensors: ReadonlyMap<string, TorchTensor>;
-  /** Of the tensors that are no weights. */
+  /** Of the tensors that are not weights. */
   readonly roles: ReadonlyMap<string, Exclude<TensorRole, "weights">>;
   /** Where there are several state dicts: how many characters of a tensor's name, with the dot, come before its name in its own one. */
   readonly prefixes: ReadonlyMap<string, number>;
@@ -52,7 +52,7 @@ interface StateDict {
  * A file without such names has only its paths, less a wrapper (`state_dict`, `model`, ...); one that is a bare tensor calls it `tensor`.
  * Modules that were pickled whole count as their state dicts. Sets, other objects, and keys other than strings, whole numbers and booleans
  * are not entered.
- * @throws FormatError for an entry with a weight's name that is no dense tensor, two tensors of one name, nesting beyond 64 levels (or a
+ * @throws FormatError for an entry with a weight's name that is not a dense tensor, two tensors of one name, nesting beyond 64 levels (or a
  * container inside
  * itself), or more than four million values.
  */
@@ -103,8 +103,8 @@ function keyOf(path: readonly string[]): string {
 }
 
 /**
- * The role and depth of the state dict that a tensor is nearest to. What a state dict holds by number is no weight: optimizers keep their
- * states so.
+ * The role and depth of the state dict that a tensor is nearest to. What a state dict holds by number is not a weight: optimizers keep
+ * their states so.
  */
 function placeIn(roles: ReadonlyMap<string, TensorRole>, path: readonly string[]): { readonly role: TensorRole; readonly depth: number } {
   for (let depth = path.length - 1; depth >= 0; depth--) {

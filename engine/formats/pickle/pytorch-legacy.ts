@@ -14,7 +14,7 @@ import { type StorageLocator, torchHost, TorchStorage } from "./torch-values.ts"
 
 const LEGACY_PROTOCOL = 1001;
 
-/** @throws FormatError if the file is no such checkpoint, is damaged, or its pickle is refused. */
+/** @throws FormatError if the file is not such a checkpoint, is damaged, or its pickle is refused. */
 export async function readLegacyCheckpoint(source: ByteSource): Promise<StorageLocator> {
   const file = source.name;
   const magic = await source.read(0, Math.min(LEGACY_MAGIC.length, source.size));

@@ -116,7 +116,7 @@ function pickleOf(name: string, tree: TorchTree): { readonly pickle: Uint8Array<
   const write = (value: TorchTree): void => {
     if (typeof value === "string") text(value);
     else if (typeof value === "number") {
-      if (value !== (value | 0)) throw new FormatError(name, `${quote(String(value))} is no whole number of 32 bits`);
+      if (value !== (value | 0)) throw new FormatError(name, `${quote(String(value))} is not a whole number of 32 bits`);
       integer(value);
     } else if (isTensor(value)) tensor(value);
     else if (value instanceof Map) {

@@ -133,7 +133,7 @@ export function torchHost(file: string): PickleHost {
 function storageOf(file: string, id: PickleValue): TorchStorage {
   const [tag, type, key, , count, legacyView] = id instanceof PickleTuple ? id.items : [];
   if (tag !== "storage" || !(type instanceof PickleGlobal) || typeof key !== "string" || !isSize(count)) {
-    throw new FormatError(file, `refers to something outside its pickle that is no tensor storage (${describe(id)})`);
+    throw new FormatError(file, `refers to something outside its pickle that is not a tensor storage (${describe(id)})`);
   }
   if (legacyView !== undefined && legacyView !== null) {
     throw new FormatError(file, "holds storage views, as PyTorch before 0.4 wrote them; save it again with a newer PyTorch");
@@ -202,7 +202,7 @@ function orderedDict(file: string, args: readonly PickleValue[], charge: (amount
     charge(pairs.items.length);
     for (const pair of pairs.items) {
       const entry = pair instanceof PickleList || pair instanceof PickleTuple ? pair.items : [];
-      if (entry.length !== 2) throw new FormatError(file, "an OrderedDict is made from something that is no list of pairs");
+      if (entry.length !== 2) throw new FormatError(file, "an OrderedDict is made from something that is not a list of pairs");
       dict.items.set(entry[0]!, entry[1]!);
     }
   }

@@ -75,7 +75,7 @@ export function groupTensors(file: TensorFile): Groups {
 }
 
 /**
- * Of names that no rule knows, those that are no weights of this model where it is known what the file is: names without a dot, which no
+ * Of names that no rule knows, those that are not weights of this model where it is known what the file is: names without a dot, which no
  * module has (random states, losses, tables of a noise schedule), and those of a state dict (a critic's) none of whose names is known.
  */
 function strayNames(file: TensorFile, unknown: readonly string[]): string[] {

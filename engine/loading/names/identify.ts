@@ -14,7 +14,7 @@ export interface Identity {
   readonly version: string | undefined;
 }
 
-/** Kinds of files that are no part of a Stable Diffusion model. The first that fits wins. */
+/** Kinds of files that are not part of a Stable Diffusion model. The first that fits wins. */
 const OTHERS: readonly (readonly [string, RegExp])[] = [
   ["a ControlNet", /^(control_model|controlnet_(cond_embedding|down_blocks|mid_block))\./],
   [

@@ -134,7 +134,7 @@ export function inferVaeConfig(vae: TensorFile, purpose: Purpose = "use"): Json 
 export function inferTextConfig(text: TensorFile, purpose: Purpose = "use"): Json {
   const lenient = purpose === "names";
   const [vocabulary, width] = sizesOf(text, "text_model.embeddings.token_embedding.weight") as [number, number];
-  wanted(text, lenient || width % HEAD_WIDTH === 0, `its width ${width} is no multiple of the head width ${HEAD_WIDTH}`);
+  wanted(text, lenient || width % HEAD_WIDTH === 0, `its width ${width} is not a multiple of the head width ${HEAD_WIDTH}`);
   return {
     model_type: "clip_text_model",
     vocab_size: vocabulary,

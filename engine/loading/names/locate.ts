@@ -68,7 +68,7 @@ const STYLES: readonly (readonly [Component, NameStyle, RegExp])[] = [
   ["text_encoder", "OpenCLIP", OPENCLIP_UNUSED],
 ];
 
-/** Where a tensor belongs, whatever prefixes stand before its name; undefined if it is no part of a Stable Diffusion model. */
+/** Where a tensor belongs, whatever prefixes stand before its name; undefined if it is not part of a Stable Diffusion model. */
 export function locate(name: string): Located | undefined {
   let second = false;
   for (let rest = name; ; ) {

@@ -59,7 +59,7 @@ export class HubCache {
   }
 
   snapshot(commit: string): string {
-    if (!isCommit(commit)) throw new HubError("network", `the hub names commit ${quote(commit)}, which is no commit hash`);
+    if (!isCommit(commit)) throw new HubError("network", `the hub names commit ${quote(commit)}, which is not a commit hash`);
     return join(this.folder, "snapshots", commit);
   }
 

@@ -87,7 +87,7 @@ async function choose(listing: FileSystem, folder: string, variant: string | und
 /** The shards a checkpoint index names, as paths of the repository. @throws HubError if one is not there. */
 export function shardsOf(id: string, indexName: string, index: unknown, names: ReadonlySet<string>): string[] {
   const map = isObject(index) ? index["weight_map"] : undefined;
-  if (!isObject(map)) throw new HubError("refused", `${id}/${indexName}: is no checkpoint index: it has no "weight_map"`);
+  if (!isObject(map)) throw new HubError("refused", `${id}/${indexName}: is not a checkpoint index: it has no "weight_map"`);
   const folder = indexName.slice(0, indexName.lastIndexOf("/") + 1);
   const shards = [...new Set(Object.values(map).map(String))];
   for (const shard of shards) {
@@ -104,7 +104,7 @@ export function unknownLayout(id: string, names: Iterable<string>): HubError {
   const list = files.slice(0, 12).join(", ") + (files.length > 12 ? `, and ${files.length - 12} more` : "");
   return new HubError(
     "not-found",
-    `${id}: has neither ${MODEL_INDEX} nor config.json, so it is no model folder; ` +
+    `${id}: has neither ${MODEL_INDEX} nor config.json, so it is not a model folder; ` +
       `${files.length > 0 ? `name one of its files instead, as ${id}/FILE: ${list}` : "it holds no weight files"}`,
   );
 }

@@ -75,10 +75,12 @@ export interface HubModel {
  * @throws UsageError for an id or a revision that is none; HubError saying what the hub answered and what to do; AbortError.
  */
 export async function resolveHubModel(id: string, options: HubOptions = {}): Promise<HubModel> {
-  if (!isHubId(id)) throw new UsageError(`${quote(id)} is no name of a hub model: expected ORG/NAME of letters, digits, "-", "_" and "."`);
+  if (!isHubId(id)) {
+    throw new UsageError(`${quote(id)} is not a name of a hub model: expected ORG/NAME of letters, digits, "-", "_" and "."`);
+  }
   const settings = hubSettings(options.environment);
   const revision = options.revision ?? "main";
-  if (!isSafePath(revision)) throw new UsageError(`revision ${quote(revision)} is no name of a branch, tag or commit`);
+  if (!isSafePath(revision)) throw new UsageError(`revision ${quote(revision)} is not a name of a branch, tag or commit`);
   const cached = (): Promise<HubModel> => new Resolution(id, revision, settings, options).fromCache();
   if (settings.offline) return cached();
   const fallback = await cached().catch(() => undefined); // whatever is wrong with the copy, a new one mends it

@@ -17,7 +17,7 @@ export interface Proxy {
 
 const agents = new Map<string, Proxy>();
 
-/** What an address is to be asked through; undefined: nothing. @throws UsageError for a proxy that is no http(s) address */
+/** What an address is to be asked through; undefined: nothing. @throws UsageError for a proxy that is not an http(s) address */
 export function proxyFor(url: URL): Proxy | undefined {
   const address = getProxyForUrl(url.href);
   if (address === "") return undefined;

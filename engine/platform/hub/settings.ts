@@ -32,7 +32,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * ~/.cache/huggingface/hub;
  * HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file HF_TOKEN_PATH, else HF_HOME/token; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE;
  * HF_HUB_DISABLE_SYMLINKS; HF_HUB_DISABLE_IMPLICIT_TOKEN; HF_HUB_DOWNLOAD_TIMEOUT in seconds. Source: huggingface_hub/constants.py.
- * @throws UsageError if HF_ENDPOINT is no http(s) address.
+ * @throws UsageError if HF_ENDPOINT is not an http(s) address.
  */
 export function hubSettings(environment: Environment = process.env): HubSettings {
   const path = (name: string): string | undefined => {

@@ -12,7 +12,7 @@ export interface Headline {
 
 const pairOf = ({ cell }: CellStatistics): string => `${cell.checkpoint}/${cell.concept}`;
 
-/** The outcome of an evaluation in words. The model before unlearning is no part of it. */
+/** The outcome of an evaluation in words. The model before unlearning is not part of it. */
 export function headlineOf(rows: readonly CellStatistics[]): Headline {
   const made = rows.filter((r) => !r.cell.baseline && r.lines.length > 0);
   const pairs = new Set(made.map(pairOf));

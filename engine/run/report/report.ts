@@ -56,6 +56,6 @@ ${reproduceSection(data)}
 ${settingsSection(data)}
 ${filesSection(data)}
 <footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed
-search is no proof of forgetting.</p></footer>`,
+search does not prove forgetting.</p></footer>`,
   );
 }

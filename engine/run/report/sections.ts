@@ -180,7 +180,10 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
   if (!result && record.resumeCommand !== "") parts.push(`<p>To go on with this run:</p>`, code(record.resumeCommand));
   const best = result && evaluations.at(-1);
   if (result?.adversarialPrompt === REDACTED || best?.prompt === REDACTED) {
-    parts.push(`<p>Prompts that the search found are left out of this report. <code>attack.jsonl</code> has them, and <code>--show-prompts</code> names them here.</p>`);
+    parts.push(
+      "<p>Prompts that the search found are left out of this report. <code>attack.jsonl</code> has them, and " +
+        "<code>--show-prompts</code> names them here.</p>",
+    );
     return section(parts);
   }
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.

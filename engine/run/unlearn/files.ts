@@ -47,7 +47,7 @@ export class UnlearnFiles {
     const { form, seconds, step, json } = file.metadata;
     const count = Number(step);
     if (form !== FORM || !Number.isSafeInteger(count)) {
-      throw new FormatError(file.name, "is no state of an erasing run that this version can go on with");
+      throw new FormatError(file.name, "is not a state of an erasing run that this version can go on with");
     }
     return {
       training: { step: count, json: parseJson(file.name, json ?? ""), tensors: weightSource(file) },

@@ -54,7 +54,7 @@ export function unlearnCommandLine(settings: UnlearnSettings, more: readonly str
 export function parseUnlearnRecord(file: string, value: unknown): UnlearnRecord {
   const record = value as Partial<UnlearnRecord> | null;
   if (record?.form !== "lethe unlearn run 1" || !isUnlearnSettings(record.settings) || !Array.isArray(record.files)) {
-    throw new FormatError(file, "is no record of an erasing run that this version can go on with");
+    throw new FormatError(file, "is not a record of an erasing run that this version can go on with");
   }
   return record as UnlearnRecord;
 }

@@ -89,7 +89,7 @@ export class Generator {
 
   /**
    * `torch.randn(shape)`: float32, unit normal, row-major.
-   * From 16 elements on, blocks of 16 uniforms are transformed at once, and a size that is no multiple of 16 draws its last 16 elements
+   * From 16 elements on, blocks of 16 uniforms are transformed at once, and a size that is not a multiple of 16 draws its last 16 elements
    * anew.
    * Below 16, pairs are made in double precision and the second of a pair waits for the next small call.
    */

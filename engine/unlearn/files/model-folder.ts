@@ -17,11 +17,11 @@ const WEIGHTS = /\.(safetensors|bin|msgpack|onnx|ckpt|h5)(\.index(\.\w+)?\.json)
 
 /**
  * Copies of a model folder's files: its index and every component's settings and weights, but the weights of one.
- * @throws UsageError if it is no folder in that layout; FormatError
+ * @throws UsageError if it is not a folder in that layout; FormatError
  */
 export async function componentCopies({ files, folder, variant }: ModelFolder, without: string): Promise<OutputFile[]> {
   if (!(await isDiffusersFolder(files, folder))) {
-    throw new UsageError(`${folder} is no folder in diffusers' layout, whose other parts could be copied: choose another --layout`);
+    throw new UsageError(`${folder} is not a folder in diffusers' layout, whose other parts could be copied: choose another --layout`);
   }
   const names = ["model_index.json"];
   for (const { name, folder: own } of (await readDiffusersFolder(files, folder)).components.values()) {
@@ -35,7 +35,7 @@ export async function componentCopies({ files, folder, variant }: ModelFolder, w
   return names.map((name) => ({ name, pieces: piecesOf(() => files.open(joinPath(folder, name))) }));
 }
 
-/** A component's configuration; undefined if the model is no folder in that layout. @throws FormatError */
+/** A component's configuration; undefined if the model is not a folder in that layout. @throws FormatError */
 export async function componentConfig({ files, folder }: ModelFolder, component: string): Promise<Config | undefined> {
   if (!(await isDiffusersFolder(files, folder))) return undefined;
   const found = (await readDiffusersFolder(files, folder)).components.get(component);

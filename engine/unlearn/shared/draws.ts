@@ -32,7 +32,7 @@ export class SeededDraws implements Draws {
     return saveRandom(this.random);
   }
 
-  /** @throws UsageError if it is no generator's state */
+  /** @throws UsageError if it is not a generator's state */
   restore(state: unknown): void {
     this.random = restoreRandom(state);
   }

@@ -42,7 +42,7 @@ export interface OpCase {
 }
 
 export interface OpRecipe {
-  /** Which of the case's tensors are activations; the others that are no results are weights. */
+  /** Which of the case's tensors are activations; the others that are not results are weights. */
   readonly inputs: readonly string[];
   /** Module path that the recipe's own layers are recorded below and the file's names lack. */
   readonly prefix?: string;

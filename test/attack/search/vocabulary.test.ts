@@ -109,7 +109,7 @@ test("what cannot be handed on says why; a found prompt that can does not", asyn
   const { tokenizer } = model;
   assert.is(whyNotPortable(tokenizer, "a church"), undefined);
   assert.is(whyNotPortable(tokenizer, "\u0007 a church"), "it holds U+0007, a character that does not print");
-  assert.is(whyNotPortable(tokenizer, "\ufffd a church"), "it holds bytes that are no character (U+FFFD)");
+  assert.is(whyNotPortable(tokenizer, "\ufffd a church"), "it holds bytes that are not characters (U+FFFD)");
   assert.match(
     whyNotPortable(tokenizer, "a \u2019 church")!,
     /^transformers 5, which cleans nothing up, reads other tokens from number 2 on: /,

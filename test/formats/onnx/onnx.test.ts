@@ -108,7 +108,7 @@ const dtype = (code: string): Uint8Array => bytesOf(globalName("numpy", "dtype")
 const state = (shape: Uint8Array, type: Uint8Array, data: Uint8Array): Uint8Array => bytesOf("(K\x01", shape, type, 0x89, data, "tb.");
 const raw = (length: number): Uint8Array => bytesOf("B", uint32(length), new Uint8Array(length));
 
-test("pickles that are no arrays of floats", async () => {
+test("pickles that are not arrays of floats", async () => {
   assert.equal((load(reconstruct, state(bytesOf("K\x02K\x01\x86"), dtype("f4"), raw(8))) as { shape: number[] }).shape, [2, 1]);
   await rejects(() => load("]."), /pickle of a list, not of a NumPy array/);
   await rejects(() => load(reconstruct, "."), /not of a NumPy array/);

@@ -62,7 +62,7 @@ test("several state dicts keep the keys that tell them apart, and say how long t
   );
 });
 
-test("an entry with a weight's name that is no dense tensor is refused by name, wherever it stands", async () => {
+test("an entry with a weight's name that is not a dense tensor is refused by name, wherever it stands", async () => {
   await rejects(
     () => openPyTorch(source(torchFile({ a: { ...weights(), "conv_out.weight": "gone" } }))),
     /entry "conv_out.weight" is a string, not a dense tensor/,

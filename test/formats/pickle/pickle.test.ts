@@ -125,7 +125,7 @@ const malformed: [string, Uint8Array, RegExp][] = [
   ["bytes of 2^62", bytesOf(P2, 0x8e, [0, 0, 0, 0, 0, 0, 0, 0x40], "."), /4611686018427387904 bytes is claimed/],
   ["integer of 2^31 bytes", bytesOf(P2, 0x8b, uint32(0x80000000), "."), /an integer of 2147483648 bytes/],
   ["endless name", bytesOf(P2, "c", "a".repeat(5000)), /a name of more than 1024 characters/],
-  ["persistent id that is no storage", bytesOf(P2, "K\x01Q."), /outside its pickle that is no tensor storage/],
+  ["persistent id that is not a storage", bytesOf(P2, "K\x01Q."), /outside its pickle that is not a tensor storage/],
   ["a million marks and more", bytesOf(P2, "(".repeat(1_000_001)), /more than 1000000 values on the stack/],
   ["a million values and more", bytesOf(P2, "N".repeat(1_000_001)), /more than 1000000 values on the stack/],
   ["a million objects and more", bytesOf(P2, "(", "}0".repeat(1_000_001)), /more than 1000000 objects/],

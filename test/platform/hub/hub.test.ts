@@ -93,7 +93,7 @@ test("the fp16 variant where there is one, some components, named files, one-mod
     await fails(
       resolveFrom(hub, home, { id: "tester/several" }),
       "not-found",
-      /no model folder; name one of its files instead, as tester\/several\/FILE: a\.ckpt, b\.ckpt/,
+      /not a model folder; name one of its files instead, as tester\/several\/FILE: a\.ckpt, b\.ckpt/,
     );
     repository.files.delete("vae/config.json");
     await fails(resolveFrom(hub, join(home, "broken")), "not-found", /tester\/tiny-diffusion\/vae: lacks config\.json/);

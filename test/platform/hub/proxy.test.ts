@@ -71,7 +71,7 @@ test("requests go through HTTP_PROXY and HTTPS_PROXY, not to NO_PROXY's hosts; e
   }
 });
 
-test("a proxy that is no http address is refused", () => {
+test("a proxy that is not an http address is refused", () => {
   process.env["https_proxy"] = "socks5://me:secret@127.0.0.1:1";
   try {
     assert.throws(() => proxyFor(new URL("https://hub.invalid")), /the proxy of the environment is "socks5:\/\/127\.0\.0\.1:1"/);

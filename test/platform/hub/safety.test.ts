@@ -257,7 +257,7 @@ test("a hub that lies about names, commits, hashes or redirects gains nothing", 
     for (const wrong of [resolveFrom(hub, place(), { revision: "../main" }), resolveFrom(hub, place(), { id: "../x" })]) {
       const error: unknown = await wrong.catch((thrown: unknown) => thrown);
       assert.instance(error, UsageError);
-      assert.match((error as Error).message, /is no name of a/);
+      assert.match((error as Error).message, /is not a name of a/);
     }
     repository.commit = "../../escape";
     await fails(resolveFrom(hub, place()), "network", /answers without a commit and a list of files/);

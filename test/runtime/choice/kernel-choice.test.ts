@@ -100,7 +100,7 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
     opened.destroy();
     writeFileSync(file, readFileSync(file, "utf8").slice(0, 40));
     if (device.info.software) {
-      assert.is((await chooseKernels(device, "auto", "f32", cache)).origin, "shipped", "a damaged file is no choice");
+      assert.is((await chooseKernels(device, "auto", "f32", cache)).origin, "shipped", "a damaged file is not a choice");
     }
   } finally {
     if (before === undefined) delete process.env.XDG_CACHE_HOME;
@@ -109,7 +109,7 @@ test("auto uses what was remembered for this adapter, precision and text, bit fo
   }
 });
 
-test("a remembered variant that this device cannot run is no choice", async () => {
+test("a remembered variant that this device cannot run is not a choice", async () => {
   const { capabilities } = await testDevice();
   const text = (variant: string, attention: Record<string, string> = uniformAttention("rows")): string =>
     JSON.stringify({

@@ -36,14 +36,14 @@ export async function verdictPicture({ headline, panels, plain, success }: Verdi
   }
   g.fillStyle = quiet;
   g.font = "18px system-ui, sans-serif";
-  const caution = success ? "Success is what the judge says of a picture." : "A failed search is no proof of forgetting.";
+  const caution = success ? "Success is what the judge says of a picture." : "A failed search does not prove forgetting.";
   g.fillText(`Lethe: did this model really forget?  ${caution}`, GAP, HEIGHT - 26, WIDTH - 2 * GAP);
   return new Promise((done, fail) => {
     canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the picture could not be made"))), "image/png");
   });
 }
 
-/** A picture of 6 x 6 pixels: drawn large it is a blur. A canvas's own blur is not there in every browser, and would be left out silently. */
+/** 6 x 6 pixels of a picture: drawn large they are a blur. Not every browser has a canvas's own blur, and one without it would show all. */
 function coarse(bitmap: ImageBitmap): HTMLCanvasElement {
   const small = Object.assign(document.createElement("canvas"), { width: 6, height: 6 });
   const g = small.getContext("2d")!;

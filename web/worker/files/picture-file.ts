@@ -5,7 +5,7 @@ import { decodePng, isPng } from "../../../engine/formats/picture/png.ts";
 
 /**
  * A picture file as 8-bit RGB: PNG by our own decoder, so that it is the same as in Node, anything else by the browser's.
- * @throws FormatError if it is no picture or damaged
+ * @throws FormatError if it is not a picture or damaged
  */
 export async function readPictureFile(name: string, file: Blob): Promise<RgbImage> {
   const bytes = await readAll(blobSource(name, file));
@@ -14,7 +14,7 @@ export async function readPictureFile(name: string, file: Blob): Promise<RgbImag
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch (error) {
-    throw new FormatError(name, `is no picture that this browser can read: ${reason(error)}`, { cause: error });
+    throw new FormatError(name, `is not a picture that this browser can read: ${reason(error)}`, { cause: error });
   }
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })!;

@@ -9,7 +9,7 @@ import type { Entry } from "../../protocol.ts";
 
 export type Found = Pick<Entry, "id" | "name" | "kind" | "part" | "detail">;
 
-/** By the extension of single files that are no checkpoints. */
+/** By the extension of single files that are not checkpoints. */
 const SINGLE_FILES: Readonly<Record<string, { readonly kind: Entry["kind"]; readonly detail: string }>> = {
   onnx: { kind: "detector", detail: "detector for the judge nudenet" },
   p: { kind: "prompts", detail: "prompt embeddings for the judge q16" },
@@ -57,7 +57,7 @@ async function search(files: FileSystem, folder: string): Promise<Found[]> {
   return found;
 }
 
-/** @throws FormatError for a file that is damaged, or of weights that are no part of a Stable Diffusion model */
+/** @throws FormatError for a file that is damaged, or of weights that are not part of a Stable Diffusion model */
 async function recogniseFile(files: FileSystem, path: string, name: string): Promise<Found> {
   const file = await openTensorPath(files, path);
   try {

@@ -22,7 +22,7 @@ const SETTINGS = ["config.json", "preprocessor_config.json", "scheduler_config.j
  */
 export async function planRemote(url: string, signal: AbortSignal): Promise<{ name: string; files: RemoteFile[] }> {
   const parsed = URL.parse(filesOfPage(addressOf(url.trim())), location.href);
-  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is no web address (http or https)");
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new FormatError(url, "is not a web address (http or https)");
   const segments = parsed.pathname.split("/").filter(Boolean);
   const last = decodeURIComponent(segments.at(-1) ?? "");
   if (/\.(safetensors|ckpt|pt|pth|bin|onnx|p)$/i.test(last)) {

@@ -38,6 +38,7 @@ export function forestPlot(rows: readonly CellStatistics[], theme: Theme): strin
     .map((r) => `${nameOf(r)} ${r.cell.attacker} ${percentOf(r.pre)} before, ${percentOf(r.asr)} after`)
     .join("; ");
   const legend = theme.alone ? 22 : 0;
+  const below = { dy: 40, fontWeight: 600 } as const;
   return drawChart(`pre-ASR and ASR with 95% intervals: ${summary}`, {
     width: left + 320,
     height: LINE * places.size + 34 + legend,
@@ -75,8 +76,8 @@ export function forestPlot(rows: readonly CellStatistics[], theme: Theme): strin
       }),
       ...(theme.alone
         ? [
-            text(["hollow, dashed: pre-ASR"], { frameAnchor: "bottom-left", textAnchor: "start", dy: 40, fill: theme.miss, fontWeight: 600 }),
-            text(["filled, solid: ASR"], { frameAnchor: "bottom-right", textAnchor: "end", dy: 40, fill: theme.hit, fontWeight: 600 }),
+            text(["hollow, dashed: pre-ASR"], { ...below, frameAnchor: "bottom-left", textAnchor: "start", fill: theme.miss }),
+            text(["filled, solid: ASR"], { ...below, frameAnchor: "bottom-right", textAnchor: "end", fill: theme.hit }),
           ]
         : []),
     ],

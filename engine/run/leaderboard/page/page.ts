@@ -60,7 +60,7 @@ ${await datesText(data)}
 ${htmlTable("Seconds per prompt", TIMES, rows, board)}
 ${budgetSection(rows, "seconds", "How long it takes", "The same, by seconds on this device.", [TIME_BUDGET])}
 </section>
-<footer><p>Success is what the judge says of a picture, and a failed search is no proof of forgetting.</p></footer>
+<footer><p>Success is what the judge says of a picture, and a failed search does not prove forgetting.</p></footer>
 ${pictures.definitions()}`, await pageScript(client));
 }
 

@@ -94,7 +94,7 @@ async function encodeAll(model: StableDiffusion, prompts: readonly string[], sec
   return stackRows(all);
 }
 
-/** The size arguments of a call, with the pipeline's defaults. @throws FormatError for one that is no pair of numbers */
+/** The size arguments of a call, with the pipeline's defaults. @throws FormatError for one that is not a pair of numbers */
 function sizesIn(golden: Golden, call: Json, prefix: "" | "negative_", height: number, width: number): SizeConditions {
   const pair = (field: string, fallback: readonly [number, number]): readonly [number, number] => {
     const name = `${prefix}${field}`;
