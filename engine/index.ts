@@ -76,7 +76,8 @@ export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
 export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";
 export type { ByteSource } from "./formats/byte-source.ts";
 export { imagesToTensor, rgbaPixels, tensorToImages, type RgbImage } from "./formats/picture/image.ts";
-export { decodePng, encodePng, readPngTexts } from "./formats/picture/png.ts";
+export { readPngTexts } from "./formats/picture/png.ts";
+export { decodePng, encodePng } from "./platform/picture/png.ts";
 export { openTensorPath } from "./formats/open.ts";
 export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
 

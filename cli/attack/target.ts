@@ -1,5 +1,5 @@
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import { decodePicture } from "../../engine/platform/decode-picture.ts";
+import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readBytes } from "../../engine/platform/node-files.ts";
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { encodePng } from "../../engine/formats/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png.ts";
 import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";

@@ -6,7 +6,8 @@ import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openTensorPath } from "../../engine/formats/open.ts";
-import { decodePng, readPngTexts } from "../../engine/formats/picture/png.ts";
+import { readPngTexts } from "../../engine/formats/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 

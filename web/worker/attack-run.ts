@@ -10,15 +10,15 @@ import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
 import { type FileRecord, type RunRecord, type RunStatus, attackCommandLine, newRecord } from "../../engine/run/record.ts";
-import { type Target, fitTarget } from "../../engine/run/target.ts";
+import type { Target } from "../../engine/run/target.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
 import type { Library } from "./files/library.ts";
-import { readPictureFile } from "./files/picture-file.ts";
 import { runStore } from "./files/run-store.ts";
 import { sha256Blob } from "./files/sha256.ts";
 import type { Store } from "./files/store.ts";
+import { readTarget } from "./target.ts";
 import { type RunHead, clearRun, offeredFiles, readHead, writeHead } from "./run-head.ts";
 import type { Session } from "./session.ts";
 
@@ -39,7 +39,7 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
   const candidates = from ? parseCandidates(from.name, await from.file.text(), settings.seed) : [];
   const conceptPairs = pairs ? parseConceptPairs(pairs.name, await pairs.file.text()) : undefined;
   const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
-  const target = dropped ? fitTarget({ file: dropped.name, image: await readPictureFile(dropped.name, dropped.file) }, model) : undefined;
+  const target = dropped ? await readTarget(dropped, model) : undefined;
   const files = await fileRecords(library, session, choice, job);
   for (const [role, given] of [
     ["target", dropped],

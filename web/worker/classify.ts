@@ -1,10 +1,9 @@
 import { classifyByDiffusion } from "../../engine/diffusion/diffusion-classifier.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { fitTarget } from "../../engine/run/target.ts";
 import type { Classified, ClassifyRequest } from "../protocol.ts";
-import { readPictureFile } from "./files/picture-file.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
+import { readTarget } from "./target.ts";
 
 /** The prompts with their errors, the best one marked. @throws UsageError for fewer than two prompts; FormatError for the picture */
 export async function classify(session: Session, request: ClassifyRequest, job: Job<"classify">): Promise<readonly Classified[]> {
@@ -16,7 +15,7 @@ export async function classify(session: Session, request: ClassifyRequest, job: 
   if (model.parts.transport) {
     throw new UsageError("this eraser's strength depends on the prompt (SPM): prompts cannot be compared under it");
   }
-  const { array } = fitTarget({ file: picture.name, image: await readPictureFile(picture.name, picture.file) }, model);
+  const { array } = await readTarget(picture, model);
   const { index, scores } = await classifyByDiffusion(model, array, {
     prompts,
     seed,

@@ -1,9 +1,9 @@
 /** NumPy's archives of named arrays (`numpy.savez`, `numpy.savez_compressed`). */
 import type { ByteSource } from "../byte-source.ts";
 import { FormatError, quote } from "../errors.ts";
-import { zipPieces } from "../pickle/zip-writer.ts";
+import { zipPieces } from "../zip/writer.ts";
 import { joinPieces } from "../store.ts";
-import { readZipDirectory, readZipEntry } from "../zip.ts";
+import { readZipDirectory, readZipEntry } from "../zip/reader.ts";
 import { type NpyArray, readNpy, writeNpy } from "./npy.ts";
 
 /** Larger than any statistics: 4096 x 4096 numbers. */

@@ -6,7 +6,7 @@
 import { DTYPE_BYTES, elementCount, type FileDType } from "../dtype.ts";
 import { FormatError, quote } from "../errors.ts";
 import type { TensorOnDemand } from "../safetensors-writer.ts";
-import { zipPieces } from "./zip-writer.ts";
+import { zipPieces } from "../zip/writer.ts";
 
 /**
  * What a checkpoint holds: a Map becomes an OrderedDict, as a state dict is, an object a dict. A tensor that stands in two places is one

@@ -12,7 +12,7 @@ import { PickleObject, type PickleValue } from "./values.ts";
 import { readLegacyCheckpoint } from "./pytorch-legacy.ts";
 import { tensorFile, type TensorEntry, type TensorFile } from "../tensor-file.ts";
 import { type StorageLocator, torchHost, type TorchStorage, TorchTensor } from "./torch-values.ts";
-import { readZipDirectory, zipDataOffset, type ZipEntry } from "../zip.ts";
+import { readZipDirectory, zipDataOffset, type ZipEntry } from "../zip/reader.ts";
 
 export interface PyTorchFile extends TensorFile {
   /** Everything in the file as nested containers, for what `entries` leaves out. */

@@ -1,6 +1,9 @@
 /** 8-bit RGB pictures, and their passage to and from the tensors of the models. */
 import { FormatError } from "../errors.ts";
 
+/** Of a picture file that is read: 64 million, so that a small file cannot fill the memory. */
+export const MAX_PIXELS = 2 ** 26;
+
 export interface RgbImage {
   /** height * width * 3 bytes, row by row from the top left, R G B. */
   readonly data: Uint8Array<ArrayBuffer>;

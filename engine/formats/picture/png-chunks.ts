@@ -1,5 +1,6 @@
 /** The chunks of a PNG file: framing, CRC, text. Source: PNG specification, third edition (W3C), sections 5 and 11.3.3. */
-import { FormatError, quote, reason } from "../errors.ts";
+import { FormatError, quote } from "../errors.ts";
+import { inflate, joined } from "../zip/inflate.ts";
 
 export interface PngChunk {
   readonly type: string;
@@ -48,18 +49,24 @@ export function readChunks(file: string, bytes: Uint8Array): PngChunk[] {
 
 /** The file made of these chunks. */
 export function writeChunks(chunks: readonly PngChunk[]): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(chunks.reduce((sum, chunk) => sum + 12 + chunk.data.length, PNG_SIGNATURE.length));
+  return joined([PNG_SIGNATURE, ...chunks.map(chunkBytes)]);
+}
+
+function chunkBytes({ type, data }: PngChunk): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(12 + data.length);
   const view = new DataView(out.buffer);
-  out.set(PNG_SIGNATURE);
-  let at = PNG_SIGNATURE.length;
-  for (const { type, data } of chunks) {
-    view.setUint32(at, data.length);
-    for (let i = 0; i < 4; i++) out[at + 4 + i] = type.charCodeAt(i);
-    out.set(data, at + 8);
-    view.setUint32(at + 8 + data.length, crc32(out.subarray(at + 4, at + 8 + data.length)));
-    at += 12 + data.length;
-  }
+  view.setUint32(0, data.length);
+  for (let i = 0; i < 4; i++) out[4 + i] = type.charCodeAt(i);
+  out.set(data, 8);
+  view.setUint32(8 + data.length, crc32(out.subarray(4, 8 + data.length)));
   return out;
+}
+
+/** A PNG with texts by keyword put behind its header. @throws RangeError for a keyword that is not allowed */
+export function withTexts(png: Uint8Array<ArrayBuffer>, texts: Readonly<Record<string, string>>): Uint8Array<ArrayBuffer> {
+  const headerEnd = PNG_SIGNATURE.length + 12 + 13;
+  const chunks = Object.entries(texts).map(([keyword, text]) => chunkBytes(textChunk(keyword, text)));
+  return joined([png.subarray(0, headerEnd), ...chunks, png.subarray(headerEnd)]);
 }
 
 /**
@@ -95,52 +102,16 @@ export async function readTextChunks(file: string, chunks: readonly PngChunk[]):
 
 async function readText(file: string, type: string, data: Uint8Array<ArrayBuffer>, end: number): Promise<string> {
   if (type === "tEXt") return latin1(data.subarray(end + 1));
-  if (type === "zTXt") return latin1(await inflate(file, data.subarray(end + 2), 2 ** 20));
+  if (type === "zTXt") return latin1(await inflate(file, data.subarray(end + 2), 2 ** 20, "PNG text"));
   const languageEnd = data.indexOf(0, end + 3);
   const translatedEnd = languageEnd < 0 ? -1 : data.indexOf(0, languageEnd + 1);
   if (translatedEnd < 0) throw new FormatError(file, "PNG iTXt chunk is malformed");
   const body = data.subarray(translatedEnd + 1);
-  return new TextDecoder().decode(data[end + 1] === 1 ? await inflate(file, body, 2 ** 20) : body);
+  return new TextDecoder().decode(data[end + 1] === 1 ? await inflate(file, body, 2 ** 20, "PNG text") : body);
 }
 
 function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
-}
-
-/**
- * Decompresses a zlib stream of at most `limit` bytes; "deflate-raw": without zlib's frame.
- * @throws FormatError if it is damaged or larger, calling it `what`
- */
-export async function inflate(
-  file: string,
-  bytes: Uint8Array<ArrayBuffer>,
-  limit: number,
-  what = "PNG data",
-  format: CompressionFormat = "deflate",
-): Promise<Uint8Array<ArrayBuffer>> {
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format)).getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      total += value.length;
-      if (total > limit) throw new FormatError(file, `${what} unpacks to more than the ${limit} bytes it should have`);
-      pieces.push(value);
-    }
-  } catch (error) {
-    await reader.cancel().catch(() => undefined); // it has failed already
-    if (error instanceof FormatError) throw error;
-    throw new FormatError(file, `${what} cannot be unpacked: ${reason(error)}`, { cause: error });
-  }
-  const out = new Uint8Array(total);
-  let at = 0;
-  for (const piece of pieces) {
-    out.set(piece, at);
-    at += piece.length;
-  }
-  return out;
 }

@@ -4,10 +4,10 @@ import * as assert from "uvu/assert";
 import { bytesSource } from "../../../engine/formats/byte-source.ts";
 import { openPyTorch } from "../../../engine/formats/pickle/pytorch.ts";
 import { type TorchDict, type TorchTree, torchPieces } from "../../../engine/formats/pickle/pytorch-writer.ts";
-import { zipPieces } from "../../../engine/formats/pickle/zip-writer.ts";
+import { zipPieces } from "../../../engine/formats/zip/writer.ts";
 import { type TensorOnDemand, encodeSafetensors, safetensorsPieces } from "../../../engine/formats/safetensors-writer.ts";
 import { joinPieces } from "../../../engine/formats/store.ts";
-import { readZipDirectory, zipDataOffset } from "../../../engine/formats/zip.ts";
+import { readZipDirectory, zipDataOffset } from "../../../engine/formats/zip/reader.ts";
 
 const floats = (shape: readonly number[], ...values: number[]): TensorOnDemand => ({
   dtype: "F32",

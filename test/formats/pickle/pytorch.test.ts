@@ -4,7 +4,7 @@ import type { ByteSource } from "../../../engine/formats/byte-source.ts";
 import { openTensorPath } from "../../../engine/formats/open.ts";
 import { PickleDict, PickleList, PickleObject, PickleSet } from "../../../engine/formats/pickle/values.ts";
 import { openPyTorch } from "../../../engine/formats/pickle/pytorch.ts";
-import { readZipDirectory, zipDataOffset } from "../../../engine/formats/zip.ts";
+import { readZipDirectory, zipDataOffset } from "../../../engine/formats/zip/reader.ts";
 import { nodeFiles } from "../../../engine/platform/node-files.ts";
 import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, rejects, source, toHex, torchZip, type ExpectedTensor } from "../support.ts";
 

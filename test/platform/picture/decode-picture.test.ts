@@ -5,10 +5,10 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { oriented } from "../../engine/formats/picture/coded.ts";
-import { encodePng } from "../../engine/formats/picture/png.ts";
-import { decodePicture } from "../../engine/platform/decode-picture.ts";
-import { FUZZ_ROUNDS, bytesOf, fuzz, rejects } from "../formats/support.ts";
+import { oriented } from "../../../engine/formats/picture/exif.ts";
+import { encodePng } from "../../../engine/platform/picture/png.ts";
+import { decodePicture } from "../../../engine/platform/picture/decode-picture.ts";
+import { FUZZ_ROUNDS, bytesOf, fuzz, rejects } from "../../formats/support.ts";
 
 interface Expected {
   readonly file: string;

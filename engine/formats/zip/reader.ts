@@ -3,9 +3,9 @@
  * plain ranges of the file; there a compressed one is refused, which also leaves nothing for a decompression bomb to work with.
  * Source: PKWARE APPNOTE 6.3.9, sections 4.3 to 4.5.
  */
-import { checkRange, type ByteSource } from "./byte-source.ts";
-import { FormatError, quote } from "./errors.ts";
-import { inflate } from "./picture/png-chunks.ts";
+import { checkRange, type ByteSource } from "../byte-source.ts";
+import { FormatError, quote } from "../errors.ts";
+import { inflate } from "./inflate.ts";
 
 export interface ZipEntry {
   readonly name: string;
