@@ -11,6 +11,8 @@ import type { ImageClassifier } from "./vision/image-classifier.ts";
 import type { FileEmbedding } from "./loading/embedding-file.ts";
 import type { Inspection } from "./loading/inspect.ts";
 import type { FileSystem } from "./formats/file-system.ts";
+import type { RgbImage } from "./formats/picture/image.ts";
+import type { NDArray } from "./nn/array.ts";
 import type { TensorFile } from "./formats/tensor-file.ts";
 import type { StableDiffusionPipeline } from "./diffusion/pipeline.ts";
 import type { Device } from "./runtime/device.ts";
@@ -76,8 +78,7 @@ export { memoryFiles, type FileSystem } from "./formats/file-system.ts";
 export { httpFiles, type HttpFilesOptions } from "./formats/http-files.ts";
 export type { ByteSource } from "./formats/byte-source.ts";
 export { imagesToTensor, rgbaPixels, tensorToImages, type RgbImage } from "./formats/picture/image.ts";
-export { readPngTexts } from "./formats/picture/png.ts";
-export { decodePng, encodePng } from "./platform/picture/png.ts";
+export { encodePng } from "./platform/picture/encode-png.ts";
 export { openTensorPath } from "./formats/open.ts";
 export type { TensorEntry, TensorFile } from "./formats/tensor-file.ts";
 
@@ -103,6 +104,38 @@ export function loadStableDiffusion(
     ...(config !== undefined && { config: resolvePath(config) }),
     ...(lora && { lora: lora.map(({ file, strength }) => ({ file: resolvePath(file), strength })) }),
   });
+}
+
+/**
+ * Decodes PNG of any colour type and bit depth to 8-bit RGB, as Pillow's `Image.open(f).convert("RGB")`: transparency is dropped, not
+ * blended; of 16-bit colours the upper byte is taken, and 16-bit grey is cut off at 255.
+ * @param file its name, for errors
+ * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim more
+ * than 2^26 pixels
+ */
+export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbImage> {
+  return (await import("./platform/picture/decode-png.ts")).decodePng(file, bytes);
+}
+
+/** The texts in a PNG by keyword (tEXt, iTXt, zTXt). @throws FormatError if it is no PNG or damaged */
+export async function readPngTexts(file: string, bytes: Uint8Array): Promise<Map<string, string>> {
+  return (await import("./formats/picture/png.ts")).readPngTexts(file, bytes);
+}
+
+/**
+ * A picture as `attack`'s `target`: [1, 3, height, width] in [-1, 1], made to fit the model as the reference does (shortest edge, centre).
+ * @param source a PNG, JPEG or WebP: its path (in Node), or `{ name, bytes }`; EXIF's orientation counts
+ * @throws FormatError naming the file if it is missing, damaged or of another kind
+ */
+export async function loadPicture(
+  model: StableDiffusionPipeline,
+  source: string | { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> },
+): Promise<NDArray> {
+  const [{ loadTarget }, { bytesSource }] = await Promise.all([import("./run/target.ts"), import("./formats/byte-source.ts")]);
+  if (typeof source !== "string") return (await loadTarget(bytesSource(source.name, source.bytes), model)).array;
+  const { files, folder } = modelSource(source);
+  const opened = await files.open(folder);
+  return loadTarget(opened, model).then(({ array }) => array).finally(() => opened.close());
 }
 
 /**

@@ -1,5 +1,7 @@
+import { type ByteSource, readAll } from "../formats/byte-source.ts";
 import { type RgbImage, centerCrop, imagesToTensor } from "../formats/picture/image.ts";
 import { resizeShortestEdge } from "../formats/picture/resize.ts";
+import { decodePicture } from "../platform/picture/decode-picture.ts";
 import type { NDArray } from "../nn/array.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 
@@ -27,4 +29,9 @@ export function fitTarget({ file, image }: { readonly file: string; readonly ima
     array: imagesToTensor([fitted]),
     fitted: `from ${image.width}x${image.height} to ${width}x${height} pixels (bicubic, centre crop)`,
   };
+}
+
+/** A picture file made to fit a model. @throws FormatError if it is damaged, or no PNG, JPEG or WebP */
+export async function loadTarget(source: ByteSource, model: StableDiffusion): Promise<Target> {
+  return fitTarget({ file: source.name, image: await decodePicture(source.name, await readAll(source)) }, model);
 }

@@ -102,7 +102,7 @@ test("damaged files and other kinds are refused as in Node", async () => {
   for (const [bytes, pattern] of [
     [good.subarray(0, 50), /truncated/],
     [good.with(30, 1), /fails its checksum/],
-    [writeChunks(chunks.filter(({ type }) => type !== "IDAT")), /more than its 0 bytes of image data can hold/],
+    [writeChunks(chunks.filter(({ type }) => type !== "IDAT")), /unpack/],
     [short, /but the palette has 1/],
     [Buffer.from("GIF89a0000000000"), /a GIF image/],
     [Buffer.from("BM0000000000000000"), /a BMP image/],

@@ -27,6 +27,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   completion: 3_000,
   controls: 3_000,
   "ddim-inversion": 6_000,
+  "decode-png": 4_000,
   "embedding-file": 2_000,
   eraser: 4_000,
   gate: 3_000,
@@ -46,6 +47,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "noise-probe": 3_000,
   open: 24_000,
   overlay: 14_000,
+  png: 3_000,
   pytorch: 12_000,
   random: 1_000,
   "recall-probe": 7_000,
@@ -54,6 +56,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "ring-a-bell": 3_000,
   run: 8_000,
   "seed-search": 1_000,
+  target: 5_000,
   transfer: 1_000,
   transport: 9_000,
 };

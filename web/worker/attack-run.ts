@@ -1,6 +1,7 @@
 import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import { blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { imagesToTensor } from "../../engine/formats/picture/image.ts";
 import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
@@ -10,7 +11,7 @@ import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
 import { type FileRecord, type RunRecord, type RunStatus, attackCommandLine, newRecord } from "../../engine/run/record.ts";
-import type { Target } from "../../engine/run/target.ts";
+import { type Target, loadTarget } from "../../engine/run/target.ts";
 import type { AttackRequest, Choice } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
@@ -18,7 +19,6 @@ import type { Library } from "./files/library.ts";
 import { runStore } from "./files/run-store.ts";
 import { sha256Blob } from "./files/sha256.ts";
 import type { Store } from "./files/store.ts";
-import { readTarget } from "./target.ts";
 import { type RunHead, clearRun, offeredFiles, readHead, writeHead } from "./run-head.ts";
 import type { Session } from "./session.ts";
 
@@ -39,7 +39,7 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
   const candidates = from ? parseCandidates(from.name, await from.file.text(), settings.seed) : [];
   const conceptPairs = pairs ? parseConceptPairs(pairs.name, await pairs.file.text()) : undefined;
   const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
-  const target = dropped ? await readTarget(dropped, model) : undefined;
+  const target = dropped ? await loadTarget(blobSource(dropped.name, dropped.file), model) : undefined;
   const files = await fileRecords(library, session, choice, job);
   for (const [role, given] of [
     ["target", dropped],

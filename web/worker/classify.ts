@@ -1,9 +1,10 @@
 import { classifyByDiffusion } from "../../engine/diffusion/diffusion-classifier.ts";
+import { blobSource } from "../../engine/formats/byte-source.ts";
+import { loadTarget } from "../../engine/run/target.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import type { Classified, ClassifyRequest } from "../protocol.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
-import { readTarget } from "./target.ts";
 
 /** The prompts with their errors, the best one marked. @throws UsageError for fewer than two prompts; FormatError for the picture */
 export async function classify(session: Session, request: ClassifyRequest, job: Job<"classify">): Promise<readonly Classified[]> {
@@ -15,7 +16,7 @@ export async function classify(session: Session, request: ClassifyRequest, job: 
   if (model.parts.transport) {
     throw new UsageError("this eraser's strength depends on the prompt (SPM): prompts cannot be compared under it");
   }
-  const { array } = await readTarget(picture, model);
+  const { array } = await loadTarget(blobSource(picture.name, picture.file), model);
   const { index, scores } = await classifyByDiffusion(model, array, {
     prompts,
     seed,

@@ -1,11 +1,11 @@
-import * as codec from "#picture";
+import { decodeCoded } from "#picture-decoders";
 import { FormatError, reason } from "../../formats/errors.ts";
 import { readCodedHeader, unturned } from "../../formats/picture/coded.ts";
 import { oriented } from "../../formats/picture/exif.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
 import { isPng } from "../../formats/picture/png.ts";
 import { SNIFF_BYTES, describeBytes } from "../../formats/sniff.ts";
-import { decodePng, decodeTurnedPng } from "./png.ts";
+import { decodePng, decodeTurnedPng } from "./decode-png.ts";
 import type { Rgba } from "./rgba.ts";
 
 /**
@@ -23,7 +23,7 @@ export async function decodePicture(
   if (!header) throw new FormatError(file, `is no PNG, JPEG or WebP image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
   let picture: Rgba;
   try {
-    picture = await codec.decodeCoded(header.kind, unturned(bytes, header));
+    picture = await decodeCoded(header.kind, unturned(bytes, header));
   } catch (error) {
     throw new FormatError(file, `is a damaged ${header.kind === "jpeg" ? "JPEG" : "WebP"}: ${reason(error)}`, { cause: error });
   }

@@ -1,6 +1,5 @@
 /** Pictures in Node: PNG by pngjs; JPEG and WebP by libjpeg (mozjpeg) and libwebp, compiled to WebAssembly and loaded when needed. */
 import { PNG } from "pngjs";
-import type { RgbImage } from "../../formats/picture/image.ts";
 import type { CodedKind } from "../../formats/picture/coded.ts";
 import type { Rgba } from "./rgba.ts";
 
@@ -9,12 +8,6 @@ export function decodePlainPng(bytes: Uint8Array<ArrayBuffer>, depth: number): R
   // Left alone, pngjs rounds 16 bits to 8, where Pillow takes the upper byte.
   const { data, width, height } = PNG.sync.read(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), { skipRescale: depth === 16 });
   return { data: depth === 16 ? Uint8Array.from(data, (value) => value >> 8) : data, width, height };
-}
-
-/** A picture as PNG, 8-bit RGB. */
-export function encodePlainPng({ data, width, height }: RgbImage): Uint8Array<ArrayBuffer> {
-  const picture = Object.assign(new PNG(), { width, height, data: Buffer.from(data.buffer, data.byteOffset, data.length) });
-  return new Uint8Array(PNG.sync.write(picture, { colorType: 2, inputColorType: 2, inputHasAlpha: false, deflateLevel: 9, deflateStrategy: 0 }));
 }
 
 /** The pixels of a JPEG or WebP as they are stored. @throws Error if it is damaged */
