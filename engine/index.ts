@@ -110,8 +110,8 @@ export function loadStableDiffusion(
  * Decodes PNG of any colour type and bit depth to 8-bit RGB, as Pillow's `Image.open(f).convert("RGB")`: transparency is dropped, not
  * blended; of 16-bit colours the upper byte is taken, and 16-bit grey is cut off at 255.
  * @param file its name, for errors
- * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim more
- * than 2^26 pixels
+ * @throws TypeError for other arguments; FormatError if the bytes are no PNG (saying what they look like), damaged, truncated, or claim
+ * more than 2^26 pixels
  */
 export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbImage> {
   return (await import("./platform/picture/decode-png.ts")).decodePng(file, bytes);

@@ -22,7 +22,8 @@ const entry = `
     const png = encodePng({ data: Uint8Array.from({ length: 18 }, (_, i) => 14 * i), width: 3, height: 2 }, { note: "a picture" });
     await readDiffusersFolder(memoryFiles({ "m/model_index.json": "{}" }), "m");
     const note = (await readPngTexts("x", png)).get("note");
-    return { names: [...file.entries.keys()], weight: await file.readFloat32("weight"), png, note, rows: parseCsv("x", "a,b\\n1,2\\n").rows.length, node: [typeof process, typeof Buffer] };
+    return { names: [...file.entries.keys()], weight: await file.readFloat32("weight"), png, note,
+      rows: parseCsv("x", "a,b\\n1,2\\n").rows.length, node: [typeof process, typeof Buffer] };
   };`;
 
 test("bundle and run without Node", async () => {

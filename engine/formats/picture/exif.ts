@@ -39,7 +39,11 @@ export interface Orientation {
   readonly at: number | undefined;
 }
 
-/** The orientation that an EXIF block gives. @param start of the block, a TIFF file, by some writers after "Exif\0\0"; @param end behind it */
+/**
+ * The orientation that an EXIF block gives.
+ * @param start of the block, a TIFF file, by some writers after "Exif\0\0"
+ * @param end behind it
+ */
 export function exifOrientation(file: string, bytes: Uint8Array, start: number, end: number): Orientation {
   const begin = bytes[start] === 0x45 && bytes[start + 1] === 0x78 ? start + 6 : start;
   const fields = new Fields(file, bytes.subarray(begin, end));

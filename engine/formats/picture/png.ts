@@ -94,7 +94,8 @@ export async function plainPng(file: string, bytes: Uint8Array): Promise<PlainPn
 
 /**
  * The colour type and depth by which a decoder reads the lines. A palette's indices are read as grey, and two bytes of 16-bit grey as grey
- * and alpha of 8 bits each: pixels of as many bits, so that filters and interlacing are the same, and nothing is left for a decoder to round.
+ * and alpha of 8 bits each: pixels of as many bits, so that filters and interlacing are the same, and nothing is left for a decoder to
+ * round.
  */
 function plainKind(colorType: number, depth: number): readonly [colorType: number, depth: number] {
   if (colorType === 3) return [0, depth];
@@ -155,9 +156,10 @@ async function checkLines(file: string, header: Header, packed: Uint8Array<Array
   const { width, height, depth, colorType } = header;
   const passes = (header.interlaced ? ADAM7 : WHOLE).map(([left, top, stepX, stepY]) => {
     const [across, down] = [Math.ceil((width - left) / stepX), Math.ceil((height - top) / stepY)];
-    return across > 0 && down > 0 ? { line: 1 + Math.ceil((across * COLOR_TYPES[colorType]!.channels * depth) / 8), lines: down } : undefined;
+    const line = 1 + Math.ceil((across * COLOR_TYPES[colorType]!.channels * depth) / 8);
+    return { line, lines: across > 0 ? down : 0 };
   });
-  const wanted = passes.reduce((sum, pass) => sum + (pass ? pass.line * pass.lines : 0), 0);
+  const wanted = passes.reduce((sum, { line, lines }) => sum + line * lines, 0);
   // Deflate shrinks at most 1032 times, so a larger claim would only make us allocate for nothing.
   if (wanted > packed.length * 1032 + 64) {
     throw new FormatError(
@@ -173,8 +175,8 @@ async function checkLines(file: string, header: Header, packed: Uint8Array<Array
     );
   }
   let at = 0;
-  for (const pass of passes) {
-    for (let y = 0; y < (pass?.lines ?? 0); y++, at += pass!.line) {
+  for (const { line, lines } of passes) {
+    for (let y = 0; y < lines; y++, at += line) {
       if (raw[at]! > 4) throw new FormatError(file, `PNG cannot be decoded: line ${y} has filter ${raw[at]}, there are 0 to 4`);
     }
   }

@@ -57,6 +57,8 @@ function checkReading(): void {
   context.putImageData(new ImageData(written, side, side), 0, 0);
   const read = context.getImageData(0, 0, side, side).data;
   if (written.some((value, i) => read[i] !== value)) {
-    throw new Error("this browser changes the pictures that a page reads (protection against fingerprinting): allow this page to read canvases");
+    throw new Error(
+      "this browser changes the pictures that a page reads (protection against fingerprinting): allow this page to read canvases",
+    );
   }
 }

@@ -3,8 +3,8 @@ import type { RgbImage } from "../../formats/picture/image.ts";
 import { writeChunks } from "../../formats/picture/png-chunks.ts";
 
 /**
- * A picture as PNG, 8-bit RGB. Reports put pictures into their text as they are rendered, and `encodePng` is synchronous for callers too, but
- * a browser's own encoder is not. So the lines are packed here, each as its difference to the one above.
+ * A picture as PNG, 8-bit RGB. Reports put pictures into their text as they are rendered, and `encodePng` is synchronous for callers
+ * too, but a browser's own encoder is not. So the lines are packed here, each as its difference to the one above.
  */
 export function encodePlainPng({ data, width, height }: RgbImage): Uint8Array<ArrayBuffer> {
   const header = new DataView(new ArrayBuffer(13));
