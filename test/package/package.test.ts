@@ -56,7 +56,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "ring-a-bell": 3_000,
   run: 8_000,
   "seed-search": 1_000,
-  target: 5_000,
+  target: 7_000,
   transfer: 1_000,
   transport: 9_000,
 };
