@@ -22,6 +22,7 @@ export async function cce(session: Session): Promise<void> {
   const [height, width] = options.latentSize;
   const { tokenWidth } = model.text;
   const random = session.random();
+  await model.parts.transport?.to(model, prompt); // by the text, in which the word stands
   let search = options.resume ? resumedSearch(options.resume, 1, tokenWidth) : freshSearch(await tokenRows(model, [promptIds.at(-1)!]));
   const word = (): LearnedEmbedding => ({ name: LEARNED_WORD, rows: search.simplex });
 

@@ -61,13 +61,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
         `${ATTACKERS.filter(insertsTokens).join(", ")}`,
     );
   }
-  if (model.parts.transport && (usesGradient(attacker) || options.gate)) {
-    throw new UsageError(
-      `${usesGradient(attacker) ? `attacker "${attacker}"` : "a gate"} compares predictions of one model, but this eraser's strength ` +
-        "(SPM) depends on the prompt: take random, seed-search, transfer, ring-a-bell or no-attack, or merge the file as a LoRA, which " +
-          "is not the published model",
-    );
-  }
+  if (model.parts.transport) checkTransport(values, options.gate, cases.length);
   if (usesGradient(attacker)) {
     const { vocabularySize: rows } = model.text;
     if (rows !== vocabularySize) {
@@ -154,6 +148,16 @@ function resolveCase(model: StableDiffusion, attacker: AttackerName, one: Attack
     guidance: checked("guidance", ATTACK_OPTIONS.guidance, one.guidance ?? guidance),
     ...(target && { target }),
   };
+}
+
+/** @throws UsageError for what compares several prompts at once, where the weights follow one (SPM) */
+function checkTransport({ restarts }: Values<typeof ATTACK_OPTIONS>, gate: AttackOptions["gate"], cases: number): void {
+  const several = gate ? "a gate" : restarts > 1 ? "restarts above 1" : cases > 1 ? "an attack on several prompts" : undefined;
+  if (several === undefined) return;
+  throw new UsageError(
+    `${several} compares predictions for several prompts, but this eraser's strength (SPM) depends on the prompt: leave it out, or merge ` +
+      "the file as a LoRA, which is not the published model",
+  );
 }
 
 /** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */

@@ -1,6 +1,7 @@
 /** What unlearning methods and training tools write, as files that are made here: how each is recognised, loaded, or refused. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { attack } from "../../engine/attack/run.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { inspectTensorFile } from "../../engine/loading/inspect.ts";
@@ -163,7 +164,8 @@ test("kohya's LoRA, and SPM: only as a LoRA, with a warning", async () => {
   assert.is(await methodOf(safetensors(tensors)), undefined);
 });
 
-test("SPM as it is published: the strength is the square of how well the prompt matches what is erased", async () => {
+/** An eraser of SPM, and the same as a LoRA. */
+async function spmFiles(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
   const unet = await emojiTensors("unet");
   const modules = Object.keys(unet).filter((name) => /attn2\.to_[kv]\.weight$/.test(name));
   const tensors = Object.fromEntries(
@@ -177,10 +179,14 @@ test("SPM as it is published: the strength is the square of how well the prompt 
       ];
     }),
   );
-  const contents = {
+  return {
     "spm.safetensors": safetensors(tensors, { prompts: "red church,fish", rank: "1", alpha: "1.0" }),
     "plain.safetensors": safetensors(tensors),
   };
+}
+
+test("SPM as it is published: the strength is the square of how well the prompt matches what is erased", async () => {
+  const contents = await spmFiles();
   const load = async (options: LoadOptions) =>
     loadStableDiffusion(await testDevice(), { files: withEmoji(contents), folder: EMOJI }, options);
   const draw = async (options: LoadOptions, prompt: string): Promise<Float32Array> => {
@@ -216,6 +222,48 @@ test("SPM as it is published: the strength is the square of how well the prompt 
       prompt,
     );
   }
+  await model.destroy();
+});
+
+test("SPM under a gradient: the search holds the strength of the last prompt, what is judged has its own", async () => {
+  const contents = await spmFiles();
+  const target = { data: new Float32Array(3 * 64 * 64).fill(0.25), shape: [1, 3, 64, 64] };
+  const options = { prompt: "a red house", seed: 3, target, tokens: 2, iterations: 2, timesteps: 2, scheduler: "ddim", steps: 1 } as const;
+  const judge = async () => ({ success: false, label: "no", score: 0, scores: {} });
+  for (const attacker of ["text-grad", "hard-prompt", "cce"] as const) {
+    const losses = async (load: LoadOptions, seen?: { prompt: string; score: number }[]): Promise<{ prompts: string[]; first: number }> => {
+      const model = await loadStableDiffusion(await testDevice(), { files: withEmoji(contents), folder: EMOJI }, load);
+      const { transport } = model.parts;
+      if (transport && seen) {
+        const to = transport.to.bind(transport);
+        transport.to = async (own, prompt) => {
+          const score = await to(own, prompt);
+          seen.push({ prompt, score });
+          return score;
+        };
+      }
+      const all: { prompt: string; loss: number }[] = [];
+      try {
+        await attack(model, { attacker, judge, ...options }, (event) => {
+          if (event.type === "evaluation") all.push({ prompt: event.evaluation.prompt, loss: event.evaluation.loss! });
+        });
+      } finally {
+        await model.destroy();
+      }
+      return { prompts: all.map(({ prompt }) => prompt), first: all[0]!.loss };
+    };
+    const seen: { prompt: string; score: number }[] = [];
+    const own = await losses({ unet: "spm.safetensors" }, seen);
+    const merged = await losses({ lora: [{ file: "plain.safetensors", strength: seen[0]!.score ** 2 }] });
+    assert.ok(Math.abs(own.first - merged.first) < 1e-4 * merged.first, `${attacker}: ${own.first} ${merged.first}`);
+    assert.ok(own.prompts.length > 1 && own.prompts.every((prompt) => seen.some((one) => one.prompt === prompt)), attacker);
+  }
+  const model = await loadStableDiffusion(await testDevice(), { files: withEmoji(contents), folder: EMOJI }, { unet: "spm.safetensors" });
+  const refused = attack(model, { attacker: "text-grad", judge, ...options, restarts: 2 }, () => undefined);
+  await refused.then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /^restarts above 1 compares predictions for several prompts/),
+  );
   await model.destroy();
 });
 

@@ -2,7 +2,7 @@ import { adamHyperparameters } from "../../../kernels/adam.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { Generator } from "../../runtime/random/random.ts";
-import { caseLayouts, judgeTokens } from "../session/cases.ts";
+import { caseLayouts, followPrompt, judgeTokens } from "../session/cases.ts";
 import { type Pace, runIterations } from "./iterations.ts";
 import { framedIds } from "./slot-layout.ts";
 import { Objective, type ObjectiveView, type SearchState } from "./objective.ts";
@@ -73,6 +73,7 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
   });
   objective.start({ ...shownCases[0]!, ...search });
   const setTarget = await attacker.target?.(session, objective, pictures, views);
+  if (model.parts.transport) await followPrompt(session, await objective.tokens());
   const schedule = await searchSchedule(session, shownCases[0]!);
   const kept = options.timestepOrder === "sequence" ? undefined : { schedule };
   await session.saveState(randoms, search, kept);
@@ -109,6 +110,7 @@ export async function gradientSearch(session: Session, attacker: GradientAttacke
       });
       if (session.succeeded) break;
     }
+    await followPrompt(session, chosen);
     await session.saveState(randoms, search, kept);
     if (session.succeeded) return;
   }
