@@ -3,6 +3,7 @@
  * It needs nothing of Node: bundled for a browser, everything works but naming a model by a path.
  */
 import { modelSource, resolvePath } from "#platform";
+import { bytesSource } from "./formats/byte-source.ts";
 import { type JudgeName, type JudgeOptions } from "./attack/judges/options.ts";
 import type { OpenJudge } from "./attack/judges/open.ts";
 import { loadStableDiffusion as load, type LoadOptions } from "./loading/load.ts";
@@ -131,7 +132,7 @@ export async function loadPicture(
   model: StableDiffusionPipeline,
   source: string | { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> },
 ): Promise<NDArray> {
-  const [{ loadTarget }, { bytesSource }] = await Promise.all([import("./run/target.ts"), import("./formats/byte-source.ts")]);
+  const { loadTarget } = await import("./run/target.ts");
   if (typeof source !== "string") return (await loadTarget(bytesSource(source.name, source.bytes), model)).array;
   const { files, folder } = modelSource(source);
   const opened = await files.open(folder);

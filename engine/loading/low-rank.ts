@@ -1,4 +1,5 @@
 /** Low-rank files (LoRA, LoHa, LoKr, DoRA and their kin) merged into a component's weights as they are read. */
+import { isFloatDType } from "../formats/dtype.ts";
 import { quote } from "../formats/errors.ts";
 import { type Groups, componentName } from "./names/groups.ts";
 import { contextWidth } from "./names/infer.ts";
@@ -66,7 +67,9 @@ export async function mergeLowRank(
       throw new InputError(
         `${file.name}: low-rank module ${quote(module)} is none of this ${componentName(component)}'s; is it made for another model?`,
       );
-    requireFloats(file.name, file.entries.get(name)!);
+    const entry = file.entries.get(name)!;
+    // An alpha is no weight: kohya's scripts keep it whole where it was given whole.
+    if (role !== "alpha" || entry.dtype === "BOOL") requireFloats(file.name, entry);
     const changed = role === "diff_b" || role === "b_norm" ? target.replace(/weight$/, "bias") : target;
     const parts = found.get(changed) ?? {};
     if (parts[role] !== undefined) throw new InputError(`${file.name}: ${quote(parts[role])} and ${quote(name)} are about the same module`);
@@ -74,7 +77,7 @@ export async function mergeLowRank(
   }
   await checkNumbers(
     weightSource(file),
-    own.map(([name]) => name),
+    own.filter(([name]) => isFloatDType(file.entries.get(name)!.dtype)).map(([name]) => name),
   );
   const metadata = adapterMetadata(file, component);
   const modules = new Map([...found].map(([target, parts]) => [target, checkedModule(file, base, target, parts, metadata)]));

@@ -65,6 +65,9 @@ test("linear: alpha over rank, strength, and nothing else changes", async () => 
   for (const strength of [1, 0.7, -2]) {
     close(await (await merged(tensors, strength))!.readFloat32(name), reference(name, up, down, 3, (strength * 1.5) / 3));
   }
+  // Whole numbers are no weights, but kohya's scripts keep an alpha whole that was given whole.
+  const whole = { ...tensors, [`${module}.alpha`]: { dtype: "I64" as const, shape: [], data: Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0) } };
+  close(await (await merged(whole))!.readFloat32(name), reference(name, up, down, 3, 2 / 3));
   const source = (await merged(tensors))!;
   for (const other of Object.keys(SHAPES)) if (other !== name) assert.equal(await source.readFloat32(other), VALUES[other]);
   assert.equal(await (await merged(tensors, 0))!.readFloat32(name), VALUES[name]);

@@ -27,13 +27,12 @@ export interface Located {
 }
 
 /**
- * What published files put before the names: wrappers of training code (`module.`, `_orig_mod.`), attributes of the LDM model
+ * What published files put before the names: wrappers of training code (`module.`), attributes of the LDM model
  * (`model.diffusion_model.`, `first_stage_model.`, `cond_stage_model.transformer.`) and of its successor (`conditioner.embedders.0.`), of a
  * pipeline (`unet.`), and nesting.
  */
 const PREFIXES = [
   "module.",
-  "_orig_mod.",
   "base_model.",
   "model.",
   "state_dict.",
@@ -52,6 +51,9 @@ const PREFIXES = [
   "clip_g.",
   "text_encoders.",
 ] as const;
+
+/** What PyTorch's own wrappers call the module inside: torch.compile `_orig_mod.`, FSDP `_fsdp_wrapped_module.`, and others. */
+const WRAPPER = /^_\w+\./;
 
 /** Prefixes below which a text encoder is SDXL's second. */
 const SECOND: ReadonlySet<string> = new Set(["conditioner.embedders.1.", "text_encoder_2.", "clip_g."]);
@@ -80,7 +82,7 @@ export function locate(name: string): Located | undefined {
       if (pattern.test(rest))
         return { component: second && component === "text_encoder" ? "text_encoder_2" : component, style, name: rest };
     }
-    const prefix = PREFIXES.find((p) => rest.startsWith(p));
+    const prefix = PREFIXES.find((p) => rest.startsWith(p)) ?? WRAPPER.exec(rest)?.[0];
     if (prefix === undefined) return undefined;
     second ||= SECOND.has(prefix);
     rest = rest.slice(prefix.length);
