@@ -65,7 +65,7 @@ test("texts as Pillow wrote them, compressed ones too", async () => {
   assert.equal(Object.fromEntries(await readPngTexts("x", fixtureBytes("png/texts.png"))), expected.texts);
 });
 
-test("what is no picture is told so", async () => {
+test("what is not a picture is told so", async () => {
   const cases: [Uint8Array, RegExp][] = [
     [bytesOf(), /is no PNG image: it is empty/],
     [bytesOf(0xff, 0xd8, 0xff, 0xe0, 0, 16, "JFIF"), /is no PNG image: it looks like a JPEG image/],
