@@ -48,7 +48,7 @@ export const adamKernel: Kernel<
   name: "adam",
   inputs: { parameter: {}, gradient: {}, m: {}, v: {}, hyper: { rank: 1 } },
   outputs: ({ halved }) => ["nextParameter", "nextM", "nextV", ...(halved ? (["halves"] as const) : [])],
-  alike: true,
+  layout: "any",
   inPlace: { nextParameter: "parameter", nextM: "m", nextV: "v" },
   infer({ parameter, hyper, ...others }, { halved }) {
     for (const name of ["gradient", "m", "v"] as const) {

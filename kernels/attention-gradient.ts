@@ -3,7 +3,7 @@ import {
   type AttentionAttributes, HeadPadding, type PassOutput, attentionSizes, attentionTakesColumns, flashParams, rowPlace,
 } from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
-import { type Binding, type Dispatch, type Kernel, ShapeError, elementCount, f32, formatType, sameShape } from "./kernel.ts";
+import { type Binding, type Dispatch, type Kernel, ShapeError, columnsOf, elementCount, f32, formatType, sameShape } from "./kernel.ts";
 import { pointwise } from "./pointwise.ts";
 
 export type AttentionGradientAttributes = AttentionAttributes & {
@@ -77,8 +77,8 @@ export const attentionGradientKernel: Kernel<
     ];
     if (attributes.query) main.push(...flashPass({ ...shared, name: "query", flops: 6 * products, outputs: queryOutputs }, capabilities));
     if (attributes.keyValue) {
-      const [kPlace, vPlace] = [outputs.dK.columns, outputs.dV.columns];
-      const joint = kPlace !== undefined && kPlace.whole === vPlace?.whole;
+      const [kPlace, vPlace] = [columnsOf(outputs.dK), columnsOf(outputs.dV)];
+      const joint = kPlace !== undefined && kPlace.of === vPlace?.of;
       main.push(...flashPass({ ...shared, name: "key-value", flops: 8 * products, outputs: keyValueOutputs, joint }, capabilities));
     }
     return { dispatches: [...padding.before, ...main, ...padding.after], scratch };

@@ -1,6 +1,6 @@
 import windowWgsl from "../shaders/window.wgsl";
 import {
-  type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, elementCount, formatType,
+  type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, columnsOf, elementCount, formatType,
 } from "./kernel.ts";
 import type { PassName } from "./attention-table.ts";
 import { pointwise } from "./pointwise.ts";
@@ -52,7 +52,8 @@ export function attentionSizes({ q, k, v }: Qkv<TensorType>, heads: number): Att
     throw new ShapeError(`${channels} channels of q ${formatType(q)} cannot be split into ${heads} heads`);
   }
   for (const x of [q, k, v]) {
-    if (x.columns && (!attentionTakesColumns(channels / heads) || x.columns.stride % 4 !== 0 || x.columns.offset % 4 !== 0)) {
+    const columns = columnsOf(x);
+    if (columns && (!attentionTakesColumns(channels / heads) || columns.stride % 4 !== 0 || columns.offset % 4 !== 0)) {
       throw new ShapeError(
         `columns of a wider tensor must start at whole vec4s and have heads of a multiple of 4 up to ${MAX_FLASH_HEAD} channels, got ` +
           `${formatType(x)} with ${heads} heads`,
@@ -89,7 +90,8 @@ export interface RowPlace {
   readonly offset: number;
 }
 
-export function rowPlace({ columns }: TensorType, heads: number, headVec4: number): RowPlace {
+export function rowPlace(type: TensorType, heads: number, headVec4: number): RowPlace {
+  const columns = columnsOf(type);
   return columns ? { rowStride: columns.stride / 4, offset: columns.offset / 4 } : { rowStride: heads * headVec4, offset: 0 };
 }
 

@@ -1,7 +1,7 @@
 import joinColumnsWgsl from "../shaders/join-columns.wgsl";
 import { fill } from "./fill.ts";
 import {
-  type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType,
+  type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, columnsOf, elementCount, f32, formatType,
 } from "./kernel.ts";
 import { lanesFor, pointwise } from "./pointwise.ts";
 
@@ -12,7 +12,7 @@ export const splitColumnsKernel: Kernel<Attributes, "x", `y${number}`> = {
   name: "split-columns",
   inputs: { x: {} },
   outputs: ({ widths }) => widths.map((_, i) => `y${i}` as const),
-  view: true,
+  layout: "view",
   infer({ x }, { widths }) {
     const stride = x.shape.at(-1);
     if (stride === undefined || widths.some((w) => !Number.isInteger(w) || w < 1) || widths.reduce((a, b) => a + b, 0) !== stride) {
@@ -21,7 +21,7 @@ export const splitColumnsKernel: Kernel<Attributes, "x", `y${number}`> = {
     let offset = 0;
     return Object.fromEntries(
       widths.map((width, i) => {
-        const type: TensorType = { ...f32([...x.shape.slice(0, -1), width]), columns: { stride, offset } };
+        const type: TensorType = { ...f32([...x.shape.slice(0, -1), width]), layout: { stride, offset } };
         offset += width;
         return [`y${i}`, type];
       }),
@@ -37,7 +37,7 @@ export const joinColumnsKernel: Kernel<NoAttributes, `x${number}`> = {
   name: "join-columns",
   inputs: {},
   rest: { x: {} },
-  joins: true,
+  layout: "join",
   infer(inputs) {
     const parts = Object.values(inputs);
     const [first] = parts;
@@ -57,7 +57,7 @@ export const joinColumnsKernel: Kernel<NoAttributes, `x${number}`> = {
       const width = part.shape.at(-1)!;
       const offset = start;
       start += width;
-      if (part.columns) return [];
+      if (columnsOf(part)) return [];
       const lanes = lanesFor(width, stride, offset);
       const elements = elementCount(part.shape) / lanes;
       const params = { elements, width: width / lanes, stride: stride / lanes, offset: offset / lanes };

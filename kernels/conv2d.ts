@@ -2,7 +2,7 @@ import { sumRows } from "./broadcast.ts";
 import { conv2dWeightGradient } from "./weight-gradient.ts";
 import { type FusedActivation, planGemm } from "./gemm.ts";
 import {
-  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
+  type Kernel, type Recorder, ShapeError, type TensorType, type Value, columnsOf, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
 import { epilogueGradient, matmul, needResidual } from "./matmul.ts";
 import { reshape } from "./reshape.ts";
@@ -47,7 +47,7 @@ export const conv2dKernel: Kernel<Conv2dAttributes, "x" | "weight", "y", "bias" 
     const n = weight.shape[3]!;
     const y = f32([x.shape[0]!, height, width, n]);
     if (bias && !sameShape(bias.shape, [n])) throw new ShapeError(`bias must be [${n}], got ${formatType(bias)}`);
-    const { stride, offset } = batchBias?.columns ?? { stride: n, offset: 0 };
+    const { stride, offset } = (batchBias && columnsOf(batchBias)) ?? { stride: n, offset: 0 };
     // Read as vec4s where the product is.
     const aligned = n % 4 !== 0 || x.shape[3]! % 4 !== 0 || (stride % 4 === 0 && offset % 4 === 0);
     if (batchBias && (!sameShape(batchBias.shape, [x.shape[0]!, n]) || !aligned)) {

@@ -16,7 +16,7 @@ function inferPair({ a, b }: ByName<"a" | "b", never, TensorType>): { y: TensorT
 export const addKernel: Kernel<NoAttributes, "a" | "b"> = {
   name: "add",
   inputs: { a: {}, b: {} },
-  alike: true,
+  layout: "any",
   inPlace: { y: "a" },
   infer: inferPair,
   plan({ outputs: { y }, overwrites }) {
@@ -30,7 +30,7 @@ export const addKernel: Kernel<NoAttributes, "a" | "b"> = {
 export const multiplyKernel: Kernel<NoAttributes, "a" | "b"> = {
   name: "multiply",
   inputs: { a: {}, b: {} },
-  alike: true,
+  layout: "any",
   infer: inferPair,
   plan({ outputs: { y } }) {
     const count = Math.ceil(elementCount(y.shape) / 4);
@@ -45,7 +45,7 @@ export const multiplyKernel: Kernel<NoAttributes, "a" | "b"> = {
 export const scaleKernel: Kernel<{ factor: number }, "x"> = {
   name: "scale",
   inputs: { x: {} },
-  alike: true,
+  layout: "any",
   infer({ x }, { factor }) {
     if (!Number.isFinite(factor)) throw new ShapeError(`factor must be a finite number, got ${factor}`);
     return { y: x };

@@ -1,14 +1,6 @@
 import {
-  type Binding,
-  type Capabilities,
-  type Defines,
-  type Dispatch,
-  type Plan,
-  type ShaderSource,
-  ShapeError,
-  type TensorType,
-  formatType,
-  spread,
+  type Binding, type Capabilities, type Defines, type Dispatch, type Plan, type ShaderSource, ShapeError, type TensorType, columnsOf,
+  formatType, isInPanels, spread,
 } from "./kernel.ts";
 import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, sumTile } from "./gemm-variants.ts";
 import { parseVariant } from "./gemm-table.ts";
@@ -108,7 +100,7 @@ export function planGemm({
 }: Gemm): Plan {
   const { activation = "none", scale = 1, bias, batchBias, residual, geglu } = epilogue;
   const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
-  if (b.panels && !vec4) throw new ShapeError(`a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
+  if (isInPanels(b) && !vec4) throw new ShapeError(`a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
   const measured =
     capabilities.gemm?.[
       gemmClass(geglu || gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
@@ -122,7 +114,7 @@ export function planGemm({
   const rowTiles = Math.ceil(size.rows / tile.rows);
   const tiles = columnTiles * rowTiles * size.batches;
   const { splits, stepsPerSplit } = splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0);
-  const batchBiasRows = batchBias && (batchBias.columns ?? { stride: size.n, offset: 0 });
+  const batchBiasRows = batchBias && (columnsOf(batchBias) ?? { stride: size.n, offset: 0 });
   const dispatch = (
     part: Pick<GemmTile, "defines">,
     about: { readonly multiplies: boolean; readonly finishes: boolean },
@@ -135,7 +127,7 @@ export function planGemm({
       PADDED: padded || !whole,
       GATHER_A: about.multiplies && gathersA,
       TRANSPOSE_B: about.multiplies && transposeB,
-      PANELS: about.multiplies && b.panels === true,
+      PANELS: about.multiplies && isInPanels(b),
       B_F16: about.multiplies && b.dtype === "f16",
       GATED: about.finishes && geglu !== undefined,
       KEEP: about.finishes && geglu === "with sums",

@@ -43,7 +43,7 @@ import { upsampleKernel, upsampleGradientKernel } from "./upsample.ts";
 import { weightGradientKernel } from "./weight-gradient.ts";
 
 /** Every op there is. A kernel's inputs and attributes are its own, so the table can only be read, not applied. */
-export const KERNELS: readonly { readonly name: string; readonly view?: boolean; readonly plan?: unknown }[] = [
+export const KERNELS: readonly { readonly name: string; readonly layout?: string; readonly plan?: unknown }[] = [
   activationKernel,
   activationGradientKernel,
   adamKernel,

@@ -12,21 +12,37 @@ export type Shape = readonly number[];
 /** "f16" is two halves packed in a u32 (`unpack2x16float`), used for stored weights only; it needs no device feature. */
 export type DType = "f32" | "f16" | "u32";
 
+/**
+ * Columns of a wider tensor, in whose memory they lie: each row of the last dimension starts `stride` elements after the one before, the
+ * first at `offset`.
+ */
+export interface Columns {
+  readonly stride: number;
+  readonly offset: number;
+  /** The same number for what lies in one tensor, given for outputs: one dispatch may bind a tensor for writing but once. */
+  readonly of?: number;
+}
+
+/**
+ * Where a tensor's elements lie. "rows": row by row, in memory of its own. "panels": a weight [.., k, n] as panels of PANEL columns,
+ * [.., n/PANEL, k, PANEL]. Columns: in the memory of a wider tensor.
+ */
+export type Layout = "rows" | "panels" | Columns;
+
 export interface TensorType {
   readonly shape: Shape;
   readonly dtype: DType;
-  /** A weight [.., k, n] stored as panels of PANEL columns, [.., n/PANEL, k, PANEL]: for matmul and conv2d only. */
-  readonly panels?: boolean;
-  /**
-   * Columns of a wider tensor, in whose memory they lie: each row of the last dimension starts `stride` elements after the one before, the
-   * first at `offset`.
-   */
-  readonly columns?: {
-    readonly stride: number;
-    readonly offset: number;
-    /** The same for what lies in one tensor, given for outputs: one dispatch may bind a tensor for writing but once. */
-    readonly whole?: number;
-  };
+  /** Default: rows. */
+  readonly layout?: Layout;
+}
+
+export function isInPanels({ layout }: TensorType): boolean {
+  return layout === "panels";
+}
+
+/** Where the columns lie; undefined for a tensor that has memory of its own. */
+export function columnsOf({ layout }: TensorType): Columns | undefined {
+  return typeof layout === "object" ? layout : undefined;
 }
 
 /** Columns of a panel of a stored weight. */
@@ -190,12 +206,16 @@ export interface Kernel<A, In extends string = never, Out extends string = "y", 
    * a sum with another tensor can then be had without an op of its own.
    */
   addend?(attributes: A): Optional | undefined;
-  /** A view has no dispatches: its outputs are its first input's memory under other shapes. */
-  readonly view?: boolean;
-  /** Element by element the same in any layout: inputs of the first one's shape are repacked to its layout when the op is recorded. */
-  readonly alike?: boolean;
   /**
-   * Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds `columns` of the output types it is
+   * Absent: it reads what the rules of its inputs say, and writes rows.
+   * "any": element by element the same in any layout; inputs of the first one's shape are repacked to its layout when the op is recorded.
+   * "view": no dispatches; its outputs are its first input's memory, under other shapes or as columns.
+   * "join": its output is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan`
+   * then sees columns as that input's layout.
+   */
+  readonly layout?: "any" | "view" | "join";
+  /**
+   * Whether its outputs can be written as columns of a wider tensor, in whole vec4s: `plan` then heeds the layout of the output types it is
    * given.
    */
   writesColumns?(inputs: ByName<In, Optional, TensorType>, attributes: A): boolean;
@@ -203,11 +223,6 @@ export interface Kernel<A, In extends string = never, Out extends string = "y", 
   readonly inPlace?: { readonly [K in Out]?: In };
   /** Outputs that `plan` leaves out where nothing reads them; they get no memory. */
   readonly sparesOutputs?: readonly Out[];
-  /**
-   * The output is the inputs side by side. What a kernel that writes columns makes for it alone goes to its place at once; `plan` then sees
-   * `columns` of that input's type.
-   */
-  readonly joins?: boolean;
   /** The dispatches; never called for a view. */
   plan?(context: PlanContext<A, In, Out, Optional>): Plan;
   /** FLOPs; bytes are counted from the types unless given. */
@@ -262,10 +277,10 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** `f32[2,3]`, as errors and tables print it. */
 export function formatType(type: TensorType | undefined): string {
-  return type === undefined
-    ? "absent"
-    : `${type.dtype}[${type.shape.join(",")}]${type.panels ? " in panels" : ""}${type.columns ? (` in rows of ${type.columns.stride} ` +
-      `from ${type.columns.offset}`) : ""}`;
+  if (type === undefined) return "absent";
+  const columns = columnsOf(type);
+  const layout = columns ? ` in rows of ${columns.stride} from ${columns.offset}` : isInPanels(type) ? " in panels" : "";
+  return `${type.dtype}[${type.shape.join(",")}]${layout}`;
 }
 
 export function f32(shape: Shape): TensorType {

@@ -6,7 +6,7 @@ import { pointwise } from "./pointwise.ts";
 export const lerpKernel: Kernel<NoAttributes, "a" | "b" | "t"> = {
   name: "lerp",
   inputs: { a: {}, b: {}, t: { rank: 1 } },
-  alike: true,
+  layout: "any",
   inPlace: { y: "a" },
   infer({ a, b, t }) {
     if (!sameShape(a.shape, b.shape)) throw new ShapeError(`a ${formatType(a)} and b ${formatType(b)} must have one shape`);

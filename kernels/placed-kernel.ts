@@ -2,7 +2,7 @@
 
 import {
   type Attributes, type ByName, type Capabilities, type Cost, type InputRule, type Kernel, type Plan, type Recorder, ShapeError,
-  type TensorType, type Value, formatType,
+  type TensorType, type Value, columnsOf, formatType, isInPanels,
 } from "./kernel.ts";
 
 type Places<T> = readonly (T | undefined)[];
@@ -10,10 +10,7 @@ type Places<T> = readonly (T | undefined)[];
 /** An op with its inputs and outputs by place. */
 export class PlacedKernel {
   readonly name: string;
-  /** A view has no dispatches: its outputs are input 0's memory under other shapes. */
-  readonly view: boolean;
-  readonly alike: boolean;
-  readonly joins: boolean;
+  readonly layout: Kernel<Attributes>["layout"];
   /** By name or by place, whatever the kernel's own types say. */
   private readonly kernel: Kernel<Attributes, string, string, string>;
   private readonly rules: readonly (readonly [name: string, rule: InputRule])[];
@@ -22,9 +19,7 @@ export class PlacedKernel {
   constructor(kernel: Kernel<Attributes, string, string, string>) {
     this.kernel = kernel;
     this.name = kernel.name;
-    this.view = kernel.view ?? false;
-    this.alike = kernel.alike ?? false;
-    this.joins = kernel.joins ?? false;
+    this.layout = kernel.layout;
     this.rules = Object.entries(kernel.inputs);
     this.more = Object.entries(kernel.rest ?? {})[0];
   }
@@ -75,8 +70,10 @@ export class PlacedKernel {
     }
     const got = `got ${formatType(type)}`;
     if (rank !== undefined && type.shape.length !== rank) throw new ShapeError(`input "${name}" must have ${rank} dimensions, ${got}`);
-    if (type.panels && !this.alike && !reads.includes("panels")) throw new ShapeError(`input "${name}" must be stored row by row, ${got}`);
-    if (type.columns && !reads.includes("columns")) throw new ShapeError(`input "${name}" must be a tensor of its own, ${got}`);
+    if (isInPanels(type) && this.layout !== "any" && !reads.includes("panels")) {
+      throw new ShapeError(`input "${name}" must be stored row by row, ${got}`);
+    }
+    if (columnsOf(type) && !reads.includes("columns")) throw new ShapeError(`input "${name}" must be a tensor of its own, ${got}`);
     if (!dtypes.includes(type.dtype)) throw new ShapeError(`input "${name}" must be ${dtypes.join(" or ")}, ${got}`);
   }
 
@@ -87,6 +84,11 @@ export class PlacedKernel {
       const types = this.kernel.infer(this.byName(inputs), attributes);
       return this.outputNames(attributes).map((name) => types[name]!);
     });
+  }
+
+  /** A view has no dispatches: its outputs are input 0's memory. */
+  get view(): boolean {
+    return this.layout === "view";
   }
 
   readsPanels(place: number): boolean {

@@ -1,13 +1,13 @@
-import { type Kernel, type Recorder, type Shape, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+import { type Kernel, type Recorder, type Shape, ShapeError, type Value, elementCount, formatType, isInPanels, sameShape } from "./kernel.ts";
 
 /** The same memory under another shape; costs nothing. */
 export const reshapeKernel: Kernel<{ shape: readonly number[] }, "x"> = {
   name: "reshape",
   inputs: { x: { dtypes: ["f32", "f16", "u32"], reads: ["panels"] } },
-  view: true,
+  layout: "view",
   infer({ x }, { shape }) {
     if (elementCount(x.shape) !== elementCount(shape)) throw new ShapeError(`${formatType(x)} does not fit [${shape.join(",")}]`);
-    if (x.panels && !sameShape(x.shape.slice(-2), shape.slice(-2))) {
+    if (isInPanels(x) && !sameShape(x.shape.slice(-2), shape.slice(-2))) {
       throw new ShapeError(`${formatType(x)} does not keep its order as [${shape.join(",")}]`);
     }
     return { y: { ...x, shape } };

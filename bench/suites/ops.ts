@@ -1,4 +1,4 @@
-import { type TensorType, type Value, f32 } from "../../kernels/kernel.ts";
+import { type TensorType, type Value, f32, isInPanels } from "../../kernels/kernel.ts";
 import { packHalves, relayout, weightType } from "../../engine/nn/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Device } from "../../engine/runtime/device.ts";
@@ -41,7 +41,7 @@ export async function prepareOp(
     const type: TensorType =
       input === "weight" ? weightType(spec.shape, spec.shape.length === 4 ? "conv" : "linear", weights) : f32(spec.shape);
     values[input] = graph.input(input, type);
-    const numbers = type.panels ? inPanels(data.inputs[input]!, spec.shape) : data.inputs[input]!;
+    const numbers = isInPanels(type) ? inPanels(data.inputs[input]!, spec.shape) : data.inputs[input]!;
     host[input] = type.dtype === "f16" ? packHalves(numbers) : numbers;
   }
   const result = recordOp(graph, shape, values);

@@ -175,7 +175,7 @@ export class Layers {
 
   /**
    * Linear layers of one input x [..., in] in as few products as can be: [..., out] each, which may be columns of a wider tensor
-   * (`TensorType.columns`).
+   * (`Layout`).
    */
   linears(x: Value, modules: readonly LinearModule[], options: { bias: boolean }): Value[] {
     const rows = elementCount(x.type.shape.slice(0, -1));

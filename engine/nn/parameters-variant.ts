@@ -1,4 +1,4 @@
-import type { TensorType, Value } from "../../kernels/kernel.ts";
+import type { Layout, TensorType, Value } from "../../kernels/kernel.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
@@ -66,9 +66,9 @@ export class ParametersVariant extends Parameters {
     return super.owns(name) ? super.exact(name, source) : this.base.exact(name, source);
   }
 
-  override intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, panels?: boolean): void {
-    if (super.owns(name)) super.intoCheckpoint(name, data, tensors, panels);
-    else this.base.intoCheckpoint(name, data, tensors, panels);
+  override intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, layout?: Layout): void {
+    if (super.owns(name)) super.intoCheckpoint(name, data, tensors, layout);
+    else this.base.intoCheckpoint(name, data, tensors, layout);
   }
 
   override tensorsOf(name: string): readonly string[] {

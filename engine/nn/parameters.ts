@@ -1,4 +1,4 @@
-import { type Shape, type TensorType, type Value, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
+import { type Layout, type Shape, type TensorType, type Value, byteLength, elementCount, formatType, isInPanels } from "../../kernels/kernel.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
@@ -33,10 +33,16 @@ export interface Leaf {
   readonly tensors: readonly string[];
   readonly layout: WeightLayout;
   readonly type: TensorType;
-  /** The rows are put in fours: two of the first half, two of the second, as matmulGeglu takes values and gates. */
-  readonly gated?: boolean;
-  /** Of a table in blocks: where this one begins. */
-  readonly firstRow?: number;
+  /**
+   * Absent: all stored rows in their order. "gated": in fours, two of the first half and two of the second, as matmulGeglu takes values and
+   * gates. From one on: a block of a table, of as many rows as its type has.
+   */
+  readonly rows?: "gated" | { readonly from: number };
+}
+
+/** Where a block of a table begins. */
+function firstRow({ rows }: Leaf): number | undefined {
+  return typeof rows === "object" ? rows.from : undefined;
 }
 
 const MAX_PENDING_BYTES = 256 * 2 ** 20;
@@ -116,7 +122,7 @@ export class Parameters implements LeafStore {
    */
   gated(g: Graph, tensor: string, layout: "linear" | "plain", expected: Shape): Value {
     this.check(tensor, layout, expected);
-    return this.leaf(g, `${tensor} (gated)`, { tensors: [tensor], layout, type: this.typeOf(layout, expected), gated: true });
+    return this.leaf(g, `${tensor} (gated)`, { tensors: [tensor], layout, type: this.typeOf(layout, expected), rows: "gated" });
   }
 
   private check(tensor: string, layout: WeightLayout, expected: Shape): void {
@@ -153,9 +159,9 @@ export class Parameters implements LeafStore {
     if (rows <= fitting) return [this.value(g, tensor, "plain", expected)];
     this.check(tensor, "plain", expected);
     const blocks: Value[] = [];
-    for (let firstRow = 0; firstRow < rows; firstRow += rowsPerBlock) {
-      const type: TensorType = { shape: [Math.min(rowsPerBlock, rows - firstRow), columns], dtype: "f32" };
-      blocks.push(this.leaf(g, `${tensor}[${firstRow}]`, { tensors: [tensor], layout: "plain", type, firstRow }));
+    for (let from = 0; from < rows; from += rowsPerBlock) {
+      const type: TensorType = { shape: [Math.min(rowsPerBlock, rows - from), columns], dtype: "f32" };
+      blocks.push(this.leaf(g, `${tensor}[${from}]`, { tensors: [tensor], layout: "plain", type, rows: { from } }));
     }
     return blocks as [Value, ...Value[]];
   }
@@ -215,7 +221,7 @@ export class Parameters implements LeafStore {
    * the memory of going by way of floats.
    */
   private async read(leaf: Leaf, source = this.source): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
-    const { tensors, type, firstRow } = leaf;
+    const { tensors, type } = leaf;
     if (type.dtype === "f16") {
       const halves = await Promise.all(tensors.map((tensor) => source.readFloat16?.(tensor)));
       if (halves.every((part) => part !== undefined)) return halfWords(this.arranged(leaf, halves));
@@ -224,13 +230,14 @@ export class Parameters implements LeafStore {
     for (const tensor of tensors) parts.push(await source.readFloat32(tensor));
     const data = this.arranged(leaf, parts);
     if (type.dtype === "f16") return packHalves(data);
-    return firstRow === undefined ? data : data.subarray(firstRow * type.shape[1]!, (firstRow + type.shape[0]!) * type.shape[1]!);
+    const from = firstRow(leaf);
+    return from === undefined ? data : data.subarray(from * type.shape[1]!, (from + type.shape[0]!) * type.shape[1]!);
   }
 
   /** A leaf's tensors as stored, in the order of the device. */
   private arranged<T extends WeightNumbers>(leaf: Leaf, parts: readonly T[]): T {
     const [stored, data] = [this.stored(leaf), joined(parts as readonly [T, ...T[]])];
-    return relayout(leaf.gated ? inFours(data, stored[0]!) : data, stored, leaf.layout, leaf.type.panels);
+    return relayout(leaf.rows === "gated" ? inFours(data, stored[0]!) : data, stored, leaf.layout, isInPanels(leaf.type));
   }
 
   /** The device tensor of a leaf. @throws Error if it was not loaded. */
@@ -252,20 +259,22 @@ export class Parameters implements LeafStore {
 
   /**
    * Puts a leaf's numbers, ordered as on the device, into the checkpoint's tensors by name.
-   * @param panels whether they lie in panels, where that differs from the leaf: sums of gradients never do
+   * @param layout in which they lie, where that differs from the leaf's: sums of gradients are never in panels
    * @throws Error for a leaf that was never asked for
    */
-  intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, panels?: boolean): void {
-    const { type, firstRow } = this.asked(name);
-    const rows = (panels ?? type.panels) ? rowByRow(data, type.shape) : data;
+  intoCheckpoint(name: string, data: Float32Array<ArrayBuffer>, tensors: Map<string, NDArray>, layout?: Layout): void {
+    const asked = this.asked(name);
+    const { type } = asked;
+    const rows = (layout ?? type.layout) === "panels" ? rowByRow(data, type.shape) : data;
+    const from = firstRow(asked);
     for (const [tensor, part] of this.inCheckpointOrder(name, rows)) {
       const shape = this.storedShape(tensor);
-      if (firstRow === undefined) {
+      if (from === undefined) {
         tensors.set(tensor, { data: part, shape: [...shape] });
         continue;
       }
       const whole = tensors.get(tensor) ?? { data: new Float32Array(elementCount(shape)), shape: [...shape] };
-      whole.data.set(part, firstRow * shape[1]!);
+      whole.data.set(part, from * shape[1]!);
       tensors.set(tensor, whole);
     }
   }
@@ -289,8 +298,8 @@ export class Parameters implements LeafStore {
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {
     const asked = this.asked(name);
     const ordered = asked.layout === "plain" ? data : checkpointOrder(data, this.stored(asked));
-    if (asked.gated) return new Map([[asked.tensors[0]!, inFours(ordered, this.stored(asked)[0]!, true)]]);
-    if (asked.firstRow !== undefined) return new Map([[asked.tensors[0]!, ordered]]);
+    if (asked.rows === "gated") return new Map([[asked.tensors[0]!, inFours(ordered, this.stored(asked)[0]!, true)]]);
+    if (asked.rows) return new Map([[asked.tensors[0]!, ordered]]);
     let at = 0;
     return new Map(asked.tensors.map((tensor) => [tensor, ordered.subarray(at, (at += elementCount(this.storedShape(tensor))))]));
   }

@@ -58,7 +58,7 @@ export function weightType(shape: Shape, layout: WeightLayout, precision: Weight
   // Halves pay only for the matrices of products; odd lengths keep the scalar float path simple, and tables are read by other ops.
   const half = precision === "f16" && layout !== "plain" && shape.at(-1)! % 4 === 0 && shape.at(-2)! % 4 === 0;
   const panels = layout !== "plain" && shape.at(-1)! % PANEL === 0 && shape.at(-2)! % 4 === 0;
-  return { shape, dtype: (half ? "f16" : "f32") satisfies DType, ...(panels && { panels }) };
+  return { shape, dtype: (half ? "f16" : "f32") satisfies DType, layout: panels ? "panels" : "rows" };
 }
 
 /**

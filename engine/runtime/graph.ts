@@ -1,6 +1,6 @@
 import {
   type Attributes, type ByName, type Kernel, type Outputs, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount,
-  formatType, sameShape,
+  formatType, isInPanels, sameShape,
 } from "../../kernels/kernel.ts";
 import { type PlacedKernel, placedKernel } from "../../kernels/placed-kernel.ts";
 import { repack } from "../../kernels/repack.ts";
@@ -145,9 +145,9 @@ export class Graph implements Recorder {
   private laidOut(kernel: PlacedKernel, inputs: readonly (GraphValue | undefined)[]): (GraphValue | undefined)[] {
     const first = inputs[0]?.type;
     return inputs.map((v, i) => {
-      if (v === undefined || (kernel.alike && !sameShape(v.type.shape, first!.shape))) return v;
-      const { panels = false } = v.type;
-      const wanted = kernel.alike ? first!.panels === true : panels && kernel.readsPanels(i);
+      if (v === undefined || (kernel.layout === "any" && !sameShape(v.type.shape, first!.shape))) return v;
+      const panels = isInPanels(v.type);
+      const wanted = kernel.layout === "any" ? isInPanels(first!) : panels && kernel.readsPanels(i);
       return panels === wanted ? v : asGraphValue(repack(this, v));
     });
   }

@@ -62,7 +62,7 @@ export class TrainedTensors {
     const tensors = new Map<string, NDArray>();
     for (const { leaf, owner } of of) {
       const tensor = this.tensorOf({ leaf, owner });
-      owner.intoCheckpoint(leaf.name, (await tensor.read()) as Float32Array<ArrayBuffer>, tensors, tensor.type.panels === true);
+      owner.intoCheckpoint(leaf.name, (await tensor.read()) as Float32Array<ArrayBuffer>, tensors, tensor.type.layout ?? "rows");
     }
     this.last = more.length === 0 ? { leaf: only.leaf.name, tensors } : undefined;
     return tensors.get(name)!.data;

@@ -1,6 +1,6 @@
 import { type AdamOptions, ADAM_HYPERPARAMETERS, adamHyperparameters } from "../../kernels/adam.ts";
 import { concat } from "../../kernels/concat.ts";
-import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
+import { type Value, elementCount, f32, isInPanels } from "../../kernels/kernel.ts";
 import { slice } from "../../kernels/slice.ts";
 import { rowByRow } from "../nn/weight-layout.ts";
 import type { NDArray } from "../nn/array.ts";
@@ -198,7 +198,7 @@ export class Trainer {
     for (const [name, { owner, leaf }] of this.trained) {
       if (!program.hasOutput(GRADIENT + name)) continue;
       const data = (await program.readFloats(GRADIENT + name)).map((x) => x * scale);
-      const rows = this.options.masked && leaf.type.panels ? rowByRow(data, leaf.type.shape) : data;
+      const rows = this.options.masked && isInPanels(leaf.type) ? rowByRow(data, leaf.type.shape) : data;
       const tensors = components.get(owner.component) ?? new Map<string, NDArray>();
       components.set(owner.component, tensors);
       for (const [tensor, part] of owner.inCheckpointOrder(name, rows)) {

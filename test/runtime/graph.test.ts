@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { add, multiply, scale } from "../../kernels/elementwise.ts";
 import { silu } from "../../kernels/activation.ts";
-import { type Kernel, type NoAttributes, ShapeError, type Value, f32 } from "../../kernels/kernel.ts";
+import { type Kernel, type NoAttributes, ShapeError, type Value, f32, isInPanels } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { reshape } from "../../kernels/reshape.ts";
@@ -91,12 +91,12 @@ test("a gradient is handed over where it is complete, before what lies further d
 
 test("layouts that do not meet are repacked where an op is recorded, either way, and not where they do", () => {
   const g = new Graph();
-  const weight = g.parameter("w", { ...f32([8, 64]), panels: true });
+  const weight = g.parameter("w", { ...f32([8, 64]), layout: "panels" });
   const rows = g.input("rows", f32([8, 64]));
   const repacks = (record: () => Value): { count: number; panels: boolean } => {
     const before = g.nodes.length;
     const { type } = record();
-    return { count: g.nodes.slice(before).filter((n) => n.kernel?.name === "repack").length, panels: type.panels === true };
+    return { count: g.nodes.slice(before).filter((n) => n.kernel?.name === "repack").length, panels: isInPanels(type) };
   };
   assert.equal(repacks(() => matmul(g, g.input("x", f32([2, 8])), weight)), { count: 0, panels: false }, "a product reads panels");
   assert.equal(repacks(() => scale(g, weight, 2)), { count: 0, panels: true }, "so does what takes any layout");

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Value, elementCount, f32 } from "../../kernels/kernel.ts";
+import { type Value, elementCount, f32, isInPanels } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { rowByRow } from "../../engine/nn/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
@@ -56,7 +56,7 @@ async function compare(component: "unet" | "text_encoder"): Promise<void> {
     const outputs: Record<string, Value> = {};
     gradients(g, loss, weights).forEach((d, i) => {
       const { name, type } = weights[i]!;
-      leaves.push({ name, kind: kindOf(weights[i]!, nodes), shape: type.shape, panels: type.panels === true });
+      leaves.push({ name, kind: kindOf(weights[i]!, nodes), shape: type.shape, panels: isInPanels(type) });
       outputs[name] = d!;
     });
     return { outputs };

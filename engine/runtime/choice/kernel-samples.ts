@@ -7,7 +7,7 @@ import { softmax } from "../../../kernels/softmax.ts";
 import type { ProbeClass, Sample } from "./kernel-probe.ts";
 
 function weight(shape: readonly number[]): TensorType {
-  return { shape, dtype: "f32", panels: true };
+  return { shape, dtype: "f32", layout: "panels" };
 }
 
 function linear(rows: number, k: number, n: number): Sample {

@@ -1,5 +1,5 @@
 import {
-  type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, formatType,
+  type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, columnsOf, formatType,
 } from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
@@ -48,7 +48,7 @@ export function makeSchedule(
   assigns: readonly Assign[] = [],
 ): Schedule {
   const wanted = [...outputs, ...assigns.map(([, value]) => value)].map(asGraphValue);
-  const columns = wanted.find((v) => v.type.columns);
+  const columns = wanted.find((v) => columnsOf(v.type));
   if (columns) throw new Error(`"${columns.name}" is ${formatType(columns.type)}: columns of a wider tensor cannot be read as an output`);
   const live = new Set<number>();
   const stack = wanted.map((v) => v.node);
@@ -115,7 +115,7 @@ function placements(
   const uses = new Map<GraphValue, number>();
   for (const node of nodes) for (const v of node.inputs) if (v) uses.set(v, (uses.get(v) ?? 0) + 1);
   const placed = new Map<GraphValue, { whole: GraphValue; type: TensorType }>();
-  for (const join of nodes.filter((n) => n.kernel?.joins)) {
+  for (const join of nodes.filter((n) => n.kernel?.layout === "join")) {
     const whole = join.outputs[0]!;
     const stride = whole.type.shape.at(-1)!;
     let offset = 0;
@@ -124,7 +124,7 @@ function placements(
       const width = part.type.shape.at(-1)!;
       const aligned = [stride, offset, width].every((n) => n % 4 === 0);
       if (aligned && uses.get(part) === 1 && !outputs.has(part) && kernel?.writesColumns(inputs.map((v) => v?.type), attributes)) {
-        placed.set(part, { whole, type: { ...part.type, columns: { stride, offset, whole: join.id } } });
+        placed.set(part, { whole, type: { ...part.type, layout: { stride, offset, of: join.id } } });
       }
       offset += width;
     }

@@ -1,4 +1,4 @@
-import { type DType, type Recorder, type Shape, type TensorType, type Value, elementCount } from "../../../kernels/kernel.ts";
+import { type DType, type Recorder, type Shape, type TensorType, type Value, elementCount, isInPanels } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
@@ -75,7 +75,7 @@ function storedWeight(
   const type = weightType(shape, layout, precision);
   const checkpoint = [shape.at(-1)!, shape.at(-2)!, ...shape.slice(0, -2)];
   const given = type.dtype === "f16" ? float16ToFloat32(float32ToFloat16(data)) : data;
-  const onDevice = relayout(given, checkpoint, layout, type.panels);
+  const onDevice = relayout(given, checkpoint, layout, isInPanels(type));
   return { type, data: type.dtype === "f16" ? packHalves(onDevice) : onDevice, rounded: relayout(given, checkpoint, layout) };
 }
 
