@@ -1,5 +1,7 @@
 import repackWgsl from "../shaders/repack.wgsl";
-import { type Kernel, type NoAttributes, PANEL, type Recorder, ShapeError, type Value, elementCount, formatType, isInPanels } from "./kernel.ts";
+import {
+  type Kernel, type NoAttributes, PANEL, type Recorder, ShapeError, type Value, elementCount, formatType, isInPanels,
+} from "./kernel.ts";
 import { pointwise } from "./pointwise.ts";
 
 /** Input x [.., K, N], f32, row by row or in panels. Output: the same numbers in the other order. */

@@ -1,4 +1,6 @@
-import { type Kernel, type Recorder, type Shape, ShapeError, type Value, elementCount, formatType, isInPanels, sameShape } from "./kernel.ts";
+import {
+  type Kernel, type Recorder, type Shape, ShapeError, type Value, elementCount, formatType, isInPanels, sameShape,
+} from "./kernel.ts";
 
 /** The same memory under another shape; costs nothing. */
 export const reshapeKernel: Kernel<{ shape: readonly number[] }, "x"> = {

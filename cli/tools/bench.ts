@@ -17,6 +17,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import { readResult, writeResult } from "./bench-file.ts";
+import { pacingCommand } from "./bench-pacing.ts";
 import { predictCommand } from "./bench-predict.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
@@ -108,6 +109,7 @@ export function benchCommand(program: Command): void {
     .requiredOption("--out <file.svg>", "where the chart goes")
     .action(action<{ out: string }>((flags, context, files) => chart(context, files as unknown as readonly string[], flags.out)));
   predictCommand(bench, sizes);
+  pacingCommand(bench, sizes);
 }
 
 function names(text: string): readonly string[] {

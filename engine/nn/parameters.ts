@@ -1,4 +1,6 @@
-import { type Layout, type Shape, type TensorType, type Value, byteLength, elementCount, formatType, isInPanels } from "../../kernels/kernel.ts";
+import {
+  type Layout, type Shape, type TensorType, type Value, byteLength, elementCount, formatType, isInPanels,
+} from "../../kernels/kernel.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";

@@ -85,7 +85,20 @@ test("drawing can be cancelled and done again", async () => {
   await fill("generate", { steps: 500 });
   await page.click("#generate [type=submit]");
   await status("generate", /^step \d+ of 500/);
-  await page.click("#generate [data-cancel]");
+  // Timed in the page itself, so that the way to the page does not count.
+  const latency = await page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        const said = document.querySelector("#generate [data-status]")!;
+        const clicked = performance.now();
+        new MutationObserver(() => {
+          if (said.textContent!.startsWith("Cancelled")) resolve(performance.now() - clicked);
+        }).observe(said, { childList: true, characterData: true, subtree: true });
+        document.querySelector<HTMLButtonElement>("#generate [data-cancel]")!.click();
+      }),
+  );
+  console.log(`cancelled ${latency.toFixed(0)} ms after the click`);
+  assert.ok(latency < 2000, `${latency} ms`); // a command buffer is about 100 ms, on a busy machine several times that
   await status("generate", /^Cancelled/);
   assert.not(await page.isDisabled("#generate [type=submit]"));
 });

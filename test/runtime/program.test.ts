@@ -172,7 +172,9 @@ for (const [k, n] of [[20, 12], [8, 36], [36, 64], [64, 96]] as const) {
       const exact = normals(n * k); // [out, in], as a checkpoint has it
       const panels = n % PANEL === 0;
       const packed = relayout(exact, [n, k], "linear", panels);
-      const weight = new Tensor(device, "weight", { shape: [k, n], dtype, layout: panels ? "panels" : "rows" }).write(dtype === "f16" ? packHalves(packed) : packed);
+      const weight = new Tensor(device, "weight", { shape: [k, n], dtype, layout: panels ? "panels" : "rows" }).write(
+        dtype === "f16" ? packHalves(packed) : packed,
+      );
       const stored = dtype === "f16" ? Float32Array.from(exact, toHalf) : exact;
       const a = normals(7 * k);
       const g = new Graph();
