@@ -15,6 +15,8 @@ import type { Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { type Cell, type Planned, makeGrid } from "../evaluate/grid.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { requireUsable } from "../evaluate/requirements.ts";
+import { type PlannedQuality, planQuality } from "../evaluate/quality/plan.ts";
+import { qualityDone, runQualities } from "../evaluate/quality/run.ts";
 import { runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
@@ -66,14 +68,16 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   const started = performance.now();
   const { source, config: asWritten } = await readConfig(file);
   const { config, erasings } = await planErasings(context, asWritten, join(flags.out, "unlearned"));
-  requireMeasured(flags.failIf ?? [], { base: config.base !== false, retained: config.retained !== undefined });
-  const { cells, sha256 } = await makeGrid(config, source);
+  const quality = await planQuality(config, context);
+  requireMeasured(flags.failIf ?? [], { base: config.base !== false, retained: config.retained !== undefined, scores: quality?.scores ?? [] });
+  const { cells, sha256 } = await makeGrid(config, source, quality?.checkpoints[0]!.inputs.captions);
   const shard = flags.shard ?? shardOfEnvironment(process.env);
   const folder = new EvaluationFolder(shard ? join(flags.out, shardFolder(shard)) : flags.out);
   await requireWritableFolder(folder.path);
   const manifest: Manifest = {
     form: "lethe evaluation 1", name: config.name ?? "Evaluation", sha256, shard: shard ?? null, lethe: VERSION, file, config: source,
     ...(erasings.length > 0 && { unlearned: erasings.map((e) => ({ checkpoint: e.checkpoint, run: runFrom(folder.path, e) })) }),
+    ...(quality && { quality: quality.checkpoints.map(({ checkpoint, baseline }) => ({ checkpoint, ...(baseline && { baseline }) })) }),
     cells: cells.map(({ attempts, ...cell }) => ({ ...cell, attempts: attempts.map((a) => a.id) })),
   };
   const planned = attemptsOf(cells, shard, flags.cell);
@@ -83,9 +87,11 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   context.say(
     `plan ${sha256}\n  the hash of configuration and prompts; every row carries it, so publish it now to show that you kept to it`,
   );
-  if (flags.dryRun) return showPlan(context, sha256, needed, checked, started);
+  // Rows that were picked out are attacks only.
+  const scored = flags.cell ? [] : (quality?.checkpoints ?? []);
+  if (flags.dryRun) return showPlan(context, sha256, { erasings: needed, planned: checked, scored, shard, started });
   await makeErasings(context, needed, flags.showImages ?? false);
-  return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, checked, started));
+  return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, { planned: checked, scored, started }));
 }
 
 /** The folder of a checkpoint's making, from the evaluation's. */
@@ -97,46 +103,58 @@ function runFrom(folder: string, { out }: Erasing): string {
 function showPlan(
   context: Context,
   plan: string,
-  erasings: readonly Erasing[],
-  planned: readonly Planned[],
-  started: number,
+  { erasings, planned, scored, shard, started }: Work & { readonly erasings: readonly Erasing[]; readonly shard: Shard | undefined },
 ): number {
   const seconds = (performance.now() - started) / 1000;
   const skipped = planned.flatMap(({ attempt: { id }, notAttackable: why }) => (why === undefined ? [] : [{ id, why }]));
   context.say(`every row was checked in ${formatDuration(seconds)}; nothing was attacked`);
+  const quality = scored.map(({ checkpoint, pictures, flags: { images } }) => ({
+    checkpoint, pictures: shard ? Math.ceil((pictures - shard.index + 1) / shard.count) : pictures, drawn: images === undefined,
+  }));
   const lines = [
     ...erasings.map(({ checkpoint, settings, out }) => `${checkpoint} is made by ${settings.method}, unless it is there: ${out}`),
     `${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`,
     ...skipped.map(({ id, why }) => `${id}: ${why}`),
+    ...quality.map(({ checkpoint, pictures, drawn }) => `quality of ${checkpoint}: ${pictures} pictures to ${drawn ? "draw and score" : "score"}`),
   ];
   const unlearned = erasings.map(({ checkpoint, out, hash }) => ({ checkpoint, out, hash }));
-  context.result({ dryRun: true, plan, unlearned, attempts: planned.length, notAttackable: skipped, seconds }, lines.join("\n"));
+  context.result({ dryRun: true, plan, unlearned, attempts: planned.length, notAttackable: skipped, ...(quality.length > 0 && { quality }), seconds }, lines.join("\n"));
   return EXIT.done;
 }
 
-/** Makes the planned attempts that are not done yet and writes the tables. */
+/** What a process has to do, and when it began. */
+interface Work {
+  readonly planned: readonly Planned[];
+  readonly scored: readonly PlannedQuality[];
+  readonly started: number;
+}
+
+/** Makes the planned attempts and scores that are not done yet and writes the tables. */
 async function makeAttempts(
   flags: EvaluateFlags,
   context: Context,
   folder: EvaluationFolder,
   manifest: Manifest,
-  planned: readonly Planned[],
-  started: number,
+  { planned, scored, started }: Work,
 ): Promise<number> {
   await folder.tidy();
   const before = (await folder.manifest()) ? await folder.attempts() : [];
   await folder.claim(manifest);
   const done = new Set(before.map((line) => line.id));
   const left = planned.filter(({ attempt }) => !done.has(attempt.id));
-  if (before.length > 0 && left.length > 0 && !flags.resume) {
+  const quality = await qualityDone(folder.path, scored);
+  const unscored = scored.filter((one) => !quality.done.includes(one));
+  if ((before.length > 0 || quality.begun) && (left.length > 0 || unscored.length > 0) && !flags.resume) {
     throw new UsageError(
-      `${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done): add --resume ` +
-        "to go on with it, or give another folder",
+      `${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done` +
+        `${scored.length > 0 ? `, ${quality.done.length} of ${scored.length} checkpoints' pictures scored` : ""}): add --resume to go on with ` +
+        "it, or give another folder",
     );
   }
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);
   try {
     await runAttempts(context, folder, { planned: left, before, plan: manifest.sha256, shown: flags });
+    await runQualities(context, folder.path, unscored, manifest.shard ?? undefined);
   } catch (error) {
     await summarize(flags, context, folder, manifest).catch((second: unknown) =>
       context.say(`the tables could not be written: ${errorMessage(second)}`),

@@ -6,6 +6,7 @@ import type { Gate } from "../../engine/run/gate/gate.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
+import { mergeQualities } from "../evaluate/quality/merge.ts";
 import { EXIT } from "../errors.ts";
 import { mergeQuality, qualityParts } from "../quality/merge.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
@@ -45,7 +46,8 @@ async function run(dirs: readonly string[], flags: MergeFlags, context: Context)
 
 async function merge(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
   const { out } = flags;
-  const { folder, manifest, lines, missing } = await mergeFolders(dirs, out);
+  const { folder, manifest, lines, missing, parts } = await mergeFolders(dirs, out);
+  await mergeQualities(parts, manifest, out, context);
   const board = await writeTables(folder, manifest, lines, flags, (line) => context.warn(line));
   if (missing.length > 0) {
     context.warn(

@@ -9,10 +9,12 @@ import { readText } from "../../engine/platform/node-files.ts";
 import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/settings/judge.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import { type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
+import type { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
+import type { Given } from "../../engine/options/option.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";
 import type { GivenUnlearn } from "../../engine/run/unlearn/settings.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
-import { EVALUATION_SCHEMA, SEARCH_OPTIONS } from "./evaluation-schema.ts";
+import { EVALUATION_SCHEMA, QUALITY_FILES_NAMED, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
 
 export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
@@ -70,7 +72,11 @@ export interface EvaluationConfig {
   readonly concepts: readonly ConceptEntry[];
   readonly retained?: readonly RetainedEntry[];
   readonly attackers: readonly AttackerEntry[];
+  readonly quality?: QualitySettings;
 }
+
+/** What every checkpoint's pictures of ordinary captions are scored by: files by their names, and the settings of a quality run. */
+export type QualitySettings = Given<typeof QUALITY_OPTIONS> & Given<typeof QUALITY_FILES_NAMED>;
 
 /** Cells of retained concepts are CHECKPOINT/retained/NAME, so no attacker may be called that. */
 export const RETAINED = "retained";
@@ -130,12 +136,12 @@ function conceptProblems(concept: ConceptEntry): string[] {
   return judgeSettingProblems(judgeSettings(concept), (setting) => setting).map((problem) => `concept "${concept.name}": ${problem}`);
 }
 
-function retainedProblems({ checkpoints, concepts, retained = [] }: EvaluationConfig): string[] {
-  if (retained.length === 0) return [];
+function retainedProblems({ checkpoints, concepts, retained = [], quality }: EvaluationConfig): string[] {
+  if (retained.length === 0 && !quality) return [];
   const taken = checkpoints
     .filter((c) => c.name.toLowerCase() === BASELINE && !isPlain(c))
     .map(
-      (c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts`,
+      (c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts or a quality`,
     );
   const judges = retained.flatMap((r) =>
     judgeSettingProblems({ ...judgeSettings(r), label: r.label ?? "the row's" }, (setting) => setting).map(
@@ -146,7 +152,7 @@ function retainedProblems({ checkpoints, concepts, retained = [] }: EvaluationCo
     ...taken,
     ...judges,
     ...concepts
-      .filter((c) => c.domain === undefined)
+      .filter((c) => retained.length > 0 && c.domain === undefined)
       .map((c) => `concept "${c.name}" needs a domain, which retained concepts are in or not`),
   ];
 }
@@ -172,7 +178,7 @@ const ATTACKER_PATHS = [
 function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   const place = (path: string): string => {
     const beside = join(folder, path);
-    if (path.includes("{concept}")) return existsSync(dirname(beside)) ? beside : path;
+    if (/\{concept\}|\{checkpoint\}/.test(path)) return existsSync(dirname(beside.slice(0, beside.indexOf("{") + 1))) ? beside : path;
     return isAbsolute(path) || /^emoji([/\\]|$)/.test(path) || !existsSync(beside) ? path : beside;
   };
   const lora = (text: string): string =>
@@ -196,5 +202,6 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
     ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
     attackers: config.attackers.map((a) => each(a, ATTACKER_PATHS)),
+    ...(config.quality && { quality: each(config.quality, Object.keys(QUALITY_FILES_NAMED)) }),
   };
 }

@@ -1,5 +1,6 @@
 import { type OptionTable, file, text, whole } from "../../engine/options/option.ts";
 import { schemaProperties } from "../../engine/options/schema.ts";
+import { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
 import { JUDGE_OPTIONS } from "../../engine/run/settings/judge.ts";
 import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
 import { UNLEARN_COMMAND_OPTIONS } from "../../engine/run/unlearn/settings.ts";
@@ -63,6 +64,16 @@ const ERASING: Schema = {
   },
 };
 
+/** What is scored of the checkpoints' ordinary pictures, and by what. */
+export const QUALITY_FILES_NAMED = {
+  captions: file({ help: "what every checkpoint draws: a table with columns case_number, prompt, evaluation_seed" }),
+  images: text({ default: null, help: "pictures that are there instead: a folder whose path names {checkpoint}, each checkpoint's name" }),
+  real: file({ help: "folder of real pictures of the same captions" }),
+  statistics: file({ help: "statistics of real pictures instead (.npz), made by the same recipe" }),
+  inception: file({ help: "Inception's weights, or the folder of an image classifier, whose features' distance is never called FID" }),
+  clip: file({ help: "a CLIPModel's folder or hub id, for the CLIP score" }),
+} satisfies OptionTable;
+
 const NAME = { $ref: "#/$defs/name" };
 const LIMIT = whole({ default: null, min: 1, help: "take only the first so many prompts" });
 
@@ -121,6 +132,14 @@ export const EVALUATION_SCHEMA: Schema = {
         "checkpoint and on the model before unlearning.",
     ),
     attackers: listOf("attacker"),
+    quality: {
+      type: "object",
+      description:
+        "What the erasure cost: every checkpoint, and the model before unlearning, draws the same captions (or has its pictures in a folder), " +
+          "which are scored by one recipe: FID, KID, CLIP score. Kept below --out in quality/; settings are those of lethe quality.",
+      additionalProperties: false,
+      properties: schemaProperties({ ...QUALITY_FILES_NAMED, ...QUALITY_OPTIONS }),
+    },
   },
   $defs: {
     name: {

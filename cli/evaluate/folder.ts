@@ -64,7 +64,7 @@ export class EvaluationFolder {
   async tidy(): Promise<void> {
     try {
       const names = await readdir(this.path);
-      for (const below of ["cells", "base"]) {
+      for (const below of ["cells", "base", "quality"]) {
         const folder = join(this.path, below);
         if (await exists(folder)) names.push(...(await readdir(folder, { recursive: true })).map((name) => join(below, name)));
       }

@@ -45,9 +45,10 @@ export interface Grid {
 /**
  * Every attempt of an evaluation in its fixed order: by checkpoint, attacker, concept and prompt, as the file lists them, a checkpoint's
  * retained concepts last.
+ * @param captions that every checkpoint draws for its scores, which are part of the hash
  * @throws FormatError for prompts or targets that cannot be used
  */
-export async function makeGrid(config: EvaluationConfig, source: object): Promise<Grid> {
+export async function makeGrid(config: EvaluationConfig, source: object, captions?: readonly object[]): Promise<Grid> {
   const cases = await readCases(config);
   const reported = await readReported();
   const cells: Cell[] = [];
@@ -153,7 +154,7 @@ export async function makeGrid(config: EvaluationConfig, source: object): Promis
     }
   }
   const rows = [...cases].map(([concept, list]) => [concept, list.map(({ row }) => row)]);
-  return { cells, sha256: createHash("sha256").update(JSON.stringify([source, rows])).digest("hex") };
+  return { cells, sha256: createHash("sha256").update(JSON.stringify([source, rows, ...(captions ? [captions] : [])])).digest("hex") };
 }
 
 const NO_ATTACK: AttackerEntry = { name: "no-attack", attacker: "no-attack" };

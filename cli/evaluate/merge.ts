@@ -15,6 +15,8 @@ export interface Merged {
   readonly lines: readonly AttemptLine[];
   /** Attempts of the grid that no folder had. */
   readonly missing: readonly string[];
+  /** The folders that were put together. */
+  readonly parts: readonly string[];
 }
 
 /**
@@ -65,7 +67,7 @@ export async function mergeFolders(names: readonly string[], out: string): Promi
   const commands = await cellCommands(parts.map((p) => p.folder), manifest);
   await target.writeCells(manifest, lines, (cell) => commands.get(cell) ?? "");
   const have = new Set(lines.map((line) => line.id));
-  return { folder: target, manifest, lines, missing: ids.filter((id) => !have.has(id)) };
+  return { folder: target, manifest, lines, missing: ids.filter((id) => !have.has(id)), parts: parts.map((p) => p.folder.path) };
 }
 
 /** What the model before unlearning drew for the prompts of some lines: its verdicts in the lines' order, and its folders. */

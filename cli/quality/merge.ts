@@ -14,10 +14,14 @@ import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
 import { type QualityRecord, RECORD_FILE, readRecord } from "./record.ts";
 import { resultJson, resultText, writeResult } from "./result.ts";
+import type { Scored } from "./score.ts";
 
-interface Part {
+/** A quality run, whole or one part of it. */
+export interface Part {
   readonly store: Store;
   readonly record: QualityRecord;
+  /** Where its real pictures' features are, if not in `store`. */
+  readonly realStore?: Store;
 }
 
 /** The quality runs in the folders named, or one level below them. @throws FormatError for a folder that cannot be listed */
@@ -41,6 +45,12 @@ export async function qualityParts(names: readonly string[]): Promise<Part[]> {
  * @throws UsageError for parts of different runs; FormatError for parts that contradict each other
  */
 export async function mergeQuality(parts: readonly Part[], out: string, context: Context): Promise<void> {
+  const { record, result, json } = await mergeParts(parts, folderStore(out), context);
+  context.result({ ...json, out }, resultText(record, result));
+}
+
+/** The same for parts that belong to something larger. @param realStore where the real pictures' features go, if not to `store` */
+export async function mergeParts(parts: readonly Part[], store: Store, context: Context, realStore: Store = store): Promise<Scored> {
   const started = performance.now();
   const [first] = parts as readonly [Part, ...Part[]];
   const { record } = first;
@@ -51,7 +61,6 @@ export async function mergeQuality(parts: readonly Part[], out: string, context:
         "differ",
     );
   }
-  const store = folderStore(out);
   const dims = record.network?.dims;
   const taken = {
     generated: await together(parts, "generated", dims),
@@ -63,14 +72,17 @@ export async function mergeQuality(parts: readonly Part[], out: string, context:
       context.warn(`${missing} of ${record.total[set]} ${set} pictures are in none of the folders: the scores are of those that are there`);
     }
     const file = QUALITY_FILES.logs[set];
-    if (taken[set].size > 0) await store.write(file, [...taken[set].values()].map((p) => `${featureLine(p)}\n`).join(""));
+    const to = set === "real" ? realStore : store;
+    if (taken[set].size > 0) await to.write(file, [...taken[set].values()].map((p) => `${featureLine(p)}\n`).join(""));
   }
   const whole: QualityRecord = { ...record, shard: null };
   await store.write(RECORD_FILE, `${JSON.stringify(whole, null, 1)}\n`);
   const statistics = record.statistics;
   const options: QualityOptions = {
     ...pick(QUALITY_OPTIONS, record.settings),
-    real: statistics === null ? [] : { name: statistics, statistics: await readStatistics(nodeFiles, resolvePath(statistics)) },
+    real: statistics !== null
+      ? { name: statistics, statistics: await readStatistics(nodeFiles, resolvePath(statistics)) }
+      : record.total.real === null ? undefined : [],
     store,
   };
   const result = await context.withProgress("scoring", (progress) =>
@@ -80,13 +92,14 @@ export async function mergeQuality(parts: readonly Part[], out: string, context:
   );
   const json = { ...resultJson(whole, result, store), seconds: (performance.now() - started) / 1000, adapter: null };
   await writeResult(context, store, json, result);
-  context.result({ ...json, out }, resultText(whole, result));
+  return { record: whole, result, json };
 }
 
 /** A set's pictures of all parts. @throws FormatError where two parts have other features of one picture */
 async function together(parts: readonly Part[], set: SetName, dims: number | undefined): Promise<Map<string, LoggedPicture>> {
   const all = new Map<string, LoggedPicture>();
-  for (const { store } of parts) {
+  for (const part of parts) {
+    const store = (set === "real" ? part.realStore : undefined) ?? part.store;
     const file = QUALITY_FILES.logs[set];
     for (const [name, picture] of await readFeatureLog(store, file, dims)) {
       const before = all.get(name);

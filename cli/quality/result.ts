@@ -1,4 +1,5 @@
 import type { Store } from "../../engine/formats/store.ts";
+import { clipInterval } from "../../engine/metrics/clip-score.ts";
 import { QUALITY_FILES, type QualityResult } from "../../engine/metrics/quality/run.ts";
 import type { Context } from "../context.ts";
 import { type QualityRecord, RESULT_FILE } from "./record.ts";
@@ -17,6 +18,7 @@ export function resultJson(record: QualityRecord, result: QualityResult, store: 
     kidStd: distances?.kid?.std ?? null,
     ...(distances?.kid && { kidSubsets: distances.kid.subsets, kidSize: distances.kid.size }),
     clipScore,
+    clipInterval: clipInterval([...result.captionScores.values()]),
     count,
     realCount,
     unreadable,
@@ -24,7 +26,7 @@ export function resultJson(record: QualityRecord, result: QualityResult, store: 
     features: network?.name ?? null,
     reference: distances?.reference ?? null,
     bias: distances?.bias ?? null,
-    statistics: distances ? store.nameOf(QUALITY_FILES.statistics) : null,
+    statistics: network && !record.shard ? store.nameOf(QUALITY_FILES.statistics) : null,
     shard: record.shard,
     plan: record.plan,
   };
@@ -33,9 +35,9 @@ export function resultJson(record: QualityRecord, result: QualityResult, store: 
 /** Writes result.json and, with CLIP, caption-scores.csv; warns of what the numbers are not. */
 export async function writeResult(context: Context, store: Store, json: object, result: QualityResult): Promise<void> {
   for (const warning of result.distances?.warnings ?? []) context.warn(warning);
-  await store.write(RESULT_FILE, `${JSON.stringify(json, null, 1)}\n`);
+  await store.write(RESULT_FILE, `${JSON.stringify({ ...json, warnings: result.distances?.warnings ?? [] }, null, 1)}\n`);
   if (result.captionScores.size === 0) return;
-  const lines = [...result.captionScores].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, logit]) => `${name},${logit}`);
+  const lines = [...result.captionScores].map(([name, logit]) => `${name},${logit}`);
   await store.write("caption-scores.csv", ["picture,logit", ...lines, ""].join("\n"));
 }
 
@@ -54,6 +56,7 @@ export function resultText(record: QualityRecord, result: QualityResult): string
     if (kid) rows.push(["KID", digits(kid.mean), `+- ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   }
   if (clipScore !== null) rows.push(["CLIP score", digits(clipScore), ""]);
+  if (network && !distances) rows.push(["statistics", network.name, "nothing to compare with; another run's --statistics takes the file"]);
   const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]!.length)));
   const table = rows.map(([a, b, c]) => `${a!.padEnd(widths[0]!)}  ${b!.padStart(widths[1]!)}  ${c}`.trimEnd());
   return [...table, `of ${of}${network ? `; features: ${network.name}` : ""}`].join("\n");

@@ -3,11 +3,10 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { cardMarkdown, evalResultsYaml } from "../../engine/run/card/card.ts";
 import { bibliography } from "../../engine/run/leaderboard/methods.ts";
-import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
-import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { type Context, action } from "../context.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
+import { readBoard } from "../evaluate/results/write-tables.ts";
 import { someText } from "../options.ts";
 import { requireWritableFolder } from "../output.ts";
 
@@ -36,7 +35,8 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   const manifest = await folder.manifest();
   if (!manifest) throw new UsageError(`${dir} does not hold an evaluation: there is no evaluation.json in it`);
   const lines = await folder.attempts();
-  const rows = cellStatistics(manifest.cells, lines);
+  const board = await readBoard(folder, manifest, lines);
+  const { rows } = board;
   if (rows.length === 0) throw new UsageError(`${dir} holds an evaluation without a finished attempt`);
   const attempts = manifest.cells.reduce((sum, cell) => sum + cell.attempts.length, 0);
   if (lines.length < attempts)
@@ -44,7 +44,7 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   const to = out ?? dir;
   await requireWritableFolder(to);
   const references = bibliography(manifest, rows);
-  const card = cardMarkdown(manifest, { title: manifest.name, rows, effects: sideEffects(manifest.cells, lines) }, references);
+  const card = cardMarkdown(manifest, board, references);
   const made = lines.find((line) => line.notAttackable === undefined);
   const date = made && (await folder.attemptRecord(made.id)).started.slice(0, 10);
   if (dataset === undefined) {

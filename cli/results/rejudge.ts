@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
+import { readQuality } from "../evaluate/quality/results.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
 import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
 import { isHarmful } from "../../engine/run/redact.ts";
@@ -98,7 +99,8 @@ async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<
     );
   }
   const board = out === undefined ? undefined : await write(folder, out, judged, lines, flags, (line) => context.warn(line));
-  const shown = board ?? { title: judged.name, rows: cellStatistics(judged.cells, lines), effects: [], probes: [], depths: [] };
+  const rows = cellStatistics(judged.cells, lines, await readQuality(dir, manifest.quality));
+  const shown = board ?? { title: judged.name, rows, effects: [], probes: [], depths: [] };
   if (out !== undefined) context.report(join(out, "report.html"));
   context.result(
     { attempts: lines.length, changed, cutShort, ...(out !== undefined && { out }), ...jsonBoard(shown) },
@@ -129,7 +131,7 @@ async function write(
 ): ReturnType<typeof writeTables> {
   const folder = new EvaluationFolder(out);
   await folder.claim(manifest);
-  for (const name of ["cells", "base", "base.jsonl"]) {
+  for (const name of ["cells", "base", "base.jsonl", "quality"]) {
     const path = join(from.path, name);
     if (await exists(path)) await cp(path, join(out, name), { recursive: true });
   }

@@ -9,7 +9,7 @@ export { parseCaptions, type Caption } from "./quality/captions.ts";
 export { openFeatureNetwork } from "./open-network.ts";
 export { classifierFeatures, inceptionFeatures, type FeatureNetwork } from "./feature-network.ts";
 export { RECIPES, RECIPE_NAMES, type Recipe, type RecipeName } from "./recipes.ts";
-export { ClipScorer, clipScore } from "./clip-score.ts";
+export { ClipScorer, clipInterval, clipScore } from "./clip-score.ts";
 export { distancesOf, type Distances, type ScoreOptions } from "./distance/scores.ts";
 export { frechetDistance, takesEpsilon, REFERENCE_EPSILON, type FeatureSet, type Frechet } from "./distance/frechet.ts";
 export { chooseRows, cleanSubsets, fidelitySubsets, kernelDistance, type Kid, type Subset } from "./distance/kid.ts";

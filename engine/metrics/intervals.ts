@@ -9,7 +9,7 @@ export interface Rate {
 }
 
 /** 97.5% quantile of the normal distribution. */
-const Z = 1.959963984540054;
+export const NORMAL_975 = 1.959963984540054;
 
 /**
  * Wilson's score interval at 95%.
@@ -20,8 +20,8 @@ const Z = 1.959963984540054;
 export function wilson(count: number, of: number): Rate {
   if (of === 0) return { count, of, rate: Number.NaN, low: 0, high: 1 };
   const p = count / of;
-  const middle = p + Z ** 2 / (2 * of);
-  const spread = Z * Math.sqrt((p * (1 - p)) / of + Z ** 2 / (4 * of ** 2));
-  const scale = 1 + Z ** 2 / of;
+  const middle = p + NORMAL_975 ** 2 / (2 * of);
+  const spread = NORMAL_975 * Math.sqrt((p * (1 - p)) / of + NORMAL_975 ** 2 / (4 * of ** 2));
+  const scale = 1 + NORMAL_975 ** 2 / of;
   return { count, of, rate: p, low: count === 0 ? 0 : (middle - spread) / scale, high: count === of ? 1 : (middle + spread) / scale };
 }

@@ -8,6 +8,7 @@ import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard
 import { terminalTable } from "../../terminal/table.ts";
 import type { Shown } from "../../shown.ts";
 import type { EvaluationFolder } from "../folder.ts";
+import { readQuality } from "../quality/results.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
 import type { LoggedPicture } from "../../../engine/run/leaderboard/page/data.ts";
@@ -46,7 +47,7 @@ export async function writeTables(
   { showImages = false, showPrompts = false }: Shown,
   warn: (line: string) => void,
 ): Promise<WrittenBoard> {
-  const board: Board = { title: manifest.name, rows: cellStatistics(manifest.cells, lines), effects: sideEffects(manifest.cells, lines) };
+  const board = await readBoard(folder, manifest, lines);
   await folder.write("leaderboard.csv", leaderboardCsv(board));
   await folder.write("leaderboard.md", leaderboardMarkdown(board));
   await folder.write("leaderboard.tex", leaderboardTex(board));
@@ -77,6 +78,12 @@ export async function writeTables(
   const page = await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates, made });
   await folder.write("report.html", page);
   return { ...board, probes, depths: depths(manifest.cells, lines) };
+}
+
+/** The numbers of an evaluation, from what its folder holds. @throws FormatError */
+export async function readBoard(folder: EvaluationFolder, { name, cells, quality }: Manifest, lines: readonly AttemptLine[]): Promise<Board> {
+  const scores = await readQuality(folder.path, quality);
+  return { title: name, rows: cellStatistics(cells, lines, scores), effects: sideEffects(cells, lines, scores) };
 }
 
 /**

@@ -32,12 +32,14 @@ export interface QualityOptions extends Given<typeof QUALITY_OPTIONS> {
   readonly images?: readonly PictureFile[] | undefined;
   /** What the pictures are compared with: pictures, or statistics of the same recipe. */
   readonly real?: readonly PictureFile[] | { readonly name: string; readonly statistics: Statistics } | undefined;
-  /** What the comparison is made with. Without it and `real` there is no distance. */
+  /** What the comparison is made with. Without `real` it makes statistics of the pictures, to compare others with. */
   readonly network?: FeatureNetwork | undefined;
   /** Scores pictures by their captions. */
   readonly clip?: ClipScorer | undefined;
   /** Where pictures, features and statistics are kept, and from where a run goes on. Default: nowhere. */
   readonly store?: Store | undefined;
+  /** Where the features of the real pictures are kept, which runs of several models share. Default: `store`. */
+  readonly realStore?: Store | undefined;
   /** Only every `count`th picture, from the `index`th (from 1): no scores, which come when all parts are merged. */
   readonly shard?: { readonly index: number; readonly count: number } | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -58,7 +60,7 @@ export interface QualityResult {
   readonly realCount: number | null;
   /** Pictures that were passed over. */
   readonly unreadable: number;
-  /** null for a shard, and without `network` and `real`. */
+  /** null for a shard, and without `network` or `real`. */
   readonly distances: Distances | null;
   /** The benchmark's CLIP score; null without captions and CLIP. */
   readonly clipScore: number | null;
@@ -94,10 +96,9 @@ export async function quality(
   const { network, clip, real, shard, captions } = options;
   const settings = filledIn(QUALITY_OPTIONS, options);
   const items = itemsOf(model, options, settings.count);
-  if (network && !real) throw new UsageError("features are compared with real pictures: give a folder of them or statistics");
   if (real && !network) throw new UsageError("real pictures are compared by a network's features: give one");
   if (clip && !captions) throw new UsageError("CLIP scores pictures by their captions: give those too");
-  if (!network && !clip) throw new UsageError("there is nothing to score with: give a network and real pictures, or CLIP and captions");
+  if (!network && !clip) throw new UsageError("there is nothing to score with: give a network, or CLIP and captions");
   const run = new QualityRun(model, { ...options, store: options.store ?? memoryStore() }, settings, onEvent);
   const mine = (all: readonly Item[]): Item[] => all.filter((_, i) => !shard || i % shard.count === shard.index - 1);
   const generated = await run.take("generated", mine(items));
@@ -164,7 +165,8 @@ class QualityRun {
 
   /** The features of a set, those of an earlier run among them. */
   async take(set: SetName, items: readonly Item[]): Promise<Map<string, LoggedPicture>> {
-    const { store, network, clip, signal } = this.options;
+    const { network, clip, signal } = this.options;
+    const store = (set === "real" ? this.options.realStore : undefined) ?? this.options.store;
     const log = QUALITY_FILES.logs[set];
     const known = await readFeatureLog(store, log, network?.dims);
     const taken = new Map(items.flatMap(({ name }) => (known.has(name) ? [[name, known.get(name)!]] : [])));
@@ -256,7 +258,9 @@ function padded(images: readonly RgbImage[]): RgbImage[] {
 type Taken = ReadonlyMap<string, LoggedPicture>;
 
 function withoutDistances(generated: Taken, real: Taken | undefined): QualityResult {
-  const captionScores = new Map([...generated.values()].flatMap(({ name, logit }) => (logit === undefined ? [] : [[name, logit]])));
+  // In the order of names, so that a sum does not hang on which part made a picture.
+  const logits = [...generated.values()].flatMap(({ name, logit }): [string, number][] => (logit === undefined ? [] : [[name, logit]]));
+  const captionScores = new Map(logits.toSorted(([a], [b]) => (a < b ? -1 : 1)));
   const readable = (taken: Taken): number => [...taken.values()].filter((p) => p.unreadable === undefined).length;
   const all = generated.size + (real?.size ?? 0);
   return {
@@ -280,7 +284,7 @@ export async function scored(
 ): Promise<QualityResult> {
   const { network, real, store } = options;
   const counts = withoutDistances(taken.generated, isPictures(real) ? taken.real : undefined);
-  if (!network || !real) return counts;
+  if (!network) return counts;
   const settings = filledIn(QUALITY_OPTIONS, options);
   const setOf = (name: string, pictures: Taken): KnownSet => {
     const features = featureRows(pictures.values(), network.dims);
@@ -289,6 +293,7 @@ export async function scored(
   };
   const generated = setOf("the generated pictures", taken.generated);
   await store?.write(QUALITY_FILES.statistics, await writeStatistics(generated.statistics));
+  if (!real) return counts;
   const distances = await distancesOf(generated, isPictures(real) ? setOf("the real pictures", taken.real) : real, {
     ...settings,
     float32Mean: network.meanPrecision === "float32",

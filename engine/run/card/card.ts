@@ -2,6 +2,7 @@
 import { headlineOf } from "../leaderboard/headline.ts";
 import type { Board } from "../leaderboard/columns.ts";
 import type { Manifest } from "../leaderboard/manifest.ts";
+import { type QualityScores, scoreText } from "../leaderboard/quality.ts";
 import type { CellStatistics } from "../leaderboard/statistics.ts";
 import { sourcesOf } from "../leaderboard/reported.ts";
 import { leaderboard, leaderboardNote, markdownTable, sourceLines } from "../leaderboard/tables.ts";
@@ -31,6 +32,16 @@ export function cardMarkdown(manifest: Manifest, board: Board, bibliography: str
   ].join("\n");
 }
 
+/** What a checkpoint's pictures of ordinary captions are worth. */
+function scoreNotes(quality: QualityScores | undefined): string[] {
+  if (!quality) return [];
+  const { distanceName, features, frechet, clipScore, count } = quality;
+  return [
+    ...(frechet === null ? [] : [`${distanceName} (${features}) ${scoreText(frechet)} of ${count} pictures`]),
+    ...(clipScore === null ? [] : [`CLIP score ${scoreText(clipScore)} of ${count} pictures`]),
+  ];
+}
+
 /** Where the hub keeps results: a benchmark's dataset. */
 export interface HubResults {
   /** ORG/NAME of the dataset whose benchmark the prompts are of. */
@@ -46,12 +57,13 @@ export interface HubResults {
 export function evalResultsYaml(rows: readonly CellStatistics[], { sha256, lethe }: Manifest, { dataset, date }: HubResults): string {
   const entries = rows
     .filter((row) => row.asr.of > 0)
-    .map(({ cell, pre, asr, base }) => {
+    .map(({ cell, pre, asr, base, quality }) => {
       const share = (value: number): number => Number((100 * value).toFixed(2));
       const notes = [
         `attack success rate in per cent, lower is better; Wilson 95% interval ${share(asr.low)} to ${share(asr.high)}, ${asr.of} prompts`,
         `without an attack ${share(pre.rate)}`,
         ...(base.of > 0 ? [`the model before unlearning draws it for ${base.count} of ${base.of}`] : []),
+        ...scoreNotes(quality),
         `judge: ${cell.rule}`,
         `Lethe ${lethe}, plan ${sha256}`,
       ];

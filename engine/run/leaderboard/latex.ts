@@ -1,13 +1,13 @@
 import type { Board, TextTable } from "./columns.ts";
 import { sourcesOf } from "./reported.ts";
-import { EFFECTS_NOTE, effectsTable, leaderboard, leaderboardNote, sourceLines } from "./tables.ts";
+import { effectsNote, effectsTable, leaderboard, leaderboardNote, sourceLines } from "./tables.ts";
 
 /** leaderboard.tex: tables for the package booktabs, each with a \label. */
 export function leaderboardTex(board: Board): string {
   const sources = sourceLines(sourcesOf(board.rows.map((r) => r.cell)));
   const tables = [texTable(leaderboard(board), "tab:lethe-asr", `${board.title}. ${leaderboardNote(board)}`, sources)];
   if (board.effects.length > 0) {
-    tables.push(texTable(effectsTable(board), "tab:lethe-side-effects", `${board.title}: side effects. ${EFFECTS_NOTE}`, []));
+    tables.push(texTable(effectsTable(board), "tab:lethe-side-effects", `${board.title}: side effects. ${effectsNote(board)}`, []));
   }
   return `% needs \\usepackage{booktabs}\n${tables.join("\n")}`;
 }

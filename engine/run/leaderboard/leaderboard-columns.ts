@@ -2,8 +2,9 @@
  * The columns of the tables of an evaluation. A new measure is a new entry here: page, Markdown, LaTeX, CSV, JSON and terminal show it.
  */
 import type { Rate } from "../../metrics/intervals.ts";
-import { type Column, fixed, percent, rateFields } from "./columns.ts";
+import { type Board, type Column, fixed, percent, rateFields } from "./columns.ts";
 import { reportedText, sourcesOf } from "./reported.ts";
+import { type QualityScores, scoreText } from "./quality.ts";
 import type { SideEffects } from "./side-effects.ts";
 import type { CellStatistics } from "./statistics.ts";
 
@@ -90,6 +91,12 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
     note: "Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.",
   },
   { json: ({ secondsToSuccess }) => ({ secondsToSuccess: orNull(secondsToSuccess) }) },
+  ...qualityColumns<CellStatistics>(),
+  // Beside the scores of pictures; without those the side effects have a table of their own only.
+  ...effectColumns<CellStatistics>((row) => row.effects).map(({ present, ...column }) => ({
+    ...column,
+    present: (board: Board) => present(board) && board.rows.some((row) => row.quality !== undefined),
+  })),
   {
     title: "reported elsewhere",
     wraps: true,
@@ -108,6 +115,7 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
       ...rateFields<CellStatistics>("base", ({ base }) => (base.of > 0 ? base : NO_RATE)),
     ],
   },
+  { csv: qualityFields() },
 ];
 
 /** Empty fields. */
@@ -131,18 +139,68 @@ function seconds(title: string, header: string, of: (row: CellStatistics) => num
 export const EFFECTS: readonly Column<SideEffects>[] = [
   { title: "checkpoint", names: true, text: (e) => e.checkpoint, csv: [["checkpoint", (e) => e.checkpoint]] },
   { title: "concept", names: true, text: (e) => e.concept, csv: [["concept", (e) => e.concept]] },
-  accuracy("UA", "ua", (e) => e.ua),
-  accuracy("IRA", "ira", (e) => e.ira),
-  accuracy("CRA", "cra", (e) => e.cra),
+  ...effectColumns<SideEffects>((row) => row).map((column) => ({ ...column, csv: column.fields })),
+  ...qualityColumns<SideEffects>(),
+  { csv: qualityFields() },
 ];
 
-function accuracy(title: string, name: string, of: (row: SideEffects) => Rate): Column<SideEffects> {
-  return {
+type Scored = { readonly quality?: QualityScores | undefined };
+
+/** Frechet and kernel distance and CLIP score of a row's checkpoint, each where it was measured. */
+function qualityColumns<Row extends Scored>(): Column<Row>[] {
+  const column = (title: string, value: (s: QualityScores) => number | null, text: (s: QualityScores) => string): Column<Row> => ({
     title,
-    text: (row) => (of(row).of === 0 ? "" : `${percent(of(row))} of ${of(row).of}`),
-    order: (row) => of(row).rate,
-    csv: [[`${name}_pictures`, (row) => of(row).of], ...rateFields(name, of)],
+    text: ({ quality }) => (quality ? text(quality) : ""),
+    order: ({ quality }) => (quality ? value(quality) : null) ?? Number.NaN,
+    present: ({ rows, effects }) => [...rows, ...effects].some(({ quality }) => quality && value(quality) !== null),
+  });
+  const distance = (name: QualityScores["distanceName"], title: string): Column<Row> => {
+    const own = (s: QualityScores): number | null => (s.distanceName === name ? s.frechet : null);
+    return column(title, own, (s) => scoreText(own(s), s.frechetInterval));
   };
+  return [
+    distance("FID", "FID"),
+    distance("Frechet distance", "Frechet distance"),
+    column("kernel distance", (s) => (s.distanceName === "FID" ? null : s.kid), (s) => scoreText(s.kid)),
+    column("KID", (s) => (s.distanceName === "FID" ? s.kid : null), (s) => scoreText(s.kid)),
+    { ...column("CLIP score", (s) => s.clipScore, (s) => scoreText(s.clipScore, s.clipInterval)), json: ({ quality }) => (quality ? { quality } : {}) },
+  ];
+}
+
+/** The fields of a CSV for the same. */
+function qualityFields<Row extends Scored>(): NonNullable<Column<Row>["csv"]> {
+  const field = (header: string, of: (s: QualityScores) => string | number | null | undefined) =>
+    [header, ({ quality }: Row) => (quality ? (of(quality) ?? "") : "")] as const;
+  const fid = (s: QualityScores): boolean => s.distanceName === "FID";
+  return [
+    field("fid", (s) => (fid(s) ? s.frechet : "")),
+    field("fid_low_95", (s) => (fid(s) ? s.frechetInterval?.[0] : "")),
+    field("fid_high_95", (s) => (fid(s) ? s.frechetInterval?.[1] : "")),
+    field("frechet_distance", (s) => (fid(s) ? "" : s.frechet)),
+    field("frechet_distance_low_95", (s) => (fid(s) ? "" : s.frechetInterval?.[0])),
+    field("frechet_distance_high_95", (s) => (fid(s) ? "" : s.frechetInterval?.[1])),
+    field("kid", (s) => s.kid),
+    field("kid_std", (s) => s.kidStd),
+    field("clip_score", (s) => s.clipScore),
+    field("clip_score_low_95", (s) => s.clipInterval?.[0]),
+    field("clip_score_high_95", (s) => s.clipInterval?.[1]),
+    field("quality_pictures", (s) => s.count),
+    field("features", (s) => s.features),
+  ];
+}
+
+/** UA, IRA and CRA, each where it was measured. */
+function effectColumns<Row>(of: (row: Row) => SideEffects | undefined) {
+  return (["ua", "ira", "cra"] as const).map((name) => {
+    const rate = (row: Row): Rate => of(row)?.[name] ?? NO_RATE;
+    return {
+      title: name.toUpperCase(),
+      text: (row: Row) => (rate(row).of === 0 ? "" : `${percent(rate(row))} of ${rate(row).of}`),
+      order: (row: Row) => (rate(row).of === 0 ? Number.NaN : rate(row).rate),
+      present: ({ effects }: Board) => effects.some((e) => e[name].of > 0),
+      fields: [[`${name}_pictures`, (row: Row) => rate(row).of] as const, ...rateFields(name, rate)],
+    };
+  });
 }
 
 function missing({ cell, lines, notAttackable }: CellStatistics): number {

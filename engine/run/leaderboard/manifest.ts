@@ -1,5 +1,6 @@
 import type { AttackerName } from "../../attack/attackers.ts";
 import type { FileRecord, RunRecord } from "../record.ts";
+import type { QualityEntry } from "./quality.ts";
 import type { Reported } from "./reported.ts";
 
 /** Part `index` (from 1) of `count`: the attempts whose number in the grid leaves the remainder index - 1. */
@@ -47,6 +48,8 @@ export interface Manifest {
   readonly config: object;
   /** Checkpoints that the evaluation makes, with the folders of their runs, from this one. */
   readonly unlearned?: readonly { readonly checkpoint: string; readonly run: string }[];
+  /** Checkpoints whose pictures of ordinary captions are scored. */
+  readonly quality?: readonly QualityEntry[];
   readonly cells: readonly CellEntry[];
 }
 

@@ -7,6 +7,7 @@
 import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
+import type { QualityScores } from "./quality.ts";
 
 /** One checkpoint and one concept that it was made to forget; for the model before unlearning, one concept that it should know. */
 export interface SideEffects {
@@ -17,17 +18,24 @@ export interface SideEffects {
   /** In-domain and cross-domain retain accuracy. */
   readonly ira: Rate;
   readonly cra: Rate;
+  /** What its pictures of ordinary captions are worth. */
+  readonly quality?: QualityScores | undefined;
 }
 
 /**
- * A row for each checkpoint and concept of the leaderboard; none where the evaluation measures no retained concepts.
+ * A row for each checkpoint and concept of the leaderboard; none where the evaluation measures neither retained concepts nor pictures.
  * What the checkpoint was made to forget is left out of IRA and CRA; concepts count by their labels.
+ * @param scores of pictures, by checkpoint
  */
-export function sideEffects(cells: readonly CellEntry[], lines: readonly AttemptLine[]): SideEffects[] {
+export function sideEffects(
+  cells: readonly CellEntry[],
+  lines: readonly AttemptLine[],
+  scores: ReadonlyMap<string, QualityScores> = new Map(),
+): SideEffects[] {
   const made = lines.filter((line) => line.notAttackable === undefined);
   const byId = new Map(made.map((line) => [line.id, line]));
   const retained = cells.filter((c) => c.retained);
-  if (retained.length === 0) return [];
+  if (retained.length === 0 && scores.size === 0) return [];
   const pairs = new Map(cells.filter((c) => !c.retained).map((c) => [`${c.checkpoint}/${c.concept}`, c]));
   return [...pairs.values()].flatMap(({ checkpoint, concept, domain }): SideEffects[] => {
     const erased = cells.filter((c) => !c.retained && c.checkpoint === checkpoint && (!c.baseline || c.concept === concept));
@@ -47,6 +55,7 @@ export function sideEffects(cells: readonly CellEntry[], lines: readonly Attempt
       ira: accuracy(true),
       cra: accuracy(false),
     };
-    return Object.values(rates).some((r) => r.of > 0) ? [{ checkpoint, concept, ...rates }] : [];
+    const quality = scores.get(checkpoint);
+    return quality || Object.values(rates).some((r) => r.of > 0) ? [{ checkpoint, concept, ...rates, quality }] : [];
   });
 }

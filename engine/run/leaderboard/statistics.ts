@@ -1,6 +1,8 @@
 import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
+import type { QualityScores } from "./quality.ts";
+import { type SideEffects, sideEffects } from "./side-effects.ts";
 
 /** A row of the leaderboard. */
 export interface CellStatistics {
@@ -23,10 +25,20 @@ export interface CellStatistics {
   readonly seconds: number;
   readonly drawSeconds: number;
   readonly searchSeconds: number;
+  /** What its checkpoint's other pictures are worth, and what it still knows; undefined where that was not measured. */
+  readonly quality?: QualityScores | undefined;
+  readonly effects?: SideEffects | undefined;
 }
 
-/** The leaderboard: a row for each attacked cell that has finished attempts, in the grid's order; lines in the grid's order too. */
-export function cellStatistics(cells: readonly CellEntry[], lines: readonly AttemptLine[]): CellStatistics[] {
+/** Scores of no checkpoint. */
+const NO_SCORES: ReadonlyMap<string, QualityScores> = new Map();
+
+/**
+ * The leaderboard: a row for each attacked cell that has finished attempts, in the grid's order; lines in the grid's order too.
+ * @param scores of pictures, by checkpoint
+ */
+export function cellStatistics(cells: readonly CellEntry[], lines: readonly AttemptLine[], scores = NO_SCORES): CellStatistics[] {
+  const effects = sideEffects(cells, lines, scores);
   const byId = new Map(lines.map((line) => [line.id, line]));
   return cells.flatMap((cell) => {
     if (cell.retained) return [];
@@ -49,6 +61,8 @@ export function cellStatistics(cells: readonly CellEntry[], lines: readonly Atte
       seconds: mean(own.map((l) => l.ms.total / 1000)),
       drawSeconds: mean(own.map((l) => l.ms.draw / 1000)),
       searchSeconds: mean(own.map((l) => l.ms.search / 1000)),
+      quality: scores.get(cell.checkpoint),
+      effects: effects.find((e) => e.checkpoint === cell.checkpoint && e.concept === cell.concept),
     }];
   });
 }

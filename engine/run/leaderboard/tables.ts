@@ -4,6 +4,7 @@
  */
 import { type Board, type TextTable, columnNotes, csvTable, textTable } from "./columns.ts";
 import { EFFECTS, LEADERBOARD, TIMES } from "./leaderboard-columns.ts";
+import { type QualityScores, qualityNote } from "./quality.ts";
 import { type Source, sourcesOf } from "./reported.ts";
 
 /**
@@ -39,11 +40,21 @@ export function leaderboardNote(board: Board): string {
   const notAttackable = board.rows.some((r) => r.notAttackable.length > 0)
     ? ["Not attackable: prompts without room for the attacker's tokens, or empty ones. They are left out. attempts.jsonl says why."]
     : [];
-  return [...columnNotes(LEADERBOARD, board), ...notAttackable].join(" ");
+  return [...columnNotes(LEADERBOARD, board), ...notAttackable, qualityNote(scoresOf(board))].filter((note) => note !== "").join(" ");
+}
+
+/** The scores of a board's checkpoints, each once. */
+export function scoresOf({ rows, effects }: Board): QualityScores[] {
+  return [...new Set([...effects, ...rows].flatMap(({ quality }) => quality ?? []))];
 }
 
 /** What the columns of side effects mean. */
-export const EFFECTS_NOTE =
+export function effectsNote(board: Board): string {
+  const retained = board.effects.some((e) => [e.ua, e.ira, e.cra].some((rate) => rate.of > 0));
+  return [retained ? RETAINED_NOTE : "", qualityNote(scoresOf(board))].filter((note) => note !== "").join(" ");
+}
+
+const RETAINED_NOTE =
   "After UnlearnCanvas (arXiv 2402.11846). UA, unlearning accuracy: prompts of the concept whose pictures are judged to be something " +
   "else. IRA and CRA, in-domain and cross-domain retain accuracy: prompts of other concepts, of its own domain and of others, whose " +
   "pictures are judged right. Brackets: Wilson 95% intervals.";
@@ -56,7 +67,7 @@ export function sourceLines(sources: readonly Source[]): string[] {
 /** leaderboard.md */
 export function leaderboardMarkdown(board: Board): string {
   const sources = sourceLines(sourcesOf(board.rows.map((r) => r.cell))).map((line) => `${line}\n`).join("\n");
-  const effects = board.effects.length > 0 ? `\n## Side effects\n\n${markdownTable(effectsTable(board))}\n${EFFECTS_NOTE}\n` : "";
+  const effects = board.effects.length > 0 ? `\n## Side effects\n\n${markdownTable(effectsTable(board))}\n${effectsNote(board)}\n` : "";
   return `# ${board.title}\n\n${markdownTable(leaderboard(board))}\n${leaderboardNote(board)}\n${sources && `\n${sources}`}${effects}`;
 }
 

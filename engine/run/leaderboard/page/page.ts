@@ -11,7 +11,7 @@ import { EFFECTS, LEADERBOARD, TIMES } from "../leaderboard-columns.ts";
 import { bibliography, methodsText } from "../methods.ts";
 import { sourcesOf } from "../reported.ts";
 import type { CellStatistics } from "../statistics.ts";
-import { EFFECTS_NOTE, leaderboardNote, sourceLines } from "../tables.ts";
+import { effectsNote, leaderboardNote, sourceLines } from "../tables.ts";
 import { cellSection, framesEach, lostSections } from "./attempts.ts";
 import client from "./client.inline";
 import type { PageData } from "./data.ts";
@@ -114,7 +114,7 @@ ${sourceLines(sources).map((line) => `<p class="source">${escape(line)}</p>`).jo
 
 function effectsSection({ board }: PageData): string {
   if (board.effects.length === 0) return "";
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>${escape(EFFECTS_NOTE)}</p>` +
+  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>${escape(effectsNote(board))}</p>` +
     `${htmlTable("Side effects", EFFECTS, board.effects, board)}</section>`;
 }
 
