@@ -188,6 +188,29 @@ export interface Erased {
   readonly steps: number;
 }
 
+/** Pictures of two small folders, and what compares them. */
+export interface QualityRequest {
+  readonly images: readonly { readonly name: string; readonly file: Blob }[];
+  /** "bundled": the real emoji that come with the page. */
+  readonly real: readonly { readonly name: string; readonly file: Blob }[] | "bundled";
+  /** A classifier among what can be loaded, or a file of Inception's weights. */
+  readonly network: { readonly classifier: string } | { readonly name: string; readonly file: Blob };
+  readonly recipe: string;
+}
+
+export interface Scores {
+  readonly distanceName: "FID" | "Frechet distance";
+  readonly features: string;
+  readonly frechet: number;
+  readonly interval: readonly [number, number] | null;
+  readonly reference: { readonly value: number; readonly branch: string } | null;
+  readonly kid: { readonly mean: number; readonly std: number; readonly subsets: number; readonly size: number } | null;
+  readonly count: number;
+  readonly realCount: number;
+  readonly warnings: readonly string[];
+  readonly seconds: number;
+}
+
 export interface Unfinished {
   readonly settings: AttackSettings;
   readonly started: string;
@@ -238,6 +261,7 @@ export interface Calls {
   attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
   classify: { readonly args: ClassifyRequest; readonly result: readonly Classified[]; readonly news: Progress };
   erase: { readonly args: EraseRequest; readonly result: Erased; readonly news: EraseNews };
+  quality: { readonly args: QualityRequest; readonly result: Scores; readonly news: Progress };
   unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
   resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
   discard: { readonly args: null; readonly result: null; readonly news: never };

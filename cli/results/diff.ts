@@ -4,6 +4,7 @@ import { decodePng } from "../../engine/platform/picture/png.ts";
 import { readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Comparison, type PairedRow, compare } from "../../engine/run/compare/pairs.ts";
 import { comparisonPage } from "../../engine/run/compare/page.ts";
+import { SCORES_HEADER, scoreCells } from "../../engine/run/compare/scores.ts";
 import { COMPARISON_HEADER, comparisonCells, headline } from "../../engine/run/compare/words.ts";
 import { terminalTable } from "../terminal/table.ts";
 import { OPEN } from "../terminal/open.ts";
@@ -54,12 +55,16 @@ async function run(flags: DiffFlags, context: Context, first: string, second: st
   context.result(jsonOf(comparison, out), `${headline(comparison)}\n\n${tableOf(comparison)}`);
 }
 
-function tableOf({ rows }: Comparison): string {
-  return terminalTable(COMPARISON_HEADER.map((title, i) => ({ title, right: i > 0 })), rows.map(comparisonCells));
+function tableOf({ rows, scores }: Comparison): string {
+  const tables = [
+    terminalTable(COMPARISON_HEADER.map((title, i) => ({ title, right: i > 0 })), rows.map(comparisonCells)),
+    ...(scores.length > 0 ? [terminalTable(SCORES_HEADER.map((title, i) => ({ title, right: i > 1 })), scores.map(scoreCells))] : []),
+  ];
+  return tables.join("\n\n");
 }
 
 /** The numbers for programs: rates from 0 to 1. */
-function jsonOf({ first, second, rows, all, unpaired, cautions }: Comparison, out: string | undefined): object {
+function jsonOf({ first, second, rows, all, unpaired, scores, cautions }: Comparison, out: string | undefined): object {
   const numbers = ({ counts, first: a, second: b, difference }: Pick<PairedRow, "counts" | "first" | "second" | "difference">): object => ({
     pairs: a.of,
     ...counts,
@@ -79,6 +84,7 @@ function jsonOf({ first, second, rows, all, unpaired, cautions }: Comparison, ou
         .filter((pair) => pair.first.success !== pair.second.success)
         .map((pair) => ({ case: pair.first.case, prompt: pair.first.prompt, first: pair.first.success, second: pair.second.success })),
     })),
+    ...(scores.length > 0 && { scores }),
     unpaired: { first: unpaired.first.length, second: unpaired.second.length },
     cautions,
     ...(out !== undefined && { out }),

@@ -9,6 +9,7 @@ import { isHarmful } from "../../engine/run/redact.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
+import { readQuality } from "../evaluate/quality/results.ts";
 
 /**
  * What a folder of an evaluation or of one attack holds.
@@ -34,6 +35,7 @@ export async function readSide(name: string): Promise<Side> {
     name,
     title: manifest.name === "Evaluation" ? basename(name) : `${manifest.name} (${basename(name)})`,
     outcomes,
+    scores: await readQuality(name, manifest.quality),
   };
 }
 

@@ -240,7 +240,7 @@ test("verify: every reference output of the bundled model is within tolerance", 
 
 test("every tab fits a phone, every field has a name, and tabs go by the keyboard", async () => {
   await page.focus("#tab-kernels");
-  const tabs = ["story", "generate", "attack", "erase", "classify", "kernels", "models"];
+  const tabs = ["story", "generate", "attack", "erase", "quality", "classify", "kernels", "models"];
   for (const tab of tabs) {
     await page.keyboard.press(tab === tabs[0] ? "Home" : "ArrowRight");
     assert.is(await page.evaluate(() => document.activeElement?.id), `tab-${tab}`);

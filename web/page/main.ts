@@ -10,6 +10,7 @@ import { KernelsTab } from "./kernels.ts";
 import { ModelsTab } from "./models.ts";
 import { problemBox } from "./parts/problems.ts";
 import { startTabs } from "./parts/tabs.ts";
+import { startQuality } from "./quality.ts";
 import { Story } from "./story.ts";
 
 const notices = find(document, "#notices");
@@ -23,6 +24,7 @@ const erase = new EraseTab(panel("erase"), engine, catalog, (choice, concept) =>
   showTab("attack");
   void attack.attackErased(choice, concept).catch(complain);
 });
+startQuality(panel("quality"), engine, catalog);
 const kernels = new KernelsTab(panel("kernels"), engine);
 const models = new ModelsTab(panel("models"), engine, catalog);
 const story = new Story(panel("story"), () => {

@@ -10,6 +10,7 @@ import { erase } from "./erase-run.ts";
 import { Job } from "./job.ts";
 import { Library } from "./files/library.ts";
 import { needOf } from "./need.ts";
+import { score } from "./quality-run.ts";
 import { clearRun, unfinishedRun } from "./run-head.ts";
 import { Session } from "./session.ts";
 import { openStore } from "./files/store.ts";
@@ -96,6 +97,11 @@ const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
     inTurn(job, async () => {
       const { session: opened, library } = await open(({ text }) => job.news({ type: "phase", text }));
       return erase(opened, library, request, job);
+    }),
+  quality: async (request, job) =>
+    inTurn(job, async () => {
+      const { session: opened, library } = await open(job.news);
+      return score(opened, library, request, job);
     }),
   async unfinished() {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);

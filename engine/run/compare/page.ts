@@ -7,6 +7,7 @@ import { shownPath } from "../text/local-paths.ts";
 import { VERSION } from "../version.ts";
 import pageCss from "./page.css";
 import type { Comparison, Outcome, Pair, PairedRow } from "./pairs.ts";
+import { SCORES_HEADER, scoreCells } from "./scores.ts";
 import { COMPARISON_HEADER, COMPARISON_NOTE, comparisonCells, headline } from "./words.ts";
 
 /** Longest side of the pictures. */
@@ -23,7 +24,7 @@ export interface ComparisonPage {
 
 /** A comparison as one HTML page without scripts: headline, table, and the pictures side by side, those that changed first. */
 export async function comparisonPage(data: ComparisonPage): Promise<string> {
-  const { first, second, rows, cautions, unpaired } = data.comparison;
+  const { first, second, rows, scores, cautions, unpaired } = data.comparison;
   const sections: string[] = [];
   for (const row of rows) sections.push(await rowSection(row, data));
   const hint = data.showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
@@ -44,11 +45,9 @@ ${notes.length > 0 ? `<ul class="cautions">${notes.map((n) => `<li>${escape(n)}<
 <dl class="sides"><div><dt>first</dt><dd>${escape(shownPath(first.name))}</dd></div>
 <div><dt>second</dt><dd>${escape(shownPath(second.name))}</dd></div></dl>
 <section aria-labelledby="rows"><h2 id="rows">Row by row</h2><p>${escape(COMPARISON_NOTE)}</p>
-${table(
-  "Row by row",
-  COMPARISON_HEADER,
-  rows.map((row) => comparisonCells(row).map(escape)),
-)}</section>
+${table("Row by row", COMPARISON_HEADER, rows.map((row) => comparisonCells(row).map(escape)))}</section>
+${scores.length === 0 ? "" : `<section aria-labelledby="scores"><h2 id="scores">What it cost</h2>
+${table("Scores of pictures", SCORES_HEADER, scores.map((pair) => scoreCells(pair).map(escape)))}</section>`}
 <section aria-labelledby="pairs"><h2 id="pairs">Prompt by prompt</h2>${hint}
 ${sections.join("\n")}</section>
 <footer><p>Success is what the judge says of a picture. Lethe ${escape(VERSION)}.</p></footer>`,

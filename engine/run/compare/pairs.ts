@@ -2,6 +2,8 @@
 import { type Rate, wilson } from "../../metrics/intervals.ts";
 import { type Difference, type PairedCounts, bootstrapDifference, countPairs, mcnemarExact } from "../../metrics/paired.ts";
 import { UsageError } from "../../runtime/errors.ts";
+import type { QualityScores } from "../leaderboard/quality.ts";
+import { type ScorePair, compareScores } from "./scores.ts";
 
 /** One attacked prompt of a side. */
 export interface Outcome {
@@ -31,6 +33,8 @@ export interface Side {
   readonly name: string;
   readonly title: string;
   readonly outcomes: readonly Outcome[];
+  /** Scores of pictures by checkpoint, where they were measured. */
+  readonly scores?: ReadonlyMap<string, QualityScores>;
 }
 
 export interface Pair {
@@ -62,6 +66,8 @@ export interface Comparison {
   readonly all: Pick<PairedRow, "counts" | "first" | "second" | "difference">;
   /** Outcomes that the other side has no counterpart of. */
   readonly unpaired: { readonly first: readonly Outcome[]; readonly second: readonly Outcome[] };
+  /** Scores of pictures, where both sides have them. */
+  readonly scores: readonly ScorePair[];
   /** What makes the two hard to compare, in sentences; empty if nothing does. */
   readonly cautions: readonly string[];
 }
@@ -89,6 +95,7 @@ export function compare(first: Side, second: Side, seed = 0): Comparison {
     const name = rowName(pair);
     rows.set(name, [...(rows.get(name) ?? []), pair]);
   }
+  const scored = compareScores(first.scores ?? new Map(), second.scores ?? new Map());
   return {
     first,
     second,
@@ -98,7 +105,8 @@ export function compare(first: Side, second: Side, seed = 0): Comparison {
     }),
     all: { counts: countPairs(pairs.map(outcomes)), ...rates(pairs, seed) },
     unpaired: { first: first.outcomes.filter((o) => !used.has(o)), second: second.outcomes.filter((o) => !met.has(o)) },
-    cautions: cautions(pairs),
+    scores: scored.scores,
+    cautions: [...cautions(pairs), ...scored.cautions],
   };
 }
 

@@ -56,6 +56,11 @@ export class BundledFiles implements FileSystem {
     ];
   }
 
+  /** Names of the files below a folder. */
+  below(folder: string): string[] {
+    return [...this.listed.keys()].filter((name) => name.startsWith(folder));
+  }
+
   /** The files of an entry. The model's are those of its components. */
   paths(id: string): { path: string; bytes: number; sha256: string }[] {
     const own = id === "emoji" ? /^emoji\/(model_index\.json|(text_encoder|tokenizer|unet|vae|scheduler)\/.*)$/ : undefined;

@@ -7,13 +7,14 @@ import { forestPlot } from "../charts/forest.ts";
 import { heatMap } from "../charts/heat-map.ts";
 import { PAGE_THEME } from "../charts/plot.ts";
 import { headlineOf } from "../headline.ts";
-import { EFFECTS, LEADERBOARD, TIMES } from "../leaderboard-columns.ts";
+import { LEADERBOARD, TIMES } from "../leaderboard-columns.ts";
 import { bibliography, methodsText } from "../methods.ts";
 import { sourcesOf } from "../reported.ts";
 import type { CellStatistics } from "../statistics.ts";
-import { effectsNote, leaderboardNote, sourceLines } from "../tables.ts";
+import { leaderboardNote, sourceLines } from "../tables.ts";
 import { cellSection, framesEach, lostSections } from "./attempts.ts";
 import client from "./client.inline";
+import { costSection } from "./cost.ts";
 import type { PageData } from "./data.ts";
 import { madeSection } from "./made.ts";
 import pageCss from "./page.css";
@@ -31,6 +32,7 @@ export async function evaluationPage(data: PageData): Promise<string> {
   const pictures = new Pictures(data.image, lines.length * framesEach(lines.length));
   const cells: string[] = [];
   for (const row of rows) cells.push(await cellSection(row, data, pictures));
+  const cost = await costSection(data, pictures);
   const lost = await lostSections(data, pictures);
   const headline = headlineOf(rows);
   const record = rows[0] && (await data.record(rows[0].cell.id));
@@ -43,7 +45,7 @@ ${headline.details.map((p) => `<p>${escape(p)}</p>`).join("\n")}</section>
 ${overviewSection(rows)}
 ${boardSection(data)}
 ${probesSection(data)}
-${effectsSection(data)}
+${cost}
 ${madeSection(data.made, data.showImages)}
 ${budgetSection(rows, "budget", "How much it takes", "The share of prompts broken after so much work on each, beginning with those that " +
   "need no attack. A line ends where its attacker gave up. Lines that would lie on each other are drawn a little apart.", WORK_BUDGETS)}
@@ -110,12 +112,6 @@ function boardSection({ board }: PageData): string {
 ${htmlTable("Leaderboard", LEADERBOARD, rows, board, { attributes: facts, link })}
 ${definitions([...new Map(rows.map(({ cell }) => [cell.concept, visible(cell.rule)]))])}
 ${sourceLines(sources).map((line) => `<p class="source">${escape(line)}</p>`).join("\n")}</section>`;
-}
-
-function effectsSection({ board }: PageData): string {
-  if (board.effects.length === 0) return "";
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>${escape(effectsNote(board))}</p>` +
-    `${htmlTable("Side effects", EFFECTS, board.effects, board)}</section>`;
 }
 
 /** Small multiples: curves for each checkpoint and concept. */

@@ -1,0 +1,76 @@
+import { UsageError } from "../../engine/runtime/errors.ts";
+import { readAll } from "../../engine/formats/byte-source.ts";
+import { memoryFiles } from "../../engine/formats/file-system.ts";
+import type { PictureFile } from "../../engine/metrics/quality/run.ts";
+import type { RecipeName } from "../../engine/metrics/recipes.ts";
+import type { QualityRequest, Scores } from "../protocol.ts";
+import type { Library } from "./files/library.ts";
+import { readPictureFile } from "./files/picture-file.ts";
+import type { Job } from "./job.ts";
+import type { Session } from "./session.ts";
+
+/** The real pictures that come with the page. */
+const BUNDLED_REAL = "emoji/quality/real/";
+
+/**
+ * Scores pictures against real ones: the code that does is read when the first are.
+ * @throws UsageError for too few pictures; FormatError for one that cannot be read, or another network's weights
+ */
+export async function score(session: Session, library: Library, request: QualityRequest, job: Job<"quality">): Promise<Scores> {
+  const started = performance.now();
+  const { openFeatureNetwork, quality } = await import("../../engine/metrics/index.ts");
+  const { images, real, network: chosen } = request;
+  job.news({ text: "loading the network" });
+  const device = await session.device();
+  const { recipe } = request;
+  const source = "classifier" in chosen
+    ? { files: library.files, path: chosen.classifier }
+    : { files: memoryFiles({ [chosen.name]: chosen.file }), path: chosen.name };
+  const network = await openFeatureNetwork(device, source, { recipe: recipe as RecipeName, dims: 2048 });
+  try {
+    const result = await quality(
+      null,
+      { images: filesOf(images), real: real === "bundled" ? bundledReal(library) : filesOf(real), network, recipe: recipe as RecipeName, signal: job.signal },
+      (event) => {
+        if (event.type === "picture") {
+          const { set, done, total } = event;
+          job.news({ text: `${set === "real" ? "real" : "your"} pictures: ${done} of ${total}`, done: done / total });
+        } else if (event.type === "score") job.news({ text: `${event.what}: ${event.done} of ${event.total}`, done: event.done / event.total });
+      },
+    );
+    const distances = result.distances!;
+    return {
+      distanceName: network.distanceName,
+      features: network.name,
+      frechet: distances.frechet,
+      interval: distances.interval,
+      reference: distances.reference,
+      kid: distances.kid && { mean: distances.kid.mean, std: distances.kid.std, subsets: distances.kid.subsets, size: distances.kid.size },
+      count: result.count,
+      realCount: result.realCount!,
+      warnings: distances.warnings,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    await network.destroy();
+  }
+}
+
+function filesOf(files: readonly { readonly name: string; readonly file: Blob }[]): PictureFile[] {
+  if (files.length < 2) throw new UsageError(`at least two pictures of each kind are needed, there are ${files.length}`);
+  return files.map(({ name, file }) => ({ name, read: () => readPictureFile(name, file) }));
+}
+
+function bundledReal(library: Library): PictureFile[] {
+  return library.bundled.below(BUNDLED_REAL).map((name) => ({
+    name,
+    async read() {
+      const source = await library.files.open(name);
+      try {
+        return await readPictureFile(name, new Blob([await readAll(source)]));
+      } finally {
+        await source.close();
+      }
+    },
+  }));
+}
