@@ -38,7 +38,6 @@ test("pictures are compared with the bundled real ones by a classifier, which is
     await page.setViewportSize({ width, height: 900 });
     await assertAccessible(page, `quality at ${width}`);
     await assertFits(page, `quality at ${width}`);
-    if (process.env["LETHE_SHOTS"]) await page.screenshot({ path: `${process.env["LETHE_SHOTS"]}/quality-${width}.png`, fullPage: true });
   }
 });
 
