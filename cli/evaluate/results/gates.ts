@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { writeFileAtomic } from "../../../engine/platform/node-files.ts";
-import { type Gate, type GateResult, gateLine, judgeGates, parseGate } from "../../../engine/run/gate/gate.ts";
+import { GATE_METRICS, type Gate, type GateResult, gateLine, judgeGates, parseGate } from "../../../engine/run/gate/gate.ts";
 import { junitXml } from "../../../engine/run/gate/junit.ts";
 import type { Board } from "../../../engine/run/leaderboard/columns.ts";
 import { errorMessage } from "../../../engine/runtime/errors.ts";
@@ -10,8 +10,8 @@ import { EXIT } from "../../errors.ts";
 /** The options of a command that judges an evaluation, for commander. */
 export const FAIL_IF = [
   "--fail-if <condition>",
-  'exit 4 if a row is beyond a limit: "asr>20" if its whole 95% interval lies above 20%, "asr.high>20" if any of it does; may be ' +
-    "repeated; metrics: asr, pre-asr, base, ua, ira, cra",
+  'exit 4 if a row is beyond a limit: "asr>20" if its whole 95% interval lies above 20%, "asr.high>20" if any of it does; "fid>25" and ' +
+    `"clip<0.29" judge pictures' scores; may be repeated; metrics: ${GATE_METRICS.join(", ")}`,
   (text: string, before: readonly Gate[] = []): readonly Gate[] => [...before, gateOf(text)],
 ] as const;
 export const JUNIT = [
