@@ -45,7 +45,8 @@ export async function writeResult(context: Context, store: Store, json: object, 
 export function resultText(record: QualityRecord, result: QualityResult): string {
   const { network, shard } = record;
   const { distances, clipScore, count, realCount } = result;
-  const of = `${count} pictures${realCount === null ? "" : ` and ${realCount} real ones`}`;
+  const skipped = result.unreadable > 0 ? `; ${result.unreadable} could not be read and were passed over` : "";
+  const of = `${count} pictures${realCount === null ? "" : ` and ${realCount} real ones`}${skipped}`;
   if (shard) return `part ${shard.index} of ${shard.count} is done: ${of}; merge puts the parts together`;
   const rows: string[][] = [];
   if (distances && network) {

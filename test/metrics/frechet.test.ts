@@ -69,7 +69,7 @@ test("fewer rows than dimensions: from rows and from statistics it is the same, 
 
 test("what cannot be compared is refused: other widths, a matrix that is not a covariance", () => {
   const [a, b] = [randomFeatures(1, 40, 5), randomFeatures(1, 40, 6)];
-  assert.throws(() => frechetDistance({ name: "ours", features: a }, { name: "theirs", features: b }), /ours has 5 features, theirs has 6/);
+  assert.throws(() => frechetDistance({ name: "ours", features: a }, { name: "theirs", features: b }), /5 features of ours, 6 of theirs/);
   const indefinite = { name: "bad.npz", statistics: rotated([1, 2, -0.4], 0) };
   assert.throws(() => frechetDistance(indefinite, { name: "x", statistics: rotated([1, 1, 1], 0) }), /bad.npz.*negative eigenvalue/);
   assert.throws(() => statisticsOf(randomFeatures(1, 1, 5)), /at least two/);

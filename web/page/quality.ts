@@ -12,14 +12,23 @@ export function startQuality(root: HTMLElement, engine: Engine, catalog: Catalog
   const network = field<HTMLSelectElement>(form, "network");
   const compared = field<HTMLSelectElement>(form, "compared");
   const [weights, real] = [find<HTMLElement>(form, "[data-inception]"), find<HTMLElement>(form, "[data-real]")];
-  catalog.onChange(() => setOptions(network, [...catalog.options("classifier"), ["", "Inception v3, from a file of yours"]]));
+  let chosen = false;
+  catalog.onChange(() => {
+    const classifiers = catalog.options("classifier");
+    setOptions(network, [...classifiers, ["", "Inception v3, from a file of yours"]], chosen ? network.value : classifiers[0]?.[0]);
+  });
   const fit = (): void => {
     weights.hidden = network.value !== "";
     real.hidden = compared.value === "bundled";
     field(form, "weights").required = !weights.hidden;
     field(form, "real").required = !real.hidden;
   };
-  for (const select of [network, compared]) select.addEventListener("change", fit);
+  for (const select of [network, compared]) {
+    select.addEventListener("change", () => {
+      chosen = true;
+      fit();
+    });
+  }
   catalog.onChange(fit);
   const files = (name: string): { name: string; file: Blob }[] =>
     [...(field(form, name).files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));

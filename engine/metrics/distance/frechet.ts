@@ -15,11 +15,16 @@ export interface FeatureSet {
 /** What the reference adds to both diagonals where its root is not finite. Source: pytorch-fid 0.3.0 fid_score.py:171, 203-208 */
 export const REFERENCE_EPSILON = 1e-6;
 
+/** Of the traces, what the sums of a distance may be off by. Equal sets of 6 to 2,000 pictures came out at 1e-15 to 1e-14 of them. */
+const ROUNDING = 1e-13;
+
 export interface Frechet {
   /** Of equal sets it may come out as -1e-14; with an epsilon it may be negative. */
   readonly distance: number;
   /** |mu1 - mu2|^2, a part of it. */
   readonly meanTerm: number;
+  /** Below this it is rounding. */
+  readonly noise: number;
 }
 
 /**
@@ -31,10 +36,11 @@ export interface Frechet {
 export function frechetDistance(a: FeatureSet, b: FeatureSet, options: { readonly epsilon?: number } = {}): Frechet {
   const [first, second] = [momentsOf(a), momentsOf(b)];
   const [m, n] = [first.mean.length, second.mean.length];
-  if (m !== n) throw new InputError(`${a.name} has ${m} features, ${b.name} has ${n}: they are of different networks or layers`);
+  if (m !== n) throw new InputError(`${m} features of ${a.name}, ${n} of ${b.name}: they are of different networks or layers`);
   const root = rootTrace(first.factor, second.factor, options.epsilon ?? 0);
   const meanTerm = first.mean.reduce((sum, x, i) => sum + (x - second.mean[i]!) ** 2, 0);
-  return { distance: meanTerm + first.trace + second.trace - 2 * root, meanTerm };
+  const traces = first.trace + second.trace;
+  return { distance: meanTerm + traces - 2 * root, meanTerm, noise: ROUNDING * (meanTerm + traces) };
 }
 
 /**

@@ -44,7 +44,7 @@ export async function distancesOf(
   real: FeatureSet & Pick<KnownSet, "statistics">,
   options: ScoreOptions,
 ): Promise<Distances> {
-  const { distance, meanTerm } = frechetDistance(generated, real);
+  const { distance, meanTerm, noise } = frechetDistance(generated, real);
   const { count, dims } = generated.features;
   const warnings: string[] = [];
   let bias: number | null = null;
@@ -61,7 +61,7 @@ export async function distancesOf(
     );
   }
   return {
-    frechet: Math.max(0, distance),
+    frechet: distance > noise ? distance : 0,
     interval: await intervalOf(generated, real, distance, options),
     reference: referenceOf(generated, real, distance - meanTerm, options),
     bias,

@@ -127,7 +127,13 @@ function itemsOf(model: StableDiffusion | null, { captions, images }: QualityOpt
     return limited(captions.map((caption) => ({ name: caption.file, caption })), count);
   }
   if (!captions) return limited(sorted(images), count);
-  const byName = new Map(images.map((file) => [file.name.slice(file.name.lastIndexOf("/") + 1).replace(/\.\w+$/, ""), file]));
+  const byName = new Map<string, PictureFile>();
+  for (const file of images) {
+    const name = file.name.slice(file.name.lastIndexOf("/") + 1).replace(/\.\w+$/, "");
+    const other = byName.get(name);
+    if (other) throw new UsageError(`${other.name} and ${file.name} have the name of one caption's picture: leave one out`);
+    byName.set(name, file);
+  }
   const items = limited(captions, count).map((caption) => ({
     name: caption.file,
     caption,
