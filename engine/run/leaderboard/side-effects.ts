@@ -37,7 +37,12 @@ export function sideEffects(
   const retained = cells.filter((c) => c.retained);
   if (retained.length === 0 && scores.size === 0) return [];
   const pairs = new Map(cells.filter((c) => !c.retained).map((c) => [`${c.checkpoint}/${c.concept}`, c]));
-  return [...pairs.values()].flatMap(({ checkpoint, concept, domain }): SideEffects[] => {
+  const attacked = new Set([...pairs.values()].map((c) => c.checkpoint));
+  const none = wilson(0, 0);
+  // The model before unlearning is attacked only where retained concepts are measured; its scores are what the others are compared with.
+  const others = [...scores.values()].filter((s) => !attacked.has(s.checkpoint));
+  const unattacked = others.map((quality): SideEffects => ({ checkpoint: quality.checkpoint, concept: "", ua: none, ira: none, cra: none, quality }));
+  const rows = [...pairs.values()].flatMap(({ checkpoint, concept, domain }): SideEffects[] => {
     const erased = cells.filter((c) => !c.retained && c.checkpoint === checkpoint && (!c.baseline || c.concept === concept));
     const forgotten = new Set(erased.map((c) => `${c.domain} ${c.label}`));
     // every attacker draws the same pictures of the plain prompts
@@ -58,4 +63,5 @@ export function sideEffects(
     const quality = scores.get(checkpoint);
     return quality || Object.values(rates).some((r) => r.of > 0) ? [{ checkpoint, concept, ...rates, quality }] : [];
   });
+  return [...rows, ...unattacked];
 }
