@@ -1,11 +1,12 @@
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { readAll } from "../../engine/formats/byte-source.ts";
+import { blobSource, readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { PictureFile } from "../../engine/metrics/quality/run.ts";
+import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 import type { RecipeName } from "../../engine/metrics/recipes.ts";
 import type { QualityRequest, Scores } from "../protocol.ts";
 import type { Library } from "./files/library.ts";
-import { readPictureFile } from "./files/picture-file.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
 
@@ -58,7 +59,12 @@ export async function score(session: Session, library: Library, request: Quality
 
 function filesOf(files: readonly { readonly name: string; readonly file: Blob }[]): PictureFile[] {
   if (files.length < 2) throw new UsageError(`at least two pictures of each kind are needed, there are ${files.length}`);
-  return files.map(({ name, file }) => ({ name, read: () => readPictureFile(name, file) }));
+  return files.map(({ name, file }) => ({ name, read: async () => decode(name, await readAll(blobSource(name, file))) }));
+}
+
+/** As it lies in its file, whatever EXIF says: the field's tools do not turn pictures. */
+function decode(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<RgbImage> {
+  return decodePicture(name, bytes, { turned: false });
 }
 
 function bundledReal(library: Library): PictureFile[] {
@@ -67,7 +73,7 @@ function bundledReal(library: Library): PictureFile[] {
     async read() {
       const source = await library.files.open(name);
       try {
-        return await readPictureFile(name, new Blob([await readAll(source)]));
+        return await decode(name, await readAll(source));
       } finally {
         await source.close();
       }
