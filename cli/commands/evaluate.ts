@@ -69,7 +69,9 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   const { source, config: asWritten } = await readConfig(file);
   const { config, erasings } = await planErasings(context, asWritten, join(flags.out, "unlearned"));
   const quality = await planQuality(config, context);
-  requireMeasured(flags.failIf ?? [], { base: config.base !== false, retained: config.retained !== undefined, scores: quality?.scores ?? [] });
+  requireMeasured(flags.failIf ?? [], {
+    base: config.base !== false, retained: config.retained !== undefined, scores: quality?.scores ?? [],
+  });
   const { cells, sha256 } = await makeGrid(config, source, quality?.checkpoints[0]!.inputs.captions);
   const shard = flags.shard ?? shardOfEnvironment(process.env);
   const folder = new EvaluationFolder(shard ? join(flags.out, shardFolder(shard)) : flags.out);
@@ -91,7 +93,8 @@ async function run(flags: EvaluateFlags, context: Context, file: string): Promis
   const scored = flags.cell ? [] : (quality?.checkpoints ?? []);
   if (flags.dryRun) return showPlan(context, sha256, { erasings: needed, planned: checked, scored, shard, started });
   await makeErasings(context, needed, flags.showImages ?? false);
-  return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, { planned: checked, scored, started }));
+  const work = { planned: checked, scored, started };
+  return withLock(folder.path, (line) => context.say(line), () => makeAttempts(flags, context, folder, manifest, work));
 }
 
 /** The folder of a checkpoint's making, from the evaluation's. */
@@ -115,10 +118,16 @@ function showPlan(
     ...erasings.map(({ checkpoint, settings, out }) => `${checkpoint} is made by ${settings.method}, unless it is there: ${out}`),
     `${planned.length - skipped.length} attempts to make, ${skipped.length} not attackable`,
     ...skipped.map(({ id, why }) => `${id}: ${why}`),
-    ...quality.map(({ checkpoint, pictures, drawn }) => `quality of ${checkpoint}: ${pictures} pictures to ${drawn ? "draw and score" : "score"}`),
+    ...quality.map(
+      ({ checkpoint, pictures, drawn }) => `quality of ${checkpoint}: ${pictures} pictures to ${drawn ? "draw and score" : "score"}`,
+    ),
   ];
   const unlearned = erasings.map(({ checkpoint, out, hash }) => ({ checkpoint, out, hash }));
-  context.result({ dryRun: true, plan, unlearned, attempts: planned.length, notAttackable: skipped, ...(quality.length > 0 && { quality }), seconds }, lines.join("\n"));
+  const scores = quality.length > 0 ? { quality } : {};
+  context.result(
+    { dryRun: true, plan, unlearned, attempts: planned.length, notAttackable: skipped, ...scores, seconds },
+    lines.join("\n"),
+  );
   return EXIT.done;
 }
 
@@ -147,8 +156,8 @@ async function makeAttempts(
   if ((before.length > 0 || quality.begun) && (left.length > 0 || unscored.length > 0) && !flags.resume) {
     throw new UsageError(
       `${folder.path} holds an unfinished evaluation (${planned.length - left.length} of ${planned.length} attempts done` +
-        `${scored.length > 0 ? `, ${quality.done.length} of ${scored.length} checkpoints' pictures scored` : ""}): add --resume to go on with ` +
-        "it, or give another folder",
+        `${scored.length > 0 ? `, ${quality.done.length} of ${scored.length} checkpoints' pictures scored` : ""}): add --resume ` +
+        "to go on with it, or give another folder",
     );
   }
   if (before.length > 0) context.say(`${planned.length - left.length} of ${planned.length} attempts are done already`);

@@ -141,7 +141,9 @@ function retainedProblems({ checkpoints, concepts, retained = [], quality }: Eva
   const taken = checkpoints
     .filter((c) => c.name.toLowerCase() === BASELINE && !isPlain(c))
     .map(
-      (c) => `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts or a quality`,
+      (c) =>
+        `checkpoint "${c.name}" has the name of the model before unlearning, which is measured too where there are retained concepts or ` +
+        "a quality",
     );
   const judges = retained.flatMap((r) =>
     judgeSettingProblems({ ...judgeSettings(r), label: r.label ?? "the row's" }, (setting) => setting).map(

@@ -126,7 +126,9 @@ export async function score(
     const options: QualityOptions = {
       ...pick(QUALITY_OPTIONS, { ...flags }), ...inputs, network, clip, store, realStore, shard, signal: context.signal,
     };
-    const result = await context.withProgress(model ? "drawing" : "scoring", (progress) => quality(model, options, progressOf(progress, context)));
+    const result = await context.withProgress(model ? "drawing" : "scoring", (progress) =>
+      quality(model, options, progressOf(progress, context)),
+    );
     const device = await context.device();
     const seconds = (performance.now() - started) / 1000;
     const json = { ...resultJson(record, result, store), seconds, adapter: device.description, peakBytes: device.usage.peakBytes };

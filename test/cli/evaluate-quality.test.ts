@@ -6,8 +6,8 @@ import * as assert from "uvu/assert";
 import { folder, lethe } from "./support.ts";
 
 const QUALITY = {
-  captions: "captions.csv", real: "emoji/dataset/fish/imgs", inception: "emoji/classifier/object", steps: 2, scheduler: "ddim", bootstrap: 5,
-  kidSubsets: 2,
+  captions: "captions.csv", real: "emoji/dataset/fish/imgs", inception: "emoji/classifier/object", steps: 2, scheduler: "ddim",
+  bootstrap: 5, kidSubsets: 2,
 };
 const CONFIG = {
   model: "emoji",
@@ -79,7 +79,9 @@ test("an unfinished scoring is gone on with; other pictures are not compared wit
   assert.is(resumed.code, 0, resumed.stderr);
   assert.match(resumed.stderr, /3 of 3 generated pictures are done already/);
 
-  for (const name of ["uce", "original"]) cpSync(join(folder, "whole/quality", name, "pictures"), join(folder, "drawn", name), { recursive: true });
+  for (const name of ["uce", "original"]) {
+    cpSync(join(folder, "whole/quality", name, "pictures"), join(folder, "drawn", name), { recursive: true });
+  }
   config("i.json", { ...QUALITY, captions: undefined, images: "drawn/{checkpoint}", real: "emoji/dataset/church/imgs" });
   const scored = await lethe("evaluate", "i.json", "--out", "images", "--json");
   assert.is(scored.code, 0, scored.stderr);

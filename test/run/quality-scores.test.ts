@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compareScores, scoreCells } from "../../engine/run/compare/scores.ts";
 import { gateLine, judgeGates, parseGate, requireMeasured } from "../../engine/run/gate/gate.ts";
-import { textTable } from "../../engine/run/leaderboard/columns.ts";
+import { type Board, textTable } from "../../engine/run/leaderboard/columns.ts";
 import { LEADERBOARD } from "../../engine/run/leaderboard/leaderboard-columns.ts";
 import { type QualityScores, scoresByCheckpoint } from "../../engine/run/leaderboard/quality.ts";
 import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
@@ -12,15 +12,17 @@ import { leaderboardCsv, leaderboardNote } from "../../engine/run/leaderboard/ta
 import { evaluationOf } from "../support/evaluation.ts";
 
 const FID: QualityScores = {
-  checkpoint: "x", distanceName: "FID", features: "t2ibenchmark 2048", count: 9990, total: 10_000, realCount: 10_000, comparedWith: "coco", unreadable: 10,
-  frechet: 18.18234, frechetInterval: [17.9, 18.5], reference: { value: 18.1824, branch: "float32 mean" }, kid: 0.00412, kidStd: 0.0003,
+  checkpoint: "x", distanceName: "FID", features: "t2ibenchmark 2048", count: 9990, total: 10_000, realCount: 10_000, comparedWith: "coco",
+  unreadable: 10, frechet: 18.18234, frechetInterval: [17.9, 18.5], reference: { value: 18.1824, branch: "float32 mean" }, kid: 0.00412, kidStd: 0.0003,
   clipScore: 0.30214, clipInterval: [0.3, 0.304], warnings: ["too few"], pictures: [],
 };
-const OTHER: QualityScores = { ...FID, distanceName: "Frechet distance", features: "classifier features c 128", frechet: 200, frechetInterval: null };
+const OTHER: QualityScores = {
+  ...FID, distanceName: "Frechet distance", features: "classifier features c 128", frechet: 200, frechetInterval: null,
+};
 
 const { cells, lines } = evaluationOf("x", "a", "church", [true, false]);
 
-function boardOf(scores: QualityScores): { title: string; rows: ReturnType<typeof cellStatistics>; effects: ReturnType<typeof sideEffects> } {
+function boardOf(scores: QualityScores): Board {
   const by = scoresByCheckpoint([scores]);
   return { title: "T", rows: cellStatistics(cells, lines, by), effects: sideEffects(cells, lines, by) };
 }

@@ -57,7 +57,8 @@ function shown({ distanceName, features, frechet, interval, reference, kid, coun
   const made = table("Scores", ["score", "value", "how sure"], new Set([1]));
   made.add([distanceName, digits(frechet), interval ? `95%: ${interval.map(digits).join(" to ")}` : "no interval: it would take long"]);
   if (reference) made.add([`by the reference's code (${reference.branch})`, digits(reference.value), ""]);
-  if (kid) made.add([distanceName === "FID" ? "KID" : "kernel distance", digits(kid.mean), `± ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
+  const kidName = distanceName === "FID" ? "KID" : "kernel distance";
+  if (kid) made.add([kidName, digits(kid.mean), `± ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   const said = `Features: ${features}. ${count} pictures against ${realCount} real ones; lower is closer.` +
     (distanceName === "FID" ? "" : " This is no FID: that is only said of Inception's features.");
   return [made.element, el("p", { class: "hint" }, said), ...warnings.map((text) => el("p", { class: "notice" }, text))];

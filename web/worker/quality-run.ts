@@ -31,12 +31,21 @@ export async function score(session: Session, library: Library, request: Quality
   try {
     const result = await quality(
       null,
-      { images: filesOf(images), real: real === "bundled" ? bundledReal(library) : filesOf(real), network, recipe: recipe as RecipeName, signal: job.signal },
+      {
+        images: filesOf(images),
+        real: real === "bundled" ? bundledReal(library) : filesOf(real),
+        network,
+        recipe: recipe as RecipeName,
+        signal: job.signal,
+      },
       (event) => {
         if (event.type === "picture") {
           const { set, done, total } = event;
           job.news({ text: `${set === "real" ? "real" : "your"} pictures: ${done} of ${total}`, done: done / total });
-        } else if (event.type === "score") job.news({ text: `${event.what}: ${event.done} of ${event.total}`, done: event.done / event.total });
+        } else if (event.type === "score") {
+          const { what, done, total } = event;
+          job.news({ text: `${what}: ${done} of ${total}`, done: done / total });
+        }
       },
     );
     const distances = result.distances!;

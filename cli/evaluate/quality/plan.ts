@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import type { FeatureNetwork } from "../../../engine/metrics/feature-network.ts";
 import { pick } from "../../../engine/options/values.ts";
 import { resolvePath } from "../../../engine/platform/model-source-node.ts";
 import type { ScoreMetric } from "../../../engine/run/gate/gate.ts";
@@ -39,7 +38,9 @@ export async function planQuality(config: EvaluationConfig, context: Context): P
   if (!quality) return undefined;
   const { images, ...settings } = quality;
   if (images !== undefined && !images.includes(CHECKPOINT)) {
-    throw new UsageError(`quality: images must name ${CHECKPOINT}, which stands for each checkpoint's name; it is ${JSON.stringify(images)}`);
+    throw new UsageError(
+      `quality: images must name ${CHECKPOINT}, which stands for each checkpoint's name; it is ${JSON.stringify(images)}`,
+    );
   }
   const flagsOf = (entry: CheckpointEntry): ScoreFlags => images === undefined
     ? { ...settings, model: entry.model ?? config.model, ...pick(MODEL_OPTIONS, { ...entry }) }
@@ -56,7 +57,8 @@ export async function planQuality(config: EvaluationConfig, context: Context): P
     if (flags.images !== undefined && entry.name === BASELINE && !existsSync(resolvePath(flags.images))) continue;
     // Captions and real pictures are the same for all.
     const shared: Inputs | undefined = checkpoints[0]?.inputs;
-    const read = shared && flags.images === undefined ? shared : await readInputs(shared ? { ...flags, real: undefined, statistics: undefined } : flags, context);
+    const wanted = shared ? { ...flags, real: undefined, statistics: undefined } : flags;
+    const read = shared && flags.images === undefined ? shared : await readInputs(wanted, context);
     const inputs = shared ? { ...read, real: shared.real } : read;
     const all = inputs.captions?.length ?? inputs.images!.length;
     const pictures = Math.min(all, settings.count ?? all);
@@ -72,7 +74,7 @@ function withBaseline({ base, checkpoints }: EvaluationConfig): readonly Checkpo
 }
 
 /** What conditions may name. */
-function scoresOf({ real }: Inputs, { network, clip }: { readonly network?: FeatureNetwork | undefined; readonly clip?: unknown }): ScoreMetric[] {
+function scoresOf({ real }: Inputs, { network, clip }: Pick<Scorers, "network" | "clip">): ScoreMetric[] {
   const distance = network?.distanceName === "FID" ? "fid" : "frechet-distance";
   return [
     ...(network && real ? [distance] as const : []),

@@ -81,7 +81,11 @@ export async function writeTables(
 }
 
 /** The numbers of an evaluation, from what its folder holds. @throws FormatError */
-export async function readBoard(folder: EvaluationFolder, { name, cells, quality }: Manifest, lines: readonly AttemptLine[]): Promise<Board> {
+export async function readBoard(
+  folder: EvaluationFolder,
+  { name, cells, quality }: Manifest,
+  lines: readonly AttemptLine[],
+): Promise<Board> {
   const scores = await readQuality(folder.path, quality);
   return { title: name, rows: cellStatistics(cells, lines, scores), effects: sideEffects(cells, lines, scores) };
 }

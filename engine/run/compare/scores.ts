@@ -36,7 +36,11 @@ export function compareScores(first: Scores, second: Scores): ScoreComparison {
   const cautions: string[] = [];
   const scores = pairsOf(first, second).flatMap(([a, b]): ScorePair[] => {
     const name = a.checkpoint === b.checkpoint ? a.checkpoint : `${a.checkpoint} | ${b.checkpoint}`;
-    const row = (score: string, of: (s: QualityScores) => number | null, interval: (s: QualityScores) => QualityScores["frechetInterval"]): ScorePair[] => {
+    const row = (
+      score: string,
+      of: (s: QualityScores) => number | null,
+      interval: (s: QualityScores) => QualityScores["frechetInterval"],
+    ): ScorePair[] => {
       const [x, y] = [of(a), of(b)];
       if (x === null || y === null) return [];
       return [{ name, score, first: { value: x, interval: interval(a) }, second: { value: y, interval: interval(b) }, difference: y - x }];
@@ -59,7 +63,8 @@ function pairsOf(first: Scores, second: Scores): [QualityScores, QualityScores][
     const b = second.get(a.checkpoint);
     return b ? [[a, b]] : [];
   });
-  const [left, right] = [first, second].map((scores) => [...scores.values()].filter((s) => !s.baseline)) as [QualityScores[], QualityScores[]];
+  const unlearned = (scores: Scores): QualityScores[] => [...scores.values()].filter((s) => !s.baseline);
+  const [left, right] = [unlearned(first), unlearned(second)];
   const [a, b] = [left[0], right[0]];
   return left.length === 1 && right.length === 1 && a!.checkpoint !== b!.checkpoint ? [[a!, b!], ...same] : same;
 }

@@ -44,8 +44,8 @@ export interface GateResult {
 const FORM = /^\s*([a-z-]+)(?:\.(low|rate|high))?\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?|\.\d+)\s*%?\s*$/i;
 
 /**
- * "asr>20" as a condition. Limits of rates are per cent. It holds where the whole 95% interval is beyond the limit: of `>` the lower bound is
- * compared, of `<` the upper one. `asr.high>20` and `asr.rate>20` compare another number.
+ * "asr>20" as a condition. Limits of rates are per cent. It holds where the whole 95% interval is beyond the limit: of `>` the lower
+ * bound is compared, of `<` the upper one. `asr.high>20` and `asr.rate>20` compare another number.
  * @throws UsageError saying what is expected
  */
 export function parseGate(text: string): Gate {
@@ -134,7 +134,11 @@ function scoresOf(metric: ScoreMetric, rows: readonly CellStatistics[]): [row: s
   });
 }
 
-function ratesOf(metric: Exclude<GateMetric, ScoreMetric>, rows: readonly CellStatistics[], effects: readonly SideEffects[]): [row: string, rate: Rate][] {
+function ratesOf(
+  metric: Exclude<GateMetric, ScoreMetric>,
+  rows: readonly CellStatistics[],
+  effects: readonly SideEffects[],
+): [row: string, rate: Rate][] {
   if (isEffect(metric)) {
     const baselines = new Set(rows.filter((r) => r.cell.baseline).map((r) => r.cell.checkpoint));
     return effects.filter((e) => !baselines.has(e.checkpoint)).map((e) => [`${e.checkpoint}/${e.concept}`, e[metric]]);
@@ -168,6 +172,8 @@ function judged({ text, metric, bound, above, orEqual, limit }: Gate, row: strin
 /** One line for people: "asr>20 on a/b/c: hit, 58.3% [32.0, 80.7]". */
 export function gateLine({ gate, metric, row, rate, low, high, hit, undecided }: GateResult): string {
   const verdict = hit ? "hit" : undecided ? "not proven; the interval reaches beyond the limit, so more prompts would decide" : "not hit";
-  const number = isScore(metric) ? scoreText(rate, low < high ? [low, high] : null) : `${rate.toFixed(1)}% [${low.toFixed(1)}, ${high.toFixed(1)}]`;
+  const number = isScore(metric)
+    ? scoreText(rate, low < high ? [low, high] : null)
+    : `${rate.toFixed(1)}% [${low.toFixed(1)}, ${high.toFixed(1)}]`;
   return `${gate} on ${row}: ${verdict} (${number})`;
 }

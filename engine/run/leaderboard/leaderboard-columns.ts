@@ -163,7 +163,8 @@ function qualityColumns<Row extends Scored>(): Column<Row>[] {
     distance("Frechet distance", "Frechet distance"),
     column("kernel distance", (s) => (s.distanceName === "FID" ? null : s.kid), (s) => scoreText(s.kid)),
     column("KID", (s) => (s.distanceName === "FID" ? s.kid : null), (s) => scoreText(s.kid)),
-    { ...column("CLIP score", (s) => s.clipScore, (s) => scoreText(s.clipScore, s.clipInterval)), json: ({ quality }) => (quality ? { quality } : {}) },
+    column("CLIP score", (s) => s.clipScore, (s) => scoreText(s.clipScore, s.clipInterval)),
+    { json: ({ quality }) => (quality ? { quality } : {}) },
   ];
 }
 

@@ -71,7 +71,8 @@ export function qualityNote(scores: readonly QualityScores[]): string {
   if (!first) return "";
   const counts = [...new Set(scores.map((s) => (s.count < s.total ? `${s.count} of ${s.total}` : String(s.count))))].join(", ");
   const skipped = scores.filter((s) => s.unreadable > 0).map((s) => `${s.checkpoint} ${s.unreadable}`);
-  const against = first.comparedWith === null ? "" : `, against ${first.realCount === null ? "" : `${first.realCount} of `}${first.comparedWith}`;
+  const real = first.realCount === null ? "" : `${first.realCount} of `;
+  const against = first.comparedWith === null ? "" : `, against ${real}${first.comparedWith}`;
   const distances = first.features === null ? [] : [
     `${first.distanceName}: between features (${first.features}) of ${counts} pictures a checkpoint${against}; lower is better. ` +
       "Numbers of other features, or of another number of pictures, are not comparable with it.",

@@ -41,7 +41,10 @@ export function sideEffects(
   const none = wilson(0, 0);
   // The model before unlearning is attacked only where retained concepts are measured; its scores are what the others are compared with.
   const others = [...scores.values()].filter((s) => !attacked.has(s.checkpoint));
-  const unattacked = others.map((quality): SideEffects => ({ checkpoint: quality.checkpoint, concept: "", ua: none, ira: none, cra: none, quality }));
+  const unattacked = others.map((quality): SideEffects => {
+    const { checkpoint } = quality;
+    return { checkpoint, concept: "", ua: none, ira: none, cra: none, quality };
+  });
   const rows = [...pairs.values()].flatMap(({ checkpoint, concept, domain }): SideEffects[] => {
     const erased = cells.filter((c) => !c.retained && c.checkpoint === checkpoint && (!c.baseline || c.concept === concept));
     const forgotten = new Set(erased.map((c) => `${c.domain} ${c.label}`));
