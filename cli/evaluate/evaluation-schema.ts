@@ -136,7 +136,8 @@ export const EVALUATION_SCHEMA: Schema = {
       type: "object",
       description:
         "What the erasure cost: every checkpoint, and the model before unlearning, draws the same captions (or has its pictures in a " +
-          "folder), which are scored by one recipe: FID, KID, CLIP score. Kept below --out in quality/; settings are those of lethe quality.",
+          "folder), which are scored by one recipe: FID, KID, CLIP score. " +
+          "Kept below --out in quality/; settings are those of lethe quality.",
       additionalProperties: false,
       properties: schemaProperties({ ...QUALITY_FILES_NAMED, ...QUALITY_OPTIONS }),
     },

@@ -13,7 +13,8 @@ import { evaluationOf } from "../support/evaluation.ts";
 
 const FID: QualityScores = {
   checkpoint: "x", distanceName: "FID", features: "t2ibenchmark 2048", count: 9990, total: 10_000, realCount: 10_000, comparedWith: "coco",
-  unreadable: 10, frechet: 18.18234, frechetInterval: [17.9, 18.5], reference: { value: 18.1824, branch: "float32 mean" }, kid: 0.00412, kidStd: 0.0003,
+  unreadable: 10, frechet: 18.18234, frechetInterval: [17.9, 18.5], reference: { value: 18.1824, branch: "float32 mean" },
+  kid: 0.00412, kidStd: 0.0003,
   clipScore: 0.30214, clipInterval: [0.3, 0.304], warnings: ["too few"], pictures: [],
 };
 const OTHER: QualityScores = {
