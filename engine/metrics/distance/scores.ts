@@ -23,7 +23,7 @@ export interface ScoreOptions {
 export interface Distances {
   /** The Frechet distance, without the reference's branches. */
   readonly frechet: number;
-  /** 95 %, by the basic bootstrap over pictures; null if it was not asked for or takes long. */
+  /** 95 %, by the spread of a bootstrap over pictures, without the bias; null if it was not asked for or takes long. */
   readonly interval: readonly [number, number] | null;
   /** What the recipe's own code gives where it is another number, and why. */
   readonly reference: { readonly value: number; readonly branch: "float32 mean" | "epsilon" } | null;
@@ -128,9 +128,11 @@ async function intervalOf(
     await onProgress?.("bootstrap", i + 1, resamples);
   }
   distances.sort((a, b) => a - b);
-  const quantile = (share: number): number => distances[Math.min(resamples - 1, Math.floor(share * resamples))]!;
-  // The basic interval: resamples repeat pictures, so that their distances are too high by about as much as the distance itself is.
-  return [Math.max(0, 2 * distance - quantile(INTERVAL[1])), Math.max(0, 2 * distance - quantile(INTERVAL[0]))];
+  const mean = distances.reduce((sum, x) => sum + x, 0) / resamples;
+  // Resamples repeat pictures, so that all their distances are too high: their spread about their own mean is laid about the distance.
+  // With few pictures the excess is several times the distance, and an interval that took it off would leave out the distance itself.
+  const bound = (share: number): number => distance + distances[Math.min(resamples - 1, Math.floor(share * resamples))]! - mean;
+  return [Math.max(0, bound(INTERVAL[0])), bound(INTERVAL[1])];
 }
 
 async function kidOf(generated: Features, real: Features, options: ScoreOptions): Promise<Distances["kid"]> {
