@@ -3,6 +3,7 @@ import { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
 import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
 import { action } from "../context.ts";
 import { shardText } from "../evaluate/shard.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
@@ -13,6 +14,7 @@ export function qualityCommand(program: Command): void {
     .command("quality")
     .description("draw captions, or take pictures that are there, and score them as the public benchmark does: FID, KID, CLIP score")
     .option("--model <model>", MODEL_NAMES);
+  addNotes(command, PATHS_NOTE);
   addOptions(command, MODEL_OPTIONS)
     .option("--captions <file.csv>", "captions with columns case_number, prompt, evaluation_seed, as the benchmark's coco_10k.csv")
     .option("--images <dir>", "score these pictures instead of drawing some; with --captions those named CASE_0.png")
@@ -33,6 +35,5 @@ export function qualityCommand(program: Command): void {
     .option("--resume", "go on with the run in --out after its last picture, or begin if there is none")
     .option("--overwrite", "throw away an earlier run in --out")
     .requiredOption("--out <dir>", "folder for pictures/, features, statistics.npz and result.json")
-    .addHelpText("after", PATHS_NOTE)
     .action(action<QualityFlags>((flags, context) => runQuality(flags, context)));
 }

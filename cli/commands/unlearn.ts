@@ -13,6 +13,7 @@ import {
 import { DeviceLostError, UsageError } from "../../engine/runtime/errors.ts";
 import { SHOW_IMAGES } from "../shown.ts";
 import { type Context, action } from "../context.ts";
+import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
@@ -35,6 +36,7 @@ export function unlearnCommand(program: Command): void {
     .command("unlearn")
     .description("make a model forget a concept by a published method; writes the weights in its authors' layout, a log and a report");
   const { model, ...options } = UNLEARN_COMMAND_OPTIONS;
+  addNotes(command, `\n${recipesHelp()}\n\n${layoutsHelp()}\n${PATHS_NOTE}`);
   // None has a default here, so that --resume can tell what was given.
   addOptions(command, { model: { ...model, help: MODEL_NAMES }, ...options, method: { ...options.method, help: "how it is erased" } })
     .option("--concept <text>", "what is erased; give it several times for several concepts", (text, before: string[] = []) => [
@@ -45,13 +47,12 @@ export function unlearnCommand(program: Command): void {
     .option("--resume", "go on where an interrupted run stood; its settings need not be given again")
     .option("--overwrite", "replace what --out holds; without it a file or run that is there is refused")
     .option(...SHOW_IMAGES)
-    .addHelpText("after", `\n${recipesHelp()}\n${layoutsHelp()}\n${PATHS_NOTE}`)
     .action(action<UnlearnFlags>((flags, context) => run(flags, context)));
 }
 
 function recipesHelp(): string {
   const lines = Object.entries(RECIPES).map(([name, { methods, code }]) => `  ${name}: ${methods.join(", ")}; as ${code}`);
-  return `Recipes, a method's first is its default:\n${lines.join("\n")}`;
+  return `Recipes (the first that names a method is its default):\n${lines.join("\n")}`;
 }
 
 function layoutsHelp(): string {

@@ -28,7 +28,7 @@ export function formatHelp(command: Command, helper: Help): string {
     ? command.options.filter((o) => o.long !== "--version")
     : helper.visibleGlobalOptions(command).filter((o) => o.long !== "--version");
   const own = helper.visibleOptions(command).filter((option) => !globals.includes(option));
-  const wrap = (text: string): string => wrapped(text, width);
+  const wrap = (text: string): string => wrapped(text, width, 0);
   const grouped = byPurpose(own, [[main.length > 0 ? "Options that matter first" : "Options", main], ...groups]);
   return [
     `Usage: ${helper.commandUsage(command)}`,
@@ -49,7 +49,14 @@ export function formatHelp(command: Command, helper: Help): string {
 /** A command that can be pasted, broken with backslashes where it is too long. */
 function shellLines(command: string, width: number): string {
   const lines = [" "];
-  for (const word of command.match(/"[^"]*"|'[^']*'|\S+/g) ?? []) {
+  const words = command.match(/"[^"]*"|'[^']*'|\S+/g) ?? [];
+  // A flag stays with its value.
+  const parts = words.reduce<string[]>((made, word, i) => {
+    if (words[i - 1]?.startsWith("-") && !word.startsWith("-")) made.push(`${made.pop()} ${word}`);
+    else made.push(word);
+    return made;
+  }, []);
+  for (const word of parts) {
     if (lines.at(-1)!.length + word.length + 3 > width && lines.at(-1)!.trim() !== "") lines.push("     ");
     lines[lines.length - 1] += ` ${word}`;
   }
@@ -69,6 +76,8 @@ function byPurpose(
       return found ?? [];
     });
   const named = groups.map(([title, flags]): [string, Option[]] => [title, take(flags)]).filter(([, of]) => of.length > 0);
+  // Whoever reads this has found --help.
+  if (named.length > 0) take(["--help"]);
   return left.size === 0 ? named : [...named, [named.length > 0 ? "Others" : "Options", [...left]]];
 }
 

@@ -80,8 +80,8 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
   merge: { examples: ["lethe merge out/table --out out/whole"] },
   diff: { examples: ["lethe diff out/before out/after --out diff.html --open"] },
   rejudge: {
-    main: ["--judge", "--judge-threshold", "--judge-top", "--label", "--out"],
-    groups: [["The judge", JUDGE]],
+    main: ["--judge", "--judge-threshold", "--judge-top", "--label", "--out", "--concept"],
+    groups: [["The judge", JUDGE], ["The report", ["--show-images", "--show-prompts", "--open"]]],
     examples: [
       "lethe rejudge out/nudity --judge-threshold 0.6",
       "lethe rejudge out/table --judge style --judge-model DIR --judge-top 3 --out out/top3",
@@ -102,6 +102,48 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
     examples: [
       `lethe serve --model emoji --unet ${ESD}`,
       "curl localhost:8421/v1/images/generations -H content-type:application/json -d '{\"prompt\":\"a church\"}'",
+    ],
+  },
+  unlearn: {
+    main: ["--model", "--concept", "--method", "--recipe", "--anchor", "--out", "--steps", "--learning-rate", "--retain", "--images"],
+    groups: [
+      ["The run", ["--resume", "--overwrite", "--seed", "--save-every", "--show-images"]],
+      ["The result", ["--layout", "--tensors"]],
+      ["Previews", ["--preview-every", "--previews", "--preview-steps", "--preview-guidance", "--preview-seed"]],
+      ["The model", MODEL],
+      [
+        "The training",
+        ["--batch", "--schedule", "--warmup-steps", "--weight-decay", "--clip", "--guidance", "--sampling-steps", "--pictures", "--size"],
+      ],
+      ["ESD", ["--erase-from", "--negative-guidance"]],
+      ["UCE, RECE", ["--technique", "--lamb", "--erase-scale", "--preserve-scale", "--regular-scale"]],
+      ["SalUn", ["--retain-images", "--alpha", "--mask-share", "--unmasked"]],
+      [
+        "AdvUnlearn",
+        [
+          "--attack", "--attack-steps", "--attack-learning-rate", "--attack-tokens", "--attack-init", "--attack-warmup", "--retain-mode",
+          "--retain-weight", "--retain-batch",
+        ],
+      ],
+      ["Concept Ablation, Forget-Me-Not", ["--prior-weight", "--pooler"]],
+      ["Fine-tuning, LoRA", ["--accumulate", "--average-decay", "--average-warmup", "--adapt-text", "--rank"]],
+    ],
+    examples: [
+      'lethe unlearn --model emoji --method uce --concept church --anchor "a castle" --out out/uce-church.pt',
+      "lethe unlearn --resume --out out/esd-church.pt",
+    ],
+  },
+  quality: {
+    main: ["--model", "--unet", "--captions", "--images", "--real", "--statistics", "--inception", "--clip", "--out", "--count"],
+    groups: [
+      ["The run", ["--resume", "--overwrite", "--shard", "--drop-pictures", "--skip-unreadable"]],
+      ["How pictures are drawn", ["--steps", "--scheduler", "--guidance", "--batch"]],
+      ["The scores", ["--recipe", "--dims", "--kid-subsets", "--kid-size", "--kid-seed", "--bootstrap"]],
+      ["The model", MODEL],
+    ],
+    examples: [
+      "lethe quality --model emoji --captions captions.csv --real real --inception emoji/classifier/object --out out/quality",
+      "lethe quality --images drawn --statistics coco.npz --inception pt_inception-2015-12-05-6726825d.pth --out out/quality",
     ],
   },
   classify: {

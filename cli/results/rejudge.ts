@@ -36,8 +36,8 @@ export function rejudgeCommand(program: Command): void {
     .argument("<dir>", "folder of an evaluation");
   addNotes(
     command,
-    "\nWhat is not given stays as it was. Another threshold, label or number of first choices of the same judge needs no device: the\n" +
-        "scores were kept. Another judge looks at the pictures again.\n" +
+    "\nWhat is not given stays as it was. Another threshold, label or number of first choices of the same judge needs no device, " +
+        "since the scores were kept. Another judge looks at the pictures again.\n" +
         `\nJudges:\n${Object.entries(JUDGES).map(([name, rule]) => `  ${name}: ${rule}`).join("\n")}`,
   );
   addOptions(command, JUDGE_OPTIONS)

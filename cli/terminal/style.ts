@@ -34,18 +34,21 @@ export function link(file: string, stream: Stream): string {
 /** A command to copy has to stay on one line, whatever the terminal makes of it. */
 const COMMAND = /(^|\s)(npx lethe|lethe|node) \S/;
 
-/** Lines wrapped between words, the following lines of each as far to the right as its first and two more. */
-export function wrapped(text: string, width: number | undefined): string {
+/**
+ * Lines wrapped between words, the following lines of each as far to the right as its first and `hang` more.
+ * @param hang for lines at the left edge
+ */
+export function wrapped(text: string, width: number | undefined, hang = 2): string {
   if (width === undefined) return text;
   return text
     .split("\n")
     .map((line) => {
       if (COMMAND.test(line) || stringWidth(line) <= width) return line;
       const indent = /^ */.exec(line)![0];
-      const [first = "", ...rest] = wrapAnsi(line.slice(indent.length), Math.max(16, width - indent.length - 2), { trim: true }).split(
-        "\n",
-      );
-      return [indent + first, ...rest.map((part) => `${indent}  ${part}`)].join("\n");
+      const more = indent === "" ? hang : 2;
+      const room = Math.max(16, width - indent.length - more);
+      const [first = "", ...rest] = wrapAnsi(line.slice(indent.length), room, { trim: true }).split("\n");
+      return [indent + first, ...rest.map((part) => indent + " ".repeat(more) + part)].join("\n");
     })
     .join("\n");
 }

@@ -132,7 +132,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
   "advunlearn-2024-fixed": {
     methods: ["advunlearn"],
     paper: ADVUNLEARN_PAPER,
-    code: "as advunlearn-2024, but the attack's gradients are not summed up and its last step counts",
+    code: "advunlearn-2024, but the attack's gradients are not summed up and its last step counts",
     defaults: ADVUNLEARN,
     trains: { advunlearn: "text-encoder-layers" },
     layout: "text-encoder-pt",
