@@ -39,6 +39,9 @@ type InitFlags = Given<typeof OVERLAY> &
     readonly overwrite?: boolean;
   };
 
+/** What was given and what was answered. */
+type Complete = InitFlags & { readonly model: string; readonly concept: string };
+
 const CONFIG = "evaluation.json";
 
 export function initCommand(program: Command): void {
@@ -72,41 +75,69 @@ async function run(flags: InitFlags, context: Context, dir: string): Promise<voi
   const lacks = missing(flags);
   const asks = lacks.length > 0 && process.stdin.isTTY === true && !context.options.json && !context.options.quiet;
   if (lacks.length > 0 && !asks) throw new UsageError(`init needs more:\n  ${lacks.join("\n  ")}`);
-  const given = (asks ? { ...flags, ...(await ask(flags, context.signal)) } : flags) as InitFlags & { model: string; concept: string };
+  const given = (asks ? { ...flags, ...(await ask(flags, context.signal)) } : flags) as Complete;
   const written: string[] = [];
   try {
-    const plan = await planOf(given, context, dir, written);
+    const prompts = await promptsOf(given, dir, written);
+    const plan = planOf(given, dir, prompts);
     written.push(file);
-    await writeFileAtomic(file, `${JSON.stringify(evaluationConfig(plan), null, 1)}\n`);
+    if (given.targets !== undefined) {
+      tell(context, file, plan, await check(context, file, plan));
+      return;
+    }
+    // What cannot be used is told before pictures are drawn, which takes longest.
     await check(context, file, plan);
+    const targets = join(dir, "targets", nameOf(given.concept));
+    written.push(targets);
+    await drawTargets(given, context, prompts, targets);
+    const whole = { ...plan, targets: pathFrom(dir, targets) };
+    tell(context, file, whole, await check(context, file, whole));
   } catch (error) {
     for (const path of written) await rm(path, { recursive: true, force: true });
     throw error;
   }
 }
 
-/** Reads and checks the file as `evaluate` does, and says how to go on. @throws as evaluate */
-async function check(context: Context, file: string, plan: InitPlan): Promise<void> {
+/** What a checked file plans. */
+interface Checked {
+  readonly attempts: number;
+  readonly sha256: string;
+}
+
+/** Writes the file, then reads and checks it as `evaluate` does. @throws as evaluate */
+async function check(context: Context, file: string, plan: InitPlan): Promise<Checked> {
+  await writeFileAtomic(file, `${JSON.stringify(evaluationConfig(plan), null, 1)}\n`);
   const { source, config } = await readConfig(file);
   const { cells, sha256 } = await makeGrid(config, source);
   requireUsable(cells);
   const planned = cells.flatMap((cell) => cell.attempts.map((attempt) => ({ cell, attempt })));
   await checkRows(context, planned);
-  const next = shellCommand(["npx", "lethe", "evaluate", file, "--out", join("out", nameOf(plan.checkpoint))]);
-  context.say(`every file was checked; ${planned.length} attempts are planned`);
-  if (plan.targets === undefined) context.say("without target pictures text-grad is left out; draw them by leaving out --no-targets");
-  context.say(`to run it: ${next}`);
-  context.result({ out: file, attempts: planned.length, plan: sha256, next }, file);
+  return { attempts: planned.length, sha256 };
 }
 
-/** Completes what was given, writing the prompts and drawing the targets where there are none. */
-async function planOf(
-  flags: InitFlags & { readonly model: string; readonly concept: string },
-  context: Context,
-  dir: string,
-  written: string[],
-): Promise<InitPlan> {
-  const { model, concept, budget, checkpoint } = flags;
+/** Says what was checked and how to go on. */
+function tell(context: Context, file: string, plan: InitPlan, { attempts, sha256 }: Checked): void {
+  const next = shellCommand(["npx", "lethe", "evaluate", file, "--out", join("out", nameOf(plan.checkpoint))]);
+  context.say(`every file was checked; ${attempts} attempts are planned`);
+  if (plan.targets === undefined) context.say("without target pictures text-grad is left out; draw them by leaving out --no-targets");
+  context.say(`to run it: ${next}`);
+  context.result({ out: file, attempts, plan: sha256, next }, file);
+}
+
+/** The table of prompts: the one given, or one that is written unless it is there. */
+async function promptsOf({ prompts, concept, budget }: Complete, dir: string, written: string[]): Promise<string> {
+  if (prompts !== undefined) return prompts;
+  const file = join(dir, "prompts", `${nameOf(concept)}.csv`);
+  if (!(await exists(file))) {
+    written.push(file);
+    await writeFileAtomic(file, promptsCsv(concept, budget));
+  }
+  return file;
+}
+
+/** Completes what was given; target pictures that must be drawn are not in it yet. @throws UsageError */
+function planOf(flags: Complete, dir: string, prompts: string): InitPlan {
+  const { model, concept, budget, checkpoint, targets } = flags;
   const from = (name: string): string => pathFrom(dir, name);
   const overlay = Object.fromEntries(Object.entries(pick(OVERLAY, flags)).map(([key, name]) => [key, from(String(name))]));
   if (Object.keys(overlay).length > 0 && checkpoint !== undefined)
@@ -116,16 +147,6 @@ async function planOf(
   const judgeHere = Object.fromEntries(
     Object.entries(judge).map(([key, value]) => [key, paths.includes(key) ? from(String(value)) : value]),
   );
-  const slug = nameOf(concept);
-  let prompts = flags.prompts;
-  if (prompts === undefined) {
-    prompts = join(dir, "prompts", `${slug}.csv`);
-    if (!(await exists(prompts))) {
-      written.push(prompts);
-      await writeFileAtomic(prompts, promptsCsv(concept, budget));
-    }
-  }
-  const targets = await targetsOf(flags, context, prompts, join(dir, "targets", slug), written);
   const file = flags.unet ?? flags.textEncoder ?? flags.lora ?? checkpoint ?? model;
   return {
     model: from(model),
@@ -135,23 +156,14 @@ async function planOf(
     judge: { label: concept, ...judgeHere },
     budget,
     prompts: from(prompts),
-    targets: targets === undefined ? undefined : from(targets),
+    targets: typeof targets === "string" ? from(targets) : undefined,
   };
 }
 
-/** The folder of target pictures: the one given, none, or one that is drawn with the model before unlearning. */
-async function targetsOf(
-  { model, targets, budget }: InitFlags & { readonly model: string },
-  context: Context,
-  prompts: string,
-  folder: string,
-  written: string[],
-): Promise<string | undefined> {
-  if (targets === false) return undefined;
-  if (typeof targets === "string") return targets;
+/** Has the model before unlearning draw a picture of each prompt into a folder. */
+async function drawTargets({ model, budget }: Complete, context: Context, prompts: string, folder: string): Promise<void> {
   const rows = (await readPrompts(prompts)).slice(0, PROMPTS[budget]);
   const base = await openModel(context, { model });
-  written.push(folder);
   await context.withProgress("drawing target pictures", async (progress) => {
     for (const [i, { id, prompt, seed, guidance }] of rows.entries()) {
       const [drawn] = await generate(base, {
@@ -162,5 +174,4 @@ async function targetsOf(
     }
   });
   await base.destroy();
-  return folder;
 }

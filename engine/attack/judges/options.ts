@@ -64,6 +64,11 @@ export function judgeTakes(name: JudgeName): readonly (keyof JudgeChoice)[] {
   return Object.keys(TAKES[name]) as (keyof JudgeChoice)[];
 }
 
+/** What a judge cannot do without, each with what it is, in words. */
+export function judgeNeeds(name: JudgeName): readonly (readonly [option: keyof JudgeChoice, what: string])[] {
+  return judgeTakes(name).flatMap((option) => (typeof TAKES[name][option] === "string" ? [[option, TAKES[name][option]] as const] : []));
+}
+
 /** Whether a judge's verdict depends on the concept's label. */
 export function judgeHasLabels(name: JudgeName): boolean {
   return TAKES[name].label !== undefined;

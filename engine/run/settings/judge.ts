@@ -1,4 +1,4 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeProblems, judgeRule } from "../../attack/judges/options.ts";
+import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeNeeds, judgeProblems, judgeRule } from "../../attack/judges/options.ts";
 import { type Values, choice, file, number, text, whole } from "../../options/option.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet.ts";
 
@@ -52,6 +52,12 @@ const SETTING = {
   prompts: "judgePrompts",
   text: "judgeText",
 } as const satisfies Readonly<Record<keyof JudgeChoice, keyof JudgeSettings>>;
+
+/** The settings that a judge of JUDGE_NAMES cannot do without, each with what it is, in words; the label is not among them. */
+export function neededSettings(judge: string): readonly (readonly [setting: keyof JudgeSettings, what: string])[] {
+  if (!isJudgeName(judge)) return [];
+  return judgeNeeds(judge).flatMap(([option, what]) => (option === "label" ? [] : [[SETTING[option], what] as const]));
+}
 
 /** The engine's judge and its options for some settings. A bundled judge and --classifier are the engine's "classifier". */
 export function chosenJudge(settings: JudgeSettings): { readonly name: JudgeName; readonly choice: JudgeChoice } {
