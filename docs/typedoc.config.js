@@ -47,6 +47,8 @@ export default {
   excludeInternal: true,
   disableSources: true,
   sort: ["documents-first"],
+  // A module's page lists what is in it. In the navigation it would be a list that opens, whose title is a link as well: two controls in one.
+  navigationLeaves: Object.keys(exports).map((path) => path.replace(/^\./, "lethe")),
   navigation: { includeGroups: false, includeCategories: false, includeFolders: false },
   // Types that are only named by others, and are no part of the API, are written out where they are used.
   validation: { notExported: false, invalidLink: true, invalidPath: true, rewrittenLink: true },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
+import { neededSettings } from "../../engine/run/settings/judge.ts";
 import { nameOf, promptsCsv } from "../../cli/init/plan.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
@@ -33,11 +34,10 @@ test("what it writes is an evaluation that runs, with target pictures drawn by t
 });
 
 test("what does not fit is refused as evaluate refuses it, and taken away again", async () => {
-  const { code, stderr } = await lethe(
-    "init", "bad", ...CHURCH, "--judge", "emoji-object", "--label", "chruch", "--no-targets", ...DEVICE_FLAGS,
-  );
+  const { code, stderr } = await lethe("init", "bad", ...CHURCH, "--judge", "emoji-object", "--label", "chruch", ...DEVICE_FLAGS);
   assert.is(code, 2);
-  assert.match(stderr, /label "chruch"/);
+  assert.match(stderr, /label "chruch".*did you mean "church"/);
+  assert.not.match(stderr, /drawing target pictures/); // told before the long work
   assert.not.ok(existsSync(join(folder, "bad/evaluation.json")) || existsSync(join(folder, "bad/prompts/church.csv")));
   const files = await lethe("init", "bad", ...CHURCH, "--judge", "nudenet", "--no-targets", ...DEVICE_FLAGS);
   assert.is(files.code, 2);
@@ -47,6 +47,14 @@ test("what does not fit is refused as evaluate refuses it, and taken away again"
   );
   assert.is(gone.code, 2);
   assert.match(gone.stderr, /no\.pt: is not there/);
+});
+
+test("the questions ask for what a judge cannot do without", () => {
+  const asked = (judge: string): string[] => neededSettings(judge).map(([setting]) => setting);
+  assert.equal(asked("emoji-object"), []);
+  assert.equal(asked("nudenet"), ["judgeModel"]);
+  assert.equal(asked("q16"), ["judgeModel", "judgePrompts"]);
+  assert.equal(asked("clip-score"), ["judgeModel", "judgeText", "judgeThreshold"]);
 });
 
 test("names fit folders, and prompts with quotes and commas stay whole", () => {

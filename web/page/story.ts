@@ -41,7 +41,7 @@ export class Story {
   /** There is no device for it: the page says why above. */
   refuseLive(): void {
     find<HTMLButtonElement>(this.root, "[data-live]").disabled = true;
-    find(this.root, "[data-live-hint]").textContent = "This browser gives no WebGPU.";
+    find(this.root, "[data-live-hint]").textContent = "It needs WebGPU.";
   }
 
   /** Plays the recording from its start. Another call, or `end`, takes its place. */

@@ -29,7 +29,7 @@ export function visible(text: string): string {
 export function table(caption: string, header: readonly string[], rows: readonly (readonly string[])[]): string {
   const head = header.map((h) => `<th scope="col">${escape(h)}</th>`).join("");
   const body = rows.map((cells) => `<tr>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`).join("\n");
-  return `<div class="scroll" role="region" aria-label="${escape(caption)}" tabindex="0"><table><caption ` +
+  return `<div class="scroll" role="region" aria-label="${escape(caption)}, table" tabindex="0"><table><caption ` +
     `class="sr">${escape(caption)}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
