@@ -15,6 +15,7 @@ const ORDER = [
   "ci",
   "library",
   "cluster",
+  "commands",
   "troubleshooting",
   "how-it-works",
   "attacks",

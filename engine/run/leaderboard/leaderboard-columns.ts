@@ -106,7 +106,7 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
     json: ({ cell }) => ({ reported: cell.reported ?? [] }),
     note:
       "Reported elsewhere: what others published of the same method, concept and attacker, on the model and prompts in brackets. It is " +
-      "no part of our numbers.",
+      "not part of our numbers.",
   },
   // The last columns of the CSV: those before them keep their places.
   {
