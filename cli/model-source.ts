@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { quote } from "../engine/formats/errors.ts";
+import { didYouMean } from "../engine/formats/text/near.ts";
 import type { ModelSource } from "../engine/formats/model-source.ts";
 import { HubError, type HubOptions, isHubId, resolveHubModel } from "../engine/platform/hub/hub.ts";
 import { parseHubPage } from "../engine/platform/hub/page.ts";
@@ -70,7 +71,7 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
     return Promise.reject(
       new UsageError(
         `${quote(name)} is not a model. It is not "emoji". There is no file or folder ${quote(resolve(name))}. It is not the name of a ` +
-          "hub model either (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)",
+          `hub model either (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)${didYouMean(name, ["emoji"])}`,
       ),
     );
   }

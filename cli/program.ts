@@ -72,6 +72,16 @@ function leaveToRequireAll(command: Command): void {
   const needed = command.options.filter((option) => option.mandatory);
   for (const option of needed) option.mandatory = false;
   NEEDED.set(command, needed);
+  // commander's own, which its types do not have: it names the first argument that is missing, and nothing else.
+  const missingArgument = (): never => {
+    const lacking = command.registeredArguments.slice(command.args.length).filter((argument) => argument.required);
+    const names = lacking.map((argument) => `'${argument.name()}'`).join(", ");
+    const options = missingOptions(command);
+    throw new UsageError(
+      `missing required argument${lacking.length > 1 ? "s" : ""} ${names}${options === undefined ? "" : `; ${options}`}`,
+    );
+  };
+  Object.assign(command, { missingArgument });
 }
 
 /** What a command lacks besides: one of several options will do, or it depends on others. */
@@ -83,12 +93,18 @@ function alsoMissing(name: string, values: Readonly<Record<string, unknown>>): s
 
 /** @throws UsageError naming every option that is missing */
 function requireAll(command: Command): void {
+  const missing = missingOptions(command);
+  if (missing !== undefined) throw new UsageError(missing);
+}
+
+/** What is said of the options that are missing; undefined if none is. */
+function missingOptions(command: Command): string | undefined {
   const values = command.opts<Record<string, unknown>>();
   const missing = (NEEDED.get(command) ?? []).filter((option) => values[option.attributeName()] === undefined);
   const flags = missing.map((option) => `'${option.flags}'`);
   const more = values["resume"] === true ? [] : alsoMissing(command.name(), values);
   const lacking = [...flags, ...(missing.length > 0 ? more.filter((flag) => !flags.includes(flag)) : [])];
-  if (lacking.length > 0) throw new UsageError(`required option${lacking.length > 1 ? "s" : ""} ${lacking.join(", ")} not specified`);
+  return lacking.length > 0 ? `required option${lacking.length > 1 ? "s" : ""} ${lacking.join(", ")} not specified` : undefined;
 }
 
 /** commander takes whatever follows an option as its value: `--out --json` would write a file named `--json`. @throws UsageError */

@@ -1,12 +1,12 @@
-import { cp, readdir, rm } from "node:fs/promises";
+import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { exists } from "../output.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
 import { type AttemptLine, attemptFolder, baseFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import { type BaseLine, baseKey, readBases } from "./base.ts";
 import { EvaluationFolder } from "./folder.ts";
+import { partFolders } from "./shard.ts";
 import type { Manifest } from "../../engine/run/leaderboard/manifest.ts";
 
 export interface Merged {
@@ -98,11 +98,7 @@ async function partsOf(names: readonly string[]): Promise<Part[]> {
   const parts: Part[] = [];
   for (const name of names) {
     const before = parts.length;
-    const below = await readdir(name, { withFileTypes: true }).catch(async (error: unknown) => {
-      const why = (await exists(name)) ? `cannot be listed: ${errorMessage(error)}` : "there is no such folder; give the folders of shards";
-      throw new FormatError(name, why, { cause: error });
-    });
-    for (const path of [name, ...below.filter((e) => e.isDirectory()).map((e) => join(name, e.name)).toSorted()]) {
+    for (const path of await partFolders(name)) {
       const folder = new EvaluationFolder(path);
       const manifest = await folder.manifest();
       if (manifest) parts.push({ folder, manifest });

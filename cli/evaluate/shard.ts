@@ -1,6 +1,10 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { InvalidArgumentError } from "commander";
+import { FormatError } from "../../engine/formats/errors.ts";
 import type { Shard } from "../../engine/run/leaderboard/manifest.ts";
-import { UsageError } from "../../engine/runtime/errors.ts";
+import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { exists } from "../output.ts";
 
 /** "I/N", for commander. @throws InvalidArgumentError */
 export function shardText(text: string): Shard {
@@ -49,4 +53,13 @@ export function inShard(index: number, shard: Shard | undefined): boolean {
 /** The folder below --out that a shard has for itself. */
 export function shardFolder({ index, count }: Shard): string {
   return `shard-${index}-of-${count}`;
+}
+
+/** A folder and those in it, which shards may lie in. @throws FormatError for a folder that is not there or cannot be listed */
+export async function partFolders(name: string): Promise<string[]> {
+  const below = await readdir(name, { withFileTypes: true }).catch(async (error: unknown) => {
+    const why = (await exists(name)) ? `cannot be listed: ${errorMessage(error)}` : "there is no such folder; give the folders of shards";
+    throw new FormatError(name, why, { cause: error });
+  });
+  return [name, ...below.filter((e) => e.isDirectory()).map((e) => join(name, e.name)).toSorted()];
 }

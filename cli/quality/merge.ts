@@ -1,5 +1,3 @@
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { Store } from "../../engine/formats/store.ts";
 import { readStatistics } from "../../engine/metrics/distance/statistics-file.ts";
@@ -10,8 +8,9 @@ import { pick } from "../../engine/options/values.ts";
 import { folderStore } from "../../engine/platform/folder-store.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
-import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
+import { partFolders } from "../evaluate/shard.ts";
 import { type QualityRecord, RECORD_FILE, readRecord } from "./record.ts";
 import { resultJson, resultText, writeResult } from "./result.ts";
 import type { Scored } from "./score.ts";
@@ -28,10 +27,7 @@ export interface Part {
 export async function qualityParts(names: readonly string[]): Promise<Part[]> {
   const parts: Part[] = [];
   for (const name of names) {
-    const below = await readdir(name, { withFileTypes: true }).catch((error: unknown) => {
-      throw new FormatError(name, `cannot be listed: ${errorMessage(error)}`, { cause: error });
-    });
-    for (const path of [name, ...below.filter((e) => e.isDirectory()).map((e) => join(name, e.name)).toSorted()]) {
+    for (const path of await partFolders(name)) {
       const store = folderStore(path);
       const record = await readRecord(store);
       if (record) parts.push({ store, record });
