@@ -1,4 +1,6 @@
-import { JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeNeeds, judgeProblems, judgeRule } from "../../attack/judges/options.ts";
+import {
+  JUDGES, type JudgeChoice, type JudgeName, isJudgeName, judgeNeeds, judgeProblems, judgeRule,
+} from "../../attack/judges/options.ts";
 import { type Values, choice, file, number, text, whole } from "../../options/option.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../vision/nudenet.ts";
 
