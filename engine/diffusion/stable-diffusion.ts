@@ -201,9 +201,16 @@ export class StableDiffusion extends RecordedModel {
     };
   }
 
-  /** Noised latents at a whole timestep and what the model should predict for them: the noise, or the velocity of a v-prediction model. */
-  addNoise(latents: NDArray, noise: NDArray, timestep: number): { noised: NDArray; target: NDArray } {
-    const table = this.alphasCumprod;
+  /**
+   * Noised latents at a whole timestep and what the model should predict for them: the noise, or the velocity of a v-prediction model.
+   * @param table noise levels; default: `alphasCumprod` @throws RangeError for a timestep outside the table
+   */
+  addNoise(
+    latents: NDArray,
+    noise: NDArray,
+    timestep: number,
+    table: Float32Array | Float64Array = this.alphasCumprod,
+  ): { noised: NDArray; target: NDArray } {
     if (!Number.isInteger(timestep) || timestep < 0 || timestep >= table.length) {
       throw new RangeError(`timestep ${timestep} must be a whole number from 0 to ${table.length - 1}`);
     }

@@ -4,6 +4,7 @@ import { type Value, f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { slice } from "../../kernels/slice.ts";
 import { roundHalfEven } from "../diffusion/schedulers/spacing.ts";
+import { recordLearned } from "../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../nn/array.ts";
 import { UsageError } from "../runtime/errors.ts";
@@ -11,6 +12,7 @@ import type { Tensor } from "../runtime/tensor.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { RecordedLoss } from "../train/update.ts";
 import { InnerAttack, withEmbeddings } from "./shared/inner-attack.ts";
+import { SearchAttack } from "./shared/search-attack.ts";
 import { idsOf } from "./shared/noising.ts";
 import { CombinedPrediction, asLatents, latentTensor, readLatents } from "./shared/predict.ts";
 import { contentTokens, encodePrompt, stacked } from "./shared/prompts.ts";
@@ -26,16 +28,19 @@ import type { Training, UnlearnSession } from "./training.ts";
 export async function startAdvUnlearn(session: UnlearnSession): Promise<Training> {
   const { base, settings, draws, hooks, signal, resume } = session;
   const { latentSize: [height, width], samplingSteps, retain, concepts, attackWarmup, attackSteps, attackTokens, attackInit } = settings;
+  const every = settings.attackEvery!;
   const [steps, n, k, retained] = [samplingSteps!, settings.negativeGuidance!, attackTokens!, settings.retainBatch!];
   const published = settings.recipe === "advunlearn-2024";
   const separate = settings.retainMode === "iter";
   if (retain.length === 0) throw new UsageError("advunlearn needs retained prompts: give --retain");
-  if (concepts.length > 1) throw new UsageError("advunlearn erases one concept at a time");
-  const [concept] = concepts as readonly [string];
   const tokens = base.tokenizer.maxLength;
-  const plainIds = idsOf(base, [concept]);
-  const othersIds = withoutPlaces(plainIds, published ? concept.split(" ").length : contentTokens(base.tokenizer, concept).length, k);
-  const [text, empty] = [await encodePrompt(base, concept), await encodePrompt(base, "")];
+  const words: Word[] = [];
+  for (const concept of concepts) {
+    const ids = idsOf(base, [concept]);
+    const length = published ? concept.split(" ").length : contentTokens(base.tokenizer, concept).length;
+    words.push({ concept, ids, text: await encodePrompt(base, concept), others: withoutPlaces(ids, length, k) });
+  }
+  const empty = await encodePrompt(base, "");
 
   const own = new Trajectories(base, settings, 1, signal);
   const others = new Trajectories(base, settings, retained, signal);
@@ -48,18 +53,26 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
 
   const started = await startTraining(session, (g, model, loss) => recordLoss(g, model, loss));
   const { model, trainer } = started;
+  const { attack: attackKind, attackLearningRate: learningRate } = settings;
+  const searches = attackKind === "text-grad" || attackKind === "cce";
   const attack = new InnerAttack(model, z, attacked.target, {
-    tokens: k, learningRate: settings.attackLearningRate!, kind: settings.attack!, published,
+    tokens: attackKind === "cce" ? 1 : k, learningRate: learningRate!, kind: attackKind === "fast" ? "fast" : "pgd", published,
   });
-  const handedOn = (resume?.json as { method?: { used?: number[] } } | undefined)?.method?.used;
-  if (handedOn) attack.used.write(Float32Array.from(handedOn));
+  const search = searches
+    ? await SearchAttack.for(model, { kind: attackKind, tokens: k, learningRate: learningRate!, latentSize: settings.latentSize })
+    : undefined;
+  const saved = (resume?.json as { method?: SavedAttack } | undefined)?.method;
+  if (saved?.used) attack.used.write(Float32Array.from(saved.used));
 
   function recordLoss(g: Graph, trained: StableDiffusion, loss: string): RecordedLoss {
     const features = (rows: number): Value => g.input("features", f32([rows, trained.featureWidth]));
-    const embeddings = (): Value =>
-      loss.startsWith("plain")
-        ? trained.recordEmbeddings(g, g.input("ids", { shape: [1, tokens], dtype: "u32" }))
-        : withEmbeddings(g, trained, g.input("ids", { shape: [1, tokens - k], dtype: "u32" }), g.tensor(attack.used));
+    const ids = (length: number): Value => g.input("ids", { shape: [1, length], dtype: "u32" });
+    const embeddings = (): Value => {
+      if (loss === "plain") return trained.recordEmbeddings(g, ids(tokens));
+      if (loss === "adversarial") return withEmbeddings(g, trained, ids(tokens - k), g.tensor(attack.used));
+      const positions = g.input("positions", { shape: [1], dtype: "u32" });
+      return recordLearned(g, trained, { ids: ids(tokens), rows: g.tensor(attack.used), positions });
+    };
     const keptEmbeddings = (): Value => trained.recordEmbeddings(g, g.input("retainIds", { shape: [retained, tokens], dtype: "u32" }));
     const keptLatents = (): Value => g.tensor(zRetained);
     const keptTarget = (): Value => g.tensor(kept.target);
@@ -93,11 +106,20 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
     const [low, high] = [end, end + 1].map((j) => roundHalfEven((j / steps) * total)) as [number, number];
     return { end, timestep: draws.whole(`${prefix}t`, low, high) };
   };
+  let word = words[saved?.word ?? 0]!;
   const trajectory = async (end: number, prefix: string): Promise<void> => {
-    await own.run(compVisPlan(base, steps, end), [text], empty, { data: draws.normal(`${prefix}start`, shape), shape });
+    await own.run(compVisPlan(base, steps, end), [word.text], empty, { data: draws.normal(`${prefix}start`, shape), shape });
     own.sampler.sample.copyTo(z);
   };
 
+  /** An attack by one of Lethe's own searches, on a picture that the unchanged model draws. */
+  const runSearch = async (): Promise<void> => {
+    await trajectory(0, "attack.");
+    const found = await search!.run(word.concept, await readLatents(z), attackSteps!, draws, signal);
+    ids = found.ids;
+    position = found.learned?.position;
+    if (found.learned) attack.used.write(found.learned.row);
+  };
   const runAttack = async (): Promise<void> => {
     const fresh = attackInit === "random" || !attackBegan;
     await attack.start(fresh ? Uint32Array.from({ length: k }, () => draws.whole("attack.init_ids", 0, vocabulary)) : undefined);
@@ -107,17 +129,21 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
       const { end, timestep } = drawTime("attack.");
       await trajectory(end, "attack.");
       await hooks.observe?.("attack.z", () => readLatents(z));
-      await attacked.run(timestep, text.data, [1], signal);
-      await attack.run(othersIds, timestep, signal);
-      await hooks.observe?.("attack.loss", () => attack.read("loss", othersIds.length));
-      await hooks.observe?.("attack.grad", () => attack.read("gradient", othersIds.length));
-      await hooks.observe?.("attack.grad_used", () => attack.read("followed", othersIds.length));
+      await attacked.run(timestep, word.text.data, [1], signal);
+      await attack.run(word.others, timestep, signal);
+      await hooks.observe?.("attack.loss", () => attack.read("loss", word.others.length));
+      await hooks.observe?.("attack.grad", () => attack.read("gradient", word.others.length));
+      await hooks.observe?.("attack.grad_used", () => attack.read("followed", word.others.length));
       await hooks.observe?.("attack.adv", () => readRows(attack.rows));
     }
     await hooks.observe?.("attack.used", () => readRows(attack.used));
+    ids = word.others;
   };
   const vocabulary = base.parts.textEncoder.config.vocabularySize;
-  let attackBegan = handedOn !== undefined;
+  let attackBegan = saved?.used !== undefined;
+  /** What the last attack left: the ids that the concept's prediction is made with, and where among them an embedding stands. */
+  let ids = saved?.ids ? Uint32Array.from(saved.ids) : words[0]!.ids;
+  let position = saved?.position;
 
   /** Latents of retained prompts and the unchanged model's predictions for them. */
   const retainedBatch = async (end: number, timestep: number): Promise<Uint32Array<ArrayBuffer>> => {
@@ -139,22 +165,26 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
     losses: ["unlearn", "retain"],
     async step(index) {
       const adversarial = index >= attackWarmup!;
-      if (adversarial) await runAttack();
+      if (index % every === 0) {
+        if (words.length > 1) word = words[draws.whole("word", 0, words.length)]!;
+        if (adversarial) await (searches ? runSearch() : runAttack());
+        else ids = word.ids;
+      }
       const { end, timestep } = drawTime("");
       await trajectory(end, "");
       await hooks.observe?.("z", () => readLatents(z));
-      await frozen.run(timestep, stacked([empty, text]).data, [1 + n, -n], signal);
+      await frozen.run(timestep, stacked([empty, word.text]).data, [1 + n, -n], signal);
       await hooks.observe?.("eps_0", () => frozen.read(0));
       await hooks.observe?.("eps_p", () => frozen.read(1));
       await hooks.observe?.("target", () => readLatents(frozen.target));
-      const ids = adversarial ? othersIds : plainIds;
-      const kind = adversarial ? "adversarial" : "plain";
+      const kind = ids.length < tokens ? "adversarial" : position === undefined ? "plain" : "learned";
+      const concept = { ids, ...(position !== undefined && { positions: Uint32Array.of(position) }) };
       const features = (rows: number, t: number): Float32Array<ArrayBuffer> => model.timestepFeatures(new Array<number>(rows).fill(t));
       if (!separate) {
         const retainIds = await retainedBatch(end, timestep);
-        await started.update(index, { ids, retainIds, features: features(1 + retained, timestep) }, kind);
+        await started.update(index, { ...concept, retainIds, features: features(1 + retained, timestep) }, kind);
       } else {
-        await started.update(index, { ids, features: features(1, timestep) }, kind);
+        await started.update(index, { ...concept, features: features(1, timestep) }, kind);
       }
       await hooks.observe?.("prediction", async () => asLatents(await trainer.output("prediction"), like(1)));
       if (separate) {
@@ -164,8 +194,31 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
       }
       await hooks.observe?.("retained", async () => asLatents(await trainer.output("retained"), like(retained)));
     },
-    save: async () => ({ used: [...((await attack.used.read()) as Float32Array)] }),
+    save: async (): Promise<SavedAttack> => ({
+      ids: [...ids], word: words.indexOf(word),
+      ...(position !== undefined && { position }),
+      ...((attackBegan || position !== undefined) && { used: [...((await attack.used.read()) as Float32Array)] }),
+    }),
   };
+}
+
+/** One of the concepts that take turns. */
+interface Word {
+  readonly concept: string;
+  /** Framed, u32 [T], and the same without the places that embeddings take, [T - k]. */
+  readonly ids: Uint32Array<ArrayBuffer>;
+  readonly others: Uint32Array<ArrayBuffer>;
+  /** Its encoding by the unchanged model. */
+  readonly text: NDArray;
+}
+
+/** What the last attack left. */
+interface SavedAttack {
+  /** The embeddings; none before the first attack that finds some. */
+  readonly used?: readonly number[];
+  readonly ids: readonly number[];
+  readonly position?: number;
+  readonly word: number;
 }
 
 async function readRows(tensor: Tensor): Promise<NDArray> {

@@ -77,13 +77,19 @@ export const UNLEARN_OPTIONS = {
     help: "share of the weights that may move",
   }),
   unmasked: flag({ of: ["salun"], help: "let all weights move" }),
-  attack: choice(["pgd", "fast"], { default: null, defaultNote: RECIPE, of: ADVERSARIAL, help: "inner attack" }),
+  attack: choice(["pgd", "fast", "text-grad", "cce"], {
+    default: null, defaultNote: RECIPE, of: ADVERSARIAL,
+    help: "inner attack: on embeddings by gradients or their signs, as published, or Lethe's own search for tokens or an embedding",
+  }),
   attackSteps: whole({ default: null, min: 1, defaultNote: RECIPE, of: ADVERSARIAL, help: "steps of the inner attack" }),
   attackLearningRate: number({ default: null, min: 0, above: true, defaultNote: RECIPE, of: ADVERSARIAL, value: "r", help: "of its Adam" }),
   attackTokens: whole({
     default: null, min: 1, max: 70, defaultNote: RECIPE, of: ADVERSARIAL, value: "k", help: "embeddings it may choose",
   }),
   attackInit: choice(["latest", "random"], { default: null, defaultNote: RECIPE, of: ADVERSARIAL, help: "what an attack starts from" }),
+  attackEvery: whole({
+    default: null, min: 1, defaultNote: RECIPE, of: ADVERSARIAL, help: "steps between two attacks, which share what was found",
+  }),
   attackWarmup: whole({ default: null, min: 0, defaultNote: RECIPE, of: ADVERSARIAL, help: "steps before the first attack" }),
   retainMode: choice(["iter", "reg"], {
     default: null, defaultNote: RECIPE, of: ADVERSARIAL, help: "retained prompts have steps of their own, or a part of the loss",

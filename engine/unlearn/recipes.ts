@@ -40,7 +40,7 @@ const NOISE = ["epsilon"] as const;
 
 const ADVUNLEARN = {
   ...PLAIN, steps: 1000, learningRate: 1e-5, guidance: 3, negativeGuidance: 1, samplingSteps: 50,
-  attack: "pgd", attackSteps: 30, attackLearningRate: 1e-3, attackTokens: 1, attackInit: "latest", attackWarmup: 200,
+  attack: "pgd", attackSteps: 30, attackLearningRate: 1e-3, attackTokens: 1, attackInit: "latest", attackEvery: 1, attackWarmup: 200,
   retainMode: "iter", retainWeight: 1, retainBatch: 5,
 } as const;
 const ADVUNLEARN_PAPER = "Zhang et al., Defensive Unlearning with Adversarial Training, arXiv 2405.15234";

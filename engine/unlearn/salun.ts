@@ -51,10 +51,10 @@ export async function startSalun(session: UnlearnSession): Promise<Training> {
     async step(index) {
       const { latents, prompts } = await concept.next(index, batch);
       const again = await concept.again(index, batch);
-      const forget = drawNoised(base, draws, latents);
+      const forget = drawNoised(base, draws, latents, { compVis: true });
       const same = forget.at(again);
       const kept = await retain.next(index, batch);
-      const remain = drawNoised(base, draws, kept.latents, "remain_");
+      const remain = drawNoised(base, draws, kept.latents, { prefix: "remain_", compVis: true });
       await pseudo.run(same.noised, forget.features, await encodings.of(prompts.map(labelOf)), session.signal);
       await hooks.observe?.("pseudo_out", () => readLatents(pseudo.target));
       await started.update(index, {

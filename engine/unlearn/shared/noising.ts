@@ -1,5 +1,6 @@
 import { f32 } from "../../../kernels/kernel.ts";
 import type { Value } from "../../../kernels/kernel.ts";
+import { compVisAlphasCumprod, noiseScheduleOnly, parseSchedulerConfig } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type NDArray, toChannelsLast } from "../../nn/array.ts";
 import type { Graph } from "../../runtime/graph.ts";
@@ -17,27 +18,39 @@ export interface Noised {
   at(latents: NDArray): Noised;
 }
 
-/** Draws a timestep for each picture, then the noise of all. @param prefix of the draws' names @param latents [B, C, h, w] */
-export function drawNoised(model: StableDiffusion, draws: Draws, latents: NDArray, prefix = ""): Noised {
+/** How pictures get to a noise level. */
+export interface Noising {
+  /** Of the draws' names. Default "". */
+  readonly prefix?: string;
+  /** Noise levels as CompVis's code has them, in float64. Default false: as diffusers, in float32. */
+  readonly compVis?: boolean;
+}
+
+/** Draws a timestep for each picture, then the noise of all. @param latents [B, C, h, w] */
+export function drawNoised(model: StableDiffusion, draws: Draws, latents: NDArray, how: Noising = {}): Noised {
+  const { prefix = "" } = how;
   const count = latents.shape[0]!;
   const timesteps = Array.from({ length: count }, () => draws.whole(`${prefix}t`, 0, model.alphasCumprod.length));
-  return noisedAt(model, latents, { data: draws.normal(`${prefix}noise`, latents.shape), shape: latents.shape }, timesteps);
+  return noisedAt(model, latents, { data: draws.normal(`${prefix}noise`, latents.shape), shape: latents.shape }, timesteps, how);
 }
 
 /** Latents with this noise at these timesteps, one for each. */
-export function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArray, timesteps: readonly number[]): Noised {
+function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArray, timesteps: readonly number[], how: Noising): Noised {
+  const table = how.compVis
+    ? compVisAlphasCumprod(parseSchedulerConfig("ddim", noiseScheduleOnly(model.parts.scheduler)))
+    : model.alphasCumprod;
   const size = latents.data.length / timesteps.length;
   const row = ({ data, shape }: NDArray, i: number): NDArray => ({
     data: data.slice(i * size, (i + 1) * size),
     shape: [1, ...shape.slice(1)],
   });
-  const rows = timesteps.map((t, i) => model.addNoise(row(latents, i), row(noise, i), t));
+  const rows = timesteps.map((t, i) => model.addNoise(row(latents, i), row(noise, i), t, table));
   return {
     noised: toChannelsLast(stacked(rows.map((r) => r.noised))),
     target: toChannelsLast(stacked(rows.map((r) => r.target))),
     noise: toChannelsLast(noise),
     features: model.timestepFeatures(timesteps),
-    at: (others) => noisedAt(model, others, noise, timesteps),
+    at: (others) => noisedAt(model, others, noise, timesteps, how),
   };
 }
 

@@ -45,7 +45,7 @@ export async function signedGradients(session: UnlearnSession, pictures: Picture
   const like = latentTensor(base, "prediction", batch, latentSize);
   for (let i = 0; i < batches; i++) {
     const { latents, prompts } = await pictures.next(i, batch);
-    const { noised, noise, features } = drawNoised(base, draws, latents);
+    const { noised, noise, features } = drawNoised(base, draws, latents, { compVis: true });
     const context = await encodings.of([...prompts, ...prompts.map(() => "")]);
     const twice = new Float32Array(2 * features.length);
     twice.set(features);

@@ -14,7 +14,7 @@ import { stacked } from "./prompts.ts";
  */
 export function compVisPlan(model: StableDiffusion, steps: number, toStep: number): SamplerPlan {
   const json = { ...noiseScheduleOnly(model.parts.scheduler), steps_offset: 1, set_alpha_to_one: false, clip_sample: false };
-  const whole = createSamplerPlan("ddim", json, steps);
+  const whole = createSamplerPlan("ddim", json, steps, { compVis: true });
   return { ...whole, steps: whole.steps.slice(1, 1 + steps - Math.max(toStep, 1)) };
 }
 
