@@ -12,7 +12,7 @@ import type { Tensor } from "../runtime/tensor.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { RecordedLoss } from "../train/update.ts";
 import { InnerAttack, withEmbeddings } from "./shared/inner-attack.ts";
-import { SearchAttack } from "./shared/search-attack.ts";
+import { SearchAttack, isSearch } from "./shared/search-attack.ts";
 import { idsOf } from "./shared/noising.ts";
 import { CombinedPrediction, asLatents, latentTensor, readLatents } from "./shared/predict.ts";
 import { contentTokens, encodePrompt, stacked } from "./shared/prompts.ts";
@@ -54,11 +54,10 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
   const started = await startTraining(session, (g, model, loss) => recordLoss(g, model, loss));
   const { model, trainer } = started;
   const { attack: attackKind, attackLearningRate: learningRate } = settings;
-  const searches = attackKind === "text-grad" || attackKind === "cce";
   const attack = new InnerAttack(model, z, attacked.target, {
     tokens: attackKind === "cce" ? 1 : k, learningRate: learningRate!, kind: attackKind === "fast" ? "fast" : "pgd", published,
   });
-  const search = searches
+  const search = isSearch(attackKind)
     ? await SearchAttack.for(model, { kind: attackKind, tokens: k, learningRate: learningRate!, latentSize: settings.latentSize })
     : undefined;
   const saved = (resume?.json as { method?: SavedAttack } | undefined)?.method;
@@ -113,9 +112,9 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
   };
 
   /** An attack by one of Lethe's own searches, on a picture that the unchanged model draws. */
-  const runSearch = async (): Promise<void> => {
+  const runSearch = async (attacker: SearchAttack): Promise<void> => {
     await trajectory(0, "attack.");
-    const found = await search!.run(word.concept, await readLatents(z), attackSteps!, draws, signal);
+    const found = await attacker.run(word.concept, await readLatents(z), attackSteps!, draws, signal);
     ids = found.ids;
     position = found.learned?.position;
     if (found.learned) attack.used.write(found.learned.row);
@@ -167,7 +166,7 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
       const adversarial = index >= attackWarmup!;
       if (index % every === 0) {
         if (words.length > 1) word = words[draws.whole("word", 0, words.length)]!;
-        if (adversarial) await (searches ? runSearch() : runAttack());
+        if (adversarial) await (search ? runSearch(search) : runAttack());
         else ids = word.ids;
       }
       const { end, timestep } = drawTime("");

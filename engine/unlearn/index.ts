@@ -21,7 +21,7 @@ export type { OutputFile } from "./files/output-file.ts";
 export { joinPieces } from "../formats/store.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
 export { describeUnlearnEstimate, estimateUnlearn, type UnlearnEstimate } from "./shared/estimate.ts";
-export { mergedLowRank } from "./lora.ts";
+export { mergedLowRank, writtenChanges } from "./lora.ts";
 export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
 export type { PictureBatch } from "./shared/batch.ts";
 export { Mask, signedGradients } from "./shared/saliency.ts";

@@ -1,8 +1,11 @@
+import type { NDArray } from "../nn/array.ts";
 import type { Adapter } from "../nn/adapted-parameters.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { lowRankAdapter } from "../train/low-rank.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
 import type { ComponentName } from "../train/variant.ts";
+import type { Changed } from "./files/layouts.ts";
+import type { LowRankModule } from "./files/low-rank-names.ts";
 import { noiseLoss, noiseTraining } from "./finetune.ts";
 import { startTraining } from "./shared/start.ts";
 import { type TrainedList, allTensors } from "./shared/trained-tensors.ts";
@@ -46,6 +49,37 @@ function adapterOf(session: UnlearnSession, component: ComponentName): ReturnTyp
   });
 }
 
+/**
+ * What an erasing run leaves to be written: the tensors that changed, or a LoRA's factors by module.
+ * @param alpha LoRA's; null of other methods
+ */
+export async function writtenChanges({ changed, alpha }: { readonly changed: readonly LazyTensor[]; readonly alpha: number | null }): Promise<Changed> {
+  if (alpha === null) return { tensors: changed };
+  const array = async ({ shape, read }: LazyTensor): Promise<NDArray> => ({ data: await read(), shape: [...shape] });
+  const modules: LowRankModule[] = [];
+  for (const { component, module, down, up } of factors(changed)) {
+    modules.push({ component, module, down: await array(down), up: await array(up) });
+  }
+  return { lowRank: { modules, alpha } };
+}
+
+interface Factors {
+  readonly component: ComponentName;
+  readonly module: string;
+  readonly down: LazyTensor;
+  readonly up: LazyTensor;
+}
+
+/** A LoRA's tensors by the module that they add to. */
+function factors(changed: readonly LazyTensor[]): Factors[] {
+  return changed.flatMap((down) => {
+    const { component, name } = down;
+    const [, module] = /^(.*)\.lora(?:_linear_layer)?\.down\.weight$/.exec(name) ?? [];
+    const up = changed.find((t) => t.component === component && t.name === name.replace(".down.", ".up."));
+    return module !== undefined && up ? [{ component: component as ComponentName, module, down, up }] : [];
+  });
+}
+
 /** The weights that a LoRA's additions make of a model's own, W + scale up down in float64, by component and name. */
 export async function mergedLowRank(
   base: StableDiffusion,
@@ -53,12 +87,9 @@ export async function mergedLowRank(
   scale: number,
 ): Promise<Map<string, Map<string, Float32Array<ArrayBuffer>>>> {
   const merged = new Map<string, Map<string, Float32Array<ArrayBuffer>>>();
-  for (const { component, name, shape, read } of changed) {
-    const [, module] = /^(.*)\.lora(?:_linear_layer)?\.down\.weight$/.exec(name) ?? [];
-    if (module === undefined) continue;
-    const other = changed.find((t) => t.component === component && t.name === name.replace(".down.", ".up."))!;
-    const [down, up] = [await read(), await other.read()];
-    const [rank, width] = shape as [number, number];
+  for (const { component, module, ...own } of factors(changed)) {
+    const [down, up] = [await own.down.read(), await own.up.read()];
+    const [rank, width] = own.down.shape as [number, number];
     const owner = component === "unet" ? base.parts.unet.parameters : base.parts.textEncoder.parameters;
     const weight = await owner.source.readFloat32(`${module}.weight`);
     const whole = weight.map((w, i) => {

@@ -12,6 +12,7 @@ import { UNLEARN_OPTIONS } from "./option-table.ts";
 import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
 import type { PictureBatch } from "./shared/batch.ts";
 import type { Draws } from "./shared/draws.ts";
+import { isSearch } from "./shared/search-attack.ts";
 import { contentTokens } from "./shared/prompts.ts";
 import { type TensorRule, tensorsOf } from "./shared/trained-tensors.ts";
 
@@ -138,7 +139,10 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   if (rule !== undefined && tensorsOf(model, rule).tensors.length === 0) {
     throw new UsageError(`tensors ${JSON.stringify(rule)} are none of this model's; choose others of ${recipe.rules?.join(", ")}`);
   }
-  checkPrompts(model, options.concepts, "concept", true);
+  if (options.attackInit === "latest" && isSearch(values.attack)) {
+    throw new UsageError(`attackInit "latest" is of attacks pgd and fast; ${values.attack} always begins anew`);
+  }
+  checkPrompts(model, options.concepts, "concept", true, method === "advunlearn" ? values.attackTokens! : 0);
   checkPrompts(model, retain, "retained prompt", false);
   if (options.concepts.length === 0) throw new UsageError("no concept is given");
   const anchors = options.anchors ?? options.concepts.map(() => values.anchor ?? "");
@@ -167,14 +171,14 @@ function definedOf(options: UnlearnOptions): Given<typeof UNLEARN_OPTIONS> {
   );
 }
 
-/** @throws UsageError for a prompt without a token, or with more than the text encoder takes */
-function checkPrompts(model: StableDiffusion, prompts: readonly string[], what: string, needsTokens: boolean): void {
-  const limit = model.tokenizer.maxLength - 2;
+/** @param more tokens that are put into each @throws UsageError for a prompt without a token, or with more than the text encoder takes */
+function checkPrompts(model: StableDiffusion, prompts: readonly string[], what: string, needsTokens: boolean, more = 0): void {
+  const limit = model.tokenizer.maxLength - 2 - more;
   for (const prompt of prompts) {
     const count = contentTokens(model.tokenizer, prompt).length;
     if (count === 0 && needsTokens) throw new UsageError(`${what} ${JSON.stringify(prompt)} has no token: write it with letters or digits`);
     if (count > limit) {
-      throw new UsageError(`${what} ${JSON.stringify(prompt)} has ${count} tokens; the text encoder takes ${limit} besides begin and end`);
+      throw new UsageError(`${what} ${JSON.stringify(prompt)} has ${count} tokens; the text encoder takes ${limit} besides begin and end${more > 0 ? ` and ${more} of the inner attack` : ""}`);
     }
   }
 }

@@ -138,6 +138,17 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     layout: "text-encoder-pt",
     predictions: NOISE,
   },
+  "advunlearn-lethe": {
+    methods: ["advunlearn"],
+    paper: ADVUNLEARN_PAPER,
+    code: "as advunlearn-2024-fixed, but the inner attack is Lethe's own text-grad, which always begins anew",
+    defaults: {
+      ...ADVUNLEARN, attack: "text-grad", attackSteps: 40, attackLearningRate: 0.05, attackTokens: 5, attackInit: "random", attackWarmup: 20,
+    },
+    trains: { advunlearn: "text-encoder-layers" },
+    layout: "text-encoder-pt",
+    predictions: NOISE,
+  },
   "concept-ablation-2023": {
     methods: ["concept-ablation"],
     paper: "Kumari et al., Ablating Concepts in Text-to-Image Diffusion Models, arXiv 2303.13516",

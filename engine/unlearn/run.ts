@@ -54,8 +54,10 @@ export interface Unlearned {
   readonly seconds: number;
   /** What was trained or edited, in the order of a state dict. */
   readonly trained: readonly TrainedList[];
-  /** The tensors that changed, float32, in that order; read while the model is there. */
+  /** The tensors that changed, float32, in that order; read while the model is there. Of LoRA: its factors. */
   readonly changed: readonly LazyTensor[];
+  /** LoRA's scale times its rank; null of other methods. */
+  readonly alpha: number | null;
   /** Ready to draw. It shares what did not change with the model it came of, which must outlive it. */
   readonly model: StableDiffusionPipeline;
   /** Frees what is the erased model's own. */
@@ -99,7 +101,10 @@ export async function unlearn(
   };
   if (!hooks.draws) await onEvent({ type: "estimate", estimate: estimateUnlearn(frozen, settings) }); // nobody waits for a replay's
   const started = performance.now();
-  const common = { method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts };
+  const common = {
+    method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts,
+    alpha: settings.rule === undefined ? settings.alpha : null,
+  };
   const solve = SOLVES[options.method];
   let training: Training | undefined;
   try {

@@ -12,9 +12,11 @@ import { originalUNetNames } from "../../engine/loading/names/unet-original.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { type Changed, LAYOUTS, type LayoutName, outputFiles } from "../../engine/unlearn/files/layouts.ts";
+import { unlearn, writtenChanges } from "../../engine/unlearn/index.ts";
 import type { LowRankModule } from "../../engine/unlearn/files/low-rank-names.ts";
 import { EMOJI } from "../support/checkpoints.ts";
 import { finish, testDevice } from "../support/device.ts";
+import { relativeL2 } from "../support/fixtures.ts";
 import { originalNames } from "../support/original-names.ts";
 
 const device = await testDevice();
@@ -128,6 +130,28 @@ test("every layout of low-rank factors gives the same merged weights, also where
       }
     }
     await loaded.destroy();
+  }
+});
+
+test("a trained LoRA is written by every layout, and predicts alike when it is loaded", async () => {
+  const image = { data: Float32Array.from({ length: 3 * 64 * 64 }, (_, i) => Math.sin(i)), shape: [1, 3, 64, 64] };
+  const options = { method: "lora", concepts: ["church"], steps: 2, learningRate: 0.05, batch: 1, rank: 2, alpha: 6, adaptText: true } as const;
+  const result = await unlearn(model, { ...options, images: { concept: [{ image, prompt: "church" }] } });
+  try {
+    assert.is(result.alpha, 6);
+    const latents = { data: Float32Array.from({ length: 256 }, (_, i) => Math.cos(i)), shape: [1, 4, 8, 8] };
+    const predict = async (one: StableDiffusionPipeline): Promise<Float32Array> =>
+      (await one.predictNoise(latents, [500], await one.encodeText([one.tokenizer.encode("a church")]))).data;
+    const expected = await predict(result.model);
+    assert.ok(relativeL2(await predict(model), expected) > 1e-3, "the training moved nothing");
+    for (const layout of ["lora-processor", "lora-safetensors", "lora-peft", "lora-kohya"] as const) {
+      const files = await written(layout, await writtenChanges(result));
+      const loaded = await loadStableDiffusion(device, { files: beside(files), folder: EMOJI }, { lora: [{ file: "out.safetensors" }] });
+      assert.ok(relativeL2(await predict(loaded), expected) < 1e-4, layout);
+      await loaded.destroy();
+    }
+  } finally {
+    await result.destroy();
   }
 });
 

@@ -31,6 +31,11 @@ async function settings(): Promise<UnlearnOptions[]> {
       ...COMMON, method: "advunlearn", recipe: "advunlearn-2024-fixed", attack: "fast", retain: RETAIN, samplingSteps: 4, attackSteps: 2,
       attackWarmup: 0, retainBatch: 2, retainMode: "reg", attackTokens: 2,
     },
+    {
+      ...COMMON, method: "advunlearn", recipe: "advunlearn-lethe", concepts: ["church", "a church"], retain: RETAIN, samplingSteps: 4,
+      attackSteps: 2, attackEvery: 2, attackWarmup: 0, retainBatch: 1,
+    },
+    { ...COMMON, method: "advunlearn", attack: "cce", retain: RETAIN, samplingSteps: 4, attackSteps: 2, attackWarmup: 0, retainBatch: 1 },
     { ...COMMON, method: "concept-ablation", anchor: "castle", batch: 2, images: anchored, priorWeight: 1 },
     { ...COMMON, method: "forget-me-not", batch: 2, images, pooler: true },
     { ...COMMON, method: "finetune", batch: 2, accumulate: 2, averageDecay: 0.9, averageWarmup: true, images },

@@ -6,6 +6,7 @@ import { errorMessage } from "../../runtime/errors.ts";
 import { outputFiles } from "../../unlearn/files/layouts.ts";
 import type { ModelFolder } from "../../unlearn/files/model-folder.ts";
 import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
+import { writtenChanges } from "../../unlearn/lora.ts";
 import { type SavedTraining, type UnlearnOptions, resolveUnlearn } from "../../unlearn/options.ts";
 import { type UnlearnEvent, type Unlearned, unlearn } from "../../unlearn/run.ts";
 import type { RunStatus } from "../record.ts";
@@ -157,7 +158,7 @@ class UnlearnWriter {
     const { record: { settings }, model, base, output, name, sha256 } = this.run;
     const layout = settings.layout ?? erased.layout;
     const files: { name: string; bytes: number }[] = [];
-    for (const { name: below, pieces } of await outputFiles(layout, model, { tensors: erased.changed }, output.nameOf(name), base)) {
+    for (const { name: below, pieces } of await outputFiles(layout, model, await writtenChanges(erased), output.nameOf(name), base)) {
       const path = below === "" ? name : `${name}/${below}`;
       let bytes = 0;
       await output.write(path, (async function* counted() {

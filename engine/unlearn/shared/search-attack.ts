@@ -14,6 +14,11 @@ import { contentTokens } from "./prompts.ts";
 /** Lethe's own attackers that may stand inside a training. */
 export type SearchKind = "text-grad" | "cce";
 
+/** Whether an inner attack is one of them. */
+export function isSearch(attack: string | null): attack is SearchKind {
+  return attack === "text-grad" || attack === "cce";
+}
+
 export interface SearchAttackOptions {
   readonly kind: SearchKind;
   /** Of text-grad, before the prompt's own. */
