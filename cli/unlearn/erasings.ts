@@ -13,6 +13,7 @@ import {
 } from "../../engine/run/unlearn/settings.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import { RECIPES, recipesOf } from "../../engine/unlearn/recipes.ts";
 import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { recordFiles } from "../attack/files.ts";
 import { makeErased } from "../commands/unlearn.ts";
@@ -118,7 +119,7 @@ async function hashOf(context: Context, settings: UnlearnSettings, from: Erasing
   ]);
   const flags = asFlags(UNLEARN_RUN_OPTIONS, { ...settings }, settings.method).map((word) => (word === made ? from!.hash : word));
   const everything = [
-    VERSION, options.weights ?? "f32", options.math ?? "f32", settings.concepts, flags, records.map(({ role, sha256 }) => [role, sha256]),
+    VERSION, RECIPES[settings.recipe ?? recipesOf(settings.method)[0]!].defaults, options.weights ?? "f32", options.math ?? "f32", settings.concepts, flags, records.map(({ role, sha256 }) => [role, sha256]),
   ];
   return createHash("sha256").update(JSON.stringify(everything)).digest("hex");
 }

@@ -102,7 +102,7 @@ function attentionSquares(g: Graph, q: Value, k: Value, heads: number, selected:
 /** 1 where a framed prompt has a concept's tokens, and with `pooler` an end of text, padding included where it has that id. */
 function positionsOf({ base: { tokenizer }, settings: { concepts, pooler } }: UnlearnSession, prompt: string): number[] {
   const ids = [...tokenizer.encode(prompt)];
-  const selected = ids.map((id) => (pooler && id === tokenizer.eosId ? 1 : 0));
+  const selected = ids.map((id) => (pooler === "on" && id === tokenizer.eosId ? 1 : 0));
   for (const concept of concepts) {
     const own = contentTokens(tokenizer, concept);
     for (let at = 1; at + own.length <= ids.length; at++) {

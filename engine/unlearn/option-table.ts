@@ -99,7 +99,9 @@ export const UNLEARN_OPTIONS = {
   priorWeight: number({
     default: null, min: 0, defaultNote: RECIPE, of: ["concept-ablation"], help: "weight of retained pictures; 0: they are not used",
   }),
-  pooler: flag({ of: ["forget-me-not"], help: "also steer away from every end of text" }),
+  pooler: choice(["on", "off"], {
+    default: null, defaultNote: RECIPE, of: ["forget-me-not"], help: "also steer away from every end of text",
+  }),
   adaptText: flag({ of: ["lora"], help: "add to the text encoder's attention too" }),
   rank: whole({ default: null, min: 1, max: 1024, defaultNote: RECIPE, of: ["lora"], help: "of the added matrices" }),
   pictures: whole({ default: null, min: 1, defaultNote: RECIPE, of: PICTURES, help: "pictures drawn from the model where none are given" }),

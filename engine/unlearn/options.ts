@@ -92,6 +92,9 @@ export interface UnlearnHooks {
 
 const TRAJECTORY_METHODS: readonly MethodName[] = ["esd-x", "esd-u", "esd", "advunlearn"];
 
+/** Methods that know SDXL's two text encoders and its sizes. */
+const TWO_ENCODERS: readonly MethodName[] = ["esd-x", "esd-u", "esd", "uce", "rece"];
+
 /** Options with the recipe's numbers filled in. */
 export interface Settings extends Values<typeof UNLEARN_OPTIONS> {
   readonly recipe: RecipeName;
@@ -130,6 +133,9 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   if (!recipe.predictions.includes(model.predictionType as never)) {
     const kinds = recipe.predictions.join(" or ");
     throw new UsageError(`recipe ${recipeName} is made for models that predict ${kinds}; this one predicts ${model.predictionType}`);
+  }
+  if (model.parts.second && !TWO_ENCODERS.includes(method)) {
+    throw new UsageError(`${method} is for Stable Diffusion 1 and 2; of SDXL, with its two text encoders, these erase: ${TWO_ENCODERS.join(", ")}`);
   }
   if (model.parts.transport) throw new UsageError("the model's weights follow the prompt (SPM); an erasing method needs fixed weights");
   if (values.tensors !== null && !recipe.rules?.includes(values.tensors)) {

@@ -37,7 +37,7 @@ async function settings(): Promise<UnlearnOptions[]> {
     },
     { ...COMMON, method: "advunlearn", attack: "cce", retain: RETAIN, samplingSteps: 4, attackSteps: 2, attackWarmup: 0, retainBatch: 1 },
     { ...COMMON, method: "concept-ablation", anchor: "castle", batch: 2, images: anchored, priorWeight: 1 },
-    { ...COMMON, method: "forget-me-not", batch: 2, images, pooler: true },
+    { ...COMMON, method: "forget-me-not", batch: 2, images, pooler: "off" },
     { ...COMMON, method: "finetune", batch: 2, accumulate: 2, averageDecay: 0.9, averageWarmup: true, images },
     { ...COMMON, method: "finetune", tensors: "text-encoder", batch: 1, images },
     { ...COMMON, method: "lora", batch: 2, adaptText: true, rank: 2, alpha: 4, images },

@@ -65,7 +65,7 @@ export async function forgetMeNot(trace: Trace): Promise<void> {
       method: "forget-me-not",
       concepts: [prompts[0]!],
       tensors: golden.json["only_optimize_ca"] === true ? "ca" : "full",
-      pooler: golden.json["use_pooler"] === true,
+      pooler: golden.json["use_pooler"] === true ? "on" : "off",
       steps,
       learningRate: golden.number("lr"),
       weightDecay: golden.number("weight_decay", golden.object("optimizer")),
