@@ -12,7 +12,7 @@ import { UNLEARN_OPTIONS } from "./option-table.ts";
 import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
 import type { PictureBatch } from "./shared/batch.ts";
 import type { Draws } from "./shared/draws.ts";
-import { isSearch } from "./shared/search-attack.ts";
+import { isSearch } from "./inner/search-attack.ts";
 import { contentTokens } from "./shared/prompts.ts";
 import { type TensorRule, tensorsOf } from "./shared/trained-tensors.ts";
 

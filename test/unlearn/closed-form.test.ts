@@ -1,5 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parseSchedulerConfig } from "../../engine/diffusion/schedulers/index.ts";
+import { compVisAlphasCumprod } from "../../engine/unlearn/shared/compvis-noise.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { Generator } from "../../engine/runtime/random/random.ts";
 import { matrixFor, solveEdit } from "../../engine/unlearn/shared/edit.ts";
@@ -73,6 +75,20 @@ test("a singular system is refused with the remedy", () => {
     assert.instance(error, UsageError);
     assert.match((error as Error).message, /the edit cannot be solved: its matrix is singular; give a larger regularisation/);
   }
+});
+
+test("noise levels as CompVis's code has them are numpy's in float64", () => {
+  const SCALED = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", num_train_timesteps: 1000 };
+  // numpy 2.4: np.cumprod(1 - np.linspace(.00085 ** .5, .012 ** .5, 1000) ** 2), and of np.linspace(.0001, .02, 1000)
+  const scaled = compVisAlphasCumprod(parseSchedulerConfig("ddim", SCALED));
+  const linear = compVisAlphasCumprod(parseSchedulerConfig("ddim", { ...SCALED, beta_start: 1e-4, beta_end: 0.02, beta_schedule: "linear" }));
+  const near = (a: number, b: number): void => assert.ok(Math.abs(a / b - 1) < 1e-12, `${a} is not ${b}`);
+  near(scaled[0]!, 0.99915);
+  near(scaled[42]!, 0.959855709271695);
+  near(scaled[541]!, 0.22450482248734904);
+  near(scaled[999]!, 0.004660098513077238);
+  near(linear[541]!, 0.050512522468051484);
+  near(linear[999]!, 4.035829765375676e-5);
 });
 
 test.run();

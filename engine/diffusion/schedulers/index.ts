@@ -5,7 +5,7 @@ import { ddpmPlan } from "./ddpm.ts";
 import { dpmMultistepPlan } from "./dpm-multistep.ts";
 import { eulerAncestralPlan, eulerPlan } from "./euler.ts";
 import { lmsPlan } from "./lms.ts";
-import { alphasCumprod, compVisAlphasCumprod } from "./noise-schedule.ts";
+import { alphasCumprod } from "./noise-schedule.ts";
 import type { SamplerPlan } from "./plan.ts";
 import { pndmPlan } from "./pndm.ts";
 
@@ -22,11 +22,11 @@ export {
 export type { NoiseScheduleConfig, PredictionType, SchedulerConfig, SchedulerJson, SchedulerName, TimestepSpacing } from "./config.ts";
 export { ddimLevels, type DdimLevels } from "./ddim.ts";
 export { entryOf, noiseLevelAt, type NoiseLevel } from "./entry.ts";
-export { addNoise, alphasCumprod, betas, compVisAlphasCumprod, getVelocity } from "./noise-schedule.ts";
+export { addNoise, alphasCumprod, betas, getVelocity } from "./noise-schedule.ts";
 export { combine, modelInput, runSamplerStep, startSampler } from "./plan.ts";
 export type { LinearCombination, Operand, SamplerPlan, SamplerState, SamplerStep, Store, Term } from "./plan.ts";
 
-type MakePlan = (config: SchedulerConfig, ac: Float32Array, steps: number, options: Required<Pick<PlanOptions, "eta" | "from">>) => SamplerPlan;
+type MakePlan = (config: SchedulerConfig, ac: Float32Array, steps: number, options: Required<PlanOptions>) => SamplerPlan;
 
 /** The steps from an entry of the list on, of a scheduler whose steps know nothing of each other. */
 function sliced(whole: SamplerPlan, from: number): SamplerPlan {
@@ -53,8 +53,6 @@ export interface PlanOptions {
   readonly eta?: number;
   /** The entry of the scheduler's list of timesteps to begin at, with a sample of that noise level. Default 0. */
   readonly from?: number;
-  /** Noise levels as CompVis's code has them, rounded to float32 at the end alone. Default false: as diffusers. */
-  readonly compVis?: boolean;
 }
 
 /**
@@ -67,11 +65,10 @@ export interface PlanOptions {
  */
 export function createSamplerPlan(name: SchedulerName, json: SchedulerJson, steps: number, options: PlanOptions = {}): SamplerPlan {
   const config = checkedConfig(name, json, steps);
-  const { eta = 0, from = 0, compVis = false } = options;
+  const { eta = 0, from = 0 } = options;
   if (!(eta >= 0 && eta <= 1)) throw new SchedulerConfigError(`scheduler ${name}: eta must be in 0..1, got ${eta}`);
   if (eta > 0 && name !== "ddim") throw new SchedulerConfigError(`scheduler ${name}: eta is ${eta}, but only ddim takes it`);
-  const ac = compVis ? Float32Array.from(compVisAlphasCumprod(config)) : alphasCumprod(config);
-  return PLANS[name](config, ac, steps, { eta, from });
+  return PLANS[name](config, alphasCumprod(config), steps, { eta, from });
 }
 
 /**

@@ -41,23 +41,6 @@ export function alphasCumprod(config: NoiseScheduleConfig): Float32Array {
   return betas(config).map((beta) => (product *= f(1 - beta)));
 }
 
-/**
- * float64 [numTrainTimesteps]: the same as CompVis's code makes it, which never rounds it to float32 on the way. The two differ by up to 1e-6.
- * Source: CompVis/stable-diffusion, ldm/modules/diffusionmodules/util.py `make_beta_schedule`, ldm/models/diffusion/ddpm.py
- * `register_schedule`.
- */
-export function compVisAlphasCumprod(config: NoiseScheduleConfig): Float64Array<ArrayBuffer> {
-  const { numTrainTimesteps: n, betaSchedule, betaStart, betaEnd, trainedBetas } = config;
-  const given = trainedBetas || !betaSchedule.endsWith("linear") ? betas(config) : undefined;
-  const root = betaSchedule === "scaled_linear";
-  const [start, end] = root ? [Math.sqrt(betaStart), Math.sqrt(betaEnd)] : [betaStart, betaEnd];
-  let product = 1;
-  return Float64Array.from({ length: n }, (_, i) => {
-    const x = start + ((end - start) * i) / Math.max(1, n - 1);
-    return (product *= 1 - (given?.[i] ?? (root ? x * x : x)));
-  });
-}
-
 /** float32: noise over signal, sqrt((1 - ac) / ac), at each timestep (Karras et al.'s sigma). */
 export function sigmasOf(ac: Float32Array): Float32Array {
   return ac.map((a) => Math.sqrt(f(f(1 - a) / a)));
@@ -72,7 +55,7 @@ export function alphaAt(ac: Float32Array | Float64Array, timestep: number): numb
 
 /**
  * x_t = sqrt(ac[t]) x_0 + sqrt(1 - ac[t]) noise (DDPM eq. 4; diffusers `add_noise`), float32.
- * @param ac from `alphasCumprod` or `compVisAlphasCumprod`
+ * @param ac from `alphasCumprod`
  * @throws RangeError for a timestep outside the table or different lengths
  */
 export function addNoise(ac: Float32Array | Float64Array, clean: Float32Array, noise: Float32Array, timestep: number): Float32Array {

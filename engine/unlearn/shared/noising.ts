@@ -1,9 +1,10 @@
 import { f32 } from "../../../kernels/kernel.ts";
 import type { Value } from "../../../kernels/kernel.ts";
-import { compVisAlphasCumprod, noiseScheduleOnly, parseSchedulerConfig } from "../../diffusion/schedulers/index.ts";
+import { noiseScheduleOnly, parseSchedulerConfig } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type NDArray, toChannelsLast } from "../../nn/array.ts";
 import type { Graph } from "../../runtime/graph.ts";
+import { compVisAlphasCumprod } from "./compvis-noise.ts";
 import type { Draws } from "./draws.ts";
 import { encodePrompt, stacked } from "./prompts.ts";
 

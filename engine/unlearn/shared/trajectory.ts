@@ -1,9 +1,11 @@
 import { Sampler } from "../../diffusion/sampler.ts";
 import {
-  type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor, schedulerNameOf,
+  type SamplerPlan, createSamplerPlan, noiseScheduleOnly, parseSchedulerConfig, schedulerJsonFor, schedulerNameOf,
 } from "../../diffusion/schedulers/index.ts";
+import { ddimPlan } from "../../diffusion/schedulers/ddim.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
+import { compVisAlphasCumprod } from "./compvis-noise.ts";
 import type { Settings } from "../options.ts";
 import { stacked } from "./prompts.ts";
 
@@ -14,7 +16,8 @@ import { stacked } from "./prompts.ts";
  */
 export function compVisPlan(model: StableDiffusion, steps: number, toStep: number): SamplerPlan {
   const json = { ...noiseScheduleOnly(model.parts.scheduler), steps_offset: 1, set_alpha_to_one: false, clip_sample: false };
-  const whole = createSamplerPlan("ddim", json, steps, { compVis: true });
+  const config = parseSchedulerConfig("ddim", json);
+  const whole = ddimPlan(config, Float32Array.from(compVisAlphasCumprod(config)), steps, 0);
   return { ...whole, steps: whole.steps.slice(1, 1 + steps - Math.max(toStep, 1)) };
 }
 

@@ -3,6 +3,7 @@ import {
   type UnlearnHooks, type UnlearnOptions, type Unlearned, allTensors, resolveUnlearn, tensorsOf, unlearn,
 } from "../../../unlearn/index.ts";
 import { part } from "../../layout.ts";
+import { compareExamples } from "./examples.ts";
 import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
 import { type Trace, toleranceOf } from "./trace.ts";
@@ -98,9 +99,17 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
       if (golden.has(tensor) && !counts.has(what)) rows.failed(name, tensor, "the method made none");
     }
     await spec.onResult?.(result);
+    await compareExamples(trace, result, exampleTolerance(trace));
   } finally {
     await result.destroy();
   }
+}
+
+/** Of the weights in example files. */
+function exampleTolerance({ golden }: Trace): number {
+  const tolerances = golden.object("tolerance");
+  const [own] = ["example_file", "example_files", "weight_whole"].map((key) => tolerances[key]).filter((x) => typeof x === "number");
+  return own ?? 2e-5;
 }
 
 /** The component whose tensors a trace without names of its own trains. */

@@ -10,6 +10,9 @@ import { stackRows } from "../../../nn/array.ts";
 import { part } from "../../layout.ts";
 import { hashNumbers } from "../../../loading/synthetic.ts";
 import { RecordedDraws } from "./draws.ts";
+import { originalUNetNames } from "../../../loading/names/unet-original.ts";
+import { openTensorPath } from "../../../formats/open.ts";
+import { exampleFiles } from "./examples.ts";
 import { batchOf, noiseDraws, recordedPictures } from "./finetune.ts";
 import { checkTrained, probe } from "./probes.ts";
 import { replay } from "./replay.ts";
@@ -107,6 +110,7 @@ async function compareMasks(trace: Trace, gradients: readonly LazyTensor[]): Pro
     const { kept } = (cuts[String(share)] ?? {}) as { kept?: number };
     const counts = trained.map((tensor) => mask.ones(tensor).reduce((a, b) => a + b, 0));
     rows.compare(name, `${label} kept`, [counts.reduce((a, b) => a + b, 0)], [kept ?? NaN], 0, "mismatches");
+    await compareMaskFiles(trace, share, mask, wrong);
     const expected = await golden.ints(`${label}.count`);
     const off = counts.reduce((n, count, i) => n + Math.abs(count - expected[i]!), 0);
     rows.error(name, `${label}.count`, off, 2 * wrong, "mismatches");
@@ -121,6 +125,29 @@ async function compareMasks(trace: Trace, gradients: readonly LazyTensor[]): Pro
     const ours = trained.map((tensor) => maskDot(tensor, mask.ones(tensor)));
     const apart = ours.reduce((n, dot, i) => n + (Math.abs(dot - dots[i]!) > 1e-3 * Math.max(1, Math.abs(dots[i]!)) ? 1 : 0), 0);
     rows.error(name, `${label}.dot`, apart, wrong, "mismatches", "tensors whose mask differs");
+  }
+}
+
+/** Mask files of this share that the trace names: original names, zeros and ones, all of a mask or some of it. */
+async function compareMaskFiles(trace: Trace, share: number, mask: Mask, wrong: number): Promise<void> {
+  const { golden, rows, name, model, context } = trace;
+  const holds = String((golden.json["example"] as { holds?: unknown } | undefined)?.holds);
+  if (Number(/with_([\d.]*\d)/.exec(holds)?.[1]) !== share) return;
+  for (const file of exampleFiles(trace)) {
+    const example = await openTensorPath(context.files, joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), file));
+    try {
+      const originals = originalUNetNames(model.parts.unet.parameters.source.names(), model.parts.unet.config);
+      const own = new Map([...originals].map(([tensor, original]) => [original, tensor]));
+      let different = 0;
+      for (const original of example.entries.keys()) {
+        const tensor = own.get(original.replace(/^model\.diffusion_model\./, ""));
+        const [theirs, ours] = [await example.readInts(original), tensor === undefined ? new Uint8Array(0) : mask.ones(tensor)];
+        different += theirs.length === ours.length ? theirs.reduce((n, one, i) => n + (one === ours[i] ? 0 : 1), 0) : theirs.length + 1;
+      }
+      rows.error(name, `${file} read`, different, wrong, "mismatches", `${example.entries.size} tensors`);
+    } finally {
+      await example.close();
+    }
   }
 }
 

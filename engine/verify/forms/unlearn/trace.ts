@@ -36,7 +36,7 @@ export async function openTrace(golden: Golden, rows: Rows, context: VerifyConte
 }
 
 /** The pipeline's folder lies beside the golden's own, or in it; else it is the model that was given. */
-async function modelFolder(golden: Golden, context: VerifyContext): Promise<string> {
+export async function modelFolder(golden: Golden, context: VerifyContext): Promise<string> {
   const name = golden.text("model");
   const folder = golden.path.slice(0, golden.path.lastIndexOf("/"));
   for (const candidate of [joinPath(folder.slice(0, folder.lastIndexOf("/")), name), joinPath(folder, name)]) {

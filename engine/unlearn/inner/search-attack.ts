@@ -8,8 +8,8 @@ import { framedIds, slotLayout } from "../../attack/search/slot-layout.ts";
 import { learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
-import type { Draws } from "./draws.ts";
-import { contentTokens } from "./prompts.ts";
+import type { Draws } from "../shared/draws.ts";
+import { contentTokens } from "../shared/prompts.ts";
 
 /** Lethe's own attackers that may stand inside a training. */
 export type SearchKind = "text-grad" | "cce";
