@@ -118,8 +118,10 @@ async function hashOf(context: Context, settings: UnlearnSettings, from: Erasing
     ...listed.flat().map((path) => ({ role: "picture", path })),
   ]);
   const flags = asFlags(UNLEARN_RUN_OPTIONS, { ...settings }, settings.method).map((word) => (word === made ? from!.hash : word));
+  const { defaults } = RECIPES[settings.recipe ?? recipesOf(settings.method)[0]!];
   const everything = [
-    VERSION, RECIPES[settings.recipe ?? recipesOf(settings.method)[0]!].defaults, options.weights ?? "f32", options.math ?? "f32", settings.concepts, flags, records.map(({ role, sha256 }) => [role, sha256]),
+    VERSION, defaults, options.weights ?? "f32", options.math ?? "f32", settings.concepts, flags,
+    records.map(({ role, sha256 }) => [role, sha256]),
   ];
   return createHash("sha256").update(JSON.stringify(everything)).digest("hex");
 }

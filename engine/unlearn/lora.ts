@@ -49,11 +49,16 @@ function adapterOf(session: UnlearnSession, component: ComponentName): ReturnTyp
   });
 }
 
+interface Changes {
+  readonly changed: readonly LazyTensor[];
+  readonly alpha: number | null;
+}
+
 /**
  * What an erasing run leaves to be written: the tensors that changed, or a LoRA's factors by module.
  * @param alpha LoRA's; null of other methods
  */
-export async function writtenChanges({ changed, alpha }: { readonly changed: readonly LazyTensor[]; readonly alpha: number | null }): Promise<Changed> {
+export async function writtenChanges({ changed, alpha }: Changes): Promise<Changed> {
   if (alpha === null) return { tensors: changed };
   const array = async ({ shape, read }: LazyTensor): Promise<NDArray> => ({ data: await read(), shape: [...shape] });
   const modules: LowRankModule[] = [];

@@ -135,7 +135,7 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
     throw new UsageError(`recipe ${recipeName} is made for models that predict ${kinds}; this one predicts ${model.predictionType}`);
   }
   if (model.parts.second && !TWO_ENCODERS.includes(method)) {
-    throw new UsageError(`${method} is for Stable Diffusion 1 and 2; of SDXL, with its two text encoders, these erase: ${TWO_ENCODERS.join(", ")}`);
+    throw new UsageError(`${method} is for Stable Diffusion 1 and 2; for SDXL, with its two text encoders, use ${TWO_ENCODERS.join(", ")}`);
   }
   if (model.parts.transport) throw new UsageError("the model's weights follow the prompt (SPM); an erasing method needs fixed weights");
   if (values.tensors !== null && !recipe.rules?.includes(values.tensors)) {
@@ -184,7 +184,8 @@ function checkPrompts(model: StableDiffusion, prompts: readonly string[], what: 
     const count = contentTokens(model.tokenizer, prompt).length;
     if (count === 0 && needsTokens) throw new UsageError(`${what} ${JSON.stringify(prompt)} has no token: write it with letters or digits`);
     if (count > limit) {
-      throw new UsageError(`${what} ${JSON.stringify(prompt)} has ${count} tokens; the text encoder takes ${limit} besides begin and end${more > 0 ? ` and ${more} of the inner attack` : ""}`);
+      const taken = `begin and end${more > 0 ? ` and ${more} of the inner attack` : ""}`;
+      throw new UsageError(`${what} ${JSON.stringify(prompt)} has ${count} tokens; the text encoder takes ${limit} besides ${taken}`);
     }
   }
 }

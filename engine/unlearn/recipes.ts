@@ -52,8 +52,8 @@ const ESD_PAPER = "Gandikota et al., Erasing Concepts from Diffusion Models, arX
 const RECE_PAPER = "Gong et al., Reliable and Efficient Concept Erasure, arXiv 2407.12383";
 const UCE_PAPER = "Gandikota et al., Unified Concept Editing in Diffusion Models, arXiv 2308.14761";
 /**
- * random_label.py:225-250, generate_mask.py:78 and 227-236. Its code counts epochs over a class's pictures (5; nsfw_removal.py 1): 500 steps
- * of 8 stand for 5 epochs of 800 pictures.
+ * random_label.py:225-250, generate_mask.py:78 and 227-236. Its code counts epochs over a class's pictures (5; nsfw_removal.py 1):
+ * 500 steps of 8 stand for 5 epochs of 800 pictures.
  */
 const SALUN = {
   ...PLAIN, steps: 500, learningRate: 1e-5, alpha: 0.1, batch: 8, maskShare: 0.5, guidance: 7.5, pictures: 32,
@@ -166,7 +166,8 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     paper: ADVUNLEARN_PAPER,
     code: "as advunlearn-2024-fixed, but the inner attack is Lethe's own text-grad, which always begins anew",
     defaults: {
-      ...ADVUNLEARN, attack: "text-grad", attackSteps: 40, attackLearningRate: 0.05, attackTokens: 5, attackInit: "random", attackWarmup: 20,
+      ...ADVUNLEARN,
+      attack: "text-grad", attackSteps: 40, attackLearningRate: 0.05, attackTokens: 5, attackInit: "random", attackWarmup: 20,
     },
     trains: { advunlearn: "text-encoder-layers" },
     layout: "text-encoder-pt",

@@ -33,11 +33,11 @@ test("weight gradients of a full-size UNet and text encoder are PyTorch's", asyn
     const program = await model.program("ten weight gradients", (g) => {
       leaves.length = 0; // it may be recorded twice
       const text = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, 77], dtype: "u32" })));
-      const prediction = model.recordUNet(g, g.input("noised", f32([1, 16, 16, 4])), g.input("features", f32([1, model.featureWidth])), text);
-      const loss = mseLoss(g, prediction, g.input("target", f32([1, 16, 16, 4])));
-      const read = g.nodes.filter(
-        (n) => n.leaf?.kind === "parameter" && wanted.some((w) => ownerOf(w).owns(n.name) && ownerOf(w).tensorsOf(n.name).includes(tensorOf(w))),
-      );
+      const latents = f32([1, 16, 16, 4]);
+      const prediction = model.recordUNet(g, g.input("noised", latents), g.input("features", f32([1, model.featureWidth])), text);
+      const loss = mseLoss(g, prediction, g.input("target", latents));
+      const holds = (leaf: string, w: string): boolean => ownerOf(w).owns(leaf) && ownerOf(w).tensorsOf(leaf).includes(tensorOf(w));
+      const read = g.nodes.filter((n) => n.leaf?.kind === "parameter" && wanted.some((w) => holds(n.name, w)));
       const outputs: Record<string, Value> = { loss };
       gradients(g, loss, read.map((n) => n.outputs[0]!)).forEach((d, i) => {
         leaves.push(read[i]!.name);
@@ -45,7 +45,8 @@ test("weight gradients of a full-size UNet and text encoder are PyTorch's", asyn
       });
       return { outputs };
     });
-    const input = (key: string): Float32Array<ArrayBuffer> => toChannelsLast({ data: hashNumbers(names[key]!, 1024, 0, 1), shape: [1, 4, 16, 16] });
+    const input = (key: string): Float32Array<ArrayBuffer> =>
+      toChannelsLast({ data: hashNumbers(names[key]!, 1024, 0, 1), shape: [1, 4, 16, 16] });
     const ids = Uint32Array.from(readFixture("full-half/full.safetensors").get("ids")!.data as ArrayLike<number>, Number);
     await program.run({ ids, noised: input("latent16"), target: input("noise16"), features: model.timestepFeatures([timestep]) });
     const computed = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;

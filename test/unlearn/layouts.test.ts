@@ -135,8 +135,10 @@ test("every layout of low-rank factors gives the same merged weights, also where
 
 test("a trained LoRA is written by every layout, and predicts alike when it is loaded", async () => {
   const image = { data: Float32Array.from({ length: 3 * 64 * 64 }, (_, i) => Math.sin(i)), shape: [1, 3, 64, 64] };
-  const options = { method: "lora", concepts: ["church"], steps: 2, learningRate: 0.05, batch: 1, rank: 2, alpha: 6, adaptText: true } as const;
-  const result = await unlearn(model, { ...options, images: { concept: [{ image, prompt: "church" }] } });
+  const result = await unlearn(model, {
+    method: "lora", concepts: ["church"], steps: 2, learningRate: 0.05, batch: 1, rank: 2, alpha: 6, adaptText: true,
+    images: { concept: [{ image, prompt: "church" }] },
+  });
   try {
     assert.is(result.alpha, 6);
     const latents = { data: Float32Array.from({ length: 256 }, (_, i) => Math.cos(i)), shape: [1, 4, 8, 8] };

@@ -38,8 +38,8 @@ const GRAIN = 2 ** -24;
 
 /**
  * A search of Lethe's own attackers against the model as trained so far, by the very program that attacks it afterwards: text-grad's tokens
- * in front of the prompt (UnlearnDiffAtk, arXiv 2310.11868), or cce's embedding in the place of the prompt (arXiv 2308.01508). It looks at a
- * picture that the unchanged model drew, at a random timestep each iteration, and always begins anew.
+ * in front of the prompt (UnlearnDiffAtk, arXiv 2310.11868), or cce's embedding in the place of the prompt (arXiv 2308.01508).
+ * It looks at a picture that the unchanged model drew, at a random timestep each iteration, and always begins anew.
  */
 export class SearchAttack {
   private constructor(
@@ -69,7 +69,8 @@ export class SearchAttack {
     const rows = kind === "cce" ? await tokenRows(model, [own.at(-1)!]) : initialSimplex(tokens, model.text.vocabularySize);
     objective.start({ ...place, latents, ...freshSearch(rows) });
     for (let i = 1; i <= iterations; i++) {
-      const chosen = kind === "cce" ? undefined : Float32Array.from({ length: tokens }, () => draws.whole("attack.token", 0, 1 / GRAIN) * GRAIN);
+      const uniform = (): number => draws.whole("attack.token", 0, 1 / GRAIN) * GRAIN;
+      const chosen = kind === "cce" ? undefined : Float32Array.from({ length: tokens }, uniform);
       await objective.step({
         timestep: draws.whole("attack.t", 0, model.alphasCumprod.length),
         noise: draws.normal("attack.noise", latents.shape),

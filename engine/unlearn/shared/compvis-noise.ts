@@ -1,7 +1,8 @@
 import { type NoiseScheduleConfig, betas } from "../../diffusion/schedulers/index.ts";
 
 /**
- * float64 [numTrainTimesteps]: the same as CompVis's code makes it, which never rounds it to float32 on the way. The two differ by up to 1e-6.
+ * float64 [numTrainTimesteps]: `alphasCumprod` as CompVis's code makes it, which never rounds to float32 on the way. The two differ by up
+ * to 1e-6. It shows where Adam divides a gradient by its own size: an element of some 1e-8 went the other way by it.
  * Source: CompVis/stable-diffusion, ldm/modules/diffusionmodules/util.py `make_beta_schedule`, ldm/models/diffusion/ddpm.py
  * `register_schedule`.
  */

@@ -95,8 +95,7 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
       context,
     );
   const contextOf = (g: Graph, rows: number): Value => input(g, "context", [rows, tokens, unet.config.crossAttentionDim]);
-  const encoded = (g: Graph, model: StableDiffusion, rows: number): Value =>
-    model.recordTextEncoder(g, model.recordEmbeddings(g, input(g, "ids", [rows, tokens], "u32")));
+  const encoded = (g: Graph, model: StableDiffusion, rows: number): Value => model.recordPrompts(g, input(g, "ids", [rows, tokens], "u32"));
   add((g) => ({ outputs: { text: encoded(g, base, 1) } }));
   const total = (flopsPerStep: number): UnlearnEstimate => ({
     weightBytes: [...weights.values()].reduce((a, b) => a + b, 0),

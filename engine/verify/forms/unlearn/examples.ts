@@ -4,7 +4,9 @@ import { joinPieces } from "../../../formats/store.ts";
 import type { TensorFile } from "../../../formats/tensor-file.ts";
 import { type LoadOptions, loadStableDiffusion } from "../../../loading/load.ts";
 import { errorMessage } from "../../../runtime/errors.ts";
-import { LAYOUTS, LAYOUT_NAMES, type LayoutName, type Unlearned, mergedLowRank, outputFiles, writtenChanges } from "../../../unlearn/index.ts";
+import {
+  LAYOUTS, LAYOUT_NAMES, type LayoutName, type Unlearned, mergedLowRank, outputFiles, writtenChanges,
+} from "../../../unlearn/index.ts";
 import { type Trace, modelFolder } from "./trace.ts";
 
 /** The files in the layouts of the methods' authors that a trace names. */
@@ -45,7 +47,8 @@ async function read(trace: Trace, result: Unlearned, file: string, path: string,
     ? result.changed.map(({ component, name: tensor, read: own }) => ({ component, tensor, own }))
     : [...(await mergedLowRank(model, result.changed, result.alpha / result.changed[0]!.shape[0]!))].flatMap(([component, tensors]) =>
         [...tensors].map(([tensor, data]) => ({ component, tensor, own: () => Promise.resolve(data) })));
-  const loaded = await loadStableDiffusion(model.device, { files, folder: await modelFolder(trace.golden, trace.context) }, { partial: true, ...options });
+  const folder = await modelFolder(trace.golden, trace.context);
+  const loaded = await loadStableDiffusion(model.device, { files, folder }, { partial: true, ...options });
   try {
     let [squares, size] = [0, 0];
     for (const { component, tensor, own } of expected) {
