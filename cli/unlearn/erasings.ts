@@ -79,7 +79,7 @@ async function plan(
   const hash = await hashOf(context, settings, from);
   const out = join(folder, hash.slice(0, 16), component + LAYOUTS[layout].ending).replaceAll("\\", "/");
   erasings.push({ checkpoint: entry.name, hash, settings, out, over });
-  const key = layout === "pipeline-folder" ? "model" : OVERLAYS[component];
+  const key = OVERLAYS[component];
   const lora = key === "lora" && base.lora ? `${base.lora},${out}` : out;
   return { ...files, ...entry, [key]: lora };
 }
@@ -92,9 +92,13 @@ function modelPart({ model, ...entry }: Partial<CheckpointEntry>): Partial<Check
   return { ...(model !== undefined && { model }), ...pick(MODEL_OPTIONS, entry) };
 }
 
-/** A layout that holds all tensors where the file it is made from holds some that the new one would not. */
+/**
+ * A layout that holds all tensors where the file it is made from holds some that the new one would not; and of a whole model what is
+ * trained of it, since the evaluation has the rest.
+ */
 function wholeWhereNeeded(settings: UnlearnSettings, { unet, textEncoder }: ModelOptions): UnlearnSettings {
   const { layout, component } = resultOf(settings);
+  if (layout === "pipeline-folder") return { ...settings, layout: "component-folder" };
   const partial = layout === "partial-safetensors" || layout === "delta-bin";
   if (!partial || (component === "unet" ? unet : textEncoder) === undefined) return settings;
   if (settings.layout !== null) {

@@ -9,6 +9,7 @@ import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { recordTraining } from "../../train/trainer.ts";
 import { variantOf } from "../../train/variant.ts";
 import { isClosedForm } from "../methods.ts";
+import { isSearch } from "../inner/search-attack.ts";
 import type { Settings } from "../options.ts";
 import { componentOf, tensorsOf } from "./trained-tensors.ts";
 
@@ -41,7 +42,8 @@ function rowsOf(settings: Settings): Rows {
       return { trained: 1, frozen: eraseFrom === null ? 2 : 3, sampled: guidance! > 1 ? 2 : 1, samplingSteps: samplingSteps! / 2 };
     case "advunlearn": {
       const retained = settings.retainBatch!;
-      const trajectories = 1 + settings.attackSteps! + retained; // a retained prompt's is one of a batch
+      const attacked = isSearch(settings.attack) ? 1 : settings.attackSteps!; // a search looks at one picture
+      const trajectories = 1 + attacked + retained; // a retained prompt's is one of a batch
       const trained = settings.retainMode === "reg" ? 1 + retained : Math.max(1, retained);
       return { trained, frozen: 2, sampled: 2 * retained, samplingSteps: (trajectories / retained) * (samplingSteps! / 2) };
     }
