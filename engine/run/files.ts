@@ -11,6 +11,9 @@ import { formatJsonLine, parseJsonLines } from "../formats/text/jsonl.ts";
 import type { Evaluation } from "../attack/session/evaluation.ts";
 import { type LoggedEvaluation, logLine } from "./log.ts";
 import { type RunRecord, parseRecord } from "./record.ts";
+import type { ReportData } from "./report/data.ts";
+import { REPORT_PICTURES, keptReport, readReport } from "./report/kept.ts";
+import { renderReport } from "./report/report.ts";
 import { type SavedState, decodeState, encodeState } from "./state.ts";
 
 /** What a run leaves besides its pictures. */
@@ -19,6 +22,7 @@ export const RUN_FILES = {
   log: "attack.jsonl",
   state: "state.safetensors",
   report: "report.html",
+  reportData: "report.json",
   learned: "learned_embeds.safetensors",
 } as const;
 
@@ -55,7 +59,7 @@ export class RunFiles {
   /** Makes ready for a new run: what an earlier one left of its own is taken away. @throws FormatError */
   async clear(): Promise<void> {
     const logged = imageNames(this.store.nameOf(RUN_FILES.log), (await this.text(RUN_FILES.log)) ?? "");
-    for (const name of [...logged, ...Object.values(RUN_FILES)]) await this.store.remove(name);
+    for (const name of [...logged, ...Object.values(REPORT_PICTURES), ...Object.values(RUN_FILES)]) await this.store.remove(name);
     this.log = await this.store.openLines(RUN_FILES.log);
   }
 
@@ -92,7 +96,7 @@ export class RunFiles {
   /** A picture written before. @throws FormatError */
   async picture(name: string): Promise<RgbImage> {
     const [file, bytes] = [this.store.nameOf(name), await this.store.read(name)];
-    if (!bytes) throw new FormatError(file, "is missing from the unfinished attack: start it anew");
+    if (!bytes) throw new FormatError(file, "is missing from the attack: start it anew");
     return decodePng(file, bytes);
   }
 
@@ -104,8 +108,22 @@ export class RunFiles {
     return this.store.write(RUN_FILES.record, `${JSON.stringify(record, null, 1)}\n`);
   }
 
-  writeReport(html: string): Promise<void> {
-    return this.store.write(RUN_FILES.report, html);
+  /**
+   * Keeps what the report shows beside record, log and pictures, and renders it from there: so it can be rendered again at any time.
+   * @throws FormatError
+   */
+  async writeReport(data: Omit<ReportData, "record" | "pictures">): Promise<void> {
+    const { json, pictures } = keptReport(data);
+    for (const [name, image] of pictures) await this.store.write(name, encodePng(image));
+    await this.store.write(RUN_FILES.reportData, json);
+    await this.store.write(RUN_FILES.report, await this.renderReport());
+  }
+
+  /** The report of an attack that has ended, from its files alone. @throws FormatError if one is missing or damaged */
+  async renderReport(): Promise<string> {
+    const [file, json, record] = [this.store.nameOf(RUN_FILES.reportData), await this.text(RUN_FILES.reportData), await this.earlier()];
+    if (json === undefined || !record) throw new FormatError(file, "is missing: the attack has not ended yet");
+    return renderReport(await readReport(file, json, record, (name) => this.picture(name)));
   }
 
   /** The state is of no use once a run is finished. */

@@ -2,6 +2,7 @@ import type { AttackResult } from "../attack/events.ts";
 import { FormatError } from "../formats/errors.ts";
 import { describeChoice } from "../runtime/choice/kernel-table.ts";
 import type { Device } from "../runtime/device.ts";
+import { errorMessage } from "../runtime/errors.ts";
 import { ruleOf } from "./settings/judge.ts";
 import { type AttackSettings, isSettings, settingsAsFlags } from "./settings/settings.ts";
 import { shellCommand } from "./text/shell.ts";
@@ -79,6 +80,17 @@ export interface RunPlace extends Pick<AnyRunRecord, "command" | "resumeCommand"
 /** The record of an attack that begins now. */
 export function newRecord(settings: AttackSettings, place: RunPlace, files: readonly FileRecord[], targetFitted: string): RunRecord {
   return { form: "lethe attack run 1", settings, rule: ruleOf(settings), targetFitted, ...beginning(place, files), result: null };
+}
+
+/** What the record of any run says of its end. @param seconds over all parts of the run */
+export function ending(
+  status: RunStatus,
+  error: unknown,
+  seconds: number,
+  device: Device,
+): Pick<AnyRunRecord, "status" | "error" | "ended" | "seconds" | "peakBytes"> {
+  const message = status === "failed" ? errorMessage(error) : null;
+  return { status, error: message, ended: new Date().toISOString(), seconds, peakBytes: device.usage.peakBytes };
 }
 
 /** What the record of any run that begins now says. */

@@ -3,13 +3,11 @@ import { usesGradient } from "../attack/attackers.ts";
 import { type Evaluation, previousOf } from "../attack/session/evaluation.ts";
 import type { GenerateSettings } from "../diffusion/generate.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
-import { errorMessage } from "../runtime/errors.ts";
 import type { LoggedEvaluation } from "./log.ts";
 import { givenModelFlags } from "./settings/model-options.ts";
 import { pngTexts } from "./text/png-texts.ts";
 import type { PreparedRun, RunWatcher } from "./prepared.ts";
-import type { RunRecord, RunStatus } from "./record.ts";
-import { renderReport } from "./report/report.ts";
+import { type RunRecord, type RunStatus, ending } from "./record.ts";
 import { VERSION } from "./version.ts";
 
 /** Turns the events of a run into its files, and tells them on. */
@@ -17,7 +15,6 @@ export class RunWriter {
   private readonly evaluations: LoggedEvaluation[] = [];
   private readonly losses: number[] = [];
   private readonly timesteps: number[] = [];
-  private readonly pictures = new Map<string, RgbImage>();
   private readonly started = performance.now();
 
   private constructor(
@@ -39,11 +36,12 @@ export class RunWriter {
   private async goOn({ state, curve }: NonNullable<PreparedRun["saved"]>): Promise<void> {
     const { files } = this.run;
     this.evaluations.push(...(await files.reopen(state.evaluations)));
-    for (const { image } of this.evaluations)
-      if (image !== null && !this.pictures.has(image)) this.pictures.set(image, await files.picture(image));
     this.losses.push(...curve.losses);
     this.timesteps.push(...curve.timesteps);
-    await this.watcher.onResume?.({ curve, evaluations: this.evaluations, pictures: this.pictures });
+    if (!this.watcher.onResume) return;
+    const pictures = new Map<string, RgbImage>();
+    for (const { image } of this.evaluations) if (image !== null && !pictures.has(image)) pictures.set(image, await files.picture(image));
+    await this.watcher.onResume({ curve, evaluations: this.evaluations, pictures });
   }
 
   /** Over all runs. */
@@ -79,7 +77,6 @@ export class RunWriter {
         const image = this.imageName(event.evaluation);
         const logged = { ...event.evaluation, image };
         this.evaluations.push(logged);
-        this.pictures.set(image, event.image);
         await files.add(logged, event.image, this.texts(logged, event.image));
         if (event.learned) await files.writeLearned(event.learned, model);
         return logged;
@@ -123,26 +120,10 @@ export class RunWriter {
   /** Writes the last record and the report. */
   async finish(status: RunStatus, result: AttackResult | null, error: unknown): Promise<RunRecord> {
     const { files, model, extras, target } = this.run;
-    const record: RunRecord = {
-      ...this.run.record,
-      status,
-      error: status === "failed" ? errorMessage(error) : null,
-      ended: new Date().toISOString(),
-      seconds: this.seconds,
-      peakBytes: model.device.usage.peakBytes,
-      result,
-    };
+    const record: RunRecord = { ...this.run.record, ...ending(status, error, this.seconds, model.device), result };
     await files.writeRecord(record);
-    await files.writeReport(
-      renderReport({
-        record,
-        evaluations: this.evaluations,
-        pictures: this.pictures,
-        curve: { losses: this.losses, timesteps: this.timesteps },
-        target: target?.image,
-        extras,
-      }),
-    );
+    const curve = { losses: this.losses, timesteps: this.timesteps };
+    await files.writeReport({ evaluations: this.evaluations, curve, target: target?.image, extras });
     return record;
   }
 }

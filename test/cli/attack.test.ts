@@ -69,7 +69,7 @@ test("writes a log, pictures, a record and a report; --json prints one object of
   }
   assert.not.match(report, /<script|https?:\/\/|src="(?!data:)/);
   assert.not.ok(existsSync(join(folder, "whole/state.safetensors")));
-  assert.equal(readdirSync(join(folder, "whole")).toSorted(), ["attack.jsonl", "images", "report.html", "run.json"]);
+  assert.equal(readdirSync(join(folder, "whole")).toSorted(), ["attack.jsonl", "images", "report.html", "report.json", "run.json"]);
 });
 
 test("a finished run is only shown again by --resume", async () => {

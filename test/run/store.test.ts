@@ -11,6 +11,8 @@ import { RUN_FILES, RunFiles } from "../../engine/run/files.ts";
 import type { PreparedRun } from "../../engine/run/prepared.ts";
 import { newRecord } from "../../engine/run/record.ts";
 import { newSettings } from "../../engine/run/settings/settings.ts";
+import { fitTarget } from "../../engine/run/target.ts";
+import { RunWriter } from "../../engine/run/writer.ts";
 import { memoryStore } from "../../web/worker/files/store.ts";
 import { runStore } from "../../web/worker/files/run-store.ts";
 import { finish, testDevice } from "../support/device.ts";
@@ -70,7 +72,25 @@ test("a folder and the page's store hold the same run", async () => {
   for (const store of stores) {
     assert.is(await store.read(RUN_FILES.state), undefined, "a finished run needs no state");
     assert.ok(await new RunFiles(store).holdsRun());
+    assert.is(await new RunFiles(store).renderReport(), await textOf(store, RUN_FILES.report), "the same report, from the files alone");
   }
+});
+
+test("a report rendered again from the folder is the one that the run wrote, loss curve and pictures included", async () => {
+  const store = folderStore(join(folder, "again"));
+  const run = await prepared(store);
+  const image = { width: 64, height: 64, data: Uint8Array.from({ length: 3 * 64 * 64 }, (_, i) => i % 251) };
+  const judgement = { success: true, label: "church", score: 0.5, scores: { church: 0.5 } };
+  const target = fitTarget({ file: "t.png", image }, run.model);
+  const extras = { showImages: true, originalModel: { name: "m", image, judgement } };
+  const writer = await RunWriter.open({ ...run, target, extras }, {});
+  await writer.handle({ type: "losses", timestep: 17, iteration: 1, losses: [0.125, 1 / 3, Number.NaN] });
+  await writer.handle({ type: "losses", timestep: 3, iteration: 4, losses: [0.0625] });
+  await writer.finish("interrupted", null, undefined);
+  run.files.close();
+  const first = await textOf(store, RUN_FILES.report);
+  assert.match(first, /Loss over 4 iterations, from 0\.125 to 0\.0625/);
+  assert.is(await new RunFiles(folderStore(join(folder, "again"))).renderReport(), first);
 });
 
 test("a run that was cut off goes on to the same log, and a torn line is cut off", async () => {

@@ -9,7 +9,7 @@ import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
 import { writtenChanges } from "../../unlearn/lora.ts";
 import { type SavedTraining, type UnlearnOptions, resolveUnlearn } from "../../unlearn/options.ts";
 import { type UnlearnEvent, type Unlearned, unlearn } from "../../unlearn/run.ts";
-import type { RunStatus } from "../record.ts";
+import { type RunStatus, ending } from "../record.ts";
 import type { SavedRun, UnlearnFiles } from "./files.ts";
 import { type LogLine, type PreviewLine, type StepLine, isPreview, stepLine } from "./log.ts";
 import { type PreviewPrompt, drawPreviews } from "./previews.ts";
@@ -182,22 +182,9 @@ class UnlearnWriter {
   /** Writes the last record and the report. */
   async finish(status: RunStatus, result: UnlearnOutcome | null, error: unknown): Promise<UnlearnRecord> {
     const { files, model, showImages } = this.run;
-    const record: UnlearnRecord = {
-      ...this.run.record,
-      status,
-      error: status === "failed" ? errorMessage(error) : null,
-      ended: new Date().toISOString(),
-      seconds: this.seconds,
-      peakBytes: model.device.usage.peakBytes,
-      result,
-    };
+    const record: UnlearnRecord = { ...this.run.record, ...ending(status, error, this.seconds, model.device), result };
     await files.writeRecord(record);
-    const pictures = new Map<string, RgbImage>();
-    for (const line of this.log) {
-      const picture = isPreview(line) ? await files.picture(line.image) : undefined;
-      if (isPreview(line) && picture) pictures.set(line.image, picture);
-    }
-    await files.writeReport(renderUnlearnReport({ record, log: this.log, pictures, showImages }));
+    await files.writeReport(renderUnlearnReport({ record, ...(await files.logged()), showImages }));
     return record;
   }
 }

@@ -101,6 +101,17 @@ export class UnlearnFiles {
     return bytes && decodePng(this.store.nameOf(name), bytes);
   }
 
+  /** What a report is rendered from beside the record: the log, and the previews that it names. @throws FormatError */
+  async logged(): Promise<{ readonly log: LogLine[]; readonly pictures: ReadonlyMap<string, RgbImage> }> {
+    const log = await this.lines();
+    const pictures = new Map<string, RgbImage>();
+    for (const line of log) {
+      const picture = isPreview(line) ? await this.picture(line.image) : undefined;
+      if (isPreview(line) && picture) pictures.set(line.image, picture);
+    }
+    return { log, pictures };
+  }
+
   writeRecord(record: UnlearnRecord): Promise<void> {
     return this.store.write(UNLEARN_FILES.record, `${JSON.stringify(record, null, 1)}\n`);
   }
