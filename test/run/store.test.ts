@@ -89,7 +89,7 @@ test("a report rendered again from the folder is the one that the run wrote, los
   await writer.finish("interrupted", null, undefined);
   run.files.close();
   const first = await textOf(store, RUN_FILES.report);
-  assert.match(first, /Loss over 4 iterations, from 0\.125 to 0\.0625/);
+  assert.match(first, /Loss over 4 iterations, from 0\.1250 to 0\.0625/);
   assert.is(await new RunFiles(folderStore(join(folder, "again"))).renderReport(), first);
 });
 

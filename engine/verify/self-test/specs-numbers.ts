@@ -1,4 +1,4 @@
-import { activation, sqrt } from "../../../kernels/activation.ts";
+import { type ActivationKind, activation, sqrt } from "../../../kernels/activation.ts";
 import { ADAM_HYPERPARAMETERS, adam, adamHyperparameters } from "../../../kernels/adam.ts";
 import { argmax } from "../../../kernels/argmax.ts";
 import { broadcastAdd, broadcastTo, sumRows } from "../../../kernels/broadcast.ts";
@@ -56,9 +56,12 @@ function drawn(row: Float64Array, u: number): number {
   return row.findIndex((w) => (left -= w) < 0);
 }
 
+/** Activations that take any number: all but the square root. */
+const ANYWHERE = (Object.keys(activations) as ActivationKind[]).filter((kind) => kind !== "sqrt");
+
 /** Elementwise ops, losses, and what the search and the sampler are made of. */
 export const NUMBER_SPECS: readonly OpSpec[] = [
-  ...(["silu", "gelu", "quickGelu", "relu"] as const).map((kind): OpSpec => ({
+  ...ANYWHERE.map((kind): OpSpec => ({
     name: `activation, ${kind}`,
     inputs: { x: { shape: [3, 37], data: offCorners(111) } },
     build: (g, { x }) => activation(g, x!, kind),

@@ -1,3 +1,4 @@
+import type { ActivationKind } from "../../../../kernels/activation.ts";
 import type { Array64 } from "../array64.ts";
 
 // Plain float64 versions of the norm, activation and row ops, written from their definitions.
@@ -23,7 +24,8 @@ export function erf(x: number): number {
   return 1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / (x + fraction);
 }
 
-export const activations: Record<"silu" | "gelu" | "quickGelu" | "relu" | "sqrt", (x: number) => number> = {
+/** Of any number, but for `sqrt`, which a device gives 0 of what is not above 0. */
+export const activations: Readonly<Record<ActivationKind, (x: number) => number>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   quickGelu: (x) => x / (1 + Math.exp(-1.702 * x)),
