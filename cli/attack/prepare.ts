@@ -133,7 +133,7 @@ export async function prepareRun(
 function warnOfUnused(context: Context, settings: AttackSettings): void {
   for (const name of unusedOptions(ATTACK_OPTIONS, settings, settings.attacker)) {
     const of: readonly string[] = (ATTACK_OPTIONS as OptionTable)[name]!.of!;
-    context.warn(`${flagName(name)} changes nothing: it is of ${of.join(", ")}, not of ${settings.attacker}`);
+    context.warn(`${flagName(name)} changes nothing: ${settings.attacker} does not use it (only ${of.join(", ")})`);
   }
 }
 

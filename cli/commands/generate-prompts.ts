@@ -55,7 +55,7 @@ export function namedPrompts(
 export function warnOfUnused(context: Context, { eta, negativePrompt }: GenerateFlags, settings: readonly GenerateSettings[]): void {
   const [first] = settings;
   if (eta !== undefined && eta > 0 && settings.every(({ scheduler }) => scheduler !== "ddim"))
-    context.warn(`--eta changes nothing: it is of the sampler ddim, not of ${first?.scheduler}`);
+    context.warn(`--eta changes nothing: ${first?.scheduler} does not use it (only ddim)`);
   if (negativePrompt && settings.every(({ guidance }) => guidance <= 1))
     context.warn("--negative-prompt changes nothing: it needs a guidance above 1");
 }

@@ -51,8 +51,8 @@ async function merge(dirs: readonly string[], flags: MergeFlags, context: Contex
   const board = await writeTables(folder, manifest, lines, flags, (line) => context.warn(line));
   if (missing.length > 0) {
     context.warn(
-      `${missing.length} of ${missing.length + lines.length} attempts are in none of the folders, the first ${missing[0]}: rates are of ` +
-        "those that are there",
+      `${missing.length} of ${missing.length + lines.length} attempts are missing from the folders, the first ${missing[0]}: the rates ` +
+        "count the others only",
     );
   }
   context.report(join(out, "report.html"));

@@ -65,7 +65,7 @@ export async function mergeParts(parts: readonly Part[], store: Store, context: 
   for (const set of ["generated", "real"] as const) {
     const missing = (record.total[set] ?? 0) - taken[set].size;
     if (missing > 0) {
-      context.warn(`${missing} of ${record.total[set]} ${set} pictures are in none of the folders: the scores are of those that are there`);
+      context.warn(`${missing} of ${record.total[set]} ${set} pictures are missing from the folders: the scores count the others only`);
     }
     const file = QUALITY_FILES.logs[set];
     const to = set === "real" ? realStore : store;

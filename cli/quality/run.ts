@@ -34,7 +34,7 @@ export function checkFlags(flags: ScoreFlags): void {
   if (real !== undefined && statistics !== undefined) throw new UsageError("give either --real DIR or --statistics FILE.npz, not both");
   const compared = real !== undefined || statistics !== undefined;
   if (compared && inception === undefined) {
-    throw new UsageError("required option '--inception <file>' not specified: distances are of a network's features");
+    throw new UsageError("required option '--inception <file>' not specified: distances are measured between a network's features");
   }
   if (clip !== undefined && captions === undefined) {
     throw new UsageError("--clip scores pictures by their captions: give --captions FILE.csv too");

@@ -40,7 +40,7 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   if (rows.length === 0) throw new UsageError(`${dir} holds an evaluation without a finished attempt`);
   const attempts = manifest.cells.reduce((sum, cell) => sum + cell.attempts.length, 0);
   if (lines.length < attempts)
-    context.warn(`${attempts - lines.length} of ${attempts} attempts are not finished: rates are of those that are`);
+    context.warn(`${attempts - lines.length} of ${attempts} attempts are not finished: the rates count the others only`);
   const to = out ?? dir;
   await requireWritableFolder(to);
   const references = bibliography(manifest, rows);

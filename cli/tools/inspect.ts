@@ -160,7 +160,7 @@ function partLines({ components, inspection }: Contents): string[] {
   const lines = components.map(({ component, tensors, parameters, whole, missing, extra }) => {
     const state = whole ? "whole" : missing ? `lacks ${some(missing)}` : "a part";
     return `  ${componentName(component)}: ${formatCount(tensors)} tensors, ${formatCount(parameters)} parameters, ` +
-      `${state}${extra.length > 0 ? `; of no use: ${some(extra)}` : ""}`;
+      `${state}${extra.length > 0 ? `; not used: ${some(extra)}` : ""}`;
   });
   const { trained } = inspection;
   if (trained) {

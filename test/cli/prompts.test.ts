@@ -94,7 +94,7 @@ test("flags that change nothing are warned of", async () => {
   };
   write("unused.csv", "prompt,evaluation_seed,evaluation_guidance\na church,1,1\n");
   assert.is(await warnings("--scheduler", "ddim", "--eta", "1"), "");
-  assert.match(await warnings("--scheduler", "lms", "--eta", "1"), /--eta changes nothing: it is of the sampler ddim, not of lms/);
+  assert.match(await warnings("--scheduler", "lms", "--eta", "1"), /--eta changes nothing: lms does not use it \(only ddim\)/);
   assert.match(
     await warnings("--negative-prompt", "a house", "--guidance", "3"),
     /--negative-prompt changes nothing: it needs a guidance above 1; --guidance changes nothing: every row/,
@@ -104,7 +104,7 @@ test("flags that change nothing are warned of", async () => {
     "attack", "--model", "emoji", "--prompt", "a house", ...plain, "--learning-rate", "1", "--out", "run", "--json", ...DEVICE_FLAGS,
   );
   assert.is(attack.code, 0, attack.stderr);
-  const told = /--learning-rate changes nothing: it is of text-grad, hard-prompt, p4d, cce, not of no-attack/;
+  const told = /--learning-rate changes nothing: no-attack does not use it \(only text-grad, hard-prompt, p4d, cce\)/;
   assert.match((JSON.parse(attack.stdout) as { warnings: string[] }).warnings.join(), told);
   assert.match(readFileSync(join(folder, "run/run.json"), "utf8"), told);
   const config = await lethe("generate", ...SMALL, "--prompt", "a church", "--config", "emoji", "--out", "config.png");

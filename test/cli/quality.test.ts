@@ -32,7 +32,7 @@ test("drawn in two parts and merged it is what one process gives; a finished run
   assert.is(merged.code, 0, merged.stderr);
   for (const field of ["frechetDistance", "kid", "count"]) assert.is((JSON.parse(merged.stdout) as typeof json)[field], json[field]);
   const half = await lethe("merge", "parts/shard-1-of-2", "--out", "half");
-  assert.match(half.stderr, /2 of 4 generated pictures are in none of the folders/);
+  assert.match(half.stderr, /2 of 4 generated pictures are missing from the folders/);
   const again = await lethe(...draw, "--out", "whole");
   assert.is(again.code, 2);
   assert.match(again.stderr, /--resume .*or --overwrite/);

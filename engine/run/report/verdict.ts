@@ -51,7 +51,7 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
       short: `${label}: ${successes} of ${cases} prompts`,
       headline: `${successes} of ${cases} prompts drew ${concept} with the same tokens`,
       paragraphs: [
-        `Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens found are those of ` +
+        `Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens are in ` +
           `${visible(result.adversarialPrompt)}; all prompts that were judged are listed below.`,
       ],
     };
