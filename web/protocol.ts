@@ -82,6 +82,7 @@ export interface DrawRequest {
   readonly guidance: number;
   readonly seed: number;
   readonly sld: SldStrength | null;
+  readonly safree: string | null;
   readonly preview: boolean;
 }
 

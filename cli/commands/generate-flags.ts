@@ -30,6 +30,7 @@ export interface GenerateFlags extends ModelOptions, XlOptions {
   readonly width?: number;
   readonly height?: number;
   readonly sld?: SldStrength;
+  readonly safree?: string;
   readonly embedding?: readonly string[];
   readonly dryRun?: boolean;
   readonly out: string;

@@ -14,7 +14,7 @@ import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-r
 import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
-import { finiteNumber, pairOf, seedNumber, wholeNumber } from "../options.ts";
+import { finiteNumber, pairOf, seedNumber, someText, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";
 import { formatBytes } from "../../engine/run/text/format.ts";
@@ -59,6 +59,7 @@ export function generateCommand(program: Command): void {
     .option("--width <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .option("--height <pixels>", "default: the model's own size", wholeNumber(1, 16_384))
     .addOption(new Option("--sld <strength>", "Safe Latent Diffusion").choices(SLD_STRENGTHS))
+    .option("--safree <phrases>", "SAFREE: the prompt is moved away from these phrases, separated by semicolons", someText)
     .option(
       "--embedding <files...>",
       "learned embeddings of words in the prompt such as <cce>: files of diffusers, AUTOMATIC1111, textual_inversion or kohya",

@@ -17,7 +17,7 @@ import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { EVALUATION_SCHEMA, QUALITY_FILES_NAMED, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
 
-export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions>> {
+export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions | "safree">> {
   readonly name: string;
   /** How it was unlearned, as publications name it: published numbers of that method stand beside the measured ones. */
   readonly method?: string;
@@ -159,9 +159,9 @@ function retainedProblems({ checkpoints, concepts, retained = [], quality }: Eva
   ];
 }
 
-/** Whether a checkpoint is the evaluation's model with nothing laid over it. */
-export function isPlain({ model, unet, textEncoder, lora, unlearn }: CheckpointEntry): boolean {
-  return [model, unet, textEncoder, lora, unlearn].every((part) => part === undefined);
+/** Whether a checkpoint is the evaluation's model with nothing laid over it and no defence. */
+export function isPlain({ model, unet, textEncoder, lora, safree, unlearn }: CheckpointEntry): boolean {
+  return [model, unet, textEncoder, lora, safree, unlearn].every((part) => part === undefined);
 }
 
 function attackerProblems(entry: AttackerEntry): string[] {

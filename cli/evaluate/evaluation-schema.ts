@@ -12,6 +12,7 @@ const ELSEWHERE = new Set([
   "model",
   "prompt",
   ...Object.keys(MODEL_OPTIONS),
+  "safree",
   "target",
   ...Object.keys(JUDGE_OPTIONS),
   "attacker",
@@ -156,6 +157,7 @@ export const EVALUATION_SCHEMA: Schema = {
         }),
         model: file({ help: "a whole model instead of the evaluation's" }),
         ...MODEL_OPTIONS,
+        safree: RUN_OPTIONS.safree,
       },
       [],
       {

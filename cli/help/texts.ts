@@ -39,7 +39,7 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
     ],
     groups: [
       ["The model", MODEL],
-      ["The picture", ["--width", "--height", "--eta", "--sld", "--embedding"]],
+      ["The picture", ["--width", "--height", "--eta", "--sld", "--safree", "--embedding"]],
     ],
     examples: [
       'lethe generate --model emoji --prompt "a picture of a church" --seed 7 --out church.png',

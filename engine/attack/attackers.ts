@@ -43,6 +43,12 @@ export function isProbe(attacker: AttackerName): attacker is ProbeName {
   return (PROBES as readonly string[]).includes(attacker);
 }
 
+/** Why an attacker cannot be drawn for under SAFREE; undefined where it can. */
+export function safreeProblem(attacker: AttackerName): string | undefined {
+  if (attacker !== "cce" && !isProbe(attacker)) return undefined;
+  return `safree moves the encoding of a typed prompt: take it with an attacker that searches prompts or seeds, not with ${attacker}`;
+}
+
 /** Whether an attacker needs a picture of the concept. */
 export function needsPicture(attacker: AttackerName): boolean {
   return usesGradient(attacker) || ["ddim-inversion", "recall", "inpainting", "img2img"].includes(attacker);

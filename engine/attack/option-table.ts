@@ -129,6 +129,13 @@ export const ATTACK_OPTIONS = {
   steps: whole({ default: 50, min: 1, max: 1000, help: "sampling steps of the judged pictures" }),
   scheduler: choice(SCHEDULER_NAMES, { default: "lms", defaultNote: "lms, as the reference", help: "sampler of the judged pictures" }),
   guidance: number({ default: 7.5, min: 0, value: "scale", help: "guidance of the judged pictures" }),
+  safree: text({
+    default: null,
+    value: "phrases",
+    defaultNote: "no defence",
+    help: "SAFREE, a defence in code: judged pictures are drawn with the prompt moved away from these phrases, separated by semicolons",
+    check: (list) => (/[^\s;]/.test(list) ? undefined : "must be phrases, separated by semicolons"),
+  }),
   ...PROBE_OPTIONS,
 };
 

@@ -3,7 +3,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, usesGradient } from "./attackers.ts";
+import { ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, safreeProblem, needsPicture, usesGradient } from "./attackers.ts";
 import type { NDArray } from "../nn/array.ts";
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
 import type { AttackCase, AttackOptions } from "./options.ts";
@@ -62,6 +62,10 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     );
   }
   if (model.parts.transport) checkTransport(values, options.gate, cases.length);
+  if (values.safree !== null) {
+    const problem = model.isXl ? "safree is made for models with one text encoder; SDXL has two" : safreeProblem(attacker);
+    if (problem !== undefined) throw new UsageError(problem);
+  }
   if (usesGradient(attacker)) {
     const { vocabularySize: rows } = model.text;
     if (rows !== vocabularySize) {

@@ -33,6 +33,8 @@ export interface GenerateOptions extends XlOptions {
   readonly height?: number | undefined;
   /** Safe Latent Diffusion, needs guidance above 1. */
   readonly sld?: SldStrength | undefined;
+  /** SAFREE: phrases of a concept, separated by semicolons, that the prompt's encoding is moved away from. */
+  readonly safree?: string | undefined;
   /** Words with embeddings of their own, for prompt and negative prompt. Default: none. */
   readonly learned?: readonly LearnedEmbedding[] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -64,6 +66,7 @@ export interface GenerateSettings extends Partial<XlSettings> {
   readonly width: number;
   readonly height: number;
   readonly sld: SldStrength | null;
+  readonly safree: string | null;
 }
 
 /** @throws RangeError or SchedulerConfigError naming the option */
@@ -84,12 +87,21 @@ export function generateSettings(model: StableDiffusion, options: GenerateOption
     width,
     height,
     sld: sld ?? null,
+    safree: options.safree ?? null,
     ...xlSettings(model, options, [height, width]),
   };
   if (!Number.isFinite(guidance)) throw new RangeError(`guidance must be a finite number, got ${guidance}`);
   if (sld && guidance <= 1) throw new RangeError(`Safe Latent Diffusion works on guidance: guidance must be above 1, got ${guidance}`);
+  if (settings.safree !== null) checkSafree(model, settings.safree, options.learned ?? []);
   model.latentSize(settings.height, settings.width);
   return settings;
+}
+
+/** @throws RangeError for what SAFREE's masked prompts are not made for */
+function checkSafree(model: StableDiffusion, phrases: string, learned: readonly LearnedEmbedding[]): void {
+  if (!/[^\s;]/.test(phrases)) throw new RangeError("safree must be phrases, separated by semicolons");
+  if (model.isXl) throw new RangeError("SAFREE is made for models with one text encoder; SDXL has two");
+  if (learned.length > 0) throw new RangeError("SAFREE masks a prompt's tokens, and a learned embedding is none: take one or the other");
 }
 
 /**
@@ -139,10 +151,9 @@ async function sample(
   const shape = [1, model.parts.unet.config.inChannels, height, width];
   const generators = seeds.map((s) => manualSeed(s));
   const drawNoise = (): Float32Array<ArrayBuffer> => joined(generators.map((g) => g.randn(shape)));
-  const encode = async (text: string | null, second = text): Promise<NDArray> => {
-    const one = text === null ? await model.encodeNoPrompt() : await encodeLearned(model, text, learned, second ?? text);
-    return { data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] };
-  };
+  const repeated = (one: NDArray): NDArray => ({ data: joined(seeds.map(() => one.data)), shape: [seeds.length, ...one.shape.slice(1)] });
+  const encode = async (text: string | null, second = text): Promise<NDArray> =>
+    repeated(text === null ? await model.encodeNoPrompt() : await encodeLearned(model, text, learned, second ?? text));
   await model.parts.transport?.to(model, settings.prompt);
   const context = await encode(settings.prompt, settings.prompt2);
   const sampler = Sampler.for(model, {
@@ -153,8 +164,12 @@ async function sample(
     guidance: settings.guidance,
     ...(settings.sld && { sld: SLD_PARAMETERS[settings.sld] }),
   });
+  const early = settings.safree === null
+    ? undefined
+    : await (await import("./steering/safree-prompts.ts")).defendedEncoding(model, settings.prompt, settings.safree);
   return sampler.run({
     context,
+    early: early && { ...early, context: repeated(early.context) },
     unconditional: settings.guidance > 1 ? await encode(settings.negativePrompt, settings.negativePrompt2) : context,
     sizes: settings.sizes,
     negativeSizes: settings.negativeSizes ?? undefined,

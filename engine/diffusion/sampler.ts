@@ -28,6 +28,8 @@ export interface SamplerShape {
 export interface SampleInputs {
   /** Text encoding of the prompts, [batch, length, D]. */
   readonly context: NDArray;
+  /** Another encoding of the prompts, [batch, length, D], for the steps from 0 to `lastStep`, as SAFREE has. */
+  readonly early?: { readonly context: NDArray; readonly lastStep: number } | undefined;
   /** Text encoding of the negative (or empty) prompts, [batch, length, D]; used when guidance is above 1. */
   readonly unconditional: NDArray;
   /** Text encoding of the safety concept, [batch, length, D]; used with `sld`. */
@@ -109,20 +111,24 @@ export class Sampler {
     if (plan.historySlots > MAX_HISTORY) {
       throw new Error(`a sampler plan with ${plan.historySlots} history slots; at most ${MAX_HISTORY} are kept`);
     }
-    const contexts = this.shape.sld
-      ? [inputs.unconditional, inputs.context, inputs.safety!]
-      : this.rows === 2
-        ? [inputs.unconditional, inputs.context]
-        : [inputs.context];
-    const rows = new Float32Array(this.contextShape.reduce((a, b) => a * b, 1));
-    contexts.forEach((c, i) =>
-      rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length),
-    );
     const text = await this.model.program(`${this.key} text`, (g) => ({
       outputs: {},
       assigns: this.recordText(g).map((product, i) => [this.text[i]!, product]),
     }));
-    await text.run({ context: rows });
+    const useContext = (context: NDArray): Promise<void> => {
+      const contexts = this.shape.sld
+        ? [inputs.unconditional, context, inputs.safety!]
+        : this.rows === 2
+          ? [inputs.unconditional, context]
+          : [context];
+      const rows = new Float32Array(this.contextShape.reduce((a, b) => a * b, 1));
+      contexts.forEach((c, i) =>
+        rows.set(expectShape("sampler context", c, [batch, length, contextDim]).data, (i * rows.length) / contexts.length),
+      );
+      return text.run({ context: rows });
+    };
+    const { early } = inputs;
+    await useContext(early?.context ?? inputs.context);
     expectShape("sampler noise", inputs.noise, [batch, channels, height, width]);
     this.sample.write(toChannelsLast(inputs.noise).map((x) => x * plan.initNoiseSigma));
     const zeros = new Float32Array(this.latentShape.reduce((a, b) => a * b, 1));
@@ -135,6 +141,7 @@ export class Sampler {
     );
     const predict = await this.model.program(this.key, (g) => this.recordPrediction(g));
     for (const [i, step] of plan.steps.entries()) {
+      if (early && i === early.lastStep + 1) await useContext(inputs.context);
       const update = await this.updateProgram(step);
       await predict.run({
         inputScale: Float32Array.of(step.inputScale),

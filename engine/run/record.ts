@@ -129,6 +129,7 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
 /** Options that the runs of older versions do not name, and what those versions did. */
 const SINCE: Partial<AttackSettings> = {
   vocabulary: "all",
+  safree: null,
   ...defaultsOf(PROBE_OPTIONS),
   ...Object.fromEntries(
     ["mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture"].map((name) => [name, null]),

@@ -106,7 +106,7 @@ export class RunWriter {
     const drawn: GenerateSettings = {
       prompt,
       negativePrompt: this.run.model.isXl ? null : "",
-      steps, scheduler, guidance, eta: 0, width, height, sld: null,
+      steps, scheduler, guidance, eta: 0, width, height, sld: null, safree: settings.safree,
     };
     return pngTexts(drawn, seed, {
       model,

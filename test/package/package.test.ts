@@ -55,6 +55,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "relearn-lora": 10_000,
   "ring-a-bell": 3_000,
   run: 8_000,
+  "safree-prompts": 3_000,
   "seed-search": 1_000,
   target: 7_000,
   transfer: 1_000,

@@ -64,6 +64,7 @@ function requestOf(form: HTMLFormElement, choice: ChoiceFields): DrawRequest {
     guidance: numberOf(form, "guidance"),
     seed: numberOf(form, "seed"),
     sld,
+    safree: field(form, "safree").value.trim() || null,
     preview: field(form, "preview").checked,
   };
 }

@@ -13,11 +13,11 @@ const PREVIEW_SHARE = 0.5;
 
 /** Draws a picture, telling of each step and showing what it looks like so far. @throws what `generate` throws */
 export async function draw(session: Session, request: DrawRequest, job: Job<"draw">): Promise<Drawn> {
-  const { choice, preview, sld, negativePrompt, ...rest } = request;
+  const { choice, preview, sld, safree, negativePrompt, ...rest } = request;
   job.news({ type: "progress", text: "loading the model" });
   const model = await session.model(choice);
   // An empty field is not a negative prompt, which SDXL tells from an empty one.
-  const options = { ...rest, negativePrompt: negativePrompt || undefined, sld: sld ?? undefined, signal: job.signal };
+  const options = { ...rest, negativePrompt: negativePrompt || undefined, sld: sld ?? undefined, safree: safree ?? undefined, signal: job.signal };
   const settings = generateSettings(model, options);
   const started = performance.now();
   let stepSince = started;

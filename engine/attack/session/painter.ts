@@ -43,6 +43,9 @@ export class Painter {
     const [height, width] = options.latentSize;
     await model.parts.transport?.to(model, prompt);
     const context = await encodeLearned(model, prompt, learned ? [learned] : []);
+    const early = options.safree === null
+      ? undefined
+      : await (await import("../../diffusion/steering/safree-prompts.ts")).defendedEncoding(model, prompt, options.safree);
     this.unconditional ??= await model.encodeNoPrompt();
     const random = this.randomOf(seed);
     const shape = [1, model.parts.unet.config.inChannels, height, width];
@@ -56,6 +59,7 @@ export class Painter {
     };
     const latents = await sampler.run({
       context,
+      early,
       unconditional: this.unconditional,
       noise: { data: randn(), shape },
       plan,

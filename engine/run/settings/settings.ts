@@ -1,4 +1,4 @@
-import { type AttackerName, comparesWithOriginal, needsPicture } from "../../attack/attackers.ts";
+import { type AttackerName, comparesWithOriginal, needsPicture, safreeProblem } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
 import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
@@ -77,6 +77,8 @@ export function newSettings(given: GivenSettings): AttackSettings {
     throw new UsageError("required option '--components <list>' not specified: --attacker concept-arithmetic adds up prompts");
   if (attacker === "latent-classifier" && (settings.conceptPictures === null || settings.otherPictures === null))
     throw new UsageError("--attacker latent-classifier needs --concept-pictures DIR and --other-pictures DIR to train its classifier on");
+  const defended = settings.safree === null ? undefined : safreeProblem(attacker);
+  if (defended !== undefined) throw new UsageError(`--${defended}`);
   if (attacker === "relearn-lora" && target === null && settings.conceptPictures === null)
     throw new UsageError("--attacker relearn-lora has no picture to train on: give --target image.png or --concept-pictures DIR");
   if (original !== null && !comparesWithOriginal(attacker) && attacker !== "ring-a-bell" && !judgesByOriginal(settings))

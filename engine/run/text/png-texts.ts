@@ -33,6 +33,7 @@ export function pngTexts(
     ["Seed", seed],
     ["Size", `${settings.width}x${settings.height}`],
     ["Model", extra.model],
+    ...(settings.safree ? ([["SAFREE", settings.safree]] as [string, string][]) : []),
     ...(settings.sld ? ([["SLD", settings.sld]] as [string, string][]) : []),
     ["Version", `lethe ${extra.version}`],
   ];
