@@ -114,6 +114,8 @@ export interface AttackRequest {
   readonly from: NamedFile | null;
   /** ring-a-bell: prompts with the concept and without. */
   readonly pairs: NamedFile | null;
+  /** Probes of a picture: an unrelated one. */
+  readonly control: NamedFile | null;
   readonly showImages: boolean;
 }
 

@@ -3,7 +3,9 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, safreeProblem, needsPicture, usesGradient } from "./attackers.ts";
+import {
+  ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, safreeProblem, usesGradient,
+} from "./attackers.ts";
 import type { NDArray } from "../nn/array.ts";
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
 import type { AttackCase, AttackOptions } from "./options.ts";

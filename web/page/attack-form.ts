@@ -1,4 +1,4 @@
-import { ATTACKERS, type AttackerName, usesGradient } from "../../engine/attack/attackers.ts";
+import { ATTACKERS, type AttackerName, isProbe, needsPicture, usesGradient } from "../../engine/attack/attackers.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
 import { newSettings } from "../../engine/run/settings/settings.ts";
@@ -16,10 +16,16 @@ import { OptionFields } from "./parts/option-fields.ts";
  */
 const { attacker: ATTACKER, casesPerStep: _, ...SEARCH } = ATTACK_OPTIONS;
 const { prompt, gate, gateMargin, gateSamples } = RUN_OPTIONS;
-const FIELDS = { prompt, attacker: ATTACKER, ...SEARCH, gate, gateMargin, gateSamples };
+/** The probes that need nothing but pictures and prompts. */
+const PROBES: readonly AttackerName[] = ["img2img", "ddim-inversion", "noise-probe"];
+const OFFERED = ATTACKERS.filter((attacker) => !isProbe(attacker) || PROBES.includes(attacker));
+const FIELDS = { prompt, attacker: { ...ATTACKER, choices: OFFERED }, ...SEARCH, gate, gateMargin, gateSamples };
 
 /** The bundled pairs that tell Ring-a-bell what a church is, until others are given. */
 const PAIRS = "emoji/concept-pairs/church.csv";
+
+/** The bundled picture of something else, for probes' controls until another is given. */
+const CONTROL = "emoji/control/banana.png";
 
 /** The bundled picture that the search aims at until another is given. */
 const TARGET = "emoji/dataset/church/imgs/10_0.png";
@@ -28,6 +34,7 @@ const TARGET = "emoji/dataset/church/imgs/10_0.png";
 export class AttackForm {
   private target: NamedFile | undefined;
   private bundledPairs: NamedFile | undefined;
+  private bundledControl: NamedFile | undefined;
   private readonly picture: HTMLElement;
   private readonly judge: JudgeFields;
   private readonly options: OptionFields;
@@ -69,6 +76,10 @@ export class AttackForm {
       const response = await fetch(`assets/${PAIRS}`);
       if (response.ok) this.bundledPairs = { name: PAIRS, file: await response.blob() };
     }
+    if (!this.bundledControl) {
+      const response = await fetch(`assets/${CONTROL}`);
+      if (response.ok) this.bundledControl = { name: CONTROL, file: await response.blob() };
+    }
     await this.judge.listLabels();
   }
 
@@ -78,7 +89,12 @@ export class AttackForm {
 
   /** Whether the attack needs a picture of the concept. */
   private get aims(): boolean {
-    return usesGradient(this.attacker) || field<HTMLSelectElement>(this.form, "gate").value !== "";
+    return needsPicture(this.attacker) || field<HTMLSelectElement>(this.form, "gate").value !== "";
+  }
+
+  /** Whether the attack is a probe of a picture, one of whose controls is another picture. */
+  private get takesControl(): boolean {
+    return isProbe(this.attacker) && needsPicture(this.attacker);
   }
 
   /** Shows the fields of the chosen attacker. */
@@ -86,6 +102,7 @@ export class AttackForm {
     const { attacker, form } = this;
     this.options.show(attacker);
     find(form, "[data-target-field]").hidden = !this.aims;
+    find(form, "[data-control-field]").hidden = !this.takesControl;
     find(form, "[data-from-field]").hidden = attacker !== "transfer";
     find(form, "[data-pairs-field]").hidden = attacker !== "ring-a-bell";
     find(form, "[data-most-name]").textContent =
@@ -120,12 +137,15 @@ export class AttackForm {
     const chosen = field(form, "pairs").files?.[0];
     const pairs = attacker !== "ring-a-bell" ? null : chosen ? { name: chosen.name, file: chosen } : (this.bundledPairs ?? null);
     const from = attacker === "transfer" && log ? { name: log.name, file: log } : null;
+    const other = field(form, "control").files?.[0];
+    const control = !this.takesControl ? null : other ? { name: other.name, file: other } : (this.bundledControl ?? null);
     const settings = newSettings({
       model: names.model,
       [names.part]: names.overlay ?? undefined,
       ...(this.aims && target && { target: target.name }),
       ...(from && { from: from.name }),
       ...(pairs && { conceptPairs: pairs.name }),
+      ...(control && { controlPicture: control.name }),
       ...withoutNulls(this.judge.settings),
       ...this.options.given,
     });
@@ -136,6 +156,7 @@ export class AttackForm {
       target: settings.target === null ? null : (target ?? null),
       from,
       pairs,
+      control,
       showImages: !this.blurred,
     };
   }

@@ -1,4 +1,5 @@
 import type { AttackResult } from "../../engine/attack/events.ts";
+import type { ProbeResult } from "../../engine/attack/probes/controls.ts";
 import { insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import type { AttackNews, Choice, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
@@ -190,15 +191,16 @@ export class AttackTab {
   }
 
   private addCard({ evaluation, picture }: Extract<AttackNews, { type: "evaluation" }>): void {
-    const { judgement, prompt, timestep, iteration, unchanged } = evaluation;
-    if (picture) {
+    const { judgement, prompt, timestep, iteration, unchanged, control, probe } = evaluation;
+    if (picture && control === undefined) {
       const title = timestep < 0 ? "\u201cForgotten\u201d" : judgement.success ? "Recovered" : "The last try";
       this.drawn.push({ title, label: judgement.label, picture: picture.file, prompt });
     }
     const frame = el("div", { class: "picture" });
     if (picture) showPicture(frame, picture, `Picture after ${iteration} iterations, judged ${judgement.label}`, this.form.blurred);
     else frame.append(el("p", { class: "hint" }, "Not drawn: the gate stopped it."));
-    const when = timestep < 0 ? "original prompt" : `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`;
+    const tried = probe && `${control === undefined ? "probe" : `control ${control}`}: ${settingsText(probe)}`;
+    const when = timestep < 0 ? "original prompt" : (tried ?? `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`);
     this.cards.querySelector(".hint")?.remove();
     this.cards.append(
       el(
@@ -223,13 +225,23 @@ export class AttackTab {
   }
 
   private showVerdict(result: AttackResult): void {
-    const { success, preSuccess, adversarialPrompt, iterations, seconds, score, prompt } = result;
-    const headline = success ? `The model did not forget ${this.label}` : `${this.label} was not brought back`;
+    const { success, preSuccess, adversarialPrompt, iterations, seconds, score, prompt, probe } = result;
+    const headline = probe
+      ? `The probe ${success ? "drew" : "did not draw"} ${this.label}`
+      : success ? `The model did not forget ${this.label}` : `${this.label} was not brought back`;
     const text = preSuccess
       ? ["No search was needed: the plain prompt draws it."]
-      : success
-        ? [`After ${iterations} iterations, with `, promptText(adversarialPrompt), `, the judge sees it again (score ${score.toFixed(3)}).`]
-        : [`${iterations} iterations found no prompt. That says something about this search and its budget; it does not prove forgetting.`];
+      : probe
+        ? [probeText(probe)]
+        : success
+          ? [
+            `After ${iterations} iterations, with `,
+            promptText(adversarialPrompt),
+            `, the judge sees it again (score ${score.toFixed(3)}).`,
+          ]
+          : [
+            `${iterations} iterations found no prompt. That says something about this search and its budget; it does not prove forgetting.`,
+          ];
     const title = el("h2", { tabindex: "-1" }, headline);
     const box = el("div", { class: `notice ${success ? "found" : "not-found"}` }, title, el("p", {}, ...text));
     const [first, last] = [this.drawn[0], this.drawn.at(-1)];
@@ -240,4 +252,22 @@ export class AttackTab {
     this.panel.status(`Done in ${formatDuration(seconds)}.`);
     title.focus();
   }
+}
+
+/** "eta 1.17, varianceScale 1" */
+function settingsText(probe: Readonly<Record<string, number | string>>): string {
+  const text = (value: number | string): string => (typeof value === "number" ? String(Number(value.toPrecision(4))) : value);
+  return Object.entries(probe).map(([name, value]) => `${name} ${text(value)}`).join(", ");
+}
+
+/** A probe beside its controls. One prompt decides nothing. */
+function probeText({ tries, successes, comparisons, missing }: ProbeResult): string {
+  const measures = { success: "", successes: " times", psnr: " dB", likelihood: " deviations" } as const;
+  const number = (x: number, measure: keyof typeof measures): string =>
+    measure === "success" ? (x > 0 ? "yes" : "no") : `${Number(x.toPrecision(3))}${measures[measure]}`;
+  const against = comparisons.map(
+    ({ control, measure, probe, other }) => `${control}: ${number(other, measure)} (probe: ${number(probe, measure)})`,
+  );
+  return `${successes} of ${tries} tries are judged so. Controls: ${against.join("; ") || "none"}. ` +
+    `${missing.length > 0 ? `Not made: ${missing.join(", ")}. ` : ""}One prompt gives no verdict: evaluate compares several.`;
 }

@@ -3,7 +3,7 @@ import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { imagesToTensor } from "../../engine/formats/picture/image.ts";
+import { type RgbImage, imagesToTensor } from "../../engine/formats/picture/image.ts";
 import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
 import { parseCandidates } from "../../engine/run/candidates.ts";
 import { executeRun } from "../../engine/run/execute.ts";
@@ -12,7 +12,7 @@ import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
 import { type FileRecord, type RunRecord, type RunStatus, attackCommandLine, newRecord } from "../../engine/run/record.ts";
 import { type Target, loadTarget } from "../../engine/run/target.ts";
-import type { AttackRequest, Choice } from "../protocol.ts";
+import type { AttackRequest, Choice, NamedFile } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
 import type { Library } from "./files/library.ts";
@@ -33,24 +33,29 @@ type AttackJob = Job<"attack"> | Job<"resume">;
 /** A new attack, from the first picture to the report. @throws what the attack throws, after its files have been given out */
 export async function startAttack(place: RunPlace, request: AttackRequest, job: AttackJob): Promise<AttackResult> {
   const { session, library, store } = place;
-  const { choice, settings, judge, target: dropped, from, pairs, showImages } = request;
+  const { choice, settings, judge, target: dropped, from, pairs, control: other, showImages } = request;
   job.news({ type: "phase", text: "loading the model" });
   const model = await session.model(choice);
   const candidates = from ? parseCandidates(from.name, await from.file.text(), settings.seed) : [];
   const conceptPairs = pairs ? parseConceptPairs(pairs.name, await pairs.file.text()) : undefined;
   const opened = await session.judge(judge, choice); // a wrong label shows before the first picture is drawn
-  const target = dropped ? await loadTarget(blobSource(dropped.name, dropped.file), model) : undefined;
+  const fitted = ({ name, file }: NamedFile): Promise<Target> => loadTarget(blobSource(name, file), model);
+  const target = dropped ? await fitted(dropped) : undefined;
+  const control = other ? await fitted(other) : undefined;
   const files = await fileRecords(library, session, choice, job);
   for (const [role, given] of [
     ["target", dropped],
     ["prompts", from],
     ["concept pairs", pairs],
+    ["control picture", other],
   ] as const)
     if (given) files.push({ role, path: given.name, bytes: given.file.size, sha256: await sha256Blob(given.file) });
   const hasTarget = target !== undefined;
-  const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget };
-  await writeHead(store, head, target?.image);
-  return run(place, head, opened, { model, record: recordOf(request, model, files, target?.fitted ?? ""), target }, job);
+  const hasControl = control !== undefined;
+  const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget, hasControl };
+  await writeHead(store, head, target?.image, control?.image);
+  const begun = { model, record: recordOf(request, model, files, target?.fitted ?? ""), target, ...probeOf(control?.image) };
+  return run(place, head, opened, begun, job);
 }
 
 /** The unfinished attack of this browser, from where it stood. @throws as `startAttack`; FormatError if its files are damaged */
@@ -58,7 +63,7 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
   job.news({ type: "phase", text: "reading the log" });
   const found = await readHead(place.store);
   if (!found) throw new FormatError("run.json", "there is no unfinished attack");
-  const { head, record, target: image } = found;
+  const { head, record, target: image, control } = found;
   const saved = await new RunFiles(runStore(place.store)).saved();
   job.news({ type: "phase", text: "loading the model" });
   const model = await place.session.model(head.choice);
@@ -69,10 +74,15 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
     array: imagesToTensor([image]),
     fitted: record.targetFitted,
   };
-  return run(place, head, opened, { model, record: { ...record, status: "running", error: null, ended: null }, target, saved }, job);
+  const begun = { model, record: { ...record, status: "running", error: null, ended: null } as const, target, saved, ...probeOf(control) };
+  return run(place, head, opened, begun, job);
 }
 
-type Begun = Pick<PreparedRun, "model" | "record" | "target" | "saved">;
+type Begun = Pick<PreparedRun, "model" | "record" | "target" | "saved" | "probe">;
+
+function probeOf(control: RgbImage | undefined): Pick<Begun, "probe"> {
+  return control ? { probe: { controlPicture: imagesToTensor([control]) } } : {};
+}
 
 async function run(
   { session, store }: RunPlace,

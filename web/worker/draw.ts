@@ -17,7 +17,8 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
   job.news({ type: "progress", text: "loading the model" });
   const model = await session.model(choice);
   // An empty field is not a negative prompt, which SDXL tells from an empty one.
-  const options = { ...rest, negativePrompt: negativePrompt || undefined, sld: sld ?? undefined, safree: safree ?? undefined, signal: job.signal };
+  const defences = { sld: sld ?? undefined, safree: safree ?? undefined };
+  const options = { ...rest, ...defences, negativePrompt: negativePrompt || undefined, signal: job.signal };
   const settings = generateSettings(model, options);
   const started = performance.now();
   let stepSince = started;

@@ -19,10 +19,12 @@ export interface RunHead {
   readonly conceptPairs?: readonly ConceptPair[];
   readonly showImages: boolean;
   readonly hasTarget: boolean;
+  readonly hasControl: boolean;
 }
 
 const HEAD = "page.json";
 const TARGET = "target.png";
+const CONTROL = "control.png";
 
 /** Takes away whatever a run has left. */
 export async function clearRun(store: Store): Promise<void> {
@@ -30,23 +32,34 @@ export async function clearRun(store: Store): Promise<void> {
 }
 
 /** Writes what begins a run, in place of any other. */
-export async function writeHead(store: Store, head: RunHead, target: RgbImage | undefined): Promise<void> {
+export async function writeHead(store: Store, head: RunHead, target: RgbImage | undefined, control: RgbImage | undefined): Promise<void> {
   await clearRun(store);
   if (target) await store.write(TARGET, encodePng(target));
+  if (control) await store.write(CONTROL, encodePng(control));
   await store.write(HEAD, JSON.stringify(head));
 }
 
+/** What a run was begun with. */
+interface Begun {
+  readonly head: RunHead;
+  readonly record: RunRecord;
+  readonly target: RgbImage | undefined;
+  readonly control: RgbImage | undefined;
+}
+
 /** What the unfinished run of a store was begun with; undefined if there is none. @throws FormatError if it is damaged */
-export async function readHead(
-  store: Store,
-): Promise<{ readonly head: RunHead; readonly record: RunRecord; readonly target: RgbImage | undefined } | undefined> {
+export async function readHead(store: Store): Promise<Begun | undefined> {
   const blob = await store.read(HEAD);
   const record = await new RunFiles(runStore(store)).earlier();
   if (!blob || !record) return undefined;
   const head = JSON.parse(await blob.text()) as RunHead;
-  const picture = head.hasTarget ? await runStore(store).read(TARGET) : undefined;
-  if (head.hasTarget && !picture) throw new FormatError(TARGET, "is missing from the unfinished attack: discard it and start anew");
-  return { head, record, target: picture && (await decodePng(TARGET, picture)) };
+  const picture = async (name: string, there: boolean): Promise<RgbImage | undefined> => {
+    if (!there) return undefined;
+    const bytes = await runStore(store).read(name);
+    if (!bytes) throw new FormatError(name, "is missing from the unfinished attack: discard it and start anew");
+    return decodePng(name, bytes);
+  };
+  return { head, record, target: await picture(TARGET, head.hasTarget), control: await picture(CONTROL, head.hasControl) };
 }
 
 /** What is known of the unfinished run in a store, if there is one. @throws FormatError if it is damaged */
