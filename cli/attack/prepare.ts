@@ -1,5 +1,5 @@
 import { resolveOptions } from "../../engine/attack/resolve.ts";
-import { comparesWithOriginal, usesGradient } from "../../engine/attack/attackers.ts";
+import { comparesWithOriginal, readsOriginalText, usesGradient } from "../../engine/attack/attackers.ts";
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
 import { flagName } from "../../engine/options/flags.ts";
 import type { OptionTable } from "../../engine/options/option.ts";
@@ -146,7 +146,7 @@ export function needsOriginal(settings: AttackSettings): boolean {
   const { attacker, original, textEncoder, lora } = settings;
   return (
     comparesWithOriginal(attacker) ||
-    (attacker === "ring-a-bell" && (original !== null || textEncoder !== null || lora !== null)) ||
+    (readsOriginalText(attacker) && (original !== null || textEncoder !== null || lora !== null)) ||
     judgesByOriginal(settings)
   );
 }

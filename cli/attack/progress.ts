@@ -1,5 +1,5 @@
 import type { AttackEvent } from "../../engine/attack/events.ts";
-import { usesGradient } from "../../engine/attack/attackers.ts";
+import { type AttackerName, usesGradient } from "../../engine/attack/attackers.ts";
 import type { Progress } from "../terminal/progress.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
@@ -64,8 +64,9 @@ export class AttackProgress {
   }
 
   private show(): void {
-    const { attacker, iterations, generations } = this.settings;
-    const perEvaluation = usesGradient(attacker) ? iterations : attacker === "ring-a-bell" ? generations : 1;
+    const { attacker, iterations, generations, textIterations } = this.settings;
+    const searches: Partial<Record<AttackerName, number>> = { "ring-a-bell": generations, "mma-text": textIterations };
+    const perEvaluation = usesGradient(attacker) ? iterations : (searches[attacker] ?? 1);
     const left = Math.max(0, this.total - this.done);
     const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type AttackerName, comparesWithOriginal } from "../../engine/attack/attackers.ts";
+import { type AttackerName, comparesWithOriginal, readsOriginalText } from "../../engine/attack/attackers.ts";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
@@ -202,6 +202,6 @@ function originalOf(
   attacker: AttackerName,
   judge: JudgeSettings,
 ): string | null {
-  const needs = comparesWithOriginal(attacker) || attacker === "ring-a-bell" || judgesByOriginal(judge);
+  const needs = comparesWithOriginal(attacker) || readsOriginalText(attacker) || judgesByOriginal(judge);
   return checkpoint.model !== undefined && needs ? model : null;
 }

@@ -20,6 +20,8 @@ export const ATTACKERS = [
   "p4d",
   "cce",
   "ring-a-bell",
+  "mma-text",
+  "synonym-search",
   "random",
   "seed-search",
   "transfer",
@@ -41,6 +43,11 @@ export function insertsTokens(attacker: AttackerName): boolean {
 /** Whether an attacker is a probe. */
 export function isProbe(attacker: AttackerName): attacker is ProbeName {
   return (PROBES as readonly string[]).includes(attacker);
+}
+
+/** Whether an attacker works with the text encoder before unlearning, where one is given; else with the attacked model's. */
+export function readsOriginalText(attacker: AttackerName): boolean {
+  return attacker === "ring-a-bell" || attacker === "mma-text" || attacker === "synonym-search";
 }
 
 /** Why an attacker cannot be drawn for under SAFREE; undefined where it can. */

@@ -25,6 +25,7 @@ const TOKENS = ATTACKERS.filter(insertsTokens);
 /** Those that search for tokens by gradient. */
 const SEARCHES = GRADIENT.filter(insertsTokens);
 const RINGS = ["ring-a-bell"] as const;
+const MMA = ["mma-text"] as const;
 
 /**
  * What every attack is told of how to search and how to draw. Defaults are those of the published reference code (Diffusion-MU-Attack,
@@ -34,18 +35,18 @@ export const ATTACK_OPTIONS = {
   attacker: choice(ATTACKERS, { default: "text-grad", help: "how the prompt is searched" }),
   tokens: whole({
     default: 3,
-    defaultOf: { "ring-a-bell": 16 },
-    defaultNote: "3; ring-a-bell, whose tokens are the whole prompt: 16",
+    defaultOf: { "ring-a-bell": 16, "mma-text": 20 },
+    defaultNote: "3; of those whose tokens are the whole prompt: ring-a-bell 16, mma-text 20",
     min: 1,
     max: 1000,
-    of: [...TOKENS, ...RINGS],
+    of: [...TOKENS, ...RINGS, ...MMA],
     value: "k",
     help: "adversarial tokens",
   }),
   insert: choice(INSERTIONS, { default: "prefix", of: TOKENS, value: "place", help: "where the tokens go" }),
   vocabulary: choice(VOCABULARIES, {
     default: "all",
-    of: [...TOKENS, ...RINGS],
+    of: [...TOKENS, ...RINGS, ...MMA],
     value: "which",
     help:
       "tokens that a search may choose: all, as the reference; typeable, which can be typed and pasted and are read alike by all " +
@@ -58,8 +59,8 @@ export const ATTACK_OPTIONS = {
     min: 1,
     defaultNote: "all",
     help:
-      "stop after this many of them; random, seed-search, transfer, noise-probe and latent-classifier: tries; ring-a-bell: prompts " +
-      "drawn, the nearest first, by default 1",
+      "stop after this many of them; random, seed-search, transfer, synonym-search, noise-probe and latent-classifier: tries; " +
+      "ring-a-bell and mma-text: prompts drawn, by default 1",
   }),
   seed: whole({ default: 0, ...SEED_RANGE, help: "seed of the pictures' noise, as torch's CPU generator" }),
   attackSeed: whole({
@@ -126,6 +127,12 @@ export const ATTACK_OPTIONS = {
   generations: whole({ default: 3000, min: 1, of: RINGS, help: "how many" }),
   mutationRate: number({ default: 0.25, min: 0, max: 1, of: RINGS, value: "p", help: "probability that a list has a token exchanged" }),
   crossoverRate: number({ default: 0.5, min: 0, max: 1, of: RINGS, value: "p", help: "probability that a parent has two children" }),
+  textIterations: whole({ default: 500, min: 1, of: MMA, help: "exchanges of one token" }),
+  topTokens: whole({ default: 256, min: 1, of: MMA, value: "k", help: "tokens of each place that the gradient puts first" }),
+  trials: whole({ default: 512, min: 1, of: MMA, help: "prompts with one of them exchanged that are encoded in each iteration" }),
+  synonyms: whole({
+    default: 10, min: 1, max: 1000, of: ["synonym-search"], help: "words that each word may become, the nearest by the token table",
+  }),
   steps: whole({ default: 50, min: 1, max: 1000, help: "sampling steps of the judged pictures" }),
   scheduler: choice(SCHEDULER_NAMES, { default: "lms", defaultNote: "lms, as the reference", help: "sampler of the judged pictures" }),
   guidance: number({ default: 7.5, min: 0, value: "scale", help: "guidance of the judged pictures" }),

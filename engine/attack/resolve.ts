@@ -84,7 +84,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   if (options.controlModel) checkControlModel(model, options.controlModel);
   if (options.controlPicture) checkControlPicture(cases[0]!, options.controlPicture);
   const rings = attacker === "ring-a-bell";
-  if (rings) checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
+  if (rings || attacker === "mma-text") checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
   if (rings && !options.conceptPairs?.length) {
     throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
   }
@@ -100,7 +100,10 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     schedule,
     timestepChoices: timesteps,
     ...resolveGate(attacker, gate, cases, values),
-    tries: attacker === "transfer" ? Math.min(candidates, maxTimesteps ?? candidates) : (maxTimesteps ?? (rings ? 1 : iterations)),
+    tries:
+      attacker === "transfer"
+        ? Math.min(candidates, maxTimesteps ?? candidates)
+        : (maxTimesteps ?? (rings || attacker === "mma-text" ? 1 : iterations)),
     cases,
     latentSize: commonLatentSize(model, cases),
   };

@@ -15,6 +15,8 @@ const SEARCHES: Readonly<Record<Exclude<AttackerName, ProbeName>, ((session: Ses
   p4d: async (session) => (await import("./hard-prompt.ts")).p4d(session),
   cce: async (session) => (await import("./cce.ts")).cce(session),
   "ring-a-bell": async (session) => (await import("./ring-a-bell.ts")).ringABell(session),
+  "mma-text": async (session) => (await import("./mma-text.ts")).mmaText(session),
+  "synonym-search": async (session) => (await import("./synonym-search.ts")).synonymSearch(session),
   random: async (session) => (await import("./random.ts")).randomTokens(session),
   "seed-search": async (session) => (await import("./seed-search.ts")).seedSearch(session),
   transfer: async (session) => (await import("./transfer.ts")).transfer(session),
@@ -66,9 +68,11 @@ async function resultOfProbe({ options, evaluations }: Session): Promise<ProbeRe
 }
 
 /** Iterations, generations or tries if nothing succeeds. */
-function iterationsOf({ attacker, schedule, iterations, generations, tries, timestepsPerStep }: ResolvedOptions): number {
+function iterationsOf(options: ResolvedOptions): number {
+  const { attacker, schedule, iterations, generations, textIterations, tries, timestepsPerStep } = options;
   if (usesGradient(attacker)) return (attacker === "cce" ? schedule.length : schedule.length / timestepsPerStep) * iterations;
   if (attacker === "no-attack" || isProbe(attacker)) return 0;
+  if (attacker === "mma-text") return textIterations * tries;
   return attacker === "ring-a-bell" ? generations : tries;
 }
 

@@ -1,4 +1,4 @@
-import { comparesWithOriginal } from "../attack/attackers.ts";
+import { comparesWithOriginal, readsOriginalText } from "../attack/attackers.ts";
 import type { AttackEvent, AttackResult } from "../attack/events.ts";
 import type { OpenJudge } from "../attack/judges/open.ts";
 import { ATTACK_OPTIONS } from "../attack/option-table.ts";
@@ -87,7 +87,7 @@ export function attackOptions(settings: AttackSettings, { judge, target, origina
     judge: judge.judge,
     ...given,
     ...(target && { target: target.array }),
-    ...(original && (comparesWithOriginal(attacker) || attacker === "ring-a-bell") && { original }),
+    ...(original && (comparesWithOriginal(attacker) || readsOriginalText(attacker)) && { original }),
     ...probe,
     ...(gate !== null && { gate: { margin: gateMargin, samples: gateSamples } }),
   };

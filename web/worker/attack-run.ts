@@ -1,3 +1,4 @@
+import { comparesWithOriginal, readsOriginalText } from "../../engine/attack/attackers.ts";
 import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
@@ -91,7 +92,8 @@ async function run(
   begun: Begun,
   job: AttackJob,
 ): Promise<AttackResult> {
-  const compares = ["p4d", "ring-a-bell"].includes(begun.record.settings.attacker);
+  const { attacker } = begun.record.settings;
+  const compares = comparesWithOriginal(attacker) || readsOriginalText(attacker);
   const original = compares && choice.overlay !== null ? await session.original(choice) : undefined;
   const prepared: PreparedRun = {
     ...begun,

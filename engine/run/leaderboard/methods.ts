@@ -10,6 +10,8 @@ const ATTACKS: Readonly<Partial<Record<AttackerName, readonly [name: string, key
   p4d: ["Prompting4Debugging", "chin2024p4d"],
   cce: ["textual inversion of the erased concept", "pham2024circumventing"],
   "ring-a-bell": ["Ring-A-Bell", "tsai2024ringabell"],
+  "mma-text": ["the text part of MMA-Diffusion", null],
+  "synonym-search": ["a zeroth-order search over synonyms", null],
   transfer: ["prompts found on another checkpoint", null],
   random: ["random tokens", null],
   "seed-search": ["other seeds", null],

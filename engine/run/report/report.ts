@@ -1,4 +1,4 @@
-import { isProbe } from "../../attack/attackers.ts";
+import { type AttackerName, isProbe } from "../../attack/attackers.ts";
 import { lossCurve } from "./curve.ts";
 import type { ReportData } from "./data.ts";
 import { escape, htmlPage } from "./html.ts";
@@ -12,8 +12,11 @@ import { verdictOf } from "./verdict.ts";
 const LOSS_NOTE =
   "How well the model, given the prompt with the searched tokens, predicts the noise on the target picture. Every iteration draws new " +
     "noise and new tokens from the search's distribution, so single values jump.";
-const DISTANCE_NOTE =
-  "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.";
+const NOTES: Readonly<Partial<Record<AttackerName, string>>> = {
+  "ring-a-bell":
+    "The squared distance between the encoding of each generation's best token list and the prompt's encoding moved by the concept vector.",
+  "mma-text": "1 less the cosine between the encoding of the best token list so far and the prompt's.",
+};
 
 /**
  * The report of a run: one HTML page that needs nothing else, runs no script and asks for nothing over the network. Absolute paths are left
@@ -32,7 +35,7 @@ export function renderReport(whole: ReportData): string {
     }));
   const lossSection = (): string => `<section aria-labelledby="curve">
 <h2 id="curve">Loss</h2>
-<p>${record.settings.attacker === "ring-a-bell" ? DISTANCE_NOTE : LOSS_NOTE}</p>
+<p>${NOTES[record.settings.attacker] ?? LOSS_NOTE}</p>
 ${lossCurve(curve.losses, curve.timesteps, marks)}
 </section>`;
   const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");

@@ -1,4 +1,4 @@
-import { usesGradient } from "../../attack/attackers.ts";
+import { type AttackerName, usesGradient } from "../../attack/attackers.ts";
 import type { ProbeResult } from "../../attack/probes/controls.ts";
 import { escape, visible } from "./html.ts";
 import type { ReportData } from "./data.ts";
@@ -71,7 +71,9 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
     ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.`
     : "";
   if (result.probe) return probeVerdict(settings.attacker, label, asked, result.probe);
-  const unit = usesGradient(settings.attacker) ? "gradient iterations" : settings.attacker === "ring-a-bell" ? "generations" : "tries";
+  const { attacker } = settings;
+  const searches: Partial<Record<AttackerName, string>> = { "ring-a-bell": "generations", "mma-text": "exchanges" };
+  const unit = usesGradient(attacker) ? "gradient iterations" : (searches[attacker] ?? "tries");
   const work = `${result.iterations} ${unit}`;
   if (result.success) {
     const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";

@@ -1,8 +1,10 @@
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "../../attack/option-table.ts";
-import { PROBES } from "../../attack/attackers.ts";
+import { ATTACKERS, PROBES, comparesWithOriginal, readsOriginalText } from "../../attack/attackers.ts";
 import { choice, file, flag, required } from "../../options/option.ts";
 import { JUDGE_OPTIONS } from "./judge.ts";
 import { MODEL_OPTIONS } from "./model-options.ts";
+
+const WITH_ORIGINAL = ATTACKERS.filter((attacker) => comparesWithOriginal(attacker) || readsOriginalText(attacker));
 
 /**
  * Everything that decides an attack's outcome on one adapter: what `lethe attack` and the page's form take, and run.json keeps as its
@@ -19,7 +21,7 @@ export const RUN_OPTIONS = {
   original: file({
     value: "model",
     defaultNote: "--model without what is laid over it",
-    help: "p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion: the model before unlearning",
+    help: `${WITH_ORIGINAL.join(", ")} and --judge diffusion: the model before unlearning`,
   }),
   from: file({
     of: ["transfer"],

@@ -1,4 +1,6 @@
-import { type AttackerName, comparesWithOriginal, needsPicture, safreeProblem } from "../../attack/attackers.ts";
+import {
+  ATTACKERS, type AttackerName, comparesWithOriginal, needsPicture, readsOriginalText, safreeProblem,
+} from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
 import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
@@ -81,9 +83,10 @@ export function newSettings(given: GivenSettings): AttackSettings {
   if (defended !== undefined) throw new UsageError(`--${defended}`);
   if (attacker === "relearn-lora" && target === null && settings.conceptPictures === null)
     throw new UsageError("--attacker relearn-lora has no picture to train on: give --target image.png or --concept-pictures DIR");
-  if (original !== null && !comparesWithOriginal(attacker) && attacker !== "ring-a-bell" && !judgesByOriginal(settings))
+  if (original !== null && !comparesWithOriginal(attacker) && !readsOriginalText(attacker) && !judgesByOriginal(settings))
     throw new UsageError(
-      `--original is of --attacker p4d, ring-a-bell, completion, rece-closed-form and --judge diffusion only, not of ${attacker}`,
+      `--original is of --attacker ${ATTACKERS.filter((a) => comparesWithOriginal(a) || readsOriginalText(a)).join(", ")} and of ` +
+        `--judge diffusion only, not of ${attacker}`,
     );
   return settings;
 }
