@@ -15,7 +15,9 @@ import type { FileSystem } from "./formats/file-system.ts";
 import type { RgbImage } from "./formats/picture/image.ts";
 import type { NDArray } from "./nn/array.ts";
 import type { TensorFile } from "./formats/tensor-file.ts";
+import type { DiffusionClassification, DiffusionClassifierOptions } from "./diffusion/diffusion-classifier.ts";
 import type { StableDiffusionPipeline } from "./diffusion/pipeline.ts";
+import type { StableDiffusion } from "./diffusion/stable-diffusion.ts";
 import type { Device } from "./runtime/device.ts";
 
 export { openDevice } from "./platform/open-device.ts";
@@ -53,12 +55,8 @@ export type { OpenJudge } from "./attack/judges/open.ts";
 export { diffusionJudge } from "./attack/judges/diffusion.ts";
 export type { ConceptPair } from "./attack/search/concept-vector.ts";
 export type { TransferCandidate } from "./attack/options.ts";
-export {
-  classifyByDiffusion,
-  type DiffusionClassification,
-  type DiffusionClassifierOptions,
-  type EliminationStage,
-  type PromptScore,
+export type {
+  DiffusionClassification, DiffusionClassifierOptions, EliminationStage, PromptScore,
 } from "./diffusion/diffusion-classifier.ts";
 export { encodeLearnedEmbedding, type LearnedEmbedding } from "./diffusion/learned-embedding.ts";
 export type { FileEmbedding } from "./loading/embedding-file.ts";
@@ -137,6 +135,18 @@ export async function loadPicture(
   const { files, folder } = modelSource(source);
   const opened = await files.open(folder);
   return loadTarget(opened, model).then(({ array }) => array).finally(() => opened.close());
+}
+
+/**
+ * The diffusion model as a zero-shot classifier (arXiv 2303.16203, algorithm 2): the prompt under which it predicts the noise in a picture
+ * best. @param image [1, 3, H, W] @throws UsageError for bad options; ShapeError for the picture; AbortError
+ */
+export async function classifyByDiffusion(
+  model: StableDiffusion,
+  image: NDArray,
+  options: DiffusionClassifierOptions,
+): Promise<DiffusionClassification> {
+  return (await import("./diffusion/diffusion-classifier.ts")).classifyByDiffusion(model, image, options);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { imagesToTensor } from "../../formats/picture/image.ts";
-import { type DiffusionClassifierOptions, classifyByDiffusion } from "../../diffusion/diffusion-classifier.ts";
+import type { DiffusionClassifierOptions } from "../../diffusion/diffusion-classifier.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import type { Judge } from "./judgement.ts";
@@ -23,6 +23,7 @@ export function diffusionJudge(model: StableDiffusion, concept: string, options:
     );
   }
   return async (image) => {
+    const { classifyByDiffusion } = await import("../../diffusion/diffusion-classifier.ts");
     const { index, scores } = await classifyByDiffusion(model, imagesToTensor([image]), options);
     const stages = Math.max(...scores.map((s) => s.stages));
     const kept = scores.filter((s) => s.stages === stages).toSorted((a, b) => a.error - b.error);
