@@ -20,11 +20,11 @@ export const ATTACKERS = [
   "p4d",
   "cce",
   "ring-a-bell",
-  "mma-text",
-  "synonym-search",
   "random",
   "seed-search",
   "transfer",
+  "mma-text",
+  "synonym-search",
   ...PROBES,
   "no-attack",
 ] as const;

@@ -130,6 +130,10 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
 const SINCE: Partial<AttackSettings> = {
   vocabulary: "all",
   safree: null,
+  textIterations: 500,
+  topTokens: 256,
+  trials: 512,
+  synonyms: 10,
   ...defaultsOf(PROBE_OPTIONS),
   ...Object.fromEntries(
     ["mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture"].map((name) => [name, null]),
