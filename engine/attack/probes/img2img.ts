@@ -4,7 +4,6 @@ import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { encodeSample, noised } from "../../diffusion/steering/encode.ts";
 import { type Mask, keepOutside, latentMask } from "../../diffusion/steering/inpaint.ts";
 import type { NDArray } from "../../nn/array.ts";
-import { InputError } from "../../runtime/errors.ts";
 import { parseNumbers } from "./option-table.ts";
 import { type Probe, type ProbeUnit, type OtherSide, type Studio, pairsOf, upTo } from "./studio.ts";
 
@@ -31,14 +30,6 @@ export const img2img: Probe = async (studio) => {
  */
 export const inpainting: Probe = async (studio) => {
   const { model, prompt, picture, options } = studio;
-  const { inChannels } = model.parts.unet.config;
-  const { latentChannels } = model.parts.vae.config;
-  if (inChannels !== latentChannels) {
-    throw new InputError(
-      `${model.parts.name}: this UNet takes ${inChannels} channels, as one made for inpainting does; the probe needs the ` +
-        `text-to-image UNet of ${latentChannels} channels`,
-    );
-  }
   const mask = options.mask ?? middle(picture);
   const sides: Redraw[] = [
     { model, prompt, picture },
