@@ -1,5 +1,5 @@
 import type { Rate } from "../../metrics/intervals.ts";
-import { type ControlTest, DEPTHS, type DepthOfConcept, type ProbeVerdict, type VerdictKind } from "./probe-verdict.ts";
+import { type ControlTest, depthText, type DepthOfConcept, type ProbeVerdict, type VerdictKind } from "./probe-verdict.ts";
 import type { TextTable } from "./columns.ts";
 import { markdownTable } from "./tables.ts";
 
@@ -50,7 +50,7 @@ export function depthsTable(list: readonly DepthOfConcept[]): TextTable {
   return {
     header: ["checkpoint", "concept", "headline", "by"],
     names: 4,
-    rows: list.map(({ checkpoint, concept, depth, by }) => [checkpoint, concept, DEPTHS[depth], by.join(", ") || "-"]),
+    rows: list.map((one) => [one.checkpoint, one.concept, depthText(one), one.by.join(", ") || "-"]),
   };
 }
 
