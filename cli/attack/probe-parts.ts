@@ -2,6 +2,7 @@ import type { ProbeParts } from "../../engine/run/prepared.ts";
 import { isProbe } from "../../engine/attack/attackers.ts";
 import { missingControls } from "../../engine/attack/probes/controls.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
+import { latentMask } from "../../engine/diffusion/steering/inpaint.ts";
 import { InputError } from "../../engine/runtime/errors.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
@@ -62,7 +63,7 @@ export async function openProbeParts(
   const parts: ProbeParts = {
     ...(control && { controlModel: control }),
     ...(controlPicture !== null && { controlPicture: (await picture("control picture", controlPicture)).array }),
-    ...(mask !== null && { mask: await readMask(mask, target) }),
+    ...(mask !== null && { mask: await readMask(mask, target, model) }),
     ...(taught && { probePictures: taught }),
   };
   if (mask !== null) files.push({ role: "mask", path: resolvePath(mask) });
@@ -81,8 +82,8 @@ export async function openProbeParts(
   return { parts, files };
 }
 
-/** A mask of the target's size; its first channel counts. @throws InputError for another size */
-async function readMask(name: string, target: Target | undefined): Promise<NonNullable<ProbeParts["mask"]>> {
+/** A mask of the target's size; its first channel counts. @throws InputError for another size or no area */
+async function readMask(name: string, target: Target | undefined, model: StableDiffusion): Promise<NonNullable<ProbeParts["mask"]>> {
   const { file, image } = await readTarget(name);
   const [width, height] = [target?.image.width ?? image.width, target?.image.height ?? image.height];
   if (image.width !== width || image.height !== height) {
@@ -90,7 +91,9 @@ async function readMask(name: string, target: Target | undefined): Promise<NonNu
       `${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`,
     );
   }
-  return { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
+  const mask = { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
+  latentMask(mask, model.parts.vae.config.factor); // refuses one without area before anything is drawn
+  return mask;
 }
 
 /** Every picture of a folder. @throws FormatError for one without pictures */

@@ -21,7 +21,8 @@ function linesOf(of: CellEntry, probe: number, controls: Readonly<Record<string,
       control, measure: "success", expects: "more", probe: i < probe ? 1 : 0, other: i < count ? 1 : 0,
     }));
     const successes = i < probe ? 1 : 0;
-    return { id, success: successes > 0, preSuccess: false, probe: { tries: 1, successes, comparisons, missing } } as unknown as AttemptLine;
+    const result = { tries: 1, successes, comparisons, missing };
+    return { id, success: successes > 0, preSuccess: false, probe: result } as unknown as AttemptLine;
   });
 }
 
@@ -54,7 +55,10 @@ test("the headline is of the cheapest that finds it, and says what was not searc
   const strong = linesOf(probe, 10, { seeds: 0 });
   const depth = (cells: readonly CellEntry[], lines: readonly AttemptLine[]) => depths(cells, lines)[0]!;
   assert.is(depthText(depth([probe], strong)), "found by a probe: knowledge remains in the weights; no prompt was searched");
-  assert.is(depthText(depth([probe, search], [...strong, ...found(search, false)])), "only found by a probe: knowledge remains in the weights");
+  assert.is(
+    depthText(depth([probe, search], [...strong, ...found(search, false)])),
+    "only found by a probe: knowledge remains in the weights",
+  );
   assert.is(depthText(depth([probe, search, word], [...strong, ...found(search, false), ...found(word, true)])), "found by an embedding");
   assert.is(depthText(depth([probe, search, word], [...strong, ...found(search, true), ...found(word, true)])), "found by a prompt");
   assert.is(depthText(depth([probe, search], [...linesOf(probe, 0, { seeds: 0 }), ...found(search, false)])), "not found with this budget");

@@ -4,6 +4,7 @@ import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { encodeSample, noised } from "../../diffusion/steering/encode.ts";
 import { type Mask, keepOutside, latentMask } from "../../diffusion/steering/inpaint.ts";
 import type { NDArray } from "../../nn/array.ts";
+import { UsageError } from "../../runtime/errors.ts";
 import { parseNumbers } from "./option-table.ts";
 import { type Probe, type ProbeUnit, type OtherSide, type Studio, pairsOf, upTo } from "./studio.ts";
 
@@ -49,7 +50,10 @@ function middle({ shape }: NDArray): Mask {
 
 function redrawn(studio: Studio, { model, prompt, picture, control }: Redraw, mask?: Mask): ProbeUnit[] {
   const { options, seed } = studio;
-  return pairsOf(parseNumbers(options.strengths), upTo(options.seeds)).map(([strength, i]) => ({
+  const strengths = parseNumbers(options.strengths);
+  const idle = strengths.find((strength) => entryOf(options.steps, strength) >= options.steps);
+  if (idle !== undefined) throw new UsageError(`strength ${idle} of ${options.steps} steps leaves none to draw with: give a higher one`);
+  return pairsOf(strengths, upTo(options.seeds)).map(([strength, i]) => ({
     ...(control !== undefined && { control }),
     prompt,
     seed: seed + i,

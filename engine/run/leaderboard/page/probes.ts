@@ -35,10 +35,11 @@ export function probesSection({ manifest, lines }: PageData): string {
 function bars(verdicts: readonly ProbeVerdict[]): string {
   const percent = (x: number): string => `${Math.round(100 * x)}%`;
   const rows = verdicts.filter((v) => v.probed.of > 0).map(({ cell, kind, probed, tests }) => {
-    const control = Math.max(0, ...tests.flatMap(({ rate }) => rate?.rate ?? []));
-    const text = `${cell.attacker}: ${percent(probed.rate)}, strongest control ${percent(control)}`;
+    const rates = tests.flatMap(({ rate }) => rate?.rate ?? []); // none of an inversion, whose controls are compared by numbers
+    const control = rates.length > 0 ? percent(Math.max(...rates)) : undefined;
+    const text = `${cell.attacker}: ${percent(probed.rate)}, strongest control ${control ?? "compared by numbers"}`;
     return `<li class="${kind}" title="${escape(text)}"><span>${escape(cell.attacker)}</span><span class="bar">` +
-      `<i style="width:${percent(probed.rate)}"></i><b style="left:${percent(control)}"></b></span></li>`;
+      `<i style="width:${percent(probed.rate)}"></i>${control ? `<b style="left:${control}"></b>` : ""}</span></li>`;
   });
   return `<ul class="probe-bars" aria-hidden="true">${rows.join("")}</ul>`;
 }
