@@ -1,4 +1,4 @@
-import { usesGradient } from "../../attack/attackers.ts";
+import { isProbe, usesGradient } from "../../attack/attackers.ts";
 import type { LoggedEvaluation } from "../log.ts";
 import { flagName } from "../../options/flags.ts";
 import { REDACTED } from "../redact.ts";
@@ -43,13 +43,14 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
       [visible(first.prompt), `seed ${first.seed}`, judged(first)],
     );
   }
-  const shown = bestOf(evaluations.slice(1).filter((e) => e.image !== null));
+  const shown = bestOf(evaluations.slice(1).filter((e) => e.image !== null && e.control === undefined));
   if (shown) {
-    const title = shown.judgement.success ? "Unlearned, adversarial prompt" : "Unlearned, nearest attempt";
+    const by = isProbe(settings.attacker) ? "by the probe" : "adversarial prompt";
+    const title = shown.judgement.success ? `Unlearned, ${by}` : "Unlearned, nearest attempt";
     figure(
       pictures.get(shown.image!)!,
       title,
-      `The attacked model's picture for the adversarial prompt, judged ${shown.judgement.label}`,
+      `The attacked model's picture, ${by}, judged ${shown.judgement.label}`,
       [visible(shown.prompt), `seed ${shown.seed}`, judged(shown)],
       shown.judgement.success ? "hit" : "",
     );
