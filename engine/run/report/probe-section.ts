@@ -89,7 +89,8 @@ function curve(groups: readonly Group[], concept: string): string {
     ];
   });
   const legend = groups.map((g, i) => `<span class="line-${i}">${escape(g.name)}</span>`).join(" ");
-  return `<p>The judge's score of ${escape(concept)} over ${escape(words(axis))}, from ${low} to ${high}.</p><p class="legend">${legend}</p>` +
+  return `<p>The judge's score of ${escape(concept)} over ${escape(words(axis))}, from ${low} to ${high}.</p>` +
+    `<p class="legend">${legend}</p>` +
     `<svg class="curve probe-curve" viewBox="0 0 600 200" role="img" aria-label="${escape(`Score of ${concept} over ${words(axis)}`)}">` +
     `<path d="M40 20V170H580" fill="none" stroke="currentColor" opacity=".3"/><text x="8" y="26">1</text><text x="8" y="174">0</text>` +
     `<text x="40" y="192">${low}</text><text x="560" y="192">${high}</text>${lines.join("")}</svg>`;
