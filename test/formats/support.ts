@@ -91,16 +91,18 @@ export function mutate(bytes: Uint8Array, random: () => number): Uint8Array<Arra
 }
 
 /**
- * Feeds `rounds` damaged copies to a reader: it may succeed or throw FormatError, each within two seconds; nothing else. Returns the
- * refused.
+ * Feeds `rounds` damaged copies to a reader: it may succeed or throw FormatError (or another of `refusals`), each within two seconds and
+ * all within a GiB of memory more; nothing else. Returns the refused.
  */
 export async function fuzz(
   bytes: Uint8Array,
   read: (damaged: Uint8Array<ArrayBuffer>) => Promise<unknown>,
   rounds = FUZZ_ROUNDS,
   seed = 1,
+  refusals: readonly (abstract new (...args: never[]) => Error)[] = [FormatError],
 ): Promise<number> {
   const random = randomNumbers(seed);
+  const before = process.memoryUsage.rss();
   let refused = 0;
   for (let round = 0; round < rounds; round++) {
     const damaged = mutate(bytes, random);
@@ -108,7 +110,7 @@ export async function fuzz(
     try {
       await read(damaged);
     } catch (error) {
-      if (!(error instanceof FormatError)) {
+      if (!(error instanceof Error && refusals.some((kind) => error instanceof kind))) {
         throw new Error(`round ${round} of seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
       }
       assert.not.match(error.message, /\n/);
@@ -116,6 +118,8 @@ export async function fuzz(
     }
     const took = performance.now() - started;
     assert.ok(took < 2000, `round ${round} of seed ${seed} took ${took} ms`);
+    const grown = process.memoryUsage.rss() - before;
+    assert.ok(grown < 2 ** 30, `round ${round} of seed ${seed}: ${grown} bytes more memory are in use`);
   }
   return refused;
 }
