@@ -39,7 +39,7 @@ export const MODEL_NAMES =
 export function parseHubReference(name: string): HubReference | undefined {
   const [, own = "", ownRevision, ownPath] = /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+?))?\/?$/.exec(name) ?? [];
   const { id, revision, path } = parseHubPage(name) ?? { id: own, revision: ownRevision, path: ownPath };
-  if (!isHubId(id) || (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part)))) return undefined;
+  if (!isHubId(id) || FILE.test(id) || (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part)))) return undefined;
   const isFile = path !== undefined && FILE.test(path);
   return { id, revision, file: isFile ? path : undefined, subfolder: isFile ? undefined : path };
 }
@@ -66,13 +66,20 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   const path = resolvePath(name);
   if (path !== name || existsSync(path)) return Promise.resolve(path);
   const reference = parseHubReference(name);
-  // A path into a folder that is here is a mistyped path, not a repository.
-  if (!reference || (reference.subfolder !== undefined && existsSync(name.split("/")[0]!))) {
+  const missing = `There is no file or folder ${quote(resolve(name))}`;
+  if (!reference) {
     return Promise.reject(
       new UsageError(
-        `${quote(name)} is not a model. It is not "emoji". There is no file or folder ${quote(resolve(name))}. It is not the name of a ` +
-          `hub model either (ORG/NAME, ORG/NAME@REVISION or ORG/NAME/FILE)${didYouMean(name, ["emoji"])}`,
+        `${quote(name)} is not a model. It is not "emoji". ${missing}. It is not the name of a hub model either (ORG/NAME, ` +
+          `ORG/NAME@REVISION or ORG/NAME/FILE)${didYouMean(name, ["emoji"])}`,
       ),
+    );
+  }
+  // A path into a folder that is here is a mistyped path, not a repository.
+  if (reference.revision === undefined && existsSync(name.split("/")[0]!)) {
+    const hub = name.replace(reference.id, `${reference.id}@main`);
+    return Promise.reject(
+      new UsageError(`${quote(name)} is not a model. ${missing}, though its first folder is here. If a hub model is meant, write ${quote(hub)}`),
     );
   }
   const key = JSON.stringify([name, wanted]);
@@ -105,7 +112,7 @@ async function download(
     const single = file ?? (model.files.length === 1 && FILE.test(only!) ? only : undefined);
     return join(model.folder, ...(single ?? subfolder ?? "").split("/"));
   } catch (error) {
-    if (!(error instanceof HubError) || (error.kind !== "not-found" && error.kind !== "offline")) throw error;
+    if (!(error instanceof HubError) || !["not-found", "offline", "network"].includes(error.kind)) throw error;
     throw new HubError(error.kind, `${error.message} (and there is no file or folder ${quote(resolve(name))})`, { cause: error });
   }
 }

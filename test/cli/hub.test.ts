@@ -86,6 +86,7 @@ test("what a name stands for", async () => {
   ]) {
     await refused(path, /is not a model/);
   }
+  await refused("test/none", /its first folder is here.*write "test\/none@main"$/);
   assert.is(hub.requests.length, 0, "a mistyped path is not sent anywhere");
   await refused("tester/none", /^tester\/none: there is no such model, or it is private.*\(and there is no file or folder ".*none"\)$/);
   assert.equal(parseHubReference("CompVis/stable-diffusion-v1-4@fp16"), {
@@ -105,6 +106,7 @@ test("what a name stands for", async () => {
     assert.equal(parseHubReference(page), { id: "a/b", ...wanted }, page);
   }
   assert.is(parseHubReference("a/b/../c"), undefined);
+  assert.is(parseHubReference("files/unet.pt"), undefined); // a path to weights
   assert.equal(["https://huggingface.co/a/b", "https://huggingface.co/a/b/blob/main/x y.pt", "https://example.com/a/b"].map(filesOfPage), [
     "https://huggingface.co/a/b/resolve/main",
     "https://huggingface.co/a/b/blob/main/x y.pt",
