@@ -231,10 +231,14 @@ test("SPM under a gradient: the search holds the strength of the last prompt, wh
   const options = { prompt: "a red house", seed: 3, target, tokens: 2, iterations: 2, timesteps: 2, scheduler: "ddim", steps: 1 } as const;
   const judge = async () => ({ success: false, label: "no", score: 0, scores: {} });
   for (const attacker of ["text-grad", "hard-prompt", "cce"] as const) {
-    const losses = async (load: LoadOptions, seen?: { prompt: string; score: number }[]): Promise<{ prompts: string[]; first: number }> => {
+    // What is judged and its first mean loss, and the score it was searched with: the one before that of what is judged.
+    const losses = async (
+      load: LoadOptions,
+      seen: { prompt: string; score: number }[] = [],
+    ): Promise<{ prompts: string[]; first: number; score: number | undefined }> => {
       const model = await loadStableDiffusion(await testDevice(), { files: withEmoji(contents), folder: EMOJI }, load);
       const { transport } = model.parts;
-      if (transport && seen) {
+      if (transport) {
         const to = transport.to.bind(transport);
         transport.to = async (own, prompt) => {
           const score = await to(own, prompt);
@@ -242,19 +246,20 @@ test("SPM under a gradient: the search holds the strength of the last prompt, wh
           return score;
         };
       }
-      const all: { prompt: string; loss: number }[] = [];
+      const all: { prompt: string; loss: number; score: number | undefined }[] = [];
       try {
         await attack(model, { attacker, judge, ...options }, (event) => {
-          if (event.type === "evaluation") all.push({ prompt: event.evaluation.prompt, loss: event.evaluation.loss! });
+          if (event.type !== "evaluation" || event.evaluation.loss === null) return;
+          all.push({ prompt: event.evaluation.prompt, loss: event.evaluation.loss, score: seen.at(-2)?.score });
         });
       } finally {
         await model.destroy();
       }
-      return { prompts: all.map(({ prompt }) => prompt), first: all[0]!.loss };
+      return { prompts: all.map(({ prompt }) => prompt), first: all[0]!.loss, score: all[0]!.score };
     };
     const seen: { prompt: string; score: number }[] = [];
     const own = await losses({ unet: "spm.safetensors" }, seen);
-    const merged = await losses({ lora: [{ file: "plain.safetensors", strength: seen[0]!.score ** 2 }] });
+    const merged = await losses({ lora: [{ file: "plain.safetensors", strength: own.score! ** 2 }] });
     assert.ok(Math.abs(own.first - merged.first) < 1e-4 * merged.first, `${attacker}: ${own.first} ${merged.first}`);
     assert.ok(own.prompts.length > 1 && own.prompts.every((prompt) => seen.some((one) => one.prompt === prompt)), attacker);
   }
