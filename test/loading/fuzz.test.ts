@@ -147,6 +147,12 @@ function tree({ dtype, shape, data }: ReturnType<typeof f32>): { dtype: "F32"; s
   return { dtype, shape, read: () => data };
 }
 
+test("names of tensors that are empty or hold a line break", async () => {
+  for (const name of ["", "unet.\n", "a\nb", "lora_unet_\n.alpha"]) {
+    assert.ok((await inspectTensorFile(await openTensorPath(memoryFiles({ x: safetensors({ [name]: f32(2) }) }), "x"))).description);
+  }
+});
+
 for (const [what, [bytes, read]] of Object.entries(READERS)) {
   test(`${FUZZ_ROUNDS} mutations of ${what}`, async () => {
     await read(new Uint8Array(bytes)); // whole, it is read

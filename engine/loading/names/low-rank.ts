@@ -60,7 +60,7 @@ export function lowRankName(name: string): LowRankName | undefined {
     };
   }
   const [, part, rest] =
-    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder(?:_2)?\.|(?:text_encoders\.)?clip_[lg]\.(?:transformer\.)?)?(.+)$/.exec(name)!;
+    /^(unet\.|(?:model\.)?diffusion_model\.|text_encoder(?:_2)?\.|(?:text_encoders\.)?clip_[lg]\.(?:transformer\.)?)?(.*)$/s.exec(name)!;
   const bare = rest!.replace(/^base_model\.model\.(?=.)/, "");
   const component = part === undefined ? undefined : componentOf(part);
   // The attention processors of diffusers 0.12 to 0.20 kept their matrices beside the module: attn1.processor.to_q_lora.down.weight
