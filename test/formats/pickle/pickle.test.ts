@@ -161,9 +161,9 @@ test("containers inside themselves, deep nesting, and exponential sharing end in
   await rejects(() => opened(bytesOf(P2, "]".repeat(5000), "a".repeat(4999), ".")), /nested more than 64 deep/);
   // Thirty levels, each a pair of the one before: a billion paths.
   const laughs = bytesOf(P2, "]q\x00", ...Array.from({ length: 30 }, (_, i) => bytesOf("0h", i, "h", i, 0x86, "q", i + 1)), ".");
-  const started = performance.now();
+  const started = process.cpuUsage();
   await rejects(() => opened(laughs), /more than 4000000 values/);
-  assert.ok(performance.now() - started < 5000);
+  assert.ok(process.cpuUsage(started).user < 5e6);
   // The same below a wrapper key, which is looked into first.
   await rejects(() => opened(bytesOf(P2, "}", text("model"), "}", text("x"), laughs.subarray(2, -1), "ss.")), /more than 4000000 values/);
 });
