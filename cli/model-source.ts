@@ -39,7 +39,8 @@ export const MODEL_NAMES =
 export function parseHubReference(name: string): HubReference | undefined {
   const [, own = "", ownRevision, ownPath] = /^([^/@\s]+\/[^/@\s]+)(?:@([^/@\s]+))?(?:\/(.+?))?\/?$/.exec(name) ?? [];
   const { id, revision, path } = parseHubPage(name) ?? { id: own, revision: ownRevision, path: ownPath };
-  if (!isHubId(id) || FILE.test(id) || (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part)))) return undefined;
+  if (!isHubId(id) || FILE.test(id)) return undefined;
+  if (path !== undefined && !path.split("/").every((part) => /^[\w. -]*[\w-][\w. -]*$/.test(part))) return undefined;
   const isFile = path !== undefined && FILE.test(path);
   return { id, revision, file: isFile ? path : undefined, subfolder: isFile ? undefined : path };
 }
@@ -79,7 +80,9 @@ function resolveName(name: string, context: DownloadContext, wanted: Wanted): Pr
   if (reference.revision === undefined && existsSync(name.split("/")[0]!)) {
     const hub = name.replace(reference.id, `${reference.id}@main`);
     return Promise.reject(
-      new UsageError(`${quote(name)} is not a model. ${missing}, though its first folder is here. If a hub model is meant, write ${quote(hub)}`),
+      new UsageError(
+        `${quote(name)} is not a model. ${missing}, though its first folder is here. If a hub model is meant, write ${quote(hub)}`,
+      ),
     );
   }
   const key = JSON.stringify([name, wanted]);

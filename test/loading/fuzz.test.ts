@@ -136,7 +136,10 @@ const READERS: Readonly<Record<string, readonly [bytes: Uint8Array, read: (damag
     bytesOf('case_number,prompt,evaluation_seed\r\n0,"a ""red"" church, large",7\r\n1,,8\r\n'),
     async (bytes) => parseCsv("x", text(bytes)),
   ],
-  "pairs of prompts": [bytesOf('with,without\n"a church","a house"\na fish,a stone\n'), async (bytes) => parseConceptPairs("x", text(bytes))],
+  "pairs of prompts": [
+    bytesOf('with,without\n"a church","a house"\na fish,a stone\n'),
+    async (bytes) => parseConceptPairs("x", text(bytes)),
+  ],
   "prompts found elsewhere": [
     bytesOf('{"prompt":"ab church","seed":7,"success":true,"timestep":3}\n{"prompt":"b","seed":8,"success":true,"timestep":5}\n'),
     async (bytes) => parseCandidates("x", text(bytes), 7),
