@@ -125,7 +125,7 @@ export async function makeErased(
   const saved = earlier && (await files.saved());
   const prepared = await prepareUnlearn(context, settings, { out, files, showImages, earlier, saved });
   const { model, record } = prepared;
-  const { layout } = resultOf(settings);
+  const { layout } = resultOf(settings, model.isXl ? "sdxl" : "sd");
   const { ending } = LAYOUTS[layout];
   if (ending !== "" && !out.toLowerCase().endsWith(ending)) {
     context.warn(`layout ${layout} is a ${ending} file: other tools may go by the name, and ${out} does not end so`);

@@ -78,7 +78,7 @@ async function plan(
   const from = erasings.find(({ checkpoint }) => checkpoint === over);
   const hash = await hashOf(context, settings, from);
   const out = join(folder, hash.slice(0, 16), component + LAYOUTS[layout].ending).replaceAll("\\", "/");
-  erasings.push({ checkpoint: entry.name, hash, settings, out, over });
+  erasings.push({ checkpoint: entry.name, hash, settings: { ...settings, layout }, out, over }); // of every family the same
   const key = OVERLAYS[component];
   const lora = key === "lora" && base.lora ? `${base.lora},${out}` : out;
   return { ...files, ...entry, [key]: lora };

@@ -20,12 +20,15 @@ interface Step {
  * - esd-2023 (train-scripts/train-esd.py): the trajectory is drawn by the model as trained so far, with CompVis's DDIM, whose first step
  *   is dropped; target e_0 - n (e_p - e_0).
  * - esd-2025 (esd_sd.py): by the unchanged model, with the pipeline's own scheduler; target e_from - n (e_p - e_0).
+ * - esd-xl-2025 (esd_sdxl.py): the same. The pipeline steers the trajectory away from zeros, the target from the encoded empty prompt. The
+ *   predictions take the trajectory's latents as they are: the code leaves out the scale 1 / sqrt(sigma^2 + 1) of SDXL's Euler scheduler.
  */
 export async function startEsd(session: UnlearnSession): Promise<Training> {
   const { base, settings, draws, hooks, signal } = session;
   const { concepts, latentSize: [height, width], samplingSteps, recipe, eraseFrom } = settings;
   const [old, steps, n] = [recipe === "esd-2023", samplingSteps!, settings.negativeGuidance!];
   const empty = await encodePrompt(base, "");
+  const unconditional = recipe === "esd-xl-2025" ? await base.encodeNoPrompt() : empty;
   const texts: NDArray[] = [];
   for (const concept of concepts) texts.push(await encodePrompt(base, concept));
   const from = eraseFrom === null ? undefined : await encodePrompt(base, eraseFrom);
@@ -62,7 +65,7 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
       const { plan, timestep } = drawStep();
       const shape = [1, base.parts.unet.config.inChannels, height, width];
       const noise = { data: draws.normal("start", shape), shape };
-      await drawn.run(plan, [from ?? text], empty, noise);
+      await drawn.run(plan, [from ?? text], unconditional, noise);
       await hooks.observe?.("t", async () => ({ data: Float32Array.of(timestep), shape: [1] }));
       await hooks.observe?.("z", () => readLatents(z));
       const contexts = old ? [empty, text] : from ? [text, empty, from] : [text, empty];

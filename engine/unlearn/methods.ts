@@ -11,7 +11,8 @@ export function isClosedForm(method: MethodName): boolean {
 
 /** Names of published versions, as `RECIPES` has them. */
 export const RECIPE_NAMES = [
-  "esd-2023", "esd-2025", "uce-2023", "uce-2025", "rece-2024", "rece-object-2024", "salun-2024", "salun-nsfw-2024",
+  "esd-2023", "esd-2025", "esd-xl-2025", "uce-2023", "uce-2025", "rece-2024", "rece-object-2024", "salun-2024",
+  "salun-nsfw-2024",
   "advunlearn-2024", "advunlearn-2024-fixed", "advunlearn-lethe",
   "concept-ablation-2023", "forget-me-not-2023", "finetune", "lora",
 ] as const;

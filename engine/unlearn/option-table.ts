@@ -28,7 +28,7 @@ export const UNLEARN_OPTIONS = {
     defaultNote: "uce, rece: nothing, the empty prompt",
     help: "what the concept is turned into",
   }),
-  eraseFrom: text({ default: null, of: ESD, help: "esd-2025: what the concept is erased from, such as a wider class" }),
+  eraseFrom: text({ default: null, of: ESD, help: "esd-2025, esd-xl-2025: what the concept is erased from, such as a wider class" }),
   tensors: choice(TENSOR_RULES, {
     default: null, defaultNote: RECIPE, of: ["esd", "salun", "concept-ablation", "forget-me-not", "finetune"],
     help: "which weights are trained",

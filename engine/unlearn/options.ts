@@ -7,7 +7,7 @@ import { UsageError } from "../runtime/errors.ts";
 import type { Trainer } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
 import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
-import type { MethodName, RecipeName } from "./methods.ts";
+import { METHODS, type MethodName, type RecipeName } from "./methods.ts";
 import { UNLEARN_OPTIONS } from "./option-table.ts";
 import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
 import type { PictureBatch } from "./shared/batch.ts";
@@ -118,18 +118,23 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
   const problem = problemOf(UNLEARN_OPTIONS.method, method);
   if (problem !== undefined) throw new UsageError(`method ${problem}`);
   const names = recipesOf(method);
-  const recipeName = options.recipe ?? names[0]!;
+  const fitting = recipesOf(method, model.isXl ? "sdxl" : "sd");
+  const recipeName = options.recipe ?? fitting[0] ?? names[0]!;
   const recipe = Object.hasOwn(RECIPES, recipeName) ? RECIPES[recipeName] : undefined;
   if (!recipe?.methods.includes(method)) {
     throw new UsageError(`recipe ${JSON.stringify(recipeName)} is not one of ${method}; choose one of ${names.join(", ")}`);
   }
+  if (!fitting.includes(recipeName)) throw new UsageError(wrongFamily(model, method, recipeName, fitting));
   for (const [name, { of }] of Object.entries(UNLEARN_OPTIONS)) {
     const given = (options as unknown as Readonly<Record<string, unknown>>)[name];
     if (of && !of.includes(method) && given !== undefined && given !== null && given !== false) {
       throw new UsageError(`${name} is an option of ${of.join(", ")}, not of ${method}`);
     }
   }
-  const values = filledIn(UNLEARN_OPTIONS, { ...recipe.defaults, ...definedOf(options) }, method);
+  const given = definedOf(options);
+  const trained = given.tensors ?? recipe.trains[method];
+  const defaults = { ...recipe.defaults, ...(trained && recipe.training?.[trained]) };
+  const values = filledIn(UNLEARN_OPTIONS, { ...defaults, ...given }, method);
   if (!recipe.predictions.includes(model.predictionType as never)) {
     const kinds = recipe.predictions.join(" or ");
     throw new UsageError(`recipe ${recipeName} is made for models that predict ${kinds}; this one predicts ${model.predictionType}`);
@@ -166,6 +171,12 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
     anchors,
     latentSize: values.size === null ? model.defaultLatentSize : model.latentSize(values.size, values.size),
   };
+}
+
+function wrongFamily({ isXl, parts }: StableDiffusion, method: MethodName, recipe: RecipeName, fitting: readonly RecipeName[]): string {
+  const others = METHODS.filter((m) => recipesOf(m, isXl ? "sdxl" : "sd").length > 0);
+  const instead = fitting.length > 0 ? `recipe ${fitting.join(" or ")}` : `another method: ${others.join(", ")}`;
+  return `recipe ${recipe} of ${method} is not made for ${parts.name}, which is ${isXl ? "a" : "not a"} Stable Diffusion XL; choose ${instead}`;
 }
 
 function definedOf(options: UnlearnOptions): Given<typeof UNLEARN_OPTIONS> {

@@ -20,6 +20,9 @@ export type Layout =
   /** A low-rank adapter. */
   | "lora-safetensors";
 
+/** Of models: Stable Diffusion 1 and 2, or XL. */
+export type Family = "sd" | "sdxl";
+
 /** A published version of a method. */
 export interface Recipe {
   readonly methods: readonly MethodName[];
@@ -34,11 +37,17 @@ export interface Recipe {
   readonly layout: Layout;
   /** Kinds of prediction that its code is made for. */
   readonly predictions: readonly ("epsilon" | "v_prediction")[];
+  /** What its code is made for. */
+  readonly families: readonly Family[];
+  /** Defaults where these tensors are trained. */
+  readonly training?: Readonly<Partial<Record<TensorRule, Given<typeof UNLEARN_OPTIONS>>>>;
 }
 
 const PLAIN = { schedule: "constant", warmupSteps: 0 } as const;
 const BOTH = ["epsilon", "v_prediction"] as const;
 const NOISE = ["epsilon"] as const;
+const SD = ["sd"] as const;
+const ANY = ["sd", "sdxl"] as const;
 
 /** AdvUnlearn.py:226-261. */
 const ADVUNLEARN = {
@@ -71,6 +80,19 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["esd-x", "esd-x-strict", "esd-u", "esd-all"],
     layout: "partial-safetensors",
     predictions: BOTH,
+    families: SD,
+  },
+  "esd-xl-2025": {
+    methods: ["esd-x", "esd-u", "esd"],
+    paper: ESD_PAPER,
+    code: "rohitgandikota/erasing, esd_sdxl.py @25613d2",
+    defaults: { ...PLAIN, steps: 200, learningRate: 2e-4, guidance: 2, negativeGuidance: 1, samplingSteps: 50 },
+    training: { "esd-u-xl": { learningRate: 1e-5 }, "esd-all-xl": { learningRate: 1e-5 } },
+    trains: { "esd-x": "esd-x", "esd-u": "esd-u-xl", esd: "esd-x" },
+    rules: ["esd-x", "esd-x-strict", "esd-u-xl", "esd-all-xl"],
+    layout: "partial-safetensors",
+    predictions: NOISE,
+    families: ["sdxl"],
   },
   // train-esd.py:297-307
   "esd-2023": {
@@ -82,6 +104,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["xattn", "noxattn", "selfattn", "full", "notime", "xlayer", "selflayer"],
     layout: "unet-pt",
     predictions: NOISE,
+    families: SD,
   },
   // train_erase.py:324-329, 442
   "uce-2023": {
@@ -92,6 +115,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { uce: "cross-attn" },
     layout: "unet-pt",
     predictions: BOTH,
+    families: SD,
   },
   // uce_sd_erase.py:105-107
   "uce-2025": {
@@ -102,6 +126,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { uce: "cross-attn" },
     layout: "partial-safetensors",
     predictions: BOTH,
+    families: ANY,
   },
   // train.py:43-58: what its README says of nudity
   "rece-2024": {
@@ -112,6 +137,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { rece: "cross-attn" },
     layout: "unet-pt",
     predictions: BOTH,
+    families: SD,
   },
   // train_object.py:120-135: what its README says of objects that UCE does not erase, such as the church
   "rece-object-2024": {
@@ -122,6 +148,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { rece: "cross-attn" },
     layout: "unet-pt",
     predictions: BOTH,
+    families: SD,
   },
   "salun-2024": {
     methods: ["salun"],
@@ -132,6 +159,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["full", "xattn"],
     layout: "unet-pt",
     predictions: NOISE,
+    families: SD,
   },
   "salun-nsfw-2024": {
     methods: ["salun"],
@@ -142,6 +170,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["full", "xattn"],
     layout: "unet-pt",
     predictions: NOISE,
+    families: SD,
   },
   "advunlearn-2024": {
     methods: ["advunlearn"],
@@ -151,6 +180,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { advunlearn: "text-encoder-layers" },
     layout: "text-encoder-pt",
     predictions: NOISE,
+    families: SD,
   },
   "advunlearn-2024-fixed": {
     methods: ["advunlearn"],
@@ -160,6 +190,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { advunlearn: "text-encoder-layers" },
     layout: "text-encoder-pt",
     predictions: NOISE,
+    families: SD,
   },
   "advunlearn-lethe": {
     methods: ["advunlearn"],
@@ -172,6 +203,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: { advunlearn: "text-encoder-layers" },
     layout: "text-encoder-pt",
     predictions: NOISE,
+    families: SD,
   },
   // diffusers/README.md:27-42: 2e-6 times the batch (--scale_lr), and on one GPU 200 steps; diffusers/train.py:312-446
   "concept-ablation-2023": {
@@ -183,6 +215,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["cross-attn", "attn", "full"],
     layout: "delta-bin",
     predictions: BOTH,
+    families: SD,
   },
   // configs/attn.yaml
   "forget-me-not-2023": {
@@ -194,6 +227,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["full", "ca"],
     layout: "pipeline-folder",
     predictions: BOTH,
+    families: SD,
   },
   // The weights' update and bound are the script's defaults, rate and batch its README's; its number of steps is ours.
   finetune: {
@@ -205,6 +239,7 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     rules: ["full", "xattn", "attn", "text-encoder", "text-encoder-layers"],
     layout: "component-folder",
     predictions: BOTH,
+    families: SD,
   },
   // As the script's defaults; batch and number of steps are ours.
   lora: {
@@ -217,10 +252,13 @@ export const RECIPES: Readonly<Record<RecipeName, Recipe>> = {
     trains: {},
     layout: "lora-safetensors",
     predictions: BOTH,
+    families: SD,
   },
 };
 
-/** The recipes of a method, its default first. */
-export function recipesOf(method: MethodName): RecipeName[] {
-  return (Object.keys(RECIPES) as RecipeName[]).filter((name) => RECIPES[name].methods.includes(method));
+/** The recipes of a method, its default first. @param family only those made for such models */
+export function recipesOf(method: MethodName, family?: Family): RecipeName[] {
+  return (Object.keys(RECIPES) as RecipeName[]).filter(
+    (name) => RECIPES[name].methods.includes(method) && (!family || RECIPES[name].families.includes(family)),
+  );
 }

@@ -5,7 +5,7 @@ import { filledIn, isValues, pick } from "../../options/values.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { type ChangedComponent, LAYOUT_NAMES, type LayoutName, requireLayout } from "../../unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
-import { RECIPES, recipesOf } from "../../unlearn/recipes.ts";
+import { type Family, RECIPES, recipesOf } from "../../unlearn/recipes.ts";
 import { componentOf } from "../../unlearn/shared/trained-tensors.ts";
 import { MODEL_OPTIONS } from "../settings/model-options.ts";
 
@@ -107,14 +107,15 @@ export function isUnlearnSettings(value: unknown): value is UnlearnSettings {
 }
 
 /**
- * What a run's result is and how it is written, known before anything is opened.
+ * What a run's result is and how it is written.
+ * @param family of the model, once it is known: its default recipe may have another layout
  * @throws UsageError for a recipe that is not the method's, or a layout that cannot hold the result
  */
-export function resultOf({ method, recipe, tensors, layout }: UnlearnSettings): {
+export function resultOf({ method, recipe, tensors, layout }: UnlearnSettings, family: Family = "sd"): {
   readonly component: ChangedComponent;
   readonly layout: LayoutName;
 } {
-  const name = recipe ?? recipesOf(method)[0]!;
+  const name = recipe ?? recipesOf(method, family)[0] ?? recipesOf(method)[0]!;
   const published = RECIPES[name];
   if (!published.methods.includes(method)) {
     throw new UsageError(`recipe ${name} is not one of ${method}; choose one of ${recipesOf(method).join(", ")}`);

@@ -96,7 +96,7 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
       input(g, "features", [rows, base.featureWidth]),
       context,
     );
-  const contextOf = (g: Graph, rows: number): Value => input(g, "context", [rows, tokens, unet.config.crossAttentionDim]);
+  const contextOf = (g: Graph, rows: number): Value => input(g, "context", base.encodingShape(rows, tokens));
   const encoded = (g: Graph, model: StableDiffusion, rows: number): Value => model.recordPrompts(g, input(g, "ids", [rows, tokens], "u32"));
   add((g) => ({ outputs: { text: encoded(g, base, 1) } }));
   const total = (flopsPerStep: number): UnlearnEstimate => ({

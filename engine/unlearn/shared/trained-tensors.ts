@@ -8,6 +8,7 @@ import type { ComponentName } from "../../train/variant.ts";
 export const TENSOR_RULES = [
   "xattn", "noxattn", "selfattn", "full", "notime", "xlayer", "selflayer", // ESD of 2023; SalUn's "full" and "xattn"
   "esd-x", "esd-x-strict", "esd-u", "esd-all", // ESD of 2025
+  "esd-u-xl", "esd-all-xl", // the same of SDXL
   "cross-attn", "attn", // Concept Ablation's parameter groups; UCE's and RECE's is the first
   "ca", // Forget-Me-Not's only_optimize_ca
   "text-encoder", "text-encoder-layers", // all of it, tables too; AdvUnlearn's text_encoder_full
@@ -39,6 +40,9 @@ const RULES: Readonly<Record<TensorRule, { readonly of: ComponentName; readonly 
   "esd-x-strict": unet((t) => /attn2\.to_[kv]\./.test(t)),
   "esd-u": unet((t) => !t.includes("attn2") && !NORM.test(t)),
   "esd-all": unet((t) => !NORM.test(t)),
+  // esd_sdxl.py of 2025: the same within blocks, without embeddings of time and sizes
+  "esd-u-xl": unet((t) => t.includes("block") && !t.includes("attn2") && !t.includes("emb") && !NORM.test(t)),
+  "esd-all-xl": unet((t) => t.includes("block") && !t.includes("emb") && !NORM.test(t)),
   "cross-attn": unet((t) => /attn2\.to_[kv]\./.test(t)),
   attn: unet((t) => /attn[12]\./.test(t)),
   ca: unet((t) => t.includes("attn2")),
