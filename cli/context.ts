@@ -29,6 +29,7 @@ export interface GlobalOptions {
   readonly robust?: boolean;
   /** GiB. */
   readonly memoryLimit?: number;
+  readonly offload?: boolean;
   readonly quiet?: boolean;
   readonly json?: boolean;
   /** Of commands that write a page. */
@@ -55,7 +56,8 @@ export function addGlobalOptions(program: Command): void {
     .addOption(
       new Option(
         "--weights <precision>",
-        "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32)",
+        "how weights are stored on the device; f16 reads a folder's fp16 files where it has them (default: f32, or f16 for a model that " +
+          "is larger than the memory limit; that is said)",
       ).choices(["f32", "f16"]),
     )
     .addOption(
@@ -80,6 +82,11 @@ export function addGlobalOptions(program: Command): void {
         "the host has free on a software adapter)",
       finiteNumber(0),
     )
+    .option(
+      "--offload",
+      "keep weights that do not fit the device's memory in host memory and send them for each use; what that costs is said " +
+        "(with --memory-limit on a GPU, whose memory is not known: without it all weights stay on the host)",
+    )
     .option("--quiet", "no progress and prose on stderr")
     .option("--json", "print one JSON object on stdout and nothing else");
 }
@@ -96,7 +103,17 @@ export class Context {
   private progress: Progress | undefined;
   private interrupt: { readonly controller: AbortController; readonly handler: () => void } | undefined;
 
-  constructor(readonly options: GlobalOptions) {}
+  constructor(private given: GlobalOptions) {}
+
+  /** The global flags, with what was decided for those that were not given. */
+  get options(): GlobalOptions {
+    return this.given;
+  }
+
+  /** Decides how weights are stored, where --weights was not given. */
+  decideWeights(weights: WeightPrecision): void {
+    this.given = { ...this.given, weights };
+  }
 
   /** A line of prose on stderr. */
   say(line: string): void {

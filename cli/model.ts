@@ -3,10 +3,12 @@ import { variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import { overlayPath } from "../engine/loading/eraser.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
+import { type RunWork, estimateRun, fitRun } from "../engine/diffusion/estimate-run.ts";
 import type { StableDiffusionPipeline } from "../engine/diffusion/pipeline.ts";
 import type { Context } from "./context.ts";
 import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
+import { formatBytes } from "../engine/run/text/format.ts";
 import { addOptions } from "./option-flags.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
 
@@ -40,16 +42,17 @@ export const PATHS_NOTE =
     'emoji/unlearned/esd-x-church/ESDx-church-UNet.pt.';
 
 /**
- * Opens the model that the flags name on the context's device; a hub model is downloaded first.
+ * Opens the model that the flags name on the context's device; a hub model is downloaded first. Where --weights is not given, a model
+ * larger than the device's memory has its weights as halves.
  * @throws FormatError, InputError, UsageError, HubError, NoAdapterError
  */
 export async function openModel(context: Context, options: ModelOptions): Promise<StableDiffusionPipeline> {
   const device = await context.device(); // first: without an adapter there is no use for gigabytes of weights
   const weights = async (name: string | null | undefined): Promise<string | undefined> =>
     typeof name === "string" ? resolveWeights(name, context) : undefined;
-  const source = await resolveModel(options.model, context, suitedTo(context));
   const { lora, ema, predictionType, config } = options;
-  return loadStableDiffusion(device, source, {
+  const source = () => resolveModel(options.model, context, suitedTo(context));
+  const open = async (): Promise<StableDiffusionPipeline> => loadStableDiffusion(device, await source(), {
     unet: await weights(options.unet),
     textEncoder: await weights(options.textEncoder),
     lora: await Promise.all(
@@ -64,4 +67,25 @@ export async function openModel(context: Context, options: ModelOptions): Promis
     onNote: (note) => context.say(note),
     onWarning: (warning) => context.warn(warning),
   });
+  let model = await open();
+  if (context.options.weights === undefined && device.memoryLimit < Infinity) {
+    const { weightBytes } = estimateRun(model, wholeWork(model));
+    if (weightBytes > device.memoryLimit) {
+      const [bytes, limit] = [weightBytes, device.memoryLimit].map(formatBytes);
+      context.say(`weights are stored as halves: as float32 they take ${bytes}, and the device has ${limit}; --weights f32 keeps them`);
+      context.decideWeights("f16");
+      await model.destroy();
+      model = await open();
+    }
+  }
+  // A command that knows its work better plans again, before a weight is loaded.
+  if (context.options.offload) fitRun(model, wholeWork(model), true);
+  return model;
+}
+
+/** All that may be done with a model at its own size. */
+function wholeWork(model: StableDiffusionPipeline): RunWork {
+  const { factor } = model.parts.vae.config;
+  const [height, width] = model.defaultLatentSize.map((n) => n * factor) as [number, number];
+  return { width, height, rows: 2, pictures: 1, attackRows: 1 };
 }

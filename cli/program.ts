@@ -14,6 +14,7 @@ import { rejudgeCommand } from "./results/rejudge.ts";
 import { serveCommand } from "./serve/serve.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./tools/doctor.ts";
+import { estimateCommand } from "./tools/estimate.ts";
 import { evaluateCommand } from "./commands/evaluate.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./tools/inspect.ts";
@@ -53,6 +54,7 @@ export function createProgram(): Command {
     classifyCommand,
     verifyCommand,
     inspectCommand,
+    estimateCommand,
     tokenizeCommand,
     doctorCommand,
     webCommand,

@@ -12,6 +12,7 @@ const ORDER = [
   "choose-judge",
   "read-report",
   "erase",
+  "sdxl",
   "ci",
   "library",
   "cluster",

@@ -7,7 +7,7 @@ import { unusedOptions } from "../../engine/options/values.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
 import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
-import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { fitAndSay } from "../fit.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "../context.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
@@ -85,15 +85,14 @@ export async function prepareRun(
   const [latentHeight, latentWidth] = model.defaultLatentSize;
   const { factor } = model.parts.vae.config;
   const [height = latentHeight * factor, width = latentWidth * factor] = target ? [target.image.height, target.image.width] : [];
-  const estimate = estimateRun(model, {
+  const work = {
     width,
     height,
     rows: settings.guidance > 1 ? 2 : 1,
     pictures: 1,
     attackRows: usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0,
-  });
-  if (estimate.recomputing) model.recomputes = true;
-  if (!opening.quiet) context.say(describeEstimate(estimate));
+  };
+  await fitAndSay(context, model, work, opening.quiet);
   await checkJudge(context, judge, settings, target);
   if (!opening.quiet) warnOfUnused(context, settings);
   const wanted = suitedTo(context);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { encodePng } from "../../engine/platform/picture/png.ts";
-import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { fitAndSay } from "../fit.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { makeFolder, readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
@@ -51,7 +51,7 @@ export async function generateTable(context: Context, flags: GenerateFlags & { r
   }
   const { width, height } = planned[0]!.settings;
   const guided = planned.some(({ settings }) => settings.guidance > 1);
-  context.say(describeEstimate(estimateRun(model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attackRows: 0 })));
+  await fitAndSay(context, model, { width, height, rows: flags.sld ? 3 : guided ? 2 : 1, pictures: 1, attackRows: 0 });
   await makeFolder(join(flags.out, "imgs"));
   const started = performance.now();
   const adapter = model.device.description;

@@ -10,7 +10,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { type GenerateFlags, sizeOptions } from "./generate-flags.ts";
 import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
 import { generateTable } from "./generate-table.ts";
-import { describeEstimate, estimateRun } from "../../engine/diffusion/estimate-run.ts";
+import { fitAndSay } from "../fit.ts";
 import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
 import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
@@ -91,7 +91,7 @@ async function drawOne(flags: GenerateFlags & { readonly prompt: string }, conte
   const settings = generateSettings(model, flags);
   warnOfUnused(context, flags, [settings]);
   const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
-  context.say(describeEstimate(estimateRun(model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 })));
+  await fitAndSay(context, model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 });
   const started = performance.now();
   const images = await context.withProgress("drawing", async (progress) =>
     generate(model, {

@@ -25,7 +25,7 @@ export const COMMAND_GROUPS: readonly (readonly [title: string, names: readonly 
   ["Attack", ["attack", "evaluate", "merge"]],
   ["Judge the results", ["diff", "rejudge", "card"]],
   ["Draw and erase", ["generate", "unlearn", "quality", "serve"]],
-  ["Look closer", ["inspect", "classify", "tokenize", "verify", "bench"]],
+  ["Look closer", ["inspect", "estimate", "classify", "tokenize", "verify", "bench"]],
 ];
 
 export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
@@ -75,6 +75,14 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
     examples: [
       "lethe evaluate emoji/evaluation.json --out out/table --dry-run",
       'lethe evaluate emoji/evaluation.json --out out/table --resume --fail-if "asr>20" --junit out/lethe.xml',
+    ],
+  },
+  estimate: {
+    main: ["--model", "--steps", "--width", "--height"],
+    groups: [["The model", MODEL]],
+    examples: [
+      "lethe estimate --model synthetic:sdxl --weights f16 --memory-limit 12",
+      "lethe estimate --model synthetic:sdxl --memory-limit 8 --offload",
     ],
   },
   merge: { examples: ["lethe merge out/table --out out/whole"] },

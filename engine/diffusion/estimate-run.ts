@@ -3,6 +3,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import { planStreams } from "../runtime/plan/streaming.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
 
@@ -19,10 +20,12 @@ export interface RunWork {
 }
 
 export interface RunEstimate {
-  /** Weights that the run reads, once each. */
+  /** Weights that the run keeps on the device, once each. */
   readonly weightBytes: number;
   /** Everything else that its programs allocate. */
   readonly workingBytes: number;
+  /** Operations of a sampling step, of decoding its pictures, and of an attack's iteration (0: no attack). */
+  readonly flops: { readonly step: number; readonly decode: number; readonly iteration: number };
   /** There if it does not fit the device's memory limit unless gradients compute again what they could keep. */
   readonly recomputing?: {
     /** How many more operations an iteration is then, such as 0.27. */
@@ -30,46 +33,117 @@ export interface RunEstimate {
     /** The limit in bytes. */
     readonly limit: number;
   };
+  /** There if weights stay in host memory. */
+  readonly offloading?: {
+    readonly hostBytes: number;
+    /** What an attack's iteration, or without an attack a sampling step, sends to the device. */
+    readonly bytesPerPass: number;
+    /** Which leaves, by their names, are on the device; of others that a run may read, those that take little. */
+    readonly keeps: (leaf: string, bytes: number) => boolean;
+  };
 }
 
-interface Work {
+/** Weights of a run by leaf: bytes, and how many ops of its repeated program read it. */
+type Weights = Map<string, { readonly bytes: number; uses: number }>;
+
+interface Programs {
+  /** Besides weights, where the programs are made in the order of a run. */
   readonly bytes: number;
-  readonly flops: number;
+  /** The same in a less fortunate order: a program can use the buffers of those before it only if they are large enough. */
+  readonly bytesAtWorst: number;
+  readonly flops: RunEstimate["flops"];
+  readonly weights: Weights;
+  /** Of the repeated program. */
+  readonly streamedBytes: number;
 }
+
+/** Of the memory limit, left for what is not foreseen here: a judge's network, an attacker's own programs. */
+const SPARE = 0.05;
+/** Weights below this stay on the device. */
+const SMALL = 2 ** 16;
 
 /**
  * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the
  * plans with recompute regions.
+ * @param offload where it does not fit so either, weights may stay in host memory: those that the repeated program reads least, and of
+ *   them the largest
  * @throws RangeError for a size that is not a multiple of the VAE's factor; ShapeError
  */
-export function estimateRun(model: StableDiffusion, work: RunWork): RunEstimate {
-  const weights = new Map<string, number>();
-  const kept = programsOf(model, work, false, weights);
-  const weightBytes = sum([...weights.values()]);
-  if (weightBytes + kept.bytes <= model.device.memoryLimit || work.attackRows === 0) return { weightBytes, workingBytes: kept.bytes };
-  const again = programsOf(model, work, true, weights);
-  return { weightBytes, workingBytes: again.bytes, recomputing: { more: again.flops / kept.flops - 1, limit: model.device.memoryLimit } };
+export function estimateRun(model: StableDiffusion, work: RunWork, offload = false): RunEstimate {
+  const limit = model.device.memoryLimit;
+  const kept = programsOf(model, work, false);
+  const weightBytes = totalBytes(kept.weights);
+  const plain = { weightBytes, workingBytes: kept.bytes, flops: kept.flops };
+  const known = limit < Infinity;
+  if (weightBytes + kept.bytes <= limit && (known || !offload)) return plain;
+  const recomputes = work.attackRows > 0 && known;
+  const again = recomputes ? programsOf(model, work, true) : kept;
+  const recomputing = recomputes && { recomputing: { more: again.flops.iteration / kept.flops.iteration - 1, limit } };
+  const recomputed = { weightBytes, workingBytes: again.bytes, flops: again.flops, ...recomputing };
+  if (!offload || (known && weightBytes + again.bytes <= limit)) return recomputed;
+
+  const budget = known ? (1 - SPARE) * limit - programsOf(model, work, recomputes, () => true).bytesAtWorst : 0;
+  const resident = residents(again.weights, budget);
+  const streams = (leaf: string): boolean => again.weights.has(leaf) && !resident.has(leaf);
+  const streamed = programsOf(model, work, recomputes, streams);
+  const hostBytes = weightBytes - sum([...resident].map((leaf) => again.weights.get(leaf)!.bytes));
+  return {
+    ...recomputed,
+    weightBytes: weightBytes - hostBytes,
+    workingBytes: streamed.bytes,
+    offloading: {
+      hostBytes, bytesPerPass: streamed.streamedBytes,
+      keeps: (leaf, bytes) => (again.weights.has(leaf) ? resident.has(leaf) : bytes < SMALL),
+    },
+  };
 }
 
-/** What the programs of a run allocate besides their weights, and the operations of a run of the program that has a gradient. */
-function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, weights: Map<string, number>): Work {
+/** Plans a run, and has the model keep to the plan: to be called before its weights are loaded. @throws as `estimateRun` */
+export function fitRun(model: StableDiffusion, work: RunWork, offload = false): RunEstimate {
+  const estimate = estimateRun(model, work, offload);
+  if (estimate.recomputing) model.recomputes = true;
+  if (offload) model.keepOnDevice(estimate.offloading?.keeps ?? (() => true), planStreams);
+  return estimate;
+}
+
+/** Leaves that stay on the device: what the repeated program reads most, small ones first, as long as there is room. */
+function residents(weights: Weights, budget: number): Set<string> {
+  const chosen = new Set<string>();
+  let left = budget;
+  for (const [leaf, { bytes }] of [...weights].toSorted(([, a], [, b]) => b.uses - a.uses || a.bytes - b.bytes)) {
+    if (bytes > left) continue;
+    left -= bytes;
+    chosen.add(leaf);
+  }
+  return chosen;
+}
+
+const totalBytes = (weights: Weights): number => sum([...weights.values()].map(({ bytes }) => bytes));
+
+/** @param streams which weights stay in host memory */
+function programsOf(
+  model: StableDiffusion,
+  work: RunWork,
+  recomputes: boolean,
+  streams: (leaf: string) => boolean = () => false,
+): Programs {
   const [height, width] = model.latentSize(work.height, work.width);
   const { unet, vae, textEncoder } = model.parts;
   const tokens = textEncoder.config.maxLength;
+  const weights: Weights = new Map();
+  const { capabilities, bufferSharing, memoryLimit } = model.device;
   let ownBytes = 0;
-  let flops = 0;
   const buffers: (readonly number[])[] = [];
-  const add = (record: (g: Graph) => readonly Value[]): Estimate => {
+  const add = (record: (g: Graph) => readonly Value[], repeated = false): Estimate => {
     const g = new Graph(recomputes);
-    const estimate = estimateProgram(
-      g,
-      { outputs: Object.fromEntries(record(g).entries()) },
-      model.device.capabilities,
-      model.device.bufferSharing,
-    );
+    const outputs = Object.fromEntries(record(g).entries());
+    const estimate = estimateProgram(g, { outputs }, capabilities, bufferSharing, { streams, memoryLimit, plan: planStreams });
     ownBytes += estimate.ownBytes;
     buffers.push(estimate.buffers);
-    for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
+    const leaves = g.nodes.filter((n) => n.leaf?.kind === "parameter");
+    for (const { name, outputs: [value] } of leaves) if (!weights.has(name)) weights.set(name, { bytes: byteLength(value!.type), uses: 0 });
+    if (!repeated) return estimate;
+    for (const v of g.nodes.flatMap((n) => n.inputs)) if (v?.node.leaf?.kind === "parameter") weights.get(v.node.name)!.uses++;
     return estimate;
   };
   const noisy = (g: Graph, rows: number): Value => g.input("sample", f32([rows, height, width, unet.config.inChannels]));
@@ -87,31 +161,59 @@ function programsOf(model: StableDiffusion, work: RunWork, recomputes: boolean, 
     products.push(...made.map((v) => v.type));
     return made;
   });
-  add((g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))]);
-  add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
-  if (work.attackRows > 0) {
-    ({ flops } = add((g) => {
+  const attacks = work.attackRows > 0;
+  const step = add(
+    (g) => [model.recordUNet(g, noisy(g, work.rows), features(g, work.rows), products.map((type, i) => g.input(`text ${i}`, type)))],
+    !attacks,
+  );
+  const decode = add((g) => [model.recordDecoder(g, g.input("latents", f32([work.pictures, height, width, vae.config.latentChannels])))]);
+  let iteration: Estimate | undefined;
+  if (attacks) {
+    iteration = add((g) => {
       const { embeddings, context } = text(g, work.attackRows);
       const sample = noisy(g, work.attackRows);
       const prediction = model.recordUNet(g, sample, features(g, work.attackRows), context);
       const loss = mseLoss(g, prediction, g.input("target", sample.type));
       return [loss, gradients(g, loss, [embeddings], undefined, model.rescaleAt(prediction, context))[0]!];
-    }));
+    }, true);
     add((g) => {
       const { mean, logvar } = model.recordEncoder(g, g.input("image", f32([1, work.height, work.width, vae.config.inChannels])));
       return [mean, logvar];
     });
   }
-  return { bytes: ownBytes + (model.device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())), flops };
+  const orders = [buffers, buffers.toReversed(), buffers.toSorted((a, b) => sum(a) - sum(b)), ...buffers.map((b) => [b, ...buffers])];
+  const pooled = orders.map((order) => (bufferSharing ? pooledBytes(order) : sum(buffers.flat())));
+  return {
+    bytes: ownBytes + pooled[0]!,
+    bytesAtWorst: ownBytes + Math.max(...pooled),
+    flops: { step: step.flops, decode: decode.flops, iteration: iteration?.flops ?? 0 },
+    weights,
+    streamedBytes: (iteration ?? step).streamedBytes,
+  };
 }
 
 const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
 
-/** `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`; with recomputing also what that is for and costs. */
-export function describeEstimate({ weightBytes, workingBytes, recomputing }: RunEstimate): string {
+/**
+ * `needs about 3.9 GiB of device memory: 3.7 GiB of weights, 110 MiB to work in`; with recomputing and weights in host memory also what
+ * that is for and costs.
+ * @param uploadRate bytes a second that this device was measured to take
+ */
+export function describeEstimate({ weightBytes, workingBytes, recomputing, offloading, flops }: RunEstimate, uploadRate?: number): string {
   const [all, weights, working] = [weightBytes + workingBytes, weightBytes, workingBytes].map(formatBytes);
-  const needs = `needs about ${all} of device memory: ${weights} of weights, ${working} to work in`;
-  if (recomputing === undefined) return needs;
-  const [limit, more] = [formatBytes(recomputing.limit), Math.round(100 * recomputing.more)];
-  return `${needs}; to stay within ${limit}, an iteration computes parts of its forward pass twice, which is ${more}% more operations`;
+  const parts = [`needs about ${all} of device memory: ${weights} of weights, ${working} to work in`];
+  if (recomputing) {
+    const [limit, more] = [formatBytes(recomputing.limit), Math.round(100 * recomputing.more)];
+    parts.push(`to stay within ${limit}, an iteration computes parts of its forward pass twice, which is ${more}% more operations`);
+  }
+  if (offloading) {
+    const [host, sent] = [offloading.hostBytes, offloading.bytesPerPass].map(formatBytes);
+    const pass = flops.iteration > 0 ? "iteration" : "step";
+    const time = (rate: number): string => `, about ${seconds(offloading.bytesPerPass / rate)} at the measured ${formatBytes(rate)}/s`;
+    const sending = offloading.bytesPerPass === 0 ? "nothing" : `${sent} to the device${uploadRate === undefined ? "" : time(uploadRate)}`;
+    parts.push(`${host} of weights stay in host memory: each ${pass} sends ${sending}`);
+  }
+  return parts.join("; ");
 }
+
+const seconds = (s: number): string => `${s < 10 ? s.toPrecision(2) : Math.round(s)} s`;

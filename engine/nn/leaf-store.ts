@@ -1,5 +1,5 @@
 import type { TensorType } from "../../kernels/kernel.ts";
-import type { Tensor } from "../runtime/tensor.ts";
+import type { HostWeights, Tensor } from "../runtime/tensor.ts";
 
 /** Where the tensors of parameter leaves come from. */
 export interface LeafStore {
@@ -12,6 +12,10 @@ export interface LeafStore {
   load(leaves: Iterable<string>): Promise<void>;
   /** @throws Error if it was not loaded */
   tensor(leaf: string, type: TensorType): Tensor;
+  /** Whether a leaf stays in host memory, to be sent to the device for each use. Default: none does. */
+  streams?(leaf: string): boolean;
+  /** The numbers of such a leaf, once it is loaded. */
+  streamed?(leaf: string): HostWeights | undefined;
   destroy(): void;
 }
 

@@ -1,6 +1,6 @@
 import type { Layout, TensorType, Value } from "../../kernels/kernel.ts";
 import type { Graph } from "../runtime/graph.ts";
-import type { Tensor } from "../runtime/tensor.ts";
+import type { HostWeights, Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
 import { type Leaf, Parameters, type WeightSource } from "./parameters.ts";
 
@@ -45,6 +45,14 @@ export class ParametersVariant extends Parameters {
   override missingBytes(leaves: Iterable<string>): number {
     const all = [...leaves];
     return super.missingBytes(all) + this.base.missingBytes(all);
+  }
+
+  override streams(name: string): boolean {
+    return super.owns(name) ? super.streams(name) : this.base.streams(name);
+  }
+
+  override streamed(name: string): HostWeights | undefined {
+    return super.owns(name) ? super.streamed(name) : this.base.streamed(name);
   }
 
   override async load(leaves?: Iterable<string>, onProgress?: (loadedBytes: number) => void): Promise<void> {

@@ -4,7 +4,7 @@ import {
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
-import { Tensor } from "../runtime/tensor.ts";
+import { type HostWeights, Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
 import type { LeafStore } from "./leaf-store.ts";
 import {
@@ -56,6 +56,9 @@ const MAX_PENDING_BYTES = 256 * 2 ** 20;
 export class Parameters implements LeafStore {
   private readonly requested = new Map<string, Leaf>();
   private readonly tensors = new Map<string, Tensor>();
+  private readonly onHost = new Map<string, HostWeights>();
+  /** Which leaves, by name and bytes, are kept on the device when they are loaded; the others stay in host memory. Default: all. */
+  keeps: ((leaf: string, bytes: number) => boolean) | undefined;
   /** Of the leaves' names, so that several models can share one graph. */
   protected readonly prefix: string;
 
@@ -173,14 +176,24 @@ export class Parameters implements LeafStore {
     let bytes = 0;
     for (const name of leaves) {
       const asked = this.requested.get(name);
-      if (asked && !this.tensors.has(name)) bytes += byteLength(asked.type);
+      if (asked && !this.tensors.has(name) && !this.streams(name)) bytes += byteLength(asked.type);
     }
     return bytes;
   }
 
+  streams(name: string): boolean {
+    const asked = this.requested.get(name);
+    if (!asked || this.tensors.has(name)) return false;
+    return this.onHost.has(name) || this.keeps?.(name, byteLength(asked.type)) === false;
+  }
+
+  streamed(name: string): HostWeights | undefined {
+    return this.onHost.get(name);
+  }
+
   /**
-   * Uploads what is not on the device yet, one tensor at a time: these leaves (those of other components are passed over), or all that were
-   * ever asked for.
+   * Uploads what is not on the device yet, one tensor at a time, or reads it into host memory if it stays there: these leaves (those of
+   * other components are passed over), or all that were ever asked for.
    * @throws InputError, FormatError, GpuError
    */
   async load(leaves: Iterable<string> = this.requested.keys(), onProgress?: (loadedBytes: number) => void): Promise<void> {
@@ -188,8 +201,13 @@ export class Parameters implements LeafStore {
     let pending = 0;
     for (const name of leaves) {
       const asked = this.requested.get(name);
-      if (!asked || this.tensors.has(name)) continue;
+      if (!asked || this.tensors.has(name) || this.onHost.has(name)) continue;
       const data = await this.read(asked);
+      if (this.streams(name)) {
+        this.onHost.set(name, { data });
+        onProgress?.((bytes += byteLength(asked.type)));
+        continue;
+      }
       const onDevice = new Tensor(this.device, name, asked.type);
       this.tensors.set(name, onDevice);
       onDevice.write(data);
@@ -208,6 +226,10 @@ export class Parameters implements LeafStore {
     for (const [name, onDevice] of this.tensors) {
       const asked = this.asked(name);
       if (asked.tensors.some((tensor) => tensors.has(tensor))) onDevice.write(await this.read(asked));
+    }
+    for (const [name, held] of this.onHost) {
+      const asked = this.asked(name);
+      if (asked.tensors.some((tensor) => tensors.has(tensor))) held.data = await this.read(asked);
     }
     await this.device.settle();
   }
@@ -314,6 +336,7 @@ export class Parameters implements LeafStore {
   protected free(): void {
     for (const tensor of this.tensors.values()) tensor.destroy();
     this.tensors.clear();
+    this.onHost.clear();
   }
 
   destroy(): void {

@@ -1,8 +1,10 @@
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import type { planStreams } from "../runtime/plan/streaming.ts";
 import { Graph } from "../runtime/graph.ts";
 import { Program, type ProgramOptions } from "../runtime/program.ts";
+import type { HostWeights } from "../runtime/tensor.ts";
 import { type LeafStore, lookup } from "./leaf-store.ts";
 
 /** What records a program; called again with another graph when the first plan does not fit the memory. */
@@ -15,6 +17,8 @@ export class ProgramCache {
   private readonly programs = new Map<string, Promise<Program>>();
   /** Whether gradients compute again what they could keep, from the first plan on: set where a run is known not to fit otherwise. */
   recomputes = false;
+  /** Set where weights may stay in host memory. */
+  planStreams: typeof planStreams | undefined;
 
   /** @param file where the weights come from, if it is to be closed with the cache */
   constructor(
@@ -41,7 +45,9 @@ export class ProgramCache {
     const { graph, options } = this.plan(key, record, stores);
     const leaves = leavesOf(graph);
     for (const store of stores) await store.load(leaves);
-    return Program.create(this.device, graph, { parameters: lookup(...stores), label: key, ...options });
+    const weights = (leaf: string): HostWeights | undefined => stores.find((store) => store.owns(leaf))?.streamed?.(leaf);
+    const streaming = this.planStreams && { weights, plan: this.planStreams };
+    return Program.create(this.device, graph, { parameters: lookup(...stores), streaming, label: key, ...options });
   }
 
   /** @throws UsageError if no plan fits */
@@ -53,14 +59,17 @@ export class ProgramCache {
       const graph = new Graph(recomputes);
       const options = record(graph);
       if (device.memoryLimit === Infinity) return { graph, options };
-      const needed = this.neededBytes(graph, estimateProgram(graph, options, device.capabilities, device.bufferSharing), stores);
+      const streams = (leaf: string): boolean => stores.some((store) => store.streams?.(leaf));
+      const streaming = this.planStreams && { streams, memoryLimit: device.memoryLimit, plan: this.planStreams };
+      const estimate = estimateProgram(graph, options, device.capabilities, device.bufferSharing, streaming);
+      const needed = this.neededBytes(graph, estimate, stores);
       if (needed <= left) return { graph, options };
       least = Math.min(least, needed);
     }
     const [more, limit, free] = [least, device.memoryLimit, Math.max(0, left)].map(formatBytes);
     throw new UsageError(
       `not enough memory: "${key}" needs ${more} more on ${device.description}, of whose ${limit} ${free} are left; ` +
-        "store weights as halves (--weights f16), or take a smaller picture or fewer at a time",
+        "store weights as halves (--weights f16), leave some on the host (--offload), or take fewer or smaller pictures",
     );
   }
 

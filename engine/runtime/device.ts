@@ -232,6 +232,11 @@ export class Device {
     await this.#submittedDone(true);
   }
 
+  /** Resolves when what was submitted so far is done; `check` says whether it went well. */
+  submitted(): Promise<void> {
+    return this.#submittedDone(false);
+  }
+
   async #submittedDone(hurry: boolean): Promise<void> {
     // Rejected by a lost device: `check` says so.
     await this.platform.patiently(this.gpu.queue.onSubmittedWorkDone(), hurry).catch(() => undefined);

@@ -28,6 +28,8 @@ export interface GraphNode {
   readonly attributes: Attributes;
   /** Innermost recompute region this node was recorded in, if any. */
   readonly region?: number;
+  /** Computed with f32 operands whatever the device was told. */
+  readonly precise?: boolean;
 }
 
 export interface GraphValue extends Value {
@@ -47,6 +49,7 @@ export class Graph implements Recorder {
   private path: string[] = [];
   private region: number | undefined;
   private regionCount = 0;
+  private isPrecise = false;
 
   /** @param recomputes false ignores `recompute` regions: more memory, less arithmetic in a gradient */
   constructor(private readonly recomputes = false) {}
@@ -80,6 +83,17 @@ export class Graph implements Recorder {
       return body();
     } finally {
       this.region = outer;
+    }
+  }
+
+  /** Records `body` to be computed with f32 operands, also where products round theirs to f16 (--math f16). */
+  precise<T>(body: () => T): T {
+    const outer = this.isPrecise;
+    this.isPrecise = true;
+    try {
+      return body();
+    } finally {
+      this.isPrecise = outer;
     }
   }
 
@@ -185,6 +199,7 @@ export class Graph implements Recorder {
       ...(kernel && { kernel }),
       ...(leaf && { leaf }),
       ...(this.region !== undefined && !leaf && { region: this.region }),
+      ...(this.isPrecise && { precise: true }),
     };
     types.forEach((type, output) => outputs.push({ type, name: types.length > 1 ? `${name}#${output}` : name, node, output }));
     this.nodes.push(node);

@@ -127,16 +127,22 @@ export class Pacer {
   /**
    * Submits a program's dispatches buffer by buffer; resolves when the last is submitted. To be called in a turn.
    * @param submit of the dispatches from and to
+   * @param range of the dispatches: the first, and the one behind the last. Default: all
    * @throws AbortError before the next buffer once `signal` fires; what `submit` throws
    */
-  async submit(times: DispatchTimes, submit: (from: number, to: number) => void, signal?: AbortSignal): Promise<void> {
-    for (let from = 0; from < times.count; ) {
+  async submit(
+    times: DispatchTimes,
+    submit: (from: number, to: number) => void,
+    signal?: AbortSignal,
+    [first, end]: readonly [number, number] = [0, times.count],
+  ): Promise<void> {
+    for (let from = first; from < end; ) {
       signal?.throwIfAborted();
       while (this.isFull()) {
         await this.askOldest();
         signal?.throwIfAborted();
       }
-      const to = times.cut(this.rate, from);
+      const to = Math.min(end, times.cut(this.rate, from));
       submit(from, to);
       this.flight.push({
         times, from, to, at: this.now(), milliseconds: this.rate === undefined ? Infinity : times.predict(this.rate, from, to),

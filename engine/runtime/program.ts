@@ -9,7 +9,8 @@ import type { Profile } from "./profile/profile.ts";
 import { profilerOf } from "./profile/profiler.ts";
 import { type Schedule, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { BufferUsage } from "./buffer-usage.ts";
-import { type BufferPart, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
+import type { StreamPlan, planStreams } from "./plan/streaming.ts";
+import { type BufferPart, type HostWeights, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
 
 export type HostArray = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
@@ -23,6 +24,8 @@ export interface ProgramOptions {
   readonly assigns?: readonly Assign[];
   /** The tensor of each parameter leaf. Needed if the graph has any. */
   readonly parameters?: (name: string, type: TensorType) => Tensor;
+  /** Parameter leaves that stay in host memory, by name, and `planStreams`, which those who stream none need not load. */
+  readonly streaming?: { readonly weights: (name: string) => HostWeights | undefined; readonly plan: typeof planStreams } | undefined;
   /** Fill every intermediate buffer with NaN before each run, so that an element no shader writes shows. For tests. */
   readonly poison?: boolean;
   readonly label?: string;
@@ -61,6 +64,9 @@ export class Program {
   /** By step. */
   private scratch: GPUBufferBinding[][] = [];
   private dispatches: readonly BoundDispatch[] = [];
+  /** How weights come to it that are not on the device, and where they are written to. */
+  private readonly streams: StreamPlan | undefined;
+  private window: GPUBuffer | undefined;
   private readonly times: DispatchTimes;
   private readonly copies: Copy[] = [];
   /**
@@ -72,6 +78,8 @@ export class Program {
   readonly flops: number;
 
   private constructor(readonly device: Device, private readonly schedule: Schedule, private readonly options: ProgramOptions) {
+    const { streaming } = options;
+    this.streams = streaming?.plan(schedule, (name) => streaming.weights(name) !== undefined, device.memoryLimit);
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
     const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
     this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
@@ -90,7 +98,10 @@ export class Program {
       program.allocate();
       program.dispatches = bindDispatches(device, schedule.steps, compiled, {
         uniforms: (bytes) => program.newBuffer(bytes, BufferUsage.uniform, "params"),
-        of: (value) => (value ? program.memoryOf(value) : { buffer: device.nothing }),
+        of: (value, step) => {
+          const streamed = value && program.streams?.at(value, step);
+          return streamed ? { buffer: program.window!, ...streamed } : value ? program.memoryOf(value) : { buffer: device.nothing };
+        },
         scratch: (step, index) => program.scratch[step]![index]!,
       });
     });
@@ -125,10 +136,13 @@ export class Program {
     for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
     const { intermediates, claims, scratchClaim } = this.schedule;
     const plan = planMemory(claims, this.device.bufferSharing);
+    const windowBytes = this.streams?.windowBytes ?? 0;
+    const buffers = [...plan.buffers, ...(windowBytes > 0 ? [windowBytes] : [])];
     this.shared = this.device.bufferSharing
-      ? this.device.pool.acquire(plan.buffers)
-      : plan.buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
-    if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes;
+      ? this.device.pool.acquire(buffers)
+      : buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
+    if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes + windowBytes;
+    if (windowBytes > 0) this.window = this.shared.at(-1)!;
     const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
     intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
     this.scratch = scratchClaim.map((list) => list.map((i) => ranges[i]!));
@@ -165,6 +179,7 @@ export class Program {
         this.memory.set(value, { buffer: leaf.tensor.buffer });
         return;
       case "parameter": {
+        if (this.options.streaming?.weights(node.name)) return;
         if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
         const tensor = this.options.parameters(node.name, value.type);
         if (formatType(tensor.type) !== formatType(value.type)) {
@@ -234,7 +249,10 @@ export class Program {
     if (this.options.poison) this.poison();
     const { count } = this.times;
     const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
-    await this.device.pacer.submit(this.times, (from, to) => this.submit(this.dispatches.slice(from, to), copies(to), profile), signal);
+    const submit = (from: number, to: number): void => this.submit(this.dispatches.slice(from, to), copies(to), profile);
+    const dispatched = (range?: readonly [number, number]): Promise<void> => this.device.pacer.submit(this.times, submit, signal, range);
+    if (this.window) await this.streams!.run(this.device, this.window, this.options.streaming!.weights, dispatched);
+    else await dispatched();
     if (count === 0) this.submit([], this.copies, profile);
     this.device.countFlops(this.flops);
   }

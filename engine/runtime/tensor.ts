@@ -41,6 +41,12 @@ export class Tensor {
   }
 }
 
+/** A weight that stays in host memory and is sent to the device for each use. */
+export interface HostWeights {
+  /** As the device orders them; f16 as packed words. */
+  data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+}
+
 /** Words of a tensor: an f16 tensor counts two elements a word. */
 function wordCount(type: TensorType): number {
   const n = elementCount(type.shape);

@@ -176,7 +176,8 @@ export function resolveUnlearn(model: StableDiffusion, options: UnlearnOptions):
 function wrongFamily({ isXl, parts }: StableDiffusion, method: MethodName, recipe: RecipeName, fitting: readonly RecipeName[]): string {
   const others = METHODS.filter((m) => recipesOf(m, isXl ? "sdxl" : "sd").length > 0);
   const instead = fitting.length > 0 ? `recipe ${fitting.join(" or ")}` : `another method: ${others.join(", ")}`;
-  return `recipe ${recipe} of ${method} is not made for ${parts.name}, which is ${isXl ? "a" : "not a"} Stable Diffusion XL; choose ${instead}`;
+  const family = `${isXl ? "a" : "not a"} Stable Diffusion XL`;
+  return `recipe ${recipe} of ${method} is not made for ${parts.name}, which is ${family}; choose ${instead}`;
 }
 
 function definedOf(options: UnlearnOptions): Given<typeof UNLEARN_OPTIONS> {

@@ -2,75 +2,18 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { OneEncoder } from "../../engine/diffusion/model/text-model.ts";
-import { TwoEncoders } from "../../engine/diffusion/model/two-encoders.ts";
 import { xlSettings } from "../../engine/diffusion/model/xl-options.ts";
 import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import { textEncoderConfig } from "../../engine/diffusion/text-encoder.ts";
-import { unetConfig } from "../../engine/diffusion/unet-config.ts";
-import { vaeConfig } from "../../engine/diffusion/vae.ts";
-import { SYNTHETIC_MODELS, XL_GAINS, hashNumbers, syntheticWeights } from "../../engine/loading/synthetic.ts";
-import { Config } from "../../engine/nn/config.ts";
-import { Parameters } from "../../engine/nn/parameters.ts";
-import type { Tokenizer } from "../../tokenizer/index.ts";
+import { hashNumbers } from "../../engine/loading/synthetic.ts";
 import { finish, testDevice } from "../support/device.ts";
-
-const { unet, textEncoder, textEncoder2, vae, scheduler } = SYNTHETIC_MODELS.sdxl;
-const TOKENS = 8;
-const EOS = 49;
-
-async function tiny(): Promise<StableDiffusion> {
-  const device = await testDevice();
-  const of = (name: string): Parameters => new Parameters(name, device, syntheticWeights(name, XL_GAINS));
-  const config = (fields: object): Config => Config.of("tiny", fields);
-  const text = { vocab_size: EOS + 1, max_position_embeddings: TOKENS, num_hidden_layers: 2, intermediate_size: 32 };
-  const first = {
-    config: textEncoderConfig(config({ ...textEncoder, ...text, hidden_size: 16, num_attention_heads: 2 })),
-    parameters: of("text_encoder"),
-  };
-  const second = textEncoderConfig(config({ ...textEncoder2, ...text, hidden_size: 24, num_attention_heads: 3 }));
-  return new StableDiffusion({
-    device,
-    name: "tiny",
-    scheduler,
-    tokenizer: { maxLength: TOKENS, bosId: 48, eosId: EOS, padId: EOS, vocabularySize: EOS + 1 } as Tokenizer,
-    textEncoder: first,
-    second: {
-      parameters: of("text_encoder_2"),
-      join: (one, parameters) => new TwoEncoders(one, { config: second, parameters, projectionWidth: 12, eosId: EOS, padId: 0 }),
-      zerosForNoPrompt: true,
-    },
-    unet: {
-      config: unetConfig(
-        config({
-          ...unet, block_out_channels: [32, 32], transformer_layers_per_block: [1, 2], attention_head_dim: [1, 2], cross_attention_dim: 40,
-          addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 60, layers_per_block: 1, sample_size: 8,
-          norm_num_groups: 8, // with one channel a group, the norm takes away what a time embedding adds
-          down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
-          up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
-        }),
-      ),
-      parameters: of("unet"),
-    },
-    vae: {
-      config: vaeConfig(
-        config({
-          ...vae,
-          block_out_channels: [32, 32],
-          up_block_types: vae.up_block_types.slice(0, 2),
-          down_block_types: vae.down_block_types.slice(0, 2),
-        }),
-      ),
-      parameters: of("vae"),
-    },
-  });
-}
+import { EOS, TOKENS, tinyXl } from "../support/tiny-xl.ts";
 
 const ids = Int32Array.of(48, 5, 17, 3, EOS, EOS, EOS, EOS);
 const latents = { data: hashNumbers("latents", 4 * 64, 0, 1), shape: [1, 4, 8, 8] };
 const noise = { data: hashNumbers("noise", 4 * 64, 0, 1), shape: [1, 4, 8, 8] };
 
 test("the gradient of the loss through both encoders and the pooled text is its slope, for each encoder's part", async () => {
-  const model = await tiny();
+  const model = tinyXl(await testDevice());
   const width = model.text.tokenWidth;
   assert.is(width, 40);
   const at = hashNumbers("embeddings", TOKENS * width, 0, 0.5);
@@ -89,7 +32,7 @@ test("the gradient of the loss through both encoders and the pooled text is its 
 });
 
 test("sizes and the pooled text count; padding of the second encoder is its own", async () => {
-  const model = await tiny();
+  const model = tinyXl(await testDevice());
   const encoding = await model.encodeText(ids);
   assert.equal(encoding.shape, [1, TOKENS + 1, 40]);
   const padded = ids.map((id, i) => (i > 4 ? 0 : id));
@@ -106,7 +49,7 @@ test("sizes and the pooled text count; padding of the second encoder is its own"
 });
 
 test("options of SDXL are refused for others, and incomplete ones by name", async () => {
-  const model = await tiny();
+  const model = tinyXl(await testDevice());
   const size = [16, 16] as const;
   const { sizes } = xlSettings(model, { prompt: "a" }, size);
   assert.equal(sizes, { original: [16, 16], crop: [0, 0], target: [16, 16] });

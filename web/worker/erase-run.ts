@@ -35,7 +35,8 @@ export async function erase(session: Session, library: Library, request: EraseRe
   const model = await session.model(choice);
   const settings = settingsOf(request);
   const { recipe: name, published: { paper, code }, ...resolved } = resolveUnlearn(model, unlearnOptions(settings, { retain, images: {} }));
-  const out = concept.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40) + `-${request.method}` + LAYOUTS[resultOf(settings, model.isXl ? "sdxl" : "sd").layout].ending;
+  const { ending } = LAYOUTS[resultOf(settings, model.isXl ? "sdxl" : "sd").layout];
+  const out = concept.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40) + `-${request.method}` + ending;
   const store = memoryStore();
   const output = runStore(store);
   const { weights } = choice;

@@ -6,6 +6,7 @@ import type { Parameters } from "../../nn/parameters.ts";
 import { ProgramCache, type Recording } from "../../nn/program-cache.ts";
 import type { Device } from "../../runtime/device.ts";
 import type { Graph } from "../../runtime/graph.ts";
+import type { planStreams } from "../../runtime/plan/streaming.ts";
 import type { Program } from "../../runtime/program.ts";
 import { type PredictionType, type SchedulerJson, alphasCumprod, noiseScheduleOnly, parseSchedulerConfig } from "../schedulers/index.ts";
 import { textProducts } from "../unet-conditions.ts";
@@ -101,6 +102,17 @@ export class RecordedModel {
     this.programs.recomputes = always;
   }
 
+  /**
+   * Which leaves of weights are kept on the device when they are loaded, by name and bytes; the others stay in host memory. To be said
+   * before any is loaded. Default: all
+   * @param plan `planStreams`, which other models need not load
+   */
+  keepOnDevice(keeps: (leaf: string, bytes: number) => boolean, plan: typeof planStreams): void {
+    this.programs.planStreams = plan;
+    const { textEncoder, second, unet: noise, vae } = this.parts;
+    for (const part of [textEncoder, noise, vae, ...(second ? [second] : [])]) part.parameters.keeps = keeps;
+  }
+
   /** A program made once for its key; the weights it needs are uploaded first. @throws as ProgramCache.get */
   program(key: string, record: Recording, stores: readonly LeafStore[] = []): Promise<Program> {
     return this.programs.get(key, record, stores);
@@ -149,12 +161,17 @@ export class RecordedModel {
 
   recordDecoder(g: Graph, latents: Value): Value {
     const { config, parameters } = this.parts.vae;
-    return vaeDecode(new Layers(g, parameters), config, latents, parameters.maxTensorBytes);
+    return this.exactly(g, () => vaeDecode(new Layers(g, parameters), config, latents, parameters.maxTensorBytes));
   }
 
   recordEncoder(g: Graph, image: Value): { mean: Value; logvar: Value } {
     const { config, parameters } = this.parts.vae;
-    return vaeEncode(new Layers(g, parameters), config, image, parameters.maxTensorBytes);
+    return this.exactly(g, () => vaeEncode(new Layers(g, parameters), config, image, parameters.maxTensorBytes));
+  }
+
+  /** SDXL's VAE has numbers beyond float16's range (`force_upcast`). */
+  private exactly<T>(g: Graph, body: () => T): T {
+    return this.isXl && this.parts.vae.config.forceUpcast ? g.precise(body) : body();
   }
 
   /**

@@ -17,8 +17,8 @@ export interface BoundDispatch {
 export interface BindingMemory {
   /** Makes the buffer that holds the params of all dispatches. */
   uniforms(bytes: number): GPUBuffer;
-  /** Where a value lies; undefined: where there is none, zeros. */
-  of(value: GraphValue | undefined): GPUBufferBinding;
+  /** Where a value lies at a step of the schedule; undefined: where there is none, zeros. */
+  of(value: GraphValue | undefined, step: number): GPUBufferBinding;
   /** Scratch memory of a step, by its place in the schedule. */
   scratch(step: number, index: number): GPUBufferBinding;
 }
@@ -76,12 +76,12 @@ function resourceOf(
   where: string,
 ): GPUBufferBinding {
   const binding = bindings[variable] ?? { input: variable };
-  if (binding === "nothing") return memory.of(undefined);
+  if (binding === "nothing") return memory.of(undefined, step);
   if ("scratch" in binding) return memory.scratch(step, binding.scratch);
   const name = "input" in binding ? binding.input : binding.output;
   const found = kernel!.find(name, inputs, outputs, attributes);
   if (!found) throw new Error(`${where} has a variable "${variable}" that is not bound, and the op has no input or output "${name}"`);
-  return memory.of(found.value);
+  return memory.of(found.value, step);
 }
 
 function paramsOf({ node }: Step, { shader, params }: Dispatch, { reflection: { uniform } }: CompiledPipeline): ArrayBuffer {

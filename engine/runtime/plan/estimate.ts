@@ -2,11 +2,12 @@ import { type Capabilities, type Value, byteLength } from "../../../kernels/kern
 import type { Graph } from "../graph.ts";
 import type { Assign } from "./assigns.ts";
 import { planMemory } from "./memory-plan.ts";
+import type { planStreams } from "./streaming.ts";
 import { checkBindings, costOf, makeSchedule } from "./schedule.ts";
 
 /** What a program will take, known before anything is allocated. */
 export interface Estimate {
-  /** Weights it reads, once each. */
+  /** Weights it reads that are on the device, once each. */
   readonly weightBytes: number;
   /** Bytes of each buffer of intermediate tensors as planned; programs of one device share them. */
   readonly buffers: readonly number[];
@@ -16,6 +17,18 @@ export interface Estimate {
   readonly ownBytes: number;
   readonly flops: number;
   readonly dispatches: number;
+  /** Bytes of streamed weights that a run sends to the device. */
+  readonly streamedBytes: number;
+}
+
+/** Which weights stay in host memory. */
+export interface Streaming {
+  /** By the leaf's name. */
+  readonly streams: (leaf: string) => boolean;
+  /** Bytes of device memory, by which their window is sized. */
+  readonly memoryLimit: number;
+  /** `planStreams`, given by whoever streams: others need not load it. */
+  readonly plan: typeof planStreams;
 }
 
 /** What a program of the graph is asked for, as `ProgramOptions` have it. */
@@ -25,15 +38,24 @@ interface Wanted {
 }
 
 /** Plans a graph without a device. @throws Error if a tensor is larger than one binding of such a device */
-export function estimateProgram(graph: Graph, { outputs, assigns }: Wanted, capabilities: Capabilities, share = true): Estimate {
+export function estimateProgram(
+  graph: Graph,
+  { outputs, assigns }: Wanted,
+  capabilities: Capabilities,
+  share = true,
+  streaming?: Streaming,
+): Estimate {
   const schedule = makeSchedule(graph, Object.values(outputs), capabilities, assigns);
   checkBindings(schedule, capabilities);
-  const leaves = schedule.leaves.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
+  const { windowBytes = 0, bytesPerRun = 0 } = streaming?.plan(schedule, streaming.streams, streaming.memoryLimit) ?? {};
+  const resident = schedule.leaves.filter((n) => !(n.leaf!.kind === "parameter" && streaming?.streams(n.name)));
+  const leaves = resident.map((n) => ({ parameter: n.leaf!.kind === "parameter", bytes: byteLength(n.outputs[0]!.type) }));
   const sum = (parameter: boolean): number => leaves.reduce((n, l) => n + (l.parameter === parameter ? l.bytes : 0), 0);
   const { buffers, lowerBound } = planMemory(schedule.claims, share);
   return {
     weightBytes: sum(true),
-    buffers,
+    buffers: windowBytes > 0 ? [...buffers, windowBytes] : buffers,
+    streamedBytes: bytesPerRun,
     liveBytes: lowerBound,
     ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
     flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),

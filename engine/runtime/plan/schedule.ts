@@ -77,7 +77,8 @@ export function makeSchedule(
       outputs: node.outputs.map(typeOf),
       read: node.outputs.map(isRead),
       attributes: node.attributes,
-      capabilities,
+      // Without a choice of kernels it is the one for devices that nothing is known of, whose operands are f32.
+      capabilities: node.precise ? { ...capabilities, gemm: undefined, attention: undefined } : capabilities,
       overwrites: assigned.overwriting.has(node),
     }),
   }));
