@@ -1,9 +1,9 @@
 import type { Device } from "../engine/runtime/device.ts";
 import { errorMessage } from "../engine/runtime/errors.ts";
-import type { Graph, GraphNode } from "../engine/runtime/graph.ts";
+import type { Graph } from "../engine/runtime/graph.ts";
 import { Program, type ProgramOptions } from "../engine/runtime/program.ts";
 import type { Profiler } from "../engine/runtime/profile/profiler.ts";
-import { costOf } from "../engine/runtime/plan/schedule.ts";
+import { type Step, costOf } from "../engine/runtime/plan/schedule.ts";
 import { type MeasureOptions, type Measured, type Subject, measureInterleaved } from "./measure.ts";
 import { type Peak, type Basis, type Work, basisMs, rates } from "./rates.ts";
 import type { BenchRow } from "./results.ts";
@@ -40,11 +40,11 @@ export interface Prepared {
 }
 
 /** The work of ops, by their kernels' own count. */
-export function workOf(nodes: readonly GraphNode[]): Work {
+export function workOf(steps: readonly Step[]): Work {
   let flops = 0;
   let bytes = 0;
-  for (const node of nodes) {
-    const cost = costOf(node);
+  for (const step of steps) {
+    const cost = costOf(step);
     flops += cost.flops;
     bytes += cost.bytes;
   }
@@ -66,7 +66,7 @@ export async function prepareProgram(
 /** Work, dispatches and pipelines of programs that are run one after the other. */
 export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work" | "dispatches" | "pipelines"> {
   return {
-    work: workOf(programs.flatMap((p) => p.nodes)),
+    work: workOf(programs.flatMap((p) => p.steps)),
     dispatches: programs.reduce((n, p) => n + p.dispatchCount, 0),
     pipelines: new Set(programs.flatMap((p) => [...p.pipelines])).size,
   };

@@ -63,7 +63,8 @@ export function addGlobalOptions(program: Command): void {
     .addOption(
       new Option(
         "--math <precision>",
-        "operands of matrix products: f16 rounds them to half precision, auto does where that was measured faster (default: f32)",
+        "operands of matrix products and tensors between ops: f16 rounds them to half precision, auto does where that was measured faster "
+          + "(default: f32)",
       ).choices(["f32", "f16", "auto"]),
     )
     .addOption(

@@ -66,6 +66,7 @@ const ROWS_PER_THREAD = 64;
 
 export const sumRowsKernel: Kernel<{ shape: readonly number[]; over: Broadcast }, "x"> = {
   name: "sum-rows",
+  keepsF32: true,
   inputs: { x: {} },
   infer({ x }, { shape, over }) {
     repetition(x, f32(shape), over);

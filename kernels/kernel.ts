@@ -9,7 +9,10 @@ import type { GemmTable } from "./gemm-table.ts";
 /** Dimensions, slowest first, row-major. */
 export type Shape = readonly number[];
 
-/** "f16" is two halves packed in a u32 (`unpack2x16float`), used for stored weights only; it needs no device feature. */
+/**
+ * "f16" is two halves packed in a u32 (`unpack2x16float`), used for stored weights only; it needs no device feature. A graph's values are
+ * never f16: a schedule may store them so (`Dispatch.halves`).
+ */
 export type DType = "f32" | "f16" | "u32";
 
 /**
@@ -101,6 +104,8 @@ export interface Capabilities {
   readonly gemm?: GemmTable;
   /** The form of attention for each class of pass; absent: one for all, by the kind of device. */
   readonly attention?: AttentionTable;
+  /** Intermediate tensors are stored as f16 where every shader that touches them can (`${x as vec4f}`). */
+  readonly halfActivations?: boolean;
   /** False: sums over rows go through workgroup memory also where subgroups are there. */
   readonly subgroupRows?: boolean;
 }
@@ -125,6 +130,8 @@ export interface Dispatch {
    * bound to nothing.
    */
   readonly bindings?: Readonly<Record<string, Binding>>;
+  /** Variables of storage whose elements are f16. A plan leaves it out: what is stored so is settled for a whole schedule. */
+  readonly halves?: readonly string[];
   /** By the field name of the shader's `struct Params`; u32, i32 or f32 scalars. Every field must be given. */
   readonly params: Readonly<Record<string, number>>;
   readonly workgroups: readonly [number, number, number];
@@ -206,6 +213,11 @@ export interface Kernel<A, In extends string = never, Out extends string = "y", 
    * a sum with another tensor can then be had without an op of its own.
    */
   addend?(attributes: A): Optional | undefined;
+  /**
+   * A program that has it stores everything as f32: gradients of weights are sums over all positions, where errors that belong together
+   * must still cancel.
+   */
+  readonly keepsF32?: boolean;
   /**
    * Absent: it reads what the rules of its inputs say, and writes rows.
    * "any": element by element the same in any layout; inputs of the first one's shape are repacked to its layout when the op is recorded.

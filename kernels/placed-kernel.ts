@@ -11,6 +11,7 @@ type Places<T> = readonly (T | undefined)[];
 export class PlacedKernel {
   readonly name: string;
   readonly layout: Kernel<Attributes>["layout"];
+  readonly keepsF32: boolean;
   /** By name or by place, whatever the kernel's own types say. */
   private readonly kernel: Kernel<Attributes, string, string, string>;
   private readonly rules: readonly (readonly [name: string, rule: InputRule])[];
@@ -20,6 +21,7 @@ export class PlacedKernel {
     this.kernel = kernel;
     this.name = kernel.name;
     this.layout = kernel.layout;
+    this.keepsF32 = kernel.keepsF32 ?? false;
     this.rules = Object.entries(kernel.inputs);
     this.more = Object.entries(kernel.rest ?? {})[0];
   }

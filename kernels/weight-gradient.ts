@@ -15,6 +15,7 @@ export const weightGradientKernel: Kernel<Attributes, "x" | "dy", "dWeight"> = {
   name: "weight-gradient",
   inputs: { x: { rank: 4 }, dy: { rank: 4 } },
   outputs: ["dWeight"],
+  keepsF32: true,
   infer({ x, dy }, { weightShape }) {
     const [kernelHeight, kernelWidth, c, n] = weightShape as [number, number, number, number];
     if (x.shape[3] !== c || dy.shape[3] !== n || x.shape[0] !== dy.shape[0]) {

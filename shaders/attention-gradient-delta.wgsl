@@ -9,8 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> o: array<vec4f>;
-@group(0) @binding(2) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> o: array<${o as vec4f}>;
+@group(0) @binding(2) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>;
 
 @compute @workgroup_size(64)
@@ -22,6 +22,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let batch = index / (params.queries * params.heads);
   let start = (batch * params.queries + query) * params.rowStride + head * params.headVec4;
   var sum = 0.0;
-  for (var i = start; i < start + params.headVec4; i++) { sum += dot(o[i], dO[i]); }
+  for (var i = start; i < start + params.headVec4; i++) { sum += dot(vec4f(o[i]), vec4f(dO[i])); }
   delta[index] = sum;
 }

@@ -30,16 +30,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dK: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> dK: array<${dK as vec4f}>;
 #if ${JOINT}
+alias StoredDV = ${dK as vec4f};
 #else
-@group(0) @binding(8) var<storage, read_write> dV: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> dV: array<${dV as vec4f}>;
+alias StoredDV = ${dV as vec4f};
 #endif
 
 const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
@@ -94,39 +96,39 @@ fn tileDelta(start: u32, query: u32, _lane: u32) -> EightNumbers {
 
 fn keyAt(start: RowIndex, i: u32) -> Channels {
 #if ${FOUR_ROWS}
-  return transpose(mat4x4f(k[start.x + i], k[start.y + i], k[start.z + i], k[start.w + i]));
+  return transpose(mat4x4f(vec4f(k[start.x + i]), vec4f(k[start.y + i]), vec4f(k[start.z + i]), vec4f(k[start.w + i])));
 #else
-  return k[start + i];
+  return vec4f(k[start + i]);
 #endif
 }
 fn valueAt(start: RowIndex, i: u32) -> Channels {
 #if ${FOUR_ROWS}
-  return transpose(mat4x4f(v[start.x + i], v[start.y + i], v[start.z + i], v[start.w + i]));
+  return transpose(mat4x4f(vec4f(v[start.x + i]), vec4f(v[start.y + i]), vec4f(v[start.z + i]), vec4f(v[start.w + i])));
 #else
-  return v[start + i];
+  return vec4f(v[start + i]);
 #endif
 }
 
 fn storeKeyGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.keys) { dK[start.x + i] = rows[0]; }
-  if (row.y < params.keys) { dK[start.y + i] = rows[1]; }
-  if (row.z < params.keys) { dK[start.z + i] = rows[2]; }
-  if (row.w < params.keys) { dK[start.w + i] = rows[3]; }
+  if (row.x < params.keys) { dK[start.x + i] = ${dK as vec4f}(rows[0]); }
+  if (row.y < params.keys) { dK[start.y + i] = ${dK as vec4f}(rows[1]); }
+  if (row.z < params.keys) { dK[start.z + i] = ${dK as vec4f}(rows[2]); }
+  if (row.w < params.keys) { dK[start.w + i] = ${dK as vec4f}(rows[3]); }
 #else
-  if (row < params.keys) { dK[start + i] = x; }
+  if (row < params.keys) { dK[start + i] = ${dK as vec4f}(x); }
 #endif
 }
 fn storeValueGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.keys) { ${DV}[start.x + i] = rows[0]; }
-  if (row.y < params.keys) { ${DV}[start.y + i] = rows[1]; }
-  if (row.z < params.keys) { ${DV}[start.z + i] = rows[2]; }
-  if (row.w < params.keys) { ${DV}[start.w + i] = rows[3]; }
+  if (row.x < params.keys) { ${DV}[start.x + i] = StoredDV(rows[0]); }
+  if (row.y < params.keys) { ${DV}[start.y + i] = StoredDV(rows[1]); }
+  if (row.z < params.keys) { ${DV}[start.z + i] = StoredDV(rows[2]); }
+  if (row.w < params.keys) { ${DV}[start.w + i] = StoredDV(rows[3]); }
 #else
-  if (row < params.keys) { ${DV}[start + i] = x; }
+  if (row < params.keys) { ${DV}[start + i] = StoredDV(x); }
 #endif
 }
 

@@ -27,13 +27,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dQ: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
 
 ${TILE}
 
@@ -44,28 +44,28 @@ fn scoreGradient(score: Rows, dWeight: Rows, key: u32, visible: RowIndex, rowLog
 
 fn queryAt(start: RowIndex, i: u32) -> Channels {
 #if ${FOUR_ROWS}
-  return transpose(mat4x4f(q[start.x + i], q[start.y + i], q[start.z + i], q[start.w + i]));
+  return transpose(mat4x4f(vec4f(q[start.x + i]), vec4f(q[start.y + i]), vec4f(q[start.z + i]), vec4f(q[start.w + i])));
 #else
-  return q[start + i];
+  return vec4f(q[start + i]);
 #endif
 }
 fn dOutAt(start: RowIndex, i: u32) -> Channels {
 #if ${FOUR_ROWS}
-  return transpose(mat4x4f(dO[start.x + i], dO[start.y + i], dO[start.z + i], dO[start.w + i]));
+  return transpose(mat4x4f(vec4f(dO[start.x + i]), vec4f(dO[start.y + i]), vec4f(dO[start.z + i]), vec4f(dO[start.w + i])));
 #else
-  return dO[start + i];
+  return vec4f(dO[start + i]);
 #endif
 }
 
 fn storeGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.queries) { dQ[start.x + i] = rows[0]; }
-  if (row.y < params.queries) { dQ[start.y + i] = rows[1]; }
-  if (row.z < params.queries) { dQ[start.z + i] = rows[2]; }
-  if (row.w < params.queries) { dQ[start.w + i] = rows[3]; }
+  if (row.x < params.queries) { dQ[start.x + i] = ${dQ as vec4f}(rows[0]); }
+  if (row.y < params.queries) { dQ[start.y + i] = ${dQ as vec4f}(rows[1]); }
+  if (row.z < params.queries) { dQ[start.z + i] = ${dQ as vec4f}(rows[2]); }
+  if (row.w < params.queries) { dQ[start.w + i] = ${dQ as vec4f}(rows[3]); }
 #else
-  if (row < params.queries) { dQ[start + i] = x; }
+  if (row < params.queries) { dQ[start + i] = ${dQ as vec4f}(x); }
 #endif
 }
 

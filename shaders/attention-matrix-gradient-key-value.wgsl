@@ -34,16 +34,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dK: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> dK: array<${dK as vec4f}>;
 #if ${JOINT}
+alias StoredDV = ${dK as vec4f};
 #else
-@group(0) @binding(8) var<storage, read_write> dV: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> dV: array<${dV as vec4f}>;
+alias StoredDV = ${dV as vec4f};
 #endif
 
 const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
@@ -54,10 +56,10 @@ const VALUES = 2u;
 const D_OUTS = 3u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case QUERIES: { return q[at]; }
-    case KEYS: { return k[at]; }
-    case VALUES: { return v[at]; }
-    default: { return dO[at]; }
+    case QUERIES: { return vec4f(q[at]); }
+    case KEYS: { return vec4f(k[at]); }
+    case VALUES: { return vec4f(v[at]); }
+    default: { return vec4f(dO[at]); }
   }
 }
 
@@ -188,8 +190,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (own < params.keys) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
         for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
-          dK[startK + BEGIN + i] = scores[tile + inTile - place + i] * (params.scale / params.gain);
-          ${DV}[startV + BEGIN + i] = scores[tile + TILE + inTile - place + i] / params.gain;
+          dK[startK + BEGIN + i] = ${dK as vec4f}(scores[tile + inTile - place + i] * (params.scale / params.gain));
+          ${DV}[startV + BEGIN + i] = StoredDV(scores[tile + TILE + inTile - place + i] / params.gain);
         }
       }
       workgroupBarrier();

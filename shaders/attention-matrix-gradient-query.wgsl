@@ -30,13 +30,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dQ: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
 
 const QUERIES = 0u;
 const KEYS = 1u;
@@ -44,10 +44,10 @@ const VALUES = 2u;
 const D_OUTS = 3u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case QUERIES: { return q[at]; }
-    case KEYS: { return k[at]; }
-    case VALUES: { return v[at]; }
-    default: { return dO[at]; }
+    case QUERIES: { return vec4f(q[at]); }
+    case KEYS: { return vec4f(k[at]); }
+    case VALUES: { return vec4f(v[at]); }
+    default: { return vec4f(dO[at]); }
   }
 }
 
@@ -160,7 +160,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (own < params.queries) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
         for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
-          dQ[start + BEGIN + i] = scores[tile + inTile - place + i] * (params.scale / params.gain);
+          dQ[start + BEGIN + i] = ${dQ as vec4f}(scores[tile + inTile - place + i] * (params.scale / params.gain));
         }
       }
       workgroupBarrier();

@@ -28,10 +28,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> o: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
@@ -41,9 +41,9 @@ const KEYS = 1u;
 const VALUES = 2u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case QUERIES: { return sign(params.scale) * q[at]; } // so that the largest score has the largest weight
-    case KEYS: { return k[at]; }
-    default: { return v[at]; }
+    case QUERIES: { return sign(params.scale) * vec4f(q[at]); } // so that the largest score has the largest weight
+    case KEYS: { return vec4f(k[at]); }
+    default: { return vec4f(v[at]); }
   }
 }
 
@@ -198,7 +198,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (own < params.queries) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
         for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
-          o[start + BEGIN + i] = scores[mine - place + $r * TILE + i] / total;
+          o[start + BEGIN + i] = ${o as vec4f}(scores[mine - place + $r * TILE + i] / total);
         }
       }
       workgroupBarrier();

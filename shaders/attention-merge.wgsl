@@ -15,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> y: array<${y as vec4f}>;
 #if ${WEIGHTED}
 @group(0) @binding(3) var<storage, read> l: array<f32>;
 @group(0) @binding(4) var<storage, read_write> logSumExp: array<f32>;
@@ -45,5 +45,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #else
   for (var s = 0u; s < params.splits; s++) { sum += x[index + s * params.elements]; }
 #endif
-  y[params.offset + row * params.rowStride + column] = sum;
+  y[params.offset + row * params.rowStride + column] = ${y as vec4f}(sum);
 }

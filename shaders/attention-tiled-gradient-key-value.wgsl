@@ -28,16 +28,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> dO: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dK: array<Piece>;
+@group(0) @binding(7) var<storage, read_write> dK: array<${dK as Piece}>;
 #if ${JOINT}
+alias StoredDV = ${dK as Piece};
 #else
-@group(0) @binding(8) var<storage, read_write> dV: array<Piece>;
+@group(0) @binding(8) var<storage, read_write> dV: array<${dV as Piece}>;
+alias StoredDV = ${dV as Piece};
 #endif
 
 const Q = 0u;
@@ -46,10 +48,10 @@ const V = 2u;
 const DO = 3u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case Q: { return q[at]; }
-    case K: { return k[at]; }
-    case V: { return v[at]; }
-    default: { return dO[at]; }
+    case Q: { return vec4f(q[at]); }
+    case K: { return vec4f(k[at]); }
+    case V: { return vec4f(v[at]); }
+    default: { return vec4f(dO[at]); }
   }
 }
 
@@ -109,8 +111,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     {
       let column = at.y + $c * THREAD_COLUMNS;
       if (column < PIECES && key < params.keys) {
-        dK[startK + column] = dKey[$i * COLUMNS + $c] * params.scale;
-        ${DV}[startV + column] = dValue[$i * COLUMNS + $c];
+        dK[startK + column] = ${dK as Piece}(dKey[$i * COLUMNS + $c] * params.scale);
+        ${DV}[startV + column] = StoredDV(dValue[$i * COLUMNS + $c]);
       }
     }
 #endunroll

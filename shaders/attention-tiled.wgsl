@@ -24,10 +24,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> o: array<Piece>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read_write> o: array<${o as Piece}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
@@ -36,9 +36,9 @@ const K = 1u;
 const V = 2u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case Q: { return q[at]; }
-    case K: { return k[at]; }
-    default: { return v[at]; }
+    case Q: { return vec4f(q[at]); }
+    case K: { return vec4f(k[at]); }
+    default: { return vec4f(v[at]); }
   }
 }
 
@@ -146,7 +146,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll c < ${COLUMNS}
     {
       let column = at.y + $c * THREAD_COLUMNS;
-      if (column < PIECES && query < params.queries) { o[start + column] = out[$i * COLUMNS + $c] / sum; }
+      if (column < PIECES && query < params.queries) { o[start + column] = ${o as Piece}(out[$i * COLUMNS + $c] / sum); }
     }
 #endunroll
   }

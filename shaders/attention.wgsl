@@ -26,10 +26,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> o: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
@@ -65,21 +65,21 @@ fn advance(state: State, scores: Eight, key: u32, visible: RowIndex) -> State {
 
 fn queryAt(start: RowIndex, i: u32) -> Channels {
 #if ${FOUR_ROWS}
-  return transpose(mat4x4f(q[start.x + i], q[start.y + i], q[start.z + i], q[start.w + i]));
+  return transpose(mat4x4f(vec4f(q[start.x + i]), vec4f(q[start.y + i]), vec4f(q[start.z + i]), vec4f(q[start.w + i])));
 #else
-  return q[start + i];
+  return vec4f(q[start + i]);
 #endif
 }
 
 fn storeOutput(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.queries) { o[start.x + i] = rows[0]; }
-  if (row.y < params.queries) { o[start.y + i] = rows[1]; }
-  if (row.z < params.queries) { o[start.z + i] = rows[2]; }
-  if (row.w < params.queries) { o[start.w + i] = rows[3]; }
+  if (row.x < params.queries) { o[start.x + i] = ${o as vec4f}(rows[0]); }
+  if (row.y < params.queries) { o[start.y + i] = ${o as vec4f}(rows[1]); }
+  if (row.z < params.queries) { o[start.z + i] = ${o as vec4f}(rows[2]); }
+  if (row.w < params.queries) { o[start.w + i] = ${o as vec4f}(rows[3]); }
 #else
-  if (row < params.queries) { o[start + i] = x; }
+  if (row < params.queries) { o[start + i] = ${o as vec4f}(x); }
 #endif
 }
 

@@ -7,9 +7,9 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
-@group(0) @binding(0) var<storage, read> a: array<Element>;
-@group(0) @binding(1) var<storage, read> b: array<Element>;
-@group(0) @binding(2) var<storage, read_write> y: array<Element>;
+@group(0) @binding(0) var<storage, read> a: array<${a as Element}>;
+@group(0) @binding(1) var<storage, read> b: array<${b as Element}>;
+@group(0) @binding(2) var<storage, read_write> y: array<${y as Element}>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -20,8 +20,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = index / columns;
   let column = index % columns;
   if (column < params.columnsA) {
-    y[index] = a[row * params.columnsA + column];
+    y[index] = ${y as Element}(Element(a[row * params.columnsA + column]));
   } else {
-    y[index] = b[row * params.columnsB + column - params.columnsA];
+    y[index] = ${y as Element}(Element(b[row * params.columnsB + column - params.columnsA]));
   }
 }

@@ -11,8 +11,8 @@ ${PACKS}
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32 }
 
-@group(0) @binding(0) var<storage, read> dy: array<Pack>;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as Pack}>;
+@group(0) @binding(1) var<storage, read> x: array<${x as Pack}>;
 #if ${SILU}
 @group(0) @binding(2) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(3) var<storage, read> beta: array<Pack>;
@@ -52,8 +52,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   var sumH = Pack();
   var at = (batch * params.positions + first) * params.columns + column;
   for (var p = first; p < end; p++) {
-    let h = (x[at] - mean) * r;
-    var d = dy[at];
+    let h = (Pack(x[at]) - mean) * r;
+    var d = Pack(dy[at]);
 #if ${SILU}
     d *= packOf(siluDerivative4(vec4f(h * scale + shift)));
 #endif

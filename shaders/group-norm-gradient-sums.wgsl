@@ -19,8 +19,8 @@ struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: 
 @group(0) @binding(0) var<storage, read> sums: array<Pack>;
 @group(0) @binding(1) var<storage, read> sumsH: array<Pack>;
 #else
-@group(0) @binding(0) var<storage, read> dy: array<Pack>;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as Pack}>;
+@group(0) @binding(1) var<storage, read> x: array<${x as Pack}>;
 #if ${SILU}
 @group(0) @binding(2) var<storage, read> beta: array<Pack>;
 #endif
@@ -55,8 +55,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     sumD += scale * sums[at];
     sumDH += scale * sumsH[at];
 #else
-    let h = (x[at] - mean) * r;
-    var d = scale * dy[at];
+    let h = (Pack(x[at]) - mean) * r;
+    var d = scale * Pack(dy[at]);
 #if ${SILU}
     d *= packOf(siluDerivative4(vec4f(h * scale + beta[firstChannel + c])));
 #endif

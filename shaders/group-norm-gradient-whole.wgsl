@@ -8,15 +8,15 @@ ${ACTIVATIONS}
 struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
   groupsPerSpan: u32, perGroup: u32, hasResidual: u32 }
 
-@group(0) @binding(0) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as vec4f}>;
+@group(0) @binding(1) var<storage, read> x: array<${x as vec4f}>;
 @group(0) @binding(2) var<storage, read> gamma: array<vec4f>;
 #if ${SILU}
 @group(0) @binding(3) var<storage, read> beta: array<vec4f>;
 #endif
 @group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(5) var<storage, read> residual: array<${residual as vec4f}>;
+@group(0) @binding(6) var<storage, read_write> dx: array<${dx as vec4f}>;
 @group(0) @binding(7) var<uniform> params: Params;
 
 ${SPAN}
@@ -46,8 +46,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   var sumH = vec4f();
   var at = first;
   for (var i = 0u; i < count; i++) {
-    let h = (x[at] - mean) * r;
-    var d = scale * dy[at];
+    let h = (vec4f(x[at]) - mean) * r;
+    var d = scale * vec4f(dy[at]);
 #if ${SILU}
     d *= siluDerivative4(h * scale + shift);
 #endif
@@ -83,14 +83,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let moments = groupsOf(column);
   at = first;
   for (var i = 0u; i < count; i++) {
-    let h = (x[at] - mean) * r;
-    var d = scale * dy[at];
+    let h = (vec4f(x[at]) - mean) * r;
+    var d = scale * vec4f(dy[at]);
 #if ${SILU}
     d *= siluDerivative4(h * scale + shift);
 #endif
     var result = r * (d - moments.first - h * moments.second);
-    if (params.hasResidual != 0u) { result += residual[at]; }
-    dx[at] = result;
+    if (params.hasResidual != 0u) { result += vec4f(residual[at]); }
+    dx[at] = ${dx as vec4f}(result);
     at += step;
   }
 }

@@ -10,15 +10,15 @@ ${PACKS}
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32, hasResidual: u32 }
 
-@group(0) @binding(0) var<storage, read> dy: array<Pack>;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as Pack}>;
+@group(0) @binding(1) var<storage, read> x: array<${x as Pack}>;
 @group(0) @binding(2) var<storage, read> gamma: array<Pack>;
 #if ${SILU}
 @group(0) @binding(3) var<storage, read> beta: array<Pack>;
 #endif
 @group(0) @binding(4) var<storage, read> statistics: array<vec4f>;
-@group(0) @binding(5) var<storage, read> residual: array<Pack>;
-@group(0) @binding(6) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(5) var<storage, read> residual: array<${residual as Pack}>;
+@group(0) @binding(6) var<storage, read_write> dx: array<${dx as Pack}>;
 @group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -53,14 +53,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 #endif
   var at = (batch * params.positions + first) * params.columns + column;
   for (var p = first; p < end; p++) {
-    let h = (x[at] - mean) * r;
-    var d = scale * dy[at];
+    let h = (Pack(x[at]) - mean) * r;
+    var d = scale * Pack(dy[at]);
 #if ${SILU}
     d *= packOf(siluDerivative4(vec4f(h * scale + shift)));
 #endif
     var result = r * (d - meanD - h * meanDH);
-    if (params.hasResidual != 0u) { result += residual[at]; }
-    dx[at] = result;
+    if (params.hasResidual != 0u) { result += Pack(residual[at]); }
+    dx[at] = ${dx as Pack}(result);
     at += params.columns;
   }
 }

@@ -7,7 +7,7 @@ ${PACKS}
 // count: threads; columns: Packs per position; perChunk: positions in a chunk, the last may have fewer
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32 }
 
-@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
 @group(0) @binding(1) var<storage, read_write> means: array<Pack>;
 @group(0) @binding(2) var<storage, read_write> squares: array<Pack>;
 @group(0) @binding(3) var<uniform> params: Params;
@@ -22,12 +22,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let first = chunk * params.perChunk;
   let end = min(first + params.perChunk, params.positions);
   var at = (batch * params.positions + first) * params.columns + column;
-  let origin = x[at];
+  let origin = Pack(x[at]);
   var sum = Pack();
   var square = Pack();
   for (var p = first + 1u; p < end; p++) {
     at += params.columns;
-    let d = x[at] - origin;
+    let d = Pack(x[at]) - origin;
     sum += d;
     square += d * d;
   }

@@ -19,7 +19,7 @@ struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: 
 @group(0) @binding(0) var<storage, read> means: array<Pack>;
 @group(0) @binding(1) var<storage, read> squares: array<Pack>;
 #else
-@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
 #endif
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec2f>;
 @group(0) @binding(3) var<uniform> params: Params;
@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 #if ${PARTIALS}
     sum += weight(p) * packSum(means[at]);
 #else
-    sum += packSum(x[at]);
+    sum += packSum(Pack(x[at]));
 #endif
     c += stepChannel;
     p += stepPosition;
@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     residual += weight(p) * packSum(d);
     sum += packSum(squares[at] + weight(p) * d * d);
 #else
-    let d = x[at] - mean;
+    let d = Pack(x[at]) - mean;
     residual += packSum(d);
     sum += packSum(d * d);
 #endif

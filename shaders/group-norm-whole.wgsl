@@ -8,10 +8,10 @@ ${ACTIVATIONS}
 struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
   groupsPerSpan: u32, perGroup: u32, epsilon: f32 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<${x as vec4f}>;
 @group(0) @binding(1) var<storage, read> gamma: array<vec4f>;
 @group(0) @binding(2) var<storage, read> beta: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<${y as vec4f}>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
@@ -34,11 +34,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   var square = vec4f();
   var origin = vec4f();
   if (count > 0u) {
-    origin = x[first];
+    origin = vec4f(x[first]);
     var at = first;
     for (var i = 1u; i < count; i++) {
       at += step;
-      let d = x[at] - origin;
+      let d = vec4f(x[at]) - origin;
       sum += d;
       square += d * d;
     }
@@ -98,11 +98,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let shift = beta[spanColumn];
   var at = first;
   for (var i = 0u; i < count; i++) {
-    let z = (x[at] - norm.first) * scale + shift;
+    let z = (vec4f(x[at]) - norm.first) * scale + shift;
 #if ${SILU}
-    y[at] = silu4(z);
+    y[at] = ${y as vec4f}(silu4(z));
 #else
-    y[at] = z;
+    y[at] = ${y as vec4f}(z);
 #endif
     at += step;
   }

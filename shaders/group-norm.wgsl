@@ -9,11 +9,11 @@ ${PACKS}
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32 }
 
-@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
 @group(0) @binding(1) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(2) var<storage, read> beta: array<Pack>;
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(4) var<storage, read_write> y: array<${y as Pack}>;
 @group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -42,11 +42,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let shift = beta[column];
   var at = (batch * params.positions + first) * params.columns + column;
   for (var p = first; p < end; p++) {
-    let z = (x[at] - mean) * scale + shift;
+    let z = (Pack(x[at]) - mean) * scale + shift;
 #if ${SILU}
-    y[at] = packOf(silu4(vec4f(z)));
+    y[at] = ${y as Pack}(packOf(silu4(vec4f(z))));
 #else
-    y[at] = z;
+    y[at] = ${y as Pack}(z);
 #endif
     at += params.columns;
   }

@@ -7,13 +7,13 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Element}>;
+@group(0) @binding(1) var<storage, read_write> y: array<${y as Element}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * 64u + lane;
   if (index >= params.elements) { return; }
-  y[(index / params.width) * params.stride + params.offset + index % params.width] = x[index];
+  y[(index / params.width) * params.stride + params.offset + index % params.width] = ${y as Element}(Element(x[index]));
 }

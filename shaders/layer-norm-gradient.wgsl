@@ -12,12 +12,12 @@ ${ROW}
 // width: Packs in a row
 struct Params { rows: u32, width: u32, hasResidual: u32 }
 
-@group(0) @binding(0) var<storage, read> dy: array<Pack>;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as Pack}>;
+@group(0) @binding(1) var<storage, read> x: array<${x as Pack}>;
 @group(0) @binding(2) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(4) var<storage, read> residual: array<Pack>;
-@group(0) @binding(5) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(4) var<storage, read> residual: array<${residual as Pack}>;
+@group(0) @binding(5) var<storage, read_write> dx: array<${dx as Pack}>;
 @group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(${WORKGROUP})
@@ -32,20 +32,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   var sumD = Pack();
   var sumDH = Pack();
   for (var i = lane; i < params.width; i += LANES) {
-    let d = dy[base + i] * gamma[i];
+    let d = Pack(dy[base + i]) * gamma[i];
     sumD += d;
-    sumDH += d * ((x[base + i] - mean) * r);
+    sumDH += d * ((Pack(x[base + i]) - mean) * r);
   }
   let n = f32(params.width * PACK);
   let meanD = rowSum(packSum(sumD), lane) / n;
   let meanDH = rowSum(packSum(sumDH), lane) / n;
   if (live) {
     for (var i = lane; i < params.width; i += LANES) {
-      let d = dy[base + i] * gamma[i];
-      let h = (x[base + i] - mean) * r;
+      let d = Pack(dy[base + i]) * gamma[i];
+      let h = (Pack(x[base + i]) - mean) * r;
       var result = r * (d - meanD - h * meanDH);
-      if (params.hasResidual != 0u) { result += residual[base + i]; }
-      dx[base + i] = result;
+      if (params.hasResidual != 0u) { result += Pack(residual[base + i]); }
+      dx[base + i] = ${dx as Pack}(result);
     }
   }
 }

@@ -13,10 +13,10 @@ ${ROW}
 // width: Packs in a row
 struct Params { rows: u32, width: u32, epsilon: f32 }
 
-@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
 @group(0) @binding(1) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(2) var<storage, read> beta: array<Pack>;
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(3) var<storage, read_write> y: array<${y as Pack}>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
@@ -27,13 +27,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let live = index < params.rows;
   let row = min(index, params.rows - 1u);
   let base = row * params.width;
-  let origin = x[base + min(lane, params.width - 1u)];
+  let origin = Pack(x[base + min(lane, params.width - 1u)]);
   var count = 0.0;
   var sum = Pack();
   var squares = Pack();
   for (var i = lane; i < params.width; i += LANES) {
     count += 1.0;
-    let d = x[base + i] - origin;
+    let d = Pack(x[base + i]) - origin;
     sum += d;
     squares += d * d;
   }
@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let inverseDeviation = 1.0 / sqrt(variance + params.epsilon);
   if (live) {
     for (var i = lane; i < params.width; i += LANES) {
-      y[base + i] = (x[base + i] - rowMean) * inverseDeviation * gamma[i] + beta[i];
+      y[base + i] = ${y as Pack}((Pack(x[base + i]) - rowMean) * inverseDeviation * gamma[i] + beta[i]);
     }
     if (lane == 0u) { statistics[row] = vec2f(rowMean, inverseDeviation); }
   }

@@ -8,8 +8,8 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
-@group(0) @binding(0) var<storage, read> dy: array<Element>;
-@group(0) @binding(1) var<storage, read_write> dx: array<Element>;
+@group(0) @binding(0) var<storage, read> dy: array<${dy as Element}>;
+@group(0) @binding(1) var<storage, read_write> dx: array<${dx as Element}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 fn firstCopy(i: u32, size: u32, outSize: u32) -> u32 {
@@ -36,8 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (min(u32(f32(i) * params.scaleY), params.height - 1u) != row) { continue; }
     for (var j = firstCopy(column, params.width, params.outWidth); j < endCopy(column, params.width, params.outWidth); j++) {
       if (min(u32(f32(j) * params.scaleX), params.width - 1u) != column) { continue; }
-      sum += dy[((batch * params.outHeight + i) * params.outWidth + j) * params.channels + channel];
+      sum += Element(dy[((batch * params.outHeight + i) * params.outWidth + j) * params.channels + channel]);
     }
   }
-  dx[index] = sum;
+  dx[index] = ${dx as Element}(sum);
 }

@@ -7,8 +7,8 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Element}>;
+@group(0) @binding(1) var<storage, read_write> y: array<${y as Element}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -23,5 +23,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let batch = rest / params.outHeight;
   let sourceRow = min(u32(f32(row) * params.scaleY), params.height - 1u);
   let sourceColumn = min(u32(f32(column) * params.scaleX), params.width - 1u);
-  y[index] = x[((batch * params.height + sourceRow) * params.width + sourceColumn) * params.channels + channel];
+  y[index] = ${y as Element}(Element(x[((batch * params.height + sourceRow) * params.width + sourceColumn) * params.channels + channel]));
 }

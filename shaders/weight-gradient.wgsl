@@ -33,7 +33,7 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
   var x = vec4f();
 #if ${POINTWISE}
   for (var j = 0u; j < 4u; j++) {
-    if (address.valid && k + j < params.k) { x[j] = a[(k + j) * params.inputs + input]; }
+    if (address.valid && k + j < params.k) { x[j] = f32(a[(k + j) * params.inputs + input]); }
   }
 #else
   let tap = vec2i(i32(address.start >> 26u), i32((address.start >> 20u) & 63u)) - vec2i(i32(params.padTop), i32(params.padLeft));
@@ -44,7 +44,7 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
     let at = vec2i(pixel * params.stride) + tap;
     let inside = all(at >= vec2i(0)) && at.x < i32(params.height) && at.y < i32(params.width);
     if (address.valid && inside && k + j < params.k) {
-      x[j] = a[((image * params.height + u32(at.x)) * params.width + u32(at.y)) * params.inputs + input];
+      x[j] = f32(a[((image * params.height + u32(at.x)) * params.width + u32(at.y)) * params.inputs + input]);
     }
     pixel.y++;
     if (pixel.y == params.outWidth) { pixel = vec2u(pixel.x + 1u, 0u); }

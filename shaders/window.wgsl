@@ -8,8 +8,8 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element>;
+@group(0) @binding(0) var<storage, read> x: array<${x as Element}>;
+@group(0) @binding(1) var<storage, read_write> y: array<${y as Element}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -19,6 +19,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = index / params.outColumns;
   let column = i32(index % params.outColumns) + params.shift;
   var value = Element();
-  if (column >= 0 && column < i32(params.columns)) { value = x[row * params.columns + u32(column)]; }
-  y[index] = value;
+  if (column >= 0 && column < i32(params.columns)) { value = Element(x[row * params.columns + u32(column)]); }
+  y[index] = ${y as Element}(value);
 }

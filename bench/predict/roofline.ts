@@ -43,19 +43,19 @@ export interface Prediction {
  * @param half products have f16 operands and run on matrix units
  */
 export function predictGraph(graph: Graph, { outputs, assigns }: ProgramOptions, card: Card, half: boolean): Omit<Prediction, "row"> {
-  const { steps } = makeSchedule(graph, Object.values(outputs), CARD_CAPABILITIES, assigns);
+  const { steps } = makeSchedule(graph, Object.values(outputs), { ...CARD_CAPABILITIES, halfActivations: half }, assigns);
   const byOp = new Map<string, { count: number; flops: number; bytes: number; arithmetic: number; memory: number; launch: number }>();
-  for (const { node, plan } of steps) {
-    const op = node.kernel!.name;
+  for (const step of steps) {
+    const op = step.node.kernel!.name;
     const sum = byOp.get(op) ?? { count: 0, flops: 0, bytes: 0, arithmetic: 0, memory: 0, launch: 0 };
-    const { flops, bytes } = costOf(node);
+    const { flops, bytes } = costOf(step);
     const arithmetic = flops / 1e6 / (half && PRODUCTS.has(op) ? card.matrixGflops : card.gflops);
     const memory = bytes / 1e6 / card.gbps;
     sum.count++;
     sum.flops += flops;
     sum.bytes += bytes;
     sum[arithmetic > memory ? "arithmetic" : "memory"] += Math.max(arithmetic, memory);
-    sum.launch += (plan.dispatches.length * card.launchMicroseconds) / 1000;
+    sum.launch += (step.plan.dispatches.length * card.launchMicroseconds) / 1000;
     byOp.set(op, sum);
   }
   const ops = [...byOp].map(([op, { count, flops, bytes, arithmetic, memory, launch }]): PredictedOp => ({

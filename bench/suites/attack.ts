@@ -197,7 +197,7 @@ async function sampling(bench: Bench, model: StableDiffusion, row: Parameters<ty
       const start = noise(size * size * unet.config.inChannels);
       const graph = new Graph();
       const { steps } = makeSchedule(graph, Object.values(recordUNet(graph, model, size, 2, false).outputs), model.device.capabilities);
-      const one = workOf(steps.map((s) => s.node));
+      const one = workOf(steps);
       return {
         run: async () =>
           void (await sampler.run({

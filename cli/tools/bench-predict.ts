@@ -4,12 +4,13 @@ import { predictModel } from "../../bench/predict/roofline.ts";
 import { measuredMs, predictionText } from "../../bench/predict/table.ts";
 import { type Context, action } from "../context.ts";
 import { openModel } from "../model.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
 import { finiteNumber, wholeNumber } from "../options.ts";
 import { readResult } from "./bench-file.ts";
 
 interface PredictFlags {
   readonly card: string;
-  readonly model: string;
+  readonly model: string | readonly string[];
   readonly size?: readonly number[];
   readonly batch: readonly number[];
   readonly tokens: number;
@@ -45,7 +46,9 @@ async function predict(flags: PredictFlags, context: Context): Promise<void> {
   const measured = flags.against === undefined ? undefined : await readResult(flags.against);
   const card = cardOf(flags);
   const half = (context.options.math ?? "f32") !== "f32";
-  const model = await openModel(context, { model: flags.model });
+  const [name = "", ...others] = [flags.model].flat(); // a list where bench's own option took it
+  if (others.length > 0) throw new UsageError(`bench predict takes one model, got ${others.length + 1}`);
+  const model = await openModel(context, { model: name });
   try {
     const sizes = flags.size ?? [model.parts.unet.config.sampleSize];
     const predictions = predictModel(model, sizes, flags.batch, flags.tokens, card, half);
@@ -53,10 +56,10 @@ async function predict(flags: PredictFlags, context: Context): Promise<void> {
       {
         card,
         half,
-        model: flags.model,
-        predictions: predictions.map((p) => ({ ...p, measured: (measured && measuredMs(measured, flags.model, p)) ?? null })),
+        model: name,
+        predictions: predictions.map((p) => ({ ...p, measured: (measured && measuredMs(measured, name, p)) ?? null })),
       },
-      predictionText(predictions, card, half, flags.model, measured),
+      predictionText(predictions, card, half, name, measured),
     );
   } finally {
     await model.destroy();

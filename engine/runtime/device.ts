@@ -117,7 +117,8 @@ export class Device {
   /** Programs made from now on are planned with these variants. */
   useKernels(choice: KernelChoice): void {
     this.#kernels = choice;
-    this.#capabilities = { ...this.#capabilities, gemm: choice.table, attention: choice.attention, subgroupRows: choice.subgroupRows };
+    const { table: gemm, attention, subgroupRows } = choice;
+    this.#capabilities = { ...this.#capabilities, gemm, attention, subgroupRows, halfActivations: this.halfPrecision };
   }
 
   /** Programs made from now on may be planned for these matrix units. */
@@ -135,7 +136,7 @@ export class Device {
     return this.#kernels;
   }
 
-  /** Whether any product, or attention, rounds its operands to f16. */
+  /** Whether any product, or attention, rounds its operands to f16; intermediate tensors are then stored so. */
   get halfPrecision(): boolean {
     return Object.values(this.#kernels.table).some(isHalf) || Object.values(this.#kernels.attention).some(takesHalf);
   }

@@ -40,9 +40,10 @@ export class PipelineCache {
 
   /** The pipeline of a dispatch. @throws ShaderCompileError with the numbered source around each message. */
   get(dispatch: Dispatch): Promise<CompiledPipeline> {
-    const key = `${dispatch.shader.name} ${JSON.stringify(dispatch.defines)}`;
+    const { shader, defines, halves } = dispatch;
+    const key = `${shader.name} ${JSON.stringify([defines, halves])}`;
     let text = this.expanded.get(key);
-    if (text === undefined) this.expanded.set(key, (text = expandShader(dispatch.shader, dispatch.defines)));
+    if (text === undefined) this.expanded.set(key, (text = expandShader(shader, defines, halves)));
     let compiled = this.byText.get(text);
     if (!compiled) this.byText.set(text, (compiled = this.compile(dispatch.shader.name, text)));
     return compiled;

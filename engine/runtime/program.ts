@@ -7,7 +7,7 @@ import { planMemory } from "./plan/memory-plan.ts";
 import { DispatchTimes } from "./pacing.ts";
 import type { Profile } from "./profile/profile.ts";
 import { profilerOf } from "./profile/profiler.ts";
-import { type Schedule, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
+import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
 import { BufferUsage } from "./buffer-usage.ts";
 import type { StreamPlan, planStreams } from "./plan/streaming.ts";
 import { type BufferPart, type HostWeights, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
@@ -81,7 +81,7 @@ export class Program {
     const { streaming } = options;
     this.streams = streaming?.plan(schedule, (name) => streaming.weights(name) !== undefined, device.memoryLimit);
     this.outputs = new Map(Object.entries(options.outputs).map(([name, value]) => [name, asGraphValue(value)]));
-    const costs = schedule.steps.map(({ node, plan: { dispatches: { length } } }) => ({ length, cost: costOf(node) }));
+    const costs = schedule.steps.map((step) => ({ length: step.plan.dispatches.length, cost: costOf(step) }));
     this.flops = costs.reduce((n, { cost }) => n + cost.flops, 0);
     this.times = new DispatchTimes(costs.flatMap(({ length, cost }) => Array.from({ length }, () => shared(cost, length))));
   }
@@ -120,6 +120,11 @@ export class Program {
   /** Ops in running order, for cost tables. */
   get nodes(): readonly GraphNode[] {
     return this.schedule.steps.map((s) => s.node);
+  }
+
+  /** The same with how each is run. */
+  get steps(): readonly Step[] {
+    return this.schedule.steps;
   }
 
   private newBuffer(bytes: number, usage: number, label: string): GPUBuffer {
@@ -264,7 +269,7 @@ export class Program {
   private submit(dispatches: readonly BoundDispatch[], copies: readonly Copy[], profile: Profile | undefined): void {
     this.device.check();
     const encoder = this.device.gpu.createCommandEncoder({ label: this.label });
-    if (profile) profile.encode(encoder, dispatches.map((d) => ({ ...d, node: d.step.node })));
+    if (profile) profile.encode(encoder, dispatches);
     else {
       const pass = encoder.beginComputePass();
       let current: GPUComputePipeline | undefined;

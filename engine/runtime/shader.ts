@@ -19,6 +19,9 @@ export interface ReflectedShader {
 const PLACEHOLDER = /\$\{([^}]*)\}/;
 /** The innermost repeated lines. */
 const UNROLL = /^[ \t]*#unroll (\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*?)[ \t]*#endunroll[ \t]*\n/m;
+/** The type that elements of a storage variable are kept in: `${x as vec4f}`. */
+const STORED = /^(\w+) as (\w+)$/;
+const HALF: Readonly<Record<string, string>> = { f32: "f16", vec2f: "vec2h", vec4f: "vec4h" };
 /** A snippet may hold snippets; deeper than this is a define that holds itself. */
 const MAX_DEPTH = 8;
 
@@ -26,11 +29,13 @@ const MAX_DEPTH = 8;
  * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold placeholders and
  * conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on, with
  * `$i` its number: variables of their own stay in registers, elements of an array that a loop counts through may not.
+ * `${x as TYPE}` is TYPE, or the half as wide one for a storage variable x of `halves`; a TYPE that the shader names itself is a vec4f with
+ * VEC4, otherwise an f32.
  * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions or repetitions.
  */
-export function expandShader(source: ShaderSource, defines: Defines): string {
+export function expandShader(source: ShaderSource, defines: Defines, halves: readonly string[] = []): string {
   const used = new Set<string>();
-  const text = expand(source.name, source.text, defines, used, []);
+  const text = (halves.length > 0 ? "enable f16;\n" : "") + expand(source.name, source.text, { defines, halves }, used, []);
   const unused = Object.keys(defines).filter((name) => !used.has(name));
   if (unused.length > 0) {
     throw new ShaderCompileError(`shader "${source.name}" has no \${${unused.join("}, ${")}}, which its kernel defines`);
@@ -51,7 +56,14 @@ function unroll(shader: string, text: string): string {
   return result;
 }
 
-function expand(shader: string, text: string, defines: Defines, used: Set<string>, path: readonly string[]): string {
+function expand(
+  shader: string,
+  text: string,
+  given: { readonly defines: Defines; readonly halves: readonly string[] },
+  used: Set<string>,
+  path: readonly string[],
+): string {
+  const { defines, halves } = given;
   const where = (before: string): string =>
     `shader "${shader}"${path.map((p) => `, define ${p}`).join("")}, line ${before.split("\n").length}`;
   const pieces = text.split(PLACEHOLDER); // text, name, text, name, ..., text
@@ -62,6 +74,8 @@ function expand(shader: string, text: string, defines: Defines, used: Set<string
       before += name;
       return [];
     }
+    const [, variable = "", type = ""] = STORED.exec(name) ?? [];
+    if (type) return [halves.includes(variable) ? (HALF[type] ?? (defines["VEC4"] ? "vec4h" : "f16")) : type];
     const value = Object.hasOwn(defines, name) ? defines[name] : undefined;
     if (value === undefined) {
       throw new ShaderCompileError(`${where(before)}: unknown name \${${name}}; defined: ${Object.keys(defines).join(", ") || "none"}`);
@@ -71,7 +85,7 @@ function expand(shader: string, text: string, defines: Defines, used: Set<string
     if (path.length >= MAX_DEPTH) {
       throw new ShaderCompileError(`${where(before)}: \${${name}} holds itself (${[...path, name].join(" > ")})`);
     }
-    return [expand(shader, value, defines, used, [...path, name])];
+    return [expand(shader, value, given, used, [...path, name])];
   });
   try {
     return wgsl(strings, ...values);

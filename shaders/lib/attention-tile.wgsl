@@ -50,13 +50,13 @@ fn headWidth() -> u32 {
 #if ${SPLIT}
 alias TileRow = vec2u; // of the tile that begins at `first`, the rows that this lane loads
 fn tileRow(first: u32, lane: u32) -> TileRow { return vec2u(first, first + 4u) + (lane & 3u); }
-fn tileA(at: Tile, i: u32) -> EightVectors { return broadcastVectors(${TILE_A}[at.a.x + i], ${TILE_A}[at.a.y + i]); }
-fn tileB(at: Tile, i: u32) -> EightVectors { return broadcastVectors(${TILE_B}[at.b.x + i], ${TILE_B}[at.b.y + i]); }
+fn tileA(at: Tile, i: u32) -> EightVectors { return broadcastVectors(vec4f(${TILE_A}[at.a.x + i]), vec4f(${TILE_A}[at.a.y + i])); }
+fn tileB(at: Tile, i: u32) -> EightVectors { return broadcastVectors(vec4f(${TILE_B}[at.b.x + i]), vec4f(${TILE_B}[at.b.y + i])); }
 #else
 alias TileRow = u32;
 fn tileRow(first: u32, lane: u32) -> TileRow { return first + (lane & 7u); }
-fn tileA(at: Tile, i: u32) -> EightVectors { let x = ${TILE_A}[at.a + i]; return broadcastVectors(x, x); }
-fn tileB(at: Tile, i: u32) -> EightVectors { let x = ${TILE_B}[at.b + i]; return broadcastVectors(x, x); }
+fn tileA(at: Tile, i: u32) -> EightVectors { let x = vec4f(${TILE_A}[at.a + i]); return broadcastVectors(x, x); }
+fn tileB(at: Tile, i: u32) -> EightVectors { let x = vec4f(${TILE_B}[at.b + i]); return broadcastVectors(x, x); }
 #endif
 // Where the vec4s of a lane's own rows begin.
 struct Tile { a: TileRow, b: TileRow }
@@ -87,8 +87,8 @@ fn tileAt(a: Source, b: Source, first: u32, count: u32, local: u32) -> Tile {
   for (var e = local; e < half; e += WORKGROUP) {
     let row = min(first + e / params.headVec4, count - 1u);
     let column = e % params.headVec4;
-    tile[e] = ${TILE_A}[a.start + row * a.stride + column];
-    tile[half + e] = ${TILE_B}[b.start + row * b.stride + column];
+    tile[e] = vec4f(${TILE_A}[a.start + row * a.stride + column]);
+    tile[half + e] = vec4f(${TILE_B}[b.start + row * b.stride + column]);
   }
   workgroupBarrier();
   return half;

@@ -6,8 +6,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let index = (group.x + group.y * groups.x) * 64u + local;
   let count = params.batches * params.rows * vectors;
   if (index >= count) { return; }
-  var sum = a[index];
-  for (var split = 1u; split < params.splits; split++) { sum += a[split * count + index]; }
+  var sum = vec4f(a[index]);
+  for (var split = 1u; split < params.splits; split++) { sum += vec4f(a[split * count + index]); }
   let column = (index % vectors) * 4u;
   let row = index / vectors;
   store(row / params.rows, row % params.rows, column, sum, biasAt(column));

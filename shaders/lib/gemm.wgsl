@@ -27,11 +27,11 @@
 // How a tile is shared out among invocations is said by the snippet TILE, which holds main: gemm-broadcast, gemm-register, gemm-workgroup,
 // gemm-matrix or gemm-sum.wgsl.
 #if ${GATHER_A}
-@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<${a as f32}>;
 #elif ${VEC4}
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<${a as vec4f}>;
 #else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<${a as f32}>;
 #endif
 #if ${VEC4}
 #if ${B_F16}
@@ -41,14 +41,14 @@
 #endif
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> batchBias: array<vec4f>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read> residual: array<${residual as vec4f}>;
 #if ${GATED}
-@group(0) @binding(5) var<storage, read_write> c: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> c: array<${c as vec2f}>;
 #if ${KEEP}
-@group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> sums: array<${sums as vec4f}>;
 #endif
 #else
-@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> c: array<${c as vec4f}>;
 #endif
 #else
 #if ${B_F16}
@@ -58,8 +58,8 @@
 #endif
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> batchBias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<${residual as f32}>;
+@group(0) @binding(5) var<storage, read_write> c: array<${c as f32}>;
 #endif
 @group(0) @binding(6) var<uniform> params: Params;
 
@@ -76,7 +76,7 @@ alias Operand = vec4f;
 #elif ${VEC4}
 fn loadA(address: RowAddress, k: u32) -> Operand {
 #if ${PADDED}
-  return Operand(select(vec4f(), a[(address.start + k) >> 2u], address.valid));
+  return select(Operand(), Operand(a[(address.start + k) >> 2u]), address.valid);
 #else
   return Operand(a[(address.start + k) >> 2u]);
 #endif
@@ -84,8 +84,8 @@ fn loadA(address: RowAddress, k: u32) -> Operand {
 #else
 fn loadA(address: RowAddress, k: u32) -> Operand {
   let last = params.k - 1u;
-  let x = vec4f(a[address.start + k], a[address.start + min(k + 1u, last)], a[address.start + min(k + 2u, last)], a[address.start +
-    min(k + 3u, last)]);
+  let x = vec4f(f32(a[address.start + k]), f32(a[address.start + min(k + 1u, last)]), f32(a[address.start + min(k + 2u, last)]),
+    f32(a[address.start + min(k + 3u, last)]));
   return Operand(select(vec4f(), x, (vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k)) & vec4<bool>(address.valid)));
 }
 #endif
@@ -207,15 +207,15 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
 #if ${GATED}
   let gated = sum + biasHere;
 #if ${KEEP}
-  sums[at >> 2u] = gated;
+  sums[at >> 2u] = ${sums as vec4f}(gated);
 #endif
-  c[at >> 2u] = gated.xy * gelu4(gated).zw;
+  c[at >> 2u] = ${c as vec2f}(gated.xy * gelu4(gated).zw);
 #elif ${VEC4}
   var y = sum + biasHere;
   if (params.hasBatchBias != 0u) { y += batchBias[image >> 2u]; }
   y = ${ACTIVATE}(y);
-  if (params.hasResidual != 0u) { y += residual[at >> 2u]; }
-  c[at >> 2u] = y * params.scale;
+  if (params.hasResidual != 0u) { y += vec4f(residual[at >> 2u]); }
+  c[at >> 2u] = ${c as vec4f}(y * params.scale);
 #else
   var y = sum + biasHere;
   let count = min(4u, params.n - column);
@@ -225,8 +225,8 @@ fn store(batch: u32, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
   y = ${ACTIVATE}(y);
   for (var j = 0u; j < count; j++) {
     var value = y[j];
-    if (params.hasResidual != 0u) { value += residual[at + j]; }
-    c[at + j] = value * params.scale;
+    if (params.hasResidual != 0u) { value += f32(residual[at + j]); }
+    c[at + j] = ${c as f32}(value * params.scale);
   }
 #endif
 }
@@ -257,7 +257,7 @@ fn tileOf(workgroup: u32) -> Place {
 fn storeSum(at: Place, row: u32, column: u32, sum: vec4f, biasHere: vec4f) {
 #if ${SPLIT}
   if (row < params.rows && column < params.n) { c[(((at.split * params.batches + at.batch) * params.rows + row) * params.n +
-    column) >> 2u] = sum; }
+    column) >> 2u] = ${c as vec4f}(sum); }
 #else
   store(at.batch, row, column, sum, biasHere);
 #endif

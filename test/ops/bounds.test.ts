@@ -16,7 +16,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { NoAdapterError } from "../../engine/runtime/errors.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
 import { matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
-import { type OpSpec, computeSpec, recordSpec } from "../../engine/verify/self-test/op-check.ts";
+import { type OpSpec, computeSpec, recordSpec, withHalfTensors } from "../../engine/verify/self-test/op-check.ts";
 import { finish } from "../support/device.ts";
 import { GuardWords } from "../support/guard-words.ts";
 
@@ -73,6 +73,16 @@ test("every kernel, as shipped", async () => {
   const seen = new Set<string>();
   for (const spec of SELF_TESTS) await check(devices, spec, seen);
   assert.equal(KERNELS.filter((k) => k.layout !== "view" && !seen.has(k.name)).map((k) => k.name), [], "kernels that were not run");
+  for (const device of [devices.clamped, devices.free]) device.destroy();
+});
+
+test("every kernel with its tensors stored as f16", async () => {
+  const devices = await both("f16");
+  if (!devices) return console.log("no shader-f16: not run");
+  const seen = new Set<string>();
+  const specs = SELF_TESTS.flatMap((spec) => withHalfTensors(spec, devices.free) ?? []);
+  for (const spec of specs) await check(devices, spec, seen);
+  assert.ok(seen.has("conv2d") && seen.has("attention-gradient") && seen.has("group-norm-gradient"), [...seen].join());
   for (const device of [devices.clamped, devices.free]) device.destroy();
 });
 

@@ -30,6 +30,15 @@ test("a string define is expanded itself, conditions included, before it is inse
   assert.is(expand("${A}", { A: "${B}!", B: "${C}?", C: 3 }), "3?!");
 });
 
+test("elements of a storage variable are as wide as asked for, and half as wide where it holds halves", () => {
+  const text = "${x as vec4f} ${y as vec2f} ${x as f32} ${x as Pack} ${y as Pack}";
+  const widths = (vec4: boolean, ...halves: string[]): string =>
+    expandShader({ name: "probe", text: `#if \${VEC4}\n#endif\n${text}` }, { VEC4: vec4 }, halves).trim();
+  assert.is(widths(true), "vec4f vec2f f32 Pack Pack");
+  assert.match(widths(true, "x"), /^enable f16;\s+vec4h vec2f f16 vec4h Pack$/);
+  assert.match(widths(false, "x", "y"), /^enable f16;\s+vec4h vec2h f16 f16 f16$/);
+});
+
 test("an unknown name is an error with shader, line and the known names", () => {
   assert.throws(
     () => expand("one\ntwo ${A}\nthree ${MISSING}", { A: 1 }),

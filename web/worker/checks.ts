@@ -54,7 +54,7 @@ async function benchCase(device: Device, { name, shape }: OpCase): Promise<Bench
   for (const [input, { shape: size }] of Object.entries(opInputs(shape))) values[input] = graph.input(input, { shape: size, dtype: "f32" });
   const output = recordOp(graph, shape, values);
   const { steps } = makeSchedule(graph, [output], device.capabilities);
-  const cost = steps.map((s) => costOf(s.node)).reduce((a, b) => ({ flops: a.flops + b.flops, bytes: a.bytes + b.bytes }));
+  const cost = steps.map((s) => costOf(s)).reduce((a, b) => ({ flops: a.flops + b.flops, bytes: a.bytes + b.bytes }));
   const kernels = [...new Set(steps.flatMap((s) => s.plan.dispatches.map((d) => d.shader.name)))].join(", ");
   const program = await Program.create(device, graph, { outputs: { output }, label: `bench ${name}` });
   try {

@@ -58,7 +58,7 @@ export function estimateProgram(
     streamedBytes: bytesPerRun,
     liveBytes: lowerBound,
     ownBytes: sum(false) + schedule.kept.reduce((n, v) => n + byteLength(v.type), 0),
-    flops: schedule.steps.reduce((n, s) => n + costOf(s.node).flops, 0),
+    flops: schedule.steps.reduce((n, s) => n + costOf(s).flops, 0),
     dispatches: schedule.steps.reduce((n, s) => n + s.plan.dispatches.length, 0),
   };
 }

@@ -3,12 +3,15 @@ import {
 } from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
+import { asHalf, halfValues, withHalves } from "./half-storage.ts";
 import type { Claim } from "./memory-plan.ts";
 
 /** One op of a schedule with its dispatches. */
 export interface Step {
   readonly node: GraphNode;
   readonly plan: Plan;
+  /** How a value of the node is stored, where that is not by its own type. */
+  readonly typeOf?: (value: GraphValue) => TensorType;
 }
 
 /** A graph cut down to what its outputs need, in running order, with the lifetime of every buffer. */
@@ -23,14 +26,17 @@ export interface Schedule {
   readonly assigns: PlacedAssigns;
   /** Other values with memory: those of the first claims (same index). */
   readonly intermediates: readonly GraphValue[];
+  /** Of these, which are stored as f16. */
+  readonly halves: ReadonlySet<GraphValue>;
   readonly claims: readonly Claim[];
   /** For scratch j of step i: index into `claims`. */
   readonly scratchClaim: readonly (readonly number[])[];
 }
 
 /** @throws Error naming a value of a schedule that is larger than one binding of the device */
-export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
-  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
+export function checkBindings({ leaves, kept, intermediates, halves }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
+  const stored = intermediates.map((v) => ({ name: v.name, type: halves.has(v) ? asHalf(v.type) : v.type }));
+  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...stored]) {
     if (byteLength(type) > limit) {
       throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
     }
@@ -95,12 +101,15 @@ export function makeSchedule(
     }
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
-  const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(v.type), ...used }));
+  const halves: ReadonlySet<GraphValue> =
+    capabilities.halfActivations && capabilities.shaderF16 ? halfValues(steps, storage, uses.keys()) : new Set();
+  const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(halves.has(v) ? asHalf(v.type) : v.type), ...used }));
   const claimScratch = (bytes: number, step: number): number =>
     claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [step], reads: [] }) - 1;
   const scratchClaim = steps.map(({ plan }, step) => (plan.scratch ?? []).map((bytes) => claimScratch(bytes, step)));
   return {
-    steps, leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], claims,
+    steps: halves.size > 0 ? steps.map((step) => withHalves(step, storage, halves)) : steps,
+    leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], halves, claims,
     scratchClaim,
   };
 }
@@ -133,10 +142,10 @@ function placements(
   return placed;
 }
 
-/** FLOPs and bytes of a node by its kernel's own count. */
-export function costOf(node: GraphNode): { flops: number; bytes: number } {
+/** FLOPs and bytes of a step by its kernel's own count. */
+export function costOf({ node, typeOf = (v) => v.type }: Pick<Step, "node" | "typeOf">): { flops: number; bytes: number } {
   const types = node.inputs.map((v) => v?.type);
-  const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(v.type) : 0), 0);
+  const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(typeOf(v)) : 0), 0);
   const counted = node.kernel?.cost(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
   return { flops: counted.flops ?? 0, bytes: counted.bytes ?? moved };
 }

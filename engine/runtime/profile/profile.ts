@@ -1,6 +1,6 @@
 import type { Device } from "../device.ts";
 import type { GraphNode } from "../graph.ts";
-import { costOf } from "../plan/schedule.ts";
+import { type Step, costOf } from "../plan/schedule.ts";
 import { BufferUsage } from "../buffer-usage.ts";
 import { readBuffers } from "../tensor.ts";
 
@@ -20,7 +20,7 @@ export interface ProfileRow {
 }
 
 interface ProfiledDispatch {
-  readonly node: GraphNode;
+  readonly step: Step;
   readonly compiled: { readonly pipeline: GPUComputePipeline; readonly label: string };
   readonly bindGroup: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
@@ -77,18 +77,18 @@ export class Profile {
     for (const set of this.sets.splice(0)) set.destroy();
     const times = this.dispatches.map((_, i) => Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6);
     const ofOp = new Map<GraphNode, { milliseconds: number; dispatches: number }>();
-    this.dispatches.forEach(({ node }, i) => {
+    this.dispatches.forEach(({ step: { node } }, i) => {
       const before = ofOp.get(node);
       ofOp.set(node, { milliseconds: (before?.milliseconds ?? 0) + times[i]!, dispatches: (before?.dispatches ?? 0) + 1 });
     });
     return this.dispatches.map((d, i) => {
       const milliseconds = times[i]!;
-      const op = ofOp.get(d.node)!;
+      const op = ofOp.get(d.step.node)!;
       const share = op.milliseconds > 0 ? milliseconds / op.milliseconds : 1 / op.dispatches;
-      const cost = costOf(d.node);
+      const cost = costOf(d.step);
       return {
         kernel: d.compiled.label,
-        name: d.node.name,
+        name: d.step.node.name,
         workgroups: d.workgroups.join("x"),
         start: Number(stamps[2 * i]! - stamps[0]!) / 1e6,
         milliseconds,

@@ -90,8 +90,9 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
   try {
     await program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
     const results = await program.read();
-    // Only these round their operands with f16 arithmetic.
-    const tolerances = program.nodes.some((n) => /^(matmul|conv2d)/.test(n.kernel?.name ?? "")) ? rows.tolerances : TOLERANCES;
+    // Only these round their operands with f16 arithmetic, or what they store.
+    const rounds = program.steps.some(({ node, typeOf }) => typeOf || /^(matmul|conv2d)/.test(node.kernel!.name));
+    const tolerances = rounds ? rows.tolerances : TOLERANCES;
     const computed = Object.entries(outputs).flatMap(
       ([
         name,

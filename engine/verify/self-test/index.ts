@@ -1,6 +1,6 @@
 import { errorMessage } from "../../runtime/errors.ts";
 import type { Device } from "../../runtime/device.ts";
-import { type OpResult, runOpSpec } from "./op-check.ts";
+import { type OpResult, runOpSpec, withHalfTensors } from "./op-check.ts";
 import { LAYER_SPECS } from "./specs-layers.ts";
 import { NUMBER_SPECS } from "./specs-numbers.ts";
 import { TRAINING_SPECS } from "./specs-training.ts";
@@ -22,13 +22,15 @@ export interface SelfTestRow {
   readonly note: string;
 }
 
-/** Runs every self-test on the device. A failing one is a row, not an exception. @param onRow called after each */
+/** Runs every self-test on the device, once more with its tensors stored as f16 where the device stores them so. A failing one is a row, not an exception. @param onRow called after each */
 export async function selfTest(
   device: Device,
   onRow: (row: SelfTestRow, done: number, total: number) => void = () => undefined,
 ): Promise<SelfTestRow[]> {
   const rows: SelfTestRow[] = [];
-  for (const spec of SELF_TESTS) {
+  const halves = device.halfPrecision ? SELF_TESTS.flatMap((spec) => withHalfTensors(spec, device) ?? []) : [];
+  const specs = [...SELF_TESTS, ...halves];
+  for (const spec of specs) {
     let row: SelfTestRow;
     try {
       row = rowOf(spec.name, await runOpSpec(device, spec));
@@ -37,7 +39,7 @@ export async function selfTest(
       row = { name: spec.name, kernels: [], ok: false, error: null, tolerance: null, milliseconds: 0, note: errorMessage(error) };
     }
     rows.push(row);
-    onRow(row, rows.length, SELF_TESTS.length);
+    onRow(row, rows.length, specs.length);
   }
   return rows;
 }

@@ -1,7 +1,9 @@
+import { scale } from "../../../kernels/elementwise.ts";
 import { type DType, type Recorder, type Shape, type TensorType, type Value, elementCount, isInPanels } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Device } from "../../runtime/device.ts";
 import { Graph } from "../../runtime/graph.ts";
+import { makeSchedule } from "../../runtime/plan/schedule.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
 import { relativeError } from "../../runtime/relative-error.ts";
 import { type WeightPrecision, packHalves, relayout, weightType } from "../../nn/weight-layout.ts";
@@ -32,6 +34,8 @@ export interface OpSpec {
   readonly gradients?: readonly string[];
   /** Relative L2; by default those of the project, of f16 operands on a device that rounds them. */
   readonly forwardTolerance?: number;
+  /** What the op reads and gives goes through tensors that may be stored as f16; the numbers given are f16's. */
+  readonly halves?: boolean;
   readonly gradientTolerance?: number;
 }
 
@@ -54,10 +58,20 @@ export interface OpResult {
   readonly milliseconds: number;
 }
 
+/** A check of the same op with its tensors stored as f16; undefined where none of them can be on this device. */
+export function withHalfTensors(spec: OpSpec, { capabilities }: Device): OpSpec | undefined {
+  const halves = { ...spec, name: `${spec.name}, stored as f16`, halves: true };
+  const { graph, named } = recordSpec(halves);
+  return makeSchedule(graph, Object.values(named), capabilities).halves.size > 0 ? halves : undefined;
+}
+
+/** Numbers that f16 holds. */
+const rounded = (data: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> => float16ToFloat32(float32ToFloat16(data));
+
 /** Fresh standard normal numbers, rounded to float32 so that device and reference see the same. */
-export function normals(count: number, scale = 1): Float32Array<ArrayBuffer> {
+export function normals(count: number, deviation = 1): Float32Array<ArrayBuffer> {
   const out = new Float32Array(count);
-  for (let i = 0; i < count; i++) out[i] = scale * Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  for (let i = 0; i < count; i++) out[i] = deviation * Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   return out;
 }
 
@@ -99,20 +113,22 @@ export function recordSpec(spec: OpSpec): RecordedSpec {
   const exact: Record<string, Array64> = {};
   const graph = new Graph();
   const values: Record<string, Value> = {};
+  const through = (v: Value): Value => (spec.halves && v.type.dtype === "f32" ? scale(graph, v, 1) : v); // a copy, stored as f16
   for (const [name, input] of Object.entries(spec.inputs)) {
     const dtype = input.dtype ?? "f32";
     const count = elementCount(input.shape);
-    const data =
+    const given =
       dtype === "u32"
         ? Uint32Array.from(input.data ?? Array.from({ length: count }, () => 0))
         : input.data
           ? Float32Array.from(input.data)
           : normals(count, input.scale);
+    const data = spec.halves && given instanceof Float32Array ? rounded(given) : given;
     if (data.length !== count) throw new Error(`${spec.name}: input ${name} has ${data.length} numbers for [${input.shape.join(",")}]`);
     exact[name] = { shape: input.shape, data: Float64Array.from(data) };
     if (input.stored === undefined || !(data instanceof Float32Array)) {
       host[name] = data;
-      values[name] = graph.input(name, { shape: input.shape, dtype });
+      values[name] = through(graph.input(name, { shape: input.shape, dtype }));
       continue;
     }
     const stored = storedWeight(input.shape, data, input.stored);
@@ -123,15 +139,16 @@ export function recordSpec(spec: OpSpec): RecordedSpec {
   const outputs = asList(spec.build(graph, values));
   const wanted = spec.gradients ?? [];
   const named: Record<string, Value> = {};
-  outputs.forEach((v, i) => (named[`output ${i}`] = v));
+  outputs.forEach((v, i) => (named[`output ${i}`] = through(v)));
   let cotangent: Float32Array<ArrayBuffer> | undefined;
   if (wanted.length > 0) {
     const seed = graph.input("cotangent", outputs[0]!.type);
-    cotangent = normals(elementCount(outputs[0]!.type.shape));
+    const numbers = normals(elementCount(outputs[0]!.type.shape));
+    cotangent = spec.halves ? rounded(numbers) : numbers;
     host["cotangent"] = cotangent;
-    gradients(graph, outputs[0]!, wanted.map((n) => values[n]!), seed).forEach((v, i) => {
+    gradients(graph, outputs[0]!, wanted.map((n) => values[n]!), through(seed)).forEach((v, i) => {
       if (!v) throw new Error(`${spec.name}: no gradient for ${wanted[i]}`);
-      named[`gradient of ${wanted[i]}`] = v;
+      named[`gradient of ${wanted[i]}`] = through(v);
     });
   }
   return { graph, host, exact, outputs, named, cotangent };
@@ -165,15 +182,16 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
   const { exact, outputs, cotangent } = recorded;
   const { results, kernels, milliseconds } = await computeSpec(device, recorded, spec.name);
   const tolerances = tolerancesOf({ halfPrecision: device.halfPrecision, halfWeights: false });
+  const ofSpec = (own: number | undefined, general: number): number => (spec.halves ? Math.max(own ?? 0, general) : (own ?? general));
   const forwards = asList(spec.reference(exact)).map((expected, i) => {
     const shape = outputs[i]!.type.shape;
     if (expected.shape.join() !== shape.join()) {
       throw new Error(`${spec.name}: output ${i} has shape [${shape.join(",")}], the reference [${expected.shape.join(",")}]`);
     }
-    return compare(`output ${i}`, results[`output ${i}`]!, expected.data, spec.forwardTolerance ?? tolerances.opForward);
+    return compare(`output ${i}`, results[`output ${i}`]!, expected.data, ofSpec(spec.forwardTolerance, tolerances.opForward));
   });
   const backwards = (spec.gradients ?? []).map((name) =>
-    compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, spec.gradientTolerance ?? tolerances.opGradient),
+    compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, ofSpec(spec.gradientTolerance, tolerances.opGradient)),
   );
   return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
 }

@@ -1,0 +1,82 @@
+// Tensors between ops stored as f16: every op that can, against float64, and what stays f32.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { multiply, scale } from "../../kernels/elementwise.ts";
+import { groupNorm } from "../../kernels/group-norm.ts";
+import { type Capabilities, type Value, byteLength, f32 } from "../../kernels/kernel.ts";
+import { mseLoss } from "../../kernels/loss.ts";
+import { matmul } from "../../kernels/matmul.ts";
+import { linearWeightGradient } from "../../kernels/weight-gradient.ts";
+import { Graph } from "../../engine/runtime/graph.ts";
+import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
+import { runOpSpec, withHalfTensors } from "../../engine/verify/self-test/op-check.ts";
+import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
+import { finish, halfDevice } from "../support/device.ts";
+
+/** Ops that a diffusion model's activations go through. */
+const OPS = [
+  "activation", "activation-gradient", "add", "attention", "attention-gradient", "broadcast-add", "concat", "conv2d", "conv2d-gradient",
+  "geglu", "geglu-gradient", "group-norm", "group-norm-gradient", "layer-norm", "layer-norm-gradient", "matmul", "matmul-geglu",
+  "matmul-geglu-gradient", "scale", "slice", "upsample", "upsample-gradient",
+];
+
+test("every op that stores f16, against float64", async () => {
+  const device = await halfDevice();
+  if (!device) return;
+  const seen = new Set<string>();
+  const wrong: string[] = [];
+  for (const spec of SELF_TESTS) {
+    const halves = withHalfTensors(spec, device);
+    if (!halves) continue;
+    const { comparisons, kernels } = await runOpSpec(device, halves);
+    for (const name of kernels) seen.add(name);
+    for (const c of comparisons) if (!(c.error <= c.tolerance)) wrong.push(`${halves.name}, ${c.tensor}: ${c.error}; ${c.worst}`);
+  }
+  assert.equal(wrong, []);
+  assert.equal(OPS.filter((op) => !seen.has(op)), [], "ops that were not run with f16 tensors");
+});
+
+const DEVICE: Capabilities = {
+  subgroupSize: 0,
+  software: false,
+  shaderF16: true,
+  halfActivations: true,
+  maxComputeWorkgroupStorageSize: 16_384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBufferBindingSize: 2 ** 27,
+};
+
+/** Names of what a graph stores as f16. */
+function halvesOf(g: Graph, outputs: readonly Value[], capabilities = DEVICE): string[] {
+  return [...makeSchedule(g, outputs, capabilities).halves].map((v) => v.name);
+}
+
+const input = (g: Graph, name: string, ...shape: number[]): Value => g.input(name, f32(shape));
+
+test("what lies between two ops is stored as f16, what goes in or out is not", () => {
+  const g = new Graph();
+  const hidden = g.scope("first", () => matmul(g, input(g, "x", 8, 8), input(g, "w", 8, 8)));
+  const y = g.scope("second", () => groupNorm(g, hidden, input(g, "gamma", 8), input(g, "beta", 8), { groups: 2, epsilon: 1e-5 }));
+  assert.equal(halvesOf(g, [y]), ["first.matmul"]);
+  assert.equal(halvesOf(g, [y, hidden]), []);
+  assert.equal(halvesOf(g, [y], { ...DEVICE, halfActivations: false }), []);
+  assert.equal(halvesOf(g, [y], { ...DEVICE, shaderF16: false }), []);
+  const bytes = (capabilities: Capabilities): number => makeSchedule(g, [y], capabilities).claims[0]!.bytes;
+  assert.is(bytes(DEVICE), byteLength(hidden.type) / 2);
+});
+
+test("what a loss reads, and the loss, stay f32", () => {
+  const g = new Graph();
+  const product = matmul(g, input(g, "x", 8, 8), input(g, "w", 8, 8));
+  assert.equal(halvesOf(g, [scale(g, mseLoss(g, product, input(g, "target", 8, 8)), 3)]), []);
+});
+
+test("a program that computes gradients of weights stores all as f32", () => {
+  const g = new Graph();
+  const [x, dy] = [input(g, "x", 8, 8), input(g, "dy", 8, 8)];
+  const hidden = scale(g, scale(g, x, 2), 3);
+  assert.is(halvesOf(g, [multiply(g, hidden, dy)]).length, 2);
+  assert.equal(halvesOf(g, [multiply(g, hidden, dy), linearWeightGradient(g, x, dy)]), []);
+});
+
+finish();
