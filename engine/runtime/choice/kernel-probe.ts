@@ -5,8 +5,9 @@ import { Graph } from "../graph.ts";
 import { type HostArray, Program } from "../program.ts";
 import { makeSchedule } from "../plan/schedule.ts";
 import type { ProbeRow } from "./kernel-table.ts";
-import { Profile } from "../profile/profile.ts";
 import { relativeError } from "../relative-error.ts";
+import { Tensor } from "../tensor.ts";
+import { ProbeTimes } from "./probe-times.ts";
 
 /** One way to compute the same thing. */
 export interface Candidate<Name extends string = string> {
@@ -32,69 +33,178 @@ export interface ProbeClass<Class extends string = string> {
   readonly time: Sample;
 }
 
-/** Runs are repeated until a sample is about this long (ms), so that waiting for a GPU weighs little. */
-const SAMPLE_MS = 6;
-const MAX_BATCH = 16;
-const ROUNDS = { software: 3, gpu: 5 } as const;
-/** A candidate that took this many times as long as the fastest in a first run is not timed further. */
-const HOPELESS = 2;
-/** Work before candidates of a class are timed on a GPU (ms). */
-const WARM_MS = 60;
+/** Classes with the candidates for them. */
+export interface ProbeGroup<Class extends string = string, Name extends string = string> {
+  readonly classes: readonly ProbeClass<Class>[];
+  readonly candidates: readonly Candidate<Name>[];
+  /** What the others are compared with. */
+  readonly plain: Candidate;
+}
+
+/** The numbers of a sample on the device, written once for all candidates. */
+type Inputs = ReadonlyMap<string, Tensor>;
+
+/** Random numbers that are all different in a small tensor; a large one repeats them: what it holds weighs nothing when it is timed. */
+const FRESH = 65_521;
+
 /** A candidate must be this much faster than those listed before it: less is noise. */
 const WORTH = 0.97;
 
 /**
- * Compiles every candidate for every class, compares it with the plain way on fresh random numbers, and times those that agree, in turn.
- * One that does not compile or is wrong becomes a row with its problem. @throws DeviceLostError
+ * Groups of classes probed one after another. All pipelines are compiled at once, side by side; what several classes are checked with is
+ * checked once; the card is warmed up once.
  */
-export async function probe<Class extends string, Name extends string>(
-  device: Device,
-  classes: readonly ProbeClass<Class>[],
-  candidates: readonly Candidate<Name>[],
-  plain: Candidate,
-  onRow: (row: ProbeRow<Class, Name>) => void = () => undefined,
-): Promise<ProbeRow<Class, Name>[]> {
-  const rows: ProbeRow<Class, Name>[] = [];
-  await compileAll(device, classes.flatMap(({ check, time }) => [...check, time]), [...candidates, plain]);
-  for (const { name, check, time } of classes) {
-    const data = check.map(randomInputs);
-    const expected: HostArray[] = [];
-    for (const [i, sample] of check.entries()) expected.push(await compute(device, plain, sample, data[i]!));
-    const errors = new Map<Candidate<Name>, number>();
-    const refuse = async (candidate: Candidate<Name>, error: number | null, problem: string): Promise<void> => {
-      await drain(device);
-      rows.push({ class: name, candidate: candidate.name, error, milliseconds: null, problem });
-      onRow(rows.at(-1)!);
+export class KernelProbe {
+  /** By sample and candidate: its error, or why it has none. */
+  private readonly checked = new Map<Sample, Map<string, number | Error>>();
+  private readonly expected = new Map<Sample, HostArray>();
+  private readonly inputs = new Map<Sample, Inputs>();
+  private readonly times: ProbeTimes;
+
+  private constructor(private readonly device: Device) {
+    this.times = new ProbeTimes(device);
+  }
+
+  /** Compiles whatever the groups need; what does not compile is told of when it is used. @throws DeviceLostError */
+  static async create(device: Device, groups: readonly ProbeGroup[]): Promise<KernelProbe> {
+    const dispatches = groups.flatMap(({ classes, candidates, plain }) => {
+      const samples = new Set(classes.flatMap(({ check, time }) => [...check, time]));
+      return [...samples].flatMap((sample) =>
+        [...candidates, plain].flatMap((candidate) => {
+          const graph = new Graph();
+          return makeSchedule(graph, [record(graph, candidate, sample)], device.capabilities).steps.flatMap((s) => s.plan.dispatches);
+        }),
+      );
+    });
+    await Promise.allSettled(dispatches.map((d) => device.pipelines.get(d)));
+    await drain(device);
+    return new KernelProbe(device);
+  }
+
+  /**
+   * Compares every candidate of every class with the plain way on random numbers, and times those that agree, in turn. One that does not
+   * compile or is wrong becomes a row with its problem. @throws DeviceLostError
+   */
+  async run<Class extends string, Name extends string>(
+    group: ProbeGroup<Class, Name>,
+    onRow: (row: ProbeRow<Class, Name>) => void = () => undefined,
+  ): Promise<ProbeRow<Class, Name>[]> {
+    const rows: ProbeRow<Class, Name>[] = [];
+    const add = (row: ProbeRow<Class, Name>): void => {
+      rows.push(row);
+      onRow(row);
     };
-    for (const candidate of candidates) {
-      try {
-        let worst = 0;
-        for (const [i, sample] of check.entries()) {
-          worst = Math.max(worst, relativeError(await compute(device, candidate, sample, data[i]!), expected[i]!));
-        }
-        if (worst <= candidate.tolerance) errors.set(candidate, worst);
-        else
-          await refuse(
-            candidate,
-            Number.isFinite(worst) ? worst : null,
-            `is wrong: it differs from the plain variant by ${worst.toExponential(1)}, allowed are ${candidate.tolerance}`,
-          );
-      } catch (error) {
-        if (error instanceof DeviceLostError) throw error;
-        await refuse(candidate, null, `fails: ${errorMessage(error)}`);
+    for (const { name, check, time } of group.classes) {
+      const errors = new Map<Candidate<Name>, number>();
+      for (const candidate of group.candidates) {
+        const found = await this.check(check, candidate, group.plain);
+        if (typeof found === "number" && found <= candidate.tolerance) errors.set(candidate, found);
+        else add({ class: name, candidate: candidate.name, milliseconds: null, ...problemOf(found, candidate) });
+      }
+      const times = await this.time(time, [...errors.keys()]);
+      for (const [candidate, outcome] of times) {
+        const row = { class: name, candidate: candidate.name, error: errors.get(candidate)! };
+        if (outcome instanceof Error) {
+          await drain(this.device);
+          add({ ...row, milliseconds: null, problem: `fails at the size of a model: ${outcome.message}` });
+        } else add({ ...row, milliseconds: outcome, problem: null });
       }
     }
-    const times = await timeAll(device, time, [...errors.keys()]);
-    for (const [candidate, outcome] of times) {
-      if (outcome instanceof Error) {
-        await refuse(candidate, errors.get(candidate)!, `fails at the size of a model: ${outcome.message}`);
-        continue;
-      }
-      rows.push({ class: name, candidate: candidate.name, error: errors.get(candidate)!, milliseconds: outcome, problem: null });
-      onRow(rows.at(-1)!);
+    return rows;
+  }
+
+  /** Frees what it wrote to the device. */
+  destroy(): void {
+    for (const inputs of this.inputs.values()) for (const tensor of inputs.values()) tensor.destroy();
+    this.inputs.clear();
+  }
+
+  /** The largest error of all samples, or the first failure. */
+  private async check(samples: readonly Sample[], candidate: Candidate, plain: Candidate): Promise<number | Error> {
+    let worst = 0;
+    for (const sample of samples) {
+      const of = this.checked.get(sample) ?? new Map<string, number | Error>();
+      this.checked.set(sample, of);
+      const found = of.get(candidate.name) ?? (await this.errorOf(sample, candidate, plain));
+      of.set(candidate.name, found);
+      if (typeof found !== "number") return found;
+      worst = Math.max(worst, found);
+    }
+    return worst;
+  }
+
+  private async errorOf(sample: Sample, candidate: Candidate, plain: Candidate): Promise<number | Error> {
+    let expected = this.expected.get(sample);
+    if (!expected) this.expected.set(sample, (expected = await this.compute(plain, sample)));
+    try {
+      return relativeError(await this.compute(candidate, sample), expected);
+    } catch (error) {
+      if (error instanceof DeviceLostError) throw error;
+      await drain(this.device);
+      return new Error(errorMessage(error));
     }
   }
-  return rows;
+
+  private async compute(candidate: Candidate, sample: Sample): Promise<HostArray> {
+    const program = await this.program(candidate, sample, true);
+    try {
+      await program.run();
+      return (await program.read("y"))["y"]!;
+    } finally {
+      program.destroy();
+    }
+  }
+
+  private async time<Name extends string>(
+    sample: Sample,
+    candidates: readonly Candidate<Name>[],
+  ): Promise<Map<Candidate<Name>, number | Error>> {
+    try {
+      return await this.times.of(candidates, (candidate) => this.program(candidate, sample, false));
+    } finally {
+      for (const tensor of this.inputs.get(sample)?.values() ?? []) tensor.destroy();
+      this.inputs.delete(sample);
+    }
+  }
+
+  private program(candidate: Candidate, sample: Sample, poison: boolean): Promise<Program> {
+    const graph = new Graph();
+    const inputs = this.inputsOf(sample);
+    return Program.create(this.device, graph, {
+      outputs: { y: record(graph, candidate, sample) },
+      parameters: (name) => inputs.get(name)!,
+      poison,
+      label: `probe ${candidate.name}`,
+    });
+  }
+
+  private inputsOf(sample: Sample): Inputs {
+    const known = this.inputs.get(sample);
+    if (known) return known;
+    const numbers = Float32Array.from({ length: FRESH }, () => 2 * Math.random() - 1);
+    const made = new Map(Object.entries(sample.inputs).map(([name, type], i) => {
+      const data = new Float32Array(elementCount(type.shape));
+      const begin = (i * 9973) % FRESH; // each tensor begins elsewhere
+      for (let at = 0; at < data.length; at += FRESH - begin) data.set(numbers.subarray(begin, begin + data.length - at), at);
+      return [name, new Tensor(this.device, name, type).write(data)];
+    }));
+    this.inputs.set(sample, made);
+    return made;
+  }
+}
+
+/** What a row says of a candidate that cannot be used. */
+function problemOf(found: number | Error, { tolerance }: Candidate): Pick<ProbeRow, "error" | "problem"> {
+  if (typeof found !== "number") return { error: null, problem: `fails: ${found.message}` };
+  const problem = `is wrong: it differs from the plain variant by ${found.toExponential(1)}, allowed are ${tolerance}`;
+  return { error: Number.isFinite(found) ? found : null, problem };
+}
+
+function record(graph: Graph, candidate: Candidate, sample: Sample): Value {
+  return sample.build(
+    candidate.plan(graph),
+    Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.parameter(name, type)])),
+  );
 }
 
 /** The fastest candidate of each class; of nearly equal ones the one that was listed first. Classes without any are left out. */
@@ -106,140 +216,6 @@ export function winners<Class extends string, Name extends string>(rows: readonl
     if (before === undefined || before === null || row.milliseconds < before * WORTH) best.set(row.class, row);
   }
   return Object.fromEntries([...best].map(([name, row]) => [name, row.candidate])) as Partial<Record<Class, Name>>;
-}
-
-/** Has all pipelines compiled side by side; what does not compile is told of when it is used. */
-async function compileAll(device: Device, samples: readonly Sample[], candidates: readonly Candidate[]): Promise<void> {
-  const dispatches = samples.flatMap((sample) =>
-    candidates.flatMap((candidate) => {
-      const graph = new Graph();
-      const y = record(graph, candidate, sample);
-      return makeSchedule(graph, [y], device.capabilities).steps.flatMap((s) => s.plan.dispatches);
-    }),
-  );
-  await Promise.allSettled(dispatches.map((d) => device.pipelines.get(d)));
-  await drain(device);
-}
-
-function record(graph: Graph, candidate: Candidate, sample: Sample): Value {
-  return sample.build(
-    candidate.plan(graph),
-    Object.fromEntries(Object.entries(sample.inputs).map(([name, type]) => [name, graph.input(name, type)])),
-  );
-}
-
-function randomInputs({ inputs }: Sample): Record<string, Float32Array<ArrayBuffer>> {
-  return Object.fromEntries(
-    Object.entries(inputs).map(([name, { shape }]) => [
-      name,
-      Float32Array.from({ length: elementCount(shape) }, () => 2 * Math.random() - 1),
-    ]),
-  );
-}
-
-async function prepare(
-  device: Device,
-  candidate: Candidate,
-  sample: Sample,
-  data: Readonly<Record<string, HostArray>>,
-  poison: boolean,
-): Promise<Program> {
-  const graph = new Graph();
-  const program = await Program.create(device, graph, {
-    outputs: { y: record(graph, candidate, sample) },
-    poison,
-    label: `probe ${candidate.name}`,
-  });
-  for (const [name, array] of Object.entries(data)) program.write(name, array);
-  return program;
-}
-
-async function compute(
-  device: Device,
-  candidate: Candidate,
-  sample: Sample,
-  data: Readonly<Record<string, HostArray>>,
-): Promise<HostArray> {
-  const program = await prepare(device, candidate, sample, data, true);
-  try {
-    await program.run();
-    return (await program.read("y"))["y"]!;
-  } finally {
-    program.destroy();
-  }
-}
-
-/** Milliseconds per run of each, the least of several rounds in which they take turns; an Error for one that fails. */
-async function timeAll<Name extends string>(
-  device: Device,
-  sample: Sample,
-  candidates: readonly Candidate<Name>[],
-): Promise<Map<Candidate<Name>, number | Error>> {
-  const data = randomInputs(sample);
-  const programs = new Map<Candidate<Name>, Program>();
-  const found = new Map<Candidate<Name>, number | Error>();
-  const attempt = async (candidate: Candidate<Name>, work: () => Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      if (error instanceof DeviceLostError) throw error;
-      found.set(candidate, new Error(errorMessage(error)));
-      programs.get(candidate)?.destroy();
-      programs.delete(candidate);
-    }
-  };
-  const stamped = !device.info.software && device.features.includes("timestamp-query");
-  const run = async (program: Program, count: number): Promise<number> => {
-    if (stamped) return onDevice(device, program, count);
-    const started = performance.now();
-    for (let i = 0; i < count; i++) await program.run();
-    await device.settle();
-    return (performance.now() - started) / count;
-  };
-  try {
-    for (const candidate of candidates) {
-      await attempt(candidate, async () => {
-        const program = await prepare(device, candidate, sample, data, false);
-        programs.set(candidate, program);
-        await run(program, 1); // compiles, on some drivers
-        found.set(candidate, Math.min(await run(program, 1), await run(program, 1)));
-      });
-    }
-    // A GPU that was idle is up to four times slower than it will be.
-    const [first] = programs.values();
-    if (stamped && first) for (const until = performance.now() + WARM_MS; performance.now() < until; ) await run(first, 4);
-    const times = [...found.values()].filter((x) => typeof x === "number");
-    const promising = [...programs].filter(([candidate]) => Number(found.get(candidate)) <= HOPELESS * Math.min(...times));
-    for (let round = 0; round < ROUNDS[device.info.software ? "software" : "gpu"]; round++) {
-      for (const [candidate, program] of promising) {
-        await attempt(candidate, async () => {
-          const before = found.get(candidate);
-          if (typeof before !== "number") return;
-          const batch = Math.min(MAX_BATCH, Math.max(1, Math.round(SAMPLE_MS / Math.max(before, 1e-3))));
-          found.set(candidate, Math.min(before, await run(program, batch)));
-        });
-      }
-    }
-    return found;
-  } finally {
-    for (const program of programs.values()) program.destroy();
-  }
-}
-
-/**
- * Milliseconds from the begin of a run's first dispatch to the end of its last by the device's clock, the least of `count` runs: submitting
- * one takes as long as a small product.
- */
-async function onDevice(device: Device, program: Program, count: number): Promise<number> {
-  const profile = new Profile(device);
-  for (let i = 0; i < count; i++) await program.run({}, { profile });
-  const rows = await profile.rows();
-  const each = rows.length / count;
-  const spans = Array.from({ length: count }, (_, i) => {
-    const [first, last] = [rows[i * each]!, rows[(i + 1) * each - 1]!];
-    return last.start + last.milliseconds - first.start;
-  });
-  return Math.min(...spans);
 }
 
 /** Takes what the device has to say of a candidate that failed, so that it is not held against the next. @throws DeviceLostError */

@@ -51,41 +51,46 @@ function oddProduct(): Sample {
  * levels); on a software adapter, where those take seconds, its layers at latents of 16 x 16.
  */
 export function gemmSamples(software: boolean): readonly ProbeClass<GemmClass>[] {
+  // One object for each: what several classes share is checked once.
+  const [short, long, convolved] = [fusedProduct(36), fusedProduct(1004), convolution(5, 9, 36, 32)];
+  const [shortGradient, longGradient, convolvedGradient] = [
+    linearGradient(67, 36, 96), linearGradient(67, 36, 1024), convolutionGradient(5, 9, 36, 32),
+  ];
   return [
-    { name: "matmul small", check: [oddProduct(), fusedProduct(36), fusedProduct(1004)], time: linear(64, 1280, 1280) },
+    { name: "matmul small", check: [oddProduct(), short, long], time: linear(64, 1280, 1280) },
     {
       name: "matmul medium",
-      check: [fusedProduct(36), fusedProduct(1004)],
+      check: [short, long],
       time: software ? linear(256, 320, 640) : linear(256, 1280, 1280),
     },
     {
       name: "matmul large",
-      check: [fusedProduct(36), fusedProduct(1004)],
+      check: [short, long],
       time: software ? linear(512, 320, 2560) : linear(4096, 320, 2560),
     },
     {
       name: "matmul-transposed small",
-      check: [linearGradient(67, 36, 96), linearGradient(67, 36, 1024)],
+      check: [shortGradient, longGradient],
       time: linearGradient(64, 1280, 1280),
     },
     {
       name: "matmul-transposed medium",
-      check: [linearGradient(67, 36, 1024)],
+      check: [longGradient],
       time: software ? linearGradient(256, 640, 320) : linearGradient(256, 1280, 1280),
     },
     {
       name: "matmul-transposed large",
-      check: [linearGradient(131, 96, 64), linearGradient(67, 36, 1024)],
+      check: [linearGradient(131, 96, 64), longGradient],
       time: software ? linearGradient(512, 2560, 320) : linearGradient(4096, 2560, 320),
     },
     {
       name: "conv2d small",
-      check: [convolution(5, 9, 36, 32)],
+      check: [convolved],
       time: software ? convolution(8, 8, 320, 320) : convolution(8, 8, 1280, 1280),
     },
     {
       name: "conv2d medium",
-      check: [convolution(5, 9, 36, 32)],
+      check: [convolved],
       time: software ? convolution(16, 16, 128, 640) : convolution(16, 16, 1280, 1280),
     },
     {
@@ -95,12 +100,12 @@ export function gemmSamples(software: boolean): readonly ProbeClass<GemmClass>[]
     },
     {
       name: "conv2d-gradient small",
-      check: [convolutionGradient(5, 9, 36, 32)],
+      check: [convolvedGradient],
       time: software ? convolutionGradient(8, 8, 320, 320) : convolutionGradient(8, 8, 1280, 1280),
     },
     {
       name: "conv2d-gradient medium",
-      check: [convolutionGradient(5, 9, 36, 32)],
+      check: [convolvedGradient],
       time: software ? convolutionGradient(16, 16, 640, 128) : convolutionGradient(16, 16, 1280, 1280),
     },
     {

@@ -4,7 +4,7 @@ import { GEMM_SIZES, type GemmClass, type GemmVariant, type MathMode, isHalf, un
 import { variantsFor } from "../../../kernels/gemm-variants.ts";
 import type { Device } from "../device.ts";
 import { attentionSamples } from "./attention-samples.ts";
-import { type Candidate, probe, winners } from "./kernel-probe.ts";
+import { type Candidate, KernelProbe, type ProbeGroup, winners } from "./kernel-probe.ts";
 import { gemmSamples, rowSamples } from "./kernel-samples.ts";
 import type { KernelChoice, ProbeRow } from "./kernel-table.ts";
 import { planningFor } from "./planning.ts";
@@ -33,42 +33,44 @@ export async function measureKernels(
     plan: (g) => planningFor(g, { gemm: uniformTable("register"), subgroupSize: 0 }),
     tolerance: FULL_TOLERANCE,
   };
-  const products: ProbeRow<GemmClass, GemmVariant>[] = [];
-  for (const size of GEMM_SIZES) {
-    const candidates = variantsFor(device.capabilities, math, size).map((variant): Candidate<GemmVariant> => ({
+  const samples = gemmSamples(device.info.software);
+  const products = GEMM_SIZES.map((size): ProbeGroup<GemmClass, GemmVariant> => ({
+    classes: samples.filter((c) => c.name.endsWith(size)),
+    candidates: variantsFor(device.capabilities, math, size).map((variant) => ({
       name: variant,
       plan: (g) => planningFor(g, { gemm: uniformTable(variant) }),
       tolerance: isHalf(variant) ? HALF_TOLERANCE : FULL_TOLERANCE,
-    }));
-    products.push(
-      ...(await probe(
-        device,
-        gemmSamples(device.info.software).filter((c) => c.name.endsWith(size)),
-        candidates,
-        plain,
-        complain,
-      )),
-    );
-  }
+    })),
+    plain,
+  }));
   const lanes: Candidate<"workgroup" | "subgroup">[] = [
     { ...plain, name: "workgroup" },
     ...(device.capabilities.subgroupSize > 0
       ? [{ name: "subgroup" as const, plan: (g: Parameters<Candidate["plan"]>[0]) => g, tolerance: FULL_TOLERANCE }]
       : []),
   ];
-  const reductions = await probe(device, rowSamples(), lanes, plain, complain);
+  const reductions = { classes: rowSamples(), candidates: lanes, plain };
   const forms = formsFor(device.capabilities).map((form): Candidate<AttentionForm> => ({
     name: form,
     plan: (g) => planningFor(g, { attention: uniformAttention(form) }),
     tolerance: takesHalf(form) ? HALF_TOLERANCE : FULL_TOLERANCE,
   }));
-  const passes = await probe(device, attentionSamples(device.info.software), forms, forms[0]!, complain);
-  return {
-    origin: "measured",
-    table: { ...shipped.table, ...winners(products) },
-    attention: { ...shipped.attention, ...winners(passes) },
-    subgroupRows: winners(reductions).rows === "subgroup",
-    measured: new Date().toISOString(),
-    rows: [...products, ...reductions, ...passes],
-  };
+  const passes = { classes: attentionSamples(device.info.software), candidates: forms, plain: forms[0]! };
+  const probe = await KernelProbe.create(device, [...products, reductions, passes]);
+  try {
+    const productRows: ProbeRow<GemmClass, GemmVariant>[] = [];
+    for (const group of products) productRows.push(...(await probe.run(group, complain)));
+    const reductionRows = await probe.run(reductions, complain);
+    const passRows = await probe.run(passes, complain);
+    return {
+      origin: "measured",
+      table: { ...shipped.table, ...winners(productRows) },
+      attention: { ...shipped.attention, ...winners(passRows) },
+      subgroupRows: winners(reductionRows).rows === "subgroup",
+      measured: new Date().toISOString(),
+      rows: [...productRows, ...reductionRows, ...passRows],
+    };
+  } finally {
+    probe.destroy();
+  }
 }

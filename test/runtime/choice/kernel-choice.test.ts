@@ -8,7 +8,7 @@ import { openDevice } from "../../../engine/platform/open-device.ts";
 import { NoAdapterError, UsageError } from "../../../engine/runtime/errors.ts";
 import { cacheKey, chooseKernels, parseChoice } from "../../../engine/runtime/choice/kernel-choice.ts";
 import { describeChoice, shippedChoice, type ProbeRow } from "../../../engine/runtime/choice/kernel-table.ts";
-import { type Candidate, type ProbeClass, probe, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
+import { type Candidate, KernelProbe, type ProbeClass, winners } from "../../../engine/runtime/choice/kernel-probe.ts";
 import { GEMM_CLASSES } from "../../../kernels/gemm-table.ts";
 import { uniformTable } from "../../../kernels/gemm-table.ts";
 import { uniformAttention } from "../../../kernels/attention-table.ts";
@@ -39,7 +39,10 @@ test("a wrong candidate and one that does not compile are reported and do not wi
   const wrong = altered("wrong", "* params.scale", "* (params.scale + 0.001)");
   const broken = altered("broken", "* params.scale", "* params.noSuchField");
   const told: ProbeRow[] = [];
-  const rows = await probe(device, [CLASS], [wrong, broken, PLAIN], PLAIN, (row) => told.push(row));
+  const group = { classes: [CLASS], candidates: [wrong, broken, PLAIN], plain: PLAIN };
+  const probe = await KernelProbe.create(device, [group]);
+  const rows = await probe.run(group, (row) => told.push(row));
+  probe.destroy();
   assert.equal(told, rows);
   const of = (name: string): ProbeRow => rows.find((r) => r.candidate === name)!;
   assert.is(rows.length, 3);
@@ -49,6 +52,24 @@ test("a wrong candidate and one that does not compile are reported and do not wi
   assert.ok(of("plain").milliseconds! > 0 && of("plain").error! <= 1e-6);
   assert.equal(winners(rows), { product: "plain" });
   await device.settle(); // nothing of the failed ones is left to be blamed on what comes next
+});
+
+test("what classes share is checked once, and every sample is written to the device once", async () => {
+  const device = await testDevice();
+  let recorded = 0;
+  const counted: Candidate<"counted"> = { ...PLAIN, name: "counted", plan: (g) => (recorded++, g) };
+  const classes = ["a", "b", "c"].map((name) => ({ ...CLASS, name, time: { ...CLASS.time } }));
+  const group = { classes, candidates: [counted, PLAIN], plain: PLAIN };
+  const before = device.usage.allocatedBytes;
+  const probe = await KernelProbe.create(device, [group]);
+  assert.is(recorded, 4, "planned for the shared check and three sizes");
+  const rows = await probe.run(group);
+  assert.is(recorded, 8, "run for the same");
+  const expected = ["a", "b", "c"].flatMap((name) => [[name, "counted", null], [name, "plain", null]]);
+  assert.equal(rows.map((r) => [r.class, r.candidate, r.problem]), expected);
+  probe.destroy();
+  await device.settle();
+  assert.ok(device.usage.allocatedBytes - before < 2 ** 16, "inputs are freed");
 });
 
 test("the fastest wins, of nearly equal ones the first", () => {
