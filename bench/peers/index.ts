@@ -8,6 +8,7 @@ import { loadJax } from "./jax.ts";
 import { loadOnnxRuntime } from "./onnxruntime.ts";
 import type { AbsentPeer, Peer } from "./peer.ts";
 import { loadTensorFlow } from "./tensorflow.ts";
+import { loadTorchlette } from "./torchlette.ts";
 
 /** Peers' packages, as they are asked for by `npm install --prefix FOLDER PACKAGES --ignore-scripts`. */
 export const PEER_PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu", "@jax-js/jax", "onnxruntime-node"] as const;
@@ -22,6 +23,7 @@ const LOADERS: readonly {
   { package: "@tensorflow/tfjs", names: [{ name: "tfjs", webgpu: true }], load: loadTensorFlow },
   { package: "@jax-js/jax", names: [{ name: "jax-js", webgpu: true }], load: loadJax },
   { package: "onnxruntime-node", names: [{ name: "ort-webgpu", webgpu: true }, { name: "ort-cpu", webgpu: false }], load: loadOnnxRuntime },
+  { package: "torchlette", names: [{ name: "torchlette", webgpu: true }], load: loadTorchlette },
 ];
 
 /**

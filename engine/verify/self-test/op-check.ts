@@ -58,11 +58,17 @@ export interface OpResult {
   readonly milliseconds: number;
 }
 
-/** A check of the same op with its tensors stored as f16; undefined where none of them can be on this device. */
+/**
+ * A check of the same op with its tensors stored as f16, without gradients that keep all in f32 (of weights); undefined where none of them
+ * can be on this device.
+ */
 export function withHalfTensors(spec: OpSpec, { capabilities }: Device): OpSpec | undefined {
   const halves = { ...spec, name: `${spec.name}, stored as f16`, halves: true };
-  const { graph, named } = recordSpec(halves);
-  return makeSchedule(graph, Object.values(named), capabilities).halves.size > 0 ? halves : undefined;
+  const stored = (wanted: readonly string[]): boolean => {
+    const { graph, named } = recordSpec({ ...halves, gradients: wanted });
+    return makeSchedule(graph, Object.values(named), capabilities).halves.size > 0;
+  };
+  return stored([]) ? { ...halves, gradients: (spec.gradients ?? []).filter((name) => stored([name])) } : undefined;
 }
 
 /** Numbers that f16 holds. */
