@@ -3,7 +3,7 @@ import {
 } from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
-import { asHalf, halfValues, withHalves } from "./half-storage.ts";
+import { asHalf, storeHalves } from "./half-storage.ts";
 import type { Claim } from "./memory-plan.ts";
 
 /** One op of a schedule with its dispatches. */
@@ -101,14 +101,15 @@ export function makeSchedule(
     }
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
-  const halves: ReadonlySet<GraphValue> =
-    capabilities.halfActivations && capabilities.shaderF16 ? halfValues(steps, storage, uses.keys()) : new Set();
+  const { halves, steps: stored } = storeHalves(
+    steps, storage, capabilities.halfActivations && capabilities.shaderF16 ? uses.keys() : [],
+  );
   const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(halves.has(v) ? asHalf(v.type) : v.type), ...used }));
   const claimScratch = (bytes: number, step: number): number =>
     claims.push({ bytes: Math.max(16, Math.ceil(bytes / 16) * 16), writes: [step], reads: [] }) - 1;
   const scratchClaim = steps.map(({ plan }, step) => (plan.scratch ?? []).map((bytes) => claimScratch(bytes, step)));
   return {
-    steps: halves.size > 0 ? steps.map((step) => withHalves(step, storage, halves)) : steps,
+    steps: stored,
     leaves: nodes.filter((n) => n.leaf), storage, kept: [...kept], assigns: assigned, intermediates: [...uses.keys()], halves, claims,
     scratchClaim,
   };
