@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let i = (workgroup.x + workgroup.y * workgroups.x) * 256u + local;
   if (i >= params.count) { return; }
 #if ${IN_PLACE}
-  y[i] = ${y as vec4f}(vec4f(y[i]) + vec4f(b[i]));
+  y[i] += vec4f(b[i]);
 #else
   y[i] = ${y as vec4f}(vec4f(a[i]) + vec4f(b[i]));
 #endif

@@ -7,14 +7,14 @@
 struct Params { count: u32, elements: u32, block: u32, width: u32 }
 
 #if ${ADD}
-@group(0) @binding(0) var<storage, read> x: array<${x as vec4f}>;
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
 #endif
 #if ${VEC4}
 @group(0) @binding(1) var<storage, read> b: array<vec4f>;
 #else
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 #endif
-@group(0) @binding(2) var<storage, read_write> y: array<${y as vec4f}>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 fn indexOfB(element: u32) -> u32 {
@@ -34,8 +34,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let other = vec4f(b[indexOfB(e)], b[indexOfB(min(e + 1u, last))], b[indexOfB(min(e + 2u, last))], b[indexOfB(min(e + 3u, last))]);
 #endif
 #if ${ADD}
-  y[i] = ${y as vec4f}(vec4f(x[i]) + other);
+  y[i] = x[i] + other;
 #else
-  y[i] = ${y as vec4f}(other);
+  y[i] = other;
 #endif
 }

@@ -8,9 +8,9 @@ ${PACKS}
 // count: Packs in dy; width: Packs in a row of dy
 struct Params { count: u32, width: u32 }
 
-@group(0) @binding(0) var<storage, read> dy: array<${dy as Pack}>;
-@group(0) @binding(1) var<storage, read> x: array<${x as Pack}>;
-@group(0) @binding(2) var<storage, read_write> dx: array<${dx as Pack}>;
+@group(0) @binding(0) var<storage, read> dy: array<Pack>;
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Pack>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -19,8 +19,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   if (i >= params.count) { return; }
   let value = i + (i / params.width) * params.width;
   let gate = value + params.width;
-  let d = Pack(dy[i]);
-  let g = vec4f(Pack(x[gate]));
-  dx[value] = ${dx as Pack}(d * packOf(gelu4(g)));
-  dx[gate] = ${dx as Pack}(d * Pack(x[value]) * packOf(geluDerivative4(g)));
+  let d = dy[i];
+  let g = vec4f(x[gate]);
+  dx[value] = d * packOf(gelu4(g));
+  dx[gate] = d * x[value] * packOf(geluDerivative4(g));
 }

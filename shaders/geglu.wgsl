@@ -9,8 +9,8 @@ ${PACKS}
 // count: Packs in y; width: Packs in a row of y
 struct Params { count: u32, width: u32, each: u32 }
 
-@group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
-@group(0) @binding(1) var<storage, read_write> y: array<${y as Pack}>;
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(1) var<storage, read_write> y: array<Pack>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -21,6 +21,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     if (i >= params.count) { return; }
     let value = i + (i / params.width) * params.width;
     let gate = value + params.width;
-    y[i] = ${y as Pack}(Pack(x[value]) * packOf(gelu4(vec4f(Pack(x[gate])))));
+    y[i] = x[value] * packOf(gelu4(vec4f(x[gate])));
   }
 }

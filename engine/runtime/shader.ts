@@ -21,7 +21,6 @@ const PLACEHOLDER = /\$\{([^}]*)\}/;
 const UNROLL = /^[ \t]*#unroll (\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*?)[ \t]*#endunroll[ \t]*\n/m;
 /** The type that elements of a storage variable are kept in: `${x as vec4f}`. */
 const STORED = /^(\w+) as (\w+)$/;
-const HALF: Readonly<Record<string, string>> = { f32: "f16", vec2f: "vec2h", vec4f: "vec4h" };
 /** A snippet may hold snippets; deeper than this is a define that holds itself. */
 const MAX_DEPTH = 8;
 
@@ -75,7 +74,10 @@ function expand(
       return [];
     }
     const [, variable = "", type = ""] = STORED.exec(name) ?? [];
-    if (type) return [halves.includes(variable) ? (HALF[type] ?? (defines["VEC4"] ? "vec4h" : "f16")) : type];
+    if (halves.includes(variable)) {
+      return [/^vec.f/.test(type) ? type.replace("f", "h") : type !== "f32" && defines["VEC4"] ? "vec4h" : "f16"];
+    }
+    if (type) return [type];
     const value = Object.hasOwn(defines, name) ? defines[name] : undefined;
     if (value === undefined) {
       throw new ShaderCompileError(`${where(before)}: unknown name \${${name}}; defined: ${Object.keys(defines).join(", ") || "none"}`);

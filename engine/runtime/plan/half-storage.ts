@@ -6,16 +6,15 @@ import type { Step } from "./schedule.ts";
 interface Bound {
   readonly name: string;
   readonly value: GraphValue | undefined;
-  readonly converts: boolean;
+  readonly converts: string | undefined;
 }
 
 /** Variables bound to values; scratch memory and what is not there have none. */
 function boundOf({ kernel, inputs, outputs, attributes }: Step["node"], { shader, defines, bindings = {} }: Dispatch): Bound[] {
   const text = [shader.text, ...Object.values(defines)].join();
   return [...text.matchAll(/var<storage[^>]*> (\w+): array<(\$)?/g)].map(([, name = "", converts]) => {
-    const binding = bindings[name] ?? { input: name };
-    const source = binding === "nothing" ? "" : "input" in binding ? binding.input : "output" in binding ? binding.output : "";
-    return { name, value: kernel!.find(source, inputs, outputs, attributes)?.value, converts: converts !== undefined };
+    const { input = "", output = input } = (bindings[name] ?? { input: name }) as { readonly input?: string; readonly output?: string };
+    return { name, value: kernel!.find(output, inputs, outputs, attributes)?.value, converts };
   });
 }
 

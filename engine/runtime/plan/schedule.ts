@@ -34,9 +34,8 @@ export interface Schedule {
 }
 
 /** @throws Error naming a value of a schedule that is larger than one binding of the device */
-export function checkBindings({ leaves, kept, intermediates, halves }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
-  const stored = intermediates.map((v) => ({ name: v.name, type: halves.has(v) ? asHalf(v.type) : v.type }));
-  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...stored]) {
+export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
+  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
     if (byteLength(type) > limit) {
       throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
     }
@@ -102,7 +101,7 @@ export function makeSchedule(
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
   const { halves, steps: stored } = storeHalves(
-    steps, storage, capabilities.halfActivations && capabilities.shaderF16 ? uses.keys() : [],
+    steps, storage, capabilities.halfActivations ? uses.keys() : [],
   );
   const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(halves.has(v) ? asHalf(v.type) : v.type), ...used }));
   const claimScratch = (bytes: number, step: number): number =>
