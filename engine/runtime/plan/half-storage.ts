@@ -1,6 +1,6 @@
 import type { Dispatch, TensorType } from "../../../kernels/kernel.ts";
 import type { GraphValue } from "../graph.ts";
-import type { Step } from "./schedule.ts";
+import type { Step } from "./step.ts";
 
 /** A storage variable of a dispatch: what holds its numbers, and whether the shader takes them as f16. */
 interface Bound {

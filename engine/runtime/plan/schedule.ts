@@ -1,18 +1,13 @@
 import {
-  type Capabilities, type Dispatch, type Plan, type TensorType, type Value, byteLength, columnsOf, formatType,
+  type Capabilities, type Dispatch, type TensorType, type Value, byteLength, columnsOf, formatType,
 } from "../../../kernels/kernel.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
 import { asHalf, storeHalves } from "./half-storage.ts";
 import type { Claim } from "./memory-plan.ts";
+import type { Step } from "./step.ts";
 
-/** One op of a schedule with its dispatches. */
-export interface Step {
-  readonly node: GraphNode;
-  readonly plan: Plan;
-  /** How a value of the node is stored, where that is not by its own type. */
-  readonly typeOf?: (value: GraphValue) => TensorType;
-}
+export type { Step };
 
 /** A graph cut down to what its outputs need, in running order, with the lifetime of every buffer. */
 export interface Schedule {

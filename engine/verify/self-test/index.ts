@@ -22,7 +22,10 @@ export interface SelfTestRow {
   readonly note: string;
 }
 
-/** Runs every self-test on the device, once more with its tensors stored as f16 where the device stores them so. A failing one is a row, not an exception. @param onRow called after each */
+/**
+ * Runs every self-test on the device, once more with its tensors stored as f16 where the device stores them so. A failing one is a row, not
+ * an exception. @param onRow called after each
+ */
 export async function selfTest(
   device: Device,
   onRow: (row: SelfTestRow, done: number, total: number) => void = () => undefined,

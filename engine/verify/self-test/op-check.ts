@@ -196,8 +196,9 @@ export async function runOpSpec(device: Device, spec: OpSpec): Promise<OpResult>
     }
     return compare(`output ${i}`, results[`output ${i}`]!, expected.data, ofSpec(spec.forwardTolerance, tolerances.opForward));
   });
+  const gradientTolerance = ofSpec(spec.gradientTolerance, tolerances.opGradient);
   const backwards = (spec.gradients ?? []).map((name) =>
-    compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, ofSpec(spec.gradientTolerance, tolerances.opGradient)),
+    compareDifferences(spec, name, exact, results[`gradient of ${name}`]!, cotangent!, gradientTolerance),
   );
   return { comparisons: [...forwards, ...backwards], kernels, milliseconds };
 }
