@@ -137,7 +137,7 @@ const REFUSALS: readonly (readonly [title: string, flags: readonly string[], mes
   ["no method", ["--concept", "church"], /required option '--method <name>'/],
   ["an unknown method", ["--method", "esd-z", "--concept", "church"], /esd-x, esd-u/],
   ["an unknown recipe", ["--method", "esd-x", "--recipe", "esd-1999", "--concept", "church"], /esd-2023, esd-2025/],
-  ["another method's recipe", ["--method", "esd-x", "--recipe", "uce-2023", "--concept", "church"], /not one of esd-x.*esd-2025, esd-2023/],
+  ["another method's recipe", ["--method", "esd-x", "--recipe", "uce-2023", "--concept", "church"], /not one of esd-x.*esd-2025.*esd-2023/],
   ["another method's option", ["--method", "uce", "--attack-steps", "3", "--concept", "church"], /--attack-steps is of advunlearn/],
   [
     "a family that the recipe is not for",
