@@ -139,7 +139,7 @@ test("attack: flags that do not go together are refused", async () => {
     [["--model", "emoji", "--judge", "emoji-object", "--attacker", "p4d"], /'--original <model>' not specified/],
     [
       ["--model", "emoji", "--judge", "emoji-object", "--original", "emoji"],
-      /--original is of --attacker p4d, ring-a-bell, .*and --judge diffusion only, not of text-grad/,
+      /--original is of --attacker p4d, ring-a-bell, .*and of --judge diffusion only, not of text-grad/,
     ],
   ];
   for (const [args, message] of cases) {

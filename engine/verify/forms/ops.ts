@@ -2,6 +2,7 @@ import { type AdamOptions, adam, adamHyperparameters } from "../../../kernels/ad
 import type { Value } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import { Graph } from "../../runtime/graph.ts";
+import type { Step } from "../../runtime/plan/schedule.ts";
 import { type HostArray, Program } from "../../runtime/program.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { Layers } from "../../nn/layers.ts";
@@ -90,9 +91,7 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
   try {
     await program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
     const results = await program.read();
-    // Only these round their operands with f16 arithmetic, or what they store.
-    const rounds = program.steps.some(({ node, typeOf }) => typeOf || /^(matmul|conv2d)/.test(node.kernel!.name));
-    const tolerances = rounds ? rows.tolerances : TOLERANCES;
+    const tolerances = program.steps.some(roundsToHalf) ? rows.tolerances : TOLERANCES;
     const computed = Object.entries(outputs).flatMap(
       ([
         name,
@@ -109,7 +108,7 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     );
     for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
       const expected = await golden.floats(own(name));
-      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, TOLERANCES.zero, "absolute");
+      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, tolerances.zero, "absolute");
       else
         rows.compare(
           c.name,
@@ -124,6 +123,15 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     program.destroy();
     weights.destroy();
   }
+}
+
+/** Whether a step may round its operands with f16 arithmetic (products, attention on matrix units) or what it stores. */
+function roundsToHalf({ node, plan, typeOf }: Step): boolean {
+  return (
+    typeOf !== undefined ||
+    /^(matmul|conv2d)/.test(node.kernel!.name) ||
+    plan.dispatches.some(({ shader }) => shader.name.startsWith("attention-matrix"))
+  );
 }
 
 /** 1e-4; where a norm's groups have but two values the gradient for x nearly cancels. */
