@@ -1,6 +1,7 @@
 // No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the
 // device can run, with guard words (NaN)
 // around each buffer, which must stay as they are, and the same bits as on a device that clamps.
+import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { formsFor } from "../../kernels/attention-form.ts";
@@ -16,7 +17,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { NoAdapterError } from "../../engine/runtime/errors.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
 import { matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
-import { type OpSpec, computeSpec, recordSpec } from "../../engine/verify/self-test/op-check.ts";
+import { type OpSpec, computeSpec, recordSpec, withHalfTensors } from "../../engine/verify/self-test/op-check.ts";
 import { finish } from "../support/device.ts";
 import { GuardWords } from "../support/guard-words.ts";
 
@@ -27,10 +28,19 @@ const options = {
   limits: process.env.LETHE_LIMITS === "default" ? ("default" as const) : ("adapter" as const),
 };
 
+/** Shaders that ran between guard words, and those that this device cannot run. */
+const ran = new Set<string>();
+const cannotRun = new Set<string>();
+
 /** The same adapter twice: clamped, and unclamped with guard words. In f16 where it can. */
 async function both(math: "f16" | "f32"): Promise<{ clamped: Device; free: Device; guards: GuardWords } | undefined> {
   try {
     const [clamped, free] = [await openDevice({ ...options, math, robust: true }), await openDevice({ ...options, math })];
+    const get = free.pipelines.get.bind(free.pipelines);
+    free.pipelines.get = (dispatch) => {
+      ran.add(dispatch.shader.name);
+      return get(dispatch);
+    };
     return { clamped, free, guards: new GuardWords(free) };
   } catch (error) {
     if (error instanceof NoAdapterError && error.message.includes("shader-f16")) return undefined;
@@ -76,6 +86,16 @@ test("every kernel, as shipped", async () => {
   for (const device of [devices.clamped, devices.free]) device.destroy();
 });
 
+test("every kernel with its tensors stored as f16", async () => {
+  const devices = await both("f16");
+  if (!devices) return console.log("no shader-f16: not run");
+  const seen = new Set<string>();
+  const specs = SELF_TESTS.flatMap((spec) => withHalfTensors(spec, devices.free) ?? []);
+  for (const spec of specs) await check(devices, spec, seen);
+  assert.ok(seen.has("conv2d") && seen.has("attention-gradient") && seen.has("group-norm-gradient"), [...seen].join());
+  for (const device of [devices.clamped, devices.free]) device.destroy();
+});
+
 for (const math of ["f32", "f16"] as const) {
   test(`every variant of products and attention, ${math}`, async () => {
     const devices = await both(math);
@@ -108,6 +128,18 @@ for (const math of ["f32", "f16"] as const) {
     for (const device of [devices.clamped, devices.free]) device.destroy();
   });
 }
+
+test("every shader was run between guard words", async () => {
+  const device = await openDevice(options);
+  if (!device.info.matrices.some((c) => c.component === "f16")) {
+    for (const name of ["", "-gradient-query", "-gradient-key-value"]) cannotRun.add(`attention-matrix${name}`);
+  }
+  device.destroy();
+  // A bench's own, and one that is compiled and never run.
+  const others = new Set(["bench-copy", "bench-fma", "matrix-dialect"]);
+  const all = readdirSync("shaders").flatMap((file) => (file.endsWith(".wgsl") ? [file.slice(0, -".wgsl".length)] : []));
+  assert.equal(all.filter((name) => !ran.has(name) && !others.has(name) && !cannotRun.has(name)), []);
+});
 
 test("a shader that leaves its buffer is found", async () => {
   const devices = (await both("f32"))!;

@@ -1,7 +1,7 @@
 import { attention } from "../../../kernels/attention.ts";
 import { averagePool2d } from "../../../kernels/average-pool-2d.ts";
 import { averagePool } from "../../../kernels/average-pool.ts";
-import { splitColumns } from "../../../kernels/columns.ts";
+import { joinColumns, splitColumns } from "../../../kernels/columns.ts";
 import { concat } from "../../../kernels/concat.ts";
 import { conv2d } from "../../../kernels/conv2d.ts";
 import { groupNorm } from "../../../kernels/group-norm.ts";
@@ -107,10 +107,29 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     gradients: ["x"],
   },
   {
+    name: "columns side by side",
+    inputs: { a: { shape: [2, 9, 8] }, b: { shape: [2, 9, 6] } },
+    build: (g, { a, b }) => joinColumns(g, [a!, b!]),
+    reference: ({ a, b }) => ({
+      shape: [2, 9, 14],
+      data: Float64Array.from({ length: 18 * 14 }, (_, i) => {
+        const [row, column] = [Math.floor(i / 14), i % 14];
+        return column < 8 ? a!.data[8 * row + column]! : b!.data[6 * row + column - 8]!;
+      }),
+    }),
+  },
+  {
     name: "group norm",
     inputs: { x: { shape: [2, 7, 5, 20] }, gamma: { shape: [20] }, beta: { shape: [20] } },
     build: (g, { x, gamma, beta }) => groupNorm(g, x!, gamma!, beta!, { ...GROUPS, silu: true }),
     reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { ...GROUPS, silu: true }),
+    gradients: ["x", "gamma", "beta"],
+  },
+  {
+    name: "group norm, of large groups", // no workgroup takes one alone
+    inputs: { x: { shape: [1, 40, 20, 18] }, gamma: { shape: [18] }, beta: { shape: [18] } },
+    build: (g, { x, gamma, beta }) => groupNorm(g, x!, gamma!, beta!, { ...GROUPS, groups: 3, silu: true }),
+    reference: ({ x, gamma, beta }) => groupNorm64(x!, gamma!, beta!, { ...GROUPS, groups: 3, silu: true }),
     gradients: ["x", "gamma", "beta"],
   },
   {
