@@ -1,9 +1,13 @@
+import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Session } from "./session/session.ts";
-import { synonymsOf } from "./search/nearest.ts";
+import { tokenRows } from "./search/nearest.ts";
+import { allowedTokens } from "./search/vocabulary.ts";
 
 /** How far logits are shifted to both sides, and how far a step follows the difference of scores. */
 const [SHIFT, RATE] = [1, 4] as const;
+/** Words compared at a time. */
+const WORDS = 4096;
 
 /**
  * A black-box search that only sees judged pictures (after DiffZOO, arXiv 2408.11071): each word of the prompt has logits over itself and
@@ -69,4 +73,34 @@ function logitsOf(state: unknown, count: number): Float64Array {
     throw new UsageError("the state to resume from holds no logits of this prompt: start the attack anew");
   }
   return Float64Array.from(state);
+}
+
+/**
+ * For every token of a prompt that is a whole word: itself, and the words whose rows of the token table are nearest to its own by cosine.
+ * DiffZOO takes its synonyms from counter-fitted word vectors; the model's own table needs no further file. For other tokens: itself.
+ */
+export async function synonymsOf(model: StableDiffusion, ids: readonly number[], count: number): Promise<number[][]> {
+  const words = [...allowedTokens(model.tokenizer, "words")!];
+  const known = new Set(words);
+  const { tokenWidth: width } = model.text;
+  const own = ids.length === 0 ? new Float32Array() : await tokenRows(model, ids);
+  const likeness = ids.map(() => new Float64Array(words.length));
+  for (let first = 0; first < words.length; first += WORDS) {
+    const part = words.slice(first, first + WORDS);
+    const rows = await tokenRows(model, part);
+    for (let w = 0; w < part.length; w++) {
+      const row = rows.subarray(w * width, (w + 1) * width);
+      const length = Math.hypot(...row);
+      ids.forEach((_, i) => {
+        let dot = 0;
+        for (let j = 0; j < width; j++) dot += own[i * width + j]! * row[j]!;
+        likeness[i]![first + w] = dot / Math.max(length, 1e-12);
+      });
+    }
+  }
+  return ids.map((id, i) => {
+    if (!known.has(id)) return [id];
+    const order = words.map((_, w) => w).toSorted((a, b) => likeness[i]![b]! - likeness[i]![a]!);
+    return [id, ...order.map((w) => words[w]!).filter((word) => word !== id).slice(0, count)];
+  });
 }

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { readChunks, writeChunks } from "../../engine/formats/picture/png-chunks.ts";
+import { writeChunks } from "../../engine/formats/picture/png-chunks.ts";
+import { readChunks } from "../../engine/formats/picture/read-chunks.ts";
 import { decodePng, encodePng } from "../../engine/platform/picture/png.ts";
 import { TestBrowser, type Visit } from "./support.ts";
 

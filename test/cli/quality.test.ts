@@ -62,7 +62,10 @@ test("bad input is told in one line, and nothing is written", async () => {
     ],
     [["--images", "none", "--real", REAL, ...NETWORK], /none: cannot be listed: no such file or folder/],
     [["--images", "cut", "--real", REAL, ...NETWORK], /torn.png/],
-    [["--images", "few", "--statistics", "narrow.npz", ...NETWORK], /128 features of the generated pictures, 3 of narrow.npz: they are of different networks/],
+    [
+      ["--images", "few", "--statistics", "narrow.npz", ...NETWORK],
+      /128 features of the generated pictures, 3 of narrow.npz: they are of different networks/,
+    ],
     [["--model", "emoji", "--captions", "seedless.csv", "--real", REAL, ...NETWORK], /no column "evaluation_seed"/],
     [["--images", "few", "--captions", "one.csv", "--real", REAL, ...NETWORK], /1 of 1 captions have no picture, the first 99_0.png/],
     [["--model", "emoji", ...given, ...NETWORK], /either --model.*or --images/],

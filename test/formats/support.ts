@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { bytesSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { crc32 } from "../../engine/formats/picture/png-chunks.ts";
+import { crc32 } from "../../engine/formats/zip/bytes.ts";
 
 const folder = "test/fixtures/formats";
 

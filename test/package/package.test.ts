@@ -27,7 +27,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   completion: 3_000,
   controls: 3_000,
   "ddim-inversion": 6_000,
-  "decode-png": 4_000,
+  "decode-png": 5_000,
   "diffusion-classifier": 3_000,
   "embedding-file": 2_000,
   eraser: 4_000,
@@ -49,7 +49,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "noise-probe": 3_000,
   open: 24_000,
   overlay: 14_000,
-  png: 3_000,
+  png: 4_000,
   pytorch: 12_000,
   random: 1_000,
   "recall-probe": 7_000,
@@ -210,7 +210,7 @@ test("unused parts fall out of a consumer's bundle: the tokenizer, PNG or random
     ["createTokenizer", 60_000],
     ["encodePng", 35_000],
     ["manualSeed", 30_000],
-    ["createJudge", 370_000],
+    ["createJudge", 375_000],
   ] as const) {
     const alone = bundleOf(`import { ${name} } from "lethe"; console.log(${name});`);
     console.log(`tree shaking: ${name} alone takes ${alone.bytes} bytes, ${alone.gzip} gzip, of ${whole.bytes} and ${whole.gzip}`);

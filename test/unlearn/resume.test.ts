@@ -87,7 +87,7 @@ const WRONG: readonly (readonly [UnlearnOptions, RegExp])[] = [
   [{ method: "esd-x", concepts: ["church ".repeat(100)] }, /has 100 tokens; the text encoder takes \d+/],
   [
     { method: "esd-x", concepts: ["church"], recipe: "uce-2023" },
-    /recipe "uce-2023" is not one of esd-x; choose one of esd-2025, esd-2023/,
+    /recipe "uce-2023" is not one of esd-x; choose one of esd-2025, esd-xl-2025, esd-2023/,
   ],
   [{ method: "esd-x", concepts: ["church"], recipe: "esd-2024" as never }, /"esd-2024" is not one of esd-x/],
   [{ method: "esd-y" as never, concepts: ["church"] }, /method "esd-y" is not known/],

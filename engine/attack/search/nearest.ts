@@ -4,12 +4,9 @@ import { type Value, f32 } from "../../../kernels/kernel.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { Graph } from "../../runtime/graph.ts";
 import { Tensor } from "../../runtime/tensor.ts";
-import { allowedTokens } from "./vocabulary.ts";
 
 /** Rows of the token table read at a time. */
 const CHUNK = 1024;
-/** Of synonyms: words compared at a time. */
-const WORDS = 4096;
 /** Shorter rows count as being of this length, as torch's `F.normalize` has it. */
 const SHORTEST = 1e-12;
 
@@ -68,34 +65,4 @@ export class InverseNorms {
 export function nearestTokens(g: Graph, model: StableDiffusion, rows: Value, inverseNorms: Value, barred?: Value): Value {
   const likeness = multiply(g, model.text.timesTable(g, rows), inverseNorms);
   return argmax(g, barred ? add(g, likeness, barred) : likeness);
-}
-
-/**
- * For every token of a prompt that is a whole word: itself, and the words whose rows of the token table are nearest to its own by cosine.
- * DiffZOO takes its synonyms from counter-fitted word vectors; the model's own table needs no further file. For other tokens: itself.
- */
-export async function synonymsOf(model: StableDiffusion, ids: readonly number[], count: number): Promise<number[][]> {
-  const words = [...allowedTokens(model.tokenizer, "words")!];
-  const known = new Set(words);
-  const { tokenWidth: width } = model.text;
-  const own = ids.length === 0 ? new Float32Array() : await tokenRows(model, ids);
-  const likeness = ids.map(() => new Float64Array(words.length));
-  for (let first = 0; first < words.length; first += WORDS) {
-    const part = words.slice(first, first + WORDS);
-    const rows = await tokenRows(model, part);
-    for (let w = 0; w < part.length; w++) {
-      const row = rows.subarray(w * width, (w + 1) * width);
-      const length = Math.hypot(...row);
-      ids.forEach((_, i) => {
-        let dot = 0;
-        for (let j = 0; j < width; j++) dot += own[i * width + j]! * row[j]!;
-        likeness[i]![first + w] = dot / Math.max(length, 1e-12);
-      });
-    }
-  }
-  return ids.map((id, i) => {
-    if (!known.has(id)) return [id];
-    const order = words.map((_, w) => w).toSorted((a, b) => likeness[i]![b]! - likeness[i]![a]!);
-    return [id, ...order.map((w) => words[w]!).filter((word) => word !== id).slice(0, count)];
-  });
 }

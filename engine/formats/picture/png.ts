@@ -5,11 +5,13 @@
  * Source: PNG specification, third edition (W3C), sections 7, 8, 11.2.
  */
 import { FormatError } from "../errors.ts";
-import { inflate, joined } from "../zip/inflate.ts";
+import { joined } from "../zip/bytes.ts";
+import { inflate } from "../zip/inflate.ts";
 import { SNIFF_BYTES, describeBytes } from "../sniff.ts";
 import { exifOrientation, UPRIGHT } from "./exif.ts";
 import { MAX_PIXELS, type RgbImage } from "./image.ts";
-import { PNG_SIGNATURE, type PngChunk, readChunks, readTextChunks, writeChunks } from "./png-chunks.ts";
+import { PNG_SIGNATURE, type PngChunk, writeChunks } from "./png-chunks.ts";
+import { readChunks, readTextChunks } from "./read-chunks.ts";
 
 interface Header {
   readonly width: number;

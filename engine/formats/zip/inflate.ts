@@ -1,4 +1,5 @@
 import { FormatError, reason } from "../errors.ts";
+import { joined } from "./bytes.ts";
 
 /**
  * Decompresses a zlib stream of at most `limit` bytes; "deflate-raw": without zlib's frame.
@@ -28,15 +29,4 @@ export async function inflate(
     throw new FormatError(file, `${what} cannot be unpacked: ${reason(error)}`, { cause: error });
   }
   return joined(pieces);
-}
-
-/** Pieces one after the other. */
-export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    out.set(piece, at);
-    at += piece.length;
-  }
-  return out;
 }

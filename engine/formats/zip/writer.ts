@@ -2,7 +2,7 @@
  * Writer of zip archives of stored entries, piece by piece, as torch.save makes them: data at multiples of 64 bytes, zip64 where a file
  * grows beyond 4 GiB. Source: PKWARE APPNOTE 6.3.9, sections 4.3 to 4.5; caffe2/serialize/inline_container.cc (`getPadding`).
  */
-import { crc32 } from "../picture/png-chunks.ts";
+import { crc32 } from "./bytes.ts";
 
 /** An entry, whose bytes are asked for when its turn comes. At most 4 GiB. */
 export interface ZipPart {
