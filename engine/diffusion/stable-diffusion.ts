@@ -46,6 +46,7 @@ export class StableDiffusion extends RecordedModel {
     }
     const names = ["ids", "second ids"].slice(0, lists.length);
     const program = await this.program(`encodeText ${names.length > 1 ? "two " : ""}${batch}x${length}`, (g) => {
+      g.storesHalves = false; // every step of a sampler reads it
       const [own, other = own!] = names.map((name): Value => g.input(name, { shape: [batch, length], dtype: "u32" }));
       return { outputs: { hidden: this.text.encode(g, this.text.embeddings(g, own!, other), other) } };
     });

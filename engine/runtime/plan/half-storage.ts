@@ -20,8 +20,8 @@ function boundOf({ kernel, inputs, outputs, attributes }: Step["node"], { shader
 
 /**
  * Stores values as f16: those that no shader touches but such as convert what they load and store (`array<${x as vec4f}>`), so that
- * arithmetic stays f32. Every other one is f32: what a loss, a reduction, a sampler or an optimiser reads. All are where gradients of
- * weights are computed (`Kernel.keepsF32`).
+ * arithmetic stays f32. Every other one is f32: what a loss, a reduction, a sampler or an optimiser reads, and what is computed with f32
+ * operands (`GraphNode.precise`: SDXL's VAE leaves the range of f16). All are where gradients of weights are computed (`Kernel.keepsF32`).
  * @param storage the value whose memory holds a value
  * @param candidates values in memory of their own that is gone with the run
  * @returns what is stored so, and the steps whose shaders load and store it as such
@@ -37,6 +37,9 @@ export function storeHalves(
   const isHalf = (v: GraphValue | undefined): boolean => v !== undefined && halves.has(storage(v));
   const bound = steps.map(({ node, plan }) => plan.dispatches.map((dispatch) => boundOf(node, dispatch)));
   for (const { value, converts } of bound.flat(2)) if (value && !converts) halves.delete(storage(value));
+  for (const { node } of steps.filter((step) => step.node.precise)) {
+    for (const value of [...node.inputs, ...node.outputs]) if (value) halves.delete(storage(value));
+  }
   return {
     halves,
     steps: steps.map((step, i) => {

@@ -96,7 +96,7 @@ export function makeSchedule(
     for (const v of node.inputs) if (v) uses.get(storage(v))?.reads.push(i);
   });
   const { halves, steps: stored } = storeHalves(
-    steps, storage, capabilities.halfActivations ? uses.keys() : [],
+    steps, storage, capabilities.halfActivations && graph.storesHalves ? uses.keys() : [],
   );
   const claims: Claim[] = [...uses].map(([v, used]) => ({ bytes: byteLength(halves.has(v) ? asHalf(v.type) : v.type), ...used }));
   const claimScratch = (bytes: number, step: number): number =>
