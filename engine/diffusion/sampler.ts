@@ -167,7 +167,7 @@ export class Sampler {
   }
 
   private recordPrediction(g: Graph): ProgramOptions {
-    // Steps hand their rounding on: stored as f16, text and steps, a bundled model's picture came out up to 8 levels off, otherwise up to 4.
+    // Steps hand their rounding on: with text and steps stored as f16 a bundled model's picture was up to 8 levels off, without up to 4.
     g.storesHalves = false;
     const { sld, guidance: scale, batch } = this.shape;
     const scaled = linearCombination(g, g.input("inputScale", { shape: [1], dtype: "f32" }), [g.tensor(this.sample)]);

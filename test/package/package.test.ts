@@ -60,7 +60,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "safree-prompts": 3_000,
   "seed-search": 1_000,
   "synonym-search": 2_000,
-  target: 7_000,
+  target: 8_000,
   transfer: 1_000,
   transport: 9_000,
 };
