@@ -92,6 +92,7 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     await program.run(Object.fromEntries(Object.entries(host).filter(([name]) => program.hasInput(name))));
     const results = await program.read();
     const tolerances = program.steps.some(roundsToHalf) ? rows.tolerances : TOLERANCES;
+    const zero = program.steps.some(onMatrixUnits) ? HALF_ZERO : TOLERANCES.zero;
     const computed = Object.entries(outputs).flatMap(
       ([
         name,
@@ -108,7 +109,7 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     );
     for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
       const expected = await golden.floats(own(name));
-      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, tolerances.zero, "absolute");
+      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, zero, "absolute");
       else
         rows.compare(
           c.name,
@@ -127,11 +128,17 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
 
 /** Whether a step may round its operands with f16 arithmetic (products, attention on matrix units) or what it stores. */
 function roundsToHalf({ node, plan, typeOf }: Step): boolean {
-  return (
-    typeOf !== undefined ||
-    /^(matmul|conv2d)/.test(node.kernel!.name) ||
-    plan.dispatches.some(({ shader }) => shader.name.startsWith("attention-matrix"))
-  );
+  return typeOf !== undefined || /^(matmul|conv2d)/.test(node.kernel!.name) || onMatrixUnits({ plan });
+}
+
+/**
+ * Absolute, of what is mathematically zero behind attention with f16 operands: the gradient of a bias of its keys, whose parts cancel but
+ * for their rounding. Four times the 3.2e-3 that was measured.
+ */
+const HALF_ZERO = 1.3e-2;
+
+function onMatrixUnits({ plan }: Pick<Step, "plan">): boolean {
+  return plan.dispatches.some(({ shader }) => shader.name.startsWith("attention-matrix"));
 }
 
 /** 1e-4; where a norm's groups have but two values the gradient for x nearly cancels. */
