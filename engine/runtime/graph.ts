@@ -45,7 +45,7 @@ export class Graph implements Recorder {
   readonly nodes: GraphNode[] = [];
   /** Values captured by module path (`capture`), for comparison with a reference run. */
   readonly captured = new Map<string, GraphValue>();
-  /** With --math f16, whether values between ops may be stored as f16. */
+  /** With --math f16, whether values between ops may be stored as f16. False where the rounding is handed on, as by a sampler's steps. */
   storesHalves = true;
   private readonly leaves = new Map<string, GraphValue>();
   private path: string[] = [];

@@ -108,6 +108,8 @@ test("captions without pictures, and options that do not go together, are refuse
   };
   const renamed = REAL.map((file) => ({ ...file, name: `x-${file.name}` }));
   await refused(await options({ images: renamed }), /3 of 3 captions have no picture, the first 7_0.png/);
+  const alone = await quality(null, await options({ images: REAL, captions: undefined, real: undefined }));
+  assert.equal([alone.count, alone.distances], [4, null], "features alone are counted, with nothing to compare them with");
   await refused({ images: REAL }, /nothing to score with/);
   await refused(await options(), /either a model draws the pictures or they are given/);
 });

@@ -70,6 +70,17 @@ test("what a loss reads, and the loss, stay f32", () => {
   assert.equal(halvesOf(g, [scale(g, mseLoss(g, product, input(g, "target", 8, 8)), 3)]), []);
 });
 
+test("what is computed with f32 operands stays f32, and so does a graph that hands its rounding on", () => {
+  const g = new Graph();
+  const x = input(g, "x", 8, 8);
+  const hidden = scale(g, scale(g, x, 2), 3);
+  const exact = g.precise(() => scale(g, scale(g, hidden, 4), 5));
+  const y = add(g, exact, x);
+  assert.is(halvesOf(g, [y]).length, 1, "the first product alone: the second is read by what is exact");
+  g.storesHalves = false;
+  assert.equal(halvesOf(g, [y]), []);
+});
+
 test("a program that computes gradients of weights stores all as f32", () => {
   const g = new Graph();
   const [x, dy] = [input(g, "x", 8, 8), input(g, "dy", 8, 8)];
