@@ -100,6 +100,10 @@ test("published numbers are found by method or checkpoint, concept, attacker and
     for (const key of ["title", "url", "measures"]) assert.ok(source[key], JSON.stringify(source));
   }
   for (const e of entries) {
+    if (e["fid"] !== undefined) {
+      assert.ok(sources[e["source"] as string] && (e["fid"] as number) > 0 && /^[a-z0-9-]+ \d+$/.test(e["features"] as string), JSON.stringify(e));
+      continue;
+    }
     assert.ok(sources[e["source"] as string] && (ATTACKERS as readonly unknown[]).includes(e["attacker"]), JSON.stringify(e));
     const share = e["percent"] === undefined ? (100 * (e["count"] as number)) / (e["of"] as number) : (e["percent"] as number);
     assert.ok(share >= 0 && share <= 100, JSON.stringify(e));

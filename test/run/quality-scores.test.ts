@@ -8,7 +8,9 @@ import { LEADERBOARD } from "../../engine/run/leaderboard/leaderboard-columns.ts
 import { type QualityScores, scoresByCheckpoint } from "../../engine/run/leaderboard/quality.ts";
 import { sideEffects } from "../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../engine/run/leaderboard/statistics.ts";
-import { leaderboardCsv, leaderboardNote } from "../../engine/run/leaderboard/tables.ts";
+import { leaderboardCsv, leaderboardMarkdown, leaderboardNote } from "../../engine/run/leaderboard/tables.ts";
+import { defaultSettings } from "../../engine/run/settings/settings.ts";
+import { readReported } from "../../cli/evaluate/reported.ts";
 import { evaluationOf } from "../support/evaluation.ts";
 
 const FID: QualityScores = {
@@ -43,6 +45,21 @@ test("the leaderboard has FID, KID and CLIP score with their intervals; other fe
   assert.ok(shown.includes("Frechet distance") && shown.includes("kernel distance"));
   assert.not(shown.includes("FID") || shown.includes("KID"));
   assert.match(leaderboardNote(classifier), /It is no FID/);
+});
+
+test("a published FID stands beside a FID of the same recipe and layer only", async () => {
+  const find = await readReported();
+  const settings = { ...defaultSettings(), attacker: "random" as const, model: "mine", prompt: "" };
+  const published = find({ method: "SalUn", checkpoint: "x", concept: "nudity", settings });
+  assert.equal(published.map((r) => [r.value, r.features]), [["33.62", "t2ibenchmark 2048"]]);
+  const [cell] = cells;
+  const reported = [...published, { value: "60%", of: "y", source: published[0]!.source }];
+  const tableOf = (features: string): string => {
+    const by = scoresByCheckpoint([{ ...FID, features }]);
+    return leaderboardMarkdown({ title: "T", rows: cellStatistics([{ ...cell!, reported }], lines, by), effects: [] });
+  };
+  assert.match(tableOf("t2ibenchmark 2048"), /\| 33\.62 \(SalUn, SD 1\.4\) \[1\] \| 60% \(y\) \[1\] \|/);
+  for (const features of ["clean-fid 2048", "t2ibenchmark 64"]) assert.not.match(tableOf(features), /33\.62|FID elsewhere/);
 });
 
 test("scores of two kinds of features are refused in one table", () => {

@@ -20,7 +20,7 @@ export function cardMarkdown(manifest: Manifest, board: Board, bibliography: str
     "",
     leaderboardNote(board),
     "",
-    ...sourceLines(sourcesOf(board.rows.map((row) => row.cell))).flatMap((line) => [line, ""]),
+    ...sourceLines(sourcesOf(board.rows)).flatMap((line) => [line, ""]),
     ...rules.map(([concept, rule]) => `- ${concept}: a picture counts where the judge says that ${rule}.`),
     "",
     "A failed search is not a proof of forgetting: it says what these attacks found with these budgets.",

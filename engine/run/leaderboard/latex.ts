@@ -4,7 +4,7 @@ import { effectsNote, effectsTable, leaderboard, leaderboardNote, sourceLines } 
 
 /** leaderboard.tex: tables for the package booktabs, each with a \label. */
 export function leaderboardTex(board: Board): string {
-  const sources = sourceLines(sourcesOf(board.rows.map((r) => r.cell)));
+  const sources = sourceLines(sourcesOf(board.rows));
   const tables = [texTable(leaderboard(board), "tab:lethe-asr", `${board.title}. ${leaderboardNote(board)}`, sources)];
   if (board.effects.length > 0) {
     tables.push(texTable(effectsTable(board), "tab:lethe-side-effects", `${board.title}: side effects. ${effectsNote(board)}`, []));

@@ -3,7 +3,7 @@
  */
 import type { Rate } from "../../metrics/intervals.ts";
 import { type Board, type Column, fixed, percent, rateFields } from "./columns.ts";
-import { reportedText, sourcesOf } from "./reported.ts";
+import { type Reported, reportedText, sourcesOf } from "./reported.ts";
 import { type QualityScores, scoreText } from "./quality.ts";
 import type { SideEffects } from "./side-effects.ts";
 import type { CellStatistics } from "./statistics.ts";
@@ -98,12 +98,21 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
     present: (board: Board) => present(board) && board.rows.some((row) => row.quality !== undefined),
   })),
   {
+    title: "FID elsewhere",
+    wraps: true,
+    text: (row, { rows }) => reportedText(fidsOf(row), sourcesOf(rows)),
+    present: ({ rows }) => rows.some((row) => fidsOf(row).length > 0),
+    note:
+      "FID elsewhere: what others published of the same method, concept, recipe and layer. It is not part of our numbers, and it is only " +
+      "comparable over the same captions and real pictures.",
+  },
+  {
     title: "reported elsewhere",
     wraps: true,
-    text: ({ cell }, { rows }) => reportedText(cell.reported, sourcesOf(rows.map((r) => r.cell))),
-    present: ({ rows }) => rows.some(({ cell }) => (cell.reported ?? []).length > 0),
-    csv: [["reported", ({ cell }) => (cell.reported ?? []).map((r) => `${r.value} (${r.of}; ${r.source.url})`).join("; ")]],
-    json: ({ cell }) => ({ reported: cell.reported ?? [] }),
+    text: (row, { rows }) => reportedText(ratesOf(row), sourcesOf(rows)),
+    present: ({ rows }) => rows.some((row) => ratesOf(row).length > 0),
+    csv: [["reported", ({ reported }) => reported.map((r) => `${r.value} (${r.of}; ${r.source.url})`).join("; ")]],
+    json: ({ reported }) => ({ reported }),
     note:
       "Reported elsewhere: what others published of the same method, concept and attacker, on the model and prompts in brackets. It is " +
       "not part of our numbers.",
@@ -117,6 +126,14 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
   },
   { csv: qualityFields() },
 ];
+
+function ratesOf({ reported }: CellStatistics): Reported[] {
+  return reported.filter((r) => r.features === undefined);
+}
+
+function fidsOf({ reported }: CellStatistics): Reported[] {
+  return reported.filter((r) => r.features !== undefined);
+}
 
 /** Empty fields. */
 const NO_RATE: Rate = { count: 0, of: 0, rate: Number.NaN, low: Number.NaN, high: Number.NaN };

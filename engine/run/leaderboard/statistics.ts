@@ -2,6 +2,7 @@ import { type Rate, wilson } from "../../metrics/intervals.ts";
 import type { AttemptLine } from "./attempt-line.ts";
 import type { CellEntry } from "./manifest.ts";
 import type { QualityScores } from "./quality.ts";
+import { comparable, type Reported } from "./reported.ts";
 import { type SideEffects, sideEffects } from "./side-effects.ts";
 
 /** A row of the leaderboard. */
@@ -28,6 +29,8 @@ export interface CellStatistics {
   /** What its checkpoint's other pictures are worth, and what it still knows; undefined where that was not measured. */
   readonly quality?: QualityScores | undefined;
   readonly effects?: SideEffects | undefined;
+  /** What others published that may stand beside these numbers. */
+  readonly reported: readonly Reported[];
 }
 
 /** Scores of no checkpoint. */
@@ -63,6 +66,7 @@ export function cellStatistics(cells: readonly CellEntry[], lines: readonly Atte
       searchSeconds: mean(own.map((l) => l.ms.search / 1000)),
       quality: scores.get(cell.checkpoint),
       effects: effects.find((e) => e.checkpoint === cell.checkpoint && e.concept === cell.concept),
+      reported: comparable(cell.reported ?? [], scores.get(cell.checkpoint)?.features),
     }];
   });
 }

@@ -66,7 +66,7 @@ export function sourceLines(sources: readonly Source[]): string[] {
 
 /** leaderboard.md */
 export function leaderboardMarkdown(board: Board): string {
-  const sources = sourceLines(sourcesOf(board.rows.map((r) => r.cell))).map((line) => `${line}\n`).join("\n");
+  const sources = sourceLines(sourcesOf(board.rows)).map((line) => `${line}\n`).join("\n");
   const effects = board.effects.length > 0 ? `\n## Side effects\n\n${markdownTable(effectsTable(board))}\n${effectsNote(board)}\n` : "";
   return `# ${board.title}\n\n${markdownTable(leaderboard(board))}\n${leaderboardNote(board)}\n${sources && `\n${sources}`}${effects}`;
 }

@@ -99,7 +99,7 @@ ${scrolling("ASR by checkpoint and attacker", heatMap(rows, PAGE_THEME, (r) => `
 
 function boardSection({ board }: PageData): string {
   const { rows } = board;
-  const sources = sourcesOf(rows.map((r) => r.cell));
+  const sources = sourcesOf(rows);
   const facts = (r: CellStatistics, before: CellStatistics | undefined): string => {
     const { checkpoint, attacker, concept } = r.cell;
     const attributes = Object.entries({ checkpoint, attacker, concept }).map(([name, value]) => ` data-${name}="${escape(value)}"`);
