@@ -1,6 +1,6 @@
 import { FormatError, quote } from "../../engine/formats/errors.ts";
 import { joinPath } from "../../engine/formats/file-system.ts";
-import type { PictureFile } from "../../engine/metrics/quality/run.ts";
+import type { PictureFile } from "../../engine/metrics/quality/kinds.ts";
 import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles, readBytes } from "../../engine/platform/node-files.ts";

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { FormatError } from "../../engine/formats/errors.ts";
 import { asObject, decodeText, parseJson } from "../../engine/formats/file-system.ts";
 import type { Store } from "../../engine/formats/store.ts";
-import { QUALITY_FILES } from "../../engine/metrics/quality/run.ts";
+import { QUALITY_FILES } from "../../engine/metrics/quality/kinds.ts";
 import type { Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 

@@ -4,6 +4,9 @@ import type { Inception } from "../vision/inception-model.ts";
 import type { ImageClassifier } from "../vision/image-classifier.ts";
 import { RECIPES, type RecipeName } from "./recipes.ts";
 
+/** Takes the time of a part of the work, in ms. */
+export type Spent = (part: "resize" | "network", ms: number) => void;
+
 /** What makes of a picture the numbers that sets of pictures are compared by. */
 export interface FeatureNetwork {
   /** What its features are called, by which two sets of them are known to be comparable. */
@@ -13,8 +16,11 @@ export interface FeatureNetwork {
   readonly distanceName: "FID" | "Frechet distance";
   /** The mean is kept in float32 in the reference. */
   readonly meanPrecision: "float32" | "float64";
-  /** Features [pictures, dims], row by row. */
-  features(pictures: readonly RgbImage[]): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * Features [pictures, dims], row by row.
+   * @param spent is told how long bringing them to the network's size took, and the network; a classifier's resizing is part of the latter
+   */
+  features(pictures: readonly RgbImage[], spent?: Spent): Promise<Float32Array<ArrayBuffer>>;
   destroy(): Promise<void>;
 }
 
@@ -27,10 +33,15 @@ export function inceptionFeatures(network: Inception, recipe: RecipeName, dims: 
     dims,
     distanceName: "FID",
     meanPrecision,
-    async features(pictures) {
+    async features(pictures, spent) {
+      const begun = performance.now();
       const batch = new Float32Array(pictures.length * size);
       pictures.forEach((picture, i) => batch.set(prepare(picture), i * size));
-      return network.features(batch, dims);
+      const prepared = performance.now();
+      const features = await network.features(batch, dims);
+      spent?.("resize", prepared - begun);
+      spent?.("network", performance.now() - prepared);
+      return features;
     },
     destroy: () => network.destroy(),
   };
@@ -49,7 +60,12 @@ export async function classifierFeatures(classifier: ImageClassifier, name: stri
     dims,
     distanceName: "Frechet distance",
     meanPrecision: "float64",
-    features: (pictures) => classifier.features(pictures),
+    async features(pictures, spent) {
+      const begun = performance.now();
+      const features = await classifier.features(pictures);
+      spent?.("network", performance.now() - begun);
+      return features;
+    },
     destroy: () => classifier.destroy(),
   };
 }

@@ -2,8 +2,9 @@
  * The public API of `lethe/quality`: what a model's pictures are worth beside real ones. Whoever only generates and attacks loads none of
  * it.
  */
-export { quality, scored, QUALITY_FILES } from "./quality/run.ts";
-export type { PictureFile, QualityEvent, QualityOptions, QualityResult, SetName } from "./quality/run.ts";
+export { quality } from "./quality/run.ts";
+export { scored } from "./quality/scored.ts";
+export { QUALITY_FILES, type PictureFile, type QualityEvent, type QualityOptions, type QualityResult, type SetName } from "./quality/kinds.ts";
 export { FEATURE_OPTIONS, QUALITY_OPTIONS, SCORE_OPTIONS } from "./quality/option-table.ts";
 export { parseCaptions, type Caption } from "./quality/captions.ts";
 export { openFeatureNetwork } from "./open-network.ts";

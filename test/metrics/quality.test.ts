@@ -9,7 +9,9 @@ import { classifierFeatures } from "../../engine/metrics/feature-network.ts";
 import type { FeatureNetwork } from "../../engine/metrics/feature-network.ts";
 import { parseCaptions } from "../../engine/metrics/quality/captions.ts";
 import { readFeatureLog } from "../../engine/metrics/quality/feature-log.ts";
-import { type PictureFile, QUALITY_FILES, type QualityOptions, quality, scored } from "../../engine/metrics/quality/run.ts";
+import { type PictureFile, QUALITY_FILES, type QualityOptions, type QualityTimes } from "../../engine/metrics/quality/kinds.ts";
+import { quality } from "../../engine/metrics/quality/run.ts";
+import { scored } from "../../engine/metrics/quality/scored.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { loadClassifier } from "../../engine/vision/image-classifier.ts";
@@ -74,6 +76,8 @@ test("a run that was stopped goes on, and parts put together are the same to the
   });
   assert.is(drawn, 1);
   assert.is(resumed.distances!.frechet, whole.distances!.frechet);
+  const worked = (times: QualityTimes): unknown[] => [times.draw?.pictures, times.read?.pictures, times.network?.pictures];
+  assert.equal([worked(whole.times), worked(resumed.times)], [[3, 4, 7], [1, 4, 5]], "what was done before is not counted again");
   const { dims } = await network();
   const taken = { generated: new Map(), real: new Map() };
   for (const index of [1, 2]) {

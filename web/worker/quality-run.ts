@@ -2,7 +2,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { blobSource, readAll } from "../../engine/formats/byte-source.ts";
 import { memoryFiles } from "../../engine/formats/file-system.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import type { PictureFile } from "../../engine/metrics/quality/run.ts";
+import type { PictureFile } from "../../engine/metrics/quality/kinds.ts";
 import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 import type { RecipeName } from "../../engine/metrics/recipes.ts";
 import type { QualityRequest, Scores } from "../protocol.ts";

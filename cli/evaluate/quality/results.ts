@@ -3,7 +3,7 @@ import { FormatError } from "../../../engine/formats/errors.ts";
 import { asObject, decodeText, parseJson } from "../../../engine/formats/file-system.ts";
 import type { Store } from "../../../engine/formats/store.ts";
 import { parseCaptions } from "../../../engine/metrics/quality/captions.ts";
-import { QUALITY_FILES } from "../../../engine/metrics/quality/run.ts";
+import { QUALITY_FILES } from "../../../engine/metrics/quality/kinds.ts";
 import { folderStore } from "../../../engine/platform/folder-store.ts";
 import { resolvePath } from "../../../engine/platform/model-source-node.ts";
 import { readText } from "../../../engine/platform/node-files.ts";

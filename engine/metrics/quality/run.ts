@@ -4,76 +4,17 @@ import { FormatError } from "../../formats/errors.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
 import { decodePng, encodePng } from "../../platform/picture/png.ts";
 import { type Store, memoryStore } from "../../formats/store.ts";
-import type { Given, Values } from "../../options/option.ts";
+import type { Values } from "../../options/option.ts";
 import { filledIn } from "../../options/values.ts";
 import { InputError, UsageError } from "../../runtime/errors.ts";
 import type { Caption } from "./captions.ts";
-import { type ClipScorer, clipScore } from "../clip-score.ts";
 import { CaptionPainter } from "./draw.ts";
-import type { FeatureNetwork } from "../feature-network.ts";
-import { type LoggedPicture, featureLine, featureRows, readFeatureLog } from "./feature-log.ts";
+import { type LoggedPicture, featureLine, readFeatureLog } from "./feature-log.ts";
+import {
+  type PictureFile, QUALITY_FILES, type QualityEvent, type QualityOptions, type QualityPart, type QualityResult, type SetName, isPictures,
+} from "./kinds.ts";
 import { QUALITY_OPTIONS } from "./option-table.ts";
-import { type Distances, type KnownSet, distancesOf } from "../distance/scores.ts";
-import { type Statistics, statisticsOf } from "../distance/statistics.ts";
-import { writeStatistics } from "../distance/statistics-file.ts";
-
-/** A picture that is there already. */
-export interface PictureFile {
-  /** By which it is known: its path below its folder. */
-  readonly name: string;
-  /** @throws FormatError for one that cannot be read */
-  read(): Promise<RgbImage>;
-}
-
-export interface QualityOptions extends Given<typeof QUALITY_OPTIONS> {
-  /** What is drawn, or what the pictures show. */
-  readonly captions?: readonly Caption[] | undefined;
-  /** Pictures to score instead of drawing some; with captions those of the captions' names only. */
-  readonly images?: readonly PictureFile[] | undefined;
-  /** What the pictures are compared with: pictures, or statistics of the same recipe. */
-  readonly real?: readonly PictureFile[] | { readonly name: string; readonly statistics: Statistics } | undefined;
-  /** What the comparison is made with. Without `real` it makes statistics of the pictures, to compare others with. */
-  readonly network?: FeatureNetwork | undefined;
-  /** Scores pictures by their captions. */
-  readonly clip?: ClipScorer | undefined;
-  /** Where pictures, features and statistics are kept, and from where a run goes on. Default: nowhere. */
-  readonly store?: Store | undefined;
-  /** Where the features of the real pictures are kept, which runs of several models share. Default: `store`. */
-  readonly realStore?: Store | undefined;
-  /** Only every `count`th picture, from the `index`th (from 1): no scores, which come when all parts are merged. */
-  readonly shard?: { readonly index: number; readonly count: number } | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export type SetName = "generated" | "real";
-
-export type QualityEvent =
-  | { readonly type: "begin"; readonly set: SetName; readonly total: number; readonly done: number }
-  | { readonly type: "step"; readonly step: number; readonly steps: number }
-  | { readonly type: "picture"; readonly set: SetName; readonly name: string; readonly done: number; readonly total: number }
-  | { readonly type: "unreadable"; readonly set: SetName; readonly name: string; readonly reason: string }
-  | { readonly type: "score"; readonly what: "KID" | "bootstrap"; readonly done: number; readonly total: number };
-
-export interface QualityResult {
-  /** Generated pictures that were scored. */
-  readonly count: number;
-  readonly realCount: number | null;
-  /** Pictures that were passed over. */
-  readonly unreadable: number;
-  /** null for a shard, and without `network` or `real`. */
-  readonly distances: Distances | null;
-  /** The benchmark's CLIP score; null without captions and CLIP. */
-  readonly clipScore: number | null;
-  /** Logits by picture. */
-  readonly captionScores: ReadonlyMap<string, number>;
-}
-
-/** Files of a run, below its store. */
-export const QUALITY_FILES = {
-  logs: { generated: "generated.jsonl", real: "real.jsonl" },
-  statistics: "statistics.npz",
-  picture: (name: string): string => `pictures/${name}`,
-} as const;
+import { scored, withoutDistances } from "./scored.ts";
 
 /** Pictures that go through the network at once: always so many, so that no picture's features hang on which others are beside it. */
 const FEATURE_BATCH = 8;
@@ -103,12 +44,10 @@ export async function quality(
   const mine = (all: readonly Item[]): Item[] => all.filter((_, i) => !shard || i % shard.count === shard.index - 1);
   const generated = await run.take("generated", mine(items));
   const realPictures = isPictures(real) ? await run.take("real", mine(limited(sorted(real), settings.count))) : undefined;
-  if (shard) return withoutDistances(generated, realPictures);
-  return scored(options, { generated, real: realPictures ?? new Map() }, onEvent);
-}
-
-function isPictures(real: QualityOptions["real"]): real is readonly PictureFile[] {
-  return Array.isArray(real);
+  const result = shard
+    ? withoutDistances(generated, realPictures)
+    : await run.timed("distances", generated.size, () => scored(options, { generated, real: realPictures ?? new Map() }, onEvent));
+  return { ...result, times: run.times };
 }
 
 function sorted(files: readonly PictureFile[]): Item[] {
@@ -154,6 +93,7 @@ type Waiting = { readonly item: Item; readonly image: RgbImage };
 
 /** What a run and its helpers share. */
 class QualityRun {
+  readonly times: { -readonly [part in QualityPart]?: { readonly ms: number; readonly pictures: number } } = {};
   private readonly painter: CaptionPainter | undefined;
 
   constructor(
@@ -167,6 +107,21 @@ class QualityRun {
     this.painter = model
       ? new CaptionPainter(model, { ...drawing, onStep: (step, of) => onEvent({ type: "step", step, steps: of }) })
       : undefined;
+  }
+
+  /** Does a part of the work on so many pictures and counts its time. */
+  async timed<T>(part: QualityPart, pictures: number, work: () => Promise<T>): Promise<T> {
+    const begun = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.spent(part, pictures, performance.now() - begun);
+    }
+  }
+
+  private spent(part: QualityPart, pictures: number, ms: number): void {
+    const before = this.times[part] ?? { ms: 0, pictures: 0 };
+    this.times[part] = { ms: before.ms + ms, pictures: before.pictures + pictures };
   }
 
   /** The features of a set, those of an earlier run among them. */
@@ -189,11 +144,12 @@ class QualityRun {
     const waiting: Waiting[] = [];
     const score = async (batch: readonly Waiting[]): Promise<void> => {
       if (batch.length === 0) return;
-      const features = await network?.features(padded(batch.map(({ image }) => image)));
+      const features = await network?.features(padded(batch.map(({ image }) => image)), (part, ms) => this.spent(part, batch.length, ms));
       for (const [i, { item, image }] of batch.entries()) {
         const own = features?.slice(i * network!.dims, (i + 1) * network!.dims);
         if (own?.some((x) => !Number.isFinite(x))) throw new InputError(`${item.name}: its features by ${network!.name} are not finite`);
-        const logit = set === "generated" && clip && item.caption ? await clip.logit(image, item.caption.prompt) : undefined;
+        const caption = set === "generated" && clip ? item.caption : undefined;
+        const logit = caption && (await this.timed("clip", 1, () => clip!.logit(image, caption.prompt)));
         await keep({ name: item.name, features: own, logit });
       }
     };
@@ -220,7 +176,7 @@ class QualityRun {
     const found: { readonly item: Item; readonly image: RgbImage | string }[] = [];
     const missing: Item[] = [];
     for (const item of items) {
-      const image = item.file ? await this.readable(set, item.file) : await this.drawn(item.name);
+      const image = item.file ? await this.timed("read", 1, () => this.readable(set, item.file!)) : await this.drawn(item.name);
       if (image) found.push({ item, image });
       else missing.push(item);
     }
@@ -228,7 +184,7 @@ class QualityRun {
     // The last group is filled up, so that one program serves all.
     const group = this.painter!.batchOf(this.settings.batch);
     const captions = Array.from({ length: group }, (_, i) => missing[Math.min(i, missing.length - 1)]!.caption!);
-    const images = await this.painter!.draw(captions);
+    const images = await this.timed("draw", missing.length, () => this.painter!.draw(captions));
     for (const [i, item] of missing.entries()) {
       const image = images[i]!;
       if (!this.settings.dropPictures) {
@@ -259,51 +215,4 @@ class QualityRun {
 
 function padded(images: readonly RgbImage[]): RgbImage[] {
   return Array.from({ length: FEATURE_BATCH }, (_, i) => images[Math.min(i, images.length - 1)]!);
-}
-
-type Taken = ReadonlyMap<string, LoggedPicture>;
-
-function withoutDistances(generated: Taken, real: Taken | undefined): QualityResult {
-  // In the order of names, so that a sum does not hang on which part made a picture.
-  const logits = [...generated.values()].flatMap(({ name, logit }): [string, number][] => (logit === undefined ? [] : [[name, logit]]));
-  const captionScores = new Map(logits.toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  const readable = (taken: Taken): number => [...taken.values()].filter((p) => p.unreadable === undefined).length;
-  const all = generated.size + (real?.size ?? 0);
-  return {
-    count: readable(generated),
-    realCount: real ? readable(real) : null,
-    unreadable: all - readable(generated) - (real ? readable(real) : 0),
-    distances: null,
-    clipScore: captionScores.size > 0 ? clipScore([...captionScores.values()]) : null,
-    captionScores,
-  };
-}
-
-/**
- * The scores of pictures whose features are known: of one run, or of all shards together. Writes `statistics.npz` to the store.
- * @throws InputError for sets that cannot be compared; RangeError for fewer than two pictures
- */
-export async function scored(
-  options: Omit<QualityOptions, "network"> & { readonly network?: Pick<FeatureNetwork, "dims" | "meanPrecision"> | undefined },
-  taken: Readonly<Record<SetName, Taken>>,
-  onEvent: (event: QualityEvent) => void | Promise<void> = () => undefined,
-): Promise<QualityResult> {
-  const { network, real, store } = options;
-  const counts = withoutDistances(taken.generated, isPictures(real) ? taken.real : undefined);
-  if (!network) return counts;
-  const settings = filledIn(QUALITY_OPTIONS, options);
-  const setOf = (name: string, pictures: Taken): KnownSet => {
-    const features = featureRows(pictures.values(), network.dims);
-    if (features.count < 2) throw new UsageError(`${name}: at least two pictures are needed, there are ${features.count}`);
-    return { name, features, statistics: statisticsOf(features) };
-  };
-  const generated = setOf("the generated pictures", taken.generated);
-  await store?.write(QUALITY_FILES.statistics, await writeStatistics(generated.statistics));
-  if (!real) return counts;
-  const distances = await distancesOf(generated, isPictures(real) ? setOf("the real pictures", taken.real) : real, {
-    ...settings,
-    float32Mean: network.meanPrecision === "float32",
-    onProgress: (what, done, total) => onEvent({ type: "score", what, done, total }),
-  });
-  return { ...counts, distances };
 }
