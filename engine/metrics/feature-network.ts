@@ -4,9 +4,6 @@ import type { Inception } from "../vision/inception-model.ts";
 import type { ImageClassifier } from "../vision/image-classifier.ts";
 import { RECIPES, type RecipeName } from "./recipes.ts";
 
-/** Takes the time of a part of the work, in ms. */
-export type Spent = (part: "resize" | "network", ms: number) => void;
-
 /** What makes of a picture the numbers that sets of pictures are compared by. */
 export interface FeatureNetwork {
   /** What its features are called, by which two sets of them are known to be comparable. */
@@ -18,9 +15,9 @@ export interface FeatureNetwork {
   readonly meanPrecision: "float32" | "float64";
   /**
    * Features [pictures, dims], row by row.
-   * @param spent is told how long bringing them to the network's size took, and the network; a classifier's resizing is part of the latter
+   * @param resized is told how many ms bringing them to Inception's size took; a classifier does not tell
    */
-  features(pictures: readonly RgbImage[], spent?: Spent): Promise<Float32Array<ArrayBuffer>>;
+  features(pictures: readonly RgbImage[], resized?: (ms: number) => void): Promise<Float32Array<ArrayBuffer>>;
   destroy(): Promise<void>;
 }
 
@@ -33,15 +30,12 @@ export function inceptionFeatures(network: Inception, recipe: RecipeName, dims: 
     dims,
     distanceName: "FID",
     meanPrecision,
-    async features(pictures, spent) {
+    async features(pictures, resized) {
       const begun = performance.now();
       const batch = new Float32Array(pictures.length * size);
       pictures.forEach((picture, i) => batch.set(prepare(picture), i * size));
-      const prepared = performance.now();
-      const features = await network.features(batch, dims);
-      spent?.("resize", prepared - begun);
-      spent?.("network", performance.now() - prepared);
-      return features;
+      resized?.(performance.now() - begun);
+      return network.features(batch, dims);
     },
     destroy: () => network.destroy(),
   };
@@ -60,12 +54,7 @@ export async function classifierFeatures(classifier: ImageClassifier, name: stri
     dims,
     distanceName: "Frechet distance",
     meanPrecision: "float64",
-    async features(pictures, spent) {
-      const begun = performance.now();
-      const features = await classifier.features(pictures);
-      spent?.("network", performance.now() - begun);
-      return features;
-    },
+    features: (pictures) => classifier.features(pictures),
     destroy: () => classifier.destroy(),
   };
 }

@@ -18,7 +18,7 @@ const { build, buildSync } = createRequire(`${process.cwd()}/package.json`)("esb
 const BUDGET = 150_000;
 
 /** The same of the other entries, without what `lethe` itself loads. */
-const ENTRY_BUDGETS: Readonly<Record<string, number>> = { probes: 17_000, unlearn: 40_000, quality: 45_000 };
+const ENTRY_BUDGETS: Readonly<Record<string, number>> = { probes: 17_000, unlearn: 40_000, quality: 46_000 };
 
 /** The same of each part that `lethe` loads when it is first needed, by the name of the file it begins with. */
 const PART_BUDGETS: Readonly<Record<string, number>> = {

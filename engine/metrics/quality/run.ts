@@ -93,7 +93,7 @@ type Waiting = { readonly item: Item; readonly image: RgbImage };
 
 /** What a run and its helpers share. */
 class QualityRun {
-  readonly times: { -readonly [part in QualityPart]?: { readonly ms: number; readonly pictures: number } } = {};
+  readonly times: { [part in QualityPart]?: { ms: number; pictures: number } } = {};
   private readonly painter: CaptionPainter | undefined;
 
   constructor(
@@ -112,16 +112,15 @@ class QualityRun {
   /** Does a part of the work on so many pictures and counts its time. */
   async timed<T>(part: QualityPart, pictures: number, work: () => Promise<T>): Promise<T> {
     const begun = performance.now();
-    try {
-      return await work();
-    } finally {
-      this.spent(part, pictures, performance.now() - begun);
-    }
+    const result = await work();
+    this.spent(part, pictures, performance.now() - begun);
+    return result;
   }
 
   private spent(part: QualityPart, pictures: number, ms: number): void {
-    const before = this.times[part] ?? { ms: 0, pictures: 0 };
-    this.times[part] = { ms: before.ms + ms, pictures: before.pictures + pictures };
+    const time = (this.times[part] ??= { ms: 0, pictures: 0 });
+    time.ms += ms;
+    time.pictures += pictures;
   }
 
   /** The features of a set, those of an earlier run among them. */
@@ -144,7 +143,10 @@ class QualityRun {
     const waiting: Waiting[] = [];
     const score = async (batch: readonly Waiting[]): Promise<void> => {
       if (batch.length === 0) return;
-      const features = await network?.features(padded(batch.map(({ image }) => image)), (part, ms) => this.spent(part, batch.length, ms));
+      const features = network && (await this.timed("network", batch.length, () => {
+        const images = padded(batch.map(({ image }) => image));
+        return network.features(images, (ms) => { this.spent("resize", batch.length, ms); this.spent("network", 0, -ms); });
+      }));
       for (const [i, { item, image }] of batch.entries()) {
         const own = features?.slice(i * network!.dims, (i + 1) * network!.dims);
         if (own?.some((x) => !Number.isFinite(x))) throw new InputError(`${item.name}: its features by ${network!.name} are not finite`);
