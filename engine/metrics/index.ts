@@ -4,7 +4,8 @@
  */
 export { quality } from "./quality/run.ts";
 export { scored } from "./quality/scored.ts";
-export { QUALITY_FILES, type PictureFile, type QualityEvent, type QualityOptions, type QualityResult, type SetName } from "./quality/kinds.ts";
+export { QUALITY_FILES } from "./quality/kinds.ts";
+export type { PictureFile, QualityEvent, QualityOptions, QualityResult, SetName } from "./quality/kinds.ts";
 export { FEATURE_OPTIONS, QUALITY_OPTIONS, SCORE_OPTIONS } from "./quality/option-table.ts";
 export { parseCaptions, type Caption } from "./quality/captions.ts";
 export { openFeatureNetwork } from "./open-network.ts";

@@ -101,7 +101,8 @@ test("published numbers are found by method or checkpoint, concept, attacker and
   }
   for (const e of entries) {
     if (e["fid"] !== undefined) {
-      assert.ok(sources[e["source"] as string] && (e["fid"] as number) > 0 && /^[a-z0-9-]+ \d+$/.test(e["features"] as string), JSON.stringify(e));
+      assert.ok(sources[e["source"] as string] && (e["fid"] as number) > 0, JSON.stringify(e));
+      assert.match(e["features"] as string, /^[a-z0-9-]+ \d+$/);
       continue;
     }
     assert.ok(sources[e["source"] as string] && (ATTACKERS as readonly unknown[]).includes(e["attacker"]), JSON.stringify(e));
