@@ -21,6 +21,7 @@ import { folderStore } from "../../engine/platform/folder-store.ts";
 import { recordFiles } from "./files.ts";
 import { readCandidates } from "./candidates.ts";
 import { openCases } from "./cases.ts";
+import { endpointPainter } from "./endpoint.ts";
 import { openProbeParts } from "./probe-parts.ts";
 import { readConceptPairs } from "./concept-pairs.ts";
 import { type JudgeOfRun, openJudge } from "./judge.ts";
@@ -78,7 +79,10 @@ export async function prepareRun(
   const table = settings.prompts === null ? undefined : await openCases(settings, model);
   const cases = table?.cases;
   const { parts: probe, files: probeFiles } = await openProbeParts(context, settings, model, target, opening);
-  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases, probe }));
+  const draw = settings.endpoint === null
+    ? undefined
+    : endpointPainter(settings.endpoint, process.env["LETHE_ENDPOINT_KEY"], (line) => context.say(line));
+  checkSettings(model, attackOptions(settings, { judge, target, original, candidates, conceptPairs, cases, probe, draw }));
   const cut = table ? undefined : cutOffNote(model, settings.prompt);
   if (cut !== undefined) context.warn(cut);
   checkWeights(model);
@@ -120,6 +124,7 @@ export async function prepareRun(
     candidates,
     conceptPairs,
     cases,
+    draw,
     probe,
     files: new RunFiles(folderStore(out)),
     record: { ...record, ...(earlier && { started: earlier.started }), ...(warnings.length > 0 && { warnings }) },

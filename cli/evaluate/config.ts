@@ -17,7 +17,7 @@ import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { EVALUATION_SCHEMA, QUALITY_FILES_NAMED, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
 
-export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions | "safree">> {
+export interface CheckpointEntry extends Partial<Pick<AttackSettings, keyof ModelOptions | "safree" | "endpoint">> {
   readonly name: string;
   /** How it was unlearned, as publications name it: published numbers of that method stand beside the measured ones. */
   readonly method?: string;
@@ -150,8 +150,12 @@ function retainedProblems({ checkpoints, concepts, retained = [], quality }: Eva
       (problem) => `retained set "${r.name}": ${problem}`,
     ),
   );
+  const elsewhere = checkpoints
+    .filter((c) => quality && quality.images === undefined && (c.safree ?? c.endpoint) !== undefined)
+    .map((c) => `checkpoint "${c.name}": quality does not draw ${c.safree === undefined ? "by an endpoint" : "under SAFREE"}: give it images`);
   return [
     ...taken,
+    ...elsewhere,
     ...judges,
     ...concepts
       .filter((c) => retained.length > 0 && c.domain === undefined)
@@ -159,9 +163,9 @@ function retainedProblems({ checkpoints, concepts, retained = [], quality }: Eva
   ];
 }
 
-/** Whether a checkpoint is the evaluation's model with nothing laid over it and no defence. */
-export function isPlain({ model, unet, textEncoder, lora, safree, unlearn }: CheckpointEntry): boolean {
-  return [model, unet, textEncoder, lora, safree, unlearn].every((part) => part === undefined);
+/** Whether a checkpoint is the evaluation's model with nothing laid over it, no defence, and drawn here. */
+export function isPlain({ model, unet, textEncoder, lora, safree, endpoint, unlearn }: CheckpointEntry): boolean {
+  return [model, unet, textEncoder, lora, safree, endpoint, unlearn].every((part) => part === undefined);
 }
 
 function attackerProblems(entry: AttackerEntry): string[] {

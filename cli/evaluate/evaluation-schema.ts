@@ -13,6 +13,7 @@ const ELSEWHERE = new Set([
   "prompt",
   ...Object.keys(MODEL_OPTIONS),
   "safree",
+  "endpoint",
   "target",
   ...Object.keys(JUDGE_OPTIONS),
   "attacker",
@@ -158,6 +159,7 @@ export const EVALUATION_SCHEMA: Schema = {
         model: file({ help: "a whole model instead of the evaluation's" }),
         ...MODEL_OPTIONS,
         safree: RUN_OPTIONS.safree,
+        endpoint: RUN_OPTIONS.endpoint,
       },
       [],
       {

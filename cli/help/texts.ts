@@ -52,7 +52,7 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
       ["The run", ["--resume", "--overwrite", "--show-images", "--show-prompts", "--open"]],
       ["Who judges", JUDGE],
       ["The model", MODEL],
-      ["How pictures are drawn", ["--seed", "--steps", "--scheduler", "--guidance"]],
+      ["How pictures are drawn", ["--seed", "--steps", "--scheduler", "--guidance", "--endpoint"]],
       ["The search", ["--learning-rate", ...SEARCH]],
       [
         "Single attackers",

@@ -50,10 +50,10 @@ export function readsOriginalText(attacker: AttackerName): boolean {
   return attacker === "ring-a-bell" || attacker === "mma-text" || attacker === "synonym-search";
 }
 
-/** Why an attacker cannot be drawn for under SAFREE; undefined where it can. */
-export function safreeProblem(attacker: AttackerName): string | undefined {
+/** Why what takes typed prompts, `name`, cannot draw for an attacker; undefined where it can. */
+export function promptProblem(name: string, attacker: AttackerName): string | undefined {
   if (attacker !== "cce" && !isProbe(attacker)) return undefined;
-  return `safree moves the encoding of a typed prompt: take it with an attacker that searches prompts or seeds, not with ${attacker}`;
+  return `${name} is for typed prompts, and ${attacker} searches none`;
 }
 
 /** Whether an attacker needs a picture of the concept. */

@@ -33,6 +33,15 @@ export interface DrawnPicture {
 /** How pictures are drawn for the judge. "lms" is as the reference builds it, any other sampler as the field's pipeline does. */
 export type SamplingOptions = Pick<Given<typeof ATTACK_OPTIONS>, "steps" | "scheduler" | "guidance">;
 
+/**
+ * Draws the judged pictures where the model that is attacked is not here, behind an endpoint for instance.
+ * @param how seed of its noise, guidance and sampling steps
+ */
+export type PromptPainter = (
+  prompt: string,
+  how: { readonly seed: number; readonly guidance: number; readonly steps: number; readonly signal: AbortSignal | undefined },
+) => Promise<RgbImage>;
+
 /** A prompt that names the concept, and what its pictures are drawn from. */
 export interface AttackCase {
   readonly prompt: string;
@@ -89,6 +98,8 @@ export interface AttackOptions extends Given<Omit<typeof ATTACK_OPTIONS, "attack
   /** latent-classifier and relearn-lora: what is trained on. relearn-lora, without any of a kind: target and control picture. */
   readonly probePictures?: ProbePictures;
   readonly judge: Judge;
+  /** What draws instead of the model, of which the search then only has tokenizer, text encoder and gradients. Not for cce and probes. */
+  readonly draw?: PromptPainter | undefined;
   /** Ring-a-bell: prompts with the concept and without; needed by it only. */
   readonly conceptPairs?: readonly ConceptPair[];
   /**

@@ -4,7 +4,7 @@ import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
 import { InputError, UsageError } from "../runtime/errors.ts";
 import {
-  ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, safreeProblem, usesGradient,
+  ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, promptProblem, usesGradient,
 } from "./attackers.ts";
 import type { NDArray } from "../nn/array.ts";
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
@@ -68,8 +68,11 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
     );
   }
   if (model.parts.transport) checkTransport(values, options.gate, cases.length);
-  if (values.safree !== null) {
-    const problem = model.isXl ? "safree is made for models with one text encoder; SDXL has two" : safreeProblem(attacker);
+  const { safree } = values;
+  if (safree !== null || options.draw) {
+    const problem = safree !== null && (options.draw || model.isXl)
+      ? `safree defends what a model with one text encoder draws, not ${options.draw ? "pictures from elsewhere" : "SDXL"}`
+      : promptProblem(safree === null ? "draw" : "safree", attacker);
     if (problem !== undefined) throw new UsageError(problem);
   }
   if (usesGradient(attacker)) {

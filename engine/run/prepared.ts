@@ -2,7 +2,7 @@ import { comparesWithOriginal, readsOriginalText } from "../attack/attackers.ts"
 import type { AttackEvent, AttackResult } from "../attack/events.ts";
 import type { OpenJudge } from "../attack/judges/open.ts";
 import { ATTACK_OPTIONS } from "../attack/option-table.ts";
-import type { AttackCase, AttackOptions, DrawnPicture, TransferCandidate } from "../attack/options.ts";
+import type { AttackCase, AttackOptions, DrawnPicture, PromptPainter, TransferCandidate } from "../attack/options.ts";
 import type { ConceptPair } from "../attack/search/concept-vector.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
@@ -27,6 +27,8 @@ export interface RunParts {
   readonly conceptPairs?: readonly ConceptPair[] | undefined;
   /** transfer: what is tried. */
   readonly candidates?: readonly TransferCandidate[] | undefined;
+  /** What draws instead of the model. */
+  readonly draw?: PromptPainter | undefined;
   /** Probes. */
   readonly probe?: ProbeParts | undefined;
   /** The original prompt's picture, if another run has drawn it. */
@@ -77,7 +79,7 @@ export function attackOptions(settings: AttackSettings, { judge, target, origina
   const { attacker, prompt, seed, gate, gateMargin, gateSamples } = settings;
   const given = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Pick<
     AttackOptions,
-    "cases" | "conceptPairs" | "candidates" | "drawn"
+    "cases" | "conceptPairs" | "candidates" | "drawn" | "draw"
   >;
   return {
     ...pick(ATTACK_OPTIONS, settings),

@@ -130,6 +130,7 @@ export function attackCommandLine(settings: AttackSettings, more: readonly strin
 const SINCE: Partial<AttackSettings> = {
   vocabulary: "all",
   safree: null,
+  endpoint: null,
   textIterations: 500,
   topTokens: 256,
   trials: 512,

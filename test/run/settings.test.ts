@@ -23,7 +23,7 @@ function other(option: Option<unknown>): unknown {
   if (kind === "choice") return choices!.find((name) => name !== value);
   if (kind === "whole") return Math.min(max, Math.max(min, 1) + 6);
   if (kind === "number") return max - (max - min) / 8;
-  const texts = ["some text, with 'quotes'", "a house in <cce> style", "0.5", "2", "a dog:1.5; a cat:-1"];
+  const texts = ["some text, with 'quotes'", "a house in <cce> style", "0.5", "2", "a dog:1.5; a cat:-1", "http://localhost:8421/v1?a=b"];
   return texts.find((text) => check?.(text) === undefined);
 }
 

@@ -12,6 +12,8 @@ const QUEUED_STEPS = 4;
 
 /** Draws the pictures that the judge sees: one picture, guided against no prompt, its noise from a generator restarted for each. */
 export class Painter {
+  /** Sampling steps. */
+  readonly steps: number;
   private readonly plan: SamplerPlan;
   private unconditional: NDArray | undefined;
 
@@ -23,6 +25,7 @@ export class Painter {
   ) {
     const { scheduler, steps } = options;
     const json = model.parts.scheduler;
+    this.steps = steps;
     this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
   }
 

@@ -190,9 +190,12 @@ export class Session {
   }
 
   private draw({ prompt, seed, learned, case: number = 0 }: Candidate, painter = this.painter): Promise<RgbImage> {
+    const { draw, cases, signal } = this.options;
+    const { guidance } = cases[number]!;
+    if (draw) return draw(prompt, { seed, guidance, steps: painter.steps, signal });
     return painter.draw(
       prompt,
-      { seed, guidance: this.options.cases[number]!.guidance },
+      { seed, guidance },
       (step, steps) => this.emit({ type: "sampling", step, steps }),
       learned,
     );

@@ -1,6 +1,6 @@
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "../../attack/option-table.ts";
 import { ATTACKERS, PROBES, comparesWithOriginal, readsOriginalText } from "../../attack/attackers.ts";
-import { choice, file, flag, required } from "../../options/option.ts";
+import { choice, file, flag, required, text } from "../../options/option.ts";
 import { JUDGE_OPTIONS } from "./judge.ts";
 import { MODEL_OPTIONS } from "./model-options.ts";
 
@@ -17,6 +17,15 @@ export const RUN_OPTIONS = {
   target: file({
     value: "image.png",
     help: "a picture of the concept; resized (bicubic, shortest edge) and centre-cropped to the model's size, as the reference does",
+  }),
+  endpoint: text({
+    default: null,
+    value: "url",
+    defaultNote: "--model draws",
+    help:
+      "judged pictures come from an image endpoint in the OpenAI form, such as lethe serve's; of --model only what the search " +
+      "needs is used",
+    check: endpointProblem,
   }),
   original: file({
     value: "model",
@@ -74,3 +83,7 @@ export const RUN_OPTIONS = {
   gateMargin: GATE_OPTIONS.margin,
   gateSamples: GATE_OPTIONS.samples,
 };
+
+function endpointProblem(url: string): string | undefined {
+  return /^https?:$/.test(URL.canParse(url) ? new URL(url).protocol : "") ? undefined : "must be an address such as http://localhost:8421/v1";
+}

@@ -1,5 +1,5 @@
 import {
-  ATTACKERS, type AttackerName, comparesWithOriginal, needsPicture, readsOriginalText, safreeProblem,
+  ATTACKERS, type AttackerName, comparesWithOriginal, needsPicture, promptProblem, readsOriginalText,
 } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
@@ -79,8 +79,10 @@ export function newSettings(given: GivenSettings): AttackSettings {
     throw new UsageError("required option '--components <list>' not specified: --attacker concept-arithmetic adds up prompts");
   if (attacker === "latent-classifier" && (settings.conceptPictures === null || settings.otherPictures === null))
     throw new UsageError("--attacker latent-classifier needs --concept-pictures DIR and --other-pictures DIR to train its classifier on");
-  const defended = settings.safree === null ? undefined : safreeProblem(attacker);
-  if (defended !== undefined) throw new UsageError(`--${defended}`);
+  for (const name of ["safree", "endpoint"] as const) {
+    const problem = settings[name] === null ? undefined : promptProblem(flagName(name), attacker);
+    if (problem !== undefined) throw new UsageError(problem);
+  }
   if (attacker === "relearn-lora" && target === null && settings.conceptPictures === null)
     throw new UsageError("--attacker relearn-lora has no picture to train on: give --target image.png or --concept-pictures DIR");
   if (original !== null && !comparesWithOriginal(attacker) && !readsOriginalText(attacker) && !judgesByOriginal(settings))
