@@ -152,7 +152,8 @@ function retainedProblems({ checkpoints, concepts, retained = [], quality }: Eva
   );
   const elsewhere = checkpoints
     .filter((c) => quality && quality.images === undefined && (c.safree ?? c.endpoint) !== undefined)
-    .map((c) => `checkpoint "${c.name}": quality does not draw ${c.safree === undefined ? "by an endpoint" : "under SAFREE"}: give it images`);
+    .map(({ name, safree }) =>
+      `checkpoint "${name}": quality does not draw ${safree === undefined ? "by an endpoint" : "under SAFREE"}: give it images`);
   return [
     ...taken,
     ...elsewhere,

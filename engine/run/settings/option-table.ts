@@ -85,5 +85,6 @@ export const RUN_OPTIONS = {
 };
 
 function endpointProblem(url: string): string | undefined {
-  return /^https?:$/.test(URL.canParse(url) ? new URL(url).protocol : "") ? undefined : "must be an address such as http://localhost:8421/v1";
+  const known = URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
+  return known ? undefined : "must be an address such as http://localhost:8421/v1";
 }
