@@ -20,6 +20,11 @@ export function load(app) {
     page.name = heading[1];
   });
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    // The first page has the project's name as its title already.
+    const [opening] = project.readme ?? [];
+    const title = `# ${project.name}\n`;
+    if (opening?.kind !== "text" || !opening.text.startsWith(title)) throw new Error(`docs: README.md does not begin with "${title.trim()}"`);
+    opening.text = opening.text.slice(title.length);
     for (const module of project.children ?? []) {
       const name = IMPORTED.get(module.name);
       if (name === undefined) throw new Error(`docs: ${module.name} is not an export of the package (${[...IMPORTED.keys()].join(", ")})`);

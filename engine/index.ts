@@ -116,7 +116,7 @@ export async function decodePng(file: string, bytes: Uint8Array): Promise<RgbIma
   return (await import("./platform/picture/decode-png.ts")).decodePng(file, bytes);
 }
 
-/** The texts in a PNG by keyword (tEXt, iTXt, zTXt). @throws FormatError if it is no PNG or damaged */
+/** The texts in a PNG by keyword (tEXt, iTXt, zTXt). @throws FormatError if it is not a PNG, or damaged */
 export async function readPngTexts(file: string, bytes: Uint8Array): Promise<Map<string, string>> {
   return (await import("./formats/picture/png.ts")).readPngTexts(file, bytes);
 }

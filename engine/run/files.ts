@@ -11,8 +11,8 @@ import { formatJsonLine, parseJsonLines } from "../formats/text/jsonl.ts";
 import type { Evaluation } from "../attack/session/evaluation.ts";
 import { type LoggedEvaluation, logLine } from "./log.ts";
 import { type RunRecord, parseRecord } from "./record.ts";
-import type { ReportData } from "./report/data.ts";
-import { REPORT_PICTURES, keptReport, readReport } from "./report/kept.ts";
+import type { ReportData, ReportExtras } from "./report/data.ts";
+import { REPORT_PICTURES, keptReport, keptWith, readReport } from "./report/kept.ts";
 import { renderReport } from "./report/report.ts";
 import { type SavedState, decodeState, encodeState } from "./state.ts";
 
@@ -117,6 +117,21 @@ export class RunFiles {
     for (const [name, image] of pictures) await this.store.write(name, encodePng(image));
     await this.store.write(RUN_FILES.reportData, json);
     await this.store.write(RUN_FILES.report, await this.renderReport());
+  }
+
+  /**
+   * Renders the report of an attack that has ended once more, with other pictures or prompts shown.
+   * @returns whether there was something to render it from: earlier versions kept nothing for that
+   * @throws FormatError if a file is missing or damaged
+   */
+  async showReport({ showImages, showPrompts = false, harmful = false }: ReportExtras): Promise<boolean> {
+    const [file, json] = [this.store.nameOf(RUN_FILES.reportData), await this.text(RUN_FILES.reportData)];
+    if (json === undefined) return false;
+    const changed = keptWith(file, json, { showImages, showPrompts, harmful });
+    if (changed === undefined) return true;
+    await this.store.write(RUN_FILES.reportData, changed);
+    await this.store.write(RUN_FILES.report, await this.renderReport());
+    return true;
   }
 
   /** The report of an attack that has ended, from its files alone. @throws FormatError if one is missing or damaged */

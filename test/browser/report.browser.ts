@@ -101,6 +101,21 @@ test("axe finds nothing, and nothing is cut off, on a desk and on a phone, close
   await page.context().close();
 });
 
+test("printed, nothing is wider than the sheet, and a table's head can be repeated on every one", async () => {
+  const { page } = await browser.visit("/", "");
+  await page.waitForSelector("th button");
+  await page.emulateMedia({ media: "print" });
+  for (const width of [1280, 703]) {
+    await page.setViewportSize({ width, height: 900 });
+    await assertFits(page, `report in print, ${width}`);
+  }
+  // A head that holds any box of a control is printed once, over the first rows alone.
+  const boxes = await page.$$eval("thead :is(button, input, select)", (all) => all.map((e) => getComputedStyle(e).display));
+  assert.ok(boxes.length > 0);
+  assert.equal([...new Set(boxes)], ["contents"]);
+  await page.context().close();
+});
+
 test("tables sort by numbers and by names; filters leave the rows and attempts that they say", async () => {
   const { page } = await browser.visit("/", "");
   const sort = (name: string): Promise<void> => page.click(`section[aria-labelledby=board] th button:text-is("${name}")`);

@@ -33,6 +33,7 @@ test("without WebGPU the recorded attack plays to its end, the reason is said on
   for (const tab of ["generate", "attack", "classify", "kernels", "models"]) await page.click(`#tab-${tab}`);
   assert.is(await page.locator("[role=alert]").count(), 1);
   assert.match(await textOf(page, "#notices"), /chrome:\/\/flags/);
+  assert.is(await textOf(page, "#device"), "");
   assert.equal(errors.filter((e) => !/WebGPU|gpu/i.test(e)), []);
   await page.context().close();
 });

@@ -47,7 +47,7 @@ test("checkpoints' pictures are scored, whole and in parts alike, and stand in e
   assert.ok(scores.frechet > 0);
   assert.equal(json.gates.map((g) => [g["row"], g["rate"]]), [["uce", scores.frechet]]);
   assert.match(fileOf("whole/leaderboard.csv").split("\n")[0]!, /fid,fid_low_95.*frechet_distance.*kid,kid_std,clip_score/);
-  assert.match(fileOf("whole/leaderboard.md"), /Frechet distance[^]*It is no FID/);
+  assert.match(fileOf("whole/leaderboard.md"), /Frechet distance[^]*This is not an FID/);
   assert.match(fileOf("whole/report.html"), /Beside the model before unlearning[^]*aria-label="[^"]*uce: a fish"/);
   assert.not.match(fileOf("whole/leaderboard.tex"), /& FID &/);
   const own = JSON.parse(fileOf("whole/quality/uce/result.json")) as Json;

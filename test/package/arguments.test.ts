@@ -36,7 +36,7 @@ test("loadPicture: bytes or a path, cut to the model's size", async () => {
   const { data, shape } = await loadPicture(model, { name: "x.png", bytes: png });
   assert.equal([shape, new Set(data)], [[1, 3, 8, 8], new Set([1])]);
   assert.equal((await loadPicture(model, "assets/emoji/dataset/church/imgs/0_0.png")).shape, [1, 3, 8, 8]);
-  await refused(/^y: is no PNG, JPEG or WebP image/, loadPicture, model, { name: "y", bytes: new Uint8Array(3) });
+  await refused(/^y: is not a PNG, JPEG or WebP image/, loadPicture, model, { name: "y", bytes: new Uint8Array(3) });
 });
 
 test.run();

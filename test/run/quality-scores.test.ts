@@ -44,7 +44,7 @@ test("the leaderboard has FID, KID and CLIP score with their intervals; other fe
   const shown = textTable(LEADERBOARD, classifier.rows, classifier).header;
   assert.ok(shown.includes("Frechet distance") && shown.includes("kernel distance"));
   assert.not(shown.includes("FID") || shown.includes("KID"));
-  assert.match(leaderboardNote(classifier), /It is no FID/);
+  assert.match(leaderboardNote(classifier), /This is not an FID/);
 });
 
 test("a published FID stands beside a FID of the same recipe and layer only", async () => {

@@ -78,7 +78,8 @@ async function openDevice(): Promise<void> {
     story.allowLive(software ? "On this machine without a GPU it takes about a minute." : "It takes half a minute or less.");
   } catch (error) {
     story.refuseLive();
-    line.textContent = error instanceof Error && error.name === "NoAdapterError" ? "no WebGPU" : "no device";
+    // The box that `complain` shows says why: once is enough.
+    line.textContent = "";
     complain(error);
   }
 }

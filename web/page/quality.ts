@@ -60,6 +60,6 @@ function shown({ distanceName, features, frechet, interval, reference, kid, coun
   const kidName = distanceName === "FID" ? "KID" : "kernel distance";
   if (kid) made.add([kidName, digits(kid.mean), `± ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   const said = `Features: ${features}. ${count} pictures against ${realCount} real ones; lower is closer.` +
-    (distanceName === "FID" ? "" : " This is no FID: that is only said of Inception's features.");
+    (distanceName === "FID" ? "" : " This is not an FID, a name that is for distances between Inception's features.");
   return [made.element, el("p", { class: "hint" }, said), ...warnings.map((text) => el("p", { class: "notice" }, text))];
 }

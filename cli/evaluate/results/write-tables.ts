@@ -8,6 +8,7 @@ import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard
 import { terminalTable } from "../../terminal/table.ts";
 import type { Shown } from "../../shown.ts";
 import type { EvaluationFolder } from "../folder.ts";
+import { showAttempts } from "./attempt-reports.ts";
 import { readQuality } from "../quality/results.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
@@ -36,17 +37,19 @@ export interface WrittenBoard extends Board {
 
 /**
  * Writes report.html, leaderboard.csv, .md and .tex, figures/, references.bib, side_effects.csv if retained concepts were measured, and
- * times.csv; files that would not change are left alone.
- * @param warn told of each figure that cannot be a PDF
+ * times.csv, and has the attempts' own reports show the same as report.html; files that would not change are left alone.
+ * @param warn told of each figure that cannot be a PDF, and of reports that cannot be rendered again
  * @throws FormatError
  */
 export async function writeTables(
   folder: EvaluationFolder,
   manifest: Manifest,
   lines: readonly AttemptLine[],
-  { showImages = false, showPrompts = false }: Shown,
+  shown: Shown,
   warn: (line: string) => void,
 ): Promise<WrittenBoard> {
+  const { showImages = false, showPrompts = false } = shown;
+  await showAttempts(folder.path, manifest, lines, shown, warn);
   const board = await readBoard(folder, manifest, lines);
   await folder.write("leaderboard.csv", leaderboardCsv(board));
   await folder.write("leaderboard.md", leaderboardMarkdown(board));

@@ -65,7 +65,7 @@ export async function openOnnx(source: ByteSource): Promise<TensorFile> {
     if (graph) throw new FormatError(file, "holds two graphs; an ONNX model has one");
     graph = model.message(field, "graph");
   }
-  if (!graph) throw new FormatError(file, "holds no graph, so it is no ONNX model");
+  if (!graph) throw new FormatError(file, "holds no graph, so it is not an ONNX model");
   const initializers = readGraph(file, graph);
   if (initializers.size === 0) throw new FormatError(file, "its graph holds no weights");
   const entries = new Map([...initializers].map(([name, { entry }]) => [name, entry]));

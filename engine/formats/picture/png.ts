@@ -59,7 +59,7 @@ export function isPng(bytes: Uint8Array): boolean {
 }
 
 function chunksOf(file: string, bytes: Uint8Array): PngChunk[] {
-  if (!isPng(bytes)) throw new FormatError(file, `is no PNG image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
+  if (!isPng(bytes)) throw new FormatError(file, `is not a PNG image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
   return readChunks(file, bytes);
 }
 

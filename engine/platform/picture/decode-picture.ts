@@ -20,7 +20,7 @@ export async function decodePicture(
 ): Promise<RgbImage> {
   if (isPng(bytes)) return turned ? decodeTurnedPng(file, bytes) : decodePng(file, bytes);
   const header = readCodedHeader(file, bytes);
-  if (!header) throw new FormatError(file, `is no PNG, JPEG or WebP image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
+  if (!header) throw new FormatError(file, `is not a PNG, JPEG or WebP image: ${describeBytes(bytes.subarray(0, SNIFF_BYTES))}`);
   let picture: Rgba;
   try {
     picture = await decodeCoded(header.kind, unturned(bytes, header));

@@ -76,7 +76,7 @@ export function qualityNote(scores: readonly QualityScores[]): string {
   const distances = first.features === null ? [] : [
     `${first.distanceName}: between features (${first.features}) of ${counts} pictures a checkpoint${against}; lower is better. ` +
       "Numbers of other features, or of another number of pictures, are not comparable with it.",
-    ...(first.distanceName === "FID" ? [] : ["It is no FID: that is only said of Inception's features."]),
+    ...(first.distanceName === "FID" ? [] : ["This is not an FID, a name that is for distances between Inception's features."]),
   ];
   return [
     ...distances,

@@ -36,6 +36,19 @@ export function keptReport({ evaluations, curve, target, extras: { originalModel
 }
 
 /**
+ * The text of `report.json` with something else shown, or undefined where that is what it says already.
+ * @throws FormatError if it is damaged
+ */
+export function keptWith(file: string, json: string, shown: Required<Pick<ReportExtras, "showImages" | "showPrompts" | "harmful">>):
+  string | undefined {
+  const kept = parseJson(file, json) as KeptReport | null;
+  if (typeof kept?.extras !== "object") throw new FormatError(file, "is not what a report was made of");
+  const { showImages, showPrompts = false, harmful = false } = kept.extras;
+  if (showImages === shown.showImages && showPrompts === shown.showPrompts && harmful === shown.harmful) return undefined;
+  return `${JSON.stringify({ ...kept, extras: { ...kept.extras, ...shown } })}\n`;
+}
+
+/**
  * What a report is rendered from, read back.
  * @param file name of `report.json`, for errors @param picture reads one by its name
  * @throws FormatError if it is damaged; what reading a picture throws

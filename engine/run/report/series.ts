@@ -41,7 +41,7 @@ export function seriesChart(title: string, series: readonly Series[], steps: num
         `${escape(name)}: ${decimal(values[0]!)} at first, ${decimal(values.at(-1)!)} at last</span>`,
   );
   return (
-    `<div class="scroll" role="region" aria-label="${escape(title)}" tabindex="0">` +
+    `<div class="scroll" role="region" aria-label="${escape(title)}, chart" tabindex="0">` +
     `<svg class="curve series" viewBox="0 0 ${WIDTH} ${HEIGHT}" ` +
     `role="img" aria-label="${escape(title)}">${[...grid, ...lines, axis].join("\n")}</svg></div>\n<p class="legend">${legend.join("")}</p>`
   );

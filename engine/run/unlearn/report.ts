@@ -36,7 +36,7 @@ export function renderUnlearnReport(data: UnlearnReportData): string {
     ? [
         `${formatCount(result.steps)} ${result.steps === 1 ? "step" : "steps"} in ${formatDuration(record.seconds)}; ` +
           `${result.loss === null ? "no loss: the weights were solved for" : `last loss ${decimal(result.loss)}`}.`,
-        "Whether the concept is gone is for an attack to say: what is not drawn for a plain prompt may still be found.",
+        "This does not show that the concept is gone. What is not drawn for a plain prompt may still be found by an attack.",
       ]
     : [escape(withoutLocalPaths(error ?? "")), "The run can be gone on with where its last state was kept: the command is below."];
   const goOn = code(withoutLocalPaths(record.resumeCommand));

@@ -52,7 +52,7 @@ test("the eight orientations of EXIF: where the stored top left corner goes", ()
 
 test("other pictures are refused by what they are, damaged ones by what is wrong", async () => {
   const refused: readonly (readonly [Uint8Array<ArrayBuffer>, RegExp])[] = [
-    [new Uint8Array(0), /is no PNG, JPEG or WebP image: it is empty/],
+    [new Uint8Array(0), /is not a PNG, JPEG or WebP image: it is empty/],
     [bytesOf("BM", new Uint8Array(60)), /a BMP image/],
     [bytesOf("GIF89a", new Uint8Array(20)), /a GIF image/],
     [bytesOf("II*\0", new Uint8Array(20)), /a TIFF image/],
@@ -60,7 +60,7 @@ test("other pictures are refused by what they are, damaged ones by what is wrong
     [bytesOf(0, 0, 0, 24, "ftypheic", new Uint8Array(20)), /a HEIC image/],
     [bytesOf('<svg xmlns="http://www.w3.org/2000/svg"></svg>'), /an SVG image/],
     [bytesOf('<?xml version="1.0"?><svg></svg>'), /an SVG image/],
-    [bytesOf("RIFF", 36, 0, 0, 0, "WAVEfmt ", new Uint8Array(40)), /is no PNG, JPEG or WebP/],
+    [bytesOf("RIFF", 36, 0, 0, 0, "WAVEfmt ", new Uint8Array(40)), /is not a PNG, JPEG or WebP/],
   ];
   for (const [data, pattern] of refused) await rejects(() => decodePicture("x.file", data), pattern);
   const jpeg = bytes(fixtures["jpeg-420"]!.file);

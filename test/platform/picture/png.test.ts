@@ -69,8 +69,8 @@ test("texts as Pillow wrote them, compressed ones too", async () => {
 
 test("what is not a picture is told so", async () => {
   const cases: [Uint8Array, RegExp][] = [
-    [bytesOf(), /is no PNG image: it is empty/],
-    [bytesOf(0xff, 0xd8, 0xff, 0xe0, 0, 16, "JFIF"), /is no PNG image: it looks like a JPEG image/],
+    [bytesOf(), /is not a PNG image: it is empty/],
+    [bytesOf(0xff, 0xd8, 0xff, 0xe0, 0, 16, "JFIF"), /is not a PNG image: it looks like a JPEG image/],
     [bytesOf("<!doctype html><html>"), /an HTML page; was a download answered/],
     [bytesOf("version https://git-lfs.github.com/spec/v1\n"), /a Git LFS pointer/],
     [bytesOf("hello there\n"), /it looks like text: "hello there/],

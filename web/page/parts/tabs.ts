@@ -13,6 +13,8 @@ export function startTabs(tablist: HTMLElement, onShow: (name: string) => void):
     const name = tab.getAttribute("aria-controls")!;
     if (started && location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
     if (focus) tab.focus();
+    // On a phone the row is wider than the screen.
+    if (started) tab.scrollIntoView({ block: "nearest", inline: "center" });
     onShow(name);
   };
   const byName = (name: string): HTMLElement | undefined => tabs.find((tab) => tab.getAttribute("aria-controls") === name);

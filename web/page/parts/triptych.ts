@@ -23,8 +23,15 @@ export interface Verdict {
 export function markedPrompt(prompt: string, plain: string): HTMLElement {
   const parts = addedParts(prompt, plain);
   const whole = el("bdi", {});
-  for (const { text, added } of parts) whole.append(added ? el("mark", {}, promptText(text)) : promptText(text));
+  for (const { text, added } of parts) whole.append(...(added ? marked(text) : [promptText(text)]));
   return whole;
+}
+
+/** The words of a text marked; the space beside them is not. */
+function marked(text: string): (HTMLElement | string)[] {
+  const words = text.trim();
+  const at = text.indexOf(words);
+  return [text.slice(0, at), ...(words === "" ? [] : [el("mark", {}, promptText(words))]), text.slice(at + words.length)];
 }
 
 /** A prompt cut into what the search added and what was there. All of it is added where the plain prompt is not in it as a whole. */
