@@ -1,5 +1,7 @@
 /** The page of docs/library.md, as it is written there. */
-import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { build } from "esbuild";
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { TestBrowser } from "./support.ts";
@@ -30,6 +32,33 @@ test("the ten lines of docs/library.md draw a church in a page", async () => {
     const mean = rgba.reduce((a, b) => a + b, 0) / rgba.length;
     assert.ok(mean > 100 && mean < 254, `a picture, not one colour: mean ${mean}`);
     assert.equal(requests.filter((url) => !url.startsWith(browser.origin)), []);
+    assert.equal(errors.filter((e) => !/404/.test(e)), []);
+  } finally {
+    await browser.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test("the attack of docs/library.md, bundled by esbuild as it says there, runs in a page", async () => {
+  const folder = `dist/test/embed-attack-${process.pid}`;
+  const blocks = [...readFileSync("docs/library.md", "utf8").matchAll(/`page\.js`:\n\n```js\n(.*?)```.*?```html\n(.*?)```/gs)];
+  assert.is(blocks.length, 1);
+  const [, program, html] = blocks[0]!;
+  mkdirSync(`${folder}/node_modules`, { recursive: true });
+  symlinkSync(resolve("."), `${folder}/node_modules/lethe`, "junction");
+  writeFileSync(`${folder}/index.html`, html!);
+  const small = program!.replace("maxTimesteps: 8", "maxTimesteps: 1, iterations: 2").replace("steps: 25", "steps: 2");
+  assert.is.not(small, program);
+  writeFileSync(`${folder}/page.js`, small);
+  await build({
+    entryPoints: [`${folder}/page.js`], outdir: `${folder}/out`, bundle: true, splitting: true, format: "esm", minify: true, logLevel: "error",
+  });
+  const browser = await TestBrowser.start({ "": folder, assets: "assets" });
+  try {
+    const { page, errors } = await browser.visit("/");
+    await page.waitForFunction(() => /^(found: |nothing found$)/.test(document.querySelector("p")?.textContent ?? ""), null, {
+      timeout: 180_000, polling: 500,
+    });
     assert.equal(errors.filter((e) => !/404/.test(e)), []);
   } finally {
     await browser.stop();
