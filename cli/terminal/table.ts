@@ -6,6 +6,8 @@ export interface Column {
   readonly title: string;
   /** Numbers: to the right. */
   readonly right?: boolean;
+  /** Prose, which a report has as well: left out where the table is too wide with it. */
+  readonly prose?: boolean;
 }
 
 type Row = readonly string[];
@@ -18,13 +20,18 @@ const NO_LINES = Object.fromEntries(
 );
 
 /**
- * Rows in aligned columns under their titles, as wide as stdout's terminal at most; in a pipe as wide as they are. What does not fit is
- * wrapped between words. Where that is not enough, a column that says the same everywhere stands once above the table, then the first
- * column becomes a heading over the rows that share it, and so on.
+ * Rows in aligned columns under their titles, as wide as stdout's terminal at most; in a pipe as wide as they are. Where they do not fit,
+ * prose is left out and cells are wrapped between words. Where that is not enough, a column that says the same everywhere stands once above
+ * the table, then the first column becomes a heading over the rows that share it, and so on.
  */
 export function terminalTable(columns: readonly Column[], rows: readonly Row[], width = widthOf(process.stdout)): string {
   const plain = naturalWidths(columns, rows);
   if (width === undefined || total(plain) <= width) return render(columns, rows, plain);
+  const prose = columns.findIndex((c) => c.prose);
+  if (prose >= 0) {
+    const rest = terminalTable(without(columns, prose), rows.map((row) => without(row, prose)), width);
+    return `${rest}\n${columns[prose]!.title}: in the report`;
+  }
   const shrunk = shrink(columns, rows, plain, width);
   if (shrunk) return render(columns, rows, shrunk);
   const same = columns.findIndex((c, i) => !c.right && rows.length > 1 && rows.every((row) => row[i] === rows[0]![i]));

@@ -8,7 +8,7 @@ import { attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import { DEVICE_FLAGS, type Ran, folder, lethe } from "./support.ts";
 
 const DETECTOR = resolve("test/fixtures/judges/nudenet/tiny.onnx");
-const NUDENET = { judge: "nudenet", judgeModel: DETECTOR, judgeThreshold: 0.99, judgePreset: "nudenet-3.4" };
+const EMOJI = { judge: "emoji-object", label: "church" };
 const evaluationOf = (judge: object): string => JSON.stringify({
   model: "emoji",
   sampling: { scheduler: "ddim", steps: 2 },
@@ -38,23 +38,23 @@ async function ran(...args: readonly string[]): Promise<Ran> {
   return done;
 }
 
-test("an evaluation whose judge is of a harmful concept names no found prompt, in its report and in its attempts'", async () => {
-  writeFileSync(join(folder, "nude.json"), evaluationOf(NUDENET));
-  await ran("evaluate", "nude.json", "--out", "nude");
-  assert.not.ok(named("nude").attempt.includes(true));
-  assert.not.ok(named("nude").whole.includes(true));
+test("an evaluation of a harmful concept names no found prompt, in its report and in its attempts'", async () => {
+  writeFileSync(join(folder, "harmful.json"), evaluationOf({ ...EMOJI, harmful: true }));
+  await ran("evaluate", "harmful.json", "--out", "harmful");
+  assert.not.ok(named("harmful").attempt.includes(true));
+  assert.not.ok(named("harmful").whole.includes(true));
   // asked for, the same attempts' reports name them, with nothing drawn again; and merged without asking they are left out again
-  await ran("merge", "nude", "--out", "told", "--show-prompts");
+  await ran("merge", "harmful", "--out", "told", "--show-prompts");
   assert.ok(named("told").attempt.every(Boolean));
   await ran("merge", "told", "--out", "untold");
   assert.not.ok(named("untold").attempt.includes(true));
 });
 
 test("judged again by the judge of a harmful concept, the attempts' reports lose the prompts that they named", async () => {
-  writeFileSync(join(folder, "plain.json"), evaluationOf({ judge: "emoji-object", label: "church" }));
+  writeFileSync(join(folder, "plain.json"), evaluationOf(EMOJI));
   await ran("evaluate", "plain.json", "--out", "plain");
   assert.ok(named("plain").attempt.every(Boolean));
-  const flags = ["--judge", "nudenet", "--judge-model", DETECTOR, "--judge-threshold", "0.99", "--judge-preset", "nudenet-3.4"];
+  const flags = ["--judge", "nudenet", "--judge-model", DETECTOR, "--judge-threshold", "0.3", "--judge-preset", "nudenet-3.4"];
   await ran("rejudge", "plain", ...flags, "--out", "again");
   assert.not.ok(named("again").attempt.includes(true));
   assert.not.ok(named("again").whole.includes(true));

@@ -115,9 +115,9 @@ async function writeFigures(folder: EvaluationFolder, manifest: Manifest, board:
 
 /** The tables for a terminal. */
 export function terminalTables(board: WrittenBoard): string {
-  const plain = ({ header, rows, names }: TextTable): string =>
+  const plain = ({ header, rows, names, prose = [] }: TextTable): string =>
     terminalTable(
-      header.map((title, i) => ({ title, right: i >= names })),
+      header.map((title, i) => ({ title, right: i >= names && !prose.includes(i), prose: prose.includes(i) })),
       rows,
     );
   const tables = [

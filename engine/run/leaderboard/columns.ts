@@ -39,6 +39,8 @@ export interface TextTable {
   readonly rows: readonly (readonly string[])[];
   /** How many columns from the left are names. */
   readonly names: number;
+  /** Which columns are prose: the first to go where there is no room. */
+  readonly prose?: readonly number[];
 }
 
 /** The columns that people see. */
@@ -58,6 +60,7 @@ export function textTable<Row>(columns: readonly Column<Row>[], rows: readonly R
   return {
     header: shown.map((c) => c.title),
     names: shown.filter((c) => c.names).length,
+    prose: shown.flatMap((c, i) => (c.wraps ? [i] : [])),
     rows: rows.map((row) => shown.map((c) => cellText(c, row, board))),
   };
 }
