@@ -142,5 +142,5 @@ export function describeUnlearnEstimate({ weightBytes, workingBytes, flopsPerSte
   const [all, weights, working] = [weightBytes + workingBytes, weightBytes, workingBytes].map(formatBytes);
   const work = flopsPerStep > 0 ? `; ${(flopsPerStep / 1e12).toPrecision(2)} TFLOP a step` : "";
   const again = recomputes ? "; to stay within the limit, a step computes parts of its forward pass twice" : "";
-  return `needs about ${all} of device memory: ${weights} of weights and what training keeps of them, ${working} to work in${work}${again}`;
+  return `needs about ${all} of device memory: ${weights} of weights and training state, ${working} to work in${work}${again}`;
 }
