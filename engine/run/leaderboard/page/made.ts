@@ -47,6 +47,7 @@ export function madeSection(made: readonly MadeCheckpoint[], showImages: boolean
   const body = rows.map((cells) => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`).join("\n");
   return `<section aria-labelledby="made"><h2 id="made">How the checkpoints were made</h2>
 <p>By lethe unlearn, before they were attacked. A name leads to the report of its making.</p>
-<div class="scroll" role="region" aria-label="How the checkpoints were made, table" tabindex="0"><table><thead><tr>${head}</tr></thead><tbody>
+<div class="scroll" role="region" aria-label="How the checkpoints were made, table" tabindex="0">
+<table><thead><tr>${head}</tr></thead><tbody>
 ${body}</tbody></table></div></section>`;
 }
