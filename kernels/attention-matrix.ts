@@ -5,7 +5,7 @@ import forwardWgsl from "../shaders/attention-matrix.wgsl";
 import { blockPass } from "./attention-block.ts";
 import type { FlashPass } from "./attention-plan.ts";
 import type { AttentionForm, PassName } from "./attention-table.ts";
-import type { Capabilities, Defines, Dispatch, MatrixConfig, ShaderSource } from "./kernel.ts";
+import type { Capabilities, Defines, Dispatch, MatrixConfig, MatrixUnits, ShaderSource } from "./kernel.ts";
 import { matrixConfig } from "./matrix-tile.ts";
 
 const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
@@ -57,13 +57,13 @@ interface MatrixBlock {
 export function matrixBlock(form: MatrixForm, pass: PassName, headVec4: number, capabilities: Capabilities): MatrixBlock | undefined {
   const { matrixUnits, maxComputeWorkgroupStorageSize: limit, maxComputeInvocationsPerWorkgroup: most } = capabilities;
   const config = matrixConfig(capabilities, "f16");
-  if (!matrixUnits || matrixUnits.old || !config || matrixUnits.lanes % config.m !== 0 || SUBGROUPS * matrixUnits.lanes > most) {
+  if (!matrixUnits || matrixUnits.dialect.flags || !config || matrixUnits.lanes % config.m !== 0 || SUBGROUPS * matrixUnits.lanes > most) {
     return undefined;
   }
   for (const fragments of form === "matrix-2" ? [2, 1] : [1]) {
     if (4 * headVec4 > SHAPES[pass].heads[fragments - 1]!) continue;
     for (const staged of [64, 32]) {
-      const found = blockOf(pass, headVec4, config, matrixUnits.lanes, fragments, staged);
+      const found = blockOf(pass, headVec4, config, matrixUnits, fragments, staged);
       if (found && found.bytes <= limit) return found;
     }
   }
@@ -74,7 +74,7 @@ function blockOf(
   pass: PassName,
   headVec4: number,
   { m, n, k }: MatrixConfig,
-  lanes: number,
+  { lanes, dialect }: MatrixUnits,
   fragments: number,
   staged: number,
 ): MatrixBlock | undefined {
@@ -90,6 +90,8 @@ function blockOf(
     bytes: 2 * staged * (head + 8) * 2 + tile * (tiles * 4 + operands * 2) + (pass === "key-value" ? staged * 8 : 16),
     defines: {
       BLOCK: block,
+      EXTENSION: dialect.extension,
+      MULTIPLY: dialect.multiply,
       M: m,
       N: n,
       K: k,

@@ -184,7 +184,7 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
   const enable = [
     ...(structure === "broadcast" || matrix ? ["enable subgroups;"] : []),
     ...(half ? ["enable f16;"] : []),
-    ...(matrix ? ["enable chromium_experimental_subgroup_matrix;"] : []),
+    ...(matrix ? [`enable ${capabilities.matrixUnits!.dialect.extension};`] : []),
   ].join("\n");
   const common = { HALF: half, ENABLE: enable };
   if (structure === "broadcast") {

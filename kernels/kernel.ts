@@ -5,6 +5,7 @@
 
 import type { AttentionTable } from "./attention-table.ts";
 import type { GemmTable } from "./gemm-table.ts";
+import type { MatrixDialect } from "./matrix-dialect.ts";
 
 /** Dimensions, slowest first, row-major. */
 export type Shape = readonly number[];
@@ -83,13 +84,12 @@ export interface MatrixUnits {
   readonly configs: readonly MatrixConfig[];
   /** Of a subgroup. */
   readonly lanes: number;
-  /** The dialect of WGSL: loads and stores take a flag for column-major, and arrays of scalars alone. */
-  readonly old: boolean;
+  readonly dialect: MatrixDialect;
 }
 
 /** What the device offers, as far as a kernel's choice of shader depends on it. */
 export interface Capabilities {
-  /** Lanes per subgroup when the device has the `subgroups` feature and one fixed size; 0 otherwise. */
+  /** Lanes per subgroup when the device has the `subgroups` feature, and one size or shaders that state theirs; 0 otherwise. */
   readonly subgroupSize: number;
   /** True on a software adapter (lavapipe, SwiftShader, WARP). */
   readonly software: boolean;

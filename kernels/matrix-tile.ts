@@ -1,5 +1,4 @@
-import type { Capabilities, Defines, Dispatch, MatrixConfig, MatrixUnits } from "./kernel.ts";
-import dialectWgsl from "../shaders/matrix-dialect.wgsl";
+import type { Capabilities, Defines, MatrixConfig, MatrixUnits } from "./kernel.ts";
 
 /** Lanes of a workgroup that computes on matrix units. */
 const THREADS = 128;
@@ -18,17 +17,6 @@ export interface MatrixTile {
   readonly bytes: number;
 }
 
-/** One product on matrix units, in one dialect: for a look at whether it compiles. */
-export function dialectProbe({ component, m, n, k }: MatrixConfig, old: boolean): Dispatch {
-  return {
-    shader: { name: "matrix-dialect", text: dialectWgsl },
-    defines: { OLD: old, HALF: component === "f16", COMPONENT: component, M: m, N: n, K: k },
-    bindings: { y: { output: "y" } },
-    params: { size: 0 },
-    workgroups: [1, 1, 1],
-  };
-}
-
 /** The largest configuration that takes operands of this kind; undefined if there is none. */
 export function matrixConfig(
   { matrixUnits }: Pick<Capabilities, "matrixUnits">,
@@ -44,7 +32,7 @@ export function matrixConfig(
  */
 export function matrixTile(
   { component, m, n, k }: MatrixConfig,
-  { lanes, old }: MatrixUnits,
+  { lanes, dialect }: MatrixUnits,
   fragments: 2 | 4,
   step: 32 | 64,
 ): MatrixTile | undefined {
@@ -72,7 +60,8 @@ export function matrixTile(
       K: k,
       LANES: lanes,
       STEP: step,
-      OLD: old,
+      FLAGS: dialect.flags,
+      MULTIPLY: dialect.multiply,
       FOUR: fragments === 4,
       SUBGROUP_ROWS: best.down,
       SUBGROUP_COLUMNS: best.across,

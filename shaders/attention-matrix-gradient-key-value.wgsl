@@ -8,7 +8,7 @@
 // dK.
 enable f16;
 enable subgroups;
-enable chromium_experimental_subgroup_matrix;
+enable ${EXTENSION};
 
 struct Params {
   batch: u32,
@@ -132,8 +132,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let query$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
         let dOut$k = subgroupMatrixLoad<Right, col_major>(&columns, SECOND + (begin + n) * STRIDE + $k * K / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        sum$r = subgroupMatrixMultiplyAccumulate(k$r_$k, query$k, sum$r);
-        dSum$r = subgroupMatrixMultiplyAccumulate(v$r_$k, dOut$k, dSum$r);
+        sum$r = ${MULTIPLY}(k$r_$k, query$k, sum$r);
+        dSum$r = ${MULTIPLY}(v$r_$k, dOut$k, dSum$r);
 #endunroll
 #endunroll
 #unroll r < ${FRAGMENTS}
@@ -167,8 +167,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let query = subgroupMatrixLoad<Right, row_major>(&columns, (begin + k) * STRIDE + $n * N / 4u, STRIDE);
         let dOut = subgroupMatrixLoad<Right, row_major>(&columns, SECOND + (begin + k) * STRIDE + $n * N / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        dK$r_$n = subgroupMatrixMultiplyAccumulate(dScore$r, query, dK$r_$n);
-        dV$r_$n = subgroupMatrixMultiplyAccumulate(weight$r, dOut, dV$r_$n);
+        dK$r_$n = ${MULTIPLY}(dScore$r, query, dK$r_$n);
+        dV$r_$n = ${MULTIPLY}(weight$r, dOut, dV$r_$n);
 #endunroll
       }
 #endunroll

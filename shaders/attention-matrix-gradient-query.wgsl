@@ -6,7 +6,7 @@
 // attention-merge. Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines.
 enable f16;
 enable subgroups;
-enable chromium_experimental_subgroup_matrix;
+enable ${EXTENSION};
 
 struct Params {
   batch: u32,
@@ -110,8 +110,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let key$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
         let value$k = subgroupMatrixLoad<Right, col_major>(&columns, SECOND + (begin + n) * STRIDE + $k * K / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        sum$r = subgroupMatrixMultiplyAccumulate(q$r_$k, key$k, sum$r);
-        dSum$r = subgroupMatrixMultiplyAccumulate(dO$r_$k, value$k, dSum$r);
+        sum$r = ${MULTIPLY}(q$r_$k, key$k, sum$r);
+        dSum$r = ${MULTIPLY}(dO$r_$k, value$k, dSum$r);
 #endunroll
 #endunroll
 #unroll r < ${FRAGMENTS}
@@ -141,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       {
         let right = subgroupMatrixLoad<Right, row_major>(&columns, (begin + k) * STRIDE + $n * N / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        dQ$r_$n = subgroupMatrixMultiplyAccumulate(left$r, right, dQ$r_$n);
+        dQ$r_$n = ${MULTIPLY}(left$r, right, dQ$r_$n);
 #endunroll
       }
 #endunroll

@@ -7,7 +7,7 @@
 // lib/attention-matrix.wgsl, with its defines.
 enable f16;
 enable subgroups;
-enable chromium_experimental_subgroup_matrix;
+enable ${EXTENSION};
 
 struct Params {
   batch: u32,
@@ -100,7 +100,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll k < ${HEAD_K}
         let right$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        sum$r = subgroupMatrixMultiplyAccumulate(q$r_$k, right$k, sum$r);
+        sum$r = ${MULTIPLY}(q$r_$k, right$k, sum$r);
 #endunroll
 #endunroll
 #unroll r < ${FRAGMENTS}
@@ -174,7 +174,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       {
         let right = subgroupMatrixLoad<Right, row_major>(&columns, SECOND + (begin + k) * STRIDE + $n * N / 4u, STRIDE);
 #unroll r < ${FRAGMENTS}
-        o$r_$n = subgroupMatrixMultiplyAccumulate(left$r, right, o$r_$n);
+        o$r_$n = ${MULTIPLY}(left$r, right, o$r_$n);
 #endunroll
       }
 #endunroll

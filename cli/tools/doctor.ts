@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { KERNELS } from "../../kernels/index.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/runtime/choice/kernel-table.ts";
+import { matrixName } from "../../engine/runtime/matrix-units.ts";
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
@@ -76,6 +77,7 @@ function describe(device: Device): About {
       subgroups: device.features.includes("subgroups")
         ? `${sizes} lanes${capabilities.subgroupSize ? "" : " (not fixed: shaders do not rely on it)"}`
         : "none",
+      ...(info.matrices.length > 0 && { matrices: describeMatrices(device) }),
       features: device.features.join(", ") || "none",
       kernels: describeChoice(device.kernels),
       memory: `buffers to ${formatBytes(limits.maxBufferSize)}, bindings to ${formatBytes(limits.maxStorageBufferBindingSize)}`,
@@ -84,6 +86,17 @@ function describe(device: Device): About {
     limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as About["limits"],
     features: device.features,
   };
+}
+
+/** `f16 8 x 8 x 8 (error 0); subgroups of 8, dialect Dawn`; what is wrong, too. */
+function describeMatrices({ info, capabilities: { matrixUnits }, matrixChecks }: Device): string {
+  const checked = matrixChecks.map(({ config, error, problem }) => `${matrixName(config)} (${problem ?? `error ${exponential(error)}`})`);
+  const rest = info.matrices.filter((c) => !matrixChecks.some(({ config }) => matrixName(config) === matrixName(c)));
+  return [
+    ...checked,
+    ...rest.map((c) => `${matrixName(c)} (needs --math f16 or auto)`),
+    ...(matrixUnits ? [`in subgroups of ${matrixUnits.lanes}, dialect "${matrixUnits.dialect.name}"`] : []),
+  ].join(", ");
 }
 
 /** Classes down, candidates across; below it what is wrong with any of them. */

@@ -4,6 +4,7 @@ import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kern
 import { DeviceLostError, GpuError } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type KernelChoice, shippedChoice } from "./choice/kernel-table.ts";
+import { type MatrixCheck, SIZE_CONTROL } from "./matrix-units.ts";
 import { Pacer } from "./pacing.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Platform } from "./platform.ts";
@@ -25,7 +26,7 @@ export interface DeviceInfo {
   readonly description: string;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
-  /** What the adapter's matrix units multiply into f32 sums, an experimental feature of Dawn's; empty: nothing. */
+  /** What the adapter says its matrix units multiply into f32 sums; empty: nothing. */
   readonly matrices: readonly MatrixConfig[];
   readonly software: boolean;
   /** Every access of a shader is clamped to its buffer. */
@@ -72,6 +73,7 @@ export class Device {
   #peak = 0;
   #flops = 0;
   #capabilities: Capabilities;
+  #matrixChecks: readonly MatrixCheck[] = [];
   #kernels: KernelChoice;
   #loss: DeviceLostError | undefined;
   #destroyed = false;
@@ -121,9 +123,21 @@ export class Device {
     this.#capabilities = { ...this.#capabilities, gemm, attention, subgroupRows, halfActivations: this.halfPrecision };
   }
 
-  /** Programs made from now on may be planned for these matrix units. */
-  useMatrixUnits(matrixUnits: MatrixUnits): void {
-    this.#capabilities = { ...this.#capabilities, matrixUnits };
+  /** Shaders compiled from now on have subgroups of so many lanes, and state it where the device lets them. */
+  useSubgroups(lanes: number): void {
+    this.#capabilities = { ...this.#capabilities, subgroupSize: lanes };
+    if (this.features.includes(SIZE_CONTROL)) this.pipelines.statedSubgroups = lanes;
+  }
+
+  /** Programs made from now on may be planned for these matrix units. @param checks of everything that the adapter offers */
+  useMatrixUnits(matrixUnits: MatrixUnits | undefined, checks: readonly MatrixCheck[]): void {
+    if (matrixUnits) this.#capabilities = { ...this.#capabilities, matrixUnits };
+    this.#matrixChecks = checks;
+  }
+
+  /** What was found of the adapter's matrix units when the device was opened; of f16 operands only where they are allowed. */
+  get matrixChecks(): readonly MatrixCheck[] {
+    return this.#matrixChecks;
   }
 
   /** What kernels are planned for. */

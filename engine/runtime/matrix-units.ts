@@ -1,8 +1,11 @@
-import type { Dispatch, MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
-import { dialectProbe } from "../../kernels/matrix-tile.ts";
+import type { MatrixConfig } from "../../kernels/kernel.ts";
+import { MATRIX_DIALECTS } from "../../kernels/matrix-dialect.ts";
 
-/** Dawn's experimental feature for matrix units; no type of WebGPU's knows it yet. */
-export const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+/** WebGPU's feature for shaders that state the size of their subgroups; no type of WebGPU's knows it yet. */
+export const SIZE_CONTROL = "subgroup-size-control" as GPUFeatureName;
+
+/** The features for matrix units, Dawn's experimental one and the draft's; no type of WebGPU's knows them yet. */
+export const MATRIX_FEATURES = [...new Set(MATRIX_DIALECTS.map((d) => d.feature))] as GPUFeatureName[];
 
 interface OfferedConfig {
   readonly componentType: string;
@@ -19,21 +22,16 @@ export function offeredMatrices(info: GPUAdapterInfo & { readonly subgroupMatrix
   );
 }
 
-/**
- * The matrix units that shaders can use, in the dialect that compiles here; undefined if none does.
- * @param configs what the adapter offers, and the device has features for
- * @param lanes of a subgroup
- * @param compiles whether the device takes a shader
- */
-export async function usableMatrices(
-  configs: readonly MatrixConfig[],
-  lanes: number,
-  compiles: (dispatch: Dispatch) => Promise<boolean>,
-): Promise<MatrixUnits | undefined> {
-  const [config] = configs;
-  if (!config) return undefined;
-  for (const old of [false, true]) {
-    if (await compiles(dialectProbe(config, old))) return { configs, lanes, old };
-  }
-  return undefined;
+/** What was found of a configuration when the device was opened. */
+export interface MatrixCheck {
+  readonly config: MatrixConfig;
+  /** Relative L2, of products in float64; null if it did not run. */
+  readonly error: number | null;
+  /** Why it is not used; null: it may be. */
+  readonly problem: string | null;
+}
+
+/** `f16 16 x 8 x 16`: operands, rows, columns, inner length. */
+export function matrixName({ component, m, n, k }: MatrixConfig): string {
+  return `${component} ${m} x ${n} x ${k}`;
 }

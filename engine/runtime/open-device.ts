@@ -2,8 +2,8 @@ import type { MathMode } from "../../kernels/gemm-table.ts";
 import { chooseKernels } from "./choice/kernel-choice.ts";
 import type { KernelOption } from "./choice/kernel-table.ts";
 import { Device } from "./device.ts";
-import { NoAdapterError, ShaderCompileError, errorMessage } from "./errors.ts";
-import { MATRICES, offeredMatrices, usableMatrices } from "./matrix-units.ts";
+import { NoAdapterError, errorMessage } from "./errors.ts";
+import { MATRIX_FEATURES, SIZE_CONTROL, matrixName, offeredMatrices } from "./matrix-units.ts";
 import { type FoundAdapter, type Platform, nameFromInfo } from "./platform.ts";
 
 export interface DeviceOptions {
@@ -58,10 +58,10 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
     ? await adapterOf(options.gpu)
     : await platform.findAdapter({ name: options.adapter, robust: options.robust });
   const raw = adapter.info;
-  const features: GPUFeatureName[] = (["subgroups", "timestamp-query"] as const).filter((f) => adapter.features.has(f));
+  const features = (["subgroups", SIZE_CONTROL, "timestamp-query"] as const).filter((f) => adapter.features.has(f));
   const half = options.math === "f16" || options.math === "auto";
   // With f32 arithmetic only such units are of use as take f32.
-  if (adapter.features.has(MATRICES) && offeredMatrices(raw).some((c) => half || c.component === "f32")) features.push(MATRICES);
+  if (offeredMatrices(raw).some((c) => half || c.component === "f32")) features.push(...MATRIX_FEATURES.filter((f) => adapter.features.has(f)));
   if (half) {
     if (adapter.features.has("shader-f16")) features.push("shader-f16");
     if (options.math === "f16" && !adapter.features.has("shader-f16")) {
@@ -96,7 +96,7 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
     options,
   );
   try {
-    await enableMatrixUnits(device);
+    await settleSubgroups(device, options.say);
     device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", platform, options.say));
   } catch (error) {
     device.destroy();
@@ -106,20 +106,27 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   return device;
 }
 
-/** Has kernels planned for the device's matrix units, if shaders can use them and the lanes of a subgroup are known. */
-async function enableMatrixUnits(device: Device): Promise<void> {
-  const { info, features, capabilities: { subgroupSize, shaderF16 } } = device;
-  if (subgroupSize === 0 || !features.includes(MATRICES)) return;
-  const units = await usableMatrices(info.matrices.filter((c) => c.component !== "f16" || shaderF16), subgroupSize, async (dispatch) => {
-    try {
-      await device.pipelines.get(dispatch);
-      return true;
-    } catch (error) {
-      if (error instanceof ShaderCompileError) return false;
-      throw error;
-    }
-  });
-  if (units) device.useMatrixUnits(units);
+/** Sizes of subgroups that are asked for where a device has several: 32 most have, 16 are an Intel matrix unit's. */
+const SIZES = [32, 16, 64, 8, 4] as const;
+
+/**
+ * Settles how many lanes subgroups have, where shaders may state that or there is one size, and which matrix units are used: those whose
+ * numbers are right in one of the sizes.
+ */
+async function settleSubgroups(device: Device, say: DeviceOptions["say"] = () => undefined): Promise<void> {
+  const { info: { subgroupMinSize: least, subgroupMaxSize: most, matrices }, features, capabilities: { subgroupSize, shaderF16 } } = device;
+  const stated = features.includes(SIZE_CONTROL);
+  const sizes = subgroupSize > 0 ? [subgroupSize] : stated ? SIZES.filter((size) => size >= least && size <= most) : [];
+  const configs = MATRIX_FEATURES.some((f) => features.includes(f)) ? matrices.filter((c) => c.component !== "f16" || shaderF16) : [];
+  if (configs.length === 0 && subgroupSize > 0) return device.useSubgroups(subgroupSize);
+  if (sizes.length === 0) return;
+  const { findMatrixUnits, firstSize, productOn } = await import("./subgroup-probe.ts"); // most devices have one size and no units
+  const { units, checks } = await findMatrixUnits(configs, sizes, (f) => features.includes(f), productOn(device));
+  device.useSubgroups(units?.lanes ?? (subgroupSize || (await firstSize(device, sizes))));
+  device.useMatrixUnits(units, checks);
+  for (const { config, problem } of checks) {
+    if (problem !== null) say(`matrix units of "${device.description}": ${matrixName(config)} ${problem}; not used`);
+  }
 }
 
 async function adapterOf(gpu: GPU): Promise<FoundAdapter> {

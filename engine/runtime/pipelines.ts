@@ -1,5 +1,5 @@
 import type { Dispatch } from "../../kernels/kernel.ts";
-import { type ReflectedShader, expandShader, formatCompileMessages, reflectShader } from "./shader.ts";
+import { type ReflectedShader, expandShader, formatCompileMessages, reflectShader, withSubgroupSize } from "./shader.ts";
 import { ShaderCompileError } from "./errors.ts";
 
 const COMPUTE_STAGE = 0x4;
@@ -25,6 +25,8 @@ export class PipelineCache {
   private readonly layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
 
   private finished = 0;
+  /** The size that shaders with subgroups state; 0: none does. */
+  statedSubgroups = 0;
 
   constructor(private readonly device: Compiler) {}
 
@@ -44,6 +46,7 @@ export class PipelineCache {
     const key = `${shader.name} ${JSON.stringify([defines, halves])}`;
     let text = this.expanded.get(key);
     if (text === undefined) this.expanded.set(key, (text = expandShader(shader, defines, halves)));
+    text = withSubgroupSize(text, this.statedSubgroups);
     let compiled = this.byText.get(text);
     if (!compiled) this.byText.set(text, (compiled = this.compile(dispatch.shader.name, text)));
     return compiled;

@@ -42,6 +42,12 @@ export function expandShader(source: ShaderSource, defines: Defines, halves: rea
   return unroll(source.name, text);
 }
 
+/** The same shader with the size of its subgroups stated (`subgroup-size-control`), if it has any. @param lanes 0: nothing is stated */
+export function withSubgroupSize(text: string, lanes: number): string {
+  if (lanes === 0 || !/^\s*enable subgroups;/m.test(text)) return text;
+  return `enable subgroup_size_control;\n${text.replace("@compute ", `@compute @subgroup_size(${lanes}) `)}`;
+}
+
 function unroll(shader: string, text: string): string {
   let result = text;
   for (let match = UNROLL.exec(result); match; match = UNROLL.exec(result)) {

@@ -4,8 +4,8 @@
 // each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64 gave 232 TFLOP/s, eight of 32 x 64 123;
 // unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed
-// and in vec4s, and staged as it lies; WHOLE: see gemm.wgsl; OLD: the dialect whose loads take a flag for columns and arrays of scalars
-// alone; SPLIT: several workgroups share the steps of a tile.
+// and in vec4s, and staged as it lies; WHOLE: see gemm.wgsl; FLAGS: the dialect whose loads take a flag for columns and arrays of scalars
+// alone; MULTIPLY: its name of a product; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
@@ -36,7 +36,7 @@ const ROW_B = TILE_COLUMNS + 8u; // [k][column]
 const SIZE_B = STEP * ROW_B;
 #endif
 const STAGED_ROW = 2u * N; // a strip of two results of a subgroup: [row][column]
-#if ${OLD}
+#if ${FLAGS}
 var<workgroup> tileA: array<${COMPONENT}, TILE_ROWS * ROW_A>;
 var<workgroup> tileB: array<${COMPONENT}, SIZE_B>;
 var<workgroup> staged: array<f32, SUBGROUPS * M * STAGED_ROW>;
@@ -285,30 +285,30 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       let l3 = left(fromA + M * ROW_A * 3u);
 #endif
       let r0 = right(fromB);
-      c00 = subgroupMatrixMultiplyAccumulate(l0, r0, c00);
-      c10 = subgroupMatrixMultiplyAccumulate(l1, r0, c10);
+      c00 = ${MULTIPLY}(l0, r0, c00);
+      c10 = ${MULTIPLY}(l1, r0, c10);
 #if ${FOUR}
-      c20 = subgroupMatrixMultiplyAccumulate(l2, r0, c20);
-      c30 = subgroupMatrixMultiplyAccumulate(l3, r0, c30);
+      c20 = ${MULTIPLY}(l2, r0, c20);
+      c30 = ${MULTIPLY}(l3, r0, c30);
 #endif
       let r1 = right(fromB + NEXT);
-      c01 = subgroupMatrixMultiplyAccumulate(l0, r1, c01);
-      c11 = subgroupMatrixMultiplyAccumulate(l1, r1, c11);
+      c01 = ${MULTIPLY}(l0, r1, c01);
+      c11 = ${MULTIPLY}(l1, r1, c11);
 #if ${FOUR}
-      c21 = subgroupMatrixMultiplyAccumulate(l2, r1, c21);
-      c31 = subgroupMatrixMultiplyAccumulate(l3, r1, c31);
+      c21 = ${MULTIPLY}(l2, r1, c21);
+      c31 = ${MULTIPLY}(l3, r1, c31);
 #endif
 #if ${FOUR}
       let r2 = right(fromB + NEXT * 2u);
-      c02 = subgroupMatrixMultiplyAccumulate(l0, r2, c02);
-      c12 = subgroupMatrixMultiplyAccumulate(l1, r2, c12);
-      c22 = subgroupMatrixMultiplyAccumulate(l2, r2, c22);
-      c32 = subgroupMatrixMultiplyAccumulate(l3, r2, c32);
+      c02 = ${MULTIPLY}(l0, r2, c02);
+      c12 = ${MULTIPLY}(l1, r2, c12);
+      c22 = ${MULTIPLY}(l2, r2, c22);
+      c32 = ${MULTIPLY}(l3, r2, c32);
       let r3 = right(fromB + NEXT * 3u);
-      c03 = subgroupMatrixMultiplyAccumulate(l0, r3, c03);
-      c13 = subgroupMatrixMultiplyAccumulate(l1, r3, c13);
-      c23 = subgroupMatrixMultiplyAccumulate(l2, r3, c23);
-      c33 = subgroupMatrixMultiplyAccumulate(l3, r3, c33);
+      c03 = ${MULTIPLY}(l0, r3, c03);
+      c13 = ${MULTIPLY}(l1, r3, c13);
+      c23 = ${MULTIPLY}(l2, r3, c23);
+      c33 = ${MULTIPLY}(l3, r3, c33);
 #endif
     }
     workgroupBarrier();

@@ -5,7 +5,7 @@ import { formsFor } from "../../kernels/attention-form.ts";
 import { uniformAttention } from "../../kernels/attention-table.ts";
 import { type Capabilities, elementCount, f32 } from "../../kernels/kernel.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
-import { MATRICES } from "../../engine/runtime/matrix-units.ts";
+import { MATRIX_DIALECTS } from "../../kernels/matrix-dialect.ts";
 import { type AttentionCase, attentionPlans, attentionWithGradients } from "../support/attention-case.ts";
 import { finish, halfDevice } from "../support/device.ts";
 import { type OpInput, type OpSpec, checkOp, normals } from "../support/op-test.ts";
@@ -50,7 +50,7 @@ const nothing = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"
 
 test("matrix attention: every configuration compiles, as far as Dawn tells without a device that has it", async () => {
   const adapter = (await nothing.requestAdapter())!;
-  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] });
+  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRIX_DIALECTS[0]!.feature as GPUFeatureName] });
   const base: Capabilities = {
     subgroupSize: 32,
     software: false,
@@ -68,7 +68,7 @@ test("matrix attention: every configuration compiles, as far as Dawn tells witho
     [8, 16, 16, 16],
     [16, 16, 16, 64],
   ] as const) {
-    const units = { configs: [{ component: "f16" as const, m, n, k }], lanes, old: false };
+    const units = { configs: [{ component: "f16" as const, m, n, k }], lanes, dialect: MATRIX_DIALECTS[0]! };
     for (const [head, form] of [
       [40, "matrix"],
       [40, "matrix-2"],

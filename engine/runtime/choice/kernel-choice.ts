@@ -5,6 +5,7 @@ import { GEMM_SOURCES, onMatrixUnits, variantsFor, whyNot } from "../../../kerne
 import { matrixConfig } from "../../../kernels/matrix-tile.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
+import { matrixName } from "../matrix-units.ts";
 import type { Platform } from "../platform.ts";
 import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
 import { type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
@@ -33,7 +34,10 @@ export async function chooseKernels(
     }
     const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
     const why = whyNot(variant, capabilities);
-    if (why !== undefined) throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}`);
+    if (why !== undefined) {
+      const wrong = onUnits ? device.matrixChecks.flatMap(({ config, problem }) => problem ? [`; ${matrixName(config)} ${problem}`] : []) : [];
+      throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}${wrong.join("")}`);
+    }
     const attention = onUnits && formsFor(capabilities).includes("matrix") ? uniformAttention("matrix") : shipped.attention;
     return { ...shipped, origin: "given", table: uniformTable(variant), attention };
   }

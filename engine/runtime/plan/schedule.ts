@@ -29,8 +29,12 @@ export interface Schedule {
 }
 
 /** @throws Error naming a value of a schedule that is larger than one binding of the device */
-export function checkBindings({ leaves, kept, intermediates }: Schedule, { maxStorageBufferBindingSize: limit }: Capabilities): void {
-  for (const { name, type } of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
+export function checkBindings(
+  { leaves, kept, intermediates, halves }: Schedule,
+  { maxStorageBufferBindingSize: limit }: Capabilities,
+): void {
+  for (const value of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
+    const [name, type] = [value.name, halves.has(value) ? asHalf(value.type) : value.type];
     if (byteLength(type) > limit) {
       throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
     }
