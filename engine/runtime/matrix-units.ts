@@ -25,7 +25,9 @@ export function offeredMatrices(info: GPUAdapterInfo & { readonly subgroupMatrix
 /** What was found of a configuration when the device was opened. */
 export interface MatrixCheck {
   readonly config: MatrixConfig;
-  /** Relative L2, of products in float64; null if it did not run. */
+  /** It compiled and gave numbers. */
+  readonly ran: boolean;
+  /** Relative L2, of products in float64; null if it did not run, or gave what is no number. */
   readonly error: number | null;
   /** Why it is not used; null: it may be. */
   readonly problem: string | null;

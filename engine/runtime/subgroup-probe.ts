@@ -23,8 +23,8 @@ export interface FoundUnits {
 }
 
 /**
- * The matrix units that shaders can use: in the first dialect and size of subgroups with which a configuration compiles and its numbers
- * are right, those configurations that are right.
+ * The matrix units that shaders can use: in the first dialect that compiles, at the first size of subgroups with which a configuration's
+ * numbers are right, those configurations that are right.
  * @param configs what the adapter offers, and the device has features for
  * @param sizes of subgroups that shaders may have here, the preferred first
  * @param has whether the device has a feature
@@ -36,29 +36,31 @@ export async function findMatrixUnits(
   has: (feature: string) => boolean,
   product: MatrixProduct,
 ): Promise<FoundUnits> {
-  let first: FoundUnits | undefined;
+  let found: FoundUnits = { units: undefined, checks: [] };
   for (const lanes of sizes) {
     for (const dialect of MATRIX_DIALECTS.filter((d) => has(d.feature))) {
       const checks: MatrixCheck[] = [];
       for (const config of configs) checks.push(await check(config, lanes, dialect, product));
       const right = checks.filter((c) => c.problem === null).map((c) => c.config);
       if (right.length > 0) return { units: { configs: right, lanes, dialect }, checks };
-      // What ran and is wrong says more than what did not compile.
-      if (!first || (checks.some((c) => c.error !== null) && first.checks.every((c) => c.error === null))) first = { units: undefined, checks };
+      // What ran and is wrong says more than what did not compile, and is as wrong in another dialect.
+      const ran = checks.some((c) => c.ran);
+      if (found.checks.every((c) => !c.ran) && (ran || found.checks.length === 0)) found = { units: undefined, checks };
+      if (ran) break;
     }
   }
-  return first ?? { units: undefined, checks: [] };
+  return found;
 }
 
 async function check(config: MatrixConfig, lanes: number, dialect: MatrixDialect, product: MatrixProduct): Promise<MatrixCheck> {
   try {
     const error = await product(config, lanes, dialect);
     const problem = error <= TOLERANCE ? null : `is wrong: its products are off by ${error.toExponential(1)}, allowed are ${TOLERANCE}`;
-    return { config, error: Number.isFinite(error) ? error : null, problem };
+    return { config, ran: true, error: Number.isFinite(error) ? error : null, problem };
   } catch (error) {
     if (error instanceof DeviceLostError) throw error;
     const [line = ""] = errorMessage(error).split("\n");
-    return { config, error: null, problem: `${error instanceof ShaderCompileError ? "does not compile" : "fails"}: ${line}` };
+    return { config, ran: false, error: null, problem: `${error instanceof ShaderCompileError ? "does not compile" : "fails"}: ${line}` };
   }
 }
 

@@ -54,6 +54,9 @@ test("dialects and sizes are tried in turn until one compiles and is right", asy
   assert.is((await find((f) => f === DRAFT!.feature, (_, dialect) => dialect === UNTYPED!.name)).units!.dialect, UNTYPED);
   assert.equal(tried.splice(0), [`32 ${DRAFT!.name}`, `32 ${UNTYPED!.name}`], "Dawn's are not tried without its feature");
   assert.is((await find(dawnOnly, (lanes) => lanes === 16)).units!.lanes, 16);
+  const wrong: string[] = [];
+  await findMatrixUnits([LARGE], [32, 16], () => true, products((_, lanes, dialect) => wrong.push(`${lanes} ${dialect}`)));
+  assert.equal(wrong, [`32 ${DAWN!.name}`, `16 ${DAWN!.name}`], "numbers that are wrong are wrong in every dialect");
   const none = await find(dawnOnly, () => false);
   assert.is(none.units, undefined);
   assert.is(none.checks[0]!.problem, "does not compile: unrecognized extension");
