@@ -40,8 +40,12 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgr
   let own = subgroup * M * N;
   var sum: Sum;
 #if ${FLAGS}
-  sum = ${MULTIPLY}(subgroupMatrixLoad<Left>(&operands, 0u, false, K), subgroupMatrixLoad<Right>(&operands, RIGHT, false, N), sum);
-  sum = ${MULTIPLY}(subgroupMatrixLoad<Left>(&operands, K * M, false, K), subgroupMatrixLoad<Right>(&operands, RIGHT + K * N, true, K), sum);
+  let left = subgroupMatrixLoad<Left>(&operands, 0u, false, K);
+  let right = subgroupMatrixLoad<Right>(&operands, RIGHT, false, N);
+  sum = ${MULTIPLY}(left, right, sum);
+  let nextLeft = subgroupMatrixLoad<Left>(&operands, K * M, false, K);
+  let nextRight = subgroupMatrixLoad<Right>(&operands, RIGHT + K * N, true, K);
+  sum = ${MULTIPLY}(nextLeft, nextRight, sum);
   subgroupMatrixStore(&staged, own, sum, false, N);
 #else
   let left = subgroupMatrixLoad<Left, row_major>(&operands, 0u, K / 4u);

@@ -99,7 +99,7 @@ function describeMatrices({ info, capabilities: { matrixUnits }, matrixChecks }:
   ].join(", ");
 }
 
-/** Classes down, candidates across; below it what is wrong with any of them. */
+/** Classes down, candidates across, with what each took and its largest error; below it what is wrong with any of them. */
 function kernelTable({ rows, table, attention, subgroupRows }: KernelChoice): string {
   const chosenFor: Readonly<Record<string, string>> = { ...table, ...attention, rows: subgroupRows ? "subgroup" : "workgroup" };
   const chosen = (row: ProbeRow): boolean => chosenFor[row.class] === row.candidate;
@@ -110,6 +110,8 @@ function kernelTable({ rows, table, attention, subgroupRows }: KernelChoice): st
     name,
     ...candidates.map((c) => cell(rows.find((r) => r.class === name && r.candidate === c))),
   ]);
+  const errors = candidates.map((name) => Math.max(...rows.flatMap((r) => (r.candidate === name && r.error !== null ? [r.error] : []))));
+  lines.push(["largest error", ...errors.map((e) => exponential(Number.isFinite(e) ? e : null))]);
   const problems = rows.flatMap((r) => (r.problem === null ? [] : [`${r.candidate} for ${r.class} ${r.problem}`]));
   return [terminalTable([{ title: "" }, ...candidates.map((title) => ({ title, right: true }))], lines), ...problems].join("\n");
 }

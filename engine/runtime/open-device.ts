@@ -61,7 +61,9 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   const features = (["subgroups", SIZE_CONTROL, "timestamp-query"] as const).filter((f) => adapter.features.has(f));
   const half = options.math === "f16" || options.math === "auto";
   // With f32 arithmetic only such units are of use as take f32.
-  if (offeredMatrices(raw).some((c) => half || c.component === "f32")) features.push(...MATRIX_FEATURES.filter((f) => adapter.features.has(f)));
+  if (offeredMatrices(raw).some((c) => half || c.component === "f32")) {
+    features.push(...MATRIX_FEATURES.filter((f) => adapter.features.has(f)));
+  }
   if (half) {
     if (adapter.features.has("shader-f16")) features.push("shader-f16");
     if (options.math === "f16" && !adapter.features.has("shader-f16")) {

@@ -40,7 +40,8 @@ for (const form of ["matrix", "matrix-2"] as const) {
         return console.log(`no matrix units of f16 operands on "${device.description}": not run`);
       }
       // Operands are rounded to 11 bits.
-      await checkOp({ ...exact(attentionWithGradients(c, { attention: uniformAttention(form) })), forwardTolerance: 1e-3 }, device);
+      const spec = { ...exact(attentionWithGradients(c, { attention: uniformAttention(form) })), forwardTolerance: 1e-3 };
+      await checkOp(spec, device, `attention ${form}`);
     });
   }
 }
@@ -50,7 +51,8 @@ const nothing = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"
 
 test("matrix attention: every configuration compiles, as far as Dawn tells without a device that has it", async () => {
   const adapter = (await nothing.requestAdapter())!;
-  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRIX_DIALECTS[0]!.feature as GPUFeatureName] });
+  const dialect = MATRIX_DIALECTS[0]!;
+  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", dialect.feature as GPUFeatureName] });
   const base: Capabilities = {
     subgroupSize: 32,
     software: false,

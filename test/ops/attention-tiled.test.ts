@@ -36,7 +36,8 @@ const casesOf = {
 
 for (const form of ["tiled-8", "tiled-4", "tiled-small"] as const) {
   for (const c of casesOf[form]) {
-    test(`${form} attention: ${c.name}`, () => checkOp(attentionWithGradients(c, { attention: uniformAttention(form) })));
+    test(`${form} attention: ${c.name}`, () =>
+      checkOp(attentionWithGradients(c, { attention: uniformAttention(form) }), undefined, `attention ${form}`));
   }
 
   test(`${form} attention: every head's blocks fit into workgroup memory and registers`, () => {

@@ -68,7 +68,9 @@ const VARIANTS: readonly AttentionCase[] = [
 ];
 
 for (const [device, override] of Object.entries(DEVICES)) {
-  for (const c of VARIANTS) test(`attention as on ${device}: ${c.name}`, () => checkOp(attentionWithGradients(c, override)));
+  for (const c of VARIANTS) {
+    test(`attention as on ${device}: ${c.name}`, () => checkOp(attentionWithGradients(c, override), undefined, "attention rows"));
+  }
 }
 
 // Enough work for four rows a lane on a software adapter: of queries and keys, of queries only, of keys only.
@@ -78,7 +80,7 @@ const LARGE: readonly AttentionCase[] = [
   { name: "1030 queries, 77 keys, heads of 10", heads: 16, queries: 1030, keys: 77, head: 10 },
   { name: "30 queries, 1030 keys", heads: 10, queries: 30, keys: 1030, head: 44 },
 ];
-for (const c of LARGE) test(`attention: ${c.name}`, () => checkOp(attentionWithGradients(c, {})));
+for (const c of LARGE) test(`attention: ${c.name}`, () => checkOp(attentionWithGradients(c, {}), undefined, "attention rows"));
 
 test("attention: heads above 160 are composed, a slice of queries at a time", async () => {
   const c: AttentionCase = { name: "heads of 164", heads: 2, queries: 10, keys: 7, head: 164, batch: 2 };

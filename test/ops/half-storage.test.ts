@@ -8,7 +8,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { linearWeightGradient } from "../../kernels/weight-gradient.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
-import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
+import { checkBindings, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import { runOpSpec, withHalfTensors } from "../../engine/verify/self-test/op-check.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
 import { finish, halfDevice } from "../support/device.ts";
@@ -62,6 +62,16 @@ test("what lies between two ops is stored as f16, what goes in or out is not", (
   assert.equal(halvesOf(g, [y], { ...DEVICE, halfActivations: false }), []);
   const bytes = (capabilities: Capabilities): number => makeSchedule(g, [y], capabilities).claims[0]!.bytes;
   assert.is(bytes(DEVICE), byteLength(hidden.type) / 2);
+});
+
+test("a tensor stored as f16 is bound as such: what is too large as f32 is not refused", () => {
+  const g = new Graph();
+  const wide = g.scope("first", () => matmul(g, input(g, "x", 64, 8), input(g, "w", 8, 96)));
+  const y = g.scope("second", () => matmul(g, wide, input(g, "v", 96, 4)));
+  const limit = { ...DEVICE, maxStorageBufferBindingSize: (64 * 96 * 4) / 2 };
+  checkBindings(makeSchedule(g, [y], limit), limit);
+  const whole = makeSchedule(g, [y], { ...limit, halfActivations: false });
+  assert.throws(() => checkBindings(whole, limit), /first\.matmul.* is f32\[64,96\], 24576 bytes/);
 });
 
 test("what a loss reads, and the loss, stay f32", () => {

@@ -30,7 +30,8 @@ function products(outcome: (config: MatrixConfig, lanes: number, dialect: string
 }
 
 test("a configuration whose numbers are wrong is told with its error, and not used", async () => {
-  const { units, checks } = await findMatrixUnits([LARGE, FLAT, SINGLE], [32], dawnOnly, products((c) => (c === LARGE ? 0.25 : c === FLAT ? 1e-7 : NaN)));
+  const errors = products((c) => (c === LARGE ? 0.25 : c === FLAT ? 1e-7 : NaN));
+  const { units, checks } = await findMatrixUnits([LARGE, FLAT, SINGLE], [32], dawnOnly, errors);
   assert.equal(units, { configs: [FLAT], lanes: 32, dialect: DAWN! });
   assert.equal(checks.map((c) => c.error), [0.25, 1e-7, null]);
   assert.match(checks[0]!.problem!, /^is wrong: its products are off by 2\.5e-1, allowed are 0\.00001$/);
@@ -44,7 +45,8 @@ test("sums in f16 are wrong, whatever the adapter calls them", async () => {
 
 test("dialects and sizes are tried in turn until one compiles and is right", async () => {
   const tried: string[] = [];
-  const find = (has: (feature: string) => boolean, right: (lanes: number, dialect: string) => boolean): ReturnType<typeof findMatrixUnits> =>
+  type Right = (lanes: number, dialect: string) => boolean;
+  const find = (has: (feature: string) => boolean, right: Right): ReturnType<typeof findMatrixUnits> =>
     findMatrixUnits([LARGE], [32, 16], has, products((_, lanes, dialect) => {
       tried.push(`${lanes} ${dialect}`);
       return right(lanes, dialect) ? 0 : "unrecognized extension\nand more";
@@ -140,12 +142,14 @@ test("real units: every configuration is checked; where one is wrong it is told 
   }
   assert.equal(device.matrixChecks.map((c) => c.config), device.info.matrices);
   assert.ok(device.matrixChecks.every((c) => c.problem === null && c.error! <= 1e-6), JSON.stringify(device.matrixChecks));
-  for (const [shader, wrong] of [
-    [(text: string) => text.replace("Right, col_major>(&operands, (RIGHT", "Right, row_major>(&operands, (RIGHT"), /f16 \d+ x \d+ x \d+ is wrong: its products are off by/],
-    [(text: string) => text.replace("const OPERANDS", "const OPERANDS: nothing"), /f16 \d+ x \d+ x \d+ does not compile: /],
+  for (const [from, to, wrong] of [
+    ["col_major>(&operands, (RIGHT", "row_major>(&operands, (RIGHT", /f16 [\dx ]+ is wrong: its products are off by/],
+    ["const OPERANDS", "const OPERANDS: nothing", /f16 [\dx ]+ does not compile: /],
   ] as const) {
+    const shader = (text: string): string => text.replace(from, to);
     const lines: string[] = [];
-    const faulty = await openDevice({ gpu: await otherGpu({ shader }), math: "f16", kernels: "default", say: (line) => void lines.push(line) });
+    const say = (line: string): void => void lines.push(line);
+    const faulty = await openDevice({ gpu: await otherGpu({ shader }), math: "f16", kernels: "default", say });
     assert.is(faulty.capabilities.matrixUnits, undefined);
     assert.match(lines.join("\n"), wrong);
     let refused: unknown;
