@@ -11,17 +11,37 @@ export interface MatrixDialect {
   readonly multiply: string;
 }
 
-const DAWN = { feature: "chromium-experimental-subgroup-matrix", extension: "chromium_experimental_subgroup_matrix" } as const;
-const DRAFT = { feature: "subgroup-matrix", extension: "subgroup_matrix" } as const;
-const MULTIPLY = "subgroupMatrixMultiplyAccumulate";
-
 /**
  * The dialects in which a shader is tried: Dawn's experimental one; WGSL's draft (gpuweb proposals/subgroup-matrix.md, 14 August 2026),
  * whose product names its type, and the same with the type left to be found; Dawn's until 2025, seen in its tests of that time.
  */
 export const MATRIX_DIALECTS: readonly MatrixDialect[] = [
-  { ...DAWN, name: "Dawn", flags: false, multiply: MULTIPLY },
-  { ...DRAFT, name: "draft", flags: false, multiply: `${MULTIPLY}<Sum>` },
-  { ...DRAFT, name: "draft, untyped", flags: false, multiply: MULTIPLY },
-  { ...DAWN, name: "older Dawn", flags: true, multiply: MULTIPLY },
+  {
+    name: "Dawn",
+    feature: "chromium-experimental-subgroup-matrix",
+    extension: "chromium_experimental_subgroup_matrix",
+    flags: false,
+    multiply: "subgroupMatrixMultiplyAccumulate",
+  },
+  {
+    name: "draft",
+    feature: "subgroup-matrix",
+    extension: "subgroup_matrix",
+    flags: false,
+    multiply: "subgroupMatrixMultiplyAccumulate<Sum>",
+  },
+  {
+    name: "draft, untyped",
+    feature: "subgroup-matrix",
+    extension: "subgroup_matrix",
+    flags: false,
+    multiply: "subgroupMatrixMultiplyAccumulate",
+  },
+  {
+    name: "older Dawn",
+    feature: "chromium-experimental-subgroup-matrix",
+    extension: "chromium_experimental_subgroup_matrix",
+    flags: true,
+    multiply: "subgroupMatrixMultiplyAccumulate",
+  },
 ];

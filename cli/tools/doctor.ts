@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { KERNELS } from "../../kernels/index.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { type KernelChoice, describeChoice, type ProbeRow } from "../../engine/runtime/choice/kernel-table.ts";
-import { matrixName } from "../../engine/runtime/matrix-units.ts";
+import { matrixName } from "../../engine/runtime/subgroups/matrix-units.ts";
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";

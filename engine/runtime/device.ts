@@ -4,7 +4,7 @@ import type { Capabilities, MatrixConfig, MatrixUnits } from "../../kernels/kern
 import { DeviceLostError, GpuError } from "./errors.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type KernelChoice, shippedChoice } from "./choice/kernel-table.ts";
-import { type MatrixCheck, SIZE_CONTROL } from "./matrix-units.ts";
+import { type MatrixCheck, SIZE_CONTROL } from "./subgroups/matrix-units.ts";
 import { Pacer } from "./pacing.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Platform } from "./platform.ts";
@@ -64,6 +64,8 @@ export class Device {
   readonly nothing: GPUBuffer;
   /** Whether programs share memory between intermediate tensors. */
   readonly bufferSharing: boolean;
+  /** What was found of the adapter's matrix units when the device was opened; of f16 operands only where they are allowed. */
+  matrixChecks: readonly MatrixCheck[] = [];
   /** Bytes that models stay within, or Infinity. */
   readonly memoryLimit: number;
 
@@ -73,7 +75,6 @@ export class Device {
   #peak = 0;
   #flops = 0;
   #capabilities: Capabilities;
-  #matrixChecks: readonly MatrixCheck[] = [];
   #kernels: KernelChoice;
   #loss: DeviceLostError | undefined;
   #destroyed = false;
@@ -111,6 +112,7 @@ export class Device {
       });
     });
     this.pipelines = new PipelineCache(this);
+    this.useSubgroups(this.#capabilities.subgroupSize);
     this.pacer = new Pacer(() => this.#submittedDone(false));
     this.pool = new BufferPool((bytes, usage, label) => this.createBuffer(bytes, usage, label), (buffer) => this.destroyBuffer(buffer));
     this.nothing = this.createBuffer(16, 0x80 /* STORAGE */, "nothing");
@@ -129,15 +131,9 @@ export class Device {
     if (this.features.includes(SIZE_CONTROL)) this.pipelines.statedSubgroups = lanes;
   }
 
-  /** Programs made from now on may be planned for these matrix units. @param checks of everything that the adapter offers */
-  useMatrixUnits(matrixUnits: MatrixUnits | undefined, checks: readonly MatrixCheck[]): void {
-    if (matrixUnits) this.#capabilities = { ...this.#capabilities, matrixUnits };
-    this.#matrixChecks = checks;
-  }
-
-  /** What was found of the adapter's matrix units when the device was opened; of f16 operands only where they are allowed. */
-  get matrixChecks(): readonly MatrixCheck[] {
-    return this.#matrixChecks;
+  /** Programs made from now on may be planned for these matrix units. */
+  useMatrixUnits(matrixUnits: MatrixUnits): void {
+    this.#capabilities = { ...this.#capabilities, matrixUnits };
   }
 
   /** What kernels are planned for. */

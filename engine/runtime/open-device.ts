@@ -3,7 +3,7 @@ import { chooseKernels } from "./choice/kernel-choice.ts";
 import type { KernelOption } from "./choice/kernel-table.ts";
 import { Device } from "./device.ts";
 import { NoAdapterError, errorMessage } from "./errors.ts";
-import { MATRIX_FEATURES, SIZE_CONTROL, matrixName, offeredMatrices } from "./matrix-units.ts";
+import { MATRIX_FEATURES, SIZE_CONTROL, offeredMatrices } from "./subgroups/matrix-units.ts";
 import { type FoundAdapter, type Platform, nameFromInfo } from "./platform.ts";
 
 export interface DeviceOptions {
@@ -98,7 +98,10 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
     options,
   );
   try {
-    await settleSubgroups(device, options.say);
+    // Most devices have one size of subgroups and no matrix units.
+    if (MATRIX_FEATURES.some((f) => features.includes(f)) || (device.capabilities.subgroupSize === 0 && features.includes(SIZE_CONTROL))) {
+      await (await import("./subgroups/subgroup-probe.ts")).settleSubgroups(device, options.say);
+    }
     device.useKernels(await chooseKernels(device, options.kernels ?? "auto", options.math ?? "f32", platform, options.say));
   } catch (error) {
     device.destroy();
@@ -106,29 +109,6 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   }
   device.resetPeak();
   return device;
-}
-
-/** Sizes of subgroups that are asked for where a device has several: 32 most have, 16 are an Intel matrix unit's. */
-const SIZES = [32, 16, 64, 8, 4] as const;
-
-/**
- * Settles how many lanes subgroups have, where shaders may state that or there is one size, and which matrix units are used: those whose
- * numbers are right in one of the sizes.
- */
-async function settleSubgroups(device: Device, say: DeviceOptions["say"] = () => undefined): Promise<void> {
-  const { info: { subgroupMinSize: least, subgroupMaxSize: most, matrices }, features, capabilities: { subgroupSize, shaderF16 } } = device;
-  const stated = features.includes(SIZE_CONTROL);
-  const sizes = subgroupSize > 0 ? [subgroupSize] : stated ? SIZES.filter((size) => size >= least && size <= most) : [];
-  const configs = MATRIX_FEATURES.some((f) => features.includes(f)) ? matrices.filter((c) => c.component !== "f16" || shaderF16) : [];
-  if (configs.length === 0 && subgroupSize > 0) return device.useSubgroups(subgroupSize);
-  if (sizes.length === 0) return;
-  const { findMatrixUnits, firstSize, productOn } = await import("./subgroup-probe.ts"); // most devices have one size and no units
-  const { units, checks } = await findMatrixUnits(configs, sizes, (f) => features.includes(f), productOn(device));
-  device.useSubgroups(units?.lanes ?? (subgroupSize || (await firstSize(device, sizes))));
-  device.useMatrixUnits(units, checks);
-  for (const { config, problem } of checks) {
-    if (problem !== null) say(`matrix units of "${device.description}": ${matrixName(config)} ${problem}; not used`);
-  }
 }
 
 async function adapterOf(gpu: GPU): Promise<FoundAdapter> {

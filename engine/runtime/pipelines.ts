@@ -1,5 +1,5 @@
 import type { Dispatch } from "../../kernels/kernel.ts";
-import { type ReflectedShader, expandShader, formatCompileMessages, reflectShader, withSubgroupSize } from "./shader.ts";
+import { type ReflectedShader, expandShader, reflectShader, withSubgroupSize } from "./shader.ts";
 import { ShaderCompileError } from "./errors.ts";
 
 const COMPUTE_STAGE = 0x4;
@@ -63,6 +63,7 @@ export class PipelineCache {
       return { pipeline, layout: group, reflection, label };
     } catch (error) {
       const info = await module.getCompilationInfo();
+      const { formatCompileMessages } = await import("./compile-messages.ts");
       throw new ShaderCompileError(
         `shader "${label}" does not compile: ${(error as Error).message}\n${formatCompileMessages(text, [...info.messages])}`,
       );

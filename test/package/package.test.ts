@@ -24,6 +24,7 @@ const ENTRY_BUDGETS: Readonly<Record<string, number>> = { probes: 17_000, unlear
 const PART_BUDGETS: Readonly<Record<string, number>> = {
   arithmetic: 3_000,
   cce: 2_000,
+  "compile-messages": 1_000,
   completion: 3_000,
   controls: 3_000,
   "ddim-inversion": 6_000,
@@ -32,6 +33,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   "embedding-file": 2_000,
   eraser: 4_000,
   gate: 3_000,
+  "given-kernels": 2_000,
   "hard-prompt": 2_000,
   identify: 5_000,
   "image-classifier": 7_000,
@@ -59,6 +61,7 @@ const PART_BUDGETS: Readonly<Record<string, number>> = {
   run: 8_000,
   "safree-prompts": 3_000,
   "seed-search": 1_000,
+  "subgroup-probe": 3_000,
   "synonym-search": 2_000,
   target: 8_000,
   transfer: 1_000,

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { expandShader, formatCompileMessages, packParams, reflectShader } from "../../engine/runtime/shader.ts";
+import { formatCompileMessages } from "../../engine/runtime/compile-messages.ts";
+import { expandShader, packParams, reflectShader } from "../../engine/runtime/shader.ts";
 import { ShaderCompileError } from "../../engine/runtime/errors.ts";
 
 const test = suite("shader");

@@ -9,7 +9,7 @@ import { openDevice } from "../../engine/platform/open-device.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { ShaderCompileError, errorMessage } from "../../engine/runtime/errors.ts";
 import { withSubgroupSize } from "../../engine/runtime/shader.ts";
-import { type MatrixProduct, findMatrixUnits } from "../../engine/runtime/subgroup-probe.ts";
+import { type MatrixProduct, findMatrixUnits } from "../../engine/runtime/subgroups/subgroup-probe.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
 import { runOpSpec } from "../../engine/verify/self-test/op-check.ts";
 import { finish, halfDevice, testDevice } from "../support/device.ts";

@@ -1,13 +1,11 @@
 import { attentionSources, formsFor } from "../../../kernels/attention-form.ts";
-import { ATTENTION_CLASSES, uniformAttention } from "../../../kernels/attention-table.ts";
-import { GEMM_CLASSES, type MathMode, sizeOf, uniformTable, variantOf } from "../../../kernels/gemm-table.ts";
-import { GEMM_SOURCES, onMatrixUnits, variantsFor, whyNot } from "../../../kernels/gemm-variants.ts";
-import { matrixConfig } from "../../../kernels/matrix-tile.ts";
+import { ATTENTION_CLASSES } from "../../../kernels/attention-table.ts";
+import { GEMM_CLASSES, type MathMode, sizeOf } from "../../../kernels/gemm-table.ts";
+import { GEMM_SOURCES, variantsFor } from "../../../kernels/gemm-variants.ts";
 import type { Capabilities } from "../../../kernels/kernel.ts";
 import type { Device } from "../device.ts";
-import { matrixName } from "../matrix-units.ts";
 import type { Platform } from "../platform.ts";
-import { NoAdapterError, UsageError, errorMessage } from "../errors.ts";
+import { errorMessage } from "../errors.ts";
 import { type KernelChoice, type KernelOption, describeChoice, shippedChoice } from "./kernel-table.ts";
 
 /**
@@ -28,18 +26,7 @@ export async function chooseKernels(
   const shipped = shippedChoice(capabilities, math);
   if (option === "default") return shipped;
   if (option !== "auto" && option !== "tune") {
-    const onUnits = onMatrixUnits(option);
-    if (onUnits && math === "f32" && !matrixConfig(capabilities, "f32")) {
-      throw new UsageError(`kernels "${option}" take f16 operands on this device: use --math f16 or auto`);
-    }
-    const variant = variantOf(option, math === "f16" || (onUnits && math === "auto"));
-    const why = whyNot(variant, capabilities);
-    if (why !== undefined) {
-      const wrong = onUnits ? device.matrixChecks.flatMap(({ config, problem }) => problem ? [`; ${matrixName(config)} ${problem}`] : []) : [];
-      throw new NoAdapterError(`kernels "${option}" on "${device.description}": ${why}${wrong.join("")}`);
-    }
-    const attention = onUnits && formsFor(capabilities).includes("matrix") ? uniformAttention("matrix") : shipped.attention;
-    return { ...shipped, origin: "given", table: uniformTable(variant), attention };
+    return (await import("./given-kernels.ts")).givenKernels(device, option, math, shipped); // rare
   }
   const key = cacheKey(device, math);
   if (option === "auto") {

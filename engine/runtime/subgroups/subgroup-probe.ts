@@ -1,14 +1,35 @@
-import type { MatrixConfig, MatrixUnits } from "../../kernels/kernel.ts";
-import { matrixCheckKernel, operandCount } from "../../kernels/matrix-check.ts";
-import { MATRIX_DIALECTS, type MatrixDialect } from "../../kernels/matrix-dialect.ts";
-import { softmax } from "../../kernels/softmax.ts";
-import type { Device } from "./device.ts";
-import { DeviceLostError, ShaderCompileError, errorMessage } from "./errors.ts";
-import { Graph } from "./graph.ts";
-import type { MatrixCheck } from "./matrix-units.ts";
-import { makeSchedule } from "./plan/schedule.ts";
-import { Program } from "./program.ts";
-import { relativeError } from "./relative-error.ts";
+import type { MatrixConfig, MatrixUnits } from "../../../kernels/kernel.ts";
+import { matrixCheckKernel, operandCount } from "../../../kernels/matrix-check.ts";
+import { MATRIX_DIALECTS, type MatrixDialect } from "../../../kernels/matrix-dialect.ts";
+import { softmax } from "../../../kernels/softmax.ts";
+import type { Device } from "../device.ts";
+import { DeviceLostError, ShaderCompileError, errorMessage } from "../errors.ts";
+import { Graph } from "../graph.ts";
+import { type MatrixCheck, SIZE_CONTROL, matrixName } from "./matrix-units.ts";
+import { makeSchedule } from "../plan/schedule.ts";
+import { Program } from "../program.ts";
+import { relativeError } from "../relative-error.ts";
+
+/** Sizes of subgroups that are asked for where a device has several: 32 most have, 16 are an Intel matrix unit's. */
+const SIZES = [32, 16, 64, 8, 4] as const;
+
+/**
+ * Settles how many lanes subgroups have, where shaders may state that or there is one size, and which matrix units are used: those whose
+ * numbers are right in one of the sizes. @param say told what is wrong @throws DeviceLostError
+ */
+export async function settleSubgroups(device: Device, say: (line: string) => void = () => undefined): Promise<void> {
+  const { info: { subgroupMinSize: least, subgroupMaxSize: most, matrices }, features, capabilities: { subgroupSize, shaderF16 } } = device;
+  const several = features.includes(SIZE_CONTROL) ? SIZES.filter((size) => size >= least && size <= most) : [];
+  const sizes = subgroupSize > 0 ? [subgroupSize] : several;
+  const configs = matrices.filter((c) => c.component !== "f16" || shaderF16);
+  const { units, checks } = await findMatrixUnits(configs, sizes, (f) => features.includes(f), productOn(device));
+  device.useSubgroups(units?.lanes ?? (subgroupSize || (await firstSize(device, sizes))));
+  if (units) device.useMatrixUnits(units);
+  device.matrixChecks = checks;
+  for (const { config, problem } of checks) {
+    if (problem !== null) say(`matrix units of "${device.description}": ${matrixName(config)} ${problem}; not used`);
+  }
+}
 
 /** Relative L2 of sums of a few f32 products whose operands are exact; sums in f16 are off by 1e-4 to 1e-3. */
 const TOLERANCE = 1e-5;
@@ -65,7 +86,7 @@ async function check(config: MatrixConfig, lanes: number, dialect: MatrixDialect
 }
 
 /** The first of these sizes with which the device compiles a shader with subgroups; 0 if it is none. @throws DeviceLostError */
-export async function firstSize(device: Device, sizes: readonly number[]): Promise<number> {
+async function firstSize(device: Device, sizes: readonly number[]): Promise<number> {
   for (const lanes of sizes) {
     device.useSubgroups(lanes);
     const g = new Graph();
@@ -85,7 +106,7 @@ async function forgotten(device: Device): Promise<void> {
 }
 
 /** Products of a configuration on the device, compared with float64. What the device says of a failure is taken with it. */
-export function productOn(device: Device): MatrixProduct {
+function productOn(device: Device): MatrixProduct {
   return async (config, lanes, dialect) => {
     device.useSubgroups(lanes);
     const x = exactNumbers(operandCount(config), config.component);

@@ -1,11 +1,10 @@
-import type { MatrixConfig } from "../../kernels/kernel.ts";
-import { MATRIX_DIALECTS } from "../../kernels/matrix-dialect.ts";
+import type { MatrixConfig } from "../../../kernels/kernel.ts";
 
 /** WebGPU's feature for shaders that state the size of their subgroups; no type of WebGPU's knows it yet. */
 export const SIZE_CONTROL = "subgroup-size-control" as GPUFeatureName;
 
-/** The features for matrix units, Dawn's experimental one and the draft's; no type of WebGPU's knows them yet. */
-export const MATRIX_FEATURES = [...new Set(MATRIX_DIALECTS.map((d) => d.feature))] as GPUFeatureName[];
+/** The features for matrix units, Dawn's experimental one and the draft's: those of `MATRIX_DIALECTS`. */
+export const MATRIX_FEATURES = ["chromium-experimental-subgroup-matrix", "subgroup-matrix"] as unknown as readonly GPUFeatureName[];
 
 interface OfferedConfig {
   readonly componentType: string;
