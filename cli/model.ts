@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { requireTextToImage } from "../engine/loading/check-weights.ts";
 import { variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import { overlayPath } from "../engine/loading/eraser.ts";
@@ -68,6 +69,7 @@ export async function openModel(context: Context, options: ModelOptions): Promis
     onWarning: (warning) => context.warn(warning),
   });
   let model = await open();
+  requireTextToImage(model);
   if (context.options.weights === undefined && device.memoryLimit < Infinity) {
     const { weightBytes } = estimateRun(model, wholeWork(model));
     if (weightBytes > device.memoryLimit) {

@@ -2,7 +2,8 @@ import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
-import { InputError, UsageError } from "../runtime/errors.ts";
+import { requireTextToImage } from "../loading/check-weights.ts";
+import { UsageError } from "../runtime/errors.ts";
 import {
   ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, promptProblem, usesGradient,
 } from "./attackers.ts";
@@ -51,10 +52,7 @@ export function attackTimesteps(total: number, count: number): number[] {
 export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
   const attacker = checked("attacker", ATTACK_OPTIONS.attacker, options.attacker);
   const values = filledIn(ATTACK_OPTIONS, options, attacker);
-  const { name, unet: { config: { inChannels } }, vae: { config: { latentChannels } } } = model.parts;
-  if (inChannels !== latentChannels) {
-    throw new InputError(`${name}: a UNet of ${inChannels} channels, as made for inpainting, not a text-to-image one of ${latentChannels}`);
-  }
+  requireTextToImage(model);
   const { iterations, guidance, tokens, insert, maxTimesteps } = values;
   const timesteps = attackTimesteps(model.alphasCumprod.length, values.timesteps);
   const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
@@ -71,7 +69,7 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
   const { safree } = values;
   if (safree !== null || options.draw) {
     const problem = safree !== null && (options.draw || model.isXl)
-      ? `safree defends what a model with one text encoder draws, not ${options.draw ? "pictures from elsewhere" : "SDXL"}`
+      ? "safree defends what a model with one text encoder draws itself"
       : promptProblem(safree === null ? "draw" : "safree", attacker);
     if (problem !== undefined) throw new UsageError(problem);
   }

@@ -30,3 +30,11 @@ export function checkWeights(model: StableDiffusion): void {
   model.recordDecoder(g, input("latents", 1, height, width, vae.config.latentChannels));
   model.recordEncoder(g, input("image", 1, height * vae.config.factor, width * vae.config.factor, vae.config.inChannels));
 }
+
+/** @throws InputError for a UNet that takes more than latents, as those made for inpainting do */
+export function requireTextToImage({ parts: { name, unet, vae } }: StableDiffusion): void {
+  const { inChannels } = unet.config;
+  const { latentChannels } = vae.config;
+  if (inChannels === latentChannels) return;
+  throw new InputError(`${name}: a UNet of ${inChannels} channels, as made for inpainting, not a text-to-image one of ${latentChannels}`);
+}

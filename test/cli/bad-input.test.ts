@@ -103,6 +103,9 @@ test("a model with a missing tensor, or a config that disagrees with its weights
   const config = join(wrong, "unet/config.json");
   writeFileSync(config, readFileSync(config, "utf8").replace('"cross_attention_dim": 128', '"cross_attention_dim": 64'));
   await refused("wrong-config", { "--model": "wrong-config", "--unet": "" }, /attn2/, /128/, /64/);
+  const painter = join(copyOfModel("nine-channels"), "unet/config.json");
+  writeFileSync(painter, readFileSync(painter, "utf8").replace('"in_channels": 4', '"in_channels": 9'));
+  await refused("nine-channels", { "--model": "nine-channels", "--unet": "" }, /a UNet of 9 channels, as made for inpainting/);
   const broken = copyOfModel("broken-config", ["model_index.json", "text_encoder", "tokenizer", "vae", "scheduler"]);
   await refused("no-unet", { "--model": "broken-config", "--unet": "" }, /broken-config.unet/);
   writeFileSync(join(broken, "model_index.json"), "{ not json");

@@ -121,7 +121,7 @@ test("the command refuses an address that is none, nobody behind it, a probe and
     [["--attacker", "no-attack", "--endpoint", "localhost:8421"], /--endpoint <url>.* must be an address such as/i],
     [["--attacker", "no-attack", "--endpoint", away, ...DEVICE_FLAGS], /127\.0\.0\.1:9\/v1\/images\/generations: cannot be reached/],
     [["--attacker", "noise-probe", "--endpoint", away], /--endpoint is for typed prompts, and noise-probe searches none/],
-    [["--attacker", "no-attack", "--safree", "church", "--endpoint", away, ...DEVICE_FLAGS], /safree .* not pictures from elsewhere/],
+    [["--attacker", "no-attack", "--safree", "church", "--endpoint", away, ...DEVICE_FLAGS], /safree defends what a model .* draws itself/],
   ] as const).entries()) {
     const { code, stderr } = await lethe(...run, "--out", `no-${i}`, ...flags);
     assert.is(code, 2, stderr);
