@@ -64,7 +64,7 @@ export { ATTACKERS } from "./attack/attackers.ts";
 export { VOCABULARIES, type Vocabulary } from "./attack/search/vocabulary.ts";
 export { INSERTIONS } from "./attack/search/slot-layout.ts";
 export { TIMESTEP_ORDERS } from "./attack/option-table.ts";
-export type { AttackCase, AttackOptions, GateOptions, SamplingOptions } from "./attack/options.ts";
+export type { AttackCase, AttackOptions, GateOptions, PromptPainter, SamplingOptions } from "./attack/options.ts";
 export type { TimestepOrder } from "./attack/option-table.ts";
 export type { AttackEvent, AttackResult, TriedCounts } from "./attack/events.ts";
 export type { AttackState } from "./attack/session/state.ts";
