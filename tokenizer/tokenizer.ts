@@ -1,12 +1,13 @@
 // CLIP's tokenizer: text to token ids and back. Leaf of the engine: it imports nothing outside this folder.
-import { BytePairEncoder, END_OF_WORD } from "./bpe.ts";
-import { textOf } from "./bytes.ts";
+import { BytePairEncoder } from "./bpe.ts";
+import { cleanUpSpaces, decodeIds } from "./decode.ts";
+import { createEncoder } from "./encode.ts";
 import { TokenizerError } from "./errors.ts";
-import { specialSplitter, stripPythonSpace } from "./special-split.ts";
-import { readSettings, type SpecialToken } from "./special-tokens.ts";
+import { addTokens, piecesOf, specialIdsOf } from "./pieces.ts";
+import { readSettings } from "./special-tokens.ts";
 import { readTokenizerJson } from "./tokenizer-json.ts";
 import { readMerges, readVocabulary, type JsonSource } from "./vocabulary.ts";
-import { type Reading, splitWords } from "./words.ts";
+import type { Reading } from "./words.ts";
 
 /** A prompt's ids and whether all of it fitted. */
 export interface Encoding {
@@ -83,9 +84,6 @@ function partsOf({ vocabulary, merges, tokenizer }: TokenizerFiles): {
   return { ...readTokenizerJson(tokenizer), names: ["tokenizer.json", "tokenizer.json"] };
 }
 
-// In this order: a later rule sees what an earlier one left.
-const CLEAN_UP = [" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"];
-
 /**
  * A tokenizer from a model's own files. Missing settings are those of SD 1.x: `<|startoftext|>`, `<|endoftext|>` as eos,
  * unknown and padding, length 77.
@@ -94,86 +92,16 @@ const CLEAN_UP = [" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", "
  */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const { vocabulary, merges, added: addedList, names } = partsOf(files);
-  const { idOf, pieceOf } = readVocabulary(vocabulary, names[0]);
+  const known = readVocabulary(vocabulary, names[0]);
   const settings = readSettings(files.config, files.specialTokens, { map: files.addedTokens, list: addedList });
-  const encoder = new BytePairEncoder(readMerges(merges, idOf, names[1]));
-
-  // Tokens beyond vocab.json are decoded on their own, not as bytes.
-  const added = new Set<number>();
-  for (const { id, token, where } of settings.added) {
-    const other = idOf.get(token.content) ?? id;
-    const taken = pieceOf.get(id) ?? token.content;
-    if (other !== id || taken !== token.content) {
-      throw new TokenizerError(
-        `${where} gives ${JSON.stringify(token.content)} id ${id}, but in ${names[0]} ` +
-          `${other !== id ? `it is ${other}` : `that id is ${JSON.stringify(taken)}`}`,
-      );
-    }
-    if (pieceOf.has(id)) continue;
-    idOf.set(token.content, id);
-    pieceOf.set(id, token.content);
-    added.add(id);
-  }
-
-  const idOfSpecial = (token: SpecialToken, role: string): number => {
-    const id = idOf.get(token.content);
-    if (id === undefined) {
-      throw new TokenizerError(
-        `vocab.json: the ${role} token ${JSON.stringify(token.content)} is not in the vocabulary of ${idOf.size} pieces`,
-      );
-    }
-    return id;
-  };
-  const bosId = idOfSpecial(settings.bos, "bos");
-  const eosId = idOfSpecial(settings.eos, "eos");
-  const padId = idOfSpecial(settings.pad, "padding");
-  const unknownId = idOf.get(settings.unknown.content); // a vocabulary that holds every byte never needs it
-  const additional = settings.additional.map((token) => idOfSpecial(token, "additional special"));
-  const specialIds = new Set([bosId, eosId, padId, ...(unknownId === undefined ? [] : [unknownId]), ...additional]);
-  for (const { id, special } of settings.added) if (special) specialIds.add(id);
-
+  const encoder = new BytePairEncoder(readMerges(merges, known.idOf, names[1]));
+  const added = addTokens(known, settings.added, names[0]);
+  const { bosId, eosId, padId, unknownId, specialIds } = specialIdsOf(known, settings);
   const maxLength = files.maxLength ?? settings.maxLength ?? 77;
   if (!Number.isInteger(maxLength) || maxLength < 2) {
     throw new TokenizerError(`maxLength: expected a whole number of 2 or more (bos and eos count), found ${maxLength}`);
   }
-  const unknownInVocabulary = unknownId === undefined ? [] : [settings.unknown];
-  const split = specialSplitter([
-    settings.bos,
-    settings.eos,
-    ...unknownInVocabulary,
-    settings.pad,
-    ...settings.additional,
-    ...settings.added.map((a) => a.token),
-  ]);
-  // CLIP's pattern keeps its own two tokens whole even in other letter cases, whatever the config calls special.
-  const whole = new Set(["<|startoftext|>", "<|endoftext|>"]);
-
-  const idOfPiece = (piece: string): number => {
-    const id = idOf.get(piece) ?? unknownId;
-    if (id === undefined) {
-      throw new TokenizerError(
-        `vocab.json: neither the piece ${JSON.stringify(piece)} nor the unknown token ${JSON.stringify(settings.unknown.content)} is in ` +
-          "the vocabulary",
-      );
-    }
-    return id;
-  };
-  const pieces = (ids: ArrayLike<number>): string[] =>
-    Array.from(ids, (id) => {
-      const piece = pieceOf.get(id);
-      if (piece === undefined) throw new TokenizerError(`token id ${id} is not in the vocabulary of ${idOf.size} pieces`);
-      return piece;
-    });
-
-  const tokenizeAs = (text: string, reading?: Reading): number[] =>
-    split(text).flatMap((part) =>
-      "special" in part
-        ? [idOfPiece(part.special)]
-        : splitWords(part.text, reading).flatMap((word) => (whole.has(word) ? [word] : encoder.encode(word)).map(idOfPiece)),
-    );
-
-  const tokenize = (text: string): number[] => tokenizeAs(text);
-
+  const tokenizeAs = createEncoder(known, encoder, settings, unknownId);
   const frame = (ids: ArrayLike<number>): Int32Array => {
     const used = Math.min(ids.length, maxLength - 2);
     const framed = new Int32Array(maxLength).fill(padId);
@@ -184,42 +112,26 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   };
 
   const encodeFully = (text: string): Encoding => {
-    const ids = tokenize(text);
+    const ids = tokenizeAs(text);
     return { ids: frame(ids), tokenCount: ids.length, dropped: ids.slice(maxLength - 2) };
   };
 
   const decode = (ids: ArrayLike<number>, options: DecodeOptions = {}): string => {
-    const kept = options.skipSpecialTokens ? Array.from(ids).filter((id) => !specialIds.has(id)) : Array.from(ids);
-    const texts: string[] = [];
-    let run: string[] = [];
-    const endRun = (): void => {
-      if (run.length > 0) texts.push(stripPythonSpace(textOf(run.join("")).replaceAll(END_OF_WORD, " ")));
-      run = [];
-    };
-    pieces(kept).forEach((piece, i) => {
-      if (!added.has(kept[i]!)) run.push(piece);
-      else {
-        endRun();
-        texts.push(piece);
-      }
-    });
-    endRun();
-    const text = texts.join(" ");
-    if (!(options.cleanUpSpaces ?? settings.cleanUpSpaces)) return text;
-    return CLEAN_UP.reduce((cleaned, spaced) => cleaned.replaceAll(spaced, spaced.trim()), text);
+    const kept = Array.from(ids).filter((id) => !options.skipSpecialTokens || !specialIds.has(id));
+    const text = decodeIds(known, added, kept);
+    return (options.cleanUpSpaces ?? settings.cleanUpSpaces) ? cleanUpSpaces(text) : text;
   };
 
-  const vocabularySize = 1 + [...pieceOf.keys()].reduce((greatest, id) => Math.max(greatest, id), 0);
   return {
     encode: (text) => encodeFully(text).ids,
     encodeFully,
-    tokenize,
+    tokenize: (text) => tokenizeAs(text),
     tokenizeAs,
-    vocabulary: () => pieceOf.entries(),
+    vocabulary: () => known.pieceOf.entries(),
     frame,
     decode,
-    pieces,
-    vocabularySize,
+    pieces: (ids) => piecesOf(known, ids),
+    vocabularySize: 1 + [...known.pieceOf.keys()].reduce((greatest, id) => Math.max(greatest, id), 0),
     maxLength,
     bosId,
     eosId,
