@@ -6,8 +6,8 @@ import { type Tokenizer, createClipTokenizer } from "../../tokenizer/index.ts";
 import { readConfig } from "../formats/diffusers.ts";
 import { FormatError } from "../formats/errors.ts";
 import { type FileSystem, joinPath } from "../formats/file-system.ts";
-import { componentName, foldCopies, groupTensors } from "./names/groups.ts";
-import { identify } from "./names/identify.ts";
+import { type Groups, componentName, foldCopies, groupTensors } from "./names/groups.ts";
+import { type Identity, identify } from "./names/identify.ts";
 import {
   type Json,
   type PredictionType,
@@ -30,7 +30,7 @@ import { expectedTensors, withoutUnitKernel } from "./expected.ts";
 import { type OpenComponent, type OpenModel, SECOND_PAD } from "./open-model.ts";
 import { chooseEma, noAveraged } from "./overlay.ts";
 import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { refiner, unetConfig } from "../diffusion/unet-config.ts";
+import { type UNetConfig, refiner, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 
@@ -68,87 +68,120 @@ export async function openSingleFile(files: FileSystem, path: string, options: S
   }
 }
 
+/** An open checkpoint file, what its tensors are, and what was asked for. */
+interface Checkpoint {
+  readonly files: FileSystem;
+  readonly path: string;
+  readonly file: TensorFile;
+  readonly groups: Groups;
+  readonly identity: Identity;
+  readonly options: SingleFileOptions;
+}
+
 async function openModel(files: FileSystem, path: string, file: TensorFile, options: SingleFileOptions): Promise<OpenModel> {
   const groups = await foldCopies(file, groupTensors(file));
-  const { kind, description, version } = identify(file, groups);
-  if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
-  if (version === "SDXL refiner") throw refiner(path);
-  if (version === "SD 2.x unCLIP")
-    throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x, 2.x and XL`);
-  const xl = version === "SDXL";
+  const identity = identify(file, groups);
+  requireModel(path, identity);
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
-  const folderOf = async (name: string): Promise<string | undefined> => {
-    const folder = options.config === undefined ? undefined : joinPath(options.config, name);
-    return folder !== undefined && (await files.kind(folder)) === "folder" ? folder : undefined;
-  };
-  const given = async (name: string): Promise<Config | undefined> => {
-    const folder = await folderOf(name);
-    return folder === undefined ? undefined : Config.of(joinPath(folder, "config.json"), await readConfig(files, folder));
-  };
-  const component = async (
-    name: Component,
-    layoutOf: (config: Config) => Layout,
-    infer: (tensors: TensorFile) => Promise<Json> | Json,
-  ): Promise<OpenComponent> => {
-    const group = chooseEma(groups, name, options.ema ?? false);
-    if (!group) {
-      throw new InputError(
-        `${path}: holds no ${componentName(name)}; it looks like ` +
-          `${description}${kind === "unet" ? ": give a whole model, and this file as its UNet" : ""}`,
-      );
-    }
-    const known = await given(name);
-    const tensors = componentFile(file, group, known && layoutOf(known));
-    const config = known ?? Config.of(`${path} (${componentName(name)} by its shapes)`, await infer(tensors));
-    requireWhole(tensors, name, config);
-    return { config, weights: weightSource(tensors) };
-  };
+  const checkpoint = { files, path, file, groups, identity, options };
+  const xl = identity.version === "SDXL";
   let prediction = options.predictionType;
-  const unet = await component("unet", (c) => ({ layersPerBlock: unetConfig(c).layersPerBlock }), async (tensors) => {
+  const unet = await openComponent(checkpoint, "unet", (c) => ({ layersPerBlock: unetConfig(c).layersPerBlock }), async (tensors) => {
     prediction ??= await inferPredictionType(file, tensors);
     return inferUNetConfig(tensors, xl ? 128 : prediction === "v_prediction" ? 96 : 64); // 1024 pixels, 768 and 512
   });
-  const textEncoder = await component("text_encoder", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferTextConfig(t));
+  const textLayout = (config: Config): Layout => ({ textLayers: textEncoderConfig(config).layers });
+  const textEncoder = await openComponent(checkpoint, "text_encoder", textLayout, inferTextConfig);
   const text = textEncoderConfig(textEncoder.config);
-  const second = xl
-    ? await component("text_encoder_2", (c) => ({ textLayers: textEncoderConfig(c).layers }), (t) => inferSecondTextConfig(t))
-    : undefined;
-  if (!xl && text.hiddenSize !== unetConfig(unet.config).crossAttentionDim) {
-    throw new InputError(
-      `${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unetConfig(unet.config).crossAttentionDim}`,
-    );
-  }
-  const latents = unetConfig(unet.config).inChannels;
-  if (latents !== 4) {
-    throw new InputError(
-      `${path}: its UNet takes ${latents} channels, not 4${latents === 9 ? ": it is an inpainting model, which is not supported" : ""}`,
-    );
-  }
+  const second = xl ? await openComponent(checkpoint, "text_encoder_2", textLayout, inferSecondTextConfig) : undefined;
+  requireFitting(path, unetConfig(unet.config), xl ? undefined : text);
   const hasVae = groups.components.has("vae") || options.partial !== true;
+  const vaeLayout = (config: Config): Layout => ({ vaeLevels: vaeConfig(config).blockOutChannels.length });
   const vae = hasVae
-    ? await component(
-        "vae",
-        (c) => ({ vaeLevels: vaeConfig(c).blockOutChannels.length }),
-        (t) => ({ ...inferVaeConfig(t), ...(xl && XL_VAE) }),
-      )
+    ? await openComponent(checkpoint, "vae", vaeLayout, (t) => ({ ...inferVaeConfig(t), ...(xl && XL_VAE) }))
     : undefined;
-  const schedulerFolder = await folderOf("scheduler");
+  const schedulerFolder = await configFolder(checkpoint, "scheduler");
   const scheduler =
     schedulerFolder === undefined
       ? (xl ? xlSchedulerConfig : schedulerConfig)(
           prediction ?? (await inferPredictionType(file, componentFile(file, groups.components.get("unet")!))),
         )
       : await readConfig(files, schedulerFolder);
-  const tokenizerFolder = await folderOf("tokenizer");
-  const builtIn = async (padId?: number): Promise<Tokenizer | undefined> =>
-    options.partial === true && !standsIn(text, options.clipMerges) ? undefined : builtInTokenizer(path, text, options.clipMerges, padId);
-  const tokenizer = tokenizerFolder === undefined ? await builtIn() : await options.readTokenizer(tokenizerFolder, text.maxLength);
+  const tokenizer = await openTokenizer(checkpoint, "tokenizer", text);
   const whole = { name: path, unet, textEncoder, vae, tokenizer, scheduler };
   if (!second) return whole;
-  const otherFolder = await folderOf("tokenizer_2");
-  const other =
-    otherFolder === undefined ? await builtIn(SECOND_PAD) : await options.readTokenizer(otherFolder, text.maxLength);
+  const other = await openTokenizer(checkpoint, "tokenizer_2", text, SECOND_PAD);
   return { ...whole, second: { ...second, tokenizer: other, zerosForNoPrompt: true } };
+}
+
+/** @throws InputError for a file that is no model, or one of a family that is not supported */
+function requireModel(path: string, { kind, description, version }: Identity): void {
+  if (kind !== "checkpoint" && kind !== "unet") throw new InputError(`${path}: looks like ${description}, not a model`);
+  if (version === "SDXL refiner") throw refiner(path);
+  if (version === "SD 2.x unCLIP") {
+    throw new InputError(`${path}: looks like ${description}; supported are Stable Diffusion 1.x, 2.x and XL`);
+  }
+}
+
+/**
+ * @param text the one text encoder; SDXL's two are compared when the model is put together
+ * @throws InputError for a UNet that attends to encodings of another width or takes more than the latents' channels
+ */
+function requireFitting(path: string, unet: UNetConfig, text: TextEncoderConfig | undefined): void {
+  if (text && text.hiddenSize !== unet.crossAttentionDim) {
+    throw new InputError(`${path}: its text encoder is ${text.hiddenSize} wide, its UNet attends to ${unet.crossAttentionDim}`);
+  }
+  const latents = unet.inChannels;
+  if (latents !== 4) {
+    throw new InputError(
+      `${path}: its UNet takes ${latents} channels, not 4${latents === 9 ? ": it is an inpainting model, which is not supported" : ""}`,
+    );
+  }
+}
+
+/** The folder of one part in the folder of configurations; undefined where none was given or it has no such part. */
+async function configFolder({ files, options: { config } }: Checkpoint, part: string): Promise<string | undefined> {
+  const folder = config === undefined ? undefined : joinPath(config, part);
+  return folder !== undefined && (await files.kind(folder)) === "folder" ? folder : undefined;
+}
+
+/**
+ * One component with its configuration, which is read where a folder was given, else made from its shapes.
+ * @throws InputError if the file does not hold it whole
+ */
+async function openComponent(
+  checkpoint: Checkpoint,
+  name: Component,
+  layoutOf: (config: Config) => Layout,
+  infer: (tensors: TensorFile) => Promise<Json> | Json,
+): Promise<OpenComponent> {
+  const { files, path, file, groups, identity: { kind, description }, options } = checkpoint;
+  const group = chooseEma(groups, name, options.ema ?? false);
+  if (!group) {
+    throw new InputError(
+      `${path}: holds no ${componentName(name)}; it looks like ` +
+        `${description}${kind === "unet" ? ": give a whole model, and this file as its UNet" : ""}`,
+    );
+  }
+  const folder = await configFolder(checkpoint, name);
+  const known = folder === undefined ? undefined : Config.of(joinPath(folder, "config.json"), await readConfig(files, folder));
+  const tensors = componentFile(file, group, known && layoutOf(known));
+  const config = known ?? Config.of(`${path} (${componentName(name)} by its shapes)`, await infer(tensors));
+  requireWhole(tensors, name, config);
+  return { config, weights: weightSource(tensors) };
+}
+
+/** The tokenizer of the folder of configurations, else CLIP's own; undefined only where a model may be partial. */
+async function openTokenizer(
+  checkpoint: Checkpoint,
+  part: "tokenizer" | "tokenizer_2",
+  text: TextEncoderConfig,
+  padId?: number,
+): Promise<Tokenizer | undefined> {
+  const { path, options: { clipMerges, partial, readTokenizer } } = checkpoint;
+  const folder = await configFolder(checkpoint, part);
+  if (folder !== undefined) return readTokenizer(folder, text.maxLength);
+  return partial === true && !standsIn(text, clipMerges) ? undefined : builtInTokenizer(path, text, clipMerges, padId);
 }
 
 /**

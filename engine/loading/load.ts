@@ -19,8 +19,8 @@ import type { WeightPrecision } from "../nn/weight-layout.ts";
 import type { Transport } from "../diffusion/stable-diffusion.ts";
 import { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { loadTokenizer } from "../diffusion/tokenizer-folder.ts";
-import { textEncoderConfig } from "../diffusion/text-encoder.ts";
-import { refiner, unetConfig } from "../diffusion/unet-config.ts";
+import { type TextEncoderConfig, textEncoderConfig } from "../diffusion/text-encoder.ts";
+import { type UNetConfig, refiner, unetConfig } from "../diffusion/unet-config.ts";
 import { vaeConfig } from "../diffusion/vae.ts";
 import { weightSource } from "../nn/weight-source.ts";
 
@@ -80,123 +80,155 @@ export async function loadStableDiffusion(
   source: ModelSource,
   options: LoadOptions = {},
 ): Promise<StableDiffusionPipeline> {
-  const { files, folder } = source;
+  const model = await openModel(source, options);
+  const configs = { text: textEncoderConfig(model.textEncoder.config), unet: unetConfig(model.unet.config) };
+  if (configs.unet.addition && !model.second) {
+    throw new InputError(`${source.folder}: its UNet is one of Stable Diffusion XL, but there is no second text encoder (text_encoder_2)`);
+  }
+  const weights = await laidOver(source.files, model, configs, options);
+  return assembled(device, model, configs, options.changeUNet ? { ...weights, unet: options.changeUNet(weights.unet) } : weights, options);
+}
+
+/** Opens the files of a folder, a checkpoint or a made-up model. @throws FormatError or InputError */
+async function openModel({ files, folder, clipMerges }: ModelSource, options: LoadOptions): Promise<OpenModel> {
+  const averaged = options.ema === true && options.unet === undefined;
   const synthetic = isSynthetic(folder);
-  const single = !synthetic && (await files.kind(folder)) === "file";
+  if (!synthetic && (await files.kind(folder)) === "file") {
+    return (await import("./load-file.ts")).openSingleFile(files, folder, {
+      ...options,
+      ema: averaged,
+      clipMerges,
+      readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength),
+    });
+  }
   const model = synthetic
-    ? await (await import("./load-synthetic.ts")).openSynthetic(folder, source.clipMerges)
-    : single
-      ? await (
-          await import("./load-file.ts")
-        ).openSingleFile(files, folder, {
-          ...options,
-          ema: options.ema === true && options.unet === undefined,
-          clipMerges: source.clipMerges,
-          readTokenizer: (at, maxLength) => loadTokenizer(files, at, maxLength),
-        })
-      : await openFolder(files, folder, options);
-  if (options.ema === true && !single && options.unet === undefined) {
+    ? await (await import("./load-synthetic.ts")).openSynthetic(folder, clipMerges)
+    : await openFolder(files, folder, options);
+  if (averaged) {
     throw new InputError(
       `${folder}: a folder has no averaged (EMA) weights besides its own; they are kept in checkpoints of the original code`,
     );
   }
-  if (options.config !== undefined && !single) {
+  if (options.config !== undefined) {
     throw new InputError(`${folder}: a folder of configurations (${options.config}) is for a checkpoint file; this model brings its own`);
   }
-  const textConfig = textEncoderConfig(model.textEncoder.config);
-  const noiseConfig = unetConfig(model.unet.config);
-  if (noiseConfig.addition && !model.second) {
-    throw new InputError(`${folder}: its UNet is one of Stable Diffusion XL, but there is no second text encoder (text_encoder_2)`);
-  }
-  const layout = { layersPerBlock: noiseConfig.layersPerBlock, textLayers: textConfig.layers };
-  let textWeights = model.textEncoder.weights;
-  let secondWeights = model.second?.weights;
-  let noiseWeights = model.unet.weights;
+  return model;
+}
+
+interface Configs {
+  readonly text: TextEncoderConfig;
+  readonly unet: UNetConfig;
+}
+
+/** The weights that files may be laid over. */
+interface Weights {
+  readonly text: WeightSource;
+  /** SDXL's second text encoder's. */
+  readonly second: WeightSource | undefined;
+  readonly unet: WeightSource;
+  /** Of an SPM, laid over the UNet. */
+  readonly transport?: Transport | undefined;
+}
+
+/** The model's weights with the options' files over them: the text encoder's, the UNet's, then low-rank ones in their order. */
+async function laidOver(files: FileSystem, model: OpenModel, configs: Configs, options: LoadOptions): Promise<Weights> {
+  const { layersPerBlock } = configs.unet;
+  const layout = { layersPerBlock, textLayers: configs.text.layers };
+  let weights: Weights = { text: model.textEncoder.weights, second: model.second?.weights, unet: model.unet.weights };
   if (options.textEncoder !== undefined) {
-    textWeights = await overlaid(textWeights, await openOverlay(files, options.textEncoder), {
-      component: "text_encoder",
-      layout,
-      onNote: options.onNote,
-    });
+    const file = await openOverlay(files, options.textEncoder);
+    const text = await overlaid(weights.text, file, { component: "text_encoder", layout, onNote: options.onNote });
+    weights = { ...weights, text };
   }
-  let transport: Transport | undefined;
   if (options.unet !== undefined) {
     const file = await openOverlay(files, options.unet);
     if ((await import("./method.ts")).isSpm(file)) {
-      ({ weights: noiseWeights, transport } = await (
-        await import("./transport.ts")
-      ).transported(noiseWeights, file, noiseConfig.layersPerBlock));
-    } else {
-      noiseWeights = await overlaid(noiseWeights, file, { component: "unet", layout, ema: options.ema, onNote: options.onNote });
-    }
-    if (transport) {
+      const { weights: unet, transport } = await (await import("./transport.ts")).transported(weights.unet, file, layersPerBlock);
+      weights = { ...weights, unet, transport };
       options.onNote?.(
         `${file.name}: an eraser of SPM for ${transport.erased.map((prompt) => JSON.stringify(prompt)).join(", ")}; its strength is set ` +
           "for each prompt (facilitated transport)",
       );
+    } else {
+      const unet = await overlaid(weights.unet, file, { component: "unet", layout, ema: options.ema, onNote: options.onNote });
+      weights = { ...weights, unet };
     }
   }
-  for (const { file, strength = 1 } of options.lora ?? []) {
-    const { mergeLowRank } = await import("./low-rank.ts");
-    const opened = await openTensorPath(files, file);
-    const groups = await foldCopies(opened, groupTensors(opened));
-    const xl = model.second !== undefined;
-    const merge = (base: WeightSource, component: LowRankComponent): Promise<WeightSource | undefined> =>
-      mergeLowRank(base, opened, groups, { component, strength, layersPerBlock: noiseConfig.layersPerBlock, xl });
-    const [text, noise] = [await merge(textWeights, "text_encoder"), await merge(noiseWeights, "unet")];
-    const second = secondWeights && (await merge(secondWeights, "text_encoder_2"));
-    if ((await import("./method.ts")).isSpm(opened)) {
-      options.onWarning?.(
-        `${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the ` +
-          "published model",
-      );
-    }
-    if (!xl && [...groups.lowRank.values()].some(({ component }) => component === "text_encoder_2")) {
-      throw new InputError(`${file}: has modules for a second text encoder, which this model does not have: it is made for SDXL`);
-    }
-    if (!text && !noise && !second) {
-      throw new InputError(
-        `${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) ` +
-          "with named modules",
-      );
-    }
-    textWeights = text ?? textWeights;
-    secondWeights = second ?? secondWeights;
-    noiseWeights = noise ?? noiseWeights;
+  for (const low of options.lora ?? []) weights = await withLowRank(files, weights, low, layersPerBlock, options.onWarning);
+  return weights;
+}
+
+/** @throws FormatError or InputError if the file is none of low rank, or is for an encoder that the model does not have */
+async function withLowRank(
+  files: FileSystem,
+  weights: Weights,
+  { file, strength = 1 }: LowRankFile,
+  layersPerBlock: UNetConfig["layersPerBlock"],
+  onWarning: LoadOptions["onWarning"],
+): Promise<Weights> {
+  const { mergeLowRank } = await import("./low-rank.ts");
+  const opened = await openTensorPath(files, file);
+  const groups = await foldCopies(opened, groupTensors(opened));
+  const xl = weights.second !== undefined;
+  const merge = (base: WeightSource, component: LowRankComponent): Promise<WeightSource | undefined> =>
+    mergeLowRank(base, opened, groups, { component, strength, layersPerBlock, xl });
+  const [text, unet] = [await merge(weights.text, "text_encoder"), await merge(weights.unet, "unet")];
+  const second = weights.second && (await merge(weights.second, "text_encoder_2"));
+  if ((await import("./method.ts")).isSpm(opened)) {
+    onWarning?.(
+      `${file}: SPM's own strength depends on the prompt (facilitated transport); merged at a fixed strength this is not the ` +
+        "published model",
+    );
   }
-  if (options.changeUNet) noiseWeights = options.changeUNet(noiseWeights);
-  const missing = (name: string) => (): never => {
-    throw new InputError(`${folder}: the model has no ${name}`);
+  if (!xl && [...groups.lowRank.values()].some(({ component }) => component === "text_encoder_2")) {
+    throw new InputError(`${file}: has modules for a second text encoder, which this model does not have: it is made for SDXL`);
+  }
+  if (!text && !unet && !second) {
+    throw new InputError(
+      `${file}: looks like ${(await import("./names/identify.ts")).identify(opened, groups).description}, not a low-rank file (LoRA) ` +
+        "with named modules",
+    );
+  }
+  return { ...weights, text: text ?? weights.text, second: second ?? weights.second, unet: unet ?? weights.unet };
+}
+
+/** The pipeline of what was opened; what may be absent throws when it is first needed. */
+async function assembled(
+  device: Device,
+  model: OpenModel,
+  configs: Configs,
+  weights: Weights,
+  { weights: precision, predictionType }: LoadOptions,
+): Promise<StableDiffusionPipeline> {
+  const { name, tokenizer } = model;
+  const missing = (part: string) => (): never => {
+    throw new InputError(`${name}: the model has no ${part}`);
   };
-  const parameters = (name: string, weights: WeightSource, precision = options.weights): Parameters =>
-    new Parameters(name, device, weights, precision);
+  const parameters = (component: string, source: WeightSource, stored = precision): Parameters =>
+    new Parameters(component, device, source, stored);
   const vaeSettings = model.vae && vaeConfig(model.vae.config);
   // SDXL's VAE, whose numbers leave float16's range, has float32 weights whatever the others have.
-  const vaePrecision = model.second && vaeSettings?.forceUpcast ? "f32" : options.weights;
+  const vaePrecision = model.second && vaeSettings?.forceUpcast ? "f32" : precision;
   const vae = model.vae && vaeSettings
     ? { config: vaeSettings, parameters: parameters("vae", model.vae.weights, vaePrecision) }
     : lazy(
         { config: missing("vae") },
-        { parameters: parameters("vae", { name: folder, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) },
+        { parameters: parameters("vae", { name, shape: () => undefined, names: () => [], readFloat32: missing("vae") }) },
       );
-  const textEncoder = { config: textConfig, parameters: parameters("text_encoder", textWeights) };
+  const textEncoder = { config: configs.text, parameters: parameters("text_encoder", weights.text) };
+  const unet = { config: configs.unet, parameters: parameters("unet", weights.unet) };
   const second =
     model.second &&
     (await import("./load-second.ts")).secondEncoder(
       model.second,
       textEncoder,
-      noiseConfig,
-      model.tokenizer,
-      parameters("text_encoder_2", secondWeights!),
+      configs.unet,
+      tokenizer,
+      parameters("text_encoder_2", weights.second!),
     );
-  const parts = {
-    device, name: folder, vae, transport, textEncoder, second,
-    unet: { config: noiseConfig, parameters: parameters("unet", noiseWeights) },
-    scheduler: options.predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: options.predictionType },
-  };
-  return new StableDiffusionPipeline(
-    model.tokenizer ? { ...parts, tokenizer: model.tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts),
-  );
+  const scheduler = predictionType === undefined ? model.scheduler : { ...model.scheduler, prediction_type: predictionType };
+  const parts = { device, name, vae, transport: weights.transport, textEncoder, second, unet, scheduler };
+  return new StableDiffusionPipeline(tokenizer ? { ...parts, tokenizer } : lazy({ tokenizer: missing("tokenizer") }, parts));
 }
 
 async function overlaid(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {

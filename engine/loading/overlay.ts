@@ -35,7 +35,7 @@ export interface OverlayOptions {
  * @throws FormatError naming a tensor that holds whole numbers or a number that is not finite, or two that should be the same and differ
  */
 export async function overlayWeights(base: WeightSource, file: TensorFile, options: OverlayOptions): Promise<WeightSource> {
-  const { component, layout, strength = 1 } = options;
+  const { component, layout } = options;
   const groups = await foldCopies(file, groupTensors(file));
   if (options.ema === true && groups.ema.size === 0) throw noAveraged(file, groups);
   const wrong = (): InputError =>
@@ -43,25 +43,10 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   if (groups.lowRank.size > 0) {
     const parts = new Set([...groups.lowRank.values()].map((low) => low.component ?? "unet"));
     if (!parts.has(component)) throw wrong();
-    if (parts.size > 1) {
-      throw new InputError(
-        `${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a ` +
-          "LoRA, which goes to both",
-      );
-    }
-    if (isSpm(file)) {
-      throw new InputError(
-        `${file.name}: is an eraser of SPM, whose strength depends on the prompt (facilitated transport); as a LoRA it can be merged at ` +
-          "a fixed strength, which is not the published model",
-      );
-    }
-    return (
-      (await mergeLowRank(base, file, groups, {
-        component,
-        strength,
-        ...(layout.layersPerBlock && { layersPerBlock: layout.layersPerBlock }),
-      })) ?? base
-    );
+    requireOnePart(file, groups, parts, component);
+    const { strength = 1 } = options;
+    const { layersPerBlock } = layout;
+    return (await mergeLowRank(base, file, groups, { component, strength, ...(layersPerBlock && { layersPerBlock }) })) ?? base;
   }
   const group = chooseEma(groups, component, options.ema ?? false);
   if (!group) throw wrong();
@@ -81,7 +66,42 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   }
   if (component === "unet" && isEraser(group.tensors.keys())) return erased(base, componentFile(file, group, layout), options);
   const renamed = componentFile(file, group, layout);
-  for (const [name, entry] of renamed.entries) {
+  requireSameShapes(base, renamed, component);
+  if (renamed.entries.size === 0) throw wrong();
+  const own = weightSource(renamed);
+  await checkNumbers(own, renamed.entries.keys());
+  tellOfParts(base, renamed, groups, options);
+  return {
+    name: `${file.name} over ${base.name}`,
+    shape: (tensor) => base.shape(tensor),
+    names: () => base.names(),
+    readFloat32: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat32(tensor),
+    readFloat16: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat16?.(tensor),
+    async close() {
+      await Promise.all([file.close(), base.close?.()]);
+    },
+  };
+}
+
+/** @throws InputError for a low-rank file of more parts than `component`, and for one whose strength depends on the prompt */
+function requireOnePart(file: TensorFile, groups: Groups, parts: ReadonlySet<string>, component: OverlayOptions["component"]): void {
+  if (parts.size > 1) {
+    throw new InputError(
+      `${file.name}: looks like ${identify(file, groups).description}, not ${componentName(component)} weights alone; give it as a ` +
+        "LoRA, which goes to both",
+    );
+  }
+  if (isSpm(file)) {
+    throw new InputError(
+      `${file.name}: is an eraser of SPM, whose strength depends on the prompt (facilitated transport); as a LoRA it can be merged at ` +
+        "a fixed strength, which is not the published model",
+    );
+  }
+}
+
+/** @throws InputError for a tensor that is not the base's or has another shape; FormatError for whole numbers */
+function requireSameShapes(base: WeightSource, file: TensorFile, component: OverlayOptions["component"]): void {
+  for (const [name, entry] of file.entries) {
     requireFloats(file.name, entry);
     const expected = base.shape(name);
     if (!expected) {
@@ -96,33 +116,22 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
       );
     }
   }
-  if (renamed.entries.size === 0) throw wrong();
-  const own = weightSource(renamed);
-  await checkNumbers(own, renamed.entries.keys());
-  const all = [...base.names()].length;
-  if (renamed.entries.size < all) {
-    options.onNote?.(
-      `${file.name}: replaces ${renamed.entries.size} of the ${componentName(component)}'s ${all} tensors; the other ` +
-        `${all - renamed.entries.size} are the base's`,
-    );
+}
+
+/** Says what of the model stays the base's, and what of the file is not used. */
+function tellOfParts(base: WeightSource, file: TensorFile, groups: Groups, { component, onNote }: OverlayOptions): void {
+  const [replaced, all] = [file.entries.size, [...base.names()].length];
+  if (replaced < all) {
+    const rest = all - replaced;
+    onNote?.(`${file.name}: replaces ${replaced} of the ${componentName(component)}'s ${all} tensors; the other ${rest} are the base's`);
   }
   const beside = groups.leftovers.filter((name) => !isLeftover(name));
   if (beside.length > 0) {
-    options.onNote?.(
+    onNote?.(
       `${file.name}: ${beside.length} tensors beside the weights are not used: ` +
         `${beside.slice(0, 3).map(quote).join(", ")}${beside.length > 3 ? ", ..." : ""}`,
     );
   }
-  return {
-    name: `${file.name} over ${base.name}`,
-    shape: (tensor) => base.shape(tensor),
-    names: () => base.names(),
-    readFloat32: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat32(tensor),
-    readFloat16: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat16?.(tensor),
-    async close() {
-      await Promise.all([file.close(), base.close?.()]);
-    },
-  };
 }
 
 /** A UNet with Receler's adapters behind its cross attentions. @throws as `withErasers` */
