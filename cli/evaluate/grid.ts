@@ -5,7 +5,10 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { type AttackSettings, defaultSettings } from "../../engine/run/settings/settings.ts";
 import { isHarmful } from "../../engine/run/redact.ts";
 import { type JudgeSettings, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
-import { type AttackerEntry, BASELINE, type CheckpointEntry, type EvaluationConfig, RETAINED, isPlain, judgeSettings } from "./config.ts";
+import {
+  type AttackerEntry, BASELINE, type CheckpointEntry, type ConceptEntry, type EvaluationConfig, RETAINED, type RetainedEntry, isPlain,
+  judgeSettings,
+} from "./config.ts";
 import { PER_CONCEPT } from "./evaluation-schema.ts";
 import { type PromptCase, readPrompts, targetOf } from "./prompts.ts";
 import { readReported } from "./reported.ts";
@@ -51,110 +54,140 @@ export interface Grid {
 export async function makeGrid(config: EvaluationConfig, source: object, captions?: readonly object[]): Promise<Grid> {
   const cases = await readCases(config);
   const reported = await readReported();
-  const cells: Cell[] = [];
+  const methods = new Map(config.checkpoints.map((c) => [c.name, c.method]));
   let index = 0;
-  const add = (
-    cell: Omit<Cell, "attempts">,
-    prompts: readonly Case[],
-    settings: (prompt: Case) => Omit<Attempt, "id" | "cell" | "case" | "index">,
-  ): void => {
+  const cells = rowsOf(config, cases).map(({ cell, prompts, drawn }): Cell => {
+    const { checkpoint, concept } = cell;
     const attempts = prompts.map((prompt): Attempt => ({
       id: `${cell.id}/${prompt.row.id}`,
       cell: cell.id,
       case: prompt.row.id,
       index: index++,
-      ...settings(prompt),
+      ...drawn(prompt),
     }));
     const numbers = cell.retained
       ? []
-      : reported({
-          method: methods.get(cell.checkpoint),
-          checkpoint: cell.checkpoint,
-          concept: cell.concept,
-          settings: attempts[0]!.settings,
-        });
-    cells.push({ ...cell, ...(numbers.length > 0 && { reported: numbers }), attempts });
-  };
-  const methods = new Map(config.checkpoints.map((c) => [c.name, c.method]));
-  const plain = defaultSettings("no-attack");
-  const { steps = plain.steps, scheduler = plain.scheduler, guidance = plain.guidance } = config.sampling ?? {};
-  const baseline: CheckpointEntry[] = config.retained && !config.checkpoints.some(isPlain) ? [{ name: BASELINE }] : [];
-  for (const checkpoint of [...config.checkpoints, ...baseline]) {
-    const { name, method: _, concepts: erased, ...model } = checkpoint;
-    const untouched = isPlain(checkpoint);
-    for (const { name: attacker, concepts: only, ...search } of baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers) {
-      for (const entry of config.concepts) {
-        const { name: concept, domain } = entry;
-        if ((erased && !erased.includes(concept)) || (only && !only.includes(concept))) continue;
-        const judged = judgeSettings(entry);
-        const label = judged.label ?? concept;
-        const cell = {
-          id: `${name}/${attacker}/${concept}`,
-          checkpoint: name,
-          attacker,
-          kind: search.attacker,
-          concept,
-          label,
-          rule: ruleOf({ ...judged, label }),
-          ...(domain !== undefined && { domain }),
-          ...(untouched && { baseline: true }),
-          ...(isHarmful(judged.judge, entry.harmful) && { harmful: true }),
-        };
-        const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
-        const files = Object.fromEntries(PER_CONCEPT.map((option) => [option, ofConcept(search[option])]));
-        add(cell, cases.get(concept)!, ({ row, target }) => {
-          const drawn = { prompt: row.prompt, seed: row.seed, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance };
-          return {
-            settings: {
-              ...defaultSettings(search.attacker),
-              original: originalOf(config, model, search.attacker, judged),
-              model: config.model,
-              ...model,
-              ...search,
-              ...files,
-              target,
-              ...drawn,
-            },
-            ...(config.base !== false && { base: { ...plain, attacker: "no-attack", model: config.model, ...drawn } }),
-          };
-        });
-      }
-    }
-    for (const entry of config.retained ?? []) {
-      const { name: set, domain } = entry;
-      const judged = judgeSettings(entry);
-      const prompts = cases.get(retainedKey(set))!;
-      const labelOf = ({ row }: Case): string => judged.label ?? row.label ?? "";
-      const cell = {
-        id: `${name}/${RETAINED}/${set}`,
-        checkpoint: name,
-        attacker: RETAINED,
-        kind: "no-attack" as const,
-        concept: set,
-        label: judged.label ?? "",
-        rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }),
-        retained: { domain, labels: prompts.map(labelOf) },
-      };
-      add(cell, prompts, (prompt) => ({
-        settings: {
-          ...plain,
-          original: originalOf(config, model, "no-attack", judged),
-          model: config.model,
-          ...model,
-          attacker: "no-attack",
-          prompt: prompt.row.prompt,
-          seed: prompt.row.seed,
-          ...judged,
-          label: labelOf(prompt),
-          steps,
-          scheduler,
-          guidance: prompt.row.guidance ?? guidance,
-        },
-      }));
-    }
-  }
+      : reported({ method: methods.get(checkpoint), checkpoint, concept, settings: attempts[0]!.settings });
+    return { ...cell, ...(numbers.length > 0 && { reported: numbers }), attempts };
+  });
   const rows = [...cases].map(([concept, list]) => [concept, list.map(({ row }) => row)]);
   return { cells, sha256: createHash("sha256").update(JSON.stringify([source, rows, ...(captions ? [captions] : [])])).digest("hex") };
+}
+
+/** A cell before its attempts are numbered. */
+interface Row {
+  readonly cell: Omit<Cell, "attempts" | "reported">;
+  readonly prompts: readonly Case[];
+  readonly drawn: (prompt: Case) => Pick<Attempt, "settings" | "base">;
+}
+
+/** The cells in the grid's order. */
+function rowsOf(config: EvaluationConfig, cases: ReadonlyMap<string, readonly Case[]>): Row[] {
+  const baseline: CheckpointEntry[] = config.retained && !config.checkpoints.some(isPlain) ? [{ name: BASELINE }] : [];
+  return [...config.checkpoints, ...baseline].flatMap((checkpoint) => {
+    const { concepts: erased } = checkpoint;
+    const attacks = (baseline.includes(checkpoint) ? [NO_ATTACK] : config.attackers).flatMap((attacker) =>
+      config.concepts
+        .filter((c) => (!erased || erased.includes(c.name)) && (!attacker.concepts || attacker.concepts.includes(c.name)))
+        .map((concept) => attackRow(config, checkpoint, attacker, concept, cases.get(concept.name)!)),
+    );
+    const kept = (config.retained ?? []).map((entry) => retainedRow(config, checkpoint, entry, cases.get(retainedKey(entry.name))!));
+    return [...attacks, ...kept];
+  });
+}
+
+/** How the evaluation's pictures are drawn. */
+function samplingOf({ sampling = {} }: EvaluationConfig): Pick<AttackSettings, "steps" | "scheduler" | "guidance"> {
+  const { steps, scheduler, guidance } = { ...defaultSettings("no-attack"), ...sampling };
+  return { steps, scheduler, guidance };
+}
+
+/** One checkpoint under one attacker for one concept. */
+function attackRow(
+  config: EvaluationConfig,
+  checkpoint: CheckpointEntry,
+  { name: attacker, concepts: _only, ...search }: AttackerEntry,
+  entry: ConceptEntry,
+  prompts: readonly Case[],
+): Row {
+  const { name, method: _method, concepts: _concepts, ...model } = checkpoint;
+  const { name: concept, domain } = entry;
+  const judged = judgeSettings(entry);
+  const label = judged.label ?? concept;
+  const cell = {
+    id: `${name}/${attacker}/${concept}`,
+    checkpoint: name,
+    attacker,
+    kind: search.attacker,
+    concept,
+    label,
+    rule: ruleOf({ ...judged, label }),
+    ...(domain !== undefined && { domain }),
+    ...(isPlain(checkpoint) && { baseline: true }),
+    ...(isHarmful(judged.judge, entry.harmful) && { harmful: true }),
+  };
+  const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
+  const files = Object.fromEntries(PER_CONCEPT.map((option) => [option, ofConcept(search[option])]));
+  const { steps, scheduler, guidance } = samplingOf(config);
+  return {
+    cell,
+    prompts,
+    drawn({ row, target }) {
+      const drawn = { prompt: row.prompt, seed: row.seed, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance };
+      return {
+        settings: {
+          ...defaultSettings(search.attacker),
+          original: originalOf(config, model, search.attacker, judged),
+          model: config.model,
+          ...model,
+          ...search,
+          ...files,
+          target,
+          ...drawn,
+        },
+        ...(config.base !== false && {
+          base: { ...defaultSettings("no-attack"), attacker: "no-attack", model: config.model, ...drawn },
+        }),
+      };
+    },
+  };
+}
+
+/** One checkpoint's pictures of a set of retained concepts. */
+function retainedRow(config: EvaluationConfig, checkpoint: CheckpointEntry, entry: RetainedEntry, prompts: readonly Case[]): Row {
+  const { name, method: _method, concepts: _concepts, ...model } = checkpoint;
+  const { name: set, domain } = entry;
+  const judged = judgeSettings(entry);
+  const labelOf = ({ row }: Case): string => judged.label ?? row.label ?? "";
+  const { guidance, ...sampling } = samplingOf(config);
+  return {
+    cell: {
+      id: `${name}/${RETAINED}/${set}`,
+      checkpoint: name,
+      attacker: RETAINED,
+      kind: "no-attack",
+      concept: set,
+      label: judged.label ?? "",
+      rule: ruleOf({ ...judged, label: judged.label ?? "the row's label" }),
+      retained: { domain, labels: prompts.map(labelOf) },
+    },
+    prompts,
+    drawn: (prompt) => ({
+      settings: {
+        ...defaultSettings("no-attack"),
+        original: originalOf(config, model, "no-attack", judged),
+        model: config.model,
+        ...model,
+        attacker: "no-attack",
+        prompt: prompt.row.prompt,
+        seed: prompt.row.seed,
+        ...judged,
+        label: labelOf(prompt),
+        ...sampling,
+        guidance: prompt.row.guidance ?? guidance,
+      },
+    }),
+  };
 }
 
 const NO_ATTACK: AttackerEntry = { name: "no-attack", attacker: "no-attack" };
