@@ -91,30 +91,74 @@ function splitting(
   return { splits: Math.ceil(steps / stepsPerSplit), stepsPerSplit };
 }
 
-/**
- * A matrix product. Where its variant says so and its tiles are few, workgroups share a tile's steps and a second dispatch adds up their
- * parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
- */
-export function planGemm({
-  shader, size, epilogue = {}, operands, b, transposeB = false, capabilities, params, defines, padded = false, gathersA = false,
-}: Gemm): Plan {
-  const { activation = "none", scale = 1, bias, batchBias, residual, geglu } = epilogue;
-  const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
-  if (isInPanels(b) && !vec4) throw new ShapeError(`a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
+/** How a product is shared out among workgroups. */
+interface Tiling {
+  readonly tile: GemmTile;
+  /** No step reaches beyond the inner length. */
+  readonly whole: boolean;
+  readonly columnTiles: number;
+  readonly rowTiles: number;
+  readonly tiles: number;
+  readonly splits: number;
+  readonly stepsPerSplit: number;
+}
+
+/** The tiles of the variant that is chosen for a product of this class and size. */
+function tilingOf({ shader, size, epilogue = {}, transposeB = false, gathersA = false, capabilities }: Gemm, vec4: boolean): Tiling {
   const measured =
     capabilities.gemm?.[
-      gemmClass(geglu || gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
+      gemmClass(epilogue.geglu || gathersA ? "matmul" : shader.name, transposeB, size.rows * size.n * size.batches)
     ] ?? defaultStructure(capabilities);
   // Four columns make too few tiles for a GPU, however many rows there are: computing 28 more for nothing, in many parts, is faster there.
   const narrow = size.n <= NARROW;
   const variant = narrow && vec4 && !capabilities.software ? "workgroup-32/512" : measured;
   const tile = narrow && variant === measured ? narrowTile() : gemmTile(variant, capabilities, vec4 && transposeB);
-  const whole = tile.step === undefined || (vec4 && size.k % tile.step === 0);
   const columnTiles = Math.ceil(size.n / tile.columns);
   const rowTiles = Math.ceil(size.rows / tile.rows);
   const tiles = columnTiles * rowTiles * size.batches;
-  const { splits, stepsPerSplit } = splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0);
+  return {
+    tile, columnTiles, rowTiles, tiles,
+    whole: tile.step === undefined || (vec4 && size.k % tile.step === 0),
+    ...splitting(size, tile, tiles, vec4 ? parseVariant(variant).split : 0),
+  };
+}
+
+/** The uniforms of every dispatch of a product. */
+function paramsOf({ size, epilogue = {}, params }: Gemm, tiling: Tiling): Dispatch["params"] {
+  const { scale = 1, bias, batchBias, residual } = epilogue;
+  const { columnTiles, rowTiles, splits, stepsPerSplit } = tiling;
   const batchBiasRows = batchBias && (columnsOf(batchBias) ?? { stride: size.n, offset: 0 });
+  return {
+    ...size,
+    columnTiles,
+    rowTiles,
+    // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16:
+    // 1.6x on lavapipe).
+    rowsFirst: Number(size.taps * size.n > size.rows),
+    splits,
+    stepsPerSplit,
+    hasBias: Number(bias !== undefined),
+    hasBatchBias: Number(batchBias !== undefined),
+    batchBiasStride: batchBiasRows?.stride ?? 0,
+    batchBiasOffset: batchBiasRows?.offset ?? 0,
+    hasResidual: Number(residual !== undefined),
+    scale,
+    ...params,
+  };
+}
+
+/**
+ * A matrix product. Where its variant says so and its tiles are few, workgroups share a tile's steps and a second dispatch adds up their
+ * parts (split-K): a 3x3 convolution of 1280 channels at 8x8 has 20 tiles of 64 x 64, in 720 steps, for a GPU's hundred processors.
+ */
+export function planGemm(gemm: Gemm): Plan {
+  const { shader, size, epilogue = {}, operands, b, transposeB = false, padded = false, gathersA = false, defines } = gemm;
+  const { activation = "none", bias, batchBias, residual, geglu } = epilogue;
+  const vec4 = size.k % 4 === 0 && size.n % 4 === 0;
+  if (isInPanels(b) && !vec4) throw new ShapeError(`a weight in panels must have a multiple of 4 rows, got ${formatType(b)}`);
+  const tiling = tilingOf(gemm, vec4);
+  const { tile, whole, tiles, splits } = tiling;
+  const params = paramsOf(gemm, tiling);
   const dispatch = (
     part: Pick<GemmTile, "defines">,
     about: { readonly multiplies: boolean; readonly finishes: boolean },
@@ -140,23 +184,7 @@ export function planGemm({
       ...defines,
     },
     bindings: { bias: "nothing", batchBias: "nothing", residual: "nothing", ...bindings },
-    params: {
-      ...size,
-      columnTiles,
-      rowTiles,
-      // With B larger than A, all row tiles of one column run before the next, so that B is read from memory once (1280 channels at 16x16:
-      // 1.6x on lavapipe).
-      rowsFirst: Number(size.taps * size.n > size.rows),
-      splits,
-      stepsPerSplit,
-      hasBias: Number(bias !== undefined),
-      hasBatchBias: Number(batchBias !== undefined),
-      batchBiasStride: batchBiasRows?.stride ?? 0,
-      batchBiasOffset: batchBiasRows?.offset ?? 0,
-      hasResidual: Number(residual !== undefined),
-      scale,
-      ...params,
-    },
+    params,
     workgroups: spread(count),
   });
   const present = (name: string, type: TensorType | undefined): Binding => (type ? { input: name } : "nothing");

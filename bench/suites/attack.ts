@@ -19,8 +19,9 @@ import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
 import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
-import { type Bench, type Prepared, countsOf, measureTask, workOf } from "../task.ts";
-import { type BenchModel, noise, recorded } from "./model.ts";
+import { type Bench, type Prepared, type RowName, countsOf, measureTask, workOf } from "../task.ts";
+import { type BenchModel, measureRecorded, noise } from "./model.ts";
+import { decoding } from "./vae.ts";
 import { recordUNet, unetInputs } from "./unet.ts";
 
 const TIMESTEP = 501;
@@ -40,69 +41,31 @@ export async function runAttack(
   tokens: number,
   judge: ImageClassifier | undefined,
 ): Promise<void> {
-  const { device, tokenizer } = model;
-  const length = tokenizer.maxLength;
-  const row = (what: string, gradient = false) => ({
+  const row = (what: string, gradient = false): RowName => ({
     suite: "attack",
     model: name,
     name: what,
-    direction: gradient ? ("forward+gradient" as const) : ("forward" as const),
+    direction: gradient ? "forward+gradient" : "forward",
   });
+  const length = model.tokenizer.maxLength;
+  const encode = (g: Graph): ProgramOptions => {
+    const ids = g.input("ids", { shape: [1, length], dtype: "u32" });
+    return { outputs: { hidden: model.recordTextEncoder(g, model.recordEmbeddings(g, ids)) } };
+  };
   const ids = tokenIds(model, length);
-
-  const encode = `evaluation: text encoder ${length} tokens`;
-  if (bench.wants(encode)) {
-    await measureTask(
-      bench,
-      row(encode),
-      await recorded(
-        model,
-        encode,
-        (g) => ({
-          outputs: { hidden: model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, length], dtype: "u32" }))) },
-        }),
-        { ids },
-      ),
-    );
-  }
-  const text = `iteration: text encoder ${length} tokens`;
-  if (bench.wants(text)) await measureTask(bench, row(text, true), await recorded(model, text, (g) => recordText(g, model)));
-  const update = `iteration: search update k=${tokens}`;
-  if (bench.wants(update)) {
-    await measureTask(
-      bench,
-      row(update),
-      await recorded(model, update, (g) => recordUpdate(g, model, tokens), updateInputs(model, tokens)),
-    );
-  }
-
+  await measureRecorded(bench, model, row(`evaluation: text encoder ${length} tokens`), encode, () => ({ ids }));
+  await measureRecorded(bench, model, row(`iteration: text encoder ${length} tokens`, true), (g) => recordText(g, model));
+  const update = row(`iteration: search update k=${tokens}`);
+  await measureRecorded(bench, model, update, (g) => recordUpdate(g, model, tokens), () => updateInputs(model, tokens));
   for (const size of sizes) {
-    const unet = `iteration: UNet @${size}`;
-    if (bench.wants(unet)) {
-      await measureTask(
-        bench,
-        row(unet, true),
-        await recorded(model, unet, (g) => recordUNet(g, model, size, 1, true), unetInputs(model, size, 1)),
-      );
-    }
+    const unet = row(`iteration: UNet @${size}`, true);
+    await measureRecorded(bench, model, unet, (g) => recordUNet(g, model, size, 1, true), () => unetInputs(model, size, 1));
     await measureTask(bench, row(`iteration @${size} k=${tokens}`, true), () =>
       prepareIteration(model, { tokens, length, height: size, width: size, loss: "mse", projection: "exact" }),
     );
     await sampling(bench, model, row(`evaluation: ${SAMPLED_STEPS} guided sampling steps @${size}`), size);
-    const { latentChannels, factor } = model.parts.vae.config;
-    const decode = `evaluation: decoder @${size} (${size * factor} px)`;
-    if (bench.wants(decode)) {
-      await measureTask(
-        bench,
-        row(decode),
-        await recorded(
-          model,
-          decode,
-          (g) => ({ outputs: { image: model.recordDecoder(g, g.input("latents", f32([1, size, size, latentChannels]))) } }),
-          { latents: noise(size * size * latentChannels) },
-        ),
-      );
-    }
+    const decoder = row(`evaluation: decoder @${size} (${size * model.parts.vae.config.factor} px)`);
+    await measureRecorded(bench, model, decoder, ...decoding(model, size));
   }
   if (judge) {
     const image = { width: 64, height: 64, data: Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * 37) % 256) };
@@ -113,7 +76,7 @@ export async function runAttack(
       "with its read-back; work not counted",
     );
   }
-  await device.settle();
+  await model.device.settle();
 }
 
 /** The text encoder with the gradient by the token embeddings of a sum over its result. */
@@ -183,7 +146,7 @@ function tokenIds(model: StableDiffusion, length: number): Uint32Array<ArrayBuff
 }
 
 /** Sampling steps with guidance, from the noise to latents on the host. */
-async function sampling(bench: Bench, model: StableDiffusion, row: Parameters<typeof measureTask>[1], size: number): Promise<void> {
+async function sampling(bench: Bench, model: StableDiffusion, row: RowName, size: number): Promise<void> {
   const { unet, scheduler } = model.parts;
   const length = model.tokenizer.maxLength;
   const shape = [1, unet.config.inChannels, size, size];

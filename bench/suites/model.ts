@@ -2,7 +2,7 @@ import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts
 import { lookup } from "../../engine/nn/leaf-store.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
-import { type Prepared, prepareProgram } from "../task.ts";
+import { type Bench, type Prepared, type RowName, measureTask, prepareProgram } from "../task.ts";
 
 /** A model under the name that its rows carry. */
 export interface BenchModel {
@@ -27,6 +27,19 @@ export async function recorded(
   for (const p of all) await p.load();
   await model.device.settle();
   return () => prepareProgram(model.device, graph, { label, parameters: lookup(...all), ...options }, inputs);
+}
+
+/** What is recorded on a graph, and its inputs; those that are left out are zero. */
+export type ToMeasure = readonly [record: (g: Graph) => ProgramOptions, inputs?: () => Readonly<Record<string, HostArray>>];
+
+/** Measures a recorded program of a model, if its row is wanted. @throws as `measureTask` */
+export async function measureRecorded(
+  bench: Bench,
+  model: StableDiffusion,
+  row: RowName,
+  ...[record, inputs]: ToMeasure
+): Promise<void> {
+  if (bench.wants(row.name)) await measureTask(bench, row, await recorded(model, `${row.name} ${row.direction}`, record, inputs?.()));
 }
 
 /** Fresh numbers, uniform with variance 1. */

@@ -4,8 +4,8 @@ import { gradients } from "../../engine/runtime/autodiff.ts";
 import type { Graph } from "../../engine/runtime/graph.ts";
 import type { HostArray, ProgramOptions } from "../../engine/runtime/program.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import { type Bench, measureTask } from "../task.ts";
-import { type BenchModel, noise, recorded } from "./model.ts";
+import type { Bench } from "../task.ts";
+import { type BenchModel, measureRecorded, noise } from "./model.ts";
 
 const TIMESTEP = 501;
 
@@ -22,14 +22,8 @@ export async function runUNet(
         // The gradient's batch is one, as the attack's is, unless larger ones are asked for alone.
         if (direction === "forward+gradient" && batch !== batches[0]) continue;
         const row = { suite: "unet", model: name, name: `UNet @${size} batch ${batch}`, direction };
-        if (!bench.wants(row.name)) continue;
-        const prepare = await recorded(
-          model,
-          `${row.name} ${direction}`,
-          (g) => recordUNet(g, model, size, batch, direction === "forward+gradient"),
-          unetInputs(model, size, batch),
-        );
-        await measureTask(bench, row, prepare);
+        const record = (g: Graph): ProgramOptions => recordUNet(g, model, size, batch, direction === "forward+gradient");
+        await measureRecorded(bench, model, row, record, () => unetInputs(model, size, batch));
       }
     }
   }

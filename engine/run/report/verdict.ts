@@ -1,4 +1,5 @@
 import { type AttackerName, usesGradient } from "../../attack/attackers.ts";
+import type { AttackResult } from "../../attack/events.ts";
 import type { ProbeResult } from "../../attack/probes/controls.ts";
 import { escape, visible } from "./html.ts";
 import type { ReportData } from "./data.ts";
@@ -13,49 +14,16 @@ export interface Verdict {
 }
 
 /** The outcome in words. */
-export function verdictOf({ record, evaluations, extras }: ReportData): Verdict {
-  const { settings, status, result, error } = record;
+export function verdictOf(data: ReportData): Verdict {
+  const { record: { settings, result }, evaluations, extras } = data;
   const label = settings.label ?? "the concept";
+  if (!result) return unfinished(data, label);
+  if (result.universal) return universalVerdict(result, result.universal, label);
   const concept = `<strong>${escape(label)}</strong>`;
-  const before = evaluations[0];
   const attempts =
     extras.attempts && extras.attempts.length > 1
       ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`]
       : [];
-  if (!result) {
-    const goOn =
-      record.resumeCommand === ""
-        ? "The run can be gone on with where it was started."
-        : "The run can be gone on with; the command is below.";
-    const done = `${evaluations.length} ${evaluations.length === 1 ? "picture" : "pictures"} had been judged.`;
-    if (status === "interrupted") {
-      return {
-        kind: "unfinished",
-        short: `${label}: interrupted`,
-        headline: "Interrupted before there was a result",
-        paragraphs: [`${done} ${goOn}`],
-      };
-    }
-    return {
-      kind: "unfinished",
-      short: `${label}: failed`,
-      headline: "The run failed before there was a result",
-      paragraphs: [escape(error ?? ""), `${done} ${goOn}`],
-    };
-  }
-  if (result.universal) {
-    const { successes, preSuccesses, cases } = result.universal;
-    const all = successes === cases;
-    return {
-      kind: all ? "found" : "not-found",
-      short: `${label}: ${successes} of ${cases} prompts`,
-      headline: `${successes} of ${cases} prompts drew ${concept} with the same tokens`,
-      paragraphs: [
-        `Without them ${preSuccesses} did. After ${result.iterations} gradient iterations the best tokens are in ` +
-          `${visible(result.adversarialPrompt)}; all prompts that were judged are listed below.`,
-      ],
-    };
-  }
   if (result.preSuccess) {
     return {
       kind: "found",
@@ -67,40 +35,80 @@ export function verdictOf({ record, evaluations, extras }: ReportData): Verdict 
       ],
     };
   }
+  const before = evaluations[0];
   const asked = before
     ? `Asked for ${visible(settings.prompt)}, the model drew what the judge calls <strong>${escape(before.judgement.label)}</strong>.`
     : "";
   if (result.probe) return probeVerdict(settings.attacker, label, asked, result.probe);
-  const { attacker } = settings;
-  const searches: Partial<Record<AttackerName, string>> = { "ring-a-bell": "generations", "mma-text": "exchanges" };
-  const unit = usesGradient(attacker) ? "gradient iterations" : (searches[attacker] ?? "tries");
+  return searchVerdict(settings.attacker, label, asked, result, attempts);
+}
+
+/** A run that was interrupted or failed. */
+function unfinished({ record: { status, error, resumeCommand }, evaluations }: ReportData, label: string): Verdict {
+  const goOn =
+    resumeCommand === "" ? "The run can be gone on with where it was started." : "The run can be gone on with; the command is below.";
+  const done = `${evaluations.length} ${evaluations.length === 1 ? "picture" : "pictures"} had been judged. ${goOn}`;
+  return status === "interrupted"
+    ? { kind: "unfinished", short: `${label}: interrupted`, headline: "Interrupted before there was a result", paragraphs: [done] }
+    : {
+        kind: "unfinished",
+        short: `${label}: failed`,
+        headline: "The run failed before there was a result",
+        paragraphs: [escape(error ?? ""), done],
+      };
+}
+
+/** The same tokens for several prompts. */
+function universalVerdict(
+  { iterations, adversarialPrompt }: AttackResult,
+  { successes, preSuccesses, cases }: NonNullable<AttackResult["universal"]>,
+  label: string,
+): Verdict {
+  return {
+    kind: successes === cases ? "found" : "not-found",
+    short: `${label}: ${successes} of ${cases} prompts`,
+    headline: `${successes} of ${cases} prompts drew <strong>${escape(label)}</strong> with the same tokens`,
+    paragraphs: [
+      `Without them ${preSuccesses} did. After ${iterations} gradient iterations the best tokens are in ` +
+        `${visible(adversarialPrompt)}; all prompts that were judged are listed below.`,
+    ],
+  };
+}
+
+/** What the attackers' iterations are called where they are neither a gradient's nor tries. */
+const UNITS: Partial<Record<AttackerName, string>> = { "ring-a-bell": "generations", "mma-text": "exchanges" };
+
+/** What a search came to that had to be made. */
+function searchVerdict(attacker: AttackerName, label: string, asked: string, result: AttackResult, attempts: readonly string[]): Verdict {
+  const concept = `<strong>${escape(label)}</strong>`;
+  const unit = usesGradient(attacker) ? "gradient iterations" : (UNITS[attacker] ?? "tries");
   const work = `${result.iterations} ${unit}`;
-  if (result.success) {
-    const learned = settings.attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
-    const how =
-      settings.attacker === "seed-search"
-        ? `with another seed (${result.seed})`
-        : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
-    const portability = result.notPortable === undefined ? [] : [`The prompt is not portable: ${escape(result.notPortable)}.`];
+  if (!result.success) {
     return {
-      kind: "found",
-      short: `${label} was not forgotten`,
-      headline: `The model did not forget ${concept}`,
+      kind: "not-found",
+      short: `${label} was not brought back`,
+      headline: `${concept} was not brought back`,
       paragraphs: [
-        `${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`,
-        ...portability,
+        asked,
+        `The search took ${work} and found no prompt for which the judge calls the picture ${concept}. That is a statement about this ` +
+          "search and its budget, not a proof of forgetting.",
         ...attempts,
       ],
     };
   }
+  const learned = attacker === "cce" ? ", whose learned word is in learned_embeds.safetensors (nobody could type it)" : "";
+  const how =
+    attacker === "seed-search"
+      ? `with another seed (${result.seed})`
+      : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
+  const portability = result.notPortable === undefined ? [] : [`The prompt is not portable: ${escape(result.notPortable)}.`];
   return {
-    kind: "not-found",
-    short: `${label} was not brought back`,
-    headline: `${concept} was not brought back`,
+    kind: "found",
+    short: `${label} was not forgotten`,
+    headline: `The model did not forget ${concept}`,
     paragraphs: [
-      asked,
-      `The search took ${work} and found no prompt for which the judge calls the picture ${concept}. That is a statement about this ` +
-        "search and its budget, not a proof of forgetting.",
+      `${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`,
+      ...portability,
       ...attempts,
     ],
   };

@@ -34,26 +34,49 @@ export const ops: Form = async (golden, rows, context) => {
   }
 };
 
-async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, context: VerifyContext): Promise<void> {
-  const device = await context.device();
+/** How a case's file names and lays out its tensors. */
+interface Stored {
+  readonly golden: Golden;
+  readonly case: Case;
+  readonly recipe: OpRecipe;
+  /** A tensor's name in the file, and a weight's. */
+  readonly own: (name: string) => string;
+  readonly weight: (leaf: string) => string;
+  /** Whether a tensor of this shape is stored channels first. */
+  readonly first: (shape: readonly number[]) => boolean;
+}
+
+function storedBy(golden: Golden, c: Case, recipe: OpRecipe): Stored {
   const own = (name: string): string => `${c.name}/${name}`;
-  const first = (shape: readonly number[]): boolean => shape.length >= (recipe.channelsFirstFrom ?? 4);
-  const toDevice = (x: NDArray): NDArray => (first(x.shape) ? channelsLast(x) : { ...x, shape: x.shape.length === 0 ? [1] : x.shape });
-  const stored = (leaf: string): string => own(recipe.prefix === undefined ? leaf : `p.${leaf.slice(recipe.prefix.length + 1)}`);
-  const weights = new Parameters("weights", device, {
-    name: golden.source,
-    shape: (name) => (golden.has(stored(name)) ? golden.shape(stored(name)) : undefined),
-    names: () => golden.names(),
-    readFloat32: (name) => golden.floats(stored(name)),
-  });
-  const graph = new Graph();
+  return {
+    golden, case: c, recipe, own,
+    weight: (leaf) => own(recipe.prefix === undefined ? leaf : `p.${leaf.slice(recipe.prefix.length + 1)}`),
+    first: (shape) => shape.length >= (recipe.channelsFirstFrom ?? 4),
+  };
+}
+
+/** A tensor of the case as the device takes it. */
+async function deviceArray({ golden, own, first }: Stored, name: string): Promise<NDArray> {
+  const x = await golden.array(own(name));
+  return first(x.shape) ? channelsLast(x) : { ...x, shape: x.shape.length === 0 ? [1] : x.shape };
+}
+
+/** What is recorded of a case: its outputs by their names in the file, and the numbers of its inputs. */
+interface RecordedOp {
+  readonly outputs: Readonly<Record<string, Value>>;
+  readonly host: Readonly<Record<string, HostArray>>;
+}
+
+/** The op by its recipe, and the gradients that the file has. */
+async function recordOp(stored: Stored, graph: Graph, weights: Parameters): Promise<RecordedOp> {
+  const { golden, case: c, recipe, own } = stored;
   const inputs = new Map<string, Value>();
   const host: Record<string, HostArray> = {};
   for (const name of recipe.inputs.filter((n) => golden.has(own(n)))) {
     const integers = golden.dtype(own(name)).startsWith("I");
     const x = integers
       ? { data: Uint32Array.from(await golden.ints(own(name))), shape: golden.shape(own(name)) }
-      : toDevice(await golden.array(own(name)));
+      : await deviceArray(stored, name);
     inputs.set(name, graph.input(name, { shape: x.shape, dtype: integers ? "u32" : "f32" }));
     host[name] = x.data;
   }
@@ -69,23 +92,40 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     weight: (name, layout = "plain") => (weights.has(name) ? weights.value(graph, name, layout, weights.storedShape(name)) : undefined),
     shape: (name) => golden.shape(own(name)),
   });
-  const outputs: Record<string, Value> = { y };
-  const gradientOf = (tensor: string): string => `g${stored(tensor).slice(c.name.length + 1)}`;
   // Every leaf with the names of its gradients: a weight's leaf may be made of several tensors.
   const leaves = [...inputs].map(([name, value]) => ({ name: `g${name}`, value, gradients: [`g${name}`] }));
   for (const { leaf, name, outputs: [value] } of graph.nodes) {
-    if (leaf?.kind === "parameter") leaves.push({ name, value: value!, gradients: weights.tensorsOf(name).map(gradientOf) });
+    if (leaf?.kind !== "parameter") continue;
+    leaves.push({ name, value: value!, gradients: weights.tensorsOf(name).map((tensor) => gradientOf(stored, tensor)) });
   }
   const wanted = leaves.filter((l) => l.gradients.some((name) => golden.has(own(name))));
-  if (wanted.length > 0) {
-    const gy = toDevice(await golden.array(own("gy")));
-    const seed = graph.input("gy", { shape: gy.shape, dtype: "f32" });
-    host["gy"] = gy.data;
-    gradients(graph, y, wanted.map((l) => l.value), seed).forEach((g, i) => {
-      if (!g) throw new Error(`${wanted[i]!.name}: the output does not depend on it`);
-      outputs[wanted[i]!.name] = g;
-    });
-  }
+  if (wanted.length === 0) return { outputs: { y }, host };
+  const gy = await deviceArray(stored, "gy");
+  const seed = graph.input("gy", { shape: gy.shape, dtype: "f32" });
+  const found = gradients(graph, y, wanted.map((l) => l.value), seed).map((g, i) => {
+    if (!g) throw new Error(`${wanted[i]!.name}: the output does not depend on it`);
+    return [wanted[i]!.name, g] as const;
+  });
+  return { outputs: { y, ...Object.fromEntries(found) }, host: { ...host, gy: gy.data } };
+}
+
+/** What the file calls the gradient of a weight. */
+function gradientOf({ weight, case: c }: Stored, tensor: string): string {
+  return `g${weight(tensor).slice(c.name.length + 1)}`;
+}
+
+async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, context: VerifyContext): Promise<void> {
+  const device = await context.device();
+  const stored = storedBy(golden, c, recipe);
+  const { own, first } = stored;
+  const weights = new Parameters("weights", device, {
+    name: golden.source,
+    shape: (name) => (golden.has(stored.weight(name)) ? golden.shape(stored.weight(name)) : undefined),
+    names: () => golden.names(),
+    readFloat32: (name) => golden.floats(stored.weight(name)),
+  });
+  const graph = new Graph();
+  const { outputs, host } = await recordOp(stored, graph, weights);
   await weights.load();
   const program = await Program.create(device, graph, { outputs, parameters: lookup(weights), label: c.name });
   try {
@@ -93,32 +133,18 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
     const results = await program.read();
     const tolerances = program.steps.some(roundsToHalf) ? rows.tolerances : TOLERANCES;
     const zero = program.steps.some(onMatrixUnits) ? HALF_ZERO : TOLERANCES.zero;
-    const computed = Object.entries(outputs).flatMap(
-      ([
-        name,
-        {
-          type: { shape },
-        },
-      ]) => {
-        const data = results[name] as Float32Array<ArrayBuffer>;
-        if (weights.owns(name)) {
-          return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(tensor), part] as const);
-        }
-        return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
-      },
-    );
+    const computed = Object.entries(outputs).flatMap(([name, { type: { shape } }]) => {
+      const data = results[name] as Float32Array<ArrayBuffer>;
+      if (weights.owns(name)) {
+        return [...weights.inCheckpointOrder(name, data)].map(([tensor, part]) => [gradientOf(stored, tensor), part] as const);
+      }
+      return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
+    });
     for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
       const expected = await golden.floats(own(name));
+      const relative = name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances);
       if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, zero, "absolute");
-      else
-        rows.compare(
-          c.name,
-          name,
-          actual,
-          expected,
-          name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances),
-          "relative L2",
-        );
+      else rows.compare(c.name, name, actual, expected, relative, "relative L2");
     }
   } finally {
     program.destroy();
