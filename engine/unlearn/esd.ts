@@ -1,10 +1,9 @@
 import { mseLoss } from "../../kernels/loss.ts";
-import { roundHalfEven } from "../diffusion/schedulers/spacing.ts";
 import type { NDArray } from "../nn/array.ts";
 import { CombinedPrediction, asLatents, readLatents, recordPrediction } from "./shared/predict.ts";
 import { encodePrompt, stacked } from "./shared/prompts.ts";
 import { startTraining } from "./shared/start.ts";
-import { Trajectories, compVisPlan, pipelinePlan } from "./shared/trajectory.ts";
+import { Trajectories, compVisPlan, compVisTime, pipelinePlan } from "./shared/trajectory.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /** Where one step's latents come from and what they are compared with. */
@@ -51,10 +50,8 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
       const until = draws.whole("run_till", 0, steps);
       return { plan: { ...plan, steps: plan.steps.slice(0, until) }, timestep: plan.steps[until]!.timestep };
     }
-    const end = draws.whole("t_enc", 0, steps);
-    const total = base.alphasCumprod.length;
-    const [low, high] = [end, end + 1].map((j) => roundHalfEven((j / steps) * total)) as [number, number];
-    return { plan: compVisPlan(base, steps, end), timestep: draws.whole("t", low, high) };
+    const { end, timestep } = compVisTime(draws, base, steps);
+    return { plan: compVisPlan(base, steps, end), timestep };
   };
 
   return {

@@ -3,10 +3,12 @@ import {
   type SamplerPlan, createSamplerPlan, noiseScheduleOnly, parseSchedulerConfig, schedulerJsonFor, schedulerNameOf,
 } from "../../diffusion/schedulers/index.ts";
 import { ddimPlan } from "../../diffusion/schedulers/ddim.ts";
+import { roundHalfEven } from "../../diffusion/schedulers/spacing.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { compVisAlphasCumprod } from "./compvis-noise.ts";
 import type { Settings } from "../options.ts";
+import type { Draws } from "./draws.ts";
 import { stacked } from "./prompts.ts";
 
 /**
@@ -19,6 +21,19 @@ export function compVisPlan(model: StableDiffusion, steps: number, toStep: numbe
   const config = parseSchedulerConfig("ddim", json);
   const whole = ddimPlan(config, Float32Array.from(compVisAlphasCumprod(config)), steps, 0);
   return { ...whole, steps: whole.steps.slice(1, 1 + steps - Math.max(toStep, 1)) };
+}
+
+/** Where a trajectory of `steps` steps ends, and a timestep there, by CompVis's DDIM. @param prefix of the draws' names */
+export function compVisTime(
+  draws: Draws,
+  model: StableDiffusion,
+  steps: number,
+  prefix = "",
+): { readonly end: number; readonly timestep: number } {
+  const end = draws.whole(`${prefix}t_enc`, 0, steps);
+  const total = model.alphasCumprod.length;
+  const [low, high] = [end, end + 1].map((j) => roundHalfEven((j / steps) * total)) as [number, number];
+  return { end, timestep: draws.whole(`${prefix}t`, low, high) };
 }
 
 /** The pipeline's own scheduler; with PNDM one entry more than steps, the second timestep twice. */
