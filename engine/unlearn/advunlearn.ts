@@ -29,7 +29,8 @@ import type { Training, UnlearnSession } from "./training.ts";
 export async function startAdvUnlearn(session: UnlearnSession): Promise<Training> {
   const { base, settings, draws, hooks, signal, resume } = session;
   if (settings.retain.length === 0) throw new UsageError("advunlearn needs retained prompts: give --retain");
-  const [steps, n, retained] = [settings.samplingSteps!, settings.negativeGuidance!, settings.retainBatch!];
+  const [steps, n] = [settings.samplingSteps!, settings.negativeGuidance!];
+  const [every, retained] = [settings.attackEvery!, settings.retainBatch!];
   const separate = settings.retainMode === "iter";
   const words = await wordsOf(session);
   const empty = await encodePrompt(base, "");
@@ -50,7 +51,7 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
     ...started,
     losses: ["unlearn", "retain"],
     async step(index) {
-      if (index % settings.attackEvery! === 0) {
+      if (index % every === 0) {
         if (words.length > 1) word = words[draws.whole("word", 0, words.length)]!;
         if (index >= settings.attackWarmup!) await adversary.attack(word);
         else adversary.ids = word.ids;
