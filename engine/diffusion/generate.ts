@@ -1,6 +1,6 @@
 import { type RgbImage, tensorToImages } from "../formats/picture/image.ts";
 import { manualSeed } from "../runtime/random/random.ts";
-import type { NDArray } from "../nn/array.ts";
+import { type NDArray, joined } from "../nn/array.ts";
 import { SLD_PARAMETERS, SLD_SAFETY_CONCEPT, type SldStrength } from "./guidance.ts";
 import { type LearnedEmbedding, encodeLearned } from "./learned-embedding.ts";
 import { type SampleInputs, Sampler } from "./sampler.ts";
@@ -180,16 +180,6 @@ async function sample(
     onStep,
     signal,
   });
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }
 
 /** The rows of a batch, as batches of one. */

@@ -17,6 +17,20 @@ export function expectShape(what: string, array: NDArray, wanted: readonly (numb
   return array;
 }
 
+/** Numbers of one kind, one after the other, in memory of their own. */
+export function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer>;
+export function joined<T extends Float32Array | Uint16Array>(parts: readonly T[]): T;
+export function joined(parts: readonly (Float32Array | Uint16Array)[]): Float32Array | Uint16Array {
+  const length = parts.reduce((n, part) => n + part.length, 0);
+  const all = parts[0] instanceof Uint16Array ? new Uint16Array(length) : new Float32Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
 /** NCHW numbers as the engine's channels-last order. */
 export function toChannelsLast({ data, shape }: NDArray): Float32Array<ArrayBuffer> {
   const [n, c, h, w] = shape as [number, number, number, number];

@@ -2,7 +2,8 @@ import type { Layout, TensorType, Value } from "../../kernels/kernel.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { HostWeights, Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
-import { type Leaf, Parameters, type WeightSource } from "./parameters.ts";
+import type { Leaf } from "./leaf-numbers.ts";
+import { Parameters, type WeightSource } from "./parameters.ts";
 
 /** Leaf names of a variant are those of its base with this behind the component's name. */
 const MARK = "*";

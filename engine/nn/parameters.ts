@@ -1,19 +1,15 @@
-import {
-  type Layout, type Shape, type TensorType, type Value, byteLength, elementCount, formatType, isInPanels,
-} from "../../kernels/kernel.ts";
+import { type Layout, type Shape, type TensorType, type Value, byteLength, elementCount, formatType } from "../../kernels/kernel.ts";
 import type { Device } from "../runtime/device.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
 import { type HostWeights, Tensor } from "../runtime/tensor.ts";
 import type { NDArray } from "./array.ts";
+import { type Leaf, type LeafSource, firstRow, leafInCheckpointOrder, readLeaf } from "./leaf-numbers.ts";
 import type { LeafStore } from "./leaf-store.ts";
-import {
-  type WeightLayout, type WeightNumbers, type WeightPrecision, checkpointOrder, halfWords, inFours, joined, packHalves, relayout, rowByRow,
-  weightType,
-} from "./weight-layout.ts";
+import { type WeightLayout, type WeightPrecision, rowByRow, weightType } from "./weight-layout.ts";
 
 /** Where a component's weights come from: names and shapes at once, numbers on demand. */
-export interface WeightSource {
+export interface WeightSource extends LeafSource {
   /** For errors: the file. */
   readonly name: string;
   /**
@@ -22,29 +18,8 @@ export interface WeightSource {
    */
   shape(tensor: string, expected?: Shape): Shape | undefined;
   names(): Iterable<string>;
-  readFloat32(tensor: string): Promise<Float32Array<ArrayBuffer>>;
-  /** Binary16 bit patterns of a tensor stored as such; undefined for any other, and for sources that change their numbers. */
-  readFloat16?(tensor: string): Promise<Uint16Array<ArrayBuffer>> | undefined;
   /** Closes the files below; nothing can be read afterwards. */
   close?(): Promise<void>;
-}
-
-/** What a leaf is made of. */
-export interface Leaf {
-  /** One tensor, or several stacked along their first stored dimension: outputs side by side. */
-  readonly tensors: readonly string[];
-  readonly layout: WeightLayout;
-  readonly type: TensorType;
-  /**
-   * Absent: all stored rows in their order. "gated": in fours, two of the first half and two of the second, as matmulGeglu takes values and
-   * gates. From one on: a block of a table, of as many rows as its type has.
-   */
-  readonly rows?: "gated" | { readonly from: number };
-}
-
-/** Where a block of a table begins. */
-function firstRow({ rows }: Leaf): number | undefined {
-  return typeof rows === "object" ? rows.from : undefined;
 }
 
 const MAX_PENDING_BYTES = 256 * 2 ** 20;
@@ -234,34 +209,8 @@ export class Parameters implements LeafStore {
     await this.device.settle();
   }
 
-  /** Shape of a leaf as a checkpoint would store it as one tensor. */
-  private stored({ tensors }: Leaf): Shape {
-    const [first, ...rest] = tensors.map((t) => this.storedShape(t)) as [Shape, ...Shape[]];
-    return [rest.reduce((n, shape) => n + shape[0]!, first[0]!), ...first.slice(1)];
-  }
-
-  /**
-   * What is uploaded. Halves that stay halves are only moved: a third of the CPU time (4.6 ms a million numbers, not 13) and two thirds of
-   * the memory of going by way of floats.
-   */
-  private async read(leaf: Leaf, source = this.source): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
-    const { tensors, type } = leaf;
-    if (type.dtype === "f16") {
-      const halves = await Promise.all(tensors.map((tensor) => source.readFloat16?.(tensor)));
-      if (halves.every((part) => part !== undefined)) return halfWords(this.arranged(leaf, halves));
-    }
-    const parts: Float32Array<ArrayBuffer>[] = [];
-    for (const tensor of tensors) parts.push(await source.readFloat32(tensor));
-    const data = this.arranged(leaf, parts);
-    if (type.dtype === "f16") return packHalves(data);
-    const from = firstRow(leaf);
-    return from === undefined ? data : data.subarray(from * type.shape[1]!, (from + type.shape[0]!) * type.shape[1]!);
-  }
-
-  /** A leaf's tensors as stored, in the order of the device. */
-  private arranged<T extends WeightNumbers>(leaf: Leaf, parts: readonly T[]): T {
-    const [stored, data] = [this.stored(leaf), joined(parts as readonly [T, ...T[]])];
-    return relayout(leaf.rows === "gated" ? inFours(data, stored[0]!) : data, stored, leaf.layout, isInPanels(leaf.type));
+  private read(leaf: Leaf, source: LeafSource = this.source): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
+    return readLeaf(leaf, leaf.tensors.map((tensor) => this.storedShape(tensor)), source);
   }
 
   /** The device tensor of a leaf. @throws Error if it was not loaded. */
@@ -321,11 +270,7 @@ export class Parameters implements LeafStore {
    */
   inCheckpointOrder(name: string, data: Float32Array<ArrayBuffer>): Map<string, Float32Array<ArrayBuffer>> {
     const asked = this.asked(name);
-    const ordered = asked.layout === "plain" ? data : checkpointOrder(data, this.stored(asked));
-    if (asked.rows === "gated") return new Map([[asked.tensors[0]!, inFours(ordered, this.stored(asked)[0]!, true)]]);
-    if (asked.rows) return new Map([[asked.tensors[0]!, ordered]]);
-    let at = 0;
-    return new Map(asked.tensors.map((tensor) => [tensor, ordered.subarray(at, (at += elementCount(this.storedShape(tensor))))]));
+    return leafInCheckpointOrder(asked, data, asked.tensors.map((tensor) => this.storedShape(tensor)));
   }
 
   owns(name: string): boolean {

@@ -18,18 +18,6 @@ function alike<T extends WeightNumbers>(data: T, length = data.length): T {
   return (data instanceof Uint16Array ? new Uint16Array(length) : new Float32Array(length)) as T;
 }
 
-/** Weights one after the other. */
-export function joined<T extends WeightNumbers>(parts: readonly [T, ...T[]]): T {
-  if (parts.length === 1) return parts[0];
-  const result = alike(parts[0], parts.reduce((n, part) => n + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
 /** The rows of a matrix of as many `rows`, a multiple of 4: two of its first half and two of its second in turn; or back from there. */
 export function inFours<T extends WeightNumbers>(data: T, rows: number, back = false): T {
   const width = data.length / rows;

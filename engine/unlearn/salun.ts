@@ -2,6 +2,7 @@ import { add, scale } from "../../kernels/elementwise.ts";
 import { f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { slice } from "../../kernels/slice.ts";
+import { joined } from "../nn/array.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
@@ -58,21 +59,14 @@ export async function startSalun(session: UnlearnSession): Promise<Training> {
       await pseudo.run(same.noised, forget.features, await encodings.of(prompts.map(labelOf)), session.signal);
       await hooks.observe?.("pseudo_out", () => readLatents(pseudo.target));
       await started.update(index, {
-        noised: joined(forget.noised, remain.noised),
-        features: joined(forget.features, remain.features),
+        noised: joined([forget.noised, remain.noised]),
+        features: joined([forget.features, remain.features]),
         context: await encodings.of([...prompts, ...kept.prompts]),
         noise: remain.noise,
       });
       await hooks.observe?.("forget_out", async () => asLatents(await trainer.output("forgotten"), pseudo.target));
     },
   };
-}
-
-function joined(a: Float32Array<ArrayBuffer>, b: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-  const both = new Float32Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }
 
 async function saliencyMask(session: UnlearnSession, pictures: PictureBatches): Promise<WeightSource> {

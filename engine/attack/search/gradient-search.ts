@@ -1,5 +1,5 @@
 import { adamHyperparameters } from "../../../kernels/adam.ts";
-import type { NDArray } from "../../nn/array.ts";
+import { type NDArray, joined } from "../../nn/array.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { Generator } from "../../runtime/random/random.ts";
 import { caseLayouts, followPrompt, judgeTokens } from "../session/cases.ts";
@@ -144,16 +144,6 @@ function drawAll(
     draws: draws.length > 0 ? joined(draws) : undefined,
     noise: joined(Array.from({ length: views }, (_, n) => drawn.map((d) => d.noises[n]!)).flat()),
   };
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /** Rows with moments of zero. */

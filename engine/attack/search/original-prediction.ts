@@ -1,5 +1,5 @@
 import { f32 } from "../../../kernels/kernel.ts";
-import { type NDArray, expectShape, toChannelsLast } from "../../nn/array.ts";
+import { type NDArray, expectShape, joined, toChannelsLast } from "../../nn/array.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { Program } from "../../runtime/program.ts";
 import { Tensor } from "../../runtime/tensor.ts";
@@ -88,10 +88,4 @@ export class OriginalPrediction {
     });
     own.copyTo(destination);
   }
-}
-
-function joined(rows: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const all = new Float32Array(rows.length * rows[0]!.length);
-  rows.forEach((row, i) => all.set(row, i * row.length));
-  return all;
 }

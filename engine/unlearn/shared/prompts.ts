@@ -1,6 +1,6 @@
 import type { Tokenizer } from "../../../tokenizer/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import type { NDArray } from "../../nn/array.ts";
+import { type NDArray, joined } from "../../nn/array.ts";
 
 /** A prompt's tokens without begin, end and padding, however many there are. */
 export function contentTokens(tokenizer: Tokenizer, prompt: string): readonly number[] {
@@ -15,11 +15,5 @@ export function encodePrompt(model: StableDiffusion, prompt: string): Promise<ND
 /** Arrays of one shape but for the first dimension as one batch. */
 export function stacked(arrays: readonly NDArray[]): NDArray {
   const rows = arrays.reduce((n, a) => n + a.shape[0]!, 0);
-  const data = new Float32Array(arrays.reduce((n, a) => n + a.data.length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    data.set(array.data, at);
-    at += array.data.length;
-  }
-  return { data, shape: [rows, ...arrays[0]!.shape.slice(1)] };
+  return { data: joined(arrays.map((a) => a.data)), shape: [rows, ...arrays[0]!.shape.slice(1)] };
 }
