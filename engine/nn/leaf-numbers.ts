@@ -60,7 +60,8 @@ export async function readLeaf(
 
 /** A leaf's tensors as stored, in the order of the device. */
 function arranged<T extends WeightNumbers>({ rows, layout, type }: Leaf, stored: readonly Shape[], parts: readonly T[]): T {
-  const [shape, data] = [whole(stored), parts.length === 1 ? parts[0]! : joined<T>(parts)];
+  const shape = whole(stored);
+  const data: T = parts.length === 1 ? parts[0]! : joined<T>(parts);
   return relayout(rows === "gated" ? inFours(data, shape[0]!) : data, shape, layout, isInPanels(type));
 }
 

@@ -3,18 +3,15 @@
  * use.
  * What is there already, from us or from them, is not fetched again, and what is fetched here serves them too.
  */
-import { join } from "node:path";
-import { readDiffusersFolder } from "../../formats/diffusers.ts";
 import { quote } from "../../formats/errors.ts";
-import { isObject } from "../../formats/file-system.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { HubCache, isCommit, isContentHash, isHubId, isSafePath } from "./cache.ts";
 import { type FileMetadata, HubClient } from "./client.ts";
 import { fetchBlob } from "./download.ts";
 import { HubError } from "./error.ts";
-import { COMPONENTS, MODEL_INDEX, onlyCheckpoint, shardsOf, unknownLayout, wantedFiles } from "./files.ts";
+import { type Listing, parseListing } from "./listing.ts";
+import { type SelectOptions, type Selection, selectFiles } from "./select.ts";
 import { type Environment, type HubSettings, hubSettings } from "./settings.ts";
-import { nodeFiles, readJson } from "../node-files.ts";
 
 export { HubError, type HubErrorKind } from "./error.ts";
 export { isHubId } from "./cache.ts";
@@ -35,19 +32,9 @@ export interface HubProgress {
   readonly total: number;
 }
 
-export interface HubOptions {
+export interface HubOptions extends SelectOptions {
   /** A branch, tag or commit; default "main". */
   readonly revision?: string | undefined;
-  /** Preferred kind of weight files, e.g. "fp16"; components that have none of it get their plain file. */
-  readonly variant?: string | undefined;
-  /** Parts of a pipeline to fetch; default: all that loading can use. */
-  readonly components?: readonly string[] | undefined;
-  /** False: configurations and tokenizer only. */
-  readonly weights?: boolean | undefined;
-  /** A folder in the repository that holds the model. Default: its top. */
-  readonly subfolder?: string | undefined;
-  /** Exactly these files instead of those a model needs. */
-  readonly files?: readonly string[] | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
   /** Pauses before another attempt, waiting for another process, use of the cache because the hub cannot be reached. */
   readonly onNote?: ((note: string) => void) | undefined;
@@ -100,17 +87,6 @@ export async function resolveHubModel(id: string, options: HubOptions = {}): Pro
     return fallback;
   }
   return new Resolution(id, revision, settings, options).fetch(listing);
-}
-
-interface Entry {
-  readonly size: number | undefined;
-  /** sha256 or git sha1 of the content, if the listing says. */
-  readonly hash: string | undefined;
-}
-
-interface Listing {
-  readonly commit: string;
-  readonly entries: ReadonlyMap<string, Entry>;
 }
 
 /** One model being resolved. */
@@ -172,22 +148,9 @@ class Resolution {
     const answer = await this.named(
       this.client.json(`${endpoint}/api/models/${this.id}/revision/${encodeURIComponent(this.revision)}?blobs=true`),
     );
-    if (!isObject(answer) || typeof answer["sha"] !== "string" || !isCommit(answer["sha"]) || !Array.isArray(answer["siblings"])) {
-      throw new HubError("network", `${this.id}: ${endpoint} answers without a commit and a list of files; is HF_ENDPOINT right?`);
-    }
-    const entries = new Map<string, Entry>();
-    for (const sibling of answer["siblings"] as unknown[]) {
-      // such a name is never wanted
-      if (!isObject(sibling) || typeof sibling["rfilename"] !== "string" || !isSafePath(sibling["rfilename"])) continue;
-      const lfs = isObject(sibling["lfs"]) ? sibling["lfs"] : undefined;
-      const size = lfs?.["size"] ?? sibling["size"];
-      const hash = lfs ? lfs["sha256"] : sibling["blobId"];
-      entries.set(sibling["rfilename"], {
-        size: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : undefined,
-        hash: typeof hash === "string" && isContentHash(hash) ? hash : undefined,
-      });
-    }
-    return { commit: answer["sha"], entries };
+    const listing = parseListing(answer);
+    if (listing) return listing;
+    throw new HubError("network", `${this.id}: ${endpoint} answers without a commit and a list of files; is HF_ENDPOINT right?`);
   }
 
   /** Fetches what is wanted and not there. @throws HubError */
@@ -201,57 +164,8 @@ class Resolution {
   }
 
   /** Decides which files are wanted; `get` provides the small ones among them, which name the rest. */
-  private async select(
-    commit: string,
-    all: ReadonlySet<string>,
-    getAll: (files: readonly string[]) => Promise<void>,
-  ): Promise<{ small: string[]; weights: string[] }> {
-    const { subfolder } = this.options;
-    if (subfolder === undefined) return this.selectIn("", commit, all, getAll);
-    const prefix = `${subfolder}/`;
-    const names = new Set([...all].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)));
-    if (names.size === 0) {
-      throw new HubError("not-found", `${this.id}: has no folder ${quote(subfolder)} at revision ${quote(this.revision)}`);
-    }
-    const whole = (files: readonly string[]): string[] => files.map((name) => prefix + name);
-    const { small, weights } = await this.selectIn(subfolder, commit, names, (files) => getAll(whole(files)));
-    return { small: whole(small), weights: whole(weights) };
-  }
-
-  /** The same in a folder of the repository, with names below it. */
-  private async selectIn(
-    subfolder: string,
-    commit: string,
-    names: ReadonlySet<string>,
-    get: (files: readonly string[]) => Promise<void>,
-  ): Promise<{ small: string[]; weights: string[] }> {
-    const { options } = this;
-    const id = subfolder === "" ? this.id : `${this.id}/${subfolder}`;
-    if (options.files) {
-      const missing = options.files.filter((file) => !names.has(file));
-      if (missing.length > 0) {
-        throw new HubError("not-found", `${id}: has no file ${missing.map(quote).join(", ")} at revision ${quote(this.revision)}`);
-      }
-      return { small: [], weights: [...options.files] };
-    }
-    const folder = join(this.cache.snapshot(commit), ...subfolder.split("/"));
-    let components: string[] | undefined;
-    if (names.has(MODEL_INDEX)) {
-      await get([MODEL_INDEX]);
-      const index = await readDiffusersFolder(nodeFiles, folder);
-      components = (options.components ?? COMPONENTS).filter((name) => index.components.has(name));
-    } else if (!names.has("config.json")) {
-      const only = onlyCheckpoint(names);
-      if (only === undefined) throw unknownLayout(id, names);
-      const settings = [...names].filter((name) => /^[^/]+\.json$/.test(name)); // such as an eraser's
-      await get(settings);
-      return { small: settings, weights: [only] };
-    }
-    const wanted = await wantedFiles(id, names, components, options.weights === false ? "none" : { variant: options.variant });
-    await get(wanted.small);
-    const shards: string[] = [];
-    for (const index of wanted.indexes) shards.push(...shardsOf(id, index, await readJson(join(folder, index)), names));
-    return { small: [...(components ? [MODEL_INDEX] : []), ...wanted.small], weights: [...wanted.weights, ...shards] };
+  private select(commit: string, all: ReadonlySet<string>, get: (files: readonly string[]) => Promise<void>): Promise<Selection> {
+    return selectFiles({ id: this.id, revision: this.revision, snapshot: this.cache.snapshot(commit), names: all, get }, this.options);
   }
 
   /** Adds up the bytes of all files under way. */
