@@ -1,14 +1,13 @@
-import { type Cost, type TensorType, type Value, byteLength, formatType } from "../../kernels/kernel.ts";
+import { type Cost, type TensorType, type Value, byteLength } from "../../kernels/kernel.ts";
 import type { Assign } from "./plan/assigns.ts";
 import type { Device } from "./device.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./graph.ts";
 import { type BoundDispatch, bindDispatches } from "./plan/bind-groups.ts";
-import { planMemory } from "./plan/memory-plan.ts";
+import { type Copy, type ProgramMemory, allocateProgram } from "./plan/program-memory.ts";
 import { DispatchTimes } from "./pacing.ts";
 import type { Profile } from "./profile/profile.ts";
 import { profilerOf } from "./profile/profiler.ts";
-import { type Schedule, type Step, checkBindings, costOf, makeSchedule } from "./plan/schedule.ts";
-import { BufferUsage } from "./buffer-usage.ts";
+import { type Schedule, type Step, costOf, makeSchedule } from "./plan/schedule.ts";
 import type { StreamPlan, planStreams } from "./plan/streaming.ts";
 import { type BufferPart, type HostWeights, Tensor, decodeBytes, finishRead, readBuffers, startRead, writeBuffer } from "./tensor.ts";
 
@@ -43,37 +42,17 @@ function shared({ flops, bytes }: Cost, dispatches: number): Cost {
   return { flops: flops / dispatches, bytes: bytes / dispatches };
 }
 
-interface Copy {
-  readonly from: GPUBuffer;
-  readonly to: GPUBuffer;
-  readonly bytes: number;
-}
-
 /**
  * A graph made ready for a device: pipelines compiled, memory planned and allocated, bind groups made once.
  * A run is a few command buffers: see Pacer.
  */
 export class Program {
-  private readonly owned: GPUBuffer[] = [];
-  private readonly inputs = new Map<string, { type: TensorType; buffer: GPUBuffer }>();
   private readonly outputs: ReadonlyMap<string, GraphValue>;
-  /** The memory of each value that has any, by `storage`. */
-  private readonly memory = new Map<GraphValue, GPUBufferBinding>();
-  /** What intermediates share. */
-  private shared: GPUBuffer[] = [];
-  /** By step. */
-  private scratch: GPUBufferBinding[][] = [];
+  private memory!: ProgramMemory;
   private dispatches: readonly BoundDispatch[] = [];
-  /** How weights come to it that are not on the device, and where they are written to. */
+  /** How weights come to it that are not on the device. */
   private readonly streams: StreamPlan | undefined;
-  private window: GPUBuffer | undefined;
   private readonly times: DispatchTimes;
-  private readonly copies: Copy[] = [];
-  /**
-   * Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms;
-   * weights and state not included.
-   */
-  allocatedBytes = 0;
   /** Floating-point operations of one run, by the kernels' own counts. */
   readonly flops: number;
 
@@ -95,14 +74,21 @@ export class Program {
     const program = new Program(device, schedule, options);
     const compiled = await Promise.all(schedule.steps.flatMap((s) => s.plan.dispatches).map((d) => device.pipelines.get(d)));
     await device.withErrorScope(`program ${options.label ?? ""}`, async () => {
-      program.allocate();
+      const { streams } = program;
+      const memory = allocateProgram(device, schedule, {
+        label: program.label,
+        windowBytes: streams?.windowBytes ?? 0,
+        streams: (leaf) => options.streaming?.weights(leaf) !== undefined,
+        parameters: options.parameters,
+      });
+      program.memory = memory;
       program.dispatches = bindDispatches(device, schedule.steps, compiled, {
-        uniforms: (bytes) => program.newBuffer(bytes, BufferUsage.uniform, "params"),
+        uniforms: memory.uniforms,
         of: (value, step) => {
-          const streamed = value && program.streams?.at(value, step);
-          return streamed ? { buffer: program.window!, ...streamed } : value ? program.memoryOf(value) : { buffer: device.nothing };
+          const streamed = value && streams?.at(value, step);
+          return streamed ? { buffer: memory.window!, ...streamed } : value ? memory.of(value) : { buffer: device.nothing };
         },
-        scratch: (step, index) => program.scratch[step]![index]!,
+        scratch: memory.scratch,
       });
     });
     return program;
@@ -127,88 +113,17 @@ export class Program {
     return this.schedule.steps;
   }
 
-  private newBuffer(bytes: number, usage: number, label: string): GPUBuffer {
-    const buffer = this.device.createBuffer(bytes, usage, label);
-    this.owned.push(buffer);
-    this.allocatedBytes += bytes;
-    return buffer;
-  }
-
-  private allocate(): void {
-    checkBindings(this.schedule, this.device.capabilities);
-    for (const node of this.schedule.leaves) this.bindLeaf(node);
-    for (const [v, target] of this.schedule.assigns.placed) this.memory.set(v, { buffer: this.targetBuffer(target) });
-    for (const v of this.schedule.kept) this.memory.set(v, { buffer: this.newBuffer(byteLength(v.type), BufferUsage.storage, v.name) });
-    const { intermediates, claims, scratchClaim } = this.schedule;
-    const plan = planMemory(claims, this.device.bufferSharing);
-    const windowBytes = this.streams?.windowBytes ?? 0;
-    const buffers = [...plan.buffers, ...(windowBytes > 0 ? [windowBytes] : [])];
-    this.shared = this.device.bufferSharing
-      ? this.device.pool.acquire(buffers)
-      : buffers.map((bytes, i) => this.newBuffer(bytes, BufferUsage.storage, `slot ${i}`));
-    if (this.device.bufferSharing) this.allocatedBytes += plan.totalBytes + windowBytes;
-    if (windowBytes > 0) this.window = this.shared.at(-1)!;
-    const ranges = plan.places.map(({ buffer, offset }, i) => ({ buffer: this.shared[buffer]!, offset, size: claims[i]!.bytes }));
-    intermediates.forEach((v, i) => this.memory.set(v, ranges[i]!));
-    this.scratch = scratchClaim.map((list) => list.map((i) => ranges[i]!));
-    for (const [target, value] of this.schedule.assigns.copies) {
-      this.copies.push({ from: this.bufferOf(asGraphValue(value)), to: this.targetBuffer(target), bytes: byteLength(target.type) });
-    }
-  }
-
-  private targetBuffer(target: Assign[0]): GPUBuffer {
-    if (target instanceof Tensor) return target.buffer;
-    const value = asGraphValue(target);
-    if (!this.memory.has(value)) this.bindLeaf(value.node); // assigned to, but read by nothing
-    return this.bufferOf(value);
-  }
-
-  private bindLeaf(node: GraphNode): void {
-    const value = node.outputs[0]!;
-    const leaf = node.leaf!;
-    const bytes = byteLength(value.type);
-    switch (leaf.kind) {
-      case "input": {
-        const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
-        this.inputs.set(node.name, { type: value.type, buffer });
-        this.memory.set(value, { buffer });
-        return;
-      }
-      case "constant": {
-        const buffer = this.newBuffer(bytes, BufferUsage.storage, node.name);
-        this.device.gpu.queue.writeBuffer(buffer, 0, leaf.data);
-        this.memory.set(value, { buffer });
-        return;
-      }
-      case "tensor":
-        this.memory.set(value, { buffer: leaf.tensor.buffer });
-        return;
-      case "parameter": {
-        if (this.options.streaming?.weights(node.name)) return;
-        if (!this.options.parameters) throw new Error(`program ${this.options.label ?? ""}: parameter "${node.name}" has no source`);
-        const tensor = this.options.parameters(node.name, value.type);
-        if (formatType(tensor.type) !== formatType(value.type)) {
-          throw new Error(`parameter "${node.name}" is ${formatType(tensor.type)} but the model expects ${formatType(value.type)}`);
-        }
-        this.memory.set(value, { buffer: tensor.buffer });
-      }
-    }
-  }
-
-  private memoryOf(value: GraphValue): GPUBufferBinding {
-    const memory = this.memory.get(this.schedule.storage(value));
-    if (!memory) throw new Error(`"${value.name}" has no memory: it is not computed by this program`);
-    return memory;
-  }
-
-  /** Of an output, which has a buffer of its own. */
-  private bufferOf(value: GraphValue): GPUBuffer {
-    return this.memoryOf(value).buffer;
+  /**
+   * Bytes this program uses: intermediates (which it shares with other programs of the device), outputs, inputs, constants and uniforms;
+   * weights and state not included.
+   */
+  get allocatedBytes(): number {
+    return this.memory.bytes();
   }
 
   /** Whether an input is read by anything that the outputs need. */
   hasInput(name: string): boolean {
-    return this.inputs.has(name);
+    return this.memory.inputs.has(name);
   }
 
   get outputNames(): string[] {
@@ -221,8 +136,8 @@ export class Program {
 
   /** Queues a write of one input; it stays until written again. @throws Error for an unknown name or wrong size. */
   write(name: string, data: HostArray): void {
-    const input = this.inputs.get(name);
-    if (!input) throw new Error(`no input "${name}"; inputs are ${[...this.inputs.keys()].join(", ") || "none"}`);
+    const input = this.memory.inputs.get(name);
+    if (!input) throw new Error(`no input "${name}"; inputs are ${[...this.memory.inputs.keys()].join(", ") || "none"}`);
     writeBuffer(this.device, input.buffer, input.type, data, name);
   }
 
@@ -251,14 +166,14 @@ export class Program {
     const { signal, profile = profilerOf(this.device)?.next(this, this.label) } = options;
     this.device.check();
     for (const [name, data] of Object.entries(inputs)) this.write(name, data);
-    if (this.options.poison) this.poison();
-    const { count } = this.times;
-    const copies = (to: number): readonly Copy[] => (to === count ? this.copies : []);
+    if (this.options.poison) this.memory.poison();
+    const { memory, times: { count } } = this;
+    const copies = (to: number): readonly Copy[] => (to === count ? memory.copies : []);
     const submit = (from: number, to: number): void => this.submit(this.dispatches.slice(from, to), copies(to), profile);
     const dispatched = (range?: readonly [number, number]): Promise<void> => this.device.pacer.submit(this.times, submit, signal, range);
-    if (this.window) await this.streams!.run(this.device, this.window, this.options.streaming!.weights, dispatched);
+    if (memory.window) await this.streams!.run(this.device, memory.window, this.options.streaming!.weights, dispatched);
     else await dispatched();
-    if (count === 0) this.submit([], this.copies, profile);
+    if (count === 0) this.submit([], memory.copies, profile);
     this.device.countFlops(this.flops);
   }
 
@@ -301,7 +216,7 @@ export class Program {
   }
 
   private partsOf(wanted: readonly (readonly [string, GraphValue])[]): BufferPart[] {
-    return wanted.map(([, value]) => ({ buffer: this.bufferOf(value), bytes: byteLength(value.type) }));
+    return wanted.map(([, value]) => ({ buffer: this.memory.of(value).buffer, bytes: byteLength(value.type) }));
   }
 
   /** One f32 output of the last run. */
@@ -314,16 +229,9 @@ export class Program {
     return requireFloats(name, await this.compute(inputs, name));
   }
 
-  private poison(): void {
-    for (const buffer of [...this.shared, ...this.schedule.kept.map((v) => this.bufferOf(v))]) {
-      this.device.gpu.queue.writeBuffer(buffer, 0, new Uint8Array(buffer.size).fill(0xff));
-    }
-  }
-
   /** Frees its buffers; weights and state stay. */
   destroy(): void {
-    if (this.device.bufferSharing) this.device.pool.release(this.shared.splice(0));
-    for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
+    this.memory.free();
   }
 }
 
