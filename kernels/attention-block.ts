@@ -1,3 +1,4 @@
+import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
 import mergeWgsl from "../shaders/attention-merge.wgsl";
 import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
@@ -42,7 +43,11 @@ export function blockPass(
   const bound = Object.fromEntries((shared ? parts.slice(0, 1) : parts).map((part) => [part.name, part.binding]));
   const main: Dispatch = {
     shader: block.shader,
-    defines: { ...block.defines, ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }) },
+    defines: {
+      ...block.defines,
+      ...(!forward && { INPUTS: inputs, BLOCKS: true }),
+      ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }),
+    },
     bindings: { ...bindings, logSumExp, ...bound },
     params: { ...params, splits, ...outputParams(parts) },
     workgroups: spread(workgroups * splits),

@@ -1,3 +1,4 @@
+import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
 import tile from "../shaders/lib/attention-tile.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
@@ -13,7 +14,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const ROWS_SOURCES: readonly string[] = [tile, forwardWgsl, queryWgsl, keyValueWgsl];
+export const ROWS_SOURCES: readonly string[] = [inputs, tile, forwardWgsl, queryWgsl, keyValueWgsl];
 
 // One pipeline for every head size on software adapters, where compiling is what costs and private arrays are memory anyway.
 // On a GPU the head lies in registers, so its loops need constant bounds.
@@ -54,6 +55,7 @@ export function rowsPass(
     HIGH: split ? 0 : 4,
     WORKGROUP: workgroup,
     FOUR_ROWS: fourRows,
+    ...(name !== "forward" && { INPUTS: inputs, BLOCKS: false }),
     ...(name === "key-value" && { JOINT: joint, DV: joint ? "dK" : "dV" }),
   };
   const bound = Object.fromEntries((joint ? outputs.slice(0, 1) : outputs).map((output) => [output.name, output.binding]));

@@ -2,7 +2,8 @@
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns whole rows of queries.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries].
-// Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
+// Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of
+// k (A) and v (B).
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -26,13 +27,7 @@ struct Params {
   scale: f32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
-@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
-@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
-@group(0) @binding(6) var<storage, read> delta: array<f32>;
+${INPUTS}
 @group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
 
 ${TILE}

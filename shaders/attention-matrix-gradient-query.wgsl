@@ -3,7 +3,8 @@
 // and ds are rounded to f16, all else is f32; ds is a share of a probability, so it is multiplied by `gain` to stay within f16's numbers.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
-// attention-merge. Defines: BLOCK the text of lib/attention-matrix.wgsl, with its defines.
+// attention-merge. Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-matrix.wgsl, with its
+// defines.
 enable f16;
 enable subgroups;
 enable ${EXTENSION};
@@ -29,27 +30,8 @@ struct Params {
   splits: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
-@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
-@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
-@group(0) @binding(6) var<storage, read> delta: array<f32>;
+${INPUTS}
 @group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
-
-const QUERIES = 0u;
-const KEYS = 1u;
-const VALUES = 2u;
-const D_OUTS = 3u;
-fn load(tensor: u32, at: u32) -> vec4f {
-  switch (tensor) {
-    case QUERIES: { return vec4f(q[at]); }
-    case KEYS: { return vec4f(k[at]); }
-    case VALUES: { return vec4f(v[at]); }
-    default: { return vec4f(dO[at]); }
-  }
-}
 
 ${BLOCK}
 

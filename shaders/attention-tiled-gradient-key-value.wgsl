@@ -3,8 +3,8 @@
 // algorithm 2).
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the
-// queries, for attention-merge. Defines: BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor,
-// bound as dK.
+// queries, for attention-merge. Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl,
+// with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
 struct Params {
   batch: u32,
   heads: u32,
@@ -27,13 +27,7 @@ struct Params {
   splits: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
-@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
-@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
-@group(0) @binding(6) var<storage, read> delta: array<f32>;
+${INPUTS}
 @group(0) @binding(7) var<storage, read_write> dK: array<${dK as Piece}>;
 #if ${JOINT}
 alias StoredDV = ${dK as Piece};
@@ -41,19 +35,6 @@ alias StoredDV = ${dK as Piece};
 @group(0) @binding(8) var<storage, read_write> dV: array<${dV as Piece}>;
 alias StoredDV = ${dV as Piece};
 #endif
-
-const Q = 0u;
-const K = 1u;
-const V = 2u;
-const DO = 3u;
-fn load(tensor: u32, at: u32) -> vec4f {
-  switch (tensor) {
-    case Q: { return vec4f(q[at]); }
-    case K: { return vec4f(k[at]); }
-    case V: { return vec4f(v[at]); }
-    default: { return vec4f(dO[at]); }
-  }
-}
 
 ${BLOCK}
 
@@ -76,8 +57,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var query = part.x; query < part.y; query += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, K, keys, block.first, params.scale, Q, queries, query, at, local);
-    product(&dWeights, V, values, block.first, 1.0, DO, dOuts, query, at, local);
+    product(&scores, KEYS, keys, block.first, params.scale, QUERIES, queries, query, at, local);
+    product(&dWeights, VALUES, values, block.first, 1.0, D_OUTS, dOuts, query, at, local);
 #unroll g < ${GROUPS}
     {
       let column = query + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
@@ -97,8 +78,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dValue, &scores, DO, dOuts, query, at, local);
-    addWeighted(&dKey, &dWeights, Q, queries, query, at, local);
+    addWeighted(&dValue, &scores, D_OUTS, dOuts, query, at, local);
+    addWeighted(&dKey, &dWeights, QUERIES, queries, query, at, local);
   }
 
 #unroll i < ${ROWS}

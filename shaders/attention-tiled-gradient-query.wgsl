@@ -3,7 +3,7 @@
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
 // attention-merge.
-// Defines: BLOCK the text of lib/attention-block.wgsl, with its defines.
+// Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines.
 struct Params {
   batch: u32,
   heads: u32,
@@ -24,27 +24,8 @@ struct Params {
   splits: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
-@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
-@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
-@group(0) @binding(6) var<storage, read> delta: array<f32>;
+${INPUTS}
 @group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as Piece}>;
-
-const Q = 0u;
-const K = 1u;
-const V = 2u;
-const DO = 3u;
-fn load(tensor: u32, at: u32) -> vec4f {
-  switch (tensor) {
-    case Q: { return vec4f(q[at]); }
-    case K: { return vec4f(k[at]); }
-    case V: { return vec4f(v[at]); }
-    default: { return vec4f(dO[at]); }
-  }
-}
 
 ${BLOCK}
 
@@ -75,8 +56,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
-    product(&dWeights, DO, dOuts, block.first, 1.0, V, values, key, at, local);
+    product(&scores, QUERIES, queries, block.first, params.scale, KEYS, keys, key, at, local);
+    product(&dWeights, D_OUTS, dOuts, block.first, 1.0, VALUES, values, key, at, local);
 #unroll i < ${ROWS}
     {
       // A causal query sees the keys up to its own index.
@@ -90,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dQuery, &scores, K, keys, key, at, local);
+    addWeighted(&dQuery, &scores, KEYS, keys, key, at, local);
   }
 
 #unroll i < ${ROWS}

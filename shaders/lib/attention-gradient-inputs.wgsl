@@ -1,0 +1,23 @@
+// What every pass of attention's gradient reads. Defines: BLOCKS (it loads vec4s of q, k, v and dO by `load`).
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
+@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
+@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+@group(0) @binding(4) var<storage, read> dO: array<${dO as vec4f}>;
+@group(0) @binding(5) var<storage, read> logSumExp: array<f32>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+#if ${BLOCKS}
+
+const QUERIES = 0u;
+const KEYS = 1u;
+const VALUES = 2u;
+const D_OUTS = 3u;
+fn load(tensor: u32, at: u32) -> vec4f {
+  switch (tensor) {
+    case QUERIES: { return vec4f(q[at]); }
+    case KEYS: { return vec4f(k[at]); }
+    case VALUES: { return vec4f(v[at]); }
+    default: { return vec4f(dO[at]); }
+  }
+}
+#endif
