@@ -90,6 +90,7 @@ export interface RowPlace {
   readonly offset: number;
 }
 
+/** Where rows [.., heads, head] lie, in vec4s: in memory of their own, or as columns of a wider tensor. */
 export function rowPlace(type: TensorType, heads: number, headVec4: number): RowPlace {
   const columns = columnsOf(type);
   return columns ? { rowStride: columns.stride / 4, offset: columns.offset / 4 } : { rowStride: heads * headVec4, offset: 0 };

@@ -35,6 +35,7 @@ export const GEMM_CLASSES: readonly GemmClass[] = GEMM_OPS.flatMap((op) => GEMM_
 /** The variant for each class of product. */
 export type GemmTable = Readonly<Record<GemmClass, GemmVariant>>;
 
+/** The size in a class's name. */
 export function sizeOf(name: GemmClass): GemmSizeClass {
   return name.split(" ")[1] as GemmSizeClass;
 }
@@ -50,6 +51,7 @@ export function parseVariant(variant: GemmVariant): { readonly structure: GemmSt
   return { structure: name.replace(/-f16$/, "") as GemmStructure, half: name.endsWith("-f16"), split: Number(split) };
 }
 
+/** Whether a variant rounds its operands to f16. */
 export function isHalf(variant: GemmVariant): boolean {
   return parseVariant(variant).half;
 }

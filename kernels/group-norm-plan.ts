@@ -58,6 +58,7 @@ export function applyChunk(capabilities: Capabilities): number {
   return capabilities.software ? 16 : 4;
 }
 
+/** Chunks of at most `perChunk` positions. */
 export function chunkCount(layout: GroupNormLayout, perChunk: number): number {
   return Math.ceil(layout.positions / perChunk);
 }

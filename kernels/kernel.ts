@@ -40,6 +40,7 @@ export interface TensorType {
   readonly layout?: Layout;
 }
 
+/** Whether a weight lies in panels of PANEL columns, each whole. */
 export function isInPanels({ layout }: TensorType): boolean {
   return layout === "panels";
 }
@@ -271,6 +272,7 @@ export class ShapeError extends Error {
   }
 }
 
+/** Numbers in a tensor of this shape; 1 for a scalar's []. */
 export function elementCount(shape: Shape): number {
   let n = 1;
   for (const d of shape) n *= d;
@@ -283,6 +285,7 @@ export function byteLength(type: TensorType): number {
   return Math.max(16, Math.ceil(bytes / 16) * 16);
 }
 
+/** Whether both have the same dimensions in the same order. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i]);
 }
@@ -295,6 +298,7 @@ export function formatType(type: TensorType | undefined): string {
   return `${type.dtype}[${type.shape.join(",")}]${layout}`;
 }
 
+/** The type of a float32 tensor that lies row by row in memory of its own. */
 export function f32(shape: Shape): TensorType {
   return { shape, dtype: "f32" };
 }

@@ -19,6 +19,7 @@ export function expectShape(what: string, array: NDArray, wanted: readonly (numb
 
 /** Numbers of one kind, one after the other, in memory of their own. */
 export function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer>;
+/** The same for bit patterns of halves. */
 export function joined<T extends Float32Array | Uint16Array>(parts: readonly T[]): T;
 export function joined(parts: readonly (Float32Array | Uint16Array)[]): Float32Array | Uint16Array {
   const length = parts.reduce((n, part) => n + part.length, 0);

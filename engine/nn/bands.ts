@@ -83,6 +83,7 @@ export class BandedLayers {
     });
   }
 
+  /** As `Layers.groupNorm` of the whole picture: the bands' statistics are merged. */
   groupNorm(name: string, x: Bands, options: NormOptions): Bands {
     if (x.length === 1) return [this.layers.groupNorm(name, x[0], options)];
     const { g, fused } = this.layers;

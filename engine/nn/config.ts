@@ -10,6 +10,7 @@ export class Config {
     return new Config(file, json as Record<string, unknown>);
   }
 
+  /** A field as it is. */
   get(name: string): unknown {
     return this.fields[name];
   }
@@ -18,6 +19,7 @@ export class Config {
     throw new InputError(`${this.file}: "${name}" must be ${expected}, got ${JSON.stringify(this.fields[name]) ?? "nothing"}`);
   }
 
+  /** A finite number. This and what follows @throws InputError naming file and field */
   number(name: string, fallback?: number): number {
     const value = this.fields[name] ?? fallback;
     return typeof value === "number" && Number.isFinite(value) ? value : this.fail(name, "a number");
@@ -29,22 +31,26 @@ export class Config {
     return Number.isInteger(value) && value > 0 ? value : this.fail(name, "a whole number above 0");
   }
 
+  /** A string. */
   text(name: string, fallback?: string): string {
     const value = this.fields[name] ?? fallback;
     return typeof value === "string" ? value : this.fail(name, "a string");
   }
 
+  /** True or false. */
   flag(name: string, fallback: boolean): boolean {
     const value = this.fields[name] ?? fallback;
     return typeof value === "boolean" ? value : this.fail(name, "true or false");
   }
 
+  /** A list of whole numbers above 0. */
   sizes(name: string): number[] {
     const value = this.fields[name];
     const good = Array.isArray(value) && value.length > 0 && value.every((x) => Number.isInteger(x) && (x as number) > 0);
     return good ? (value as number[]) : this.fail(name, "a list of whole numbers above 0");
   }
 
+  /** A list of strings. */
   texts(name: string): string[] {
     const value = this.fields[name];
     return Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "string")

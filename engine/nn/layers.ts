@@ -82,10 +82,12 @@ export class Layers {
     return name === "" ? this.g.modulePath : [this.g.modulePath, name].filter(Boolean).join(".");
   }
 
+  /** Whether the model has a tensor of this name, below the module that is being recorded. */
   has(name: string): boolean {
     return this.parameters.has(this.path(name));
   }
 
+  /** The leaf of a weight below the module that is being recorded. @throws InputError as `Parameters.value` */
   weight(name: string, expected: Shape, layout: "plain" | "linear" | "conv" = "plain"): Value {
     return this.parameters.value(this.g, this.path(name), layout, expected);
   }
@@ -238,6 +240,7 @@ export class Layers {
     return silu && !this.fused ? activate(this.g, y, "silu") : y;
   }
 
+  /** Over the last dimension, with `name.weight` and `name.bias` [C]. @throws InputError as `Parameters.value` */
   layerNorm(name: string, x: Value, epsilon: number): Value {
     const width = x.type.shape.at(-1)!;
     return this.at(name, () => layerNorm(this.g, x, this.weight("weight", [width]), this.weight("bias", [width]), { epsilon }));

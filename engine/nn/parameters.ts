@@ -57,6 +57,7 @@ export class Parameters implements LeafStore {
     return this.device.capabilities.maxStorageBufferBindingSize;
   }
 
+  /** Whether the checkpoint has a tensor of this name. */
   has(tensor: string): boolean {
     return this.source.shape(tensor) !== undefined;
   }

@@ -164,6 +164,7 @@ export class Device {
     this.#flops += flops;
   }
 
+  /** `usage.peakBytes` counts anew, from what is allocated now. */
   resetPeak(): void {
     this.#peak = this.#allocated;
   }

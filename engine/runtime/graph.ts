@@ -131,6 +131,7 @@ export class Graph implements Recorder {
     return this.record(name, [], [{ shape, dtype }], {}, undefined, { kind: "constant", data })[0]!;
   }
 
+  /** Records an op. @returns its outputs by name @throws ShapeError naming op, tensor and types if inputs or attributes do not fit */
   apply<A extends Attributes, In extends string, Out extends string, Optional extends string>(
     kernel: Kernel<A, In, Out, Optional>,
     inputs: ByName<In, Optional, Value>,

@@ -35,6 +35,7 @@ export class DispatchTimes {
     return this.costs.length;
   }
 
+  /** Predicted work of the dispatches from and to, in units of their costs. */
   units(from = 0, to = this.count): number {
     let sum = 0;
     for (let i = from; i < to; i++) sum += this.costs[i]!.flops + BYTE_UNITS * this.costs[i]!.bytes + DISPATCH_UNITS;

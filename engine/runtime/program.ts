@@ -130,6 +130,7 @@ export class Program {
     return [...this.outputs.keys()];
   }
 
+  /** Whether an output of this name can be read. */
   hasOutput(name: string): boolean {
     return this.outputs.has(name);
   }

@@ -36,6 +36,7 @@ export class Tensor {
     this.device.gpu.queue.submit([encoder.finish()]);
   }
 
+  /** Frees its buffer. */
   destroy(): void {
     this.device.destroyBuffer(this.buffer);
   }

@@ -45,6 +45,7 @@ export interface ObjectiveShape {
 /** The shape with its defaults filled in. */
 export type FullShape = Required<ObjectiveShape>;
 
+/** A shape with what it leaves out: rows on the simplex, all tokens, one search, one view, the noise as target. */
 export function withDefaults(shape: ObjectiveShape): FullShape {
   return { rows: SIMPLEX, vocabulary: "all", target: "noise", restarts: 1, views: 1, ...shape };
 }

@@ -76,6 +76,7 @@ export class OneEncoder implements TextModel {
   }
 }
 
+/** The token table [vocabulary, D] of a text encoder, as leaves of the graph. */
 export function tableOf(g: Graph, { config, parameters }: TextEncoderPart): TokenTable {
   return tokenTable(new Layers(g, parameters), config);
 }

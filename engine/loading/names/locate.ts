@@ -9,6 +9,7 @@ export type Component = "unet" | "text_encoder" | "text_encoder_2" | "vae";
 /** Those of SDXL that a prompt goes through. */
 export type TextComponent = Extract<Component, `text_encoder${string}`>;
 
+/** Whether a component is one of the text encoders. */
 export function isText(component: Component): component is TextComponent {
   return component === "text_encoder" || component === "text_encoder_2";
 }

@@ -5,6 +5,7 @@ export interface Matrix {
   readonly columns: number;
 }
 
+/** A float64 matrix, row by row; of zeros without `data`. @throws RangeError if the data has another length */
 export function matrix(rows: number, columns: number, data = new Float64Array(rows * columns)): Matrix {
   const count = rows * columns;
   if (data.length !== count) throw new RangeError(`matrix: ${rows}x${columns} needs ${count} numbers, got ${data.length}`);

@@ -73,6 +73,7 @@ export const QUALITY_FILES = {
   picture: (name: string): string => `pictures/${name}`,
 } as const;
 
+/** Whether real pictures are given, not their statistics. */
 export function isPictures(real: QualityOptions["real"]): real is readonly PictureFile[] {
   return Array.isArray(real);
 }

@@ -76,6 +76,7 @@ function described({ features, count, comparedWith }: QualityScores): string {
 /** A table of it: names, scores and differences. */
 export const SCORES_HEADER = ["checkpoint", "score", "first", "second", "difference"] as const;
 
+/** A pair as a row under SCORES_HEADER. */
 export function scoreCells({ name, score, first, second, difference }: ScorePair): string[] {
   const text = ({ value, interval }: Score): string => scoreText(value, interval);
   return [name, score, text(first), text(second), `${difference > 0 ? "+" : ""}${scoreText(difference)}`];

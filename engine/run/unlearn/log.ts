@@ -25,6 +25,7 @@ export interface PreviewLine {
 
 export type LogLine = StepLine | PreviewLine;
 
+/** Whether a line is of a preview, not of a step. */
 export function isPreview(line: LogLine): line is PreviewLine {
   return "image" in line;
 }

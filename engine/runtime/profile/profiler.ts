@@ -29,11 +29,13 @@ export class Profiler {
 
   constructor(private readonly device: Device) {}
 
+  /** From now on runs of the device's programs are measured. */
   start(): this {
     started.set(this.device, this);
     return this;
   }
 
+  /** They no longer are; what was measured stays. */
   stop(): void {
     started.delete(this.device);
   }

@@ -23,6 +23,7 @@ async function checkDraws({ golden, rows }: Subject): Promise<void> {
   }
 }
 
+/** The scheduler that a case names. @throws FormatError for one that is not known */
 export function schedulerOf(golden: Golden, c: Json): SchedulerName {
   const name = golden.text("scheduler", c);
   const known = SCHEDULER_NAMES.find((s) => s === name);
