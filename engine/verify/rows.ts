@@ -40,6 +40,8 @@ export interface Tolerances {
   readonly sensitivityFactor: number;
   /** Absolute, for tensors that are mathematically zero. */
   readonly zero: number;
+  /** The same behind attention: the gradient of a bias of its keys, whose parts cancel but for their rounding. */
+  readonly attentionZero: number;
   /** Absolute, for sines of phases up to 999 rad. */
   readonly timestepEmbedding: number;
   /** Two values to a group: the gradient nearly cancels. */
@@ -61,6 +63,7 @@ export const TOLERANCES: Tolerances = {
   safeSample: 2e-2,
   sensitivityFactor: 10,
   zero: 1e-5,
+  attentionZero: 1e-5,
   timestepEmbedding: 1e-4,
   onePixelNorm: 1e-2,
   levels: 1,
@@ -70,7 +73,7 @@ export const TOLERANCES: Tolerances = {
 /**
  * With operands of matrix products rounded to f16, about four times the worst that was measured on the bundled model, a tiny random one and
  * single ops: 3.7e-4 (op), 1.1e-3 (its gradient), 1.3e-3 (model), 6.1e-3 (gradient), 9.6e-2 (signs), 2.3e-3 (sample),
- * 5.2e-2 (SLD), 1 level on 42 % (picture).
+ * 5.2e-2 (SLD), 1 level on 42 % (picture), 3.2e-3 (what is zero behind attention).
  */
 export const HALF_TOLERANCES: Tolerances = {
   ...TOLERANCES,
@@ -78,6 +81,7 @@ export const HALF_TOLERANCES: Tolerances = {
   opGradient: 5e-3,
   model: 5e-3,
   embeddingGradient: 2e-2,
+  attentionZero: 1.3e-2,
   signs: 0.3,
   sample: 1e-2,
   safeSample: 0.2,
