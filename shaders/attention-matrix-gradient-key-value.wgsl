@@ -81,11 +81,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(KEYS, keys, block.first + $r * BAND, local);
+  stageBand(OF_KEYS, keys, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let k$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(VALUES, values, block.first + $r * BAND, local);
+  stageBand(OF_VALUES, values, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let v$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -98,8 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var query = part.x; query < part.y; query += STAGED) {
     workgroupBarrier();
-    stage(0u, QUERIES, queries, query, local);
-    stage(SECOND, D_OUTS, dOuts, query, local);
+    stage(0u, OF_QUERIES, queries, query, local);
+    stage(SECOND, OF_D_OUTS, dOuts, query, local);
     stageNumbers((block.batch * params.heads + block.head) * params.queries, query, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && query + begin < part.y; begin += COLUMNS) {

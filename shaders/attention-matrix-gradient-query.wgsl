@@ -59,11 +59,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(QUERIES, queries, block.first + $r * BAND, local);
+  stageBand(OF_QUERIES, queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(D_OUTS, dOuts, block.first + $r * BAND, local);
+  stageBand(OF_D_OUTS, dOuts, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let dO$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -78,8 +78,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, keys, key, local);
-    stage(SECOND, VALUES, values, key, local);
+    stage(0u, OF_KEYS, keys, key, local);
+    stage(SECOND, OF_VALUES, values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;

@@ -57,8 +57,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var query = part.x; query < part.y; query += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, KEYS, keys, block.first, params.scale, QUERIES, queries, query, at, local);
-    product(&dWeights, VALUES, values, block.first, 1.0, D_OUTS, dOuts, query, at, local);
+    product(&scores, OF_KEYS, keys, block.first, params.scale, OF_QUERIES, queries, query, at, local);
+    product(&dWeights, OF_VALUES, values, block.first, 1.0, OF_D_OUTS, dOuts, query, at, local);
 #unroll g < ${GROUPS}
     {
       let column = query + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
@@ -78,8 +78,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dValue, &scores, D_OUTS, dOuts, query, at, local);
-    addWeighted(&dKey, &dWeights, QUERIES, queries, query, at, local);
+    addWeighted(&dValue, &scores, OF_D_OUTS, dOuts, query, at, local);
+    addWeighted(&dKey, &dWeights, OF_QUERIES, queries, query, at, local);
   }
 
 #unroll i < ${ROWS}

@@ -56,8 +56,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, QUERIES, queries, block.first, params.scale, KEYS, keys, key, at, local);
-    product(&dWeights, D_OUTS, dOuts, block.first, 1.0, VALUES, values, key, at, local);
+    product(&scores, OF_QUERIES, queries, block.first, params.scale, OF_KEYS, keys, key, at, local);
+    product(&dWeights, OF_D_OUTS, dOuts, block.first, 1.0, OF_VALUES, values, key, at, local);
 #unroll i < ${ROWS}
     {
       // A causal query sees the keys up to its own index.
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dQuery, &scores, KEYS, keys, key, at, local);
+    addWeighted(&dQuery, &scores, OF_KEYS, keys, key, at, local);
   }
 
 #unroll i < ${ROWS}

@@ -8,15 +8,15 @@
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 #if ${BLOCKS}
 
-const QUERIES = 0u;
-const KEYS = 1u;
-const VALUES = 2u;
-const D_OUTS = 3u;
+const OF_QUERIES = 0u;
+const OF_KEYS = 1u;
+const OF_VALUES = 2u;
+const OF_D_OUTS = 3u;
 fn load(tensor: u32, at: u32) -> vec4f {
   switch (tensor) {
-    case QUERIES: { return vec4f(q[at]); }
-    case KEYS: { return vec4f(k[at]); }
-    case VALUES: { return vec4f(v[at]); }
+    case OF_QUERIES: { return vec4f(q[at]); }
+    case OF_KEYS: { return vec4f(k[at]); }
+    case OF_VALUES: { return vec4f(v[at]); }
     default: { return vec4f(dO[at]); }
   }
 }
