@@ -192,7 +192,7 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
       rows: 16,
       columns: 4 * lanes,
       perWorkgroup: 16 / lanes,
-      defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LANES4: lanes === 4 },
+      defines: { ...common, TILE: broadcastWgsl, LANES: lanes, LOADS: 16 / lanes },
     };
   }
   if (structure === "register") {

@@ -11,26 +11,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row0 = (rowTile * (64u / ${COLUMN_THREADS}u) + local / ${COLUMN_THREADS}u) * 4u;
   let column = (columnTile * ${COLUMN_THREADS}u + local % ${COLUMN_THREADS}u) * 4u;
   if (batch >= params.batches || row0 >= params.rows || column >= params.n) { return; }
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
   let last = params.rows - 1u;
+#unroll i < 4
+  var c$i = vec4f();
+#endunroll
   for (var tap = 0u; tap < params.taps; tap++) {
     let base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-    let p0 = rowAddress(batch, row0, tap);
-    let p1 = rowAddress(batch, min(row0 + 1u, last), tap);
-    let p2 = rowAddress(batch, min(row0 + 2u, last), tap);
-    let p3 = rowAddress(batch, min(row0 + 3u, last), tap);
+#unroll i < 4
+    let p$i = rowAddress(batch, min(row0 + $i, last), tap);
+#endunroll
     for (var k = 0u; k < params.k; k += 4u) {
       let f = loadBlock(base, k, column);
-      c0 = rank4(c0, loadA(p0, k), f);
-      c1 = rank4(c1, loadA(p1, k), f);
-      c2 = rank4(c2, loadA(p2, k), f);
-      c3 = rank4(c3, loadA(p3, k), f);
+#unroll i < 4
+      c$i = rank4(c$i, loadA(p$i, k), f);
+#endunroll
     }
   }
   var biasHere = vec4f();
   if (params.hasBias != 0u) { biasHere = loadBias(column); }
-  store(batch, row0, column, c0, biasHere);
-  store(batch, row0 + 1u, column, c1, biasHere);
-  store(batch, row0 + 2u, column, c2, biasHere);
-  store(batch, row0 + 3u, column, c3, biasHere);
+#unroll i < 4
+  store(batch, row0 + $i, column, c$i, biasHere);
+#endunroll
 }
