@@ -1,3 +1,4 @@
+import pictureWgsl from "../shaders/lib/picture.wgsl";
 import averagePool2dWgsl from "../shaders/average-pool-2d.wgsl";
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
 import { lanesFor, pointwise } from "./pointwise.ts";
@@ -24,7 +25,7 @@ export const averagePool2dKernel: Kernel<Attributes, "x"> = {
     const [, height, width, channels] = x.shape as [number, number, number, number];
     const lanes = lanesFor(channels);
     const params = { elements: elementCount(x.shape) / lanes, channels: channels / lanes, height, width, radius: (kernel - 1) / 2 };
-    const defines = { VEC4: lanes === 4, COUNT_PADDING: countPadding, TRANSPOSED: transposed };
+    const defines = { VEC4: lanes === 4, PICTURE: pictureWgsl, COUNT_PADDING: countPadding, TRANSPOSED: transposed };
     return { dispatches: [pointwise({ name: "average-pool-2d", text: averagePool2dWgsl }, params.elements, params, { defines })] };
   },
   cost: (_, { y }, { kernel }) => ({ flops: elementCount(y.shape) * kernel * kernel }),

@@ -1,3 +1,4 @@
+import pictureWgsl from "../shaders/lib/picture.wgsl";
 import maxPoolWgsl from "../shaders/max-pool.wgsl";
 import maxPoolGradientWgsl from "../shaders/max-pool-gradient.wgsl";
 import {
@@ -30,7 +31,7 @@ function poolDispatch(shader: ShaderSource, x: TensorType, y: TensorType, of: Te
   const lanes = lanesFor(channels);
   const elements = elementCount(of.shape) / lanes;
   const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, size, stride, padding };
-  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } });
+  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4, PICTURE: pictureWgsl } });
 }
 
 export const maxPoolKernel: Kernel<PoolAttributes, "x"> = {

@@ -1,3 +1,4 @@
+import pictureWgsl from "../shaders/lib/picture.wgsl";
 import upsampleWgsl from "../shaders/upsample.wgsl";
 import upsampleGradientWgsl from "../shaders/upsample-gradient.wgsl";
 import {
@@ -21,7 +22,7 @@ function resizeDispatch(shader: ShaderSource, small: TensorType, large: TensorTy
   const elements = elementCount(of.shape) / lanes;
   const scales = { scaleY: Math.fround(height / outHeight), scaleX: Math.fround(width / outWidth) };
   const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, ...scales };
-  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } });
+  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4, PICTURE: pictureWgsl } });
 }
 
 export const upsampleKernel: Kernel<Resize, "x"> = {

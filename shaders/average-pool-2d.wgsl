@@ -1,16 +1,13 @@
 // Mean over the window of 2 * radius + 1 pixels on a side around each pixel, stride 1: y[b, i, j, :] = sum of x over the window / count.
 // x and y: [batch, height, width, C], row-major.
-// Defines: VEC4 (C is a multiple of 4: an element is a vec4 of channels, `channels` counts vec4s); COUNT_PADDING (pixels outside count as
-// zeros, otherwise not at all); TRANSPOSED (the gradient: each x is divided by its own window's count before it is summed).
+// Defines: PICTURE the text of lib/picture.wgsl; VEC4; COUNT_PADDING (pixels outside count as zeros, otherwise not at all); TRANSPOSED (the
+// gradient: each x is divided by its own window's count before it is summed).
 struct Params { elements: u32, channels: u32, height: u32, width: u32, radius: u32 }
-#if ${VEC4}
-alias Element = vec4f;
-#else
-alias Element = f32;
-#endif
 @group(0) @binding(0) var<storage, read> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> y: array<Element>;
 @group(0) @binding(2) var<uniform> params: Params;
+
+${PICTURE}
 
 // First pixel of the window around `at`, and one past its last inside `size`.
 fn windowBegin(at: u32) -> u32 {
@@ -37,16 +34,13 @@ fn share(row: u32, column: u32) -> f32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * 64u + lane;
   if (index >= params.elements) { return; }
-  let channel = index % params.channels;
-  var rest = index / params.channels;
-  let column = rest % params.width;
-  rest /= params.width;
-  let row = rest % params.height;
-  let batch = rest / params.height;
+  let place = placeOf(index, params.height, params.width);
+  let row = place.row;
+  let column = place.column;
   var sum = Element();
   for (var r = windowBegin(row); r < windowEnd(row, params.height); r++) {
     for (var c = windowBegin(column); c < windowEnd(column, params.width); c++) {
-      let value = x[((batch * params.height + r) * params.width + c) * params.channels + channel];
+      let value = x[indexAt(place, r, c, params.height, params.width)];
 #if ${TRANSPOSED}
       sum += value * share(r, c);
 #else

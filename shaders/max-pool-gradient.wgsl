@@ -1,17 +1,14 @@
 // Gradient of max pooling: a pixel gets the cotangent of each window whose first maximum (in row-major order) it is.
 // x: [batch, height, width, C], y and dy: [batch, outHeight, outWidth, C], dx like x, row-major.
-// Defines: VEC4 (C is a multiple of 4: an element is a vec4 of channels, `channels` counts vec4s).
+// Defines: PICTURE the text of lib/picture.wgsl; VEC4.
 struct Params { elements: u32, channels: u32, height: u32, width: u32, outHeight: u32, outWidth: u32, size: u32, stride: u32, padding: u32 }
-#if ${VEC4}
-alias Element = vec4f;
-#else
-alias Element = f32;
-#endif
 @group(0) @binding(0) var<storage, read> x: array<Element>;
 @group(0) @binding(1) var<storage, read> y: array<Element>;
 @group(0) @binding(2) var<storage, read> dy: array<Element>;
 @group(0) @binding(3) var<storage, read_write> dx: array<Element>;
 @group(0) @binding(4) var<uniform> params: Params;
+
+${PICTURE}
 
 // The first window that covers padded coordinate p, and one past the last.
 fn windowBegin(p: u32) -> u32 {
@@ -26,17 +23,14 @@ fn windowEnd(p: u32, windows: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * 64u + lane;
   if (index >= params.elements) { return; }
-  let channel = index % params.channels;
-  var rest = index / params.channels;
-  let column = rest % params.width;
-  rest /= params.width;
-  let row = rest % params.height;
-  let batch = rest / params.height;
+  let place = placeOf(index, params.height, params.width);
+  let row = place.row;
+  let column = place.column;
   let own = x[index];
   var sum = Element();
   for (var i = windowBegin(row + params.padding); i < windowEnd(row + params.padding, params.outHeight); i++) {
     for (var j = windowBegin(column + params.padding); j < windowEnd(column + params.padding, params.outWidth); j++) {
-      let at = ((batch * params.outHeight + i) * params.outWidth + j) * params.channels + channel;
+      let at = indexAt(place, i, j, params.outHeight, params.outWidth);
       let maximum = y[at];
       var share = select(Element(), dy[at], own == maximum);
       // A tie: an earlier pixel of the window with the same value takes it.
@@ -46,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       for (var r = rowBegin; r <= row; r++) {
         for (var c = columnBegin; c < columnEnd; c++) {
           if (r == row && c >= column) { break; }
-          let earlier = x[((batch * params.height + r) * params.width + c) * params.channels + channel];
+          let earlier = x[indexAt(place, r, c, params.height, params.width)];
           share = select(share, Element(), earlier == maximum);
         }
       }
