@@ -23,7 +23,6 @@ import { groupNormKernel } from "./group-norm.ts";
 import { groupNormApplyKernel, groupNormMergeKernel, groupNormStatisticsKernel } from "./group-norm-parts.ts";
 import { guidanceKernel, guidanceGradientKernel, safeGuidanceKernel } from "./guidance.ts";
 import { layerNormKernel, layerNormGradientKernel } from "./layer-norm.ts";
-import { nchwToNhwcKernel, nhwcToNchwKernel } from "./layout.ts";
 import { lerpKernel } from "./lerp.ts";
 import { linearCombinationKernel, linearCombinationGradientKernel } from "./linear-combination.ts";
 import { lossScaleKernel, scaleByKernel } from "./loss-scale.ts";
@@ -85,8 +84,6 @@ export const KERNELS: readonly { readonly name: string; readonly layout?: string
   safeGuidanceKernel,
   layerNormKernel,
   layerNormGradientKernel,
-  nchwToNhwcKernel,
-  nhwcToNchwKernel,
   lerpKernel,
   linearCombinationKernel,
   linearCombinationGradientKernel,

@@ -2,11 +2,12 @@ import * as assert from "uvu/assert";
 import { test } from "uvu";
 import { averagePool } from "../../kernels/average-pool.ts";
 import { concat } from "../../kernels/concat.ts";
-import { nchwToNhwc, nhwcToNchw } from "../../kernels/layout.ts";
 import { maxPool, maxPoolGradientKernel } from "../../kernels/max-pool.ts";
 import { pad, rows, slice } from "../../kernels/slice.ts";
 import { upsampleGradientKernel, upsampleNearest } from "../../kernels/upsample.ts";
+import { fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
+import type { HostArray } from "../../engine/runtime/program.ts";
 import { floats, readFixture, relativeL2 } from "../support/fixtures.ts";
 import { checkOp } from "../support/op-test.ts";
 import { refused } from "../support/refused.ts";
@@ -15,7 +16,6 @@ import { finish } from "../support/device.ts";
 import {
   averagePoolReference,
   concatReference,
-  layoutReference,
   maxPoolReference,
   upsampleReference,
   windowReference,
@@ -48,18 +48,18 @@ test("upsample matches torch, forward and gradient", async () => {
   const golden = readFixture("golden/linear_norm_act.safetensors");
   for (const name of ["up_a", "up_b"]) {
     const [n, c, h, w] = golden.get(`${name}/x`)!.shape as [number, number, number, number];
+    const stored = (what: string, shape: readonly number[]) => ({ data: new Float32Array(floats(golden, `${name}/${what}`)), shape });
     const [y, dx] = await runOp(
       {
-        x: { shape: [n, c, h, w], data: new Float32Array(floats(golden, `${name}/x`)) },
-        dy: { shape: [n, c, 2 * h, 2 * w], data: new Float32Array(floats(golden, `${name}/gy`)) },
+        x: { shape: [n, h, w, c], data: toChannelsLast(stored("x", [n, c, h, w])) },
+        dy: { shape: [n, 2 * h, 2 * w, c], data: toChannelsLast(stored("gy", [n, c, 2 * h, 2 * w])) },
       },
-      (g, v) => [
-        nhwcToNchw(g, upsampleNearest(g, nchwToNhwc(g, v["x"]!))),
-        nhwcToNchw(g, g.apply(upsampleGradientKernel, { dy: nchwToNhwc(g, v["dy"]!) }, { height: h, width: w }).dx),
-      ],
+      (g, v) => [upsampleNearest(g, v["x"]!), g.apply(upsampleGradientKernel, { dy: v["dy"]! }, { height: h, width: w }).dx],
     );
-    assert.ok(relativeL2(y!, floats(golden, `${name}/y`)) === 0, `${name} forward`);
-    assert.ok(relativeL2(dx!, floats(golden, `${name}/gx`)) < 1e-6, `${name} gradient`);
+    const asStored = (data: HostArray | undefined, scale: number): Float32Array =>
+      fromChannelsLast(data as Float32Array<ArrayBuffer>, [n, scale * h, scale * w, c]).data;
+    assert.ok(relativeL2(asStored(y, 2), floats(golden, `${name}/y`)) === 0, `${name} forward`);
+    assert.ok(relativeL2(asStored(dx, 1), floats(golden, `${name}/gx`)) < 1e-6, `${name} gradient`);
   }
 });
 
@@ -170,23 +170,6 @@ for (const shape of [[3, 5, 7, 20], [2, 1, 1, 5], [1, 33, 31, 4]] as const) {
     }),
   );
 }
-
-test("layout, both ways", async () => {
-  await checkOp({
-    name: "nchw-to-nhwc",
-    inputs: { x: { shape: [3, 5, 7, 4] } },
-    build: (g, v) => nchwToNhwc(g, v["x"]!),
-    reference: ({ x }) => layoutReference(x!, true),
-    gradients: ["x"],
-  });
-  await checkOp({
-    name: "nhwc-to-nchw",
-    inputs: { x: { shape: [2, 5, 3, 7] } },
-    build: (g, v) => nhwcToNchw(g, v["x"]!),
-    reference: ({ x }) => layoutReference(x!, false),
-    gradients: ["x"],
-  });
-});
 
 test("wrong shapes are named", () => {
   const g = new Graph();

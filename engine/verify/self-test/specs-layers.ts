@@ -8,7 +8,6 @@ import { groupNorm } from "../../../kernels/group-norm.ts";
 import { groupNormParts } from "../../../kernels/group-norm-parts.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { layerNorm } from "../../../kernels/layer-norm.ts";
-import { nchwToNhwc, nhwcToNchw } from "../../../kernels/layout.ts";
 import { matmulGeglu } from "../../../kernels/matmul-geglu.ts";
 import { matmul } from "../../../kernels/matmul.ts";
 import { maxPool } from "../../../kernels/max-pool.ts";
@@ -23,7 +22,6 @@ import {
   averagePool2dReference,
   averagePoolReference,
   concatReference,
-  layoutReference,
   maxPoolReference,
   upsampleReference,
   windowReference,
@@ -196,20 +194,6 @@ export const LAYER_SPECS: readonly OpSpec[] = [
     inputs: { x: { shape: [2, 5, 3] } },
     build: (g, { x }) => pad(g, x!, 1, 2, 1),
     reference: ({ x }) => windowReference(x!, 1, -2, 8),
-    gradients: ["x"],
-  },
-  {
-    name: "NCHW to NHWC",
-    inputs: { x: { shape: [2, 3, 5, 7] } },
-    build: (g, { x }) => nchwToNhwc(g, x!),
-    reference: ({ x }) => layoutReference(x!, true),
-    gradients: ["x"],
-  },
-  {
-    name: "NHWC to NCHW",
-    inputs: { x: { shape: [2, 3, 5, 7] } },
-    build: (g, { x }) => nhwcToNchw(g, x!),
-    reference: ({ x }) => layoutReference(x!, false),
     gradients: ["x"],
   },
 ];

@@ -107,21 +107,3 @@ export function averagePoolReference(x: Array64): Array64 {
   }
   return y;
 }
-
-/** [n, a, b, c] -> [n, b, c, a] (channels moved last) or [n, c, a, b] (channels moved first). */
-export function layoutReference(x: Array64, channelsFirst: boolean): Array64 {
-  const [n, a, b, c] = x.shape as Dims4;
-  const y = make(channelsFirst ? [n, b, c, a] : [n, c, a, b]);
-  for (let s = 0; s < n; s++) {
-    for (let i = 0; i < a; i++) {
-      for (let j = 0; j < b; j++) {
-        for (let k = 0; k < c; k++) {
-          const value = x.data[((s * a + i) * b + j) * c + k]!;
-          if (channelsFirst) y.data[((s * b + j) * c + k) * a + i] = value;
-          else y.data[((s * c + k) * a + i) * b + j] = value;
-        }
-      }
-    }
-  }
-  return y;
-}
