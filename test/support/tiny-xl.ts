@@ -1,5 +1,5 @@
 import { TwoEncoders } from "../../engine/diffusion/model/two-encoders.ts";
-import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
+import { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts";
 import { textEncoderConfig } from "../../engine/diffusion/text-encoder.ts";
 import { unetConfig } from "../../engine/diffusion/unet-config.ts";
 import { vaeConfig } from "../../engine/diffusion/vae.ts";
@@ -12,6 +12,7 @@ import type { Tokenizer } from "../../tokenizer/index.ts";
 
 const { unet, textEncoder, textEncoder2, vae, scheduler } = SYNTHETIC_MODELS.sdxl;
 export const TOKENS = 8;
+const BOS = 48;
 export const EOS = 49;
 
 const text = { vocab_size: EOS + 1, max_position_embeddings: TOKENS, num_hidden_layers: 2, intermediate_size: 32 };
@@ -32,14 +33,21 @@ export const TINY_XL = {
   scheduler,
 };
 
+/** A prompt is its tokens' ids: "5 17 3". */
+const tokenizer = {
+  maxLength: TOKENS, bosId: BOS, eosId: EOS, padId: EOS, vocabularySize: EOS + 1,
+  tokenize: (text: string) => (text === "" ? [] : text.split(" ").map(Number)),
+  encode: (text: string) => Int32Array.from({ length: TOKENS }, (_, i) => [BOS, ...tokenizer.tokenize(text)][i] ?? EOS),
+};
+
 /** It with made-up weights. */
-export function tinyXl(device: Device, precision: WeightPrecision = "f32"): StableDiffusion {
+export function tinyXl(device: Device, precision: WeightPrecision = "f32"): StableDiffusionPipeline {
   const of = (name: string): Parameters => new Parameters(name, device, syntheticWeights(name, XL_GAINS), precision);
   const config = (fields: object): Config => Config.of("tiny", fields);
   const second = textEncoderConfig(config(TINY_XL.text_encoder_2));
-  return new StableDiffusion({
+  return new StableDiffusionPipeline({
     device, name: "tiny", scheduler,
-    tokenizer: { maxLength: TOKENS, bosId: 48, eosId: EOS, padId: EOS, vocabularySize: EOS + 1 } as Tokenizer,
+    tokenizer: tokenizer as unknown as Tokenizer,
     textEncoder: { config: textEncoderConfig(config(TINY_XL.text_encoder)), parameters: of("text_encoder") },
     second: {
       parameters: of("text_encoder_2"),
