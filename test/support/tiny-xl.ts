@@ -36,8 +36,8 @@ export const TINY_XL = {
 /** A prompt is its tokens' ids: "5 17 3". */
 const tokenizer = {
   maxLength: TOKENS, bosId: BOS, eosId: EOS, padId: EOS, vocabularySize: EOS + 1,
-  tokenize: (text: string) => (text === "" ? [] : text.split(" ").map(Number)),
-  encode: (text: string) => Int32Array.from({ length: TOKENS }, (_, i) => [BOS, ...tokenizer.tokenize(text)][i] ?? EOS),
+  tokenize: (prompt: string) => (prompt === "" ? [] : prompt.split(" ").map(Number)),
+  encode: (prompt: string) => Int32Array.from({ length: TOKENS }, (_, i) => [BOS, ...tokenizer.tokenize(prompt)][i] ?? EOS),
 };
 
 /** It with made-up weights. */
