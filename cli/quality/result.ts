@@ -51,7 +51,7 @@ export function resultText(record: QualityRecord, result: QualityResult): string
   if (shard) return `part ${shard.index} of ${shard.count} is done: ${of}; merge puts the parts together`;
   const rows: string[][] = [];
   if (distances && network) {
-    const interval = distances.interval ? `95 % ${distances.interval.map(digits).join(" to ")}` : "";
+    const interval = distances.interval ? `95% interval ${distances.interval.map(digits).join(" to ")}` : "";
     rows.push([network.distanceName, digits(distances.frechet), interval]);
     const { reference, kid } = distances;
     if (reference) rows.push([`  by the reference's code (${reference.branch})`, digits(reference.value), ""]);
