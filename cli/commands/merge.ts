@@ -35,9 +35,9 @@ export function mergeCommand(program: Command): void {
 
 async function run(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {
   if (flags.junit !== undefined) await requireWritableFile(flags.junit);
+  const parts = await qualityParts(dirs); // before anything is made: a name may be wrong
   await requireWritableFolder(flags.out);
   return withLock(flags.out, (line) => context.say(line), async () => {
-    const parts = await qualityParts(dirs);
     if (parts.length === 0) return merge(dirs, flags, context);
     await mergeQuality(parts, flags.out, context);
     return EXIT.done;
