@@ -59,7 +59,7 @@ export class AttackForm {
 
   private showTarget(name: string, file: Blob): void {
     this.target = { name, file };
-    find(this.form, "[data-target-name]").textContent = name;
+    find(this.form, "[data-target-name]").textContent = name.replaceAll("/", "/\u200b"); // a long path breaks between folders
     const image = el("img", { alt: `Target picture ${name}`, width: "88" });
     image.src = URL.createObjectURL(file);
     image.onload = () => URL.revokeObjectURL(image.src);
