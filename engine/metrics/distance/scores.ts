@@ -50,14 +50,14 @@ export async function distancesOf(
   let bias: number | null = null;
   if (count < BENCHMARK_COUNT) {
     bias = count >= 4 ? Math.max(0, frechetDistance(everyOther(generated), real).distance - distance) : null;
-    const share = bias === null ? "" : `: about ${bias.toPrecision(2)} of it, judged from half of them`;
-    warnings.push(`${count} generated pictures, not ${BENCHMARK_COUNT}: the distance is too high by the small number${share}`);
+    const share = bias === null ? "" : `, by about ${bias.toPrecision(2)} (judged from half of them)`;
+    warnings.push(`${count} generated pictures, not ${BENCHMARK_COUNT}: with so few the distance comes out too high${share}`);
   }
   const fewest = Math.min(count, real.features?.count ?? Infinity);
   if (fewest <= dims) {
     warnings.push(
-      `${fewest} pictures for ${dims} features: a covariance is singular. The number given is exact; the field's tools give one that is ` +
-        "off by rounding, or with an epsilon",
+      `${fewest} pictures for ${dims} features: a covariance is singular. The number given is exact; the field's tools add an epsilon, ` +
+        "or are off by rounding",
     );
   }
   return {
