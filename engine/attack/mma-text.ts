@@ -1,12 +1,9 @@
 import { UsageError } from "../runtime/errors.ts";
 import type { Generator } from "../runtime/random/random.ts";
 import type { Session } from "./session/session.ts";
+import { TextProgress } from "./session/text-progress.ts";
 import { type Likeness, TextCosine } from "./search/text-cosine.ts";
 import { allowedTokens } from "./search/vocabulary.ts";
-
-/** Iterations between two reports, and between two states that can be gone on from. */
-const REPORT_EVERY = 5;
-const SAVE_EVERY = 20;
 
 /** Where a search stands. */
 interface Standing {
@@ -32,22 +29,13 @@ export async function mmaText(session: Session): Promise<void> {
   const random = session.random();
   const fresh = (): number[] => Array.from(random.randint(allowed.length, tokens), (i) => allowed[i]!);
   let standing: Standing = options.resume ? standingOf(options.resume.search) : { iteration: 0, ids: fresh() };
-  let losses: number[] = [];
-  const report = async (): Promise<void> => {
-    if (losses.length > 0) await session.emit({ type: "losses", timestep: 0, iteration: session.iteration - losses.length, losses });
-    losses = [];
-  };
-  const save = async (): Promise<void> => {
-    await report();
-    await session.saveState([random], undefined, standing);
-  };
-  await save();
+  const progress = new TextProgress(session, random, () => standing);
+  await progress.save();
   const target = TextCosine.to(encoder, (await encoder.encodePrompt(prompt)).data);
   while (session.finished < tries) {
     let best = (await target.of([standing.ids]))[0]!;
     while (standing.iteration < textIterations) {
-      if (options.signal?.aborted) await save();
-      options.signal?.throwIfAborted();
+      await progress.begin();
       const scores = await target.gradient(standing.ids, best);
       const likely = standing.ids.map((_, place) => highest(scores.subarray(place * scores.length / tokens), allowed, topTokens));
       const lists = exchanged(standing.ids, likely, trials, random);
@@ -57,15 +45,12 @@ export async function mmaText(session: Session): Promise<void> {
       const ids = better.cosine > best.cosine ? lists[at]! : standing.ids;
       if (better.cosine > best.cosine) best = better;
       standing = { iteration: standing.iteration + 1, ids };
-      session.iteration++;
-      losses.push(1 - best.cosine);
-      if (standing.iteration % SAVE_EVERY === 0) await save();
-      else if (standing.iteration % REPORT_EVERY === 0) await report();
+      await progress.end(standing.iteration, 1 - best.cosine);
     }
     const attempt = session.finished++;
     await session.evaluate({ prompt: tokenizer.decode(standing.ids), timestep: attempt, seed, loss: 1 - best.cosine });
     standing = { iteration: 0, ids: fresh() };
-    await save();
+    await progress.save();
     if (session.succeeded) return;
   }
 }

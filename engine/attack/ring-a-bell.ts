@@ -2,12 +2,9 @@ import { UsageError } from "../runtime/errors.ts";
 import { conceptTarget, conceptVector } from "./search/concept-vector.ts";
 import { type GeneticOptions, type Individual, breed, firstPopulation, select } from "./search/genetic.ts";
 import type { Session } from "./session/session.ts";
+import { TextProgress } from "./session/text-progress.ts";
 import { allowedTokens } from "./search/vocabulary.ts";
 import { TextDistance } from "./search/text-distance.ts";
-
-/** Generations between two reports, and between two states that can be gone on from. */
-const REPORT_EVERY = 5;
-const SAVE_EVERY = 20;
 
 /** Where a search stands: generations done, and the individuals left by the last selection. */
 interface Standing {
@@ -41,30 +38,19 @@ export async function ringABell(session: Session): Promise<void> {
   const standing = options.resume ? standingOf(options.resume.search) : { generation: 0, individuals: firstPopulation(genetic, random) };
   let { generation } = standing;
   let individuals: readonly Individual[] = standing.individuals;
-  let losses: number[] = [];
-  const report = async (): Promise<void> => {
-    if (losses.length > 0) await session.emit({ type: "losses", timestep: 0, iteration: generation - losses.length, losses });
-    losses = [];
-  };
-  const save = async (): Promise<void> => {
-    await report();
-    await session.saveState([random], undefined, { generation, individuals });
-  };
-  await save();
+  const progress = new TextProgress(session, random, () => ({ generation, individuals }));
+  await progress.save();
 
   if (generation < generations) {
     const vector = await conceptVector(encoder, options.conceptPairs!);
     const distance = await TextDistance.to(encoder, await conceptTarget(encoder, options.prompt, vector, options.eta), population);
     while (generation < generations) {
-      if (options.signal?.aborted) await save();
-      options.signal?.throwIfAborted();
+      await progress.begin();
       const candidates = generation === 0 ? individuals : breed(individuals, genetic, random);
       const selected = await select(candidates, genetic, (lists) => distance.of(lists));
       individuals = selected;
-      session.iteration = ++generation;
-      losses.push(selected[0]!.distance);
-      if (generation % SAVE_EVERY === 0 || generation === generations) await save();
-      else if (generation % REPORT_EVERY === 0) await report();
+      generation++;
+      await progress.end(generation, selected[0]!.distance, generation === generations);
     }
   }
   const best = new Map<string, number | null>();
@@ -75,7 +61,7 @@ export async function ringABell(session: Session): Promise<void> {
   for (const [prompt, loss] of [...best].slice(session.finished, tries)) {
     const attempt = session.finished++;
     await session.evaluate({ prompt, timestep: attempt, seed, loss });
-    await save();
+    await progress.save();
     if (session.succeeded) return;
   }
 }

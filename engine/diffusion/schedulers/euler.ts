@@ -17,25 +17,37 @@ export function derivative(config: SchedulerConfig, sigma: number): Linear {
   return { sample: noise.sample * alpha, output: noise.output };
 }
 
-/** x' = x + d (sigma' - sigma). Upstream also draws noise at every step and throws it away (s_churn 0); nothing is drawn here. */
-export function eulerPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
+/** Steps along the derivative: x' = x + d (target - sigma) + factor noise, with what `move` says of sigma and the next one. */
+function sigmaPlan(
+  config: SchedulerConfig,
+  ac: Float32Array,
+  steps: number,
+  move: (sigma: number, to: number) => { readonly target: number; readonly noise?: number },
+): SamplerPlan {
   const { timesteps, sigmas, initNoiseSigma } = sigmaSchedule(config, ac, steps);
   return {
     initNoiseSigma,
     historySlots: 0,
     sigmas: [...sigmas],
     steps: timesteps.map((timestep, i) => {
-      const [sigma, to] = [sigmas[i] as number, sigmas[i + 1] as number];
+      const sigma = sigmas[i] as number;
+      const { target, noise } = move(sigma, sigmas[i + 1] as number);
       const d = derivative(config, sigma);
+      const drift = [["sample", 1 + d.sample * (target - sigma)], ["output", d.output * (target - sigma)]] as const;
       return {
         timestep,
         inputScale: 1 / Math.sqrt(sigma * sigma + 1),
-        needsNoise: false,
+        needsNoise: noise !== undefined,
         stores: [],
-        next: combine([["sample", 1 + d.sample * (to - sigma)], ["output", d.output * (to - sigma)]]),
+        next: combine(noise === undefined ? drift : [...drift, ["noise", noise]]),
       };
     }),
   };
+}
+
+/** x' = x + d (sigma' - sigma). Upstream also draws noise at every step and throws it away (s_churn 0); nothing is drawn here. */
+export function eulerPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
+  return sigmaPlan(config, ac, steps, (_, target) => ({ target }));
 }
 
 /**
@@ -43,23 +55,8 @@ export function eulerPlan(config: SchedulerConfig, ac: Float32Array, steps: numb
  * Noise is drawn on the last step too, where its weight is 0.
  */
 export function eulerAncestralPlan(config: SchedulerConfig, ac: Float32Array, steps: number): SamplerPlan {
-  const { timesteps, sigmas, initNoiseSigma } = sigmaSchedule(config, ac, steps);
-  return {
-    initNoiseSigma,
-    historySlots: 0,
-    sigmas: [...sigmas],
-    steps: timesteps.map((timestep, i) => {
-      const [sigma, to] = [sigmas[i] as number, sigmas[i + 1] as number];
-      const up = Math.sqrt((to ** 2 * (sigma ** 2 - to ** 2)) / sigma ** 2);
-      const down = Math.sqrt(Math.max(0, to ** 2 - up ** 2));
-      const d = derivative(config, sigma);
-      return {
-        timestep,
-        inputScale: 1 / Math.sqrt(sigma * sigma + 1),
-        needsNoise: true,
-        stores: [],
-        next: combine([["sample", 1 + d.sample * (down - sigma)], ["output", d.output * (down - sigma)], ["noise", up]]),
-      };
-    }),
-  };
+  return sigmaPlan(config, ac, steps, (sigma, to) => {
+    const up = Math.sqrt((to ** 2 * (sigma ** 2 - to ** 2)) / sigma ** 2);
+    return { target: Math.sqrt(Math.max(0, to ** 2 - up ** 2)), noise: up };
+  });
 }

@@ -56,63 +56,25 @@ export function gemmSamples(software: boolean): readonly ProbeClass<GemmClass>[]
   const [shortGradient, longGradient, convolvedGradient] = [
     linearGradient(67, 36, 96), linearGradient(67, 36, 1024), convolutionGradient(5, 9, 36, 32),
   ];
+  const unevenProduct = linearGradient(131, 96, 64);
+  const [uneven, unevenGradient] = [convolution(13, 11, 20, 96), convolutionGradient(13, 11, 20, 96)];
+  const row = (name: GemmClass, check: readonly Sample[], gpu: Sample, small = gpu): ProbeClass<GemmClass> => ({
+    name, check,
+    time: software ? small : gpu,
+  });
   return [
-    { name: "matmul small", check: [oddProduct(), short, long], time: linear(64, 1280, 1280) },
-    {
-      name: "matmul medium",
-      check: [short, long],
-      time: software ? linear(256, 320, 640) : linear(256, 1280, 1280),
-    },
-    {
-      name: "matmul large",
-      check: [short, long],
-      time: software ? linear(512, 320, 2560) : linear(4096, 320, 2560),
-    },
-    {
-      name: "matmul-transposed small",
-      check: [shortGradient, longGradient],
-      time: linearGradient(64, 1280, 1280),
-    },
-    {
-      name: "matmul-transposed medium",
-      check: [longGradient],
-      time: software ? linearGradient(256, 640, 320) : linearGradient(256, 1280, 1280),
-    },
-    {
-      name: "matmul-transposed large",
-      check: [linearGradient(131, 96, 64), longGradient],
-      time: software ? linearGradient(512, 2560, 320) : linearGradient(4096, 2560, 320),
-    },
-    {
-      name: "conv2d small",
-      check: [convolved],
-      time: software ? convolution(8, 8, 320, 320) : convolution(8, 8, 1280, 1280),
-    },
-    {
-      name: "conv2d medium",
-      check: [convolved],
-      time: software ? convolution(16, 16, 128, 640) : convolution(16, 16, 1280, 1280),
-    },
-    {
-      name: "conv2d large",
-      check: [convolution(13, 11, 20, 96)],
-      time: software ? convolution(64, 64, 64, 256) : convolution(64, 64, 320, 320),
-    },
-    {
-      name: "conv2d-gradient small",
-      check: [convolvedGradient],
-      time: software ? convolutionGradient(8, 8, 320, 320) : convolutionGradient(8, 8, 1280, 1280),
-    },
-    {
-      name: "conv2d-gradient medium",
-      check: [convolvedGradient],
-      time: software ? convolutionGradient(16, 16, 640, 128) : convolutionGradient(16, 16, 1280, 1280),
-    },
-    {
-      name: "conv2d-gradient large",
-      check: [convolutionGradient(13, 11, 20, 96)],
-      time: software ? convolutionGradient(64, 64, 256, 64) : convolutionGradient(64, 64, 320, 320),
-    },
+    row("matmul small", [oddProduct(), short, long], linear(64, 1280, 1280)),
+    row("matmul medium", [short, long], linear(256, 1280, 1280), linear(256, 320, 640)),
+    row("matmul large", [short, long], linear(4096, 320, 2560), linear(512, 320, 2560)),
+    row("matmul-transposed small", [shortGradient, longGradient], linearGradient(64, 1280, 1280)),
+    row("matmul-transposed medium", [longGradient], linearGradient(256, 1280, 1280), linearGradient(256, 640, 320)),
+    row("matmul-transposed large", [unevenProduct, longGradient], linearGradient(4096, 2560, 320), linearGradient(512, 2560, 320)),
+    row("conv2d small", [convolved], convolution(8, 8, 1280, 1280), convolution(8, 8, 320, 320)),
+    row("conv2d medium", [convolved], convolution(16, 16, 1280, 1280), convolution(16, 16, 128, 640)),
+    row("conv2d large", [uneven], convolution(64, 64, 320, 320), convolution(64, 64, 64, 256)),
+    row("conv2d-gradient small", [convolvedGradient], convolutionGradient(8, 8, 1280, 1280), convolutionGradient(8, 8, 320, 320)),
+    row("conv2d-gradient medium", [convolvedGradient], convolutionGradient(16, 16, 1280, 1280), convolutionGradient(16, 16, 640, 128)),
+    row("conv2d-gradient large", [unevenGradient], convolutionGradient(64, 64, 320, 320), convolutionGradient(64, 64, 256, 64)),
   ];
 }
 

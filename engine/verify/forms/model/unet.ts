@@ -1,6 +1,7 @@
 import type { Value } from "../../../../kernels/kernel.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
+import type { HostArray } from "../../../runtime/program.ts";
 import type { Form } from "../../context.ts";
 import type { Golden } from "../../golden.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
@@ -82,18 +83,25 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)),
     context: text.data.slice(0, rowSize * sample.shape[0]!),
   });
-  const computed = await program.read();
+  await compareCaptured(golden, rows, modules, shapes, await program.read());
+}
+
+/** Compares captured values by their modules' names; a module that the model does not have is a failed row. */
+export async function compareCaptured(
+  golden: Golden,
+  rows: Rows,
+  modules: readonly string[],
+  shapes: ReadonlyMap<string, readonly number[]>,
+  computed: Readonly<Record<string, HostArray>>,
+): Promise<void> {
   for (const name of modules) {
     const shape = shapes.get(name);
-    if (!shape) rows.failed("modules", name, "the model has no such module");
-    else
-      rows.compare(
-        "modules",
-        name,
-        asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name)),
-        await golden.floats(name),
-        rows.tolerances.model,
-      );
+    if (!shape) {
+      rows.failed("modules", name, "the model has no such module");
+      continue;
+    }
+    const actual = asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name));
+    rows.compare("modules", name, actual, await golden.floats(name), rows.tolerances.model);
   }
 }
 

@@ -9,7 +9,7 @@ import type { Form } from "../../context.ts";
 import type { Golden } from "../../golden.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
 import type { Rows } from "../../rows.ts";
-import { asStored } from "./unet.ts";
+import { compareCaptured } from "./unet.ts";
 
 const ACTIVATION = "act.";
 const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
@@ -94,17 +94,5 @@ async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, 
     return { outputs };
   });
   await program.run(Object.fromEntries(Object.entries({ image: image.data, z: z.data }).filter(([key]) => program.hasInput(key))));
-  const computed = await program.read();
-  for (const module of modules) {
-    const shape = shapes.get(module);
-    if (!shape) rows.failed("modules", module, "the model has no such module");
-    else
-      rows.compare(
-        "modules",
-        module,
-        asStored(computed[module] as Float32Array<ArrayBuffer>, shape, golden.shape(module)),
-        await golden.floats(module),
-        rows.tolerances.model,
-      );
-  }
+  await compareCaptured(golden, rows, modules, shapes, await program.read());
 }
