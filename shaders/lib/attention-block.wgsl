@@ -25,18 +25,18 @@ const BLOCK_COLUMNS = GROUPS * GROUP_COLUMNS;
 const CHUNK = ${CHUNK}u;
 const STRIDE = CHUNK | 1u;
 const WEIGHTS_STRIDE = THREAD_COLUMNS + 1u;
-const OF_VALUES = BLOCK_ROWS * WEIGHTS_STRIDE;
+const VALUES = BLOCK_ROWS * WEIGHTS_STRIDE;
 const VALUE_ROWS = ${VALUE_ROWS}u;
 var<workgroup> tile: array<vec4f, ${TILE_VEC4}>;
 
 #if ${VEC4}
 alias Piece = vec4f;
 const PIECES = HEAD_VEC4;
-fn valueAt(row: u32, column: u32) -> Piece { return tile[OF_VALUES + row * HEAD_VEC4 + column]; }
+fn valueAt(row: u32, column: u32) -> Piece { return tile[VALUES + row * HEAD_VEC4 + column]; }
 #else
 alias Piece = f32;
 const PIECES = 4u * HEAD_VEC4;
-fn valueAt(row: u32, column: u32) -> Piece { return tile[OF_VALUES + row * HEAD_VEC4 + column / 4u][column & 3u]; }
+fn valueAt(row: u32, column: u32) -> Piece { return tile[VALUES + row * HEAD_VEC4 + column / 4u][column & 3u]; }
 #endif
 const PIECES_OF_VEC4 = PIECES / HEAD_VEC4;
 
@@ -144,7 +144,7 @@ fn addWeighted(out: ptr<function, Output>, weights: ptr<function, Scores>, tenso
       }
       let begin = first + $g * GROUP_COLUMNS + part;
       for (var e = local; e < VALUE_ROWS * HEAD_VEC4; e += THREADS) {
-        tile[OF_VALUES + e] = load(tensor, columns.start + min(begin + e / HEAD_VEC4, columns.count - 1u) * columns.stride + e % HEAD_VEC4);
+        tile[VALUES + e] = load(tensor, columns.start + min(begin + e / HEAD_VEC4, columns.count - 1u) * columns.stride + e % HEAD_VEC4);
       }
       workgroupBarrier();
       addRows(out, part / 4u, at);
