@@ -1,7 +1,7 @@
 // Files in the authors' layouts: written from the bundled model with some of its tensors changed, recognised and loaded again.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.ts";
+import { type FileSystem, memoryFiles, readTextFile } from "../../engine/formats/file-system.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { joinPieces } from "../../engine/formats/store.ts";
 import type { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts";
@@ -86,6 +86,13 @@ for (const [layout, component, pattern, method] of CASES) {
     await loaded.destroy();
   });
 }
+
+test("component-folder: the configuration is the base's to the letter, where 1.0 is not 1, but for its dtype", async () => {
+  const files = await written("component-folder", await changed("text_encoder", /final/));
+  const own = await readTextFile(nodeFiles, `${EMOJI}/text_encoder/config.json`);
+  assert.match(own, '"initializer_factor": 1.0');
+  assert.is(await readTextFile(files, "out/config.json"), own.replace('"float16"', '"float32"'));
+});
 
 test("pipeline-folder: a whole model that loads by itself", async () => {
   const what = await changed("unet", /attn2/);

@@ -122,7 +122,7 @@ export async function outputFiles(
       return one(torchPieces(out, wrapped(whole(parameters, trained), model.parts.textEncoder.config.maxLength)));
     case "component-folder": {
       const config = component === "unet" ? await unetJson(base) : await textEncoderJson(model, base);
-      return [{ name: "config.json", pieces: json(config) }, await folder("")];
+      return [{ name: "config.json", pieces: textPieces(config) }, await folder("")];
     }
     case "pipeline-folder":
       if (!base) throw new UsageError(`layout ${layout} needs a model in a folder in diffusers' layout, whose other parts it copies`);
@@ -172,19 +172,19 @@ function wrapped(encoder: ReadonlyMap<string, TensorOnDemand>, positions: number
 }
 
 /** config.json of the base's UNet, which alone has all that diffusers wants to know. @throws UsageError without one */
-async function unetJson(base: ModelFolder | undefined): Promise<object> {
+async function unetJson(base: ModelFolder | undefined): Promise<string> {
   const own = base && (await componentConfig(base, "unet"));
   if (!own) throw new UsageError("layout component-folder needs a model in a folder in diffusers' layout, whose configuration it copies");
   return own;
 }
 
 /** config.json of transformers' CLIPTextModel: the base's, or what is known of it. */
-async function textEncoderJson(model: StableDiffusion, base: ModelFolder | undefined): Promise<object> {
+async function textEncoderJson(model: StableDiffusion, base: ModelFolder | undefined): Promise<string> {
   const own = base && (await componentConfig(base, "text_encoder"));
-  if (own) return { ...own, torch_dtype: "float32" };
+  if (own) return own.replace(/("(?:torch_)?dtype"\s*:\s*)"\w+"/, '$1"float32"');
   const { vocabularySize, hiddenSize, intermediateSize, layers, heads, maxLength, epsilon, activation } = model.parts.textEncoder.config;
   const [bos, eos] = model.tokenizer.encode("");
-  return {
+  const known = {
     architectures: ["CLIPTextModel"],
     model_type: "clip_text_model",
     vocab_size: vocabularySize,
@@ -200,8 +200,9 @@ async function textEncoderJson(model: StableDiffusion, base: ModelFolder | undef
     projection_dim: hiddenSize,
     torch_dtype: "float32",
   };
+  return `${JSON.stringify(known, null, 2)}\n`;
 }
 
-async function* json(value: object): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  yield new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+async function* textPieces(text: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  yield new TextEncoder().encode(text);
 }

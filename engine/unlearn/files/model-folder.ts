@@ -1,6 +1,6 @@
-import { type Config, findWeights, isDiffusersFolder, readConfig, readDiffusersFolder } from "../../formats/diffusers.ts";
+import { findWeights, isDiffusersFolder, readDiffusersFolder } from "../../formats/diffusers.ts";
 import type { ByteSource } from "../../formats/byte-source.ts";
-import { type FileSystem, asObject, joinPath, readJsonObject } from "../../formats/file-system.ts";
+import { type FileSystem, asObject, joinPath, readJsonObject, readTextFile } from "../../formats/file-system.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import type { OutputFile } from "./output-file.ts";
 
@@ -35,11 +35,15 @@ export async function componentCopies({ files, folder, variant }: ModelFolder, w
   return names.map((name) => ({ name, pieces: piecesOf(() => files.open(joinPath(folder, name))) }));
 }
 
-/** A component's configuration; undefined if the model is not a folder in that layout. @throws FormatError */
-export async function componentConfig({ files, folder }: ModelFolder, component: string): Promise<Config | undefined> {
+/**
+ * The text of a component's config.json: through JavaScript's numbers 1.0 would become 1, which transformers 5 refuses.
+ * @returns undefined if the model is not a folder in that layout
+ * @throws FormatError
+ */
+export async function componentConfig({ files, folder }: ModelFolder, component: string): Promise<string | undefined> {
   if (!(await isDiffusersFolder(files, folder))) return undefined;
   const found = (await readDiffusersFolder(files, folder)).components.get(component);
-  return found && readConfig(files, found.folder);
+  return found && readTextFile(files, joinPath(found.folder, "config.json"));
 }
 
 async function* piecesOf(open: () => Promise<ByteSource>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
