@@ -7,7 +7,7 @@ import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "./gra
  * Reverse-mode differentiation: records the gradient of `of` for each of `wanted` on the same graph.
  *
  * Only nodes between the two are visited: downstream of a wanted value and upstream of `of`. Nodes of a recompute region
- * are recorded a second time before their gradients, from the region's inputs.
+ * are recorded a second time before their gradients, from the region's inputs. What was recorded `precise` has a precise gradient.
  *
  * @param seed cotangent of `of`; without it `of` must be a scalar and the seed is 1.
  * @param rescaleAt values whose gradient is brought near 1 by a power of two as it passes, for rules that round it to f16 (gradients of a
@@ -59,10 +59,9 @@ export function gradients(
     const inputs = node.inputs.map((v) => v && replay.value(v, node));
     const outputs = node.outputs.map((v) => replay.value(v, node));
     const fresh = graph.nodes.length;
-    const dx = graph.scope(
-      `gradient.${node.name}`,
-      () => node.kernel!.gradient(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs }),
-    );
+    const rule = (): readonly (Value | undefined)[] =>
+      node.kernel!.gradient(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs });
+    const dx = graph.scope(`gradient.${node.name}`, () => graph.precise(rule, node.precise === true));
     node.inputs.forEach((input, i) => {
       if (!needs[i] || !input) return;
       const cotangent = dx[i];
@@ -93,13 +92,13 @@ export function gradients(
  * @param fresh id of the first node that the rule at hand recorded; what is older may be somebody else's too
  */
 function sum(graph: Graph, known: GraphValue, cotangent: GraphValue, fresh: number): GraphValue {
-  const { kernel, inputs, attributes, outputs, id } = cotangent.node;
+  const { kernel, inputs, attributes, outputs, id, precise } = cotangent.node;
   const place = id >= fresh && outputs.length === 1 ? kernel?.addend(attributes) : undefined;
   const otherUse = (): boolean => graph.nodes.slice(id + 1).some((n) => n.inputs.includes(cotangent));
   if (!kernel || place === undefined || inputs[place] !== undefined || otherUse()) return asGraphValue(add(graph, known, cotangent));
   const withSum = [...inputs];
   withSum[place] = known;
-  return graph.applyPlaced(kernel, withSum, attributes)[0]!;
+  return graph.precise(() => graph.applyPlaced(kernel, withSum, attributes)[0]!, precise === true);
 }
 
 /** By node: the wanted values (by index) whose gradient is complete when that node is differentiated, since none before it reads them. */
@@ -210,7 +209,10 @@ class Replay {
       this.copies.set(region, copies);
       for (const node of this.byRegion.get(region)!) {
         const inputs = node.inputs.map((v) => v && (copies!.get(v) ?? v));
-        const outputs = this.graph.scope(`recompute.${node.name}`, () => this.graph.applyPlaced(node.kernel!, inputs, node.attributes));
+        const outputs = this.graph.scope(
+          `recompute.${node.name}`,
+          () => this.graph.precise(() => this.graph.applyPlaced(node.kernel!, inputs, node.attributes), node.precise === true),
+        );
         node.outputs.forEach((v, i) => copies!.set(v, outputs[i]!));
       }
     }

@@ -88,10 +88,13 @@ export class Graph implements Recorder {
     }
   }
 
-  /** Records `body` to be computed with f32 operands, also where products round theirs to f16 (--math f16). */
-  precise<T>(body: () => T): T {
+  /**
+   * Records `body` to be computed with f32 operands, also where products round theirs to f16 (--math f16).
+   * @param on false: as it would be without
+   */
+  precise<T>(body: () => T, on = true): T {
     const outer = this.isPrecise;
-    this.isPrecise = true;
+    this.isPrecise ||= on;
     try {
       return body();
     } finally {

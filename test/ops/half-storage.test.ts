@@ -7,8 +7,12 @@ import { type Capabilities, type Value, byteLength, f32 } from "../../kernels/ke
 import { mseLoss } from "../../kernels/loss.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { linearWeightGradient } from "../../kernels/weight-gradient.ts";
+import { hashNumbers } from "../../engine/loading/synthetic.ts";
+import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { checkBindings, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
+import { Program } from "../../engine/runtime/program.ts";
+import { relativeError } from "../../engine/runtime/relative-error.ts";
 import { runOpSpec, withHalfTensors } from "../../engine/verify/self-test/op-check.ts";
 import { SELF_TESTS } from "../../engine/verify/self-test/index.ts";
 import { finish, halfDevice } from "../support/device.ts";
@@ -89,6 +93,41 @@ test("what is computed with f32 operands stays f32, and so does a graph that han
   assert.is(halvesOf(g, [y]).length, 1, "the first product alone: the second is read by what is exact");
   g.storesHalves = false;
   assert.equal(halvesOf(g, [y]), []);
+});
+
+test("the gradient of what is computed with f32 operands is too, also where it is computed again", () => {
+  for (const recomputes of [false, true]) {
+    const g = new Graph(recomputes);
+    const [x, w] = [input(g, "x", 8, 8), input(g, "w", 8, 8)];
+    const layer = (from: Value): Value => add(g, scale(g, matmul(g, from, w), 2), from);
+    const exact = g.precise(() => g.recompute(() => layer(layer(x))));
+    const loss = mseLoss(g, layer(exact), input(g, "target", 8, 8));
+    const until = g.nodes.length;
+    gradients(g, loss, [x]);
+    const products = g.nodes.slice(until).filter((n) => n.kernel?.name === "matmul");
+    assert.equal(products.map((n) => n.precise === true), recomputes ? [false, true, true, true, true] : [false, true, true]);
+  }
+});
+
+test("with f16 operands numbers beyond f16's range pass through what is precise, and back", async () => {
+  const device = await halfDevice();
+  if (!device) return;
+  const data = (name: string, std: number): Float32Array<ArrayBuffer> => hashNumbers(name, 32 * 32, 0, std);
+  const [x, w, target] = [data("x", 1e-5), data("w", 1e6), data("target", 1)];
+  const g = new Graph();
+  const [from, weights] = [input(g, "x", 32, 32), input(g, "w", 32, 32)];
+  const loss = mseLoss(g, g.precise(() => matmul(g, from, weights)), input(g, "target", 32, 32));
+  const [gradient] = gradients(g, loss, [from]);
+  const program = await Program.create(device, g, { outputs: { gradient: gradient! } });
+  const own = await program.computeFloats({ x, w, target }, "gradient");
+  const product = (a: ArrayLike<number>, b: (k: number, j: number) => number): number[] => Array.from({ length: 32 * 32 }, (_, at) => {
+    const [i, j] = [Math.floor(at / 32), at % 32];
+    let sum = 0;
+    for (let k = 0; k < 32; k++) sum += a[i * 32 + k]! * b(k, j);
+    return sum;
+  });
+  const slope = product(x, (k, j) => w[k * 32 + j]!).map((y, i) => (2 * (y - target[i]!)) / 1024);
+  assert.ok(relativeError(own, Float32Array.from(product(slope, (k, j) => w[j * 32 + k]!))) < 1e-5);
 });
 
 test("a program that computes gradients of weights stores all as f32", () => {
