@@ -4,47 +4,15 @@ import * as assert from "uvu/assert";
 import { type FileSystem, memoryFiles } from "../../engine/formats/file-system.ts";
 import { float32ToFloat16 } from "../../engine/formats/half.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import { expectedTensors } from "../../engine/loading/expected.ts";
 import { type LoadOptions, loadStableDiffusion } from "../../engine/loading/load.ts";
-import type { Component } from "../../engine/loading/names/locate.ts";
 import { hashNumbers } from "../../engine/loading/synthetic.ts";
-import { Config } from "../../engine/nn/config.ts";
 import type { Parameters } from "../../engine/nn/parameters.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import { type RawTensor, type Tensors, prefixed, safetensors } from "../support/checkpoints.ts";
 import { finish, testDevice } from "../support/device.ts";
 import { TINY_XL } from "../support/tiny-xl.ts";
-
-const COMPONENTS = ["text_encoder", "text_encoder_2", "unet", "vae"] as const;
-type Name = (typeof COMPONENTS)[number];
-
-function half(data: Float32Array<ArrayBuffer>, shape: readonly number[]): RawTensor {
-  return { dtype: "F16", shape, data: new Uint8Array(float32ToFloat16(data).buffer) };
-}
-
-const whole = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
-/** A component in diffusers' names. @param seed another set of numbers */
-function tensorsOf(name: Name, seed = ""): Tensors {
-  const shapes = expectedTensors(name as Component, Config.of(name, TINY_XL[name]));
-  return Object.fromEntries([...shapes].map(([t, shape]) => [t, half(hashNumbers(`${seed}${name}.${t}`, whole(shape), 0, 0.1), shape)]));
-}
-
-const json = (value: object): string => JSON.stringify(value);
-const weightsFile = (name: Name, variant = ""): string =>
-  `xl/${name}/${name.startsWith("text") ? "model" : "diffusion_pytorch_model"}${variant}.safetensors`;
-
-function folder(extra: Readonly<Record<string, Uint8Array>> = {}): Record<string, Uint8Array | string> {
-  const index = Object.fromEntries([...COMPONENTS, "scheduler"].map((name) => [name, ["diffusers", "Part"]]));
-  return {
-    "xl/model_index.json": json({ _class_name: "StableDiffusionXLPipeline", force_zeros_for_empty_prompt: true, ...index }),
-    "xl/scheduler/scheduler_config.json": json(TINY_XL.scheduler),
-    ...Object.fromEntries(COMPONENTS.map((name) => [`xl/${name}/config.json`, json(TINY_XL[name])])),
-    ...Object.fromEntries(COMPONENTS.map((name) => [weightsFile(name), safetensors(tensorsOf(name))])),
-    ...extra,
-  };
-}
+import { COMPONENTS, type Name, folder, half, tensorsOf, weightsFile } from "../support/xl-folder.ts";
 
 async function load(files: FileSystem, path = "xl", options: LoadOptions = {}): Promise<StableDiffusion> {
   return loadStableDiffusion(await testDevice(), { files, folder: path }, { partial: true, ...options });

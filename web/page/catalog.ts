@@ -4,6 +4,9 @@ import type { Engine } from "./engine.ts";
 import { formatBytes } from "./parts/format.ts";
 import { isCancelled } from "./parts/problems.ts";
 
+/** What helps where f16 weights are not enough, and a page cannot do. */
+const OFFLOAD = "The command line can keep in host memory what does not fit: --offload.";
+
 /** The list of what can be loaded, and everything that shows it. */
 export class Catalog {
   entries: readonly Entry[] = [];
@@ -103,10 +106,11 @@ export class ChoiceFields {
       const bytes = need[this.use];
       const tight = memory !== undefined && bytes > 0.6 * memory * 2 ** 30;
       const [width, height] = need.imageSize;
+      const halved = choice.weights === "f32" ? "Store its weights as float16, which takes about half of them. " : "";
       this.say(
         `${width}x${height} pixels; takes about ${formatBytes(bytes)} of device memory (weights ` +
           `${formatBytes(need.weightBytes)}).` +
-          `${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough.` : ""}`,
+          `${tight ? ` This machine has about ${memory} GiB of memory in all: it may not be enough. ${halved}${OFFLOAD}` : ""}`,
         tight,
       );
     } catch (error) {
