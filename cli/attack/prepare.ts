@@ -5,7 +5,7 @@ import { flagName } from "../../engine/options/flags.ts";
 import type { OptionTable } from "../../engine/options/option.ts";
 import { unusedOptions } from "../../engine/options/values.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
-import { createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
+import { createSamplerPlan, judgedSchedulerJson } from "../../engine/diffusion/schedulers/index.ts";
 import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
 import { fitAndSay } from "../fit.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
@@ -179,10 +179,9 @@ async function checkJudge(
 /** What the attack would refuse only after its first picture. @throws UsageError, SchedulerConfigError */
 function checkSettings(model: StableDiffusion, options: Parameters<typeof resolveOptions>[1]): void {
   const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
-  const json = model.parts.scheduler;
   createSamplerPlan(
     scheduler,
-    scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json),
+    judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl),
     Math.min(steps, screeningSteps ?? steps),
   );
 }

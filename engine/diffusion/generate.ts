@@ -119,7 +119,8 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   }
   const seeds = Array.from({ length: count }, (_, i) => seed + i);
   const json = { ...model.parts.scheduler, ...(settings.spacing && { timestep_spacing: settings.spacing }) };
-  const plan = createSamplerPlan(settings.scheduler, schedulerJsonFor(settings.scheduler, json), settings.steps, { eta: settings.eta });
+  const { scheduler, steps, eta } = settings;
+  const plan = createSamplerPlan(scheduler, schedulerJsonFor(scheduler, json, model.isXl), steps, { eta });
   const stepsPerBatch = plan.steps.length;
   const total = stepsPerBatch * Math.ceil(count / batch);
   const images: GeneratedImage[] = [];

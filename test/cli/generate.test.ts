@@ -39,6 +39,19 @@ test("several pictures have a seed each, and a picture does not depend on its ne
   assert.equal(await decodePng("a", bytes("many-17310.png")), await decodePng("b", bytes("second.png")));
 });
 
+test("float32 weights that the device has no memory for are stored as halves, which is said; --weights f32 keeps them", async () => {
+  const within = ["--steps", "2", "--memory-limit", "0.016"];
+  const small = await lethe(...COMMON, ...within, "--out", "small.png");
+  assert.is(small.code, 0, small.stderr);
+  assert.match(small.stderr, /stored as halves: as float32 they take \d+\.\d MiB, and the device has 16\.4 MiB; --weights f32 keeps them/);
+  const halves = await lethe(...COMMON, "--steps", "2", "--weights", "f16", "--out", "halves.png");
+  assert.not.match(halves.stderr, /stored as halves/);
+  assert.equal(await decodePng("a", bytes("small.png")), await decodePng("b", bytes("halves.png")));
+  const kept = await lethe(...COMMON, ...within, "--weights", "f32", "--out", "kept.png");
+  assert.is(kept.code, 1);
+  assert.match(kept.stderr, /memory/);
+});
+
 test("schedulers, Safe Latent Diffusion, negative prompt, another size, and a profile", async () => {
   const plain = bytes("second.png");
   const runs = [

@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { OneEncoder } from "../../engine/diffusion/model/text-model.ts";
 import { xlSettings } from "../../engine/diffusion/model/xl-options.ts";
+import { createSamplerPlan, judgedSchedulerJson, schedulerJsonFor } from "../../engine/diffusion/schedulers/index.ts";
 import { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { hashNumbers } from "../../engine/loading/synthetic.ts";
 import { finish, testDevice } from "../support/device.ts";
@@ -64,5 +65,11 @@ test("options of SDXL are refused for others, and incomplete ones by name", asyn
   await model.destroy();
 });
 
+test("a scheduler's offset is the file's own; that of Stable Diffusion 1 and 2 is 1, whatever the file says", () => {
+  const json = { beta_start: 0.00085, beta_end: 0.012, timestep_spacing: "leading", steps_offset: 3 };
+  const last = (isXl: boolean): number => createSamplerPlan("euler", schedulerJsonFor("euler", json, isXl), 4).steps.at(-1)!.timestep;
+  assert.equal([last(true), last(false)], [3, 1]);
+  assert.equal(judgedSchedulerJson("ddim", json, true), json);
+});
+
 finish();
-test.run();

@@ -31,7 +31,7 @@ export const latentClassifier: Probe = async (studio) => {
   const { model, prompt, other, options, seed } = studio;
   const classifier = await classifierOf(studio);
   const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.classifierScales)).slice(0, options.maxTimesteps ?? undefined);
-  const json = schedulerJsonFor("ddim", model.parts.scheduler);
+  const json = schedulerJsonFor("ddim", model.parts.scheduler, model.isXl);
   const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit => ({
     ...(control !== undefined && { control }),
     prompt: side.prompt,

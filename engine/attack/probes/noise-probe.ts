@@ -9,7 +9,7 @@ import { type Probe, type ProbeUnit, type OtherSide, pairsOf } from "./studio.ts
 export const noiseProbe: Probe = async (studio) => {
   const { options, model, seed, prompt, other } = studio;
   const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.varianceScales)).slice(0, options.maxTimesteps ?? undefined);
-  const json = schedulerJsonFor("ddim", model.parts.scheduler);
+  const json = schedulerJsonFor("ddim", model.parts.scheduler, model.isXl);
   const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit => ({
     ...(control !== undefined && { control }),
     prompt: side.prompt,

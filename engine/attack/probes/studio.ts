@@ -1,7 +1,7 @@
 import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
 import { type Predict, denoise } from "../../diffusion/steering/denoise.ts";
 import { guided } from "../../diffusion/steering/guided.ts";
-import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
+import { type SamplerPlan, createSamplerPlan, judgedSchedulerJson, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Generator } from "../../runtime/random/random.ts";
@@ -101,13 +101,12 @@ export class Studio {
   /** The judged pictures' sampler. @param from entry of its timesteps to begin at */
   plan(from = 0, model = this.model): SamplerPlan {
     const { scheduler, steps } = this.options;
-    const json = model.parts.scheduler;
-    return createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps, { from });
+    return createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps, { from });
   }
 
   /** DDIM, which some probes are defined by, whatever the judged pictures' sampler is. */
   ddim(from = 0): SamplerPlan {
-    return createSamplerPlan("ddim", schedulerJsonFor("ddim", this.model.parts.scheduler), this.options.steps, { from });
+    return createSamplerPlan("ddim", schedulerJsonFor("ddim", this.model.parts.scheduler, this.model.isXl), this.options.steps, { from });
   }
 
   async encode(prompt: string, model = this.model): Promise<NDArray> {

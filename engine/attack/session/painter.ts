@@ -2,7 +2,7 @@ import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
 import type { NDArray } from "../../nn/array.ts";
 import { type LearnedEmbedding, encodeLearned } from "../../diffusion/learned-embedding.ts";
 import { Sampler } from "../../diffusion/sampler.ts";
-import { type SamplerPlan, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
+import { type SamplerPlan, createSamplerPlan, judgedSchedulerJson } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { Generator } from "../../runtime/random/random.ts";
 import type { ResolvedOptions } from "../resolve.ts";
@@ -24,9 +24,8 @@ export class Painter {
     private readonly randomOf: (seed: number) => Generator,
   ) {
     const { scheduler, steps } = options;
-    const json = model.parts.scheduler;
     this.steps = steps;
-    this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
+    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps);
   }
 
   /**

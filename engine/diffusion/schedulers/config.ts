@@ -79,9 +79,11 @@ export function pipelineSchedulerConfig(json: SchedulerJson): SchedulerJson {
  * The JSON with which a pipeline runs a scheduler of another name than the file's: as `pipelineSchedulerConfig`, and PNDM in its PLMS form
  * unless the file says otherwise, as every published Stable Diffusion does (the class's own default, Runge-Kutta steps first, is not
  * offered).
+ * @param isXl StableDiffusionXLPipeline takes the file's numbers as they are
  */
-export function schedulerJsonFor(name: SchedulerName, json: SchedulerJson): SchedulerJson {
-  return pipelineSchedulerConfig(name === "pndm" ? { skip_prk_steps: true, ...json } : json);
+export function schedulerJsonFor(name: SchedulerName, json: SchedulerJson, isXl = false): SchedulerJson {
+  const own = name === "pndm" ? { skip_prk_steps: true, ...json } : json;
+  return isXl ? own : pipelineSchedulerConfig(own);
 }
 
 /**
@@ -91,6 +93,11 @@ export function schedulerJsonFor(name: SchedulerName, json: SchedulerJson): Sche
 export function noiseScheduleOnly(json: SchedulerJson): SchedulerJson {
   const keep = ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
   return Object.fromEntries(Object.entries(json).filter(([key]) => keep.includes(key)));
+}
+
+/** The JSON of the sampler of judged or scored pictures: LMS as the attack's reference makes it, the others as a pipeline runs them. */
+export function judgedSchedulerJson(name: SchedulerName, json: SchedulerJson, isXl: boolean): SchedulerJson {
+  return name === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(name, json, isXl);
 }
 
 /** Options that need more than the table form or that are not offered, with the values that switch them off. */

@@ -10,6 +10,7 @@ import type { SamplerPlan } from "./plan.ts";
 import { pndmPlan } from "./pndm.ts";
 
 export {
+  judgedSchedulerJson,
   noiseScheduleOnly,
   parseSchedulerConfig,
   pipelineSchedulerConfig,

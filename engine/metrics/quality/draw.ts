@@ -1,7 +1,7 @@
 import { encodeLearned } from "../../diffusion/learned-embedding.ts";
 import { Sampler } from "../../diffusion/sampler.ts";
 import {
-  type SamplerPlan, type SchedulerName, createSamplerPlan, noiseScheduleOnly, schedulerJsonFor,
+  type SamplerPlan, type SchedulerName, createSamplerPlan, judgedSchedulerJson,
 } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
@@ -32,8 +32,7 @@ export class CaptionPainter {
     private readonly options: DrawOptions,
   ) {
     const { scheduler, steps } = options;
-    const json = model.parts.scheduler;
-    this.plan = createSamplerPlan(scheduler, scheduler === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(scheduler, json), steps);
+    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps);
   }
 
   /** Pictures that are best drawn together: one where the model's weights follow the prompt. */

@@ -39,7 +39,7 @@ export function compVisTime(
 /** The pipeline's own scheduler; with PNDM one entry more than steps, the second timestep twice. */
 export function pipelinePlan(model: StableDiffusion, steps: number): SamplerPlan {
   const name = schedulerNameOf(model.parts.scheduler["_class_name"]);
-  return createSamplerPlan(name, schedulerJsonFor(name, model.parts.scheduler), steps);
+  return createSamplerPlan(name, schedulerJsonFor(name, model.parts.scheduler, model.isXl), steps);
 }
 
 /** Draws trajectories of a batch with one model; their ends stay on the device, in `sampler.sample`. */

@@ -50,7 +50,7 @@ export class Subject {
   }
 
   plan(name: SchedulerName, steps: number, from = 0): SamplerPlan {
-    return createSamplerPlan(name, schedulerJsonFor(name, this.model.parts.scheduler), steps, { from });
+    return createSamplerPlan(name, schedulerJsonFor(name, this.model.parts.scheduler, this.model.isXl), steps, { from });
   }
 
   /** u8 [H, W, 3] as the VAE takes it. */
