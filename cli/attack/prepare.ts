@@ -181,7 +181,7 @@ function checkSettings(model: StableDiffusion, options: Parameters<typeof resolv
   const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   createSamplerPlan(
     scheduler,
-    judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl),
+    judgedSchedulerJson(scheduler, model),
     Math.min(steps, screeningSteps ?? steps),
   );
 }

@@ -119,8 +119,8 @@ export async function generate(model: StableDiffusion, options: GenerateOptions)
   }
   const seeds = Array.from({ length: count }, (_, i) => seed + i);
   const json = { ...model.parts.scheduler, ...(settings.spacing && { timestep_spacing: settings.spacing }) };
-  const { scheduler, steps, eta } = settings;
-  const plan = createSamplerPlan(scheduler, schedulerJsonFor(scheduler, json, model.isXl), steps, { eta });
+  const { scheduler, steps } = settings;
+  const plan = createSamplerPlan(scheduler, schedulerJsonFor(scheduler, json, model.isXl), steps, { eta: settings.eta });
   const stepsPerBatch = plan.steps.length;
   const total = stepsPerBatch * Math.ceil(count / batch);
   const images: GeneratedImage[] = [];

@@ -61,12 +61,12 @@ export function gradients(
     const fresh = graph.nodes.length;
     const rule = (): readonly (Value | undefined)[] =>
       node.kernel!.gradient(dy, { g: graph, inputs, outputs, attributes: node.attributes, wanted: needs });
-    const dx = graph.scope(`gradient.${node.name}`, () => graph.precise(rule, node.precise === true));
+    const dx = graph.scope(`gradient.${node.name}`, () => graph.precise(rule, node.precise));
     node.inputs.forEach((input, i) => {
       if (!needs[i] || !input) return;
       const cotangent = dx[i];
       if (!cotangent) {
-        throw new Error(`gradients: ${op} gave no gradient for input ${i} (${input.name}), which lies between the loss and a wanted input`);
+        throw new Error(`gradients: ${op} gave none for input ${i} (${input.name})`);
       }
       if (!sameShape(cotangent.type.shape, input.type.shape)) {
         throw new Error(`gradients: ${op} gave ${formatType(cotangent.type)} for input ${i} of ${formatType(input.type)}`);
@@ -98,7 +98,7 @@ function sum(graph: Graph, known: GraphValue, cotangent: GraphValue, fresh: numb
   if (!kernel || place === undefined || inputs[place] !== undefined || otherUse()) return asGraphValue(add(graph, known, cotangent));
   const withSum = [...inputs];
   withSum[place] = known;
-  return graph.precise(() => graph.applyPlaced(kernel, withSum, attributes)[0]!, precise === true);
+  return graph.applyPlaced(kernel, withSum, attributes, precise)[0]!;
 }
 
 /** By node: the wanted values (by index) whose gradient is complete when that node is differentiated, since none before it reads them. */
@@ -211,7 +211,7 @@ class Replay {
         const inputs = node.inputs.map((v) => v && (copies!.get(v) ?? v));
         const outputs = this.graph.scope(
           `recompute.${node.name}`,
-          () => this.graph.precise(() => this.graph.applyPlaced(node.kernel!, inputs, node.attributes), node.precise === true),
+          () => this.graph.applyPlaced(node.kernel!, inputs, node.attributes, node.precise),
         );
         node.outputs.forEach((v, i) => copies!.set(v, outputs[i]!));
       }

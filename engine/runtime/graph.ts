@@ -29,7 +29,7 @@ export interface GraphNode {
   /** Innermost recompute region this node was recorded in, if any. */
   readonly region?: number;
   /** Computed with f32 operands whatever the device was told. */
-  readonly precise?: boolean;
+  readonly precise: boolean;
 }
 
 export interface GraphValue extends Value {
@@ -145,8 +145,13 @@ export class Graph implements Recorder {
     return placed.outputsByName(this.applyPlaced(placed, places, attributes), attributes) as Outputs<Out, GraphValue>;
   }
 
-  /** The same with inputs and outputs by place. @throws ShapeError as `apply` */
-  applyPlaced(kernel: PlacedKernel, inputs: readonly (GraphValue | undefined)[], attributes: Attributes): readonly GraphValue[] {
+  /** The same with inputs and outputs by place. @param precise see `precise` @throws ShapeError as `apply` */
+  applyPlaced(
+    kernel: PlacedKernel,
+    inputs: readonly (GraphValue | undefined)[],
+    attributes: Attributes,
+    precise = this.isPrecise,
+  ): readonly GraphValue[] {
     const values = this.laidOut(kernel, inputs);
     let types: TensorType[];
     try {
@@ -158,7 +163,7 @@ export class Graph implements Recorder {
       error.message = `${error.message}${where}; inputs: ${from}`;
       throw error;
     }
-    return this.record([...this.path, kernel.name].join("."), values, types, attributes, kernel, undefined);
+    return this.record([...this.path, kernel.name].join("."), values, types, attributes, kernel, undefined, precise);
   }
 
   /** The inputs in layouts that the op reads, repacked where they are not. */
@@ -194,6 +199,7 @@ export class Graph implements Recorder {
     attributes: Attributes,
     kernel: PlacedKernel | undefined,
     leaf: Leaf | undefined,
+    precise = false,
   ): GraphValue[] {
     const outputs: GraphValue[] = [];
     const node: GraphNode = {
@@ -202,10 +208,10 @@ export class Graph implements Recorder {
       inputs,
       outputs,
       attributes,
+      precise,
       ...(kernel && { kernel }),
       ...(leaf && { leaf }),
       ...(this.region !== undefined && !leaf && { region: this.region }),
-      ...(this.isPrecise && { precise: true }),
     };
     types.forEach((type, output) => outputs.push({ type, name: types.length > 1 ? `${name}#${output}` : name, node, output }));
     this.nodes.push(node);

@@ -69,7 +69,7 @@ test("a scheduler's offset is the file's own; that of Stable Diffusion 1 and 2 i
   const json = { beta_start: 0.00085, beta_end: 0.012, timestep_spacing: "leading", steps_offset: 3 };
   const last = (isXl: boolean): number => createSamplerPlan("euler", schedulerJsonFor("euler", json, isXl), 4).steps.at(-1)!.timestep;
   assert.equal([last(true), last(false)], [3, 1]);
-  assert.equal(judgedSchedulerJson("ddim", json, true), json);
+  assert.equal(judgedSchedulerJson("ddim", { parts: { scheduler: json }, isXl: true }), json);
 });
 
 finish();

@@ -101,7 +101,7 @@ export class Studio {
   /** The judged pictures' sampler. @param from entry of its timesteps to begin at */
   plan(from = 0, model = this.model): SamplerPlan {
     const { scheduler, steps } = this.options;
-    return createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps, { from });
+    return createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model), steps, { from });
   }
 
   /** DDIM, which some probes are defined by, whatever the judged pictures' sampler is. */

@@ -25,7 +25,7 @@ export class Painter {
   ) {
     const { scheduler, steps } = options;
     this.steps = steps;
-    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps);
+    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model), steps);
   }
 
   /**

@@ -96,8 +96,11 @@ export function noiseScheduleOnly(json: SchedulerJson): SchedulerJson {
 }
 
 /** The JSON of the sampler of judged or scored pictures: LMS as the attack's reference makes it, the others as a pipeline runs them. */
-export function judgedSchedulerJson(name: SchedulerName, json: SchedulerJson, isXl: boolean): SchedulerJson {
-  return name === "lms" ? noiseScheduleOnly(json) : schedulerJsonFor(name, json, isXl);
+export function judgedSchedulerJson(
+  name: SchedulerName,
+  { parts: { scheduler }, isXl }: { readonly parts: { readonly scheduler: SchedulerJson }; readonly isXl: boolean },
+): SchedulerJson {
+  return name === "lms" ? noiseScheduleOnly(scheduler) : schedulerJsonFor(name, scheduler, isXl);
 }
 
 /** Options that need more than the table form or that are not offered, with the values that switch them off. */

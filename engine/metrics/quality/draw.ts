@@ -32,7 +32,7 @@ export class CaptionPainter {
     private readonly options: DrawOptions,
   ) {
     const { scheduler, steps } = options;
-    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model.parts.scheduler, model.isXl), steps);
+    this.plan = createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model), steps);
   }
 
   /** Pictures that are best drawn together: one where the model's weights follow the prompt. */
