@@ -28,12 +28,13 @@ const json = (value: object): string => JSON.stringify(value);
 export const weightsFile = (name: Name, variant = ""): string =>
   `xl/${name}/${name.startsWith("text") ? "model" : "diffusion_pytorch_model"}${variant}.safetensors`;
 
-/** The folder "xl". @param extra more files, or others in the place of its own */
+/** The folder "xl". @param extra more files, or others in the place of its own @param parts components without weights */
 export function folder(
   extra: Readonly<Record<string, Uint8Array | string>> = {},
   configs: Configs = TINY_XL,
+  parts: readonly string[] = ["scheduler"],
 ): Record<string, Uint8Array | string> {
-  const index = Object.fromEntries([...COMPONENTS, "scheduler"].map((name) => [name, ["diffusers", "Part"]]));
+  const index = Object.fromEntries([...COMPONENTS, ...parts].map((name) => [name, ["diffusers", "Part"]]));
   return {
     "xl/model_index.json": json({ _class_name: "StableDiffusionXLPipeline", force_zeros_for_empty_prompt: true, ...index }),
     "xl/scheduler/scheduler_config.json": json(TINY_XL.scheduler),
@@ -42,7 +43,6 @@ export function folder(
     ...extra,
   };
 }
-
 
 const TOKENIZER = ["vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"];
 
@@ -58,5 +58,5 @@ export function wholeFolder(): Record<string, Uint8Array | string> {
     ...TINY_XL,
     text_encoder: { ...TINY_XL.text_encoder, ...text },
     text_encoder_2: { ...TINY_XL.text_encoder_2, ...text },
-  });
+  }, ["scheduler", "tokenizer", "tokenizer_2"]);
 }
