@@ -68,7 +68,7 @@ export function estimateUnlearn(base: StableDiffusion, settings: Settings): Unle
   }
   throw new UsageError(
     `${settings.method} needs ${formatBytes(least)} of device memory, the limit is ${formatBytes(limit)}: train fewer weights ` +
-      `(such as esd-x), give a smaller batch or picture size, or store weights as halves (--weights f16)`,
+      `(such as esd-x), give a smaller batch or picture size, or, where few are trained, store the others as halves (--weights f16)`,
   );
 }
 

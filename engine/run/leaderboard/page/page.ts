@@ -110,6 +110,7 @@ function boardSection({ board }: PageData): string {
 <p>${escape(leaderboardNote(board))}</p>
 <form class="filters" hidden></form>
 ${htmlTable("Leaderboard", LEADERBOARD, rows, board, { attributes: facts, link })}
+<p>A picture shows the concept where its judge says:</p>
 ${definitions([...new Map(rows.map(({ cell }) => [cell.concept, visible(cell.rule)]))])}
 ${sourceLines(sources).map((line) => `<p class="source">${escape(line)}</p>`).join("\n")}</section>`;
 }
