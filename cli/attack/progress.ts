@@ -13,6 +13,8 @@ export class AttackProgress {
   private iterationMs = 0;
   private evaluationMs = 0;
   private sampling = 0;
+  /** Of the time that all of it takes, as far as is known: estimates may fall, the bar does not. */
+  private share = 0;
   private note = "drawing the original prompt";
   /** The highest score so far, and the prompt that has it. */
   private best: { readonly score: number; readonly prompt: string } | undefined;
@@ -75,7 +77,8 @@ export class AttackProgress {
     const drawing = this.sampling > 0 ? `  drawing ${Math.round(100 * this.sampling)}%` : "";
     const best = this.best ? `  best ${this.best.score.toFixed(3)} ${quoted(this.best.prompt)}` : "";
     const note = this.note + drawing + best;
-    this.progress.update(known ? elapsed / (elapsed + leftMs) : 0, note, known ? leftMs / 1000 : Number.NaN);
+    if (known) this.share = Math.max(this.share, elapsed / (elapsed + leftMs));
+    this.progress.update(this.share, note, known ? leftMs / 1000 : Number.NaN);
   }
 }
 

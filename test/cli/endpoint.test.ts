@@ -100,7 +100,7 @@ test("an endpoint that is not one is told with its address, and in which way", a
     [404, "<html>", "InputError", /status 404 with "<html>": not an image endpoint/],
     [200, "null", "InputError", /status 200 with "null": not an image endpoint/],
     [200, { data: [] }, "InputError", /it sent no picture/],
-    [200, { data: [{ b64_json: "AAAA" }] }, "FormatError", /is no PNG, JPEG or WebP/],
+    [200, { data: [{ b64_json: "AAAA" }] }, "FormatError", /is not a PNG, JPEG or WebP/],
     [401, refusal(null, "invalid_api_key"), "InputError", /status 401: no null/],
     [400, refusal("prompt", "invalid_value"), "InputError", /status 400: no prompt/],
     [500, refusal(null, "server_error"), "LetheError", /status 500/],
