@@ -2,7 +2,7 @@
  * Every command and program of the tutorials runs, on the bundled model and with small budgets: what is too large for a test is replaced
  * by what is named here, and by nothing else.
  */
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -93,6 +93,30 @@ function prepared(command: string): string {
   return `"${process.execPath}" "${resolve("dist/cli.js")}" ${replaced.replace(/^npx lethe /, "")} ${flags.join(" ")}`;
 }
 
+/** Runs a command to its end, which must be a good one. */
+async function finished(command: string, cwd: string): Promise<void> {
+  try {
+    await run("sh", ["-c", prepared(command)], { cwd, timeout: 5 * 60_000 });
+  } catch (error) {
+    const { code, stderr } = error as { code?: number; stderr?: string };
+    assert.unreachable(`${command}\nexit status ${code}: ${stderr ?? String(error)}`);
+  }
+}
+
+/** Starts what stays: `lethe serve`, until it says that it serves. */
+async function started(command: string, cwd: string): Promise<ChildProcess> {
+  const server = spawn("sh", ["-c", `exec ${prepared(command)}`], { cwd, stdio: ["ignore", "ignore", "pipe"] });
+  let told = "";
+  await new Promise<void>((serves, reject) => {
+    server.stderr.on("data", (bytes: Buffer) => {
+      told += bytes.toString();
+      if (/^serving /m.test(told)) serves();
+    });
+    server.on("exit", (code) => reject(new Error(`${command}\nexit status ${code}: ${told}`)));
+  });
+  return server;
+}
+
 const pages = readdirSync("docs").filter((file) => file.endsWith(".md")).toSorted();
 for (const page of pages) {
   const blocks = blocksOf(readFileSync(join("docs", page), "utf8"));
@@ -103,13 +127,14 @@ for (const page of pages) {
     for (const { file, text } of blocks) {
       if (file !== undefined) writeFileSync(join(folder, file), SMALL.reduce((t, [from, to]) => t.replace(from, to), text));
     }
-    for (const command of commands) {
-      try {
-        await run("sh", ["-c", prepared(command)], { cwd: folder, timeout: 5 * 60_000 });
-      } catch (error) {
-        const { code, stderr } = error as { code?: number; stderr?: string };
-        assert.unreachable(`${command}\nexit status ${code}: ${stderr ?? String(error)}`);
+    const servers: ChildProcess[] = [];
+    try {
+      for (const command of commands) {
+        if (command.startsWith("npx lethe serve ")) servers.push(await started(command, folder));
+        else await finished(command, folder);
       }
+    } finally {
+      for (const server of servers) server.kill("SIGKILL");
     }
   });
 }
