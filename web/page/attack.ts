@@ -17,6 +17,8 @@ import { type Panel as Shown, type Verdict, triptych } from "./parts/triptych.ts
 /** The demo's unlearned UNet. */
 const UNLEARNED = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";
 
+const RECOVERED = "Recovered";
+
 /** The Attack tab. */
 export class AttackTab {
   readonly choice: ChoiceFields;
@@ -24,6 +26,9 @@ export class AttackTab {
   private readonly panel: Panel;
   private readonly curve: LossCurve;
   private readonly slots: HTMLElement;
+  /** The parts with the curve and the slots: an attacker without losses or without tokens has no use for them. */
+  private readonly losses: HTMLElement;
+  private readonly tokens: HTMLElement;
   private readonly cards: HTMLElement;
   private readonly verdict: HTMLElement;
   private readonly unfinished: HTMLElement;
@@ -32,7 +37,7 @@ export class AttackTab {
   private done = 0;
   private label = "";
   private paused = false;
-  /** Of the attack under way: the target, and what was drawn for the plain prompt and last. */
+  /** Of the attack under way: the target, and what was drawn for the plain prompt and after it. */
   private target: Shown | undefined;
   private drawn: Shown[] = [];
 
@@ -43,6 +48,8 @@ export class AttackTab {
     this.form = new AttackForm(form, engine, catalog, this.choice);
     this.curve = new LossCurve(find(root, "[data-curve]"));
     this.slots = find(root, "[data-slots]");
+    this.losses = find(root, "[data-loss]");
+    this.tokens = find(root, "[data-tokens]");
     this.cards = find(root, "[data-cards]");
     this.verdict = find(root, "[data-verdict]");
     this.unfinished = find(root, "[data-unfinished]");
@@ -115,6 +122,7 @@ export class AttackTab {
     this.slots.replaceChildren(el("li", { class: "hint" }, "Shown once the search has begun."));
     this.curve.start(1);
     this.done = 0;
+    this.losses.hidden = this.tokens.hidden = false;
     start.disabled = true;
     this.pauseButton.disabled = false;
     this.setPaused(work, false);
@@ -151,9 +159,7 @@ export class AttackTab {
         this.label = news.label;
         this.done = 0;
         this.curve.start(news.totalIterations);
-        if (!usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker)) {
-          this.slots.replaceChildren(el("li", { class: "hint" }, "This attacker searches no tokens."));
-        }
+        this.tokens.hidden = !usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker);
         return this.panel.status(
           news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt",
           news.iteration / this.total,
@@ -193,7 +199,7 @@ export class AttackTab {
   private addCard({ evaluation, picture }: Extract<AttackNews, { type: "evaluation" }>): void {
     const { judgement, prompt, timestep, iteration, unchanged, control, probe } = evaluation;
     if (picture && control === undefined) {
-      const title = timestep < 0 ? "\u201cForgotten\u201d" : judgement.success ? "Recovered" : "The last try";
+      const title = timestep < 0 ? "\u201cForgotten\u201d" : judgement.success ? RECOVERED : "The last try";
       this.drawn.push({ title, label: judgement.label, picture: picture.file, prompt });
     }
     const frame = el("div", { class: "picture" });
@@ -244,7 +250,9 @@ export class AttackTab {
           ];
     const title = el("h2", { tabindex: "-1" }, headline);
     const box = el("div", { class: `notice ${success ? "found" : "not-found"}` }, title, el("p", {}, ...text));
-    const [first, last] = [this.drawn[0], this.drawn.at(-1)];
+    // A probe goes on after a success: what it brought back is shown, not its last try.
+    const [first, last] = [this.drawn[0], this.drawn.slice(1).find((drawn) => drawn.title === RECOVERED) ?? this.drawn.at(-1)];
+    this.losses.hidden = this.done === 0;
     const panels = [this.target, first, last === first ? undefined : last].filter((panel) => panel !== undefined);
     const verdict: Verdict = { headline, success, plain: prompt, panels };
     const share = shareButton(verdict, () => this.form.blurred, (error) => this.panel.fail(error));

@@ -19,7 +19,7 @@ export class EraseTab {
 
   /** @param attack goes to the Attack tab with the erased model, and begins */
   constructor(
-    root: HTMLElement,
+    private readonly root: HTMLElement,
     private readonly engine: Engine,
     private readonly catalog: Catalog,
     private readonly attack: (choice: Choice, concept: string) => void,
@@ -55,7 +55,8 @@ export class EraseTab {
     submit.disabled = true;
     this.verdict.replaceChildren();
     this.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
-    this.curve.start(request.method === "uce" ? 1 : request.steps);
+    this.curve.start(request.steps);
+    find(this.root, "[data-loss]").hidden = request.method === "uce"; // solved for at once
     const work = this.engine.start("erase", request, (news) => this.hear(news));
     const erased = await whileAwake(() => this.panel.run(work, "Cancelled. Nothing was erased."));
     submit.disabled = false;

@@ -48,7 +48,8 @@ async function read(trace: Trace, result: Unlearned, file: string, path: string,
     : [...(await mergedLowRank(model, result.changed, result.alpha / result.changed[0]!.shape[0]!))].flatMap(([component, tensors]) =>
         [...tensors].map(([tensor, data]) => ({ component, tensor, own: () => Promise.resolve(data) })));
   // Where a gradient is mathematically zero, Adam makes a step of rounding.
-  const noise = new Set(textsOf(trace.golden, "zero_grad"));
+  // A closed form has no gradients.
+  const noise = new Set("zero_grad" in trace.golden.json ? textsOf(trace.golden, "zero_grad") : []);
   const folder = await modelFolder(trace.golden, trace.context);
   const loaded = await loadStableDiffusion(model.device, { files, folder }, { partial: true, ...options });
   try {
