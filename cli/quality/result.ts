@@ -55,7 +55,8 @@ export function resultText(record: QualityRecord, result: QualityResult): string
     rows.push([network.distanceName, digits(distances.frechet), interval]);
     const { reference, kid } = distances;
     if (reference) rows.push([`  by the reference's code (${reference.branch})`, digits(reference.value), ""]);
-    if (kid) rows.push(["KID", digits(kid.mean), `+- ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
+    const kernel = network.distanceName === "FID" ? "KID" : "kernel distance";
+    if (kid) rows.push([kernel, digits(kid.mean), `+- ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   }
   if (clipScore !== null) rows.push(["CLIP score", digits(clipScore), ""]);
   if (network && !distances) rows.push(["statistics", network.name, "nothing to compare with; another run's --statistics takes the file"]);
@@ -70,10 +71,15 @@ const PARTS = [["draw", "drawing"], ["read", "reading"], ["resize", "resizing"],
 function timesLine({ times }: QualityResult): string[] {
   const parts = PARTS.flatMap(([name, what]) => {
     const part = times[name];
-    return part ? [`${what} ${(part.ms / part.pictures).toPrecision(2)} ms`] : [];
+    return part ? [`${what} ${rounded(part.ms / part.pictures)} ms`] : [];
   });
-  const scores = times.distances ? `; the scores ${(times.distances.ms / 1000).toPrecision(2)} s` : "";
+  const scores = times.distances ? `; the scores ${rounded(times.distances.ms / 1000)} s` : "";
   return parts.length === 0 ? [] : [`time a picture: ${parts.join(", ")}${scores}`];
+}
+
+/** Two digits. */
+function rounded(x: number): number {
+  return Number(x.toPrecision(2));
 }
 
 function digits(x: number): string {

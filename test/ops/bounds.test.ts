@@ -1,6 +1,5 @@
 // No shader leaves its buffers. Accesses are not clamped in Node, so this is what keeps them in: every kernel, in every variant that the
-// device can run, with guard words (NaN)
-// around each buffer, which must stay as they are, and the same bits as on a device that clamps.
+// device can run, with guard words (NaN) around each buffer, which must stay as they are, and the same bits as on a device that clamps.
 import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
