@@ -33,7 +33,7 @@ test("pictures are compared with the bundled real ones by a classifier, which is
   assert.ok((await score()) > 1);
   const said = await page.textContent("#quality [data-result]");
   assert.match(said!, /Frechet distance.*kernel distance/);
-  assert.match(said!, /12 pictures against 22 real ones.*no FID/);
+  assert.match(said!, /12 pictures against 22 real ones.*not an FID/);
   for (const width of [1280, 390]) {
     await page.setViewportSize({ width, height: 900 });
     await assertAccessible(page, `quality at ${width}`);
