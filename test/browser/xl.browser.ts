@@ -29,7 +29,7 @@ test("a folder of SDXL is fetched, estimated and drawn with", async () => {
   await page.click("#download-form [type=submit]");
   await waitForText(page, "#models [data-status]", /xl is here: folder in diffusers layout/, 60_000);
   await page.evaluate(() => Object.defineProperty(navigator, "deviceMemory", { value: 0.001 }));
-  await page.click("[href=\"#generate\"]");
+  await page.click("#tab-generate");
   const [model] = await page.$$eval("#generate [name=model] option", (all) =>
     all.filter((o) => o.textContent?.startsWith("xl")).map((o) => (o as HTMLOptionElement).value));
   assert.ok(model, "not offered");
