@@ -40,7 +40,8 @@ const all = testFiles();
 for (const { argument, fits } of matchers) if (!all.some(fits)) usageError(`no test file matches ${argument}`);
 const files = all.filter((file) => matchers.length === 0 || matchers.some(({ fits }) => fits(file)));
 const outdir = `dist/test/${process.pid}`; // of its own, so that two runs at once do not disturb each other
-const TIMEOUT_MS = 15 * 60_000;
+/** ops/bounds compiles every variant twice: some 12 minutes on one core where none was compiled before. */
+const TIMEOUT_MS = 30 * 60_000;
 
 function runFile(file) {
   return new Promise((done) => {
