@@ -101,7 +101,7 @@ export function generateSettings(model: StableDiffusion, options: GenerateOption
 function checkSafree(model: StableDiffusion, phrases: string, learned: readonly LearnedEmbedding[]): void {
   if (!/[^\s;]/.test(phrases)) throw new RangeError("safree must be phrases, separated by semicolons");
   if (model.isXl) throw new RangeError("SAFREE is for models with one text encoder; SDXL has two");
-  if (learned.length > 0) throw new RangeError("SAFREE masks a prompt's tokens; a learned embedding is none: take one");
+  if (learned.length > 0) throw new RangeError("SAFREE masks tokens of a prompt: it does not go with a learned embedding");
 }
 
 /**

@@ -18,8 +18,8 @@ const CONFIG = {
   attackers: [{ name: "plain", attacker: "no-attack" }],
 };
 
-function config(name: string, quality: object): string {
-  writeFileSync(join(folder, name), JSON.stringify({ ...CONFIG, quality }));
+function config(name: string, quality: object, more: object = {}): string {
+  writeFileSync(join(folder, name), JSON.stringify({ ...CONFIG, ...more, quality }));
   return name;
 }
 
@@ -105,6 +105,15 @@ test("what cannot be scored is told before anything is attacked", async () => {
     assert.is(code, 2, stderr);
     assert.match(stderr, message);
     assert.not(existsSync(join(folder, "bad")));
+  }
+  const [church] = CONFIG.checkpoints;
+  for (const [how, message] of [
+    [{ safree: "church" }, /checkpoint "uce": quality does not draw under SAFREE: give it images/],
+    [{ endpoint: "http://127.0.0.1:9/v1" }, /checkpoint "uce": quality does not draw by an endpoint: give it images/],
+  ] as const) {
+    const { code, stderr } = await lethe("evaluate", config("bad.json", QUALITY, { checkpoints: [{ ...church, ...how }] }), "--out", "bad");
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
   }
   const gate = await lethe("evaluate", "q.json", "--out", "bad", "--fail-if", "fid>3");
   assert.is(gate.code, 2);
