@@ -183,13 +183,7 @@ export async function buildTests(files, outdir, only) {
   });
 }
 
-/**
- * `npx lethe` in a checkout makes npm link the checkout into its cache at the first call, which runs `prepare`: what `npm install` built
- * is there already, and building again took 14 s.
- */
-const calledByNpx = process.env.npm_command === "exec" && process.env.npm_lifecycle_event === "prepare";
-
-if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1] && !(calledByNpx && existsSync(join(root, "dist/cli.js")))) {
+if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
   await buildProduct();
   linkBin(root);
   buildTypes();

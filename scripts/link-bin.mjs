@@ -1,4 +1,4 @@
-// node_modules/.bin/lethe, so that `npx lethe` in a checkout runs this build. Without it npx would install the package into its own cache.
+// node_modules/.bin/lethe, which `npx lethe` in a checkout runs. That npx looks there is said in .npmrc.
 import { lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
