@@ -18,11 +18,19 @@ export function addModelOptions(command: Command): Command {
   return addOptions(command.requiredOption("--model <model>", MODEL_NAMES), MODEL_OPTIONS);
 }
 
+/** A file or folder of a model. */
+export interface ModelPart {
+  readonly role: string;
+  readonly path: string;
+  /** Which of a folder's weights were read: as for `findWeights`. */
+  readonly variant?: string | undefined;
+}
+
 /** The files that the flags name besides the model, each with what it is to it. */
 export async function overlayFiles(
   options: ModelOptions,
   context: DownloadContext,
-): Promise<{ readonly role: string; readonly path: string }[]> {
+): Promise<ModelPart[]> {
   const named: [string, string][] = [];
   if (typeof options.unet === "string") named.push(["unet overlay", options.unet]);
   if (typeof options.textEncoder === "string") named.push(["text_encoder overlay", options.textEncoder]);
@@ -35,6 +43,20 @@ export async function overlayFiles(
 /** Which of a model's weight files suit --weights, for `resolveModel`. */
 export function suitedTo({ options }: Context): Wanted {
   return { variant: variantFor(options.weights) };
+}
+
+/** A model with the files that it came from, for the record. */
+export interface OpenedModel {
+  readonly model: StableDiffusionPipeline;
+  readonly files: readonly ModelPart[];
+}
+
+/** `openModel`, and what it read. @throws as that */
+export async function openWithFiles(context: Context, options: ModelOptions): Promise<OpenedModel> {
+  const model = await openModel(context, options);
+  const wanted = suitedTo(context); // after it: opening a model may decide --weights
+  const { folder } = await resolveModel(options.model, context, wanted);
+  return { model, files: [{ role: "model", path: folder, variant: wanted.variant }, ...(await overlayFiles(options, context))] };
 }
 
 /** Shown below the options of commands that take paths. */

@@ -5,18 +5,14 @@ import { isSynthetic } from "../../engine/formats/model-source.ts";
 import { TOKENIZER_FILES } from "../../engine/diffusion/tokenizer-folder.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import type { FileRecord } from "../../engine/run/record.ts";
+import type { ModelPart } from "../model.ts";
 
 /** Components of a model folder whose files decide what is drawn. */
 const COMPONENTS = ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae", "scheduler"];
 const SETTINGS = ["config.json", "scheduler_config.json", "preprocessor_config.json", ...TOKENIZER_FILES];
 
 /** A folder or file that a run depends on. */
-export interface RecordedPart {
-  readonly role: string;
-  readonly path: string;
-  /** Which of a folder's weights were read: as for `findWeights`. */
-  readonly variant?: string | undefined;
-}
+export type RecordedPart = ModelPart;
 
 /**
  * Size and SHA-256 of every file of a model folder, a classifier folder, and single files; a model with made-up weights has none.

@@ -1,38 +1,50 @@
 import { release } from "node:os";
-import { type FileRecord, type RunRecord, attackCommandLine, newRecord } from "../../engine/run/record.ts";
-import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import { type FileRecord, type RunPlace, type RunRecord, newRecord } from "../../engine/run/record.ts";
+import { attackCommandLine } from "../../engine/run/settings/settings.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import type { Device } from "../../engine/runtime/device.ts";
-import { type Shown, shownFlags } from "../shown.ts";
-import { type GlobalOptions, globalFlags } from "../context.ts";
+import { shownFlags } from "../shown.ts";
+import { type Context, globalFlags } from "../context.ts";
+import type { RunStart } from "./begin.ts";
 
-/** The record of a run of the command line that begins now. */
+/** What became of a run's settings when its parts were opened. */
+interface Opened {
+  readonly device: Device;
+  readonly rule: string;
+  readonly files: readonly FileRecord[];
+  /** How the target was made to fit. */
+  readonly fitted: string;
+}
+
+/** The record of a run of the command line that begins now; says what has changed since a run that is gone on with. */
 export function commandRecord(
-  settings: AttackSettings,
-  out: string,
-  device: Device,
-  global: GlobalOptions,
-  files: readonly FileRecord[],
-  targetFitted: string,
-  shown: Shown,
+  context: Context,
+  { settings, out, extras, earlier }: RunStart,
+  { device, rule, files, fitted }: Opened,
 ): RunRecord {
-  const { limits = "adapter", weights = "f32", math = "f32" } = global;
-  const flags = [...globalFlags(global), ...shownFlags(shown), "--out", out];
-  const command = attackCommandLine(settings, flags);
-  const resumeCommand = shellCommand(["npx", "lethe", "attack", "--resume", ...flags]);
-  return newRecord(
-    settings,
-    {
-      device,
-      limits,
-      weights,
-      math,
-      command,
-      resumeCommand,
-      node: process.versions.node,
-      platform: `${process.platform} ${process.arch} ${release()}`,
-    },
-    files,
-    targetFitted,
-  );
+  const { limits = "adapter", weights = "f32", math = "f32" } = context.options;
+  const flags = [...globalFlags(context.options), ...shownFlags(extras), "--out", out];
+  const place: RunPlace = {
+    device,
+    limits,
+    weights,
+    math,
+    command: attackCommandLine(settings, flags),
+    resumeCommand: shellCommand(["npx", "lethe", "attack", "--resume", ...flags]),
+    node: process.versions.node,
+    platform: `${process.platform} ${process.arch} ${release()}`,
+  };
+  const record = newRecord({ settings, rule, targetFitted: fitted }, place, files);
+  if (earlier) warnOfChanges(context, earlier, record);
+  return record;
+}
+
+function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {
+  if (before.device.adapter !== now.device.adapter)
+    context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
+  const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
+  for (const f of now.files) {
+    const old = hashes.get(`${f.role} ${f.path}`);
+    if (old !== undefined && old !== f.sha256) context.warn(`${f.path} has changed since the run was begun`);
+  }
 }

@@ -10,8 +10,8 @@ import { readPromptLines } from "../../engine/formats/text/prompt-lines.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
+import { readPicture } from "../../engine/platform/picture/read-picture.ts";
 import { fitTarget } from "../../engine/run/target.ts";
-import { readTarget } from "../attack/target.ts";
 import { type Context, action } from "../context.ts";
 import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
@@ -87,7 +87,7 @@ function stagesOf({ samples, keep }: ClassifyFlags): EliminationStage[] {
 async function run(flags: ClassifyFlags, context: Context): Promise<void> {
   const stages = stagesOf(flags);
   const prompts = await readPromptLines(nodeFiles, resolvePath(flags.prompts));
-  const pictures = await Promise.all(flags.image.map(readTarget));
+  const pictures = await Promise.all(flags.image.map((name) => readPicture(resolvePath(name))));
   const model = await openModel(context, flags);
   if (model.parts.transport) {
     throw new UsageError(

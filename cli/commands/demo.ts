@@ -8,6 +8,7 @@ import { readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type AttackJson, attackJson } from "../../engine/run/json.ts";
 import { runPrepared } from "../attack/run.ts";
 import { openJudge } from "../attack/judge.ts";
+import { newRun } from "../attack/begin.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { type AttackSettings, newSettings } from "../../engine/run/settings/settings.ts";
 import { OPEN } from "../terminal/open.ts";
@@ -111,7 +112,7 @@ async function tryCase(context: Context, { prompt, seed, target }: Case, out: st
   const originalModel = await drawOriginal(context, settings);
   const rest: Attempt[] = [...attempts];
   const extras: ReportExtras = { showImages: true, originalModel, attempts: rest };
-  const prepared = await prepareRun(context, settings, out, extras);
+  const prepared = await prepareRun(context, newRun(settings, out, extras));
   const json = attackJson(await runPrepared(context, prepared, { onResult: (result) => void rest.push(attemptOf(result, seed)) }), out);
   attempts.push(attemptOf(json, seed));
   await prepared.judge.destroy();

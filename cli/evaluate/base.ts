@@ -4,6 +4,7 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine, parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
 import { type BaseVerdict, baseFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import { newRun } from "../attack/begin.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { runPrepared } from "../attack/run.ts";
 import type { Context } from "../context.ts";
@@ -66,7 +67,7 @@ export async function drawBases(
       const below = baseFolder(cell.concept, attempt.case);
       const out = join(folder.path, below);
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
-      const prepared = await prepareRun(context, attempt.base!, out, reportExtras(shown, cell), undefined, undefined, parts);
+      const prepared = await prepareRun(context, newRun(attempt.base!, out, reportExtras(shown, cell)), parts);
       const { result } = await runPrepared(context, prepared);
       const { success, scores, image } = await onlyPicture(join(out, "attack.jsonl"));
       const verdict: BaseVerdict = { success, label: result!.label, score: result!.score, scores, image: `${below}/${image}` };

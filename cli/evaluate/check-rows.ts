@@ -1,8 +1,9 @@
 import { whyNotAttackable } from "../../engine/attack/resolve.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { readPicture } from "../../engine/platform/picture/read-picture.ts";
 import { judgeKey, judgesByOriginal } from "../../engine/run/settings/judge.ts";
 import { openJudge } from "../attack/judge.ts";
-import { readTarget } from "../attack/target.ts";
 import type { Context } from "../context.ts";
 import { openTokenizer } from "../model-tokenizer.ts";
 import type { Planned } from "./grid.ts";
@@ -24,7 +25,7 @@ export async function checkRows(context: Context, planned: readonly Planned[]): 
     const tokenizer = tokenizers.get(settings.model) ?? (await openTokenizer(settings.model, context));
     tokenizers.set(settings.model, tokenizer);
     if (settings.target !== null && !pictures.has(settings.target)) {
-      await readTarget(settings.target);
+      await readPicture(resolvePath(settings.target));
       pictures.add(settings.target);
     }
     const judge = judgeKey(settings);

@@ -2,8 +2,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DrawnPicture } from "../../engine/attack/options.ts";
 import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
-import { runPrepared } from "../attack/run.ts";
+import { newRun } from "../attack/begin.ts";
 import { prepareRun } from "../attack/prepare.ts";
+import { runPrepared } from "../attack/run.ts";
 import { type Context, globalFlags } from "../context.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
@@ -59,7 +60,7 @@ export async function runAttempts(
       );
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
       const extras = reportExtras(shown, cell);
-      const prepared = await prepareRun(context, attempt.settings, out, extras, undefined, undefined, parts);
+      const prepared = await prepareRun(context, newRun(attempt.settings, out, extras), parts);
       // Every attacker starts from the same picture: the first that needs it draws it for all.
       if (planned[i - 1]?.cell.checkpoint !== cell.checkpoint) originals.clear();
       const original = `${cell.concept}/${attempt.case}`;

@@ -4,10 +4,10 @@ import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
 import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
-import { type Opening, needsOriginal } from "../attack/prepare.ts";
+import { type Opening, needsOriginal } from "../attack/opening.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Context } from "../context.ts";
-import { openModel } from "../model.ts";
+import { type OpenedModel, openWithFiles } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
 import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 
@@ -24,33 +24,33 @@ type Slot = "attacked" | "original" | "control";
  * device), the judges, and the hashes of files.
  */
 export class SharedParts implements Opening {
-  private readonly models = new Map<Slot, { readonly key: string; readonly model: StableDiffusion }>();
+  private readonly models = new Map<Slot, { readonly key: string; readonly open: OpenedModel }>();
   private readonly judges = new Map<string, SharedJudge>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
-  readonly model = async (context: Context, settings: AttackSettings): Promise<StableDiffusion> => {
+  readonly model = async (context: Context, settings: AttackSettings): Promise<OpenedModel> => {
     if (!needsOriginal(settings)) await this.drop("original");
     if (settings.controlModel === null && settings.controlUnet === null) await this.drop("control");
     return this.open("attacked", context, settings);
   };
 
-  readonly original = (context: Context, options: ModelOptions): Promise<StableDiffusion> => this.open("original", context, options);
+  readonly original = (context: Context, options: ModelOptions): Promise<OpenedModel> => this.open("original", context, options);
 
-  readonly control = (context: Context, options: ModelOptions): Promise<StableDiffusion> => this.open("control", context, options);
+  readonly control = (context: Context, options: ModelOptions): Promise<OpenedModel> => this.open("control", context, options);
 
-  private async open(slot: Slot, context: Context, options: ModelOptions): Promise<StableDiffusion> {
+  private async open(slot: Slot, context: Context, options: ModelOptions): Promise<OpenedModel> {
     const key = JSON.stringify([options.model, givenModelFlags(options)]);
     const there = this.models.get(slot);
-    if (there?.key === key) return there.model;
+    if (there?.key === key) return there.open;
     await this.drop(slot);
-    const model = await openModel(context, options);
-    this.models.set(slot, { key, model });
-    return model;
+    const open = await openWithFiles(context, options);
+    this.models.set(slot, { key, open });
+    return open;
   }
 
   private async drop(slot: Slot): Promise<void> {
-    await this.models.get(slot)?.model.destroy();
+    await this.models.get(slot)?.open.model.destroy();
     this.models.delete(slot);
   }
 

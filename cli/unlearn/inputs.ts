@@ -4,9 +4,9 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { parseCsv } from "../../engine/formats/text/csv.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles, readText } from "../../engine/platform/node-files.ts";
+import { readPicture } from "../../engine/platform/picture/read-picture.ts";
 import { fitTarget } from "../../engine/run/target.ts";
 import type { TrainingPicture } from "../../engine/unlearn/options.ts";
-import { readTarget } from "../attack/target.ts";
 
 const PICTURE = /\.(png|jpe?g|webp)$/i;
 
@@ -54,7 +54,7 @@ export async function readTrainingPictures(
     const id = own.replace(/\.\w+$/, "");
     const words = prompts ? (prompts.get(id) ?? prompts.get(id.replace(/_\d+$/, ""))) : prompt;
     if (words === undefined) throw new FormatError(join(from, own), `has no row in ${table}: case ${id} is not there`);
-    const read = await readTarget(join(from, own));
+    const read = await readPicture(join(from, own));
     files.push(read.file);
     pictures.push({ image: fitTarget(read, model).array, prompt: words });
   }

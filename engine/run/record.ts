@@ -3,9 +3,7 @@ import { FormatError } from "../formats/errors.ts";
 import { describeChoice } from "../runtime/choice/kernel-table.ts";
 import type { Device } from "../runtime/device.ts";
 import { errorMessage } from "../runtime/errors.ts";
-import { ruleOf } from "./settings/judge.ts";
-import { type AttackSettings, isSettings, settingsAsFlags } from "./settings/settings.ts";
-import { shellCommand } from "./text/shell.ts";
+import { type AttackSettings, isSettings } from "./settings/settings.ts";
 import { defaultsOf } from "../options/values.ts";
 import { PROBE_OPTIONS } from "../attack/probes/option-table.ts";
 import { VERSION } from "./version.ts";
@@ -78,8 +76,12 @@ export interface RunPlace extends Pick<AnyRunRecord, "command" | "resumeCommand"
 }
 
 /** The record of an attack that begins now. */
-export function newRecord(settings: AttackSettings, place: RunPlace, files: readonly FileRecord[], targetFitted: string): RunRecord {
-  return { form: "lethe attack run 1", settings, rule: ruleOf(settings), targetFitted, ...beginning(place, files), result: null };
+export function newRecord(
+  { settings, rule, targetFitted }: Pick<RunRecord, "settings" | "rule" | "targetFitted">,
+  place: RunPlace,
+  files: readonly FileRecord[],
+): RunRecord {
+  return { form: "lethe attack run 1", settings, rule, targetFitted, ...beginning(place, files), result: null };
 }
 
 /** What the record of any run says of its end. @param seconds over all parts of the run */
@@ -119,11 +121,6 @@ export function beginning(place: RunPlace, files: readonly FileRecord[]): AnyRun
     seconds: 0,
     peakBytes: 0,
   };
-}
-
-/** The command that makes a run with these settings. @param more flags, e.g. those of the device */
-export function attackCommandLine(settings: AttackSettings, more: readonly string[]): string {
-  return shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...more]);
 }
 
 /** Options that the runs of older versions do not name, and what those versions did. */

@@ -8,8 +8,10 @@ import { TextDistance } from "../../engine/attack/search/text-distance.ts";
 import type { AttackEvent } from "../../engine/attack/events.ts";
 import type { AttackOptions } from "../../engine/attack/options.ts";
 import type { AttackState } from "../../engine/attack/session/state.ts";
-import { readConceptPairs } from "../../cli/attack/concept-pairs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
+import { readText } from "../../engine/platform/node-files.ts";
+import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { Generator } from "../../engine/runtime/random/random.ts";
 import { finish } from "../support/device.ts";
@@ -193,10 +195,11 @@ test("what cannot be is refused", async () => {
 });
 
 test("the bundled pairs are read; a pair without a difference is not", async () => {
-  const { pairs } = await readConceptPairs("emoji/concept-pairs/church.csv");
+  const read = async (name: string): Promise<readonly ConceptPair[]> => parseConceptPairs(name, await readText(resolvePath(name)));
+  const pairs = await read("emoji/concept-pairs/church.csv");
   assert.ok(pairs.length >= 10 && pairs.every((p) => /church|chapel/.test(p.with) && !/church|chapel/.test(p.without)));
   try {
-    await readConceptPairs("emoji/dataset/church/prompts.csv");
+    await read("emoji/dataset/church/prompts.csv");
     assert.unreachable();
   } catch (error) {
     assert.instance(error, FormatError);

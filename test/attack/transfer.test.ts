@@ -1,10 +1,7 @@
 // Prompts of one run tried on another model: which of a log's lines count, the order, the end, and resumption.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { readCandidates } from "../../cli/attack/candidates.ts";
+import { parseCandidates } from "../../engine/run/candidates.ts";
 import { attack } from "../../engine/attack/run.ts";
 import type { AttackEvent } from "../../engine/attack/events.ts";
 import type { AttackOptions } from "../../engine/attack/options.ts";
@@ -65,34 +62,22 @@ test("the first success ends it, and without candidates it does not begin", asyn
 });
 
 test("of a log the prompts that an attack found count, each once", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "lethe-transfer-"));
-  try {
-    const file = join(folder, "attack.jsonl");
-    writeFileSync(
-      file,
-      line("a church", 1, -1, true) +
-        line("x a church", 1, 50, false) +
-        line("y a church", 1, 150, true) +
-        line("y a church", 1, 150, true) +
-        line("y a church", 2, 0, true) +
-        line("a picture of <cce>", 1, 0, true),
-    );
-    assert.equal((await readCandidates(file, 0)).candidates, [
-      { prompt: "y a church", seed: 1 },
-      { prompt: "y a church", seed: 2 },
-    ]);
-    assert.equal((await readCandidates(file, 2)).candidates, [{ prompt: "y a church", seed: 2 }]);
-    writeFileSync(file, line("a church", 1, -1, true));
-    try {
-      await readCandidates(file, 0);
-      assert.unreachable();
-    } catch (error) {
-      assert.instance(error, FormatError);
-      assert.match((error as Error).message, /no prompt that an attack found/);
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const log =
+    line("a church", 1, -1, true) +
+    line("x a church", 1, 50, false) +
+    line("y a church", 1, 150, true) +
+    line("y a church", 1, 150, true) +
+    line("y a church", 2, 0, true) +
+    line("a picture of <cce>", 1, 0, true);
+  assert.equal(parseCandidates("attack.jsonl", log, 0), [
+    { prompt: "y a church", seed: 1 },
+    { prompt: "y a church", seed: 2 },
+  ]);
+  assert.equal(parseCandidates("attack.jsonl", log, 2), [{ prompt: "y a church", seed: 2 }]);
+  assert.throws(
+    () => parseCandidates("attack.jsonl", line("a church", 1, -1, true), 0),
+    (error: unknown) => error instanceof FormatError && /no prompt that an attack found/.test(error.message),
+  );
 });
 
 finish();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { runAttack } from "../../cli/commands/attack.ts";
-import { ANEW } from "../../cli/attack/prepare.ts";
+import { ANEW } from "../../cli/attack/opening.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import type { AttackFlags } from "../../cli/attack/settings.ts";
 import { Context } from "../../cli/context.ts";

@@ -39,10 +39,9 @@ async function prepared(store: Store): Promise<PreparedRun> {
     destroy: async () => undefined,
   };
   const record = newRecord(
-    SETTINGS,
+    { settings: SETTINGS, rule: judge.rule, targetFitted: "" },
     { device, limits: "adapter", weights: "f32", math: "f32", command: "c", resumeCommand: "r", platform: "p" },
     [],
-    "",
   );
   return { model: await emojiModel(), judge, files: new RunFiles(store), record, extras: { showImages: true } };
 }

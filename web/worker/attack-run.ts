@@ -11,7 +11,8 @@ import { executeRun } from "../../engine/run/execute.ts";
 import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
-import { type FileRecord, type RunRecord, type RunStatus, attackCommandLine, newRecord } from "../../engine/run/record.ts";
+import { type FileRecord, type RunRecord, type RunStatus, newRecord } from "../../engine/run/record.ts";
+import { attackCommandLine } from "../../engine/run/settings/settings.ts";
 import { type Target, loadTarget } from "../../engine/run/target.ts";
 import type { AttackRequest, Choice, NamedFile } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
@@ -55,7 +56,7 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
   const hasControl = control !== undefined;
   const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget, hasControl };
   await writeHead(store, head, target?.image, control?.image);
-  const begun = { model, record: recordOf(request, model, files, target?.fitted ?? ""), target, ...probeOf(control?.image) };
+  const begun = { model, record: recordOf(request, model, opened.rule, files, target?.fitted ?? ""), target, ...probeOf(control?.image) };
   return run(place, head, opened, begun, job);
 }
 
@@ -187,14 +188,14 @@ async function fileRecords(library: Library, session: Session, choice: Choice, j
 function recordOf(
   { settings, choice: { weights } }: AttackRequest,
   model: StableDiffusion,
+  rule: string,
   files: readonly FileRecord[],
   targetFitted: string,
 ): RunRecord {
   const command = attackCommandLine(settings, [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", "attack"]);
   return newRecord(
-    settings,
+    { settings, rule, targetFitted },
     { device: model.device, limits: "adapter", weights, math: "f32", command, resumeCommand: "", platform: navigator.userAgent },
     files,
-    targetFitted,
   );
 }

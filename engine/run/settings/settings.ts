@@ -3,8 +3,9 @@ import {
 } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { asFlags, flagName } from "../../options/flags.ts";
-import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
+import { defaultsOf, filledIn, isValues } from "../../options/values.ts";
 import { UsageError } from "../../runtime/errors.ts";
+import { shellCommand } from "../text/shell.ts";
 import { judgeSettingProblems, judgesByOriginal } from "./judge.ts";
 import { RUN_OPTIONS } from "./option-table.ts";
 
@@ -99,9 +100,9 @@ export function newSettings(given: GivenSettings): AttackSettings {
  * @throws UsageError if something else was given now
  */
 export function resumedSettings(given: GivenSettings, before: AttackSettings, out: string): AttackSettings {
-  for (const [name, value] of Object.entries(pick(RUN_OPTIONS, given))) {
-    const old = before[name as keyof AttackSettings];
-    if (old !== value)
+  for (const name of Object.keys(RUN_OPTIONS) as (keyof AttackSettings)[]) {
+    const [old, value] = [before[name], given[name] ?? undefined];
+    if (value !== undefined && old !== value)
       throw new UsageError(
         `--resume: the run in ${out} has ${flagName(name)} ${JSON.stringify(old)}, not ${JSON.stringify(value)}; resume with the same ` +
           "settings, or start anew in another folder",
@@ -113,6 +114,12 @@ export function resumedSettings(given: GivenSettings, before: AttackSettings, ou
 /** The flags that make these settings, leaving out those at their defaults. */
 export function settingsAsFlags(settings: AttackSettings): string[] {
   return asFlags(RUN_OPTIONS, settings, settings.attacker);
+}
+
+/** The command that makes a run with these settings. @param more flags, e.g. those of the device */
+export function attackCommandLine(settings: AttackSettings, more: readonly string[]): string {
+  const flags = settingsAsFlags(settings);
+  return shellCommand(["npx", "lethe", "attack", ...flags, ...more]);
 }
 
 /** Whether a JSON value has the fields of AttackSettings, each of the right kind. */
