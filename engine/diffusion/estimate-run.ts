@@ -3,6 +3,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
+import { type WeightUses, keepsResidents, residents, totalBytes } from "../runtime/plan/residents.ts";
 import { planStreams } from "../runtime/plan/streaming.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -43,24 +44,16 @@ export interface RunEstimate {
   };
 }
 
-/** Weights of a run by leaf: bytes, and how many ops of its repeated program read it. */
-type Weights = Map<string, { readonly bytes: number; uses: number }>;
-
 interface Programs {
   /** Besides weights, where the programs are made in the order of a run. */
   readonly bytes: number;
   /** The same in a less fortunate order: a program can use the buffers of those before it only if they are large enough. */
   readonly bytesAtWorst: number;
   readonly flops: RunEstimate["flops"];
-  readonly weights: Weights;
+  readonly weights: WeightUses;
   /** Of the repeated program. */
   readonly streamedBytes: number;
 }
-
-/** Of the memory limit, left for what is not foreseen here: a judge's network, an attacker's own programs. */
-const SPARE = 0.05;
-/** Weights below this stay on the device. */
-const SMALL = 2 ** 16;
 
 /**
  * Device memory of a run, from its graphs alone: nothing is read or allocated. Where it does not fit the device's memory limit, of the
@@ -82,8 +75,7 @@ export function estimateRun(model: StableDiffusion, work: RunWork, offload = fal
   const recomputed = { weightBytes, workingBytes: again.bytes, flops: again.flops, ...recomputing };
   if (!offload || (known && weightBytes + again.bytes <= limit)) return recomputed;
 
-  const budget = known ? (1 - SPARE) * limit - programsOf(model, work, recomputes, () => true).bytesAtWorst : 0;
-  const resident = residents(again.weights, budget);
+  const resident = residents(again.weights, limit, programsOf(model, work, recomputes, () => true).bytesAtWorst);
   const streams = (leaf: string): boolean => again.weights.has(leaf) && !resident.has(leaf);
   const streamed = programsOf(model, work, recomputes, streams);
   const hostBytes = weightBytes - sum([...resident].map((leaf) => again.weights.get(leaf)!.bytes));
@@ -93,7 +85,7 @@ export function estimateRun(model: StableDiffusion, work: RunWork, offload = fal
     workingBytes: streamed.bytes,
     offloading: {
       hostBytes, bytesPerPass: streamed.streamedBytes,
-      keeps: (leaf, bytes) => (again.weights.has(leaf) ? resident.has(leaf) : bytes < SMALL),
+      keeps: keepsResidents(again.weights, resident),
     },
   };
 }
@@ -106,20 +98,6 @@ export function fitRun(model: StableDiffusion, work: RunWork, offload = false): 
   return estimate;
 }
 
-/** Leaves that stay on the device: what the repeated program reads most, small ones first, as long as there is room. */
-function residents(weights: Weights, budget: number): Set<string> {
-  const chosen = new Set<string>();
-  let left = budget;
-  for (const [leaf, { bytes }] of [...weights].toSorted(([, a], [, b]) => b.uses - a.uses || a.bytes - b.bytes)) {
-    if (bytes > left) continue;
-    left -= bytes;
-    chosen.add(leaf);
-  }
-  return chosen;
-}
-
-const totalBytes = (weights: Weights): number => sum([...weights.values()].map(({ bytes }) => bytes));
-
 /** @param streams which weights stay in host memory */
 function programsOf(
   model: StableDiffusion,
@@ -130,7 +108,7 @@ function programsOf(
   const [height, width] = model.latentSize(work.height, work.width);
   const { unet, vae, textEncoder } = model.parts;
   const tokens = textEncoder.config.maxLength;
-  const weights: Weights = new Map();
+  const weights: WeightUses = new Map();
   const { capabilities, bufferSharing, memoryLimit } = model.device;
   let ownBytes = 0;
   const buffers: (readonly number[])[] = [];

@@ -31,6 +31,11 @@ export class ParametersVariant extends Parameters {
     this.marked = marked;
   }
 
+  /** Of the base's leaves: its own stay on the device, where they are trained. */
+  override keepOnDevice(keeps: (leaf: string, bytes: number) => boolean): void {
+    this.base.keepOnDevice(keeps);
+  }
+
   override together(a: string, b: string): boolean {
     return this.own(a) === this.own(b) && !this.apart(a) && !this.apart(b) && this.base.together(a, b);
   }

@@ -32,8 +32,7 @@ export class Parameters implements LeafStore {
   private readonly requested = new Map<string, Leaf>();
   private readonly tensors = new Map<string, Tensor>();
   private readonly onHost = new Map<string, HostWeights>();
-  /** Which leaves, by name and bytes, are kept on the device when they are loaded; the others stay in host memory. Default: all. */
-  keeps: ((leaf: string, bytes: number) => boolean) | undefined;
+  private keeps: ((leaf: string, bytes: number) => boolean) | undefined;
   /** Of the leaves' names, so that several models can share one graph. */
   protected readonly prefix: string;
 
@@ -45,6 +44,11 @@ export class Parameters implements LeafStore {
     prefix: string = component,
   ) {
     this.prefix = `${prefix}:`;
+  }
+
+  /** Which leaves, by name and bytes, are kept on the device when they are loaded; the others stay in host memory. Default: all. */
+  keepOnDevice(keeps: (leaf: string, bytes: number) => boolean): void {
+    this.keeps = keeps;
   }
 
   /** Whether two linear weights may lie in one leaf. */

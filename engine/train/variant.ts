@@ -33,7 +33,7 @@ export function variantOf(model: StableDiffusion, { owns, source, apart, adapter
       : new ParametersVariant(one.parameters, own, of && source?.(of), of && apart);
     return like<{ parameters: Parameters }>(one, { parameters }) as P;
   };
-  return new StableDiffusionPipeline(
+  const variant = new StableDiffusionPipeline(
     like<StableDiffusionParts>(parts, {
       unet: part(parts.unet, "unet"),
       textEncoder: part(parts.textEncoder, "text_encoder"),
@@ -41,6 +41,8 @@ export function variantOf(model: StableDiffusion, { owns, source, apart, adapter
       vae: part(parts.vae),
     }),
   );
+  variant.planStreams = model.planStreams;
+  return variant;
 }
 
 /** With some properties changed. By descriptors, since a part that a model lacks is a getter that throws. */

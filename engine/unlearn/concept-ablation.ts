@@ -12,7 +12,7 @@ import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
 import { KeptPrediction, asLatents, readLatents } from "./shared/predict.ts";
 import { stacked } from "./shared/prompts.ts";
-import { startTraining } from "./shared/start.ts";
+import { clipping, startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**
@@ -52,7 +52,7 @@ export async function startConceptAblation(session: UnlearnSession): Promise<Tra
     if (!retain) return { loss: ablation, outputs, rescaleAt };
     const kept = mseLoss(g, slice(g, prediction, batch, batch, 0), latentsInput(g, model, "noise", batch, [height, width]));
     return { loss: add(g, ablation, scale(g, kept, prior)), outputs, rescaleAt };
-  }, { decay: "decoupled", ...(settings.clip !== null && { clipNorm: settings.clip }) });
+  }, { decay: "decoupled", ...clipping(settings) });
   const { model, trainer } = started;
   const first = await FirstTokens.for(model, rows);
   const anchor = await KeptPrediction.for(model, batch, [height, width]);

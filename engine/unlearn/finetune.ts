@@ -7,7 +7,7 @@ import type { RecordedLoss } from "../train/update.ts";
 import { Encodings, drawNoised, idsOf } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
 import { asLatents, latentTensor } from "./shared/predict.ts";
-import { type Started, startTraining } from "./shared/start.ts";
+import { type Started, clipping, startTraining } from "./shared/start.ts";
 import { componentOf } from "./shared/trained-tensors.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
@@ -21,7 +21,7 @@ export async function startFinetune(session: UnlearnSession): Promise<Training> 
   const average = settings.averageDecay !== null;
   const started = await startTraining(session, noiseLoss(session, trainsText), {
     decay: "decoupled",
-    ...(settings.clip !== null && { clipNorm: settings.clip }),
+    ...clipping(settings),
     batches: settings.accumulate!,
     average,
   });

@@ -12,7 +12,7 @@ import type { HostArray } from "../runtime/program.ts";
 import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
 import { contentTokens } from "./shared/prompts.ts";
-import { startTraining } from "./shared/start.ts";
+import { clipping, startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**
@@ -51,7 +51,7 @@ export async function startForgetMeNot(session: UnlearnSession): Promise<Trainin
     return { loss: sqrt(g, all), outputs, rescaleAt: model.rescaleAt(prediction, context) };
   }, {
     decay: "decoupled",
-    ...(settings.clip !== null && { clipNorm: settings.clip }),
+    ...clipping(settings),
     apart: (tensor) => /attn2\.to_[kv]\.weight$/.test(tensor), // keys as tensors of their own
   });
   const { trainer } = started;

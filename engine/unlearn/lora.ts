@@ -7,7 +7,7 @@ import type { ComponentName } from "../train/variant.ts";
 import type { Changed } from "./files/layouts.ts";
 import type { LowRankModule } from "./files/low-rank-names.ts";
 import { noiseLoss, noiseTraining } from "./finetune.ts";
-import { startTraining } from "./shared/start.ts";
+import { clipping, startTraining } from "./shared/start.ts";
 import { type TrainedList, allTensors } from "./shared/trained-tensors.ts";
 import { type Training, type UnlearnSession, savedWeights } from "./training.ts";
 
@@ -26,7 +26,7 @@ export async function startLora(session: UnlearnSession): Promise<Training> {
   }
   const started = await startTraining(session, noiseLoss(session, settings.adaptText), {
     decay: "decoupled",
-    ...(settings.clip !== null && { clipNorm: settings.clip }),
+    ...clipping(settings),
     batches: settings.accumulate!,
     adapters, trained,
   });

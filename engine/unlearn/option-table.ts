@@ -41,7 +41,8 @@ export const UNLEARN_OPTIONS = {
   warmupSteps: whole({ default: null, min: 0, defaultNote: RECIPE, of: TRAINED, help: "steps in which the learning rate rises from 0" }),
   weightDecay: number({ default: null, min: 0, defaultNote: RECIPE, of: PICTURES, value: "d", help: "of AdamW" }),
   clip: number({
-    default: null, min: 0, above: true, defaultNote: RECIPE, of: PICTURES, value: "norm", help: "bound of the gradient's norm",
+    default: null, min: 0, defaultNote: RECIPE, of: PICTURES, value: "norm",
+    help: "bound of the gradient's norm; 0: none, so that not all gradients are in memory at once",
   }),
   batch: whole({ default: null, min: 1, max: 1024, defaultNote: RECIPE, of: PICTURES, help: "pictures of a training batch" }),
   accumulate: whole({ default: null, min: 1, max: 64, defaultNote: RECIPE, of: ["finetune", "lora"], help: "batches of one step" }),

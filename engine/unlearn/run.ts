@@ -13,7 +13,7 @@ import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
 import { SeededDraws } from "./shared/draws.ts";
-import { type UnlearnEstimate, estimateUnlearn } from "./shared/estimate.ts";
+import { type UnlearnEstimate, fitUnlearn } from "./shared/estimate.ts";
 import { learningRateAt } from "./shared/schedule.ts";
 import { solveRece } from "./rece.ts";
 import { startSalun } from "./salun.ts";
@@ -89,6 +89,7 @@ export async function unlearn(
 ): Promise<Unlearned> {
   const settings = resolveUnlearn(base, options);
   const draws = hooks.draws ?? new SeededDraws(settings.seed);
+  const estimate = hooks.draws ? undefined : fitUnlearn(base, settings); // nobody waits for a replay's
   // What the method makes on the device besides the erased model is this variant's, which owns no weight, and goes with it.
   const frozen = variantOf(base, { owns: () => false });
   const session: UnlearnSession = {
@@ -99,7 +100,7 @@ export async function unlearn(
     signal: options.signal,
     phase: async (phase) => void (await onEvent({ type: "phase", phase })),
   };
-  if (!hooks.draws) await onEvent({ type: "estimate", estimate: estimateUnlearn(frozen, settings) }); // nobody waits for a replay's
+  if (estimate) await onEvent({ type: "estimate", estimate });
   const started = performance.now();
   const common = {
     method: options.method, recipe: settings.recipe, layout: settings.published.layout, concepts: settings.concepts,

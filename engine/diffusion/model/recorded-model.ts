@@ -110,7 +110,16 @@ export class RecordedModel {
   keepOnDevice(keeps: (leaf: string, bytes: number) => boolean, plan: typeof planStreams): void {
     this.programs.planStreams = plan;
     const { textEncoder, second, unet: noise, vae } = this.parts;
-    for (const part of [textEncoder, noise, vae, ...(second ? [second] : [])]) part.parameters.keeps = keeps;
+    for (const part of [textEncoder, noise, vae, ...(second ? [second] : [])]) part.parameters.keepOnDevice(keeps);
+  }
+
+  /** What `keepOnDevice` was given last: there where weights may stay in host memory. */
+  get planStreams(): typeof planStreams | undefined {
+    return this.programs.planStreams;
+  }
+
+  set planStreams(plan: typeof planStreams | undefined) {
+    this.programs.planStreams = plan;
   }
 
   /** A program made once for its key; the weights it needs are uploaded first. @throws as ProgramCache.get */

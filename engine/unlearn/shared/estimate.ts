@@ -2,7 +2,8 @@ import { type TensorType, type Value, byteLength, f32 } from "../../../kernels/k
 import { mseLoss } from "../../../kernels/loss.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { pooledBytes } from "../../runtime/buffer-pool.ts";
-import { estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
+import { type Estimate, estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
+import { type WeightUses, keepsResidents, residents, totalBytes } from "../../runtime/plan/residents.ts";
 import { Graph } from "../../runtime/graph.ts";
 import type { ProgramOptions } from "../../runtime/program.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
@@ -11,11 +12,12 @@ import { variantOf } from "../../train/variant.ts";
 import { isClosedForm } from "../methods.ts";
 import { isSearch } from "../inner/search-attack.ts";
 import type { Settings } from "../options.ts";
+import { clipping } from "./start.ts";
 import { componentOf, tensorsOf } from "./trained-tensors.ts";
 
 /** What a run takes, known from its graphs alone: nothing is read or allocated. */
 export interface UnlearnEstimate {
-  /** Weights that it reads, and what training keeps besides: moments, masters, averages, masks. */
+  /** Weights that it has on the device, and what training keeps besides: moments, masters, averages, masks. */
   readonly weightBytes: number;
   /** Everything else that its programs allocate. */
   readonly workingBytes: number;
@@ -23,15 +25,24 @@ export interface UnlearnEstimate {
   readonly flopsPerStep: number;
   /** Gradients compute again what they could keep, since it does not fit otherwise. */
   readonly recomputes: boolean;
+  /** There if weights that are not trained stay in host memory. */
+  readonly offloading?: {
+    readonly hostBytes: number;
+    /** What a step sends to the device. */
+    readonly bytesPerStep: number;
+    /** Which leaves of the model as it was given, by their names, are on the device. */
+    readonly keeps: (leaf: string, bytes: number) => boolean;
+  };
 }
 
 /** Predictions of a step by kind: rows of a batch. */
 interface Rows {
   readonly trained: number;
   readonly frozen: number;
-  /** Of a sampling step, and how many of them a step makes on average. */
+  /** Of a sampling step, and how many of them a step makes on average; by the model as trained so far, if not by the one that was given. */
   readonly sampled: number;
   readonly samplingSteps: number;
+  readonly samplesTrained?: boolean;
 }
 
 function rowsOf(settings: Settings): Rows {
@@ -39,7 +50,10 @@ function rowsOf(settings: Settings): Rows {
   const none = { frozen: 0, sampled: 0, samplingSteps: 0 };
   switch (method) {
     case "esd-x": case "esd-u": case "esd":
-      return { trained: 1, frozen: eraseFrom === null ? 2 : 3, sampled: guidance! > 1 ? 2 : 1, samplingSteps: samplingSteps! / 2 };
+      return {
+        trained: 1, frozen: eraseFrom === null ? 2 : 3,
+        sampled: guidance! > 1 ? 2 : 1, samplingSteps: samplingSteps! / 2, samplesTrained: settings.recipe === "esd-2023",
+      };
     case "advunlearn": {
       const retained = settings.retainBatch!;
       const attacked = isSearch(settings.attack) ? 1 : settings.attackSteps!; // a search looks at one picture
@@ -54,38 +68,98 @@ function rowsOf(settings: Settings): Rows {
 }
 
 /**
- * Estimates a run of these settings, with recompute regions where it does not fit the device's memory limit without.
- * @throws UsageError where it does not fit in either way
+ * Estimates a run of these settings, with recompute regions where it does not fit the device's memory limit without, and with weights that
+ * are not trained in host memory where the model allows it (`keepOnDevice`) and it does not fit so either.
+ * @throws UsageError where it does not fit in any way
  */
 export function estimateUnlearn(base: StableDiffusion, settings: Settings): UnlearnEstimate {
   const limit = base.device.memoryLimit;
+  const offloads = base.planStreams !== undefined;
   let least = Infinity;
-  for (const recomputes of [false, true]) {
-    const estimate = estimated(base, settings, recomputes);
-    const bytes = estimate.weightBytes + estimate.workingBytes;
-    if (bytes <= limit) return estimate;
-    least = Math.min(least, bytes);
+  const fits = ({ weightBytes, workingBytes }: UnlearnEstimate): boolean => {
+    least = Math.min(least, weightBytes + workingBytes);
+    return weightBytes + workingBytes <= limit && (limit < Infinity || !offloads);
+  };
+  for (const recomputes of limit < Infinity ? [false, true] : [false]) {
+    const { estimate } = planned(base, settings, recomputes);
+    if (fits(estimate)) return estimate;
+  }
+  if (offloads) {
+    const estimate = offloaded(base, settings, limit < Infinity);
+    if (fits(estimate) || limit === Infinity) return estimate;
   }
   throw new UsageError(
     `${settings.method} needs ${formatBytes(least)} of device memory, the limit is ${formatBytes(limit)}: train fewer weights ` +
-      `(such as esd-x), give a smaller batch or picture size, or, where few are trained, store the others as halves (--weights f16)`,
+      `(such as esd-x), give a smaller batch or picture size, ${offloads ? "" : "leave what is not trained in host memory (--offload), "}` +
+      "or, where few are trained, store the others as halves (--weights f16)",
   );
 }
 
-function estimated(base: StableDiffusion, settings: Settings, recomputes: boolean): UnlearnEstimate {
-  const { device, parts: { unet, textEncoder } } = base;
+/** Makes a model keep to the plan of a run: to be called before its weights are loaded. @throws as `estimateUnlearn` */
+export function fitUnlearn(base: StableDiffusion, settings: Settings): UnlearnEstimate {
+  const estimate = estimateUnlearn(base, settings);
+  if (base.planStreams) base.keepOnDevice(estimate.offloading?.keeps ?? (() => true), base.planStreams);
+  return estimate;
+}
+
+/** With as few weights in host memory as the limit allows: of those that are not trained, what a step reads least. */
+function offloaded(base: StableDiffusion, settings: Settings, recomputes: boolean): UnlearnEstimate {
+  const { memoryLimit } = base.device;
+  const least = planned(base, settings, recomputes, () => true);
+  const needed = least.estimate.weightBytes + least.estimate.workingBytes;
+  const chosen = residents(least.frozen, memoryLimit, needed);
+  const streams = (leaf: string): boolean => !chosen.has(leaf);
+  const { estimate, streamedBytes } = planned(base, settings, recomputes, streams);
+  const hostBytes = totalBytes(new Map([...least.frozen].filter(([leaf]) => streams(leaf))));
+  return { ...estimate, offloading: { hostBytes, bytesPerStep: streamedBytes, keeps: keepsResidents(least.frozen, chosen) } };
+}
+
+interface Planned {
+  readonly estimate: UnlearnEstimate;
+  /** Weights of the model as it was given that are not trained. */
+  readonly frozen: WeightUses;
+  /** By a step, of those that stay in host memory. */
+  readonly streamedBytes: number;
+}
+
+/** @param streams which of the weights that are not trained stay in host memory */
+function planned(
+  base: StableDiffusion,
+  settings: Settings,
+  recomputes: boolean,
+  streams: (leaf: string) => boolean = () => false,
+): Planned {
+  const { device, parts: { unet, textEncoder, vae }, planStreams: plan } = base;
+  const own = [unet, textEncoder, vae, ...(base.parts.second ? [base.parts.second] : [])].map((part) => part.parameters);
   const tokens = textEncoder.config.maxLength;
   const [height, width] = settings.latentSize;
-  const weights = new Map<string, number>();
+  const resident = new Map<string, number>();
+  const frozen: WeightUses = new Map();
   const buffers: (readonly number[])[] = [];
   let ownBytes = 0;
-  const add = (record: (g: Graph) => ProgramOptions): number => {
+  /** @param times that a step runs it */
+  const add = (record: (g: Graph) => ProgramOptions, times: number): Pick<Estimate, "flops" | "streamedBytes"> => {
     const g = new Graph(recomputes);
-    const estimate = estimateProgram(g, record(g), device.capabilities, device.bufferSharing);
+    const options = record(g);
+    const targets = new Set<unknown>(options.assigns?.map(([target]) => target));
+    const trained = new Set(g.nodes.filter(({ outputs }) => outputs.some((v) => targets.has(v))).map(({ name }) => name));
+    const isFrozen = (leaf: string): boolean => !trained.has(leaf) && own.some((part) => part.owns(leaf));
+    const goes = (leaf: string): boolean => isFrozen(leaf) && streams(leaf);
+    const streaming = plan && { streams: goes, memoryLimit: device.memoryLimit, plan };
+    const estimate = estimateProgram(g, options, device.capabilities, device.bufferSharing, streaming);
     ownBytes += estimate.ownBytes;
     buffers.push(estimate.buffers);
-    for (const node of g.nodes) if (node.leaf?.kind === "parameter") weights.set(node.name, byteLength(node.outputs[0]!.type));
-    return estimate.flops;
+    for (const { leaf, name, outputs: [value] } of g.nodes) {
+      if (leaf?.kind !== "parameter") continue;
+      const bytes = byteLength(value!.type);
+      if (!goes(name)) resident.set(name, bytes);
+      if (isFrozen(name) && !frozen.has(name)) frozen.set(name, { bytes, uses: 0 });
+    }
+    for (const v of g.nodes.flatMap((n) => n.inputs)) {
+      const weight = v && frozen.get(v.node.name);
+      if (weight) weight.uses += times;
+    }
+    return { flops: estimate.flops * times, streamedBytes: estimate.streamedBytes * times };
   };
   const input = (g: Graph, name: string, shape: readonly number[], dtype: TensorType["dtype"] = "f32"): Value =>
     g.input(name, { shape, dtype });
@@ -98,29 +172,34 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
     );
   const contextOf = (g: Graph, rows: number): Value => input(g, "context", base.encodingShape(rows, tokens));
   const encoded = (g: Graph, model: StableDiffusion, rows: number): Value => model.recordPrompts(g, input(g, "ids", [rows, tokens], "u32"));
-  add((g) => ({ outputs: { text: encoded(g, base, 1) } }));
-  const total = (flopsPerStep: number): UnlearnEstimate => ({
-    weightBytes: [...weights.values()].reduce((a, b) => a + b, 0),
-    workingBytes: ownBytes + (device.bufferSharing ? pooledBytes(buffers) : buffers.flat().reduce((a, b) => a + b, 0)),
-    flopsPerStep, recomputes,
+  add((g) => ({ outputs: { text: encoded(g, base, 1) } }), 0);
+  const total = (programs: readonly Pick<Estimate, "flops" | "streamedBytes">[]): Planned => ({
+    estimate: {
+      weightBytes: sum(resident.values()),
+      workingBytes: ownBytes + (device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())),
+      flopsPerStep: sum(programs.map(({ flops }) => flops)),
+      recomputes,
+    },
+    frozen,
+    streamedBytes: sum(programs.map(({ streamedBytes }) => streamedBytes)),
   });
-  if (isClosedForm(settings.method)) return total(0);
+  if (isClosedForm(settings.method)) return total([]);
 
   const rows = rowsOf(settings);
-  const plain = (count: number): number =>
-    count === 0 ? 0 : add((g) => ({ outputs: { eps: predicted(g, base, count, contextOf(g, count)) } }));
-  const [sampled, frozen] = [plain(rows.sampled), plain(rows.frozen)];
   // A LoRA's own weights are few; what it reads and computes is as if the attention were trained.
   const rule = settings.rule ?? "attn";
   const list = tensorsOf(base, rule);
   const wanted = new Set(list.tensors);
   const trains = (tensor: string, component: string): boolean => component === list.component && wanted.has(tensor);
   const model = variantOf(base, { owns: settings.rule === undefined ? () => false : trains });
+  const plain = (count: number, times: number, by: StableDiffusion): ReturnType<typeof add>[] =>
+    count === 0 ? [] : [add((g) => ({ outputs: { eps: predicted(g, by, count, contextOf(g, count)) } }), times)];
+  const without = [...plain(rows.sampled, rows.samplingSteps, rows.samplesTrained ? model : base), ...plain(rows.frozen, 1, base)];
   const trainsText = componentOf(rule) === "text_encoder";
   const trained = add((g) =>
     recordTraining(g, model, {
       name: "estimate", decay: "decoupled", trains,
-      ...(settings.clip !== null && settings.rule !== undefined && { clipNorm: settings.clip }),
+      ...(settings.rule !== undefined && clipping(settings)),
       average: settings.averageDecay !== null,
       masked: settings.method === "salun" && !settings.unmasked,
       record: (graph) => {
@@ -133,14 +212,19 @@ function estimated(base: StableDiffusion, settings: Settings, recomputes: boolea
         return { loss: mseLoss(graph, prediction, graph.input("target", f32(prediction.type.shape))) };
       },
     }),
+    settings.accumulate ?? 1,
   );
-  return total(trained * (settings.accumulate ?? 1) + frozen + sampled * rows.samplingSteps);
+  return total([...without, trained]);
 }
 
+const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
+
 /** `needs about 5.9 GiB of device memory: 5.1 GiB of weights and states, 0.8 GiB to work in; 12 TFLOP a step`. */
-export function describeUnlearnEstimate({ weightBytes, workingBytes, flopsPerStep, recomputes }: UnlearnEstimate): string {
+export function describeUnlearnEstimate({ weightBytes, workingBytes, flopsPerStep, recomputes, offloading }: UnlearnEstimate): string {
   const [all, weights, working] = [weightBytes + workingBytes, weightBytes, workingBytes].map(formatBytes);
   const work = flopsPerStep > 0 ? `; ${(flopsPerStep / 1e12).toPrecision(2)} TFLOP a step` : "";
   const again = recomputes ? "; to stay within the limit, a step computes parts of its forward pass twice" : "";
-  return `needs about ${all} of device memory: ${weights} of weights and training state, ${working} to work in${work}${again}`;
+  const [host, sent] = [offloading?.hostBytes ?? 0, offloading?.bytesPerStep ?? 0].map(formatBytes);
+  const left = offloading ? `; ${host} of weights stay in host memory: a step sends ${sent} to the device` : "";
+  return `needs about ${all} of device memory: ${weights} of weights and training state, ${working} to work in${work}${again}${left}`;
 }

@@ -6,6 +6,7 @@ import type { StateKind } from "../../train/state.ts";
 import { Trainer, type TrainerOptions } from "../../train/trainer.ts";
 import type { RecordedLoss } from "../../train/update.ts";
 import { type ComponentName, type VariantOptions, variantOf } from "../../train/variant.ts";
+import type { Settings } from "../options.ts";
 import { type UnlearnSession, savedWeights } from "../training.ts";
 import { averageDecayAt, learningRateAt } from "./schedule.ts";
 import { type TrainedList, tensorsOf } from "./trained-tensors.ts";
@@ -27,6 +28,11 @@ export interface Optimiser
   readonly decay?: TrainerOptions["decay"];
   /** With `adapters`: their tensors. */
   readonly trained?: readonly TrainedList[];
+}
+
+/** The bound of the gradient's norm, as a trainer takes it: none where it is 0 or not one of the recipe's numbers. */
+export function clipping({ clip }: Pick<Settings, "clip">): Pick<TrainerOptions, "clipNorm"> {
+  return clip === null || clip === 0 ? {} : { clipNorm: clip };
 }
 
 /**
