@@ -13,6 +13,7 @@ import { type RunParts, attackOptions } from "../../engine/run/prepared.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Context } from "../context.ts";
 import { fitAndSay } from "../fit.ts";
+import { tryJudge } from "./judge.ts";
 
 /** What a control that is missing is made of. */
 const CONTROL_FLAGS = { picture: "--control-picture", prompt: "--control-prompt", other: "--control-model or --control-prompt" } as const;
@@ -31,8 +32,12 @@ export async function checkRun(
 ): Promise<void> {
   const { target, judge, cases } = parts;
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
-  if (!quiet) warnOfControls(context, settings, parts);
-  const { scheduler, steps, screeningSteps } = resolveOptions(model, attackOptions(settings, parts));
+  if (!quiet) {
+    warnOfControls(context, settings, parts);
+    warnOfUnused(context, settings);
+  }
+  const options = attackOptions(settings, parts);
+  const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model), Math.min(steps, screeningSteps ?? steps));
   const cut = cases ? undefined : cutOffNote(model, settings.prompt);
   if (cut !== undefined) context.warn(cut);
@@ -42,8 +47,7 @@ export async function checkRun(
   const { height, width } = target?.image ?? { height: latentHeight * factor, width: latentWidth * factor };
   const attackRows = usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0;
   await fitAndSay(context, model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows }, quiet);
-  await checkJudge(context, judge, settings.label ?? "the concept", target);
-  if (!quiet) warnOfUnused(context, settings);
+  await tryJudge(context, judge, settings.label, target);
 }
 
 /** Says which of a probe's controls cannot be made. */
@@ -60,21 +64,6 @@ function warnOfControls(context: Context, { attacker, controlPrompt, otherPictur
     `without ${missing.map((c) => `control "${c.name}" (${c.is})`).join(" and ")} there is no verdict: give ` +
       [...new Set(missing.map(({ needs = "other" }) => CONTROL_FLAGS[needs]))].join(" and "),
   );
-}
-
-/** Runs the judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
-async function checkJudge(
-  context: Context,
-  { judge, rule }: RunParts["judge"],
-  concept: string,
-  target: RunParts["target"],
-): Promise<void> {
-  const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
-  if (target && !success)
-    context.warn(
-      `the judge does not see ${concept} in the target but ${seen} (${concept} ${score.toFixed(4)}; its rule: ${rule}): is the target ` +
-        "a picture of the concept, and the label right?",
-    );
 }
 
 /** Options of other attackers: an evaluation gives all its attackers the same ones, so it is not told of them. */

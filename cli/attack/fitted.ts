@@ -1,10 +1,8 @@
 import type { AttackCase } from "../../engine/attack/options.ts";
-import { latentMask } from "../../engine/diffusion/steering/inpaint.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import type { PictureFile } from "../../engine/platform/picture/read-picture.ts";
 import type { ProbeParts } from "../../engine/run/prepared.ts";
-import { type Target, fitTarget } from "../../engine/run/target.ts";
-import { InputError } from "../../engine/runtime/errors.ts";
+import { type Target, fitTarget, maskOf } from "../../engine/run/target.ts";
 import type { RunInputs } from "./inputs.ts";
 
 /** The pictures of a run made to fit its model. */
@@ -32,17 +30,4 @@ export function fitInputs(inputs: RunInputs, model: StableDiffusion): FittedInpu
     ...((conceptPictures || otherPictures) && { probePictures: taught }),
   };
   return { target, cases, probe };
-}
-
-/** A mask of the target's size; its first channel counts. @throws InputError for another size or no area */
-function maskOf({ file, image }: PictureFile, target: Target | undefined, model: StableDiffusion): NonNullable<ProbeParts["mask"]> {
-  const { width, height } = target?.image ?? image;
-  if (image.width !== width || image.height !== height) {
-    throw new InputError(
-      `${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`,
-    );
-  }
-  const mask = { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
-  latentMask(mask, model.parts.vae.config.factor); // refuses one without area before anything is drawn
-  return mask;
 }

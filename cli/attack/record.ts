@@ -1,6 +1,6 @@
 import { release } from "node:os";
-import { type FileRecord, type RunPlace, type RunRecord, newRecord } from "../../engine/run/record.ts";
-import { attackCommandLine } from "../../engine/run/settings/settings.ts";
+import { type FileRecord, type RunPlace, type RunRecord, changesSince, newRecord } from "../../engine/run/record.ts";
+import { attackCommandLine } from "../../engine/run/settings/command-line.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import type { Device } from "../../engine/runtime/device.ts";
 import { shownFlags } from "../shown.ts";
@@ -35,16 +35,6 @@ export function commandRecord(
     platform: `${process.platform} ${process.arch} ${release()}`,
   };
   const record = newRecord({ settings, rule, targetFitted: fitted }, place, files);
-  if (earlier) warnOfChanges(context, earlier, record);
+  if (earlier) for (const change of changesSince(earlier, record)) context.warn(change);
   return record;
-}
-
-function warnOfChanges(context: Context, before: RunRecord, now: RunRecord): void {
-  if (before.device.adapter !== now.device.adapter)
-    context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
-  const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
-  for (const f of now.files) {
-    const old = hashes.get(`${f.role} ${f.path}`);
-    if (old !== undefined && old !== f.sha256) context.warn(`${f.path} has changed since the run was begun`);
-  }
 }

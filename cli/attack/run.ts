@@ -1,7 +1,11 @@
 import { executeRun } from "../../engine/run/execute.ts";
 import type { PreparedRun, RunWatcher } from "../../engine/run/prepared.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
+import { DeviceLostError } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
+import type { RunStart } from "./begin.ts";
+import type { Opening } from "./opening.ts";
+import { prepareRun } from "./prepare.ts";
 import { AttackProgress } from "./progress.ts";
 
 /** Runs a prepared attack, its progress on stderr. @throws what the attack throws, after its files are written */
@@ -21,4 +25,18 @@ export function runPrepared(
       onEvent: (event) => shown.handle(event),
     });
   });
+}
+
+/** Prepares a run and runs it. @throws what stopped it, after saying how to go on */
+export async function prepareAndRun(context: Context, run: RunStart, opening?: Opening): Promise<RunRecord> {
+  const prepared = await prepareRun(context, run, opening);
+  const { unet, textEncoder, model } = run.settings;
+  context.say(`attacking ${unet ?? textEncoder ?? model} on ${prepared.model.device.description}`);
+  try {
+    return await runPrepared(context, prepared);
+  } catch (error) {
+    const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
+    if (resumable) context.say(`what was done is in ${run.out}; to go on: ${prepared.record.resumeCommand}`);
+    throw error;
+  }
 }

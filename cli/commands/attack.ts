@@ -1,12 +1,9 @@
 import type { Command } from "commander";
 import { attackJson } from "../../engine/run/json.ts";
-import type { RunRecord } from "../../engine/run/record.ts";
-import { DeviceLostError } from "../../engine/runtime/errors.ts";
-import { type RunStart, beginRun } from "../attack/begin.ts";
+import { beginRun } from "../attack/begin.ts";
 import type { Opening } from "../attack/opening.ts";
 import { showOutcome } from "../attack/outcome.ts";
-import { prepareRun } from "../attack/prepare.ts";
-import { runPrepared } from "../attack/run.ts";
+import { prepareAndRun } from "../attack/run.ts";
 import { type AttackFlags, addAttackOptions } from "../attack/settings.ts";
 import { type Context, action } from "../context.ts";
 
@@ -23,18 +20,6 @@ export async function runAttack(flags: AttackFlags, context: Context, opening?: 
   const { out, earlier, files } = run;
   const finished = earlier?.status === "finished" ? earlier : undefined;
   if (finished) context.say(`the run in ${out} is finished`);
-  showOutcome(context, attackJson(finished ?? (await attackNow(context, run, opening)), out), files.reportFile);
-}
-
-async function attackNow(context: Context, run: RunStart, opening: Opening | undefined): Promise<RunRecord> {
-  const prepared = await prepareRun(context, run, opening);
-  const { unet, textEncoder, model } = run.settings;
-  context.say(`attacking ${unet ?? textEncoder ?? model} on ${prepared.model.device.description}`);
-  try {
-    return await runPrepared(context, prepared);
-  } catch (error) {
-    const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
-    if (resumable) context.say(`what was done is in ${run.out}; to go on: ${prepared.record.resumeCommand}`);
-    throw error;
-  }
+  const record = finished ?? (await prepareAndRun(context, run, opening));
+  showOutcome(context, attackJson(record, out), files.reportFile);
 }

@@ -4,7 +4,7 @@ import type { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts
 import { folderStore } from "../../engine/platform/folder-store.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import { pick } from "../../engine/options/values.ts";
-import { type FileRecord } from "../../engine/run/record.ts";
+import { type FileRecord, changesSince } from "../../engine/run/record.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
 import { type PreparedUnlearn, unlearnOptions } from "../../engine/run/unlearn/execute.ts";
 import type { SavedRun, UnlearnFiles } from "../../engine/run/unlearn/files.ts";
@@ -73,7 +73,7 @@ export async function prepareUnlearn(
     records,
     showImages,
   );
-  if (earlier) warnOfChanges(context, earlier, record);
+  if (earlier) for (const change of changesSince(earlier, record)) context.warn(change);
   return {
     model, images, files, saved, showImages,
     base: { files: nodeFiles, folder, variant: wanted.variant },
@@ -106,15 +106,4 @@ function commandRecord(
     },
     files,
   );
-}
-
-function warnOfChanges(context: Context, before: UnlearnRecord, now: UnlearnRecord): void {
-  if (before.device.adapter !== now.device.adapter) {
-    context.warn(`the run was begun on ${before.device.adapter} and goes on on ${now.device.adapter}: rounding differs between the two`);
-  }
-  const hashes = new Map(before.files.map((f) => [`${f.role} ${f.path}`, f.sha256]));
-  for (const { role, path, sha256 } of now.files) {
-    const old = hashes.get(`${role} ${path}`);
-    if (old !== undefined && old !== sha256) context.warn(`${path} has changed since the run was begun`);
-  }
 }

@@ -3,7 +3,9 @@ import { type RgbImage, centerCrop, imagesToTensor } from "../formats/picture/im
 import { resizeShortestEdge } from "../formats/picture/resize.ts";
 import { decodePicture } from "../platform/picture/decode-picture.ts";
 import type { NDArray } from "../nn/array.ts";
+import { type Mask, latentMask } from "../diffusion/steering/inpaint.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { InputError } from "../runtime/errors.ts";
 
 export interface Target {
   readonly file: string;
@@ -34,4 +36,21 @@ export function fitTarget({ file, image }: { readonly file: string; readonly ima
 /** A picture file made to fit a model. @throws FormatError if it is damaged, or no PNG, JPEG or WebP */
 export async function loadTarget(source: ByteSource, model: StableDiffusion): Promise<Target> {
   return fitTarget({ file: source.name, image: await decodePicture(source.name, await readAll(source)) }, model);
+}
+
+/** A mask of the target's size; its first channel counts. @throws InputError for another size or no area */
+export function maskOf(
+  { file, image }: Pick<Target, "file" | "image">,
+  target: Target | undefined,
+  model: StableDiffusion,
+): Mask {
+  const { width, height } = target?.image ?? image;
+  if (image.width !== width || image.height !== height) {
+    throw new InputError(
+      `${file}: the mask is ${image.width}x${image.height} pixels, the target ${width}x${height}: give one of that size`,
+    );
+  }
+  const mask = { width, height, data: Uint8Array.from({ length: width * height }, (_, i) => image.data[3 * i]!) };
+  latentMask(mask, model.parts.vae.config.factor); // refuses one without area before anything is drawn
+  return mask;
 }

@@ -11,7 +11,8 @@ import { problemOf, unusedOptions } from "../../engine/options/values.ts";
 import { attackOptions } from "../../engine/run/prepared.ts";
 import { parseRecord } from "../../engine/run/record.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
-import { type AttackSettings, isSettings, newSettings, resumedSettings, settingsAsFlags } from "../../engine/run/settings/settings.ts";
+import { settingsAsFlags } from "../../engine/run/settings/command-line.ts";
+import { type AttackSettings, isSettings, newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 
 const NEEDED = { model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png" } as const;

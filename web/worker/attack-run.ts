@@ -12,7 +12,7 @@ import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
 import { type FileRecord, type RunRecord, type RunStatus, newRecord } from "../../engine/run/record.ts";
-import { attackCommandLine } from "../../engine/run/settings/settings.ts";
+import { attackCommandLine } from "../../engine/run/settings/command-line.ts";
 import { type Target, loadTarget } from "../../engine/run/target.ts";
 import type { AttackRequest, Choice, NamedFile } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";

@@ -3,7 +3,7 @@ import type { AttackResult } from "../../../engine/attack/events.ts";
 import { FormatError } from "../../../engine/formats/errors.ts";
 import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
 import { readText } from "../../../engine/platform/node-files.ts";
-import { settingsAsFlags } from "../../../engine/run/settings/settings.ts";
+import { settingsAsFlags } from "../../../engine/run/settings/command-line.ts";
 import { shellCommand } from "../../../engine/run/text/shell.ts";
 import {
   type AttemptLine,

@@ -2,10 +2,9 @@ import {
   ATTACKERS, type AttackerName, comparesWithOriginal, needsPicture, promptProblem, readsOriginalText,
 } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
-import { asFlags, flagName } from "../../options/flags.ts";
+import { flagName } from "../../options/flags.ts";
 import { defaultsOf, filledIn, isValues } from "../../options/values.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { shellCommand } from "../text/shell.ts";
 import { judgeSettingProblems, judgesByOriginal } from "./judge.ts";
 import { RUN_OPTIONS } from "./option-table.ts";
 
@@ -109,17 +108,6 @@ export function resumedSettings(given: GivenSettings, before: AttackSettings, ou
       );
   }
   return before;
-}
-
-/** The flags that make these settings, leaving out those at their defaults. */
-export function settingsAsFlags(settings: AttackSettings): string[] {
-  return asFlags(RUN_OPTIONS, settings, settings.attacker);
-}
-
-/** The command that makes a run with these settings. @param more flags, e.g. those of the device */
-export function attackCommandLine(settings: AttackSettings, more: readonly string[]): string {
-  const flags = settingsAsFlags(settings);
-  return shellCommand(["npx", "lethe", "attack", ...flags, ...more]);
 }
 
 /** Whether a JSON value has the fields of AttackSettings, each of the right kind. */
