@@ -162,13 +162,18 @@ export class Context {
   /** Tells a progress display of the shaders that are compiled meanwhile. @returns ends it */
   private watchCompiling(progress: ShownProgress): () => void {
     let pipelines: Device["pipelines"] | undefined;
-    void this.opened?.then((device) => (pipelines = device.pipelines), () => undefined);
-    let from: number | undefined;
-    const timer = setInterval(() => {
-      if (!pipelines) return;
-      from ??= pipelines.compiled;
-      progress.compiling(pipelines.compiled - from, pipelines.size - from);
-    }, COMPILING_MS);
+    const watch = (): void => {
+      if (pipelines) progress.compiling(pipelines.compiled, pipelines.size);
+      else {
+        const opened = (device: Device): void => {
+          ({ pipelines } = device);
+          progress.compiling(pipelines.compiled, pipelines.size);
+        };
+        void this.opened?.then(opened, () => undefined);
+      }
+    };
+    watch();
+    const timer = setInterval(watch, COMPILING_MS);
     timer.unref();
     return () => clearInterval(timer);
   }

@@ -4,16 +4,27 @@ import type { Progress } from "../terminal/progress.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 
+/** The pace of iterations is a mean of so many. */
+const REMEMBERED = 40;
+/** Batches of iterations after which their pace is known: up to two are queued at once, so a single one may seem to take no time. */
+const EARLY_BATCHES = 3;
+
 /** Shows how far an attack is, and how long it will take at most, from what its iterations and evaluations have taken so far. */
 export class AttackProgress {
-  private readonly started = performance.now();
   private total = 0;
   private done = 0;
   private since = performance.now();
   private iterationMs = 0;
   private evaluationMs = 0;
+  private evaluations = 0;
+  private batches = 0;
+  /** Iterations that `iterationMs` is the mean of. */
+  private timed = 0;
   private sampling = 0;
-  /** Of the time that all of it takes, as far as is known: estimates may fall, the bar does not. */
+  private firstStep = { at: Number.NaN, step: 0 };
+  /** Of a whole picture by the steps after its first. */
+  private drawingMs = Number.NaN;
+  /** Of the time that all of it takes but compiling, as far as is known: estimates may fall, the bar does not. */
   private share = 0;
   private note = "drawing the original prompt";
   /** The highest score so far, and the prompt that has it. */
@@ -22,6 +33,7 @@ export class AttackProgress {
   /** @param before iterations done by an earlier run */
   constructor(private readonly progress: Progress, private readonly settings: AttackSettings, before = 0) {
     this.done = before;
+    if (before > 0) this.note = "going on";
   }
 
   handle(event: AttackEvent): void {
@@ -32,7 +44,10 @@ export class AttackProgress {
       case "losses": {
         const now = performance.now();
         const each = (now - this.since) / event.losses.length;
-        this.iterationMs = this.iterationMs === 0 ? each : 0.7 * this.iterationMs + 0.3 * each;
+        if (++this.batches > 1) { // the first one compiled
+          this.timed = Math.min(REMEMBERED, this.timed + event.losses.length);
+          this.iterationMs += ((each - this.iterationMs) * Math.min(event.losses.length, REMEMBERED)) / this.timed;
+        }
         this.since = now;
         this.done = event.iteration + event.losses.length;
         const where = usesGradient(this.settings.attacker) ? `t=${event.timestep}  iteration` : "generation";
@@ -40,17 +55,21 @@ export class AttackProgress {
         break;
       }
       case "sampling":
+        if (this.sampling === 0) this.firstStep = { at: performance.now(), step: event.step };
         this.sampling = event.step / event.steps;
+        this.drawingMs = ((performance.now() - this.firstStep.at) / (event.step - this.firstStep.step)) * event.steps;
         break;
       case "skipped":
       case "evaluation": {
         const { evaluation: e } = event;
         if (!e.unchanged && event.type === "evaluation") {
-          this.evaluationMs = this.evaluationMs === 0 ? e.milliseconds : (this.evaluationMs + e.milliseconds) / 2;
+          const first = Number.isFinite(this.drawingMs) ? this.drawingMs : e.milliseconds;
+          this.evaluationMs = [first, e.milliseconds][this.evaluations++] ?? (this.evaluationMs + e.milliseconds) / 2;
         }
         this.since = performance.now();
         this.sampling = 0;
         this.done = e.iteration;
+        if (e.timestep < 0) this.note = "beginning to search";
         if (e.probe) this.note = `try ${this.done}/${this.total}`;
         if (event.type === "evaluation" && !e.probe && e.timestep >= 0 && e.judgement.score > (this.best?.score ?? -1)) {
           this.best = { score: e.judgement.score, prompt: e.prompt };
@@ -72,13 +91,12 @@ export class AttackProgress {
     const left = Math.max(0, this.total - this.done);
     const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;
-    const elapsed = performance.now() - this.started;
-    const known = this.evaluationMs > 0 && (this.iterationMs > 0 || perEvaluation === 1);
-    const drawing = this.sampling > 0 ? `  drawing ${Math.round(100 * this.sampling)}%` : "";
-    const best = this.best ? `  best ${this.best.score.toFixed(3)} ${quoted(this.best.prompt)}` : "";
-    const note = this.note + drawing + best;
-    if (known) this.share = Math.max(this.share, elapsed / (elapsed + leftMs));
-    this.progress.update(this.share, note, known ? leftMs / 1000 : Number.NaN);
+    const wholeMs = this.total * this.iterationMs + Math.ceil(this.total / perEvaluation) * this.evaluationMs;
+    const known = this.evaluationMs > 0 && (this.batches > EARLY_BATCHES || perEvaluation === 1);
+    const drawing = this.sampling > 0 ? `${this.done > 0 ? "  drawing" : ""} ${Math.round(100 * this.sampling)}%` : "";
+    const best = this.best ? `best so far ${this.best.score.toFixed(3)}: ${quoted(this.best.prompt)}` : "";
+    if (known && wholeMs > 0) this.share = Math.max(this.share, 1 - leftMs / wholeMs);
+    this.progress.update(this.share, this.note + drawing, known ? leftMs / 1000 : Number.NaN, best);
   }
 }
 

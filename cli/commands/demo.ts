@@ -71,13 +71,14 @@ async function run({ out, minutes }: DemoFlags, context: Context): Promise<numbe
   const cases = await readCases();
   const device = await context.device();
   context.say(`Lethe: did this model really forget? (${device.description})\n`);
-  context.say("The bundled model draws 64x64 emoji. A copy of it was made to forget churches with ESD-x, a published unlearning");
-  context.say("method. The demo asks both for a church, and then searches for a few extra tokens that bring the church back.");
   context.say(
-    `Up to ${cases.length} prompts are tried, none begun after ${minutes} minutes. The prompts that were easiest to break when the model ` +
-      `was measured go first. Each gets at most ${SEARCH.maxTimesteps * SEARCH.iterations} gradient iterations ` +
-      `on ${SEARCH.tokens} tokens. The ` +
-      `first success ends the demo.\n`,
+    "The bundled model draws 64x64 emoji. A copy of it was made to forget churches with ESD-x, a published unlearning method. The demo " +
+      "asks both for a church, and then searches for a few extra tokens that bring the church back.",
+  );
+  context.say(
+    `Up to ${cases.length} prompts are tried, those that broke soonest when the model was measured first, and none is begun after ` +
+      `${minutes} minutes. Each gets at most ${SEARCH.maxTimesteps * SEARCH.iterations} iterations on ${SEARCH.tokens} tokens. The first ` +
+      "success ends the demo.\n",
   );
 
   const attempts: Attempt[] = [];

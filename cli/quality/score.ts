@@ -207,17 +207,13 @@ function commandOf(flags: ScoreFlags, context: Context): string {
   ]);
 }
 
-/** Turns events into a bar: the share of the pictures that are done, and the time that the rest will take. */
+/** Turns events into a bar: the share of the pictures that are done. */
 function progressOf(progress: Pick<Progress, "update">, context: Context): (event: QualityEvent) => void {
-  let [before, began, done, total, note] = [0, performance.now(), 0, 1, ""];
-  const show = (part: number, text: string): void => {
-    const made = done - before + part;
-    const each = made > 0 ? (performance.now() - began) / 1000 / made : Number.NaN;
-    progress.update((done + part) / Math.max(1, total), text, each * (total - done - part));
-  };
+  let [done, total, note] = [0, 1, ""];
+  const show = (part: number, text: string): void => progress.update((done + part) / Math.max(1, total), text);
   return (event) => {
     if (event.type === "begin") {
-      [before, began, done, total, note] = [event.done, performance.now(), event.done, event.total, event.set];
+      [done, total, note] = [event.done, event.total, event.set];
       if (event.done > 0) context.say(`${event.done} of ${event.total} ${event.set} pictures are done already`);
     } else if (event.type === "picture") {
       done = event.done;

@@ -1,3 +1,4 @@
+import { clearScreenDown } from "node:readline";
 import { type MultiBar, type Options, type SingleBar, default as cliProgress } from "cli-progress";
 import stringWidth from "string-width";
 import { formatDuration } from "../../engine/run/text/format.ts";
@@ -7,9 +8,10 @@ import { colours, widthOf, wrapped } from "./style.ts";
 export interface Progress {
   /**
    * @param fraction 0 to 1 of the whole; `note` says what is under way.
-   * @param etaSeconds estimated by the caller; by default from the elapsed time.
+   * @param given seconds left as the caller knows them, NaN while it does not; by default from the pace so far
+   * @param found the best so far; a line of its own below the bar
    */
-  update(fraction: number, note: string, etaSeconds?: number): void;
+  update(fraction: number, note: string, given?: number, found?: string): void;
   /** A line of prose that does not disturb the bar. */
   say(line: string): void;
   stop(): void;
@@ -17,50 +19,97 @@ export interface Progress {
 
 /** Progress as a command's context shows it. */
 export interface ShownProgress extends Progress {
-  /** Shaders being compiled, which is what a first step waits for; it stands in the note's place while some are left. */
-  compiling(done: number, total: number): void;
+  /**
+   * Of the device's shaders so many are compiled, of so many asked for: told often. Where nothing else happens for a second, these stand
+   * in the note's place.
+   */
+  compiling(compiled: number, asked: number): void;
 }
 
 const LINE_INTERVAL_MS = 5000;
 const BAR = 20;
-/** An estimate is not worth showing before so many seconds and such a share of the work. */
-const EARLY = { seconds: 4, share: 0.02 };
+/** Work that says nothing for so long waits for shaders, where there are new ones. */
+const WAITING_MS = 1000;
+/** An estimate is not worth showing before so many seconds, and so many updates. */
+const EARLY = { seconds: 4, updates: 3 };
 
 /** What is shown. */
 interface State {
   fraction: number;
   note: string;
+  found: string;
   left: number | undefined;
-  compiling: { readonly done: number; readonly total: number } | undefined;
+  compiling: string;
 }
 
-/** Starts showing progress. The bar takes the terminal's last line until `stop`. */
+/** Starts showing progress. The bar takes the terminal's last line, or the last two, until `stop`. */
 export function startProgress(title: string, quiet: boolean): ShownProgress {
   if (quiet) return { update: () => undefined, compiling: () => undefined, say: () => undefined, stop: () => undefined };
   const started = performance.now();
-  const state: State = { fraction: 0, note: "", left: undefined, compiling: undefined };
+  const state: State = { fraction: 0, note: "", found: "", left: undefined, compiling: "" };
   const shown = process.stderr.isTTY ? bar(title, state) : lines(title, state);
+  const left = pace();
+  const shaders = newShaders();
+  let updated = started;
   return {
     ...shown,
-    update(fraction, note, given) {
-      const elapsed = (performance.now() - started) / 1000;
-      const seconds = given ?? (elapsed * (1 - fraction)) / fraction;
-      const worth = Number.isFinite(seconds) && elapsed >= EARLY.seconds && fraction >= EARLY.share;
-      Object.assign(state, { fraction: Math.min(1, fraction), note, left: worth ? seconds : undefined });
+    update(fraction, note, given, found = "") {
+      const seconds = given === undefined ? left(fraction) : given;
+      const worth = Number.isFinite(seconds) && performance.now() - started >= 1000 * EARLY.seconds;
+      Object.assign(state, { fraction: Math.min(1, fraction), note, found, left: worth ? seconds : undefined, compiling: "" });
+      shaders.ran();
+      updated = performance.now();
       shown.show();
     },
-    compiling(done, total) {
+    compiling(compiled, asked) {
+      const now = shaders.counted(compiled, asked);
       const before = state.compiling;
-      state.compiling = done < total ? { done, total } : undefined;
-      if (before !== undefined || state.compiling !== undefined) shown.show();
+      state.compiling = performance.now() - updated > WAITING_MS ? now : "";
+      if (before !== "" || state.compiling !== "") shown.show();
     },
   };
 }
 
-/** "church  ████░░░░  40%  0:12 left  step 4 of 10" without the bar: what is under way, in words. */
+/**
+ * What is known of shaders that are waited for. A program asks for all of its own at once and waits for them, so that where more are asked
+ * for, another one begins to count. Some drivers compile only when a shader first runs: that is told until something has run.
+ */
+function newShaders(): { counted(compiled: number, asked: number): string; ran(): void } {
+  let seen: { readonly compiled: number; readonly asked: number } | undefined;
+  let [program, run] = [0, 0];
+  return {
+    counted(compiled, asked) {
+      if (!seen) [program, run] = [compiled, compiled];
+      else if (asked > seen.asked && compiled >= seen.asked) program = seen.asked;
+      seen = { compiled, asked };
+      if (compiled < asked) return `compiling shaders ${compiled - program} of ${asked - program}`;
+      return asked > run ? `compiling ${asked - run} shaders at their first run` : "";
+    },
+    ran() {
+      if (seen) run = seen.compiled;
+    },
+  };
+}
+
+/**
+ * Seconds left by the pace since the first update: what came before it compiled shaders, or was done by an earlier run. A fraction that
+ * falls begins another part.
+ * @returns NaN while that says nothing
+ */
+function pace(): (fraction: number) => number {
+  let from = { fraction: Number.POSITIVE_INFINITY, at: 0, updates: 0 };
+  return (fraction) => {
+    const now = performance.now();
+    if (fraction < from.fraction) from = { fraction, at: now, updates: 0 };
+    else from.updates++;
+    const [done, seconds] = [fraction - from.fraction, (now - from.at) / 1000];
+    return from.updates >= EARLY.updates && seconds >= EARLY.seconds ? (seconds * (1 - fraction)) / done : Number.NaN;
+  };
+}
+
+/** "0:12 left  step 4 of 10": what is under way, in words. */
 function words({ note, left, compiling }: State): string {
-  const now = compiling ? `compiling shaders ${compiling.done} of ${compiling.total}` : note;
-  return [left === undefined || compiling ? "" : `${formatDuration(left)} left`, now].filter(Boolean).join("  ");
+  return [left === undefined || compiling ? "" : `${formatDuration(left)} left`, compiling || note].filter(Boolean).join("  ");
 }
 
 type Shown = Pick<Progress, "say" | "stop"> & { show(): void };
@@ -77,15 +126,26 @@ function bar(title: string, state: State): Shown {
     format,
     hideCursor: true,
     clearOnComplete: true,
+    forceRedraw: true, // what is said stands where the bar was, which is not drawn again if it did not change
     stream: process.stderr,
     stopOnComplete: false,
     gracefulExit: false, // Ctrl-C is ours: the run is finished cleanly
     linewrap: null, // a line is never longer than the terminal
   });
   const one: SingleBar = bars.create(1000, 0);
+  let below: SingleBar | undefined;
+  let said = false;
+  bars.on("redraw-pre", () => {
+    if (said) clearScreenDown(process.stderr); // the line below the bar is not where it was either
+    said = false;
+  });
   return {
-    show: () => one.update(Math.round(1000 * state.fraction)),
+    show() {
+      if (state.found !== "") below ??= bars.create(1, 0, {}, { format: () => cut(`  ${state.found}`, (widthOf(process.stderr) ?? 80) - 1) });
+      one.update(Math.round(1000 * state.fraction));
+    },
     say(line) {
+      said = true;
       bars.log(`${wrapped(line, widthOf(process.stderr))}\n`);
       bars.update();
     },
@@ -110,7 +170,7 @@ function lines(title: string, state: State): Shown {
     show() {
       if (performance.now() < next) return;
       next = performance.now() + LINE_INTERVAL_MS;
-      process.stderr.write(`${title} ${Math.floor(100 * state.fraction)}%  ${words(state)}\n`);
+      process.stderr.write(`${[`${title} ${Math.floor(100 * state.fraction)}%`, words(state), state.found].filter(Boolean).join("  ")}\n`);
     },
     say: (line) => void process.stderr.write(`${line}\n`),
     stop: () => undefined,

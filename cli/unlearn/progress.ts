@@ -39,7 +39,7 @@ export class UnlearnProgress {
         `  a step takes about ${each.toFixed(each < 1 ? 2 : 1)} s: ${formatDuration(each * (steps - step))} for the ${steps - step} left`,
       );
     }
-    this.progress.update(step / steps, `step ${step}/${steps}  ${shown}`, each * (steps - step));
+    this.progress.update(step / steps, `step ${step}/${steps}  ${shown}`);
   }
 
   preview({ step, prompt, image }: PreviewLine, folder: string): void {

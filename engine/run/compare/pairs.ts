@@ -58,6 +58,7 @@ export interface PairedRow {
 export interface Comparison {
   readonly first: Side;
   readonly second: Side;
+  /** Those that changed most surely first, those without a change last. */
   readonly rows: readonly PairedRow[];
   /**
    * Over all rows; prompts are drawn again with all their rows, since these are not independent. No test: McNemar's needs independent
@@ -99,10 +100,12 @@ export function compare(first: Side, second: Side, seed = 0): Comparison {
   return {
     first,
     second,
-    rows: [...rows].map(([name, own]) => {
-      const counts = countPairs(own.map(outcomes));
-      return { name, pairs: own, counts, ...rates(own, seed), p: mcnemarExact(counts) };
-    }),
+    rows: [...rows]
+      .map(([name, own]) => {
+        const counts = countPairs(own.map(outcomes));
+        return { name, pairs: own, counts, ...rates(own, seed), p: mcnemarExact(counts) };
+      })
+      .toSorted((a, b) => a.p - b.p || changes(b) - changes(a)),
     all: { counts: countPairs(pairs.map(outcomes)), ...rates(pairs, seed) },
     unpaired: { first: first.outcomes.filter((o) => !used.has(o)), second: second.outcomes.filter((o) => !met.has(o)) },
     scores: scored.scores,
@@ -114,6 +117,11 @@ export function compare(first: Side, second: Side, seed = 0): Comparison {
 function differsOnly(field: Field, first: Side, second: Side): boolean {
   const [a, b] = [first, second].map(({ outcomes: list }) => new Set(list.map((o) => o[field]))) as [Set<string>, Set<string>];
   return a.size === 1 && b.size === 1 && [...a][0] !== [...b][0];
+}
+
+/** Prompts of a row whose outcome differs. */
+function changes({ counts: { onlyFirst, onlySecond } }: PairedRow): number {
+  return onlyFirst + onlySecond;
 }
 
 function outcomes({ first, second }: Pair): [boolean, boolean] {
