@@ -122,6 +122,7 @@ function bar(title: string, state: State): Shown {
     const room = (widthOf(process.stderr) ?? 80) - 1 - stringWidth(head);
     return `${paint.bold(title)}${paint.cyan(head.slice(title.length))}${cut(words(state), room)}`;
   };
+  const second = (): string => cut(`  ${state.found}`, (widthOf(process.stderr) ?? 80) - 1);
   const bars: MultiBar = new cliProgress.MultiBar({
     format,
     hideCursor: true,
@@ -141,7 +142,7 @@ function bar(title: string, state: State): Shown {
   });
   return {
     show() {
-      if (state.found !== "") below ??= bars.create(1, 0, {}, { format: () => cut(`  ${state.found}`, (widthOf(process.stderr) ?? 80) - 1) });
+      if (state.found !== "") below ??= bars.create(1, 0, {}, { format: second });
       one.update(Math.round(1000 * state.fraction));
     },
     say(line) {
