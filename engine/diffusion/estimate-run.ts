@@ -3,7 +3,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
-import { type WeightUses, keepsResidents, residents, totalBytes } from "../runtime/plan/residents.ts";
+import { type WeightUses, keepsResidents, pooledAtWorst, residents, totalBytes } from "../runtime/plan/residents.ts";
 import { planStreams } from "../runtime/plan/streaming.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -159,11 +159,10 @@ function programsOf(
       return [mean, logvar];
     });
   }
-  const orders = [buffers, buffers.toReversed(), buffers.toSorted((a, b) => sum(a) - sum(b)), ...buffers.map((b) => [b, ...buffers])];
-  const pooled = orders.map((order) => (bufferSharing ? pooledBytes(order) : sum(buffers.flat())));
+  const apart = sum(buffers.flat());
   return {
-    bytes: ownBytes + pooled[0]!,
-    bytesAtWorst: ownBytes + Math.max(...pooled),
+    bytes: ownBytes + (bufferSharing ? pooledBytes(buffers) : apart),
+    bytesAtWorst: ownBytes + (bufferSharing ? pooledAtWorst(buffers) : apart),
     flops: { step: step.flops, decode: decode.flops, iteration: iteration?.flops ?? 0 },
     weights,
     streamedBytes: (iteration ?? step).streamedBytes,

@@ -89,7 +89,8 @@ export async function unlearn(
 ): Promise<Unlearned> {
   const settings = resolveUnlearn(base, options);
   const draws = hooks.draws ?? new SeededDraws(settings.seed);
-  const estimate = hooks.draws ? undefined : fitUnlearn(base, settings); // nobody waits for a replay's
+  const pictures = settings.pictures !== null || options.pauses !== undefined;
+  const estimate = hooks.draws ? undefined : fitUnlearn(base, settings, pictures); // nobody waits for a replay's
   // What the method makes on the device besides the erased model is this variant's, which owns no weight, and goes with it.
   const frozen = variantOf(base, { owns: () => false });
   const session: UnlearnSession = {

@@ -109,7 +109,7 @@ class UnlearnWriter {
     const { steps } = resolveUnlearn(model, options);
     const { saveEvery, previewEvery } = settings;
     const shows = previewEvery !== 0 && previews.length > 0;
-    if (shows && !this.log.some((line) => isPreview(line) && line.step === 0)) await this.draw(0, model);
+    const begins = shows && !this.log.some((line) => isPreview(line) && line.step === 0);
     const trains = steps ?? 1;
     const result = await unlearn(
       model,
@@ -123,7 +123,11 @@ class UnlearnWriter {
         ...(shows && { pauses: [{ every: previewEvery ?? Math.ceil(trains / 4), at: (step, trained) => this.draw(step, trained) }] }),
         signal,
       },
-      (event) => this.handle(event),
+      async (event) => {
+        await this.handle(event);
+        // Not before it is known to fit, and which weights are to be on the device.
+        if (event.type === "estimate" && begins) await this.draw(0, model);
+      },
     );
     if (shows && !this.log.some((line) => isPreview(line) && line.step === result.steps)) await this.draw(result.steps, result.model);
     return result;

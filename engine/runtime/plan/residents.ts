@@ -1,3 +1,5 @@
+import { pooledBytes } from "../buffer-pool.ts";
+
 /** Weights of a run by leaf: bytes, and how many ops of what it repeats read it. */
 export type WeightUses = Map<string, { readonly bytes: number; uses: number }>;
 
@@ -31,4 +33,14 @@ export function keepsResidents(weights: WeightUses, chosen: ReadonlySet<string>)
 /** Of all weights. */
 export function totalBytes(weights: WeightUses): number {
   return [...weights.values()].reduce((n, { bytes }) => n + bytes, 0);
+}
+
+/**
+ * Bytes of buffers that programs share, made in a less fortunate order than this one: a program can use the buffers of those before it
+ * only if they are large enough.
+ */
+export function pooledAtWorst(programs: readonly (readonly number[])[]): number {
+  const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+  const bySize = programs.toSorted((a, b) => sum(a) - sum(b));
+  return Math.max(...[programs, programs.toReversed(), bySize, ...programs.map((one) => [one, ...programs])].map(pooledBytes));
 }

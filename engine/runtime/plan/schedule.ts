@@ -1,6 +1,7 @@
 import {
   type Capabilities, type Dispatch, type TensorType, type Value, byteLength, columnsOf, formatType,
 } from "../../../kernels/kernel.ts";
+import { UsageError } from "../errors.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
 import { type Assign, type PlacedAssigns, placeAssigns } from "./assigns.ts";
 import { asHalf, storeHalves } from "./half-storage.ts";
@@ -28,7 +29,7 @@ export interface Schedule {
   readonly scratchClaim: readonly (readonly number[])[];
 }
 
-/** @throws Error naming a value of a schedule that is larger than one binding of the device */
+/** @throws UsageError naming a value of a schedule that is larger than one binding of the device */
 export function checkBindings(
   { leaves, kept, intermediates, halves }: Schedule,
   { maxStorageBufferBindingSize: limit }: Capabilities,
@@ -36,7 +37,8 @@ export function checkBindings(
   for (const value of [...leaves.flatMap((node) => node.outputs), ...kept, ...intermediates]) {
     const [name, type] = [value.name, halves.has(value) ? asHalf(value.type) : value.type];
     if (byteLength(type) > limit) {
-      throw new Error(`"${name}" is ${formatType(type)}, ${byteLength(type)} bytes; this device binds at most ${limit}`);
+      const size = `${formatType(type)}, ${byteLength(type)} bytes`;
+      throw new UsageError(`"${name}" is ${size}; this device binds at most ${limit}: take a smaller batch or picture`);
     }
   }
 }

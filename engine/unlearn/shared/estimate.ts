@@ -2,8 +2,8 @@ import { type TensorType, type Value, byteLength, f32 } from "../../../kernels/k
 import { mseLoss } from "../../../kernels/loss.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { pooledBytes } from "../../runtime/buffer-pool.ts";
-import { type Estimate, estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
-import { type WeightUses, keepsResidents, residents, totalBytes } from "../../runtime/plan/residents.ts";
+import { estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
+import { type WeightUses, keepsResidents, pooledAtWorst, residents, totalBytes } from "../../runtime/plan/residents.ts";
 import { Graph } from "../../runtime/graph.ts";
 import type { ProgramOptions } from "../../runtime/program.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
@@ -70,9 +70,10 @@ function rowsOf(settings: Settings): Rows {
 /**
  * Estimates a run of these settings, with recompute regions where it does not fit the device's memory limit without, and with weights that
  * are not trained in host memory where the model allows it (`keepOnDevice`) and it does not fit so either.
+ * @param draws whether the run also draws pictures, one at a time, as previews are
  * @throws UsageError where it does not fit in any way
  */
-export function estimateUnlearn(base: StableDiffusion, settings: Settings): UnlearnEstimate {
+export function estimateUnlearn(base: StableDiffusion, settings: Settings, draws = false): UnlearnEstimate {
   const limit = base.device.memoryLimit;
   const offloads = base.planStreams !== undefined;
   let least = Infinity;
@@ -81,11 +82,11 @@ export function estimateUnlearn(base: StableDiffusion, settings: Settings): Unle
     return weightBytes + workingBytes <= limit && (limit < Infinity || !offloads);
   };
   for (const recomputes of limit < Infinity ? [false, true] : [false]) {
-    const { estimate } = planned(base, settings, recomputes);
+    const { estimate } = planned(base, { settings, draws, recomputes });
     if (fits(estimate)) return estimate;
   }
   if (offloads) {
-    const estimate = offloaded(base, settings, limit < Infinity);
+    const estimate = offloaded(base, { settings, draws, recomputes: limit < Infinity });
     if (fits(estimate) || limit === Infinity) return estimate;
   }
   throw new UsageError(
@@ -96,71 +97,99 @@ export function estimateUnlearn(base: StableDiffusion, settings: Settings): Unle
 }
 
 /** Makes a model keep to the plan of a run: to be called before its weights are loaded. @throws as `estimateUnlearn` */
-export function fitUnlearn(base: StableDiffusion, settings: Settings): UnlearnEstimate {
-  const estimate = estimateUnlearn(base, settings);
+export function fitUnlearn(base: StableDiffusion, settings: Settings, draws = false): UnlearnEstimate {
+  const estimate = estimateUnlearn(base, settings, draws);
   if (base.planStreams) base.keepOnDevice(estimate.offloading?.keeps ?? (() => true), base.planStreams);
   return estimate;
 }
 
+/** What is planned. */
+interface Work {
+  readonly settings: Settings;
+  readonly draws: boolean;
+  readonly recomputes: boolean;
+}
+
 /** With as few weights in host memory as the limit allows: of those that are not trained, what a step reads least. */
-function offloaded(base: StableDiffusion, settings: Settings, recomputes: boolean): UnlearnEstimate {
+function offloaded(base: StableDiffusion, work: Work): UnlearnEstimate {
   const { memoryLimit } = base.device;
-  const least = planned(base, settings, recomputes, () => true);
-  const needed = least.estimate.weightBytes + least.estimate.workingBytes;
-  const chosen = residents(least.frozen, memoryLimit, needed);
+  const least = planned(base, work, () => true);
+  const chosen = residents(least.frozen, memoryLimit, least.estimate.weightBytes + least.workingBytes(pooledAtWorst));
   const streams = (leaf: string): boolean => !chosen.has(leaf);
-  const { estimate, streamedBytes } = planned(base, settings, recomputes, streams);
+  const { estimate, streamedBytes } = planned(base, work, streams);
   const hostBytes = totalBytes(new Map([...least.frozen].filter(([leaf]) => streams(leaf))));
   return { ...estimate, offloading: { hostBytes, bytesPerStep: streamedBytes, keeps: keepsResidents(least.frozen, chosen) } };
 }
 
-interface Planned {
-  readonly estimate: UnlearnEstimate;
+/** What a run's programs take together. */
+class Planned {
   /** Weights of the model as it was given that are not trained. */
-  readonly frozen: WeightUses;
-  /** By a step, of those that stay in host memory. */
-  readonly streamedBytes: number;
-}
+  readonly frozen: WeightUses = new Map();
+  /** Of a step. */
+  flops = 0;
+  /** By a step, of weights that stay in host memory. */
+  streamedBytes = 0;
+  private readonly resident = new Map<string, number>();
+  private readonly buffers: (readonly number[])[] = [];
+  private ownBytes = 0;
 
-/** @param streams which of the weights that are not trained stay in host memory */
-function planned(
-  base: StableDiffusion,
-  settings: Settings,
-  recomputes: boolean,
-  streams: (leaf: string) => boolean = () => false,
-): Planned {
-  const { device, parts: { unet, textEncoder, vae }, planStreams: plan } = base;
-  const own = [unet, textEncoder, vae, ...(base.parts.second ? [base.parts.second] : [])].map((part) => part.parameters);
-  const tokens = textEncoder.config.maxLength;
-  const [height, width] = settings.latentSize;
-  const resident = new Map<string, number>();
-  const frozen: WeightUses = new Map();
-  const buffers: (readonly number[])[] = [];
-  let ownBytes = 0;
-  /** @param times that a step runs it */
-  const add = (record: (g: Graph) => ProgramOptions, times: number): Pick<Estimate, "flops" | "streamedBytes"> => {
-    const g = new Graph(recomputes);
+  /** @param streams which of the weights that are not trained stay in host memory */
+  constructor(
+    private readonly base: StableDiffusion,
+    private readonly recomputes: boolean,
+    private readonly streams: (leaf: string) => boolean,
+  ) {}
+
+  /** @param times that a step runs it; 0: not in a step */
+  add(record: (g: Graph) => ProgramOptions, times: number): void {
+    const { device, parts: { unet, textEncoder, second, vae }, planStreams: plan } = this.base;
+    const own = [unet, textEncoder, vae, ...(second ? [second] : [])].map((part) => part.parameters);
+    const g = new Graph(this.recomputes);
     const options = record(g);
     const targets = new Set<unknown>(options.assigns?.map(([target]) => target));
     const trained = new Set(g.nodes.filter(({ outputs }) => outputs.some((v) => targets.has(v))).map(({ name }) => name));
     const isFrozen = (leaf: string): boolean => !trained.has(leaf) && own.some((part) => part.owns(leaf));
-    const goes = (leaf: string): boolean => isFrozen(leaf) && streams(leaf);
-    const streaming = plan && { streams: goes, memoryLimit: device.memoryLimit, plan };
+    const streams = (leaf: string): boolean => isFrozen(leaf) && this.streams(leaf);
+    const streaming = plan && { streams, memoryLimit: device.memoryLimit, plan };
     const estimate = estimateProgram(g, options, device.capabilities, device.bufferSharing, streaming);
-    ownBytes += estimate.ownBytes;
-    buffers.push(estimate.buffers);
     for (const { leaf, name, outputs: [value] } of g.nodes) {
       if (leaf?.kind !== "parameter") continue;
       const bytes = byteLength(value!.type);
-      if (!goes(name)) resident.set(name, bytes);
-      if (isFrozen(name) && !frozen.has(name)) frozen.set(name, { bytes, uses: 0 });
+      if (!streams(name)) this.resident.set(name, bytes);
+      if (isFrozen(name) && !this.frozen.has(name)) this.frozen.set(name, { bytes, uses: 0 });
     }
     for (const v of g.nodes.flatMap((n) => n.inputs)) {
-      const weight = v && frozen.get(v.node.name);
+      const weight = v && this.frozen.get(v.node.name);
       if (weight) weight.uses += times;
     }
-    return { flops: estimate.flops * times, streamedBytes: estimate.streamedBytes * times };
-  };
+    this.ownBytes += estimate.ownBytes;
+    this.buffers.push(estimate.buffers);
+    this.flops += estimate.flops * times;
+    this.streamedBytes += estimate.streamedBytes * times;
+  }
+
+  /** @param pooled of programs that share buffers */
+  workingBytes(pooled: typeof pooledBytes): number {
+    return this.ownBytes + (this.base.device.bufferSharing ? pooled(this.buffers) : sum(this.buffers.flat()));
+  }
+
+  get estimate(): UnlearnEstimate {
+    return {
+      weightBytes: sum(this.resident.values()),
+      workingBytes: this.workingBytes(pooledBytes),
+      flopsPerStep: this.flops,
+      recomputes: this.recomputes,
+    };
+  }
+}
+
+/** @param streams which of the weights that are not trained stay in host memory */
+function planned(base: StableDiffusion, work: Work, streams: (leaf: string) => boolean = () => false): Planned {
+  const { settings, draws, recomputes } = work;
+  const { unet, textEncoder, vae } = base.parts;
+  const tokens = textEncoder.config.maxLength;
+  const [height, width] = settings.latentSize;
+  const plan = new Planned(base, recomputes, streams);
   const input = (g: Graph, name: string, shape: readonly number[], dtype: TensorType["dtype"] = "f32"): Value =>
     g.input(name, { shape, dtype });
   const predicted = (g: Graph, model: StableDiffusion, rows: number, context: Value): Value =>
@@ -172,18 +201,16 @@ function planned(
     );
   const contextOf = (g: Graph, rows: number): Value => input(g, "context", base.encodingShape(rows, tokens));
   const encoded = (g: Graph, model: StableDiffusion, rows: number): Value => model.recordPrompts(g, input(g, "ids", [rows, tokens], "u32"));
-  add((g) => ({ outputs: { text: encoded(g, base, 1) } }), 0);
-  const total = (programs: readonly Pick<Estimate, "flops" | "streamedBytes">[]): Planned => ({
-    estimate: {
-      weightBytes: sum(resident.values()),
-      workingBytes: ownBytes + (device.bufferSharing ? pooledBytes(buffers) : sum(buffers.flat())),
-      flopsPerStep: sum(programs.map(({ flops }) => flops)),
-      recomputes,
-    },
-    frozen,
-    streamedBytes: sum(programs.map(({ streamedBytes }) => streamedBytes)),
-  });
-  if (isClosedForm(settings.method)) return total([]);
+  const predicts = (rows: number, times: number, by = base): void => {
+    if (rows > 0) plan.add((g) => ({ outputs: { eps: predicted(g, by, rows, contextOf(g, rows)) } }), times);
+  };
+  plan.add((g) => ({ outputs: { text: encoded(g, base, 1) } }), 0);
+  if (draws) {
+    predicts(2, 0);
+    const { latentChannels } = vae.config;
+    plan.add((g) => ({ outputs: { image: base.recordDecoder(g, input(g, "latents", [1, height, width, latentChannels])) } }), 0);
+  }
+  if (isClosedForm(settings.method)) return plan;
 
   const rows = rowsOf(settings);
   // A LoRA's own weights are few; what it reads and computes is as if the attention were trained.
@@ -192,11 +219,11 @@ function planned(
   const wanted = new Set(list.tensors);
   const trains = (tensor: string, component: string): boolean => component === list.component && wanted.has(tensor);
   const model = variantOf(base, { owns: settings.rule === undefined ? () => false : trains });
-  const plain = (count: number, times: number, by: StableDiffusion): ReturnType<typeof add>[] =>
-    count === 0 ? [] : [add((g) => ({ outputs: { eps: predicted(g, by, count, contextOf(g, count)) } }), times)];
-  const without = [...plain(rows.sampled, rows.samplingSteps, rows.samplesTrained ? model : base), ...plain(rows.frozen, 1, base)];
+  predicts(rows.sampled, rows.samplingSteps, rows.samplesTrained ? model : base);
+  predicts(rows.frozen, 1);
+  if (draws) predicts(2, 0, model);
   const trainsText = componentOf(rule) === "text_encoder";
-  const trained = add((g) =>
+  const training = (g: Graph): ProgramOptions =>
     recordTraining(g, model, {
       name: "estimate", decay: "decoupled", trains,
       ...(settings.rule !== undefined && clipping(settings)),
@@ -211,10 +238,9 @@ function planned(
         );
         return { loss: mseLoss(graph, prediction, graph.input("target", f32(prediction.type.shape))) };
       },
-    }),
-    settings.accumulate ?? 1,
-  );
-  return total([...without, trained]);
+    });
+  plan.add(training, settings.accumulate ?? 1);
+  return plan;
 }
 
 const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
