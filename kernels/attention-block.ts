@@ -1,4 +1,5 @@
 import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
+import places from "../shaders/lib/attention-places.wgsl";
 import mergeWgsl from "../shaders/attention-merge.wgsl";
 import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
@@ -45,6 +46,7 @@ export function blockPass(
     shader: block.shader,
     defines: {
       ...block.defines,
+      PLACES: places,
       ...(!forward && { INPUTS: inputs, BLOCKS: true }),
       ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }),
     },

@@ -1,4 +1,5 @@
 import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
+import places from "../shaders/lib/attention-places.wgsl";
 import tile from "../shaders/lib/attention-tile.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
@@ -14,7 +15,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const ROWS_SOURCES: readonly string[] = [inputs, tile, forwardWgsl, queryWgsl, keyValueWgsl];
+export const ROWS_SOURCES: readonly string[] = [inputs, places, tile, forwardWgsl, queryWgsl, keyValueWgsl];
 
 // One pipeline for every head size on software adapters, where compiling is what costs and private arrays are memory anyway.
 // On a GPU the head lies in registers, so its loops need constant bounds.
@@ -47,6 +48,7 @@ export function rowsPass(
   const [tileA, tileB] = TILES[name];
   const defines: Defines = {
     ...headDefines(headVec4, software),
+    PLACES: places,
     TILE: tile,
     TILE_A: tileA,
     TILE_B: tileB,

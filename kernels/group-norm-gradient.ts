@@ -42,13 +42,13 @@ export const groupNormGradientKernel: Kernel<GroupNormAttributes, "dy" | "x" | "
     } else {
       const chunks = chunkCount(layout, perChunk);
       const partials = { sums: { scratch: 1 }, sumsH: { scratch: 2 } };
-      dispatches.push(columnDispatch({ name: "group-norm-gradient-partials", text: partialsWgsl }, layout, perChunk, silu, true, partials));
+      dispatches.push(columnDispatch({ name: "group-norm-gradient-partials", text: partialsWgsl }, layout, perChunk, { silu }, partials));
       dispatches.push(groupDispatch(sums, layout, chunks, capabilities, { ...defines, SILU: false }, { ...partials, moments }));
       const bytes = layout.batch * chunks * layout.channels * 4;
       scratch.push(bytes, bytes);
     }
     const shader = { name: "group-norm-gradient", text: applyWgsl };
-    const apply = columnDispatch(shader, layout, applyChunk(capabilities), silu, true, { statistics: moments });
+    const apply = columnDispatch(shader, layout, applyChunk(capabilities), { silu, moments: true }, { statistics: moments });
     dispatches.push({ ...apply, params: { ...apply.params, hasResidual: Number(hasResidual) } });
     return { dispatches, scratch };
   },

@@ -1,3 +1,4 @@
+import groupStatistics from "../shaders/lib/group-statistics.wgsl";
 import {
   type Binding, type ByName, type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, elementCount,
   formatType, sameShape, spread,
@@ -63,13 +64,15 @@ export function chunkCount(layout: GroupNormLayout, perChunk: number): number {
   return Math.ceil(layout.positions / perChunk);
 }
 
-/** A dispatch of one thread per Pack of channels and chunk of positions. */
+/**
+ * A dispatch of one thread per Pack of channels and chunk of positions.
+ * @param ofGroups of a shader that reads the statistics of groups: whether SiLU comes after it, and whether they hold a gradient's moments
+ */
 export function columnDispatch(
   shader: ShaderSource,
   layout: GroupNormLayout,
   perChunk: number,
-  silu: boolean,
-  grouped: boolean,
+  ofGroups: { readonly silu: boolean; readonly moments?: boolean } | undefined,
   bindings: Readonly<Record<string, Binding>> = {},
 ): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
@@ -78,9 +81,12 @@ export function columnDispatch(
   const count = batch * chunks * columns;
   return {
     shader,
-    defines: { ...packDefines(channels), ...(grouped && { ...ACTIVATION_DEFINES, SILU: silu }) },
+    defines: {
+      ...packDefines(channels),
+      ...(ofGroups && { ...ACTIVATION_DEFINES, SILU: ofGroups.silu, STATISTICS: groupStatistics, MOMENTS: ofGroups.moments ?? false }),
+    },
     bindings,
-    params: { count, positions, columns, chunks, perChunk, ...(grouped && { groups, perGroup }) },
+    params: { count, positions, columns, chunks, perChunk, ...(ofGroups && { groups, perGroup }) },
     workgroups: spread(Math.ceil(count / 64)),
   };
 }

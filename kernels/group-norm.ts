@@ -25,7 +25,7 @@ export function statisticsPlan(layout: GroupNormLayout, epsilon: number, capabil
   const bytes = layout.batch * chunks * layout.channels * 4;
   return {
     dispatches: [
-      columnDispatch({ name: "group-norm-partials", text: partialsWgsl }, layout, perChunk, false, false, partials),
+      columnDispatch({ name: "group-norm-partials", text: partialsWgsl }, layout, perChunk, undefined, partials),
       groupDispatch(shader, layout, chunks, capabilities, { PARTIALS: true }, partials, { perChunk, epsilon }),
     ],
     scratch: [bytes, bytes],
@@ -34,7 +34,7 @@ export function statisticsPlan(layout: GroupNormLayout, epsilon: number, capabil
 
 /** The dispatch that normalises x with `statistics`, gamma and beta. */
 export function applyDispatch(layout: GroupNormLayout, silu: boolean, capabilities: Capabilities): Dispatch {
-  return columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), silu, true);
+  return columnDispatch({ name: "group-norm", text: applyWgsl }, layout, applyChunk(capabilities), { silu });
 }
 
 /** `statistics` [batch, groups, 2]: the mean and 1 / sqrt(variance + epsilon) of each batch entry's groups, which the gradient reads. */

@@ -2,31 +2,18 @@
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns whole rows of keys and values.
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries].
-// Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of
-// q (A) and dO (B). JOINT: dK and dV lie in one tensor, bound as dK.
+// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of
+// lib/attention-tile.wgsl, with its defines; tiles are of q (A) and dO (B). JOINT: dK and dV lie in one tensor, bound as dK.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
 
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
+${PLACES}
   rowStrideDK: u32,
   offsetDK: u32,
   rowStrideDV: u32,
   offsetDV: u32,
-  causal: u32,
-  scale: f32,
 }
 
 ${INPUTS}

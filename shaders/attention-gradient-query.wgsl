@@ -2,29 +2,16 @@
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns whole rows of queries.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries].
-// Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of
-// k (A) and v (B).
+// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of
+// lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
 
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
+${PLACES}
   rowStrideDQ: u32,
   offsetDQ: u32,
-  causal: u32,
-  scale: f32,
 }
 
 ${INPUTS}

@@ -4,31 +4,18 @@
 // they are multiplied by `gain` to stay within f16's numbers. A causal key is seen by the queries from its own index on. Layout: q, dO
 // [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO, offset.
 // logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
-// attention-merge. Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-matrix.wgsl, with its
-// defines. JOINT: dK and dV lie in one tensor, bound as dK.
+// attention-merge. Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the
+// text of lib/attention-matrix.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
 enable f16;
 enable subgroups;
 enable ${EXTENSION};
 
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
+${PLACES}
   rowStrideDK: u32,
   offsetDK: u32,
   rowStrideDV: u32,
   offsetDV: u32,
-  causal: u32,
-  scale: f32,
   gain: f32,
   splits: u32,
 }

@@ -3,27 +3,15 @@
 // algorithm 2).
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the
-// queries, for attention-merge. Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl,
-// with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
+// queries, for attention-merge. Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of
+// lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor,
+// bound as dK.
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
+${PLACES}
   rowStrideDK: u32,
   offsetDK: u32,
   rowStrideDV: u32,
   offsetDV: u32,
-  causal: u32,
-  scale: f32,
   splits: u32,
 }
 

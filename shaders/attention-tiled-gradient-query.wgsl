@@ -3,24 +3,12 @@
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
 // attention-merge.
-// Defines: INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines.
+// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of
+// lib/attention-block.wgsl, with its defines.
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
+${PLACES}
   rowStrideDQ: u32,
   offsetDQ: u32,
-  causal: u32,
-  scale: f32,
   splits: u32,
 }
 

@@ -4,22 +4,9 @@
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
 // With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
-// Defines: BLOCK the text of lib/attention-block.wgsl, with its defines.
+// Defines: PLACES the text of lib/attention-places.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines.
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
-  causal: u32,
-  scale: f32,
+${PLACES}
   splits: u32,
 }
 

@@ -3,26 +3,14 @@
 // output, so nothing is reduced across lanes.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// Defines: TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
+// Defines: PLACES the text of lib/attention-places.wgsl; TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and
+// v (B).
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
 
 struct Params {
-  batch: u32,
-  heads: u32,
-  queries: u32,
-  keys: u32,
-  headVec4: u32,
-  rowStrideQ: u32,
-  offsetQ: u32,
-  rowStrideK: u32,
-  offsetK: u32,
-  rowStrideV: u32,
-  offsetV: u32,
-  rowStrideO: u32,
-  causal: u32,
-  scale: f32,
+${PLACES}
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

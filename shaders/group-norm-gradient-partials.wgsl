@@ -4,7 +4,7 @@
 // Bindings: dy, x: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels]; statistics: mean and r, [batch, groups];
 // sums, sumsH: [batch, chunks, channels] as Packs.
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
-// 4.
+// 4; STATISTICS, the text of lib/group-statistics.wgsl.
 ${ACTIVATIONS}
 ${PACKS}
 
@@ -22,6 +22,8 @@ struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk:
 @group(0) @binding(6) var<storage, read_write> sumsH: array<Pack>;
 @group(0) @binding(7) var<uniform> params: Params;
 
+${STATISTICS}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
   let i = (workgroup.x + workgroup.y * workgroups.x) * 64u + local;
@@ -31,19 +33,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let batch = i / (params.columns * params.chunks);
   let first = chunk * params.perChunk;
   let end = min(first + params.perChunk, params.positions);
-#if ${VEC4}
-  let group = batch * params.groups + (4u * column + vec4u(0u, 1u, 2u, 3u)) / params.perGroup;
-  let s0 = statistics[group.x];
-  let s1 = statistics[group.y];
-  let s2 = statistics[group.z];
-  let s3 = statistics[group.w];
-  let mean = vec4f(s0.x, s1.x, s2.x, s3.x);
-  let r = vec4f(s0.y, s1.y, s2.y, s3.y);
-#else
-  let s = statistics[batch * params.groups + column / params.perGroup];
-  let mean = s.x;
-  let r = s.y;
-#endif
+  let norm = statisticsOf(batch, column);
+  let mean = norm[0];
+  let r = norm[1];
 #if ${SILU}
   let scale = gamma[column];
   let shift = beta[column];

@@ -3,7 +3,7 @@
 // Bindings: dy, x, residual, dx: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels];
 // statistics: (mean, r, mean of d, mean of d * h), [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
-// 4.
+// 4; STATISTICS, the text of lib/group-statistics.wgsl, with its MOMENTS.
 ${ACTIVATIONS}
 ${PACKS}
 
@@ -21,6 +21,8 @@ struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk:
 @group(0) @binding(6) var<storage, read_write> dx: array<${dx as Pack}>;
 @group(0) @binding(7) var<uniform> params: Params;
 
+${STATISTICS}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
   let i = (workgroup.x + workgroup.y * workgroups.x) * 64u + local;
@@ -30,23 +32,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let batch = i / (params.columns * params.chunks);
   let first = chunk * params.perChunk;
   let end = min(first + params.perChunk, params.positions);
-#if ${VEC4}
-  let group = batch * params.groups + (4u * column + vec4u(0u, 1u, 2u, 3u)) / params.perGroup;
-  let s0 = statistics[group.x];
-  let s1 = statistics[group.y];
-  let s2 = statistics[group.z];
-  let s3 = statistics[group.w];
-  let mean = vec4f(s0.x, s1.x, s2.x, s3.x);
-  let r = vec4f(s0.y, s1.y, s2.y, s3.y);
-  let meanD = vec4f(s0.z, s1.z, s2.z, s3.z);
-  let meanDH = vec4f(s0.w, s1.w, s2.w, s3.w);
-#else
-  let s = statistics[batch * params.groups + column / params.perGroup];
-  let mean = s.x;
-  let r = s.y;
-  let meanD = s.z;
-  let meanDH = s.w;
-#endif
+  let norm = statisticsOf(batch, column);
+  let mean = norm[0];
+  let r = norm[1];
+  let meanD = norm[2];
+  let meanDH = norm[3];
   let scale = gamma[column];
 #if ${SILU}
   let shift = beta[column];
