@@ -116,6 +116,20 @@ test("printed, nothing is wider than the sheet, and a table's head can be repeat
   await page.context().close();
 });
 
+test("printed, a picture that was not asked for is covered by something that costs nothing; one that was is shown", async () => {
+  const { page } = await browser.visit("/", "");
+  await page.waitForSelector("th button");
+  const drawn = (): Promise<string[]> =>
+    page.$$eval(".shot.blurred svg", (all) => all.map((e) => `${getComputedStyle(e).visibility} ${getComputedStyle(e).filter}`));
+  await page.emulateMedia({ media: "print" });
+  assert.equal([...new Set(await drawn())], ["hidden none"]);
+  await page.emulateMedia({ media: "screen" });
+  await page.check("#reveal-all");
+  await page.emulateMedia({ media: "print" });
+  assert.equal([...new Set(await drawn())], ["visible none"]);
+  await page.context().close();
+});
+
 test("tables sort by numbers and by names; filters leave the rows and attempts that they say", async () => {
   const { page } = await browser.visit("/", "");
   const sort = (name: string): Promise<void> => page.click(`section[aria-labelledby=board] th button:text-is("${name}")`);
