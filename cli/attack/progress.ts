@@ -69,8 +69,8 @@ export class AttackProgress {
         this.since = performance.now();
         this.sampling = 0;
         this.done = e.iteration;
-        if (e.timestep < 0) this.note = "beginning to search";
-        if (e.probe) this.note = `try ${this.done}/${this.total}`;
+        if (this.perEvaluation() === 1) this.note = `try ${Math.min(this.done + 1, this.total)}/${this.total}`;
+        else if (e.timestep < 0) this.note = "beginning to search";
         if (event.type === "evaluation" && !e.probe && e.timestep >= 0 && e.judgement.score > (this.best?.score ?? -1)) {
           this.best = { score: e.judgement.score, prompt: e.prompt };
         }
@@ -84,16 +84,21 @@ export class AttackProgress {
     this.show();
   }
 
-  private show(): void {
+  /** Iterations for each picture that is drawn and judged; 1 where nothing is searched in between. */
+  private perEvaluation(): number {
     const { attacker, iterations, generations, textIterations } = this.settings;
     const searches: Partial<Record<AttackerName, number>> = { "ring-a-bell": generations, "mma-text": textIterations };
-    const perEvaluation = usesGradient(attacker) ? iterations : (searches[attacker] ?? 1);
+    return usesGradient(attacker) ? iterations : (searches[attacker] ?? 1);
+  }
+
+  private show(): void {
+    const perEvaluation = this.perEvaluation();
     const left = Math.max(0, this.total - this.done);
     const evaluations = Math.max(0, Math.ceil(left / perEvaluation) + (left === 0 && this.sampling > 0 ? 1 : 0) - this.sampling);
     const leftMs = left * this.iterationMs + evaluations * this.evaluationMs;
     const wholeMs = this.total * this.iterationMs + Math.ceil(this.total / perEvaluation) * this.evaluationMs;
     const known = this.evaluationMs > 0 && (this.batches > EARLY_BATCHES || perEvaluation === 1);
-    const drawing = this.sampling > 0 ? `${this.done > 0 ? "  drawing" : ""} ${Math.round(100 * this.sampling)}%` : "";
+    const drawing = this.sampling > 0 ? `${this.note.startsWith("drawing") ? "" : "  drawing"} ${Math.round(100 * this.sampling)}%` : "";
     const best = this.best ? `best so far ${this.best.score.toFixed(3)}: ${quoted(this.best.prompt)}` : "";
     if (known && wholeMs > 0) this.share = Math.max(this.share, 1 - leftMs / wholeMs);
     this.progress.update(this.share, this.note + drawing, known ? leftMs / 1000 : Number.NaN, best);

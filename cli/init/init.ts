@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { encodePng } from "../../engine/platform/picture/png.ts";
 import type { Given, OptionTable } from "../../engine/options/option.ts";
+import { asFlags } from "../../engine/options/flags.ts";
 import { pick } from "../../engine/options/values.ts";
 import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { JUDGE_OPTIONS } from "../../engine/run/settings/judge.ts";
@@ -94,8 +95,16 @@ async function run(flags: InitFlags, context: Context, dir: string): Promise<voi
     tell(context, file, whole, await check(context, file, whole));
   } catch (error) {
     for (const path of written) await rm(path, { recursive: true, force: true });
+    if (asks) context.say(`what you answered, to correct: ${again(given, dir)}`);
     throw error;
   }
+}
+
+/** The command that gives the same answers as flags. */
+function again({ model, checkpoint, concept, ...rest }: Complete, dir: string): string {
+  const whole = Object.entries({ model, checkpoint, concept });
+  const named = whole.flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
+  return shellCommand(["npx", "lethe", "init", dir, ...named, ...asFlags(OVERLAY, rest), ...asFlags(JUDGE_OPTIONS, rest)]);
 }
 
 /** What a checked file plans. */

@@ -4,6 +4,7 @@ import { didYouMean } from "../../engine/formats/text/near.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { JUDGE_NAMES, type JudgeSettings, neededSettings } from "../../engine/run/settings/judge.ts";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
+import { parseHubReference } from "../model-source.ts";
 import { widthOf, wrapped } from "../terminal/style.ts";
 
 /** What `init` cannot do without, as it was given or answered. */
@@ -38,8 +39,21 @@ export function missing(given: Answers): string[] {
 type Check = (answer: string) => string | undefined;
 
 const isThere: Check = (path) => (existsSync(resolvePath(path)) ? undefined : `there is no ${path}`);
+const isThereOrOnHub: Check = (path) => (parseHubReference(path) && !/^[.~]/.test(path) ? undefined : isThere(path));
 const isJudge: Check = (name) => (JUDGE_NAMES.includes(name) ? undefined : `there is no judge ${name}${didYouMean(name, JUDGE_NAMES)}`);
 const isNumber: Check = (text) => (Number.isFinite(Number(text)) ? undefined : `${text} is not a number`);
+
+/** What unlearning may have changed: the flag's name, what it is kept as, and the question for it. */
+const PARTS: Readonly<Record<string, readonly [keyof Answers, string]>> = {
+  unet: ["unet", "File of its UNet"],
+  "text-encoder": ["textEncoder", "Its text encoder: a file, a folder, ORG/NAME"],
+  lora: ["lora", "Its low-rank file"],
+  "whole-model": ["checkpoint", "The unlearned model: a folder, a file, ORG/NAME"],
+};
+const isPart: Check = (name) => (Object.hasOwn(PARTS, name) ? undefined : `answer one of ${Object.keys(PARTS).join(", ")}`);
+
+/** The bundled checkpoint that forgot churches, for those who want to see how it goes. */
+const BUNDLED = "emoji/unlearned/esd-x-church/ESDx-church-UNet.pt";
 
 /** Asks on the terminal for what is missing; an answer that cannot be used is told at once. @throws AbortError if the terminal is closed */
 export async function ask(given: Answers, signal: AbortSignal): Promise<Answers & Partial<JudgeSettings>> {
@@ -56,14 +70,20 @@ export async function ask(given: Answers, signal: AbortSignal): Promise<Answers 
     }
   };
   try {
-    const model = given.model ?? (await question("Model before unlearning: emoji (bundled), a folder, a file, or ORG/NAME", "emoji"));
-    const laid = [given.unet, given.textEncoder, given.lora, given.checkpoint].some((part) => part !== undefined);
-    const unet = laid ? given.unet : await question("UNet file of the unlearned checkpoint", undefined, isThere);
+    const models = "Model before unlearning: emoji (bundled), a folder, a file, ORG/NAME";
+    const model = given.model ?? (await question(models, "emoji", isThereOrOnHub));
+    const laid: Record<string, string> = {};
+    if ([given.unet, given.textEncoder, given.lora, given.checkpoint].every((part) => part === undefined)) {
+      const part = await question(`What unlearning changed: ${Object.keys(PARTS).join(", ")}`, "unet", isPart);
+      const [key, what] = PARTS[part]!;
+      laid[key] = await question(what, part === "unet" && model === "emoji" ? BUNDLED : undefined, isThereOrOnHub);
+    }
     const concept = given.concept ?? (await question("What was it made to forget, in words"));
-    if (given.judge !== undefined || given.classifier !== undefined) return { ...given, model, unet, concept };
+    if (given.judge !== undefined || given.classifier !== undefined) return { ...given, model, ...laid, concept };
     say("Judges:");
     for (const name of JUDGE_NAMES) {
-      say(`  ${name}: ${Object.hasOwn(JUDGES, name) ? JUDGES[name as keyof typeof JUDGES] : "bundled classifier"}`);
+      const bundled = `the bundled classifier of ${name.slice("emoji-".length)}s`;
+      say(`  ${name}: ${Object.hasOwn(JUDGES, name) ? JUDGES[name as keyof typeof JUDGES] : bundled}`);
     }
     const judge = await question("Judge", model === "emoji" ? "emoji-object" : undefined, isJudge);
     const needed: Record<string, string | number> = {};
@@ -74,7 +94,7 @@ export async function ask(given: Answers, signal: AbortSignal): Promise<Answers 
       needed[setting] = setting === "judgeThreshold" ? Number(answer) : answer;
     }
     const label = given.label ?? (await question("The judge's label for it", concept));
-    return { ...given, model, unet, concept, judge, ...needed, label };
+    return { ...given, model, ...laid, concept, judge, ...needed, label };
   } finally {
     terminal.close();
   }

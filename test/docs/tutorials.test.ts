@@ -19,6 +19,7 @@ const STANDS_FOR: readonly (readonly [string, string])[] = [
   ["microsoft/resnet-50", "emoji/classifier/object"],
   ['"church, church building"', "church"],
   ["emoji/evaluation.json", "evaluation.json"],
+  ["gate/evaluation.json", "evaluation.json"],
   ["emoji/story.json", "story.json"],
 ];
 

@@ -42,7 +42,7 @@ test("a condition that is not proven but may be true says so", () => {
 test("what is not a condition, and what nothing measures, is refused", () => {
   for (const text of ["", "asr", "asr>", "asr>101", "asr=20", "speed>3", "asr.mean>3", "asr>-1"])
     assert.throws(() => parseGate(text), /is not a condition/);
-  assert.throws(() => judgeGates([parseGate("ira<90")], rows, []), /no row of this evaluation has a ira; its file names no retained/);
+  assert.throws(() => judgeGates([parseGate("ira<90")], rows, []), /no row of this evaluation has ira; its file names no retained/);
   assert.throws(() => requireMeasured([parseGate("base<90")], { base: false, retained: true }), /"base": false/);
   requireMeasured([parseGate("asr>1"), parseGate("cra<1")], { base: false, retained: true });
 });

@@ -106,7 +106,7 @@ function unanswerable(text: string, metric: GateMetric): UsageError {
   const why = metric === "base" ? '; its file says "base": false' : isEffect(metric)
     ? "; its file names no retained concepts"
     : isScore(metric) ? "; its file's quality does not measure it" : "";
-  return new UsageError(`--fail-if ${JSON.stringify(text)}: no row of this evaluation has a ${metric}${why}`);
+  return new UsageError(`--fail-if ${JSON.stringify(text)}: no row of this evaluation has ${metric}${why}`);
 }
 
 /**
