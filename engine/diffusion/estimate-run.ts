@@ -3,7 +3,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { gradients } from "../runtime/autodiff.ts";
 import { pooledBytes } from "../runtime/buffer-pool.ts";
 import { type Estimate, estimateProgram, formatBytes } from "../runtime/plan/estimate.ts";
-import { type WeightUses, keepsResidents, pooledAtWorst, residents, totalBytes } from "../runtime/plan/residents.ts";
+import { type WeightUses, keepsResidents, plannable, pooledAtWorst, residents, totalBytes } from "../runtime/plan/residents.ts";
 import { planStreams } from "../runtime/plan/streaming.ts";
 import { Graph } from "../runtime/graph.ts";
 import type { StableDiffusion } from "./stable-diffusion.ts";
@@ -68,12 +68,13 @@ export function estimateRun(model: StableDiffusion, work: RunWork, offload = fal
   const weightBytes = totalBytes(kept.weights);
   const plain = { weightBytes, workingBytes: kept.bytes, flops: kept.flops };
   const known = limit < Infinity;
-  if (weightBytes + kept.bytes <= limit && (known || !offload)) return plain;
+  const room = offload ? plannable(limit) : limit;
+  if (weightBytes + kept.bytes <= room && (known || !offload)) return plain;
   const recomputes = work.attackRows > 0 && known;
   const again = recomputes ? programsOf(model, work, true) : kept;
   const recomputing = recomputes && { recomputing: { more: again.flops.iteration / kept.flops.iteration - 1, limit } };
   const recomputed = { weightBytes, workingBytes: again.bytes, flops: again.flops, ...recomputing };
-  if (!offload || (known && weightBytes + again.bytes <= limit)) return recomputed;
+  if (!offload || (known && weightBytes + again.bytes <= room)) return recomputed;
 
   const resident = residents(again.weights, limit, programsOf(model, work, recomputes, () => true).bytesAtWorst);
   const streams = (leaf: string): boolean => again.weights.has(leaf) && !resident.has(leaf);

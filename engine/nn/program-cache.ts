@@ -67,9 +67,10 @@ export class ProgramCache {
       least = Math.min(least, needed);
     }
     const [more, limit, free] = [least, device.memoryLimit, Math.max(0, left)].map(formatBytes);
+    const host = this.planStreams ? "" : "leave some on the host (--offload), ";
     throw new UsageError(
       `not enough memory: "${key}" needs ${more} more on ${device.description}, of whose ${limit} ${free} are left; ` +
-        "store weights as halves (--weights f16), leave some on the host (--offload), or take fewer or smaller pictures",
+        `store weights as halves (--weights f16), ${host}or take fewer or smaller pictures`,
     );
   }
 

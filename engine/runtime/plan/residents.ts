@@ -5,6 +5,14 @@ export type WeightUses = Map<string, { readonly bytes: number; uses: number }>;
 
 /** Of the memory limit, left for what is not foreseen: a judge's network, an attacker's own programs. */
 const SPARE = 0.05;
+/** Of a small one, where an attack's tokens over the whole vocabulary weigh more than the model's layers: so many bytes, or this share. */
+const SMALL_SPARE = { bytes: 8 * 2 ** 20, share: 0.2 };
+
+/** Bytes of a limit that a plan may take, where weights may stay in host memory for the sake of what is not foreseen. */
+export function plannable(limit: number): number {
+  return limit - Math.max(SPARE * limit, Math.min(SMALL_SPARE.bytes, SMALL_SPARE.share * limit));
+}
+
 /** Weights below this stay on the device, foreseen or not. */
 const SMALL = 2 ** 16;
 
@@ -16,7 +24,7 @@ const SMALL = 2 ** 16;
  */
 export function residents(weights: WeightUses, limit: number, needed: number): Set<string> {
   const chosen = new Set<string>();
-  let left = limit < Infinity ? (1 - SPARE) * limit - needed : 0;
+  let left = limit < Infinity ? plannable(limit) - needed : 0;
   for (const [leaf, { bytes }] of [...weights].toSorted(([, a], [, b]) => b.uses - a.uses || a.bytes - b.bytes)) {
     if (bytes > left) continue;
     left -= bytes;

@@ -3,7 +3,7 @@ import { mseLoss } from "../../../kernels/loss.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { pooledBytes } from "../../runtime/buffer-pool.ts";
 import { estimateProgram, formatBytes } from "../../runtime/plan/estimate.ts";
-import { type WeightUses, keepsResidents, pooledAtWorst, residents, totalBytes } from "../../runtime/plan/residents.ts";
+import { type WeightUses, keepsResidents, plannable, pooledAtWorst, residents, totalBytes } from "../../runtime/plan/residents.ts";
 import { Graph } from "../../runtime/graph.ts";
 import type { ProgramOptions } from "../../runtime/program.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
@@ -76,18 +76,21 @@ function rowsOf(settings: Settings): Rows {
 export function estimateUnlearn(base: StableDiffusion, settings: Settings, draws = false): UnlearnEstimate {
   const limit = base.device.memoryLimit;
   const offloads = base.planStreams !== undefined;
+  const known = limit < Infinity;
   let least = Infinity;
-  const fits = ({ weightBytes, workingBytes }: UnlearnEstimate): boolean => {
+  const fits = ({ weightBytes, workingBytes }: UnlearnEstimate, room: number): boolean => {
     least = Math.min(least, weightBytes + workingBytes);
-    return weightBytes + workingBytes <= limit && (limit < Infinity || !offloads);
+    return weightBytes + workingBytes <= room;
   };
-  for (const recomputes of limit < Infinity ? [false, true] : [false]) {
-    const { estimate } = planned(base, { settings, draws, recomputes });
-    if (fits(estimate)) return estimate;
+  if (known || !offloads) {
+    for (const recomputes of known ? [false, true] : [false]) {
+      const { estimate } = planned(base, { settings, draws, recomputes });
+      if (fits(estimate, offloads ? plannable(limit) : limit)) return estimate;
+    }
   }
   if (offloads) {
-    const estimate = offloaded(base, { settings, draws, recomputes: limit < Infinity });
-    if (fits(estimate) || limit === Infinity) return estimate;
+    const estimate = offloaded(base, { settings, draws, recomputes: known });
+    if (fits(estimate, limit)) return estimate;
   }
   throw new UsageError(
     `${settings.method} needs ${formatBytes(least)} of device memory, the limit is ${formatBytes(limit)}: train fewer weights ` +
