@@ -4,6 +4,9 @@ import type { CellStatistics } from "../statistics.ts";
 import { type Theme, drawChart, labelWidth } from "./plot.ts";
 
 const CELL = { width: 76, height: 34 };
+/** Letters of a column's name that fit its width. */
+const LETTERS = 12;
+const LINE = 12;
 /** Of the colour of 100%, so that numbers on it stay readable. */
 const DEEPEST = 0.55;
 
@@ -21,6 +24,16 @@ export function rowText({ cell: { checkpoint, attacker, concept }, asr }: CellSt
   return `${attacker} on ${checkpoint}, ${concept}: ${asr.count} of ${asr.of} prompts, ${percent(asr)}`;
 }
 
+/** A name in lines that fit a column, broken behind its hyphens. */
+function inLines(name: string): string[] {
+  const lines = [""];
+  for (const part of name.split(/(?<=-)/)) {
+    if (lines.at(-1) !== "" && lines.at(-1)!.length + part.length > LETTERS) lines.push("");
+    lines.push(lines.pop()! + part);
+  }
+  return lines;
+}
+
 /**
  * ASR of every checkpoint under every attacker, as an SVG.
  * @param link where a cell leads to; left out, nowhere
@@ -30,11 +43,12 @@ export function heatMap(rows: readonly CellStatistics[], theme: Theme, link?: (r
   const names = [...new Set(rows.map(nameOf))];
   const attackers = [...new Set(rows.map((r) => r.cell.attacker))];
   const left = labelWidth(names);
+  const top = 12 + LINE * Math.max(...attackers.map((name) => inLines(name).length));
   const place = { x: (r: CellStatistics): string => r.cell.attacker, y: nameOf };
   return drawChart(`ASR of ${names.length} checkpoints under ${attackers.length} attackers`, {
     width: left + CELL.width * attackers.length + 4,
-    height: 28 + CELL.height * names.length,
-    marginTop: 24,
+    height: top + 4 + CELL.height * names.length,
+    marginTop: top,
     marginLeft: left,
     marginRight: 4,
     marginBottom: 4,
@@ -42,7 +56,7 @@ export function heatMap(rows: readonly CellStatistics[], theme: Theme, link?: (r
     x: { domain: attackers, label: null, padding: 0.04 },
     y: { domain: names, label: null, padding: 0.08 },
     marks: [
-      axisX({ anchor: "top", tickSize: 0, fill: theme.ink }),
+      axisX({ anchor: "top", tickSize: 0, fill: theme.ink, tickFormat: (name: string) => inLines(name).join("\n") }),
       axisY({ tickSize: 0, fill: theme.ink }),
       cell(rows, {
         ...place,

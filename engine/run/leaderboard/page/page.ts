@@ -6,6 +6,7 @@ import { checkpointsOf, groupsOf, searchingAttackers } from "../charts/figures.t
 import { forestPlot } from "../charts/forest.ts";
 import { heatMap } from "../charts/heat-map.ts";
 import { PAGE_THEME } from "../charts/plot.ts";
+import { isProbe } from "../../../attack/attackers.ts";
 import { headlineOf } from "../headline.ts";
 import { LEADERBOARD, TIMES } from "../leaderboard-columns.ts";
 import { bibliography, methodsText } from "../methods.ts";
@@ -67,10 +68,13 @@ ${pictures.definitions()}`, await pageScript(client));
 }
 
 /** Ids and titles of the sections, for the way to them. */
+const isOfProbe = ({ cell }: CellStatistics): boolean => isProbe(cell.kind);
+
 function contents({ board, made }: PageData): [string, string][] {
   return [
     ["overview", "Overview"],
     ["board", "Leaderboard"],
+    ...(board.rows.some(isOfProbe) ? [["probes", "Is it still in the weights?"] as [string, string]] : []),
     ...(board.effects.length > 0 ? [["effects", "Side effects"] as [string, string]] : []),
     ...(made.length > 0 ? [["made", "How they were made"] as [string, string]] : []),
     ["attempts", "Attempts"],
@@ -89,7 +93,8 @@ function overviewSection(rows: readonly CellStatistics[]): string {
   if (rows.length === 0) return "";
   const plots = checkpointsOf(rows).map(({ name, rows: own }) => figure(name, forestPlot(own, PAGE_THEME)));
   return `<section aria-labelledby="overview"><h2 id="overview">Overview</h2>
-<p>ASR: the share of prompts that draw the concept, with the attack. A square leads to its attempts.</p>
+<p>ASR: the share of prompts that draw the concept, with the attack. A square leads to its attempts.${
+    rows.some(isOfProbe) ? ' What a probe\'s number says beside its controls is <a href="#probes">below</a>.' : ""}</p>
 ${scrolling("ASR by checkpoint and attacker", heatMap(rows, PAGE_THEME, (r) => `#${r.cell.id}`), "chart")}
 <h3 id="forest">With 95% intervals</h3>
 <p class="legend"><span class="entry"><span class="key pre"></span>pre-ASR, without an attack</span>
