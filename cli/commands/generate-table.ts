@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { fitAndSay } from "../fit.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";

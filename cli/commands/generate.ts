@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { extname } from "node:path";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
 import { SCHEDULER_NAMES, TIMESTEP_SPACINGS } from "../../engine/diffusion/schedulers/index.ts";

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { generate } from "../../engine/diffusion/generate.ts";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import type { Given, OptionTable } from "../../engine/options/option.ts";
 import { asFlags } from "../../engine/options/flags.ts";
 import { pick } from "../../engine/options/values.ts";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { join } from "node:path";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Comparison, type PairedRow, compare } from "../../engine/run/compare/pairs.ts";
 import { comparisonPage } from "../../engine/run/compare/page.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Judgement } from "../../engine/attack/judges/judgement.ts";
 import { rescore } from "../../engine/attack/judges/rescore.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import type { Given } from "../../engine/options/option.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";

@@ -3,7 +3,7 @@ import { cutOffNote } from "../../engine/diffusion/learned-embedding.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";

@@ -6,7 +6,7 @@ import { readNumpyPickle } from "../../engine/formats/pickle/numpy.ts";
 import { SNIFF_BYTES, sniff } from "../../engine/formats/sniff.ts";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { isPng, readPngTexts } from "../../engine/formats/picture/png.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { componentName } from "../../engine/loading/names/groups.ts";
 import type { TensorFile } from "../../engine/formats/tensor-file.ts";
 import { type Inspection, inspectTensorFile } from "../../engine/loading/inspect.ts";

@@ -4,7 +4,7 @@ import type { Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { readPngTexts } from "../../engine/formats/picture/png.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { loadStableDiffusion, openDevice } from "../../engine/index.ts";
 import { TestBrowser, type Visit, linkBytes, linkText, textOf, waitForText } from "./support.ts";
 

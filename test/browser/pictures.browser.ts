@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { writeChunks } from "../../engine/formats/picture/png-chunks.ts";
 import { readChunks } from "../../engine/formats/picture/read-chunks.ts";
-import { decodePng, encodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng, encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { TestBrowser, type Visit } from "./support.ts";
 
 /** Not imported: bundled into a test, esbuild does not find its own program. */
@@ -16,7 +16,7 @@ const { buildSync } = createRequire(`${process.cwd()}/package.json`)("esbuild") 
 
 const ENTRY = `
   import { decodePicture } from "./engine/platform/picture/decode-picture.ts";
-  import { encodePng } from "./engine/platform/picture/png.ts";
+  import { encodePng } from "./engine/platform/picture/png-codec.ts";
   const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const text = (data) => btoa(Array.from(data, (v) => String.fromCharCode(v)).join(""));
   globalThis.decode = async (file, turned) => {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { encodeSafetensors } from "../../engine/formats/safetensors-writer.ts";
 import { DEVICE_FLAGS, SMALL_ATTACK, type Ran, copyOfModel, folder, lethe } from "./support.ts";
 

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const prompts = join(folder, "prompts.txt");

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import type { AttemptLine } from "../../engine/run/leaderboard/attempt-line.ts";
 import type { CellEntry } from "../../engine/run/leaderboard/manifest.ts";
 import { evaluationOf } from "../support/evaluation.ts";

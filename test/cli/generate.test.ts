@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { readPngTexts } from "../../engine/formats/picture/png.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 
 const COMMON = ["generate", "--model", "emoji", "--prompt", "a picture of a church", "--seed", "17309", ...DEVICE_FLAGS] as const;

@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { type DownloadContext, parseHubReference, resolveModel, resolveWeights } from "../../cli/model-source.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { float16ToFloat32 } from "../../engine/formats/half.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { filesOfPage } from "../../engine/platform/hub/page.ts";
 import { assetsFolder } from "../../engine/platform/model-source-node.ts";
 import { type Tensors, emojiTensors, safetensors, zeroed } from "../support/checkpoints.ts";

@@ -10,7 +10,7 @@ import type { RunRecord } from "../../engine/run/record.ts";
 import type { CellRecord } from "../../engine/run/leaderboard/manifest.ts";
 import type { JudgeName, JudgeOptions } from "../../engine/attack/judges/options.ts";
 import { EXPOSED_CLASSES, createJudge } from "../../engine/attack/judges/open.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { judgeFolder } from "../vision/judge-fixtures.ts";
 import { finish, testDevice } from "../support/device.ts";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { DEVICE_FLAGS, folder, lethe, start } from "./support.ts";
 
 /** Recorded from a server that noted down what it was sent: user agent and body, to the byte. */

@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openTensorPath } from "../../engine/formats/open.ts";
 import { readPngTexts } from "../../engine/formats/picture/png.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { DEVICE_FLAGS, folder, lethe } from "./support.ts";
 

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { runInNewContext } from "node:vm";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { fixtureBytes } from "./support.ts";
 
 /** Not imported: bundled into a test, esbuild does not find its own program. */
@@ -16,7 +16,7 @@ const entry = `
   import { readDiffusersFolder } from "./engine/formats/diffusers.ts";
   import { parseCsv } from "./engine/formats/text/csv.ts";
   import { readPngTexts } from "./engine/formats/picture/png.ts";
-  import { encodePng } from "./engine/platform/picture/png.ts";
+  import { encodePng } from "./engine/platform/picture/png-codec.ts";
   globalThis.work = async (checkpoint) => {
     const file = await openTensorFile(blobSource("dropped.pt", new Blob([checkpoint])));
     const png = encodePng({ data: Uint8Array.from({ length: 18 }, (_, i) => 14 * i), width: 3, height: 2 }, { note: "a picture" });

@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { memoryStore } from "../../engine/formats/store.ts";
 import { classifierFeatures } from "../../engine/metrics/feature-network.ts";
 import type { FeatureNetwork } from "../../engine/metrics/feature-network.ts";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type RgbImage, imagesToTensor } from "../../engine/formats/picture/image.ts";
-import { decodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import type { NDArray } from "../../engine/nn/array.ts";
 import { type LoadOptions, loadStableDiffusion } from "../../engine/loading/load.ts";
 import { type StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";

@@ -1,4 +1,4 @@
-import { encodePng } from "../../engine/platform/picture/png.ts";
+import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";

@@ -2,7 +2,7 @@ import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
 import type { RgbImage } from "../../engine/formats/picture/image.ts";
-import { decodePng, encodePng } from "../../engine/platform/picture/png.ts";
+import { decodePng, encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { RUN_FILES, RunFiles } from "../../engine/run/files.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import type { Choice, JudgeRequest, RunFiles as OfferedFiles } from "../protocol.ts";

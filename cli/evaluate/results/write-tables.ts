@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { decodePng } from "../../../engine/platform/picture/png.ts";
+import { decodePng } from "../../../engine/platform/picture/png-codec.ts";
 import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
 import { makeFolder, readBytes, readText } from "../../../engine/platform/node-files.ts";
 import { exists } from "../../output.ts";

@@ -2,7 +2,7 @@ import type { SchedulerName } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { FormatError } from "../../formats/errors.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
-import { decodePng, encodePng } from "../../platform/picture/png.ts";
+import { decodePng, encodePng } from "../../platform/picture/png-codec.ts";
 import { type Store, memoryStore } from "../../formats/store.ts";
 import type { Values } from "../../options/option.ts";
 import { filledIn } from "../../options/values.ts";

@@ -1,5 +1,5 @@
 import type { RgbImage } from "../../formats/picture/image.ts";
-import { encodePng } from "../../platform/picture/png.ts";
+import { encodePng } from "../../platform/picture/png-codec.ts";
 import { resize } from "../../formats/picture/resize.ts";
 import { escape } from "./html.ts";
 

@@ -2,7 +2,7 @@ import { FormatError } from "../../formats/errors.ts";
 import { parseJson } from "../../formats/file-system.ts";
 import { openTensorFile } from "../../formats/open.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
-import { decodePng, encodePng } from "../../platform/picture/png.ts";
+import { decodePng, encodePng } from "../../platform/picture/png-codec.ts";
 import { safetensorsPieces, type TensorOnDemand } from "../../formats/safetensors-writer.ts";
 import type { Lines, Store } from "../../formats/store.ts";
 import { formatJsonLine, parseJsonLines } from "../../formats/text/jsonl.ts";

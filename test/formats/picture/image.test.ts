@@ -10,7 +10,7 @@ import {
   tensorToImages,
   type RgbImage,
 } from "../../../engine/formats/picture/image.ts";
-import { decodePng } from "../../../engine/platform/picture/png.ts";
+import { decodePng } from "../../../engine/platform/picture/png-codec.ts";
 import { PIL_FILTERS, resize, resizeShortestEdge, type ResizeFilter } from "../../../engine/formats/picture/resize.ts";
 import { expected, randomNumbers, rejects } from "../support.ts";
 

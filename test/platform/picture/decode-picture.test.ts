@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { oriented } from "../../../engine/formats/picture/exif.ts";
-import { encodePng } from "../../../engine/platform/picture/png.ts";
+import { encodePng } from "../../../engine/platform/picture/png-codec.ts";
 import { decodePicture } from "../../../engine/platform/picture/decode-picture.ts";
 import { FUZZ_ROUNDS, bytesOf, fuzz, rejects } from "../../formats/support.ts";
 

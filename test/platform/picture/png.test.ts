@@ -10,7 +10,7 @@ import { readChunks } from "../../../engine/formats/picture/read-chunks.ts";
 import { crc32 } from "../../../engine/formats/zip/bytes.ts";
 import { readPngTexts } from "../../../engine/formats/picture/png.ts";
 import { decodePicture } from "../../../engine/platform/picture/decode-picture.ts";
-import { decodePng, encodePng } from "../../../engine/platform/picture/png.ts";
+import { decodePng, encodePng } from "../../../engine/platform/picture/png-codec.ts";
 import { bytesOf, expected, fixtureBytes, fuzz, FUZZ_ROUNDS, rejects } from "../../formats/support.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");

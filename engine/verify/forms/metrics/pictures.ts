@@ -1,6 +1,6 @@
 import { isObject, joinPath } from "../../../formats/file-system.ts";
 import type { RgbImage } from "../../../formats/picture/image.ts";
-import { decodePng } from "../../../platform/picture/png.ts";
+import { decodePng } from "../../../platform/picture/png-codec.ts";
 import { readAll } from "../../../formats/byte-source.ts";
 import type { VerifyContext } from "../../context.ts";
 import { type Golden, openGolden } from "../../golden.ts";

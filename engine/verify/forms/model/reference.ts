@@ -2,7 +2,7 @@ import { readAll } from "../../../formats/byte-source.ts";
 import { FormatError } from "../../../formats/errors.ts";
 import { type FileSystem, joinPath } from "../../../formats/file-system.ts";
 import { tensorToImages, imagesToTensor } from "../../../formats/picture/image.ts";
-import { decodePng } from "../../../platform/picture/png.ts";
+import { decodePng } from "../../../platform/picture/png-codec.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import { loadClassifier } from "../../../vision/image-classifier.ts";
 import { type SamplerPlan, createSamplerPlan } from "../../../diffusion/schedulers/index.ts";
