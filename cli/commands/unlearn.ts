@@ -128,7 +128,7 @@ export async function makeErased(
   const { layout } = resultOf(settings, model.isXl ? "sdxl" : "sd");
   const { ending } = LAYOUTS[layout];
   if (ending !== "" && !out.toLowerCase().endsWith(ending)) {
-    context.warn(`layout ${layout} is a ${ending} file: other tools may go by the name, and ${out} does not end so`);
+    context.warn(`${out} does not end in ${ending}, which layout ${layout} writes: other tools may go by the name`);
   }
   context.say(`erasing ${settings.concepts.map(quoted).join(", ")} by ${record.recipe.name} on ${model.device.description}`);
   if (saved) context.say(`going on after step ${saved.training.step}`);

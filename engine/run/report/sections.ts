@@ -1,9 +1,11 @@
 import { isProbe, usesGradient } from "../../attack/attackers.ts";
 import type { LoggedEvaluation } from "../log.ts";
 import { flagName } from "../../options/flags.ts";
+import type { OptionTable } from "../../options/option.ts";
 import { REDACTED } from "../redact.ts";
 import { shellCommand } from "../text/shell.ts";
 import { givenModelFlags } from "../settings/model-options.ts";
+import { RUN_OPTIONS } from "../settings/option-table.ts";
 import { formatBytes, formatDuration } from "../text/format.ts";
 import { decimal, definitions, escape, table, visible } from "./html.ts";
 import { picture, thumbnail } from "./picture.ts";
@@ -228,10 +230,10 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
 /** Every setting, the device and what the run took. */
 export function settingsSection({ record }: ReportData): string {
   const { settings, device, versions } = record;
-  const values = Object.entries(settings).map(([name, value]): [string, string] => [
-    name,
-    value === null ? '<span class="none">none</span>' : typeof value === "string" ? visible(value) : escape(String(value)),
-  ]);
+  const options: OptionTable = RUN_OPTIONS;
+  const values = Object.entries(settings)
+    .filter(([name, value]) => value !== null && value !== false && (options[name]?.of?.includes(settings.attacker) ?? true))
+    .map(([name, value]): [string, string] => [name, typeof value === "string" ? visible(value) : escape(String(value))]);
   const run: [string, string][] = [
     ["adapter", visible(device.adapter)],
     ["driver", visible(device.driver)],
@@ -248,7 +250,8 @@ export function settingsSection({ record }: ReportData): string {
       escape([`lethe ${versions.lethe}`, ...(versions.node === undefined ? [] : [`Node ${versions.node}`]), versions.platform].join(", ")),
     ],
   ];
-  return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(values)}</section>
+  return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(values)}
+<p>Left out: options that are off, and those of other attackers. <code>run.json</code> has them all.</p></section>
 <section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>`;
 }
 
