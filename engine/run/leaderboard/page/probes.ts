@@ -13,7 +13,7 @@ export function probesSection({ manifest, lines }: PageData): string {
   const strips = depths(manifest.cells, lines).map((one) => {
     const { checkpoint, concept, depth, by } = one;
     const steps = STEPS.map(([name, title]) => `<span class="${name === depth ? "here" : ""}">${title}</span>`).join("");
-    const found = escape(`${depthText(one)}${by.length > 0 ? `: ${by.join(", ")}` : ""}`);
+    const found = escape(`${depthText(one)}${by.length > 0 ? ` (${by.join(", ")})` : ""}`);
     return `<figure class="depth"><figcaption><strong>${escape(`${checkpoint}, ${concept}`)}</strong><span>${found}</span></figcaption>` +
       `<div class="steps" aria-hidden="true">${steps}</div>` +
       bars(verdicts.filter(({ cell }) => cell.checkpoint === checkpoint && cell.concept === concept)) +
