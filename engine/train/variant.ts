@@ -42,6 +42,7 @@ export function variantOf(model: StableDiffusion, { owns, source, apart, adapter
     }),
   );
   variant.planStreams = model.planStreams;
+  variant.recomputes = model.recomputes;
   return variant;
 }
 

@@ -93,6 +93,7 @@ export async function unlearn(
   const estimate = hooks.draws ? undefined : fitUnlearn(base, settings, pictures); // nobody waits for a replay's
   // What the method makes on the device besides the erased model is this variant's, which owns no weight, and goes with it.
   const frozen = variantOf(base, { owns: () => false });
+  if (estimate?.recomputes) frozen.recomputes = true; // also where it would fit: what is read back needs room too
   const session: UnlearnSession = {
     base: frozen, settings, draws, hooks,
     images: options.images ?? {},

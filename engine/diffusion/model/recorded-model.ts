@@ -102,6 +102,10 @@ export class RecordedModel {
     this.programs.recomputes = always;
   }
 
+  get recomputes(): boolean {
+    return this.programs.recomputes;
+  }
+
   /**
    * Which leaves of weights are kept on the device when they are loaded, by name and bytes; the others stay in host memory. To be said
    * before any is loaded. Default: all

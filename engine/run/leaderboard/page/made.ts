@@ -33,7 +33,7 @@ export function madeSection(made: readonly MadeCheckpoint[], showImages: boolean
     const said = asFlags(UNLEARN_RUN_OPTIONS, own, settings.method).join(" ");
     return [
       `<a href="${escape(report)}">${escape(checkpoint)}</a>`,
-      settings.concepts.map(visible).join(", "),
+      settings.concepts.map(visible).join("<br>"),
       `${escape(recipe.name)}<span class="ids">${escape(said)}</span>`,
       escape(`${formatCount(result?.steps ?? 0)} in ${formatDuration(seconds)}`),
       result?.loss === null || !result ? "" : decimal(result.loss),
