@@ -6,6 +6,7 @@ interface GPUAdapterInfo {}
 interface GPUBindGroup {}
 interface GPUBindGroupLayout {}
 interface GPUBuffer {}
+interface GPUBufferBinding {}
 interface GPUCommandEncoder {}
 interface GPUComputePipeline {}
 interface GPUDevice {}

@@ -58,7 +58,7 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
     ? await adapterOf(options.gpu)
     : await platform.findAdapter({ name: options.adapter, robust: options.robust });
   const raw = adapter.info;
-  const features = (["subgroups", SIZE_CONTROL, "timestamp-query"] as const).filter((f) => adapter.features.has(f));
+  const features: string[] = ["subgroups", SIZE_CONTROL, "timestamp-query"].filter((f) => adapter.features.has(f));
   const half = options.math === "f16" || options.math === "auto";
   // With f32 arithmetic only such units are of use as take f32.
   if (offeredMatrices(raw).some((c) => half || c.component === "f32")) {
@@ -73,7 +73,7 @@ export async function openDeviceOn(platform: Platform, options: DeviceOptions = 
   const requiredLimits = options.limits === "default" ? {} : Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
   let gpu: GPUDevice;
   try {
-    gpu = await adapter.requestDevice({ label: "lethe", requiredFeatures: features, requiredLimits });
+    gpu = await adapter.requestDevice({ label: "lethe", requiredFeatures: features as GPUFeatureName[], requiredLimits });
   } catch (cause) {
     throw new NoAdapterError(`adapter "${name}" was found but gives no device: ${errorMessage(cause)}`, { cause });
   }

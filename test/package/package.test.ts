@@ -332,6 +332,15 @@ export const lost = gpu.lost;
 await model.generate({});
 `;
 
+test("the declarations name nothing of WebGPU but what they bring for compilers that do not know it", () => {
+  const known = new Set(readFileSync("scripts/webgpu-names.d.ts", "utf8").match(/\bGPU\w*/g));
+  const used = readdirSync("dist/types", { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith(".d.ts"))
+    .flatMap((name) => (readFileSync(join("dist/types", name), "utf8").replace(/\/\*[^]*?\*\/|\/\/.*/g, "").match(/\bGPU\w*/g) ?? []));
+  assert.equal([...new Set(used)].filter((name) => !known.has(name)), []);
+});
+
 for (const moduleResolution of ["bundler", "nodenext"]) {
   test(`types hold for a strict consumer without skipLibCheck, ${moduleResolution}`, () => {
     writeFileSync(join(folder, "index.ts"), CONSUMER);

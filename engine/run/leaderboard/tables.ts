@@ -48,10 +48,14 @@ export function scoresOf({ rows, effects }: Board): QualityScores[] {
   return [...new Set([...effects, ...rows].flatMap(({ quality }) => quality ?? []))];
 }
 
-/** What the columns of side effects mean. */
+/** What the columns of side effects mean, where they stand alone. */
 export function effectsNote(board: Board): string {
-  const retained = board.effects.some((e) => [e.ua, e.ira, e.cra].some((rate) => rate.of > 0));
-  return [retained ? RETAINED_NOTE : "", qualityNote(scoresOf(board))].filter((note) => note !== "").join(" ");
+  return [retainedNote(board), qualityNote(scoresOf(board))].filter((note) => note !== "").join(" ");
+}
+
+/** The same below a leaderboard, whose note explains the scores of pictures. */
+export function retainedNote(board: Board): string {
+  return board.effects.some((e) => [e.ua, e.ira, e.cra].some((rate) => rate.of > 0)) ? RETAINED_NOTE : "";
 }
 
 const RETAINED_NOTE =

@@ -1,10 +1,10 @@
 import type { MatrixConfig } from "../../../kernels/kernel.ts";
 
 /** WebGPU's feature for shaders that state the size of their subgroups; no type of WebGPU's knows it yet. */
-export const SIZE_CONTROL = "subgroup-size-control" as GPUFeatureName;
+export const SIZE_CONTROL = "subgroup-size-control";
 
 /** The features for matrix units, Dawn's experimental one and the draft's: those of `MATRIX_DIALECTS`. */
-export const MATRIX_FEATURES = ["chromium-experimental-subgroup-matrix", "subgroup-matrix"] as unknown as readonly GPUFeatureName[];
+export const MATRIX_FEATURES: readonly string[] = ["chromium-experimental-subgroup-matrix", "subgroup-matrix"];
 
 interface OfferedConfig {
   readonly componentType: string;

@@ -1,7 +1,7 @@
 /** What the erasure cost: side effects and scores as a table, and pictures of what should not have changed beside the model's before it. */
 import { escape, visible } from "../../report/html.ts";
 import { EFFECTS } from "../leaderboard-columns.ts";
-import { effectsNote, scoresOf } from "../tables.ts";
+import { retainedNote, scoresOf } from "../tables.ts";
 import type { PageData } from "./data.ts";
 import { type Pictures, shown } from "./pictures.ts";
 import { htmlTable, scrolling } from "./table.ts";
@@ -18,7 +18,8 @@ export async function costSection(data: PageData, pictures: Pictures): Promise<s
     await gallery("Captions", scoredPictures(data), data, pictures),
   ].filter((html) => html !== "");
   const beside = galleries.length === 0 ? "" : `<h3 id="beside">Beside the model before unlearning</h3>\n${galleries.join("\n")}`;
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>${escape(effectsNote(board))}</p>` +
+  const note = retainedNote(board);
+  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2>${note === "" ? "" : `<p>${escape(note)}</p>`}` +
     `${htmlTable("Side effects", EFFECTS, board.effects, board)}${beside}</section>`;
 }
 
