@@ -32,10 +32,7 @@ export async function checkRun(
 ): Promise<void> {
   const { target, judge, cases } = parts;
   if (target?.fitted) context.say(`target fitted ${target.fitted}`);
-  if (!quiet) {
-    warnOfControls(context, settings, parts);
-    warnOfUnused(context, settings);
-  }
+  if (!quiet) warnOfControls(context, settings, parts);
   const options = attackOptions(settings, parts);
   const { scheduler, steps, screeningSteps } = resolveOptions(model, options);
   createSamplerPlan(scheduler, judgedSchedulerJson(scheduler, model), Math.min(steps, screeningSteps ?? steps));
@@ -48,6 +45,7 @@ export async function checkRun(
   const attackRows = usesGradient(settings.attacker) ? settings.restarts * settings.timestepsPerStep * settings.casesPerStep : 0;
   await fitAndSay(context, model, { width, height, rows: settings.guidance > 1 ? 2 : 1, pictures: 1, attackRows }, quiet);
   await tryJudge(context, judge, settings.label, target);
+  if (!quiet) warnOfUnused(context, settings);
 }
 
 /** Says which of a probe's controls cannot be made. */
