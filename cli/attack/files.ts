@@ -11,14 +11,11 @@ import type { ModelPart } from "../model.ts";
 const COMPONENTS = ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae", "scheduler"];
 const SETTINGS = ["config.json", "scheduler_config.json", "preprocessor_config.json", ...TOKENIZER_FILES];
 
-/** A folder or file that a run depends on. */
-export type RecordedPart = ModelPart;
-
 /**
  * Size and SHA-256 of every file of a model folder, a classifier folder, and single files; a model with made-up weights has none.
  * @throws FormatError
  */
-export async function recordFiles(parts: readonly RecordedPart[]): Promise<FileRecord[]> {
+export async function recordFiles(parts: readonly ModelPart[]): Promise<FileRecord[]> {
   const files: { role: string; path: string }[] = [];
   for (const { role, path, variant } of parts) {
     if (isSynthetic(path)) continue;

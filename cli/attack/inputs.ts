@@ -10,7 +10,7 @@ import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { PromptCase } from "../evaluate/prompts.ts";
 import { readCases } from "./cases.ts";
-import type { RecordedPart } from "./files.ts";
+import type { ModelPart } from "../model.ts";
 
 /** What a run reads from files besides models and judges. Pictures are as their files have them. */
 export interface RunInputs {
@@ -23,7 +23,7 @@ export interface RunInputs {
   readonly conceptPictures?: readonly PictureFile[] | undefined;
   readonly otherPictures?: readonly PictureFile[] | undefined;
   /** All of these files, for the record. */
-  readonly files: readonly RecordedPart[];
+  readonly files: readonly ModelPart[];
 }
 
 const PICTURES = /\.(png|jpe?g|webp)$/i;
@@ -46,7 +46,7 @@ function pathsOf(settings: AttackSettings): Paths {
 /** Reads all that the settings name besides models and judges. @throws FormatError naming the file that cannot be used */
 export async function readInputs(settings: AttackSettings): Promise<RunInputs> {
   const paths = pathsOf(settings);
-  const files: RecordedPart[] = [];
+  const files: ModelPart[] = [];
   const picture = (role: string, path: string): Promise<PictureFile> => {
     files.push({ role, path });
     return readPicture(path);

@@ -4,8 +4,8 @@ import { judgesByOriginal } from "../../engine/run/settings/judge.ts";
 import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
 import type { Context } from "../context.ts";
-import { type OpenedModel, openWithFiles } from "../model.ts";
-import { type RecordedPart, recordFiles } from "./files.ts";
+import { type ModelPart, type OpenedModel, openWithFiles } from "../model.ts";
+import { recordFiles } from "./files.ts";
 import { type JudgeOfRun, openJudge } from "./judge.ts";
 
 /** How a run's parts are opened: anew for one attack, shared between the attacks of an evaluation. */
@@ -33,7 +33,7 @@ export interface OpenedParts {
   readonly control: StableDiffusion | undefined;
   readonly judge: JudgeOfRun;
   /** What they came from, for the record. */
-  readonly files: readonly RecordedPart[];
+  readonly files: readonly ModelPart[];
 }
 
 /** Opens the models of a run and its judge. @throws FormatError, InputError, UsageError, HubError, NoAdapterError */

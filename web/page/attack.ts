@@ -270,12 +270,12 @@ function settingsText(probe: Readonly<Record<string, number | string>>): string 
 
 /** A probe beside its controls. One prompt decides nothing. */
 function probeText({ tries, successes, comparisons, missing }: ProbeResult): string {
-  const measures = { success: "", successes: " times", psnr: " dB", likelihood: " deviations" } as const;
+  const measures = { success: "", successes: " of its tries", psnr: " dB", likelihood: " deviations" } as const;
   const number = (x: number, measure: keyof typeof measures): string =>
     measure === "success" ? (x > 0 ? "yes" : "no") : `${Number(x.toPrecision(3))}${measures[measure]}`;
   const against = comparisons.map(
     ({ control, measure, probe, other }) => `${control}: ${number(other, measure)} (probe: ${number(probe, measure)})`,
   );
-  return `${successes} of ${tries} tries are judged so. Controls: ${against.join("; ") || "none"}. ` +
+  return `${successes} of ${tries} tries ${successes === 1 ? "is" : "are"} judged so. Controls: ${against.join("; ") || "none"}. ` +
     `${missing.length > 0 ? `Not made: ${missing.join(", ")}. ` : ""}One prompt gives no verdict: evaluate compares several.`;
 }

@@ -1,5 +1,6 @@
 import { isProbe } from "../../attack/attackers.ts";
 import { percent } from "./columns.ts";
+import type { CellEntry } from "./manifest.ts";
 import { type Depth, type DepthOfConcept, depths, probeVerdicts } from "./probe-verdict.ts";
 import type { CellStatistics } from "./statistics.ts";
 
@@ -12,12 +13,7 @@ export interface Headline {
   readonly broken: boolean;
 }
 
-interface Pair {
-  readonly checkpoint: string;
-  readonly concept: string;
-}
-
-const pairOf = ({ checkpoint, concept }: Pair): string => `${checkpoint}/${concept}`;
+const pairOf = ({ checkpoint, concept }: CellEntry): string => `${checkpoint}/${concept}`;
 
 /** The outcome of an evaluation in words. The model before unlearning is not part of it. */
 export function headlineOf(rows: readonly CellStatistics[]): Headline {
