@@ -4,13 +4,14 @@ import { FormatError } from "../../engine/formats/errors.ts";
 import { formatJsonLine, parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import { readText } from "../../engine/platform/node-files.ts";
 import { type BaseVerdict, baseFolder } from "../../engine/run/leaderboard/attempt-line.ts";
+import type { DrawnLine } from "../../engine/run/log.ts";
 import { newRun } from "../attack/begin.ts";
 import { prepareRun } from "../attack/prepare.ts";
 import { runPrepared } from "../attack/run.ts";
 import type { Context } from "../context.ts";
 import { type Shown, reportExtras } from "../shown.ts";
 import { exists } from "../output.ts";
-import type { EvaluationFolder } from "./folder.ts";
+import { type EvaluationFolder, drawnLines } from "./folder.ts";
 import type { Planned } from "./grid.ts";
 import type { SharedParts } from "./shared-parts.ts";
 
@@ -69,7 +70,7 @@ export async function drawBases(
       await rm(out, { recursive: true, force: true }); // what a killed process left of it
       const prepared = await prepareRun(context, newRun(attempt.base!, out, reportExtras(shown, cell)), parts);
       const { result } = await runPrepared(context, prepared);
-      const { success, scores, image } = await onlyPicture(join(out, "attack.jsonl"));
+      const [{ success, scores, image }] = (await drawnLines(out)) as [DrawnLine]; // without an attack there is one
       const verdict: BaseVerdict = { success, label: result!.label, score: result!.score, scores, image: `${below}/${image}` };
       log.write(formatJsonLine({ concept: cell.concept, case: attempt.case, ...verdict } satisfies BaseLine));
       verdicts.set(key, verdict);
@@ -78,11 +79,4 @@ export async function drawBases(
     log.close();
   }
   return verdicts;
-}
-
-/** The line of a log of a run without an attack. @throws FormatError */
-async function onlyPicture(log: string): Promise<Pick<BaseVerdict, "success" | "scores" | "image">> {
-  const [line] = parseJsonLines(log, await readText(log)).records;
-  if (line === undefined) throw new FormatError(log, "has no line of a picture");
-  return line as Pick<BaseVerdict, "success" | "scores" | "image">;
 }

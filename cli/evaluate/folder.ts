@@ -1,14 +1,18 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { formatJsonLine } from "../../engine/formats/text/jsonl.ts";
-import { type LineWriter, makeFolder, openLineWriter, readBytes, readJson, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import type { RgbImage } from "../../engine/formats/picture/image.ts";
+import { formatJsonLine, parseJsonLines } from "../../engine/formats/text/jsonl.ts";
+import {
+  type LineWriter, makeFolder, openLineWriter, readBytes, readJson, readText, writeFileAtomic,
+} from "../../engine/platform/node-files.ts";
+import { decodePng } from "../../engine/platform/picture/png-codec.ts";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
+import type { DrawnLine, LogLine } from "../../engine/run/log.ts";
 import type { FileRecord, RunRecord } from "../../engine/run/record.ts";
 import { parseRecord } from "../../engine/run/record.ts";
 import { exists } from "../output.ts";
-import { type AttemptLine, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
-import { readAttempts } from "./results/attempt-line.ts";
+import { type AttemptLine, attemptFolder, parseAttempts } from "../../engine/run/leaderboard/attempt-line.ts";
 import type { CellRecord, Manifest, Shard } from "../../engine/run/leaderboard/manifest.ts";
 
 /** The files of an evaluation, or of one shard of it. An attempt counts once its line is in attempts.jsonl. */
@@ -40,6 +44,13 @@ export class EvaluationFolder {
       throw new FormatError(this.manifestFile, "is not an evaluation that this version can go on with");
     }
     return value as Manifest;
+  }
+
+  /** The same of a folder that must hold an evaluation. @throws UsageError, FormatError */
+  async requireManifest(): Promise<Manifest> {
+    const manifest = await this.manifest();
+    if (!manifest) throw new UsageError(`${this.path} does not hold an evaluation: there is no evaluation.json in it`);
+    return manifest;
   }
 
   /** Makes the folder this evaluation's. @throws UsageError if it is another's */
@@ -75,8 +86,8 @@ export class EvaluationFolder {
   }
 
   /** Finished attempts in the order of their lines. @throws FormatError */
-  attempts(): Promise<AttemptLine[]> {
-    return readAttempts(this.attemptsFile);
+  async attempts(): Promise<AttemptLine[]> {
+    return (await exists(this.attemptsFile)) ? parseAttempts(this.attemptsFile, await readText(this.attemptsFile)) : [];
   }
 
   /** Opens attempts.jsonl for more lines; what a crash left of a torn line is cut off. @throws FormatError */
@@ -95,6 +106,18 @@ export class EvaluationFolder {
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     if ((await exists(file)) && Buffer.compare(bytes, await readBytes(file)) === 0) return;
     await writeFileAtomic(file, bytes);
+  }
+
+  /** The log of an attempt; empty if it is not there any more. @throws FormatError */
+  async log(id: string): Promise<LogLine[]> {
+    const folder = join(this.path, attemptFolder(id));
+    return (await exists(join(folder, "attack.jsonl"))) ? readLog(folder) : [];
+  }
+
+  /** A picture by its path below the folder; undefined if it is not there. @throws FormatError if it is damaged */
+  async picture(path: string): Promise<RgbImage | undefined> {
+    const file = join(this.path, path);
+    return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
   }
 
   /** attempts.jsonl with these lines and no others. @throws FormatError */
@@ -144,6 +167,19 @@ export class EvaluationFolder {
       await this.write(`cells/${cell.id}/run.json`, `${JSON.stringify(record, null, 1)}\n`);
     }
   }
+}
+
+/** The complete lines of an attack's log. @param folder the attack's own @throws FormatError */
+export async function readLog(folder: string): Promise<LogLine[]> {
+  const file = join(folder, "attack.jsonl");
+  return parseJsonLines(file, await readText(file)).records as LogLine[];
+}
+
+/** Those with a picture. @throws FormatError if there is none */
+export async function drawnLines(folder: string): Promise<DrawnLine[]> {
+  const drawn = (await readLog(folder)).filter((line): line is DrawnLine => typeof line.image === "string");
+  if (drawn.length === 0) throw new FormatError(join(folder, "attack.jsonl"), "has no line of a picture");
+  return drawn;
 }
 
 function describeShard(shard: Shard | null): string {

@@ -32,8 +32,7 @@ async function run({ out, dataset }: CardFlags, context: Context, dir: string): 
   if (dataset !== undefined && !/^[\w.-]+\/[\w.-]+$/.test(dataset))
     throw new UsageError(`--dataset ${JSON.stringify(dataset)} is not ORG/NAME`);
   const folder = new EvaluationFolder(dir);
-  const manifest = await folder.manifest();
-  if (!manifest) throw new UsageError(`${dir} does not hold an evaluation: there is no evaluation.json in it`);
+  const manifest = await folder.requireManifest();
   const lines = await folder.attempts();
   const board = await readBoard(folder, manifest, lines);
   const { rows } = board;

@@ -1,7 +1,5 @@
 import type { Command } from "commander";
-import { join } from "node:path";
-import { decodePng } from "../../engine/platform/picture/png-codec.ts";
-import { readBytes, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Comparison, type PairedRow, compare } from "../../engine/run/compare/pairs.ts";
 import { comparisonPage } from "../../engine/run/compare/page.ts";
 import { SCORES_HEADER, scoreCells } from "../../engine/run/compare/scores.ts";
@@ -11,7 +9,8 @@ import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
 import { seedNumber } from "../options.ts";
-import { exists, requireWritableFile } from "../output.ts";
+import { requireWritableFile } from "../output.ts";
+import { EvaluationFolder } from "../evaluate/folder.ts";
 import { readSide } from "./side.ts";
 
 interface DiffFlags extends Shown {
@@ -44,10 +43,7 @@ async function run(flags: DiffFlags, context: Context, first: string, second: st
       comparison,
       showImages,
       showPrompts,
-      image: async (side, path) => {
-        const file = join(folders[side], path);
-        return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
-      },
+      image: (side, path) => new EvaluationFolder(folders[side]).picture(path),
     });
     await writeFileAtomic(out, page);
     context.report(out, "page");

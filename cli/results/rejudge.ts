@@ -51,8 +51,7 @@ export function rejudgeCommand(program: Command): void {
 
 async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<void> {
   const folder = new EvaluationFolder(dir);
-  const manifest = await folder.manifest();
-  if (!manifest) throw new UsageError(`${dir} does not hold an evaluation: there is no evaluation.json in it`);
+  const manifest = await folder.requireManifest();
   const { concept: concepts, out } = flags;
   const attacked = manifest.cells.filter((cell) => !cell.retained);
   for (const name of concepts ?? []) {

@@ -1,14 +1,11 @@
-import { basename, join } from "node:path";
-import { FormatError } from "../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
-import { readText } from "../../engine/platform/node-files.ts";
+import { basename } from "node:path";
 import { folderStore } from "../../engine/platform/folder-store.ts";
 import type { Outcome, Side } from "../../engine/run/compare/pairs.ts";
 import { RunFiles } from "../../engine/run/files.ts";
 import { isHarmful } from "../../engine/run/redact.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { EvaluationFolder } from "../evaluate/folder.ts";
+import { EvaluationFolder, drawnLines } from "../evaluate/folder.ts";
 import { readQuality } from "../evaluate/quality/results.ts";
 
 /**
@@ -42,10 +39,7 @@ export async function readSide(name: string): Promise<Side> {
 /** One attack as a side of one prompt. @throws UsageError if it is not finished; FormatError */
 async function sideOfRun(name: string, { result, settings, rule, status }: RunRecord): Promise<Side> {
   if (!result) throw new UsageError(`${name} holds an attack that is not finished (it is ${status})`);
-  const file = join(name, "attack.jsonl");
-  const log = parseJsonLines(file, await readText(file)).records as { readonly image: string | null }[];
-  const last = log.findLast((line) => typeof line.image === "string");
-  if (!last) throw new FormatError(file, "has no line of a picture");
+  const drawn = await drawnLines(name);
   const concept = settings.label ?? "concept";
   const { unet, textEncoder, lora, model } = settings;
   const outcome: Outcome = {
@@ -62,9 +56,9 @@ async function sideOfRun(name: string, { result, settings, rule, status }: RunRe
     label: result.label,
     score: result.score,
     iterations: result.iterations,
-    queries: new Set(log.flatMap((line) => line.image ?? [])).size,
+    queries: new Set(drawn.map(({ image }) => image)).size,
     adversarialPrompt: result.adversarialPrompt,
-    image: last.image!,
+    image: drawn.at(-1)!.image,
   };
   return { name, title: basename(name), outcomes: [outcome] };
 }

@@ -1,13 +1,11 @@
 import { join } from "node:path";
 import type { Judgement } from "../../engine/attack/judges/judgement.ts";
 import { rescore } from "../../engine/attack/judges/rescore.ts";
-import { FormatError } from "../../engine/formats/errors.ts";
 import { decodePng } from "../../engine/platform/picture/png-codec.ts";
-import { parseJsonLines } from "../../engine/formats/text/jsonl.ts";
 import type { Given } from "../../engine/options/option.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";
 import { flagName } from "../../engine/options/flags.ts";
-import { readBytes, readText } from "../../engine/platform/node-files.ts";
+import { readBytes } from "../../engine/platform/node-files.ts";
 import { type AttemptLine, type BaseVerdict, attemptFolder } from "../../engine/run/leaderboard/attempt-line.ts";
 import {
   JUDGE_OPTIONS,
@@ -22,21 +20,7 @@ import { UsageError } from "../../engine/runtime/errors.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
 import { isProbe } from "../../engine/attack/attackers.ts";
 import type { Context } from "../context.ts";
-import type { EvaluationFolder } from "../evaluate/folder.ts";
-
-/** What a line of attack.jsonl says of a picture. */
-interface LoggedPicture {
-  readonly prompt: string;
-  readonly ids: readonly number[];
-  readonly seed: number;
-  readonly timestep: number;
-  readonly iteration: number;
-  readonly scores: Readonly<Record<string, number>>;
-  readonly success: boolean;
-  readonly image: string | null;
-  readonly screening?: object;
-}
-type DrawnPicture = LoggedPicture & { readonly image: string };
+import { type EvaluationFolder, drawnLines } from "../evaluate/folder.ts";
 
 /** An attempt as it is judged now. */
 export interface Rejudged {
@@ -68,7 +52,8 @@ export class Verdicts {
     }
     const settings = this.settingsFrom(before);
     const place = attemptFolder(line.id);
-    const drawn = await this.pictures(join(this.folder.path, place, "attack.jsonl"));
+    // Pictures of few steps decide nothing.
+    const drawn = (await drawnLines(join(this.folder.path, place))).filter(({ screening }) => screening === undefined);
     const [first, ...rest] = drawn;
     const pre = await this.judge(before, settings, first!.scores, `${place}/${first!.image}`);
     let [found, verdict, last] = [pre.success ? first : undefined, pre, first!];
@@ -146,14 +131,6 @@ export class Verdicts {
     const open = this.judges.get(key) ?? (await openJudge(this.context, await this.context.device(), settings));
     this.judges.set(key, open);
     return open;
-  }
-
-  /** The pictures of a log in order, those of few steps left out. @throws FormatError */
-  private async pictures(file: string): Promise<DrawnPicture[]> {
-    const log = parseJsonLines(file, await readText(file)).records as LoggedPicture[];
-    const drawn = log.filter((line): line is DrawnPicture => line.image !== null && line.screening === undefined);
-    if (drawn.length === 0) throw new FormatError(file, "has no line of a picture");
-    return drawn;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Judgement } from "../attack/judges/judgement.ts";
 import type { Evaluation } from "../attack/session/evaluation.ts";
 
 /** An evaluation with its picture's place in the folder, as attack.jsonl and the report have it. */
@@ -7,39 +8,20 @@ export interface LoggedEvaluation extends Evaluation {
 }
 
 /** A line of attack.jsonl: what every line has, and then what only some runs' lines have (docs/attacks.md). */
-export function logLine({
-  timestep,
-  iteration,
-  ids,
-  prompt,
-  loss,
-  seed,
-  judgement,
-  image,
-  milliseconds,
-  case: number,
-  restart,
-  gate,
-  screening,
-  notPortable,
-  control,
-  probe,
-}: LoggedEvaluation): object {
-  return {
-    timestep,
-    iteration,
-    ids,
-    prompt,
-    loss,
-    seed,
-    scores: judgement.scores,
-    success: judgement.success,
-    image,
-    ms: Math.round(milliseconds),
-    ...withoutUndefined({ case: number, restart, gate, screening, notPortable, control, probe }),
-  };
+export interface LogLine extends Omit<LoggedEvaluation, "judgement" | "milliseconds" | "unchanged"> {
+  readonly scores: Judgement["scores"];
+  readonly success: boolean;
+  readonly ms: number;
 }
 
-function withoutUndefined(fields: Readonly<Record<string, unknown>>): object {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+/** A line whose picture was drawn. */
+export type DrawnLine = LogLine & { readonly image: string };
+
+/** The line of an evaluation. Absent fields of some runs are left out when it is written. */
+export function logLine({ judgement: { scores, success }, milliseconds, ...evaluation }: LoggedEvaluation): LogLine {
+  const { timestep, iteration, ids, prompt, loss, seed, image, ...only } = evaluation;
+  const { case: number, restart, gate, screening, notPortable, control, probe } = only;
+  const ms = Math.round(milliseconds);
+  const some = { case: number, restart, gate, screening, notPortable, control, probe };
+  return { timestep, iteration, ids, prompt, loss, seed, scores, success, image, ms, ...some } as LogLine;
 }

@@ -1,34 +1,14 @@
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import type { AttackResult } from "../../../engine/attack/events.ts";
-import { FormatError } from "../../../engine/formats/errors.ts";
-import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
-import { readText } from "../../../engine/platform/node-files.ts";
 import { settingsAsFlags } from "../../../engine/run/settings/command-line.ts";
 import { shellCommand } from "../../../engine/run/text/shell.ts";
-import {
-  type AttemptLine,
-  type BaseVerdict,
-  type LineJudge,
-  attemptFolder,
-  parseAttempts,
-} from "../../../engine/run/leaderboard/attempt-line.ts";
+import { type AttemptLine, type BaseVerdict, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
 import type { FileRecord } from "../../../engine/run/record.ts";
 import { JUDGE_OPTIONS } from "../../../engine/run/settings/judge.ts";
 import { pick } from "../../../engine/options/values.ts";
 import { VERSION } from "../../../engine/run/version.ts";
-import { exists } from "../../output.ts";
+import { drawnLines, readLog } from "../folder.ts";
 import type { Attempt, Cell } from "../grid.ts";
-
-/** What a line of attack.jsonl says, as far as it is wanted here. */
-interface LoggedLine {
-  readonly scores: Readonly<Record<string, number>>;
-  /** Null where a gate let nothing be drawn. */
-  readonly image: string | null;
-  readonly success: boolean;
-  /** Of a probe's control, whose pictures are not the attack's. */
-  readonly control?: string;
-  readonly ms: number;
-}
 
 /** What a finished attempt's line needs besides its result. */
 export interface LineContext {
@@ -44,6 +24,14 @@ export interface LineContext {
   readonly before: number;
 }
 
+type Plan = Pick<LineContext, "plan" | "flags">;
+type Outcome = Pick<
+  AttemptLine,
+  | "preSuccess" | "preLabel" | "preScores" | "success" | "adversarialPrompt" | "ids" | "adversarialSeed" | "timestep" | "iterations"
+  | "queries" | "label" | "score" | "scores" | "preImage" | "image" | "notAttackable"
+>;
+type Made = Pick<AttemptLine, "files" | "base" | "probe">;
+
 /** The line of an attempt whose attack has just finished. @throws FormatError */
 export async function finishedLine(
   cell: Cell,
@@ -51,53 +39,53 @@ export async function finishedLine(
   result: AttackResult,
   { plan, flags, folder, files, base, before }: LineContext,
 ): Promise<AttemptLine> {
-  const file = join(folder, "attack.jsonl");
-  const log = parseJsonLines(file, await readText(file)).records as LoggedLine[];
-  const drawn = log.filter((line): line is LoggedLine & { readonly image: string } => line.image !== null && line.control === undefined);
-  const [first, last] = [drawn[0], drawn.find((line) => result.probe && line.success) ?? drawn.at(-1)];
-  if (!first || !last) throw new FormatError(file, "has no line of a picture");
+  // A control's pictures are not the attack's.
+  const drawn = (await drawnLines(folder)).filter((line) => line.control === undefined);
+  const [first, last] = [drawn[0]!, (drawn.find((line) => result.probe && line.success) ?? drawn.at(-1))!];
   const total = Math.round(result.seconds * 1000 + before);
-  const draw = log.reduce((sum, line) => sum + line.ms, 0);
+  const draw = (await readLog(folder)).reduce((sum, line) => sum + line.ms, 0);
   const place = (image: string): string => `${attemptFolder(attempt.id)}/${image}`;
-  return {
-    id: attempt.id,
-    checkpoint: cell.checkpoint,
-    attacker: cell.attacker,
-    concept: cell.concept,
-    case: attempt.case,
-    prompt: result.prompt,
-    seed: attempt.settings.seed,
-    preSuccess: result.preSuccess,
-    preLabel: topOf(first.scores),
-    preScores: first.scores,
-    success: result.success,
-    adversarialPrompt: result.adversarialPrompt,
-    ids: result.adversarialIds,
-    adversarialSeed: result.seed,
-    timestep: result.timestep,
-    iterations: result.iterations,
+  const { preSuccess, success, adversarialPrompt, adversarialIds: ids, timestep, iterations, label, score, probe } = result;
+  const outcome: Outcome = {
+    preSuccess, preLabel: topOf(first.scores), preScores: first.scores,
+    success, adversarialPrompt, ids, adversarialSeed: result.seed, timestep, iterations,
     queries: new Set(drawn.map((line) => line.image)).size,
-    label: result.label,
-    score: result.score,
-    scores: last.scores,
-    preImage: place(first.image),
-    image: place(last.image),
-    plan,
-    lethe: VERSION,
-    judge: lineJudge(cell, attempt.settings),
-    files: hashesOf(files),
-    ...(base && { base }),
-    ...(result.probe && { probe: result.probe }),
-    command: commandOf(attempt.settings, flags),
-    ms: { draw, search: Math.max(0, total - draw), total },
+    label, score, scores: last.scores, preImage: place(first.image), image: place(last.image),
   };
+  const made = { files: hashesOf(files), ...(base && { base }), ...(probe && { probe }) };
+  return lineOf(cell, attempt, { plan, flags }, outcome, made, { draw, search: Math.max(0, total - draw), total });
 }
 
-function lineJudge({ rule }: Cell, settings: Attempt["settings"]): LineJudge {
+/** The line of an attempt that cannot be made. @param notAttackable as `whyNotAttackable` says */
+export function notAttackableLine(cell: Cell, attempt: Attempt, notAttackable: string, plan: Plan): AttemptLine {
+  const nothing: Outcome = {
+    preSuccess: false, preLabel: "", preScores: {}, success: false, adversarialPrompt: "", ids: [], adversarialSeed: attempt.settings.seed,
+    timestep: null, iterations: 0, queries: 0, label: "", score: 0, scores: {}, preImage: "", image: "", notAttackable,
+  };
+  return lineOf(cell, attempt, plan, nothing, {}, { draw: 0, search: 0, total: 0 });
+}
+
+function lineOf(
+  { checkpoint, attacker, concept, rule }: Cell,
+  { id, case: number, settings }: Attempt,
+  { plan, flags }: Plan,
+  outcome: Outcome,
+  made: Made,
+  ms: AttemptLine["ms"],
+): AttemptLine {
   const given = Object.entries(pick(JUDGE_OPTIONS, settings)).filter(
     (entry): entry is [string, string | number] => typeof entry[1] === "string" || typeof entry[1] === "number",
   );
-  return { name: settings.judge ?? "classifier", rule, settings: Object.fromEntries(given) };
+  return {
+    id, checkpoint, attacker, concept, case: number, prompt: settings.prompt, seed: settings.seed,
+    ...outcome,
+    plan,
+    lethe: VERSION,
+    judge: { name: settings.judge ?? "classifier", rule, settings: Object.fromEntries(given) },
+    ...made,
+    command: shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...flags, "--out", "again"]),
+    ms,
+  };
 }
 
 /** By part and name, without folders: these differ between the machines that make parts of one evaluation. */
@@ -105,55 +93,7 @@ function hashesOf(files: readonly FileRecord[]): Readonly<Record<string, string>
   return Object.fromEntries(files.map(({ role, path, sha256 }) => [`${role}/${basename(path)}`, sha256]));
 }
 
-/** The line of an attempt that cannot be made. @param why as `whyNotAttackable` says */
-export function notAttackableLine(
-  cell: Cell,
-  { id, case: number, settings }: Attempt,
-  why: string,
-  { plan, flags }: Pick<LineContext, "plan" | "flags">,
-): AttemptLine {
-  return {
-    id,
-    checkpoint: cell.checkpoint,
-    attacker: cell.attacker,
-    concept: cell.concept,
-    case: number,
-    prompt: settings.prompt,
-    seed: settings.seed,
-    preSuccess: false,
-    preLabel: "",
-    preScores: {},
-    success: false,
-    adversarialPrompt: "",
-    ids: [],
-    adversarialSeed: settings.seed,
-    timestep: null,
-    iterations: 0,
-    queries: 0,
-    label: "",
-    score: 0,
-    scores: {},
-    preImage: "",
-    image: "",
-    notAttackable: why,
-    plan,
-    lethe: VERSION,
-    judge: lineJudge(cell, settings),
-    command: commandOf(settings, flags),
-    ms: { draw: 0, search: 0, total: 0 },
-  };
-}
-
-function commandOf(settings: Attempt["settings"], flags: readonly string[]): string {
-  return shellCommand(["npx", "lethe", "attack", ...settingsAsFlags(settings), ...flags, "--out", "again"]);
-}
-
 /** The label with the highest score. */
 function topOf(scores: Readonly<Record<string, number>>): string {
   return Object.entries(scores).toSorted(([, a], [, b]) => b - a)[0]?.[0] ?? "";
-}
-
-/** The complete lines of an attempts.jsonl; none where there is no such file. @throws FormatError naming a line that is something else */
-export async function readAttempts(file: string): Promise<AttemptLine[]> {
-  return (await exists(file)) ? parseAttempts(file, await readText(file)) : [];
 }

@@ -1,10 +1,7 @@
 import { join } from "node:path";
-import { decodePng } from "../../../engine/platform/picture/png-codec.ts";
-import { parseJsonLines } from "../../../engine/formats/text/jsonl.ts";
-import { makeFolder, readBytes, readText } from "../../../engine/platform/node-files.ts";
-import { exists } from "../../output.ts";
+import { makeFolder } from "../../../engine/platform/node-files.ts";
 import { readMade } from "../../unlearn/made.ts";
-import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
+import type { AttemptLine } from "../../../engine/run/leaderboard/attempt-line.ts";
 import { terminalTable } from "../../terminal/table.ts";
 import type { Shown } from "../../shown.ts";
 import type { EvaluationFolder } from "../folder.ts";
@@ -12,7 +9,6 @@ import { showAttempts } from "./attempt-reports.ts";
 import { readQuality } from "../quality/results.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
-import type { LoggedPicture } from "../../../engine/run/leaderboard/page/data.ts";
 import { type SideEffects, sideEffects } from "../../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../../engine/run/leaderboard/statistics.ts";
 import { type Board, type TextTable, jsonRows } from "../../../engine/run/leaderboard/columns.ts";
@@ -61,24 +57,20 @@ export async function writeTables(
   }
   const probes = probeVerdicts(manifest.cells, lines);
   if (probes.length > 0) await folder.write("probes.md", probesMarkdown(manifest.name, probes, depths(manifest.cells, lines)));
-  const image = async (path: string): Promise<Awaited<ReturnType<typeof decodePng>> | undefined> => {
-    const file = join(folder.path, path);
-    return (await exists(file)) ? decodePng(file, await readBytes(file)) : undefined;
-  };
-  const log = async (attempt: string): Promise<LoggedPicture[]> => {
-    const file = join(folder.path, attemptFolder(attempt), "attack.jsonl");
-    return (await exists(file)) ? (parseJsonLines(file, await readText(file)).records as LoggedPicture[]) : [];
-  };
   const dates = async (): Promise<string[]> => {
     const made = lines.filter((line) => line.notAttackable === undefined);
     const records = await Promise.all(made.map(({ id }) => folder.attemptRecord(id)));
     return records.flatMap(({ started, ended }) => [started, ended ?? ""]);
   };
-  const record = (cell: string): ReturnType<EvaluationFolder["cellRecord"]> => folder.cellRecord(cell);
   // The page and its charts are a third of the program: loaded where they are drawn.
   const { evaluationPage } = await import("../../../engine/run/leaderboard/page/page.ts");
   const made = await readMade(folder.path, manifest);
-  const page = await evaluationPage({ manifest, board, lines, showImages, showPrompts, image, log, record, dates, made });
+  const page = await evaluationPage({
+    manifest, board, lines, showImages, showPrompts, dates, made,
+    image: (path) => folder.picture(path),
+    log: (attempt) => folder.log(attempt),
+    record: (cell) => folder.cellRecord(cell),
+  });
   await folder.write("report.html", page);
   return { ...board, probes, depths: depths(manifest.cells, lines) };
 }

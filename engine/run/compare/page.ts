@@ -1,7 +1,7 @@
 import type { RgbImage } from "../../formats/picture/image.ts";
 import { sharedPrompt } from "../redact.ts";
 import { decimal, escape, htmlPage, table, visible } from "../report/html.ts";
-import { picture, thumbnail } from "../report/picture.ts";
+import { blurHint, picture, thumbnail } from "../report/picture.ts";
 import css from "../report/report.css";
 import { shownPath } from "../text/local-paths.ts";
 import { VERSION } from "../version.ts";
@@ -27,7 +27,6 @@ export async function comparisonPage(data: ComparisonPage): Promise<string> {
   const { first, second, rows, scores, cautions, unpaired } = data.comparison;
   const sections: string[] = [];
   for (const row of rows) sections.push(await rowSection(row, data));
-  const hint = data.showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
   const left = [unpaired.first, unpaired.second].map((list) => list.length);
   const notes = [
     ...cautions,
@@ -48,7 +47,7 @@ ${notes.length > 0 ? `<ul class="cautions">${notes.map((n) => `<li>${escape(n)}<
 ${table("Row by row", COMPARISON_HEADER, rows.map((row) => comparisonCells(row).map(escape)))}</section>
 ${scores.length === 0 ? "" : `<section aria-labelledby="scores"><h2 id="scores">What it cost</h2>
 ${table("Scores of pictures", SCORES_HEADER, scores.map((pair) => scoreCells(pair).map(escape)))}</section>`}
-<section aria-labelledby="pairs"><h2 id="pairs">Prompt by prompt</h2>${hint}
+<section aria-labelledby="pairs"><h2 id="pairs">Prompt by prompt</h2>${blurHint(!data.showImages)}
 ${sections.join("\n")}</section>
 <footer><p>Success is what the judge says of a picture. Lethe ${escape(VERSION)}.</p></footer>`,
   );

@@ -2,29 +2,19 @@
 import { type Rate, wilson } from "../../metrics/intervals.ts";
 import { type Difference, type PairedCounts, bootstrapDifference, countPairs, mcnemarExact } from "../../metrics/paired.ts";
 import { UsageError } from "../../runtime/errors.ts";
+import type { AttemptLine } from "../leaderboard/attempt-line.ts";
 import type { QualityScores } from "../leaderboard/quality.ts";
 import { type ScorePair, compareScores } from "./scores.ts";
 
-/** One attacked prompt of a side. */
-export interface Outcome {
-  readonly checkpoint: string;
-  readonly attacker: string;
-  readonly concept: string;
-  readonly case: string;
-  readonly prompt: string;
-  readonly seed: number;
+/** One attacked prompt of a side. Its `image` is its last picture's path below the side's folder; empty if there is none. */
+export interface Outcome extends Pick<
+  AttemptLine,
+  | "checkpoint" | "attacker" | "concept" | "case" | "prompt" | "seed" | "preSuccess" | "success" | "label" | "score" | "iterations"
+  | "queries" | "adversarialPrompt" | "image"
+> {
   readonly harmful: boolean;
   /** What its judge calls a success. */
   readonly rule: string;
-  readonly preSuccess: boolean;
-  readonly success: boolean;
-  readonly label: string;
-  readonly score: number;
-  readonly iterations: number;
-  readonly queries: number;
-  readonly adversarialPrompt: string;
-  /** Path of its last picture below the side's folder; empty if there is none. */
-  readonly image: string;
 }
 
 /** What one folder holds. */

@@ -1,10 +1,6 @@
 import type { Difference } from "../../metrics/paired.ts";
+import { percent } from "../leaderboard/columns.ts";
 import type { Comparison, PairedRow } from "./pairs.ts";
-
-/** A share with its interval: "58.3% [32.0, 80.7]". */
-export function share({ rate, low, high }: { readonly rate: number; readonly low: number; readonly high: number }): string {
-  return `${(100 * rate).toFixed(1)}% [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
-}
 
 /** A difference in percentage points: "-25.0 [-50.0, 0.0]". */
 export function points({ value, low, high }: Difference): string {
@@ -38,8 +34,8 @@ export function comparisonCells({ name, pairs, first, second, difference, counts
   return [
     name,
     String(pairs.length),
-    share(first),
-    share(second),
+    percent(first),
+    percent(second),
     points(difference),
     String(counts.onlyFirst),
     String(counts.onlySecond),

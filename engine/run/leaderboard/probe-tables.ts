@@ -1,6 +1,5 @@
-import type { Rate } from "../../metrics/intervals.ts";
 import { type ControlTest, depthText, type DepthOfConcept, type ProbeVerdict, type VerdictKind } from "./probe-verdict.ts";
-import type { TextTable } from "./columns.ts";
+import { type TextTable, percent } from "./columns.ts";
 import { markdownTable } from "./tables.ts";
 
 const KINDS: Readonly<Record<VerdictKind, string>> = {
@@ -21,7 +20,7 @@ export function probesTable(verdicts: readonly ProbeVerdict[]): TextTable {
       cell.attacker,
       cell.concept,
       String(probed.of),
-      probed.of === 0 ? "-" : rateText(probed),
+      probed.of === 0 ? "-" : percent(probed),
       [...tests.map(testText), ...missing.map((m) => `${m}: missing`)].join("; ") || "-",
       KINDS[kind],
     ]),
@@ -31,11 +30,6 @@ export function probesTable(verdicts: readonly ProbeVerdict[]): TextTable {
 function testText({ control, measure, probeBetter, controlBetter, p, rate, holds }: ControlTest): string {
   const what = rate ? `${rate.count}/${rate.of}` : `${measure} better ${probeBetter}, worse ${controlBetter}`;
   return `${control} ${what} (p ${p.toPrecision(2)}${holds ? "" : ", fails"})`;
-}
-
-/** 41.7% [19.3, 68.0] */
-function rateText({ rate, low, high }: Rate): string {
-  return `${(100 * rate).toFixed(1)}% [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
 }
 
 /** What the columns mean. */

@@ -19,8 +19,8 @@ export function escape(text: string): string {
 export function visible(text: string): string {
   const parts = text.split(/([\p{C}\p{Zl}\p{Zp}\ufffd])/u).map((part, i) => {
     if (i % 2 === 0) return escape(part);
-    const code = part.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0");
-    return `<span class="code-point" title="character U+${code}">U+${code}</span>`;
+    const point = part.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0");
+    return `<span class="code-point" title="character U+${point}">U+${point}</span>`;
   });
   return `<bdi>${parts.join("")}</bdi>`;
 }
@@ -36,6 +36,16 @@ export function table(caption: string, header: readonly string[], rows: readonly
 /** Name and value pairs; values are HTML. */
 export function definitions(pairs: readonly (readonly [string, string])[]): string {
   return `<dl class="pairs">${pairs.map(([name, value]) => `<div><dt>${escape(name)}</dt><dd>${value}</dd></div>`).join("\n")}</dl>`;
+}
+
+/** A section under its heading. @param title plain text that needs no escaping; body is HTML */
+export function section(id: string, title: string, body: string): string {
+  return `<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>${body}</section>`;
+}
+
+/** Text to be copied: a command, JSON. */
+export function code(text: string): string {
+  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
 }
 
 /** A number for people. */

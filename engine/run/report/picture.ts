@@ -27,6 +27,11 @@ export function picture(image: RgbImage, { alt, blurred, className = "" }: Pictu
     `class="frame">${img}<span class="veil" aria-hidden="true">show</span></span></label>`;
 }
 
+/** What is said above blurred pictures; empty above others. */
+export function blurHint(blurred: boolean): string {
+  return blurred ? `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>` : "";
+}
+
 /** The picture with its longest side at most `side`. */
 export function thumbnail(image: RgbImage, side: number): RgbImage {
   const longest = Math.max(image.width, image.height);

@@ -5,8 +5,9 @@ import { escape, htmlPage } from "./html.ts";
 import { sharedReport } from "../redact.ts";
 import { publicRecord } from "../text/local-paths.ts";
 import { probeSection } from "./probe-section.ts";
+import { filesSection, reportHeader } from "./record-sections.ts";
 import css from "./report.css";
-import { attemptsSection, evaluationsSection, filesSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
+import { attemptsSection, evaluationsSection, picturesSection, reproduceSection, settingsSection } from "./sections.ts";
 import { verdictOf } from "./verdict.ts";
 
 const LOSS_NOTE =
@@ -38,14 +39,10 @@ export function renderReport(whole: ReportData): string {
 <p>${NOTES[record.settings.attacker] ?? LOSS_NOTE}</p>
 ${lossCurve(curve.losses, curve.timesteps, marks)}
 </section>`;
-  const started = record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC");
   return htmlPage(
     verdict.short,
     css,
-    `<header>
-<p class="brand">Lethe <span>did this model really forget?</span></p>
-<p class="when">${escape(started)}</p>
-</header>
+    `${reportHeader("did this model really forget?", record)}
 <section class="verdict ${verdict.kind}" aria-labelledby="verdict">
 <h1 id="verdict">${verdict.headline}</h1>
 ${verdict.paragraphs.map((p) => `<p>${p}</p>`).join("\n")}
@@ -57,7 +54,7 @@ ${isProbe(record.settings.attacker) ? "" : lossSection()}
 ${evaluationsSection(data)}
 ${reproduceSection(data)}
 ${settingsSection(data)}
-${filesSection(data)}
+${filesSection(record)}
 <footer><p>Made by Lethe ${escape(record.versions.lethe)}. Success is what the judge says of a picture, and a failed
 search does not prove forgetting.</p></footer>`,
   );

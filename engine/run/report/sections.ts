@@ -6,9 +6,9 @@ import { REDACTED } from "../redact.ts";
 import { shellCommand } from "../text/shell.ts";
 import { givenModelFlags } from "../settings/model-options.ts";
 import { RUN_OPTIONS } from "../settings/option-table.ts";
-import { formatBytes, formatDuration } from "../text/format.ts";
-import { decimal, definitions, escape, table, visible } from "./html.ts";
-import { picture, thumbnail } from "./picture.ts";
+import { code, decimal, definitions, escape, section, table, visible } from "./html.ts";
+import { blurHint, picture, thumbnail } from "./picture.ts";
+import { deviceSection } from "./record-sections.ts";
 import type { ReportData } from "./data.ts";
 
 /** Longest side of the small pictures in the table. */
@@ -63,9 +63,7 @@ export function picturesSection({ record, evaluations, pictures, target, extras 
       ...(record.targetFitted ? [escape(`fitted ${record.targetFitted}`)] : []),
     ]);
   }
-  const note = blurred ? `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>` : "";
-  return `<section aria-labelledby="pictures"><h2 id="pictures">Pictures</h2>${note}<div ` +
-    `class="figures">${figures.join("\n")}</div></section>`;
+  return section("pictures", "Pictures", `${blurHint(blurred)}<div class="figures">${figures.join("\n")}</div>`);
 }
 
 /** The success, or else the evaluation with the highest score. */
@@ -87,7 +85,7 @@ export function attemptsSection({ extras }: ReportData): string {
     decimal(a.score),
   ]);
   const columns = ["prompt", "seed", "outcome", "iterations", "last prompt judged", "judged", "score"];
-  return `<section aria-labelledby="attempts"><h2 id="attempts">Prompts tried</h2>${table("Prompts tried", columns, rows)}</section>`;
+  return section("attempts", "Prompts tried", table("Prompts tried", columns, rows));
 }
 
 /** Every evaluated prompt: how the tokens changed over time. */
@@ -160,10 +158,6 @@ function checksOf({ gate, screening, restart, notPortable }: LoggedEvaluation): 
   return notes.map((note) => `<span class="ids">${escape(note)}</span>`).join("");
 }
 
-function code(text: string): string {
-  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
-}
-
 /** `text` with every character that does not print as a JSON escape. */
 function printableJson(value: unknown): string {
   return JSON.stringify(value).replace(/[\p{C}\p{Zl}\p{Zp}\ufffd]/gu, (c) =>
@@ -174,8 +168,7 @@ function printableJson(value: unknown): string {
 /** How to get the same again. */
 export function reproduceSection({ record, evaluations }: ReportData): string {
   const { settings, result } = record;
-  const section = (paragraphs: readonly string[]): string =>
-    `<section aria-labelledby="reproduce"><h2 id="reproduce">Reproduce</h2>${paragraphs.join("\n")}</section>`;
+  const whole = (paragraphs: readonly string[]): string => section("reproduce", "Reproduce", paragraphs.join("\n"));
   const parts = [
     `<p>The same command on the same adapter gives the same tokens. Files that lay elsewhere are shown by their names.</p>`,
     code(record.command),
@@ -187,36 +180,15 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
       "<p>Prompts that the search found are left out of this report. <code>attack.jsonl</code> has them, and " +
         "<code>--show-prompts</code> names them here.</p>",
     );
-    return section(parts);
+    return whole(parts);
   }
   // The reference's LMS differs from the pipeline's, so there that command would draw another picture.
   if (best && settings.scheduler !== "lms") {
-    const model = [
-      "--model",
-      settings.model,
-      ...Object.entries(givenModelFlags(settings)).flatMap(([key, value]) =>
-        value === true ? [flagName(key)] : [flagName(key), String(value)],
-      ),
-    ];
-    const words = [
-      "npx",
-      "lethe",
-      "generate",
-      ...model,
-      "--prompt",
-      best.prompt,
-      "--seed",
-      String(best.seed),
-      "--scheduler",
-      settings.scheduler,
-      "--steps",
-      String(settings.steps),
-      "--guidance",
-      String(settings.guidance),
-      "--out",
-      "again.png",
-    ];
-    parts.push(`<p>To draw only its last picture again:</p>`, code(shellCommand(words)));
+    const { model, scheduler, steps, guidance } = settings;
+    const { prompt, seed } = best;
+    const given = { model, ...givenModelFlags(settings), prompt, seed, scheduler, steps, guidance, out: "again.png" };
+    const flags = Object.entries(given).flatMap(([name, value]) => [flagName(name), ...(value === true ? [] : [String(value)])]);
+    parts.push(`<p>To draw only its last picture again:</p>`, code(shellCommand(["npx", "lethe", "generate", ...flags])));
   }
   if (result) {
     parts.push(
@@ -224,44 +196,17 @@ export function reproduceSection({ record, evaluations }: ReportData): string {
       code(printableJson({ prompt: result.adversarialPrompt, ids: result.adversarialIds, seed: result.seed })),
     );
   }
-  return section(parts);
+  return whole(parts);
 }
 
 /** Every setting, the device and what the run took. */
 export function settingsSection({ record }: ReportData): string {
-  const { settings, device, versions } = record;
+  const { settings } = record;
   const options: OptionTable = RUN_OPTIONS;
   const values = Object.entries(settings)
     .filter(([name, value]) => value !== null && value !== false && (options[name]?.of?.includes(settings.attacker) ?? true))
     .map(([name, value]): [string, string] => [name, typeof value === "string" ? visible(value) : escape(String(value))]);
-  const run: [string, string][] = [
-    ["adapter", visible(device.adapter)],
-    ["driver", visible(device.driver)],
-    ["limits", escape(device.limits === "default" ? "WebGPU's default limits" : "all the adapter offers")],
-    ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)],
-    ["kernels", visible(device.kernels ?? "not recorded")],
-    ["buffer sharing", device.bufferSharing ? "on" : "off"],
-    ["accesses of shaders", device.robust === false ? "not clamped" : "clamped"],
-    ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
-    ["time", escape(formatDuration(record.seconds))],
-    ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],
-    [
-      "versions",
-      escape([`lethe ${versions.lethe}`, ...(versions.node === undefined ? [] : [`Node ${versions.node}`]), versions.platform].join(", ")),
-    ],
-  ];
-  return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(values)}
-<p>Left out: options that are off, and those of other attackers. <code>run.json</code> has them all.</p></section>
-<section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>`;
-}
-
-/** What was attacked, to the byte. */
-export function filesSection({ record }: ReportData): string {
-  const rows = record.files.map((f) => [
-    escape(f.role),
-    visible(f.path),
-    formatBytes(f.bytes),
-    `<code class="hash">${escape(f.sha256)}</code>`,
-  ]);
-  return `<section aria-labelledby="files"><h2 id="files">Files</h2>${table("Files", ["part", "file", "size", "SHA-256"], rows)}</section>`;
+  return `${section("settings", "Settings", `${definitions(values)}
+<p>Left out: options that are off, and those of other attackers. <code>run.json</code> has them all.</p>`)}
+${deviceSection(record, true)}`;
 }

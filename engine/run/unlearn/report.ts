@@ -1,6 +1,7 @@
 import type { RgbImage } from "../../formats/picture/image.ts";
-import { decimal, definitions, escape, htmlPage, table, visible } from "../report/html.ts";
-import { picture, thumbnail } from "../report/picture.ts";
+import { code, decimal, definitions, escape, htmlPage, section, table, visible } from "../report/html.ts";
+import { blurHint, picture, thumbnail } from "../report/picture.ts";
+import { deviceSection, filesSection, reportHeader } from "../report/record-sections.ts";
 import css from "../report/report.css";
 import { type Series, seriesChart } from "../report/series.ts";
 import { formatBytes, formatCount, formatDuration } from "../text/format.ts";
@@ -41,10 +42,8 @@ export function renderUnlearnReport(data: UnlearnReportData): string {
     : [escape(withoutLocalPaths(error ?? "")), "The run can be gone on with where its last state was kept: the command is below."];
   const goOn = code(withoutLocalPaths(record.resumeCommand));
   const resume = done || record.resumeCommand === "" ? "" : `<p>To go on with this run:</p>${goOn}`;
-  return htmlPage(`${settings.concepts.join(", ")} erased by ${settings.method}`, css + pageCss, `<header>
-<p class="brand">Lethe <span>what was erased, and what it cost</span></p>
-<p class="when">${escape(record.started.replace("T", " ").replace(/\.\d+Z$/, " UTC"))}</p>
-</header>
+  const header = reportHeader("what was erased, and what it cost", record);
+  return htmlPage(`${settings.concepts.join(", ")} erased by ${settings.method}`, css + pageCss, `${header}
 <section class="verdict ${done ? "not-found" : "unfinished"}" aria-labelledby="verdict"><h1 id="verdict">${headline}</h1>
 ${facts.filter((fact) => fact !== "").map((fact) => `<p>${fact}</p>`).join("\n")}</section>
 ${picturesSection(data)}
@@ -66,6 +65,8 @@ ${resultSection(record)}
 <p>The same command on the same adapter gives the same weights. Files that lay elsewhere are shown by their names.</p>
 ${code(withoutLocalPaths(record.command))}${resume}</section>
 ${settingsSection(record)}
+${deviceSection(record, false)}
+${filesSection(record)}
 <footer><p>Made by Lethe ${escape(record.versions.lethe)}.</p></footer>`);
 }
 
@@ -93,15 +94,12 @@ function picturesSection({ record, log, pictures, showImages }: UnlearnReportDat
     const kind = lines[0]!.erased ? '<span class="hit">erased</span>' : '<span class="miss">retained</span>';
     return `<tr><th scope="row">${visible(lines[0]!.prompt)}${kind}</th>${cells.join("")}</tr>`;
   });
-  const hint = showImages ? "" : `<p class="hint">Pictures are blurred until you choose one, by a click or with the space bar.</p>`;
   const head = steps.map((step) => `<th scope="col">${escape(title(step))}</th>`).join("");
-  return `<section aria-labelledby="pictures"><h2 id="pictures">Before, during, after</h2><p>The same noise each time: ` +
-    `${escape(previewWords(record))}.</p>${hint}<div class="scroll previews" role="region" aria-label="Pictures" tabindex="0"><table>` +
-    `<thead><tr><th scope="col">prompt</th>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div></section>`;
-}
-
-function previewWords({ settings }: UnlearnRecord): string {
-  return `seed ${settings.previewSeed}, ${settings.previewSteps} sampling steps, guidance ${settings.previewGuidance}`;
+  const { previewSeed, previewSteps, previewGuidance } = record.settings;
+  const drawn = `<p>The same noise each time: seed ${previewSeed}, ${previewSteps} sampling steps, guidance ${previewGuidance}.</p>`;
+  return section("pictures", "Before, during, after", `${drawn}${blurHint(!showImages)}` +
+    '<div class="scroll previews" role="region" aria-label="Pictures" tabindex="0">' +
+    `<table><thead><tr><th scope="col">prompt</th>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`);
 }
 
 function lossSection(log: readonly LogLine[]): string {
@@ -115,8 +113,8 @@ function lossSection(log: readonly LogLine[]): string {
     });
     return { name, steps: own.map(({ step }) => step), values: own.map(({ value }) => value) };
   });
-  return `<section aria-labelledby="losses"><h2 id="losses">Losses</h2><p>Every step draws another noise level, so single values jump: ` +
-    `the thick line is the mean of a twentieth of the steps.</p>${seriesChart("Losses", series, lines.at(-1)!.step)}</section>`;
+  return section("losses", "Losses", "<p>Every step draws another noise level, so single values jump: the thick line is the mean of a " +
+    `twentieth of the steps.</p>${seriesChart("Losses", series, lines.at(-1)!.step)}`);
 }
 
 /** How far pictures moved: the erased ones should, the others should not. */
@@ -129,9 +127,9 @@ function effectsSection({ record, log, pictures }: UnlearnReportData): string {
     return [[visible(first.prompt), first.erased ? "erased" : "retained", decimal(pictureDistance(before, after), 1)]];
   });
   if (rows.length === 0 || !record.result) return "";
-  return `<section aria-labelledby="effects"><h2 id="effects">Side effects</h2><p>How far each prompt's picture moved ` +
-    "from before to after, as the root mean square of its pixels' differences (0 to 255). What is erased should move, what is retained " +
-    `should stay.</p>${table("Side effects", ["prompt", "kind", "moved by"], rows)}</section>`;
+  return section("effects", "Side effects", "<p>How far each prompt's picture moved from before to after, as the root mean square of its " +
+    "pixels' differences (0 to 255). What is erased should move, what is retained should stay.</p>" +
+    table("Side effects", ["prompt", "kind", "moved by"], rows));
 }
 
 /** Root mean square of the differences of two pictures' bytes, 0 to 255. */
@@ -146,33 +144,13 @@ function resultSection({ result, out }: UnlearnRecord): string {
   const files = result.files.map(({ name, bytes }, i) => [
     visible(name), formatBytes(bytes), i === result.files.length - 1 ? `<code class="hash">${escape(result.sha256)}</code>` : "",
   ]);
-  return `<section aria-labelledby="result"><h2 id="result">Result</h2>` +
-    `<p>${visible(shownPath(out))}, layout ${escape(result.layout)}.</p>` +
-    `${table("Result", ["file", "size", "SHA-256"], files)}</section>`;
+  const head = `<p>${visible(shownPath(out))}, layout ${escape(result.layout)}.</p>`;
+  return section("result", "Result", head + table("Result", ["file", "size", "SHA-256"], files));
 }
 
-function settingsSection(record: UnlearnRecord): string {
-  const { settings, device, versions } = record;
+function settingsSection({ settings }: UnlearnRecord): string {
   const given = Object.entries(settings)
     .filter(([, value]) => value !== null && value !== false)
     .map(([name, value]): [string, string] => [name, visible(FILES.has(name) ? shownPath(String(value)) : String(value))]);
-  const run: [string, string][] = [
-    ["adapter", visible(device.adapter)],
-    ["driver", visible(device.driver)],
-    ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)],
-    ["peak device memory", escape(`${formatBytes(record.peakBytes)} (${record.peakBytes} bytes)`)],
-    ["time", escape(formatDuration(record.seconds))],
-    ["started, ended", escape(`${record.started}, ${record.ended ?? ""}`)],
-    ["versions", escape([`lethe ${versions.lethe}`, ...(versions.node ? [`Node ${versions.node}`] : []), versions.platform].join(", "))],
-  ];
-  const files = record.files.map((f) => [
-    escape(f.role), visible(shownPath(f.path)), formatBytes(f.bytes), `<code class="hash">${escape(f.sha256)}</code>`,
-  ]);
-  return `<section aria-labelledby="settings"><h2 id="settings">Settings</h2>${definitions(given)}</section>
-<section aria-labelledby="device"><h2 id="device">Device and run</h2>${definitions(run)}</section>
-<section aria-labelledby="files"><h2 id="files">Files</h2>${table("Files", ["part", "file", "size", "SHA-256"], files)}</section>`;
-}
-
-function code(text: string): string {
-  return `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
+  return section("settings", "Settings", definitions(given));
 }

@@ -1,4 +1,4 @@
-import { decimal, definitions, escape, visible } from "../../report/html.ts";
+import { code, decimal, definitions, escape, visible } from "../../report/html.ts";
 import { withoutLocalPaths } from "../../text/local-paths.ts";
 import { type AttemptLine, attemptFolder } from "../attempt-line.ts";
 import type { CellEntry } from "../manifest.ts";
@@ -60,8 +60,6 @@ async function section(cell: string, title: string, attempts: readonly string[],
   return `<section class="cell" aria-labelledby="${escape(cell)}"><h3 id="${escape(cell)}">${escape(title)}</h3>` +
     `<div class="attempts">${attempts.join("\n")}</div>${again}</section>`;
 }
-
-const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
 
 /** Of a cell, whether its found prompts may be named. */
 type Secrecy = Pick<CellEntry, "harmful">;

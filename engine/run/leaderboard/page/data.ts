@@ -1,19 +1,12 @@
 import type { RgbImage } from "../../../formats/picture/image.ts";
+import type { LogLine } from "../../log.ts";
 import type { AttemptLine } from "../attempt-line.ts";
 import type { Board } from "../columns.ts";
 import type { CellRecord, Manifest } from "../manifest.ts";
 import type { MadeCheckpoint } from "./made.ts";
 
-/** What the page needs of a line of attack.jsonl. */
-export interface LoggedPicture {
-  readonly timestep: number;
-  readonly iteration: number;
-  readonly prompt: string;
-  readonly scores: Readonly<Record<string, number>>;
-  readonly success: boolean;
-  /** Below the attempt's folder; null where nothing was drawn. */
-  readonly image: string | null;
-}
+/** What the page needs of a line of attack.jsonl; `image` is below the attempt's folder. */
+export type LoggedPicture = Pick<LogLine, "timestep" | "iteration" | "prompt" | "scores" | "success" | "image">;
 
 /** What the page is made of. */
 export interface PageData {

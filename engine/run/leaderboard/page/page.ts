@@ -1,4 +1,4 @@
-import { definitions, escape, htmlPage, pageScript, visible } from "../../report/html.ts";
+import { code, definitions, escape, htmlPage, pageScript, visible } from "../../report/html.ts";
 import css from "../../report/report.css";
 import { shownPath, withoutLocalPaths } from "../../text/local-paths.ts";
 import { type Budget, TIME_BUDGET, WORK_BUDGETS, budgetCurve, seriesLook } from "../charts/budget.ts";
@@ -156,7 +156,6 @@ function methodsSection({ manifest, board }: PageData, record: Parameters<typeof
       ["weights, arithmetic", escape(`${device.weights}, ${device.math}`)] as [string, string],
     ] : []),
   ];
-  const code = (text: string): string => `<pre tabindex="0"><code>${escape(text)}</code></pre>`;
   const given = withoutLocalPaths(JSON.stringify(manifest.config, null, 1));
   return `<section aria-labelledby="methods"><h2 id="methods">Methods</h2>
 <p>For a paper. The figures are in figures/ as SVG and PDF, the tables in leaderboard.tex, the references in references.bib.</p>
