@@ -6,10 +6,12 @@ import { overlayPath } from "../engine/loading/eraser.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
 import { type RunWork, estimateRun, fitRun } from "../engine/diffusion/estimate-run.ts";
 import type { StableDiffusionPipeline } from "../engine/diffusion/pipeline.ts";
+import type { StableDiffusion } from "../engine/diffusion/stable-diffusion.ts";
 import type { Context } from "./context.ts";
-import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../engine/run/settings/model-options.ts";
+import { MODEL_OPTIONS, type ModelOptions, givenModelFlags, parseLora } from "../engine/run/settings/model-options.ts";
 import { resolvePath } from "../engine/platform/model-source-node.ts";
 import { formatBytes } from "../engine/run/text/format.ts";
+import type { pngTexts } from "../engine/run/text/png-texts.ts";
 import { addOptions } from "./option-flags.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
 
@@ -57,6 +59,16 @@ export async function openWithFiles(context: Context, options: ModelOptions): Pr
   const wanted = suitedTo(context); // after it: opening a model may decide --weights
   const { folder } = await resolveModel(options.model, context, wanted);
   return { model, files: [{ role: "model", path: folder, variant: wanted.variant }, ...(await overlayFiles(options, context))] };
+}
+
+/** What a picture's texts say of where it comes from. */
+export function originOf(
+  { options }: Context,
+  { device }: StableDiffusion,
+  { embedding, ...flags }: ModelOptions & { readonly embedding?: readonly string[] },
+): Parameters<typeof pngTexts>[2] {
+  const weights = options.weights ?? "f32";
+  return { model: flags.model, ...givenModelFlags(flags), ...(embedding && { embedding }), weights, adapter: device.description };
 }
 
 /** Shown below the options of commands that take paths. */

@@ -1,24 +1,16 @@
 import { type Command, Option } from "commander";
 import { extname } from "node:path";
-import { encodePng } from "../../engine/platform/picture/png-codec.ts";
-import { type GeneratedImage, generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
 import { SCHEDULER_NAMES, TIMESTEP_SPACINGS } from "../../engine/diffusion/schedulers/index.ts";
-import { writeFileAtomic } from "../../engine/platform/node-files.ts";
 import { type Context, action } from "../context.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { type GenerateFlags, sizeOptions } from "./generate-flags.ts";
-import { namedPrompts, openLearned, warnOfPrompts, warnOfUnused } from "./generate-prompts.ts";
+import { type GenerateFlags, drawAll, planDrawing, sizeOptions } from "./generate-drawing.ts";
 import { generateTable } from "./generate-table.ts";
-import { fitAndSay } from "../fit.ts";
 import { addNotes } from "../help/format.ts";
-import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
-import { givenModelFlags } from "../../engine/run/settings/model-options.ts";
+import { PATHS_NOTE, addModelOptions } from "../model.ts";
 import { finiteNumber, pairOf, seedNumber, someText, wholeNumber } from "../options.ts";
 import { requirePngName, requireWritableFile } from "../output.ts";
-import { pngTexts } from "../../engine/run/text/png-texts.ts";
 import { formatBytes } from "../../engine/run/text/format.ts";
-import { VERSION } from "../../engine/run/version.ts";
 
 export function generateCommand(program: Command): void {
   const command = program.command("generate").description("text to image; the parameters are also written into the PNG's text");
@@ -83,52 +75,18 @@ async function run(given: GenerateFlags, context: Context): Promise<void> {
 }
 
 async function drawOne(flags: GenerateFlags & { readonly prompt: string }, context: Context): Promise<void> {
-  requirePngName(flags.out);
-  await requireWritableFile(flags.out);
-  const files = await openLearned(context, flags.embedding);
-  const model = await openModel(context, flags);
-  const learned = warnOfPrompts(context, model, files, namedPrompts([flags], flags.negativePrompt));
-  const settings = generateSettings(model, flags);
-  warnOfUnused(context, flags, [settings]);
-  const rows = flags.sld ? 3 : settings.guidance > 1 ? 2 : 1;
-  await fitAndSay(context, model, { width: settings.width, height: settings.height, rows, pictures: 1, attackRows: 0 });
-  const started = performance.now();
-  const images = await context.withProgress("drawing", async (progress) =>
-    generate(model, {
-      ...flags,
-      learned,
-      signal: context.signal,
-      onStep: (done, total) => progress.update(done / total, `step ${done}/${total}`),
-    }),
-  );
-  const seconds = (performance.now() - started) / 1000;
-  const { description: adapter, usage } = model.device;
-  const written: { file: string; seed: number }[] = [];
-  for (const { seed, image } of images) {
-    const file = fileName(flags.out, seed, images);
-    const texts = pngTexts(settings, seed, {
-      model: flags.model,
-      ...givenModelFlags(flags),
-      ...(flags.embedding && { embedding: flags.embedding }),
-      weights: context.options.weights ?? "f32",
-      adapter,
-      version: VERSION,
-    });
-    await writeFileAtomic(file, encodePng(image, { ...texts }));
-    written.push({ file, seed });
-  }
+  const { out, prompt, model: name } = flags;
+  requirePngName(out);
+  await requireWritableFile(out);
+  const drawing = await planDrawing(context, flags, [{ prompt }]);
+  const numbered = (seed: number): string => `${out.slice(0, -extname(out).length)}-${seed}${extname(out)}`;
+  const { written, seconds } = await drawAll(context, flags, drawing, (_, seed, _n, count) => (count === 1 ? out : numbered(seed)));
+  const { description: adapter, usage: { peakBytes } } = drawing.model.device;
   context.say(
-    `${images.length === 1 ? "1 picture" : `${images.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ` +
-      `${formatBytes(usage.peakBytes)}`,
+    `${written.length === 1 ? "1 picture" : `${written.length} pictures`} in ${seconds.toFixed(1)} s on ${adapter}; peak device memory ` +
+      `${formatBytes(peakBytes)}`,
   );
-  context.result(
-    { images: written, ...settings, model: flags.model, seconds, adapter, peakBytes: usage.peakBytes },
-    written.map((w) => w.file).join("\n"),
-  );
-}
-
-/** FILE.png, or FILE-SEED.png for each of several. */
-function fileName(out: string, seed: number, images: readonly GeneratedImage[]): string {
-  const extension = extname(out);
-  return images.length === 1 ? out : `${out.slice(0, -extension.length)}-${seed}${extension}`;
+  const images = written.map(({ file, seed }) => ({ file, seed }));
+  const { settings } = written[0]!;
+  context.result({ images, ...settings, model: name, seconds, adapter, peakBytes }, images.map(({ file }) => file).join("\n"));
 }

@@ -4,15 +4,14 @@ import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { SCHEDULER_NAMES, type SchedulerName } from "../../engine/diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { encodePng } from "../../engine/platform/picture/png-codec.ts";
-import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
+import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";
-import { VERSION } from "../../engine/run/version.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT, exitCodeOf } from "../errors.ts";
 import { addNotes } from "../help/format.ts";
-import { PATHS_NOTE, addModelOptions, openModel } from "../model.ts";
+import { PATHS_NOTE, addModelOptions, openModel, originOf } from "../model.ts";
 import { finiteNumber, seedNumber, wholeNumber } from "../options.ts";
 import { listenLocally, requireFreePort, untilInterrupted } from "./listen.ts";
 import { ApiError, type ImageRequest } from "./request.ts";
@@ -102,13 +101,7 @@ class RequestPainter {
     const drawn = await generate(model, { ...options, signal });
     const seeds = count === 1 ? `seed ${seed}` : `seeds ${seed} to ${seed + count - 1}`;
     context.say(`${quoted(prompt)}, ${seeds}: ${formatDuration((performance.now() - started) / 1000)}`);
-    return drawn.map(({ seed: own, image }) => ({ seed: own, png: encodePng(image, { ...pngTexts(settings, own, this.origin()) }) }));
-  }
-
-  /** What the pictures' texts say of where they come from. */
-  private origin(): Parameters<typeof pngTexts>[2] {
-    const { flags, model, context } = this;
-    const weights = context.options.weights ?? "f32";
-    return { model: flags.model, ...givenModelFlags(flags), weights, adapter: model.device.description, version: VERSION };
+    const origin = originOf(context, model, flags);
+    return drawn.map(({ seed: own, image }) => ({ seed: own, png: encodePng(image, { ...pngTexts(settings, own, origin) }) }));
   }
 }

@@ -8,7 +8,6 @@ import { givenModelFlags } from "./settings/model-options.ts";
 import { pngTexts } from "./text/png-texts.ts";
 import type { PreparedRun, RunWatcher } from "./prepared.ts";
 import { type RunRecord, type RunStatus, ending } from "./record.ts";
-import { VERSION } from "./version.ts";
 
 /** Turns the events of a run into its files, and tells them on. */
 export class RunWriter {
@@ -108,13 +107,7 @@ export class RunWriter {
       negativePrompt: this.run.model.isXl ? null : "",
       steps, scheduler, guidance, eta: 0, width, height, sld: null, safree: settings.safree,
     };
-    return pngTexts(drawn, seed, {
-      model,
-      ...givenModelFlags(settings),
-      weights: device.weights,
-      adapter: device.adapter,
-      version: VERSION,
-    });
+    return pngTexts(drawn, seed, { model, ...givenModelFlags(settings), weights: device.weights, adapter: device.adapter });
   }
 
   /** Writes the last record and the report. */

@@ -2,7 +2,6 @@ import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { tensorToImages } from "../../engine/formats/picture/image.ts";
 import { generate, generateSettings } from "../../engine/diffusion/generate.ts";
 import { pngTexts } from "../../engine/run/text/png-texts.ts";
-import { VERSION } from "../../engine/run/version.ts";
 import type { DrawRequest, Drawn } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Job } from "./job.ts";
@@ -44,7 +43,6 @@ export async function draw(session: Session, request: DrawRequest, job: Job<"dra
     ...(choice.overlay !== null && { overlay: choice.overlay }),
     weights: choice.weights,
     adapter,
-    version: VERSION,
   });
   const { image } = drawn!;
   return {

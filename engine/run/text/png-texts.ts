@@ -1,5 +1,6 @@
 import type { GenerateSettings } from "../../diffusion/generate.ts";
 import type { SchedulerName } from "../../diffusion/schedulers/index.ts";
+import { VERSION } from "../version.ts";
 
 /** Samplers by the names that the field's tools use in this text. */
 const SAMPLERS: Readonly<Record<SchedulerName, string>> = {
@@ -20,11 +21,11 @@ export interface PngTexts extends Readonly<Record<string, string>> {
   readonly lethe: string;
 }
 
-/** @param extra further fields of the JSON: model, overlays, adapter, version. */
+/** @param extra further fields of the JSON: model, overlays, adapter */
 export function pngTexts(
   settings: GenerateSettings,
   seed: number,
-  extra: Readonly<Record<string, unknown>> & { readonly model: string; readonly version: string },
+  extra: Readonly<Record<string, unknown>> & { readonly model: string },
 ): PngTexts {
   const fields: [string, string | number][] = [
     ["Steps", settings.steps],
@@ -35,11 +36,11 @@ export function pngTexts(
     ["Model", extra.model],
     ...(settings.safree ? ([["SAFREE", settings.safree]] as [string, string][]) : []),
     ...(settings.sld ? ([["SLD", settings.sld]] as [string, string][]) : []),
-    ["Version", `lethe ${extra.version}`],
+    ["Version", `lethe ${VERSION}`],
   ];
   const negative = !settings.negativePrompt ? [] : [`Negative prompt: ${settings.negativePrompt}`];
   return {
     parameters: [settings.prompt, ...negative, fields.map(([name, value]) => `${name}: ${value}`).join(", ")].join("\n"),
-    lethe: JSON.stringify({ ...settings, seed, ...extra }),
+    lethe: JSON.stringify({ ...settings, seed, ...extra, version: VERSION }),
   };
 }

@@ -4,7 +4,6 @@ import type { RgbImage } from "../../formats/picture/image.ts";
 import type { UnlearnRecord } from "./record.ts";
 import { givenModelFlags } from "../settings/model-options.ts";
 import { pngTexts } from "../text/png-texts.ts";
-import { VERSION } from "../version.ts";
 import type { PreviewLine } from "./log.ts";
 
 /** A prompt that is drawn along the way. */
@@ -48,13 +47,7 @@ export async function drawPreviews(
   for (const [i, { prompt, erased }] of prompts.entries()) {
     const options = { prompt, steps, guidance, seed };
     const [made] = await model.generate({ ...options, signal });
-    const extra = {
-      model: settings.model,
-      ...givenModelFlags(settings),
-      erased: `${out}, step ${step}`,
-      adapter: device.adapter,
-      version: VERSION,
-    };
+    const extra = { model: settings.model, ...givenModelFlags(settings), erased: `${out}, step ${step}`, adapter: device.adapter };
     const image = `images/step${String(step).padStart(6, "0")}-${String(i).padStart(2, "0")}.png`;
     drawn.push({
       line: { step, prompt, erased, seed, image },
