@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { requireTextToImage } from "../engine/loading/check-weights.ts";
-import { variantFor } from "../engine/formats/diffusers.ts";
+import { readConfig, readDiffusersFolder, requireComponent, variantFor } from "../engine/formats/diffusers.ts";
 import { loadStableDiffusion } from "../engine/loading/load.ts";
 import { overlayPath } from "../engine/loading/eraser.ts";
 import { nodeFiles } from "../engine/platform/node-files.ts";
@@ -14,6 +14,14 @@ import { formatBytes } from "../engine/run/text/format.ts";
 import type { pngTexts } from "../engine/run/text/png-texts.ts";
 import { addOptions } from "./option-flags.ts";
 import { type DownloadContext, MODEL_NAMES, type Wanted, resolveModel, resolveWeights } from "./model-source.ts";
+import { joinPath } from "../engine/formats/file-system.ts";
+import { Config } from "../engine/nn/config.ts";
+import { openFileTokenizer } from "../engine/loading/load-file.ts";
+import { isSynthetic } from "../engine/formats/model-source.ts";
+import { openSynthetic } from "../engine/loading/load-synthetic.ts";
+import { loadTokenizer } from "../engine/diffusion/tokenizer-folder.ts";
+import { textEncoderConfig } from "../engine/diffusion/text-encoder.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
 
 /** The flags that say which model. */
 export function addModelOptions(command: Command): Command {
@@ -124,4 +132,21 @@ function wholeWork(model: StableDiffusionPipeline): RunWork {
   const { factor } = model.parts.vae.config;
   const [height, width] = model.defaultLatentSize.map((n) => n * factor) as [number, number];
   return { width, height, rows: 2, pictures: 1, attackRows: 1 };
+}
+
+/**
+ * The tokenizer of a model folder, cut to the length its text encoder takes; of a checkpoint file CLIP's own, as loading takes it. @throws
+ * FormatError, InputError, TokenizerError
+ */
+export async function openTokenizer(model: string, context: Context): Promise<Tokenizer> {
+  const { files, folder, clipMerges } = await resolveModel(model, context, { components: ["text_encoder", "tokenizer"], weights: false });
+  if (isSynthetic(folder)) {
+    const { tokenizer } = await openSynthetic(folder, clipMerges);
+    return tokenizer!; // the merge list is there
+  }
+  if ((await files.kind(folder)) === "file") return openFileTokenizer(files, folder, clipMerges);
+  const index = await readDiffusersFolder(files, folder);
+  const text = requireComponent(index, "text_encoder").folder;
+  const { maxLength } = textEncoderConfig(Config.of(joinPath(text, "config.json"), await readConfig(files, text)));
+  return loadTokenizer(files, requireComponent(index, "tokenizer").folder, maxLength);
 }

@@ -6,7 +6,7 @@ import type { Gate } from "../../engine/run/gate/gate.ts";
 import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
-import { mergeQualities } from "../evaluate/quality/merge.ts";
+import { mergeQualities } from "../evaluate/quality/run.ts";
 import { EXIT } from "../errors.ts";
 import { mergeQuality, qualityParts } from "../quality/merge.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";

@@ -14,7 +14,7 @@ import { asFlags } from "../../engine/options/flags.ts";
 import type { Given } from "../../engine/options/option.ts";
 import { filledIn, pick } from "../../engine/options/values.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
-import { nodeFiles, readText, sha256File } from "../../engine/platform/node-files.ts";
+import { nodeFiles, readBytes, readText, sha256File } from "../../engine/platform/node-files.ts";
 import type { Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { MODEL_OPTIONS, type ModelFlags, type ModelOptions, givenModelFlags } from "../../engine/run/settings/model-options.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
@@ -24,9 +24,10 @@ import { type Context, globalFlags } from "../context.ts";
 import { openModel } from "../model.ts";
 import { resolveModel, resolveWeights } from "../model-source.ts";
 import type { Progress } from "../terminal/progress.ts";
-import { picturesIn } from "./pictures.ts";
 import { type QualityRecord, claim, newRecord } from "./record.ts";
 import { resultJson, writeResult } from "./result.ts";
+import { FormatError, quote } from "../../engine/formats/errors.ts";
+import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 
 /** What is scored, and how: files by their names. */
 export interface ScoreFlags extends ModelFlags, Given<typeof QUALITY_OPTIONS> {
@@ -222,4 +223,37 @@ function progressOf(progress: Pick<Progress, "update">, context: Context): (even
     else if (event.type === "unreadable") context.warn(`passed over: ${event.reason}`);
     else progress.update(event.done / event.total, `${event.what} ${event.done}/${event.total}`);
   };
+}
+
+/** Endings that the benchmark takes for pictures, in small letters only. Source: T2IBenchmark loaders.py:144-153 */
+const ENDINGS = ["bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp"];
+
+/**
+ * The pictures in a folder and those below it, as T2IBenchmark finds them. EXIF's orientation does not count, as it does not there.
+ * @param warn told of pictures that the benchmark passes over, since their endings are in capitals
+ * @throws FormatError for a folder that is not there or holds no picture
+ */
+async function picturesIn(name: string, warn: (warning: string) => void): Promise<PictureFile[]> {
+  const folder = resolvePath(name);
+  const found: string[] = [];
+  const walk = async (below: string): Promise<void> => {
+    for (const entry of await nodeFiles.list(below === "" ? folder : joinPath(folder, below))) {
+      if (entry.endsWith("/")) await walk(joinPath(below, entry.slice(0, -1)));
+      else found.push(joinPath(below, entry));
+    }
+  };
+  await walk("");
+  const ending = (file: string): string => file.slice(file.lastIndexOf(".") + 1);
+  const pictures = found.filter((file) => ENDINGS.includes(ending(file)));
+  const capitals = found.filter((file) => !ENDINGS.includes(ending(file)) && ENDINGS.includes(ending(file).toLowerCase()));
+  if (capitals.length > 0) {
+    warn(
+      `${name}: ${capitals.length} pictures such as ${quote(capitals[0]!)} are passed over, as the benchmark does for endings in capitals`,
+    );
+  }
+  if (pictures.length === 0) throw new FormatError(folder, "holds no picture (.png, .jpg, .webp ...), nor does a folder in it");
+  return pictures.map((file) => {
+    const path = joinPath(folder, file);
+    return { name: file, read: async () => decodePicture(path, await readBytes(path), { turned: false }) };
+  });
 }

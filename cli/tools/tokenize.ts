@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { action } from "../context.ts";
 import { MODEL_NAMES } from "../model-source.ts";
-import { openTokenizer } from "../model-tokenizer.ts";
+import { openTokenizer } from "../model.ts";
 import { quoted } from "../../engine/run/text/format.ts";
 import { terminalTable } from "../terminal/table.ts";
 

@@ -1,12 +1,15 @@
 import { join } from "node:path";
 import { folderStore } from "../../../engine/platform/folder-store.ts";
 import { qualityFolder } from "../../../engine/run/leaderboard/quality.ts";
-import type { Shard } from "../../../engine/run/leaderboard/manifest.ts";
+import type { Manifest, Shard } from "../../../engine/run/leaderboard/manifest.ts";
 import type { Context } from "../../context.ts";
 import { readRecord } from "../../quality/record.ts";
 import { Scorers, score } from "../../quality/score.ts";
 import { readResult } from "./results.ts";
 import type { PlannedQuality } from "./plan.ts";
+import { cp } from "node:fs/promises";
+import { exists } from "../../output.ts";
+import { type Part, mergeParts } from "../../quality/merge.ts";
 
 /** Below an evaluation: what all its checkpoints' scores share. */
 export const QUALITY_ROOT = "quality";
@@ -51,5 +54,27 @@ export async function runQualities(
     }
   } finally {
     await scorers.close();
+  }
+}
+
+/**
+ * Puts the scores of an evaluation's checkpoints together, each of the parts that folders have of it, with its pictures.
+ * @param folders of evaluations or shards
+ * @throws UsageError for parts of different runs; FormatError for parts that contradict each other
+ */
+export async function mergeQualities(folders: readonly string[], { quality = [] }: Manifest, out: string, context: Context): Promise<void> {
+  const realStore = folderStore(join(out, QUALITY_ROOT));
+  for (const { checkpoint } of quality) {
+    const below = qualityFolder(checkpoint);
+    const parts: Part[] = [];
+    for (const folder of folders) {
+      const store = folderStore(join(folder, below));
+      const record = await readRecord(store);
+      if (record) parts.push({ store, record, realStore: folderStore(join(folder, QUALITY_ROOT)) });
+      const pictures = join(folder, below, "pictures");
+      if (folder !== out && (await exists(pictures))) await cp(pictures, join(out, below, "pictures"), { recursive: true });
+    }
+    if (parts.length > 0) await mergeParts(parts, folderStore(join(out, below)), context, realStore);
+    else context.warn(`the pictures of ${checkpoint} were scored in none of the folders`);
   }
 }

@@ -1,11 +1,9 @@
 import { join } from "node:path";
 import { makeFolder } from "../../../engine/platform/node-files.ts";
-import { readMade } from "../../unlearn/made.ts";
-import type { AttemptLine } from "../../../engine/run/leaderboard/attempt-line.ts";
+import { type AttemptLine, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
 import { terminalTable } from "../../terminal/table.ts";
-import type { Shown } from "../../shown.ts";
+import { type Shown, reportExtras } from "../../shown.ts";
 import type { EvaluationFolder } from "../folder.ts";
-import { showAttempts } from "./attempt-reports.ts";
 import { readQuality } from "../quality/results.ts";
 import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
@@ -17,13 +15,13 @@ import { LEADERBOARD } from "../../../engine/run/leaderboard/leaderboard-columns
 import { depthsTable, probesMarkdown, probesTable } from "../../../engine/run/leaderboard/probe-tables.ts";
 import { type DepthOfConcept, type ProbeVerdict, depths, probeVerdicts } from "../../../engine/run/leaderboard/probe-verdict.ts";
 import {
-  effectsTable,
-  leaderboard,
-  leaderboardCsv,
-  leaderboardMarkdown,
-  sideEffectsCsv,
-  timesCsv,
+  effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, sideEffectsCsv, timesCsv,
 } from "../../../engine/run/leaderboard/tables.ts";
+import { folderStore } from "../../../engine/platform/folder-store.ts";
+import { RunFiles } from "../../../engine/run/files.ts";
+import type { MadeCheckpoint } from "../../../engine/run/leaderboard/page/made.ts";
+import { UNLEARN_FILES, UnlearnFiles } from "../../../engine/run/unlearn/files.ts";
+import { isPreview } from "../../../engine/run/unlearn/log.ts";
 
 /** The board with what probes say. */
 export interface WrittenBoard extends Board {
@@ -135,4 +133,48 @@ export function jsonBoard({ rows, effects, probes, depths: found }: WrittenBoard
       depths: found,
     }),
   };
+}
+
+/**
+ * Makes the report of each attempt show what the evaluation's own shows: attempts that were copied may come from one that showed more, or
+ * whose judge was of a harmless concept. Reports that show just that are left alone.
+ * @param warn told how many of a harmful concept cannot be rendered again
+ * @throws FormatError if a file of an attempt is damaged
+ */
+async function showAttempts(
+  folder: string,
+  manifest: Manifest,
+  lines: readonly AttemptLine[],
+  shown: Shown,
+  warn: (line: string) => void,
+): Promise<void> {
+  const cells = new Map(manifest.cells.flatMap((cell) => cell.attempts.map((id) => [id, cell])));
+  let unknown = 0;
+  for (const { id, notAttackable } of lines) {
+    const cell = cells.get(id);
+    if (!cell || notAttackable !== undefined) continue;
+    const rendered = await new RunFiles(folderStore(join(folder, attemptFolder(id)))).showReport(reportExtras(shown, cell));
+    if (!rendered && cell.harmful) unknown++;
+  }
+  if (unknown === 0) return;
+  warn(`${unknown} reports in cells/ are as they were: an earlier version made them. They may name prompts that are left out elsewhere.`);
+}
+
+/** The checkpoints that an evaluation made, as far as their runs are there. @param folder the evaluation's @throws FormatError */
+async function readMade(folder: string, { unlearned = [] }: Manifest): Promise<MadeCheckpoint[]> {
+  const made: MadeCheckpoint[] = [];
+  for (const { checkpoint, run } of unlearned) {
+    const files = new UnlearnFiles(folderStore(join(folder, run)));
+    const record = await files.earlier();
+    if (!record) continue;
+    const previews = (await files.lines()).filter(isPreview).toSorted((a, b) => a.step - b.step);
+    const own = previews.filter(({ prompt }) => prompt === previews[0]?.prompt);
+    const [first, last] = [own[0], own.at(-1)];
+    const [before, after] = [
+      first && (await files.picture(first.image)),
+      last && last !== first ? await files.picture(last.image) : undefined,
+    ];
+    made.push({ checkpoint, record, before, after, report: `${run}/${UNLEARN_FILES.report}` });
+  }
+  return made;
 }
