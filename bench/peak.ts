@@ -1,4 +1,5 @@
-import { type Kernel, type NoAttributes, type Recorder, type Value, f32, spread } from "../kernels/kernel.ts";
+import { type Kernel, type NoAttributes, type Recorder, type Value, f32 } from "../kernels/kernel.ts";
+import { pointwise, vectorwise } from "../kernels/pointwise.ts";
 import type { Device } from "../engine/runtime/device.ts";
 import { Graph } from "../engine/runtime/graph.ts";
 import { Program } from "../engine/runtime/program.ts";
@@ -8,7 +9,6 @@ import { type Basis, type Peak, leastMs } from "./rates.ts";
 import copyWgsl from "../shaders/bench-copy.wgsl";
 import fmaWgsl from "../shaders/bench-fma.wgsl";
 
-const WORKGROUP = 64;
 /** 48 vec4 fma a turn, see the shader. */
 const FLOPS_PER_TURN = 48 * 4 * 2;
 
@@ -19,14 +19,7 @@ const fmaKernel: Kernel<FmaAttributes> = {
   inputs: {},
   infer: (_inputs, { count }) => ({ y: f32([count, 4]) }),
   plan: ({ attributes: { count, turns, half } }) => ({
-    dispatches: [
-      {
-        shader: { name: "bench-fma", text: fmaWgsl },
-        defines: { HALF: half },
-        params: { count, turns },
-        workgroups: spread(Math.ceil(count / WORKGROUP)),
-      },
-    ],
+    dispatches: [pointwise({ name: "bench-fma", text: fmaWgsl }, { count, turns }, { defines: { HALF: half } })],
   }),
   cost: (_inputs, _outputs, { count, turns }) => ({ flops: count * turns * FLOPS_PER_TURN }),
 };
@@ -35,19 +28,7 @@ const copyKernel: Kernel<NoAttributes, "x"> = {
   name: "bench-copy",
   inputs: { x: {} },
   infer: ({ x }) => ({ y: x }),
-  plan({ inputs: { x } }) {
-    const count = x.shape[0]! / 4;
-    return {
-      dispatches: [
-        {
-          shader: { name: "bench-copy", text: copyWgsl },
-          defines: {},
-          params: { count },
-          workgroups: spread(Math.ceil(count / 256)),
-        },
-      ],
-    };
-  },
+  plan: ({ inputs: { x } }) => ({ dispatches: [vectorwise({ name: "bench-copy", text: copyWgsl }, x)] }),
 };
 
 /** Sizes that take a software adapter some ten milliseconds and keep a large GPU busy. */

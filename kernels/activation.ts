@@ -1,5 +1,5 @@
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import { ACTIVATION_DEFINES } from "./rows.ts";
 import activationWgsl from "../shaders/activation.wgsl";
 import activationGradientWgsl from "../shaders/activation-gradient.wgsl";
@@ -18,9 +18,8 @@ export const activationKernel: Kernel<{ kind: ActivationKind }, "x"> = {
     return { y: x };
   },
   plan({ outputs: { y }, attributes: { kind } }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
     const defines = { ...ACTIVATION_DEFINES, ACTIVATION: `${kind}4` };
-    return { dispatches: [pointwise({ name: "activation", text: activationWgsl }, count, { count }, { defines })] };
+    return { dispatches: [vectorwise({ name: "activation", text: activationWgsl }, y, {}, { defines })] };
   },
   cost: ({ x }, _outputs, { kind }) => ({ flops: elementCount(x.shape) * FLOPS[kind] }),
   gradient: ({ y: dy }, { g, inputs: { x }, attributes: { kind } }) => ({ x: dy && activationGradient(g, dy, x, kind) }),
@@ -35,9 +34,8 @@ export const activationGradientKernel: Kernel<{ kind: ActivationKind }, "dy" | "
     return { dx: x };
   },
   plan({ outputs: { dx }, attributes: { kind } }) {
-    const count = Math.ceil(elementCount(dx.shape) / 4);
     const defines = { ...ACTIVATION_DEFINES, DERIVATIVE: `${kind}Derivative4` };
-    return { dispatches: [pointwise({ name: "activation-gradient", text: activationGradientWgsl }, count, { count }, { defines })] };
+    return { dispatches: [vectorwise({ name: "activation-gradient", text: activationGradientWgsl }, dx, {}, { defines })] };
   },
   cost: ({ x }, _outputs, { kind }) => ({ flops: elementCount(x.shape) * (FLOPS[kind] + 4) }),
 };

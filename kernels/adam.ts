@@ -1,6 +1,6 @@
 import adamWgsl from "../shaders/adam.wgsl";
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 
 export interface AdamOptions {
   readonly lr: number;
@@ -65,9 +65,8 @@ export const adamKernel: Kernel<
     return { nextParameter: parameter, nextM: parameter, nextV: parameter, ...(halved && { halves: { ...parameter, dtype: "f16" } }) };
   },
   plan({ inputs: { parameter }, attributes: { decoupled = false, scaled = false, halved = false }, overwrites }) {
-    const vectors = Math.ceil(elementCount(parameter.shape) / 4);
     const defines = { IN_PLACE: overwrites, DECOUPLED: decoupled, SCALED: scaled, HALVED: halved };
-    return { dispatches: [pointwise({ name: "adam", text: adamWgsl }, vectors, { vectors }, { defines })] };
+    return { dispatches: [vectorwise({ name: "adam", text: adamWgsl }, parameter, {}, { defines })] };
   },
   cost: ({ parameter }) => ({ flops: 14 * elementCount(parameter.shape) }),
 };

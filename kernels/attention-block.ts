@@ -57,8 +57,7 @@ export function blockPass(
   if (whole) return [main];
   const merge = ({ binding, place: to = place }: PassOutput, i: number): Dispatch => pointwise(
     { name: "attention-merge", text: mergeWgsl },
-    elements,
-    { elements, rows, heads, headVec4, splits, ...to },
+    { count: elements, rows, heads, headVec4, splits, ...to },
     {
       defines: { WEIGHTED: forward },
       bindings: { x: parts[i]!.binding, y: binding, ...(forward && { l: logSumExp, logSumExp: bindings["logSumExp"]! }) },

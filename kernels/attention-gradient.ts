@@ -70,8 +70,7 @@ export const attentionGradientKernel: Kernel<
     const main: Dispatch[] = [
       pointwise(
         { name: "attention-gradient-delta", text: deltaWgsl },
-        rows,
-        { rows, heads, queries, headVec4, rowStride: heads * headVec4 },
+        { count: rows, heads, queries, headVec4, rowStride: heads * headVec4 },
         { bindings: { o, dO, delta } },
       ),
     ];

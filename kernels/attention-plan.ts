@@ -3,6 +3,7 @@ import {
   type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, columnsOf, elementCount, formatType,
 } from "./kernel.ts";
 import type { PassName } from "./attention-table.ts";
+import { packing } from "./pack.ts";
 import { pointwise } from "./pointwise.ts";
 
 /** Largest head the flash kernels hold in registers; above it `attention` composes matmul and softmax. */
@@ -192,8 +193,8 @@ export class HeadPadding {
   }
 
   private copy(type: TensorType, from: Binding, to: Binding, columns: number, outColumns: number): Dispatch {
-    const elements = (elementCount(type.shape) / this.head) * outColumns;
-    const options = { defines: { VEC4: false }, bindings: { x: from, y: to } };
-    return pointwise({ name: "window", text: windowWgsl }, elements, { elements, columns, outColumns, shift: 0 }, options);
+    const count = (elementCount(type.shape) / this.head) * outColumns;
+    const options = { defines: packing(1).defines, bindings: { x: from, y: to } };
+    return pointwise({ name: "window", text: windowWgsl }, { count, columns, outColumns, shift: 0 }, options);
   }
 }

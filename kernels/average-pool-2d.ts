@@ -1,7 +1,6 @@
-import pictureWgsl from "../shaders/lib/picture.wgsl";
 import averagePool2dWgsl from "../shaders/average-pool-2d.wgsl";
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { pictureDispatch } from "./picture.ts";
 
 type Attributes = {
   /** Side of the window; odd. */
@@ -22,11 +21,10 @@ export const averagePool2dKernel: Kernel<Attributes, "x"> = {
     return { y: f32(x.shape) };
   },
   plan({ inputs: { x }, attributes: { kernel, countPadding, transposed } }) {
-    const [, height, width, channels] = x.shape as [number, number, number, number];
-    const lanes = lanesFor(channels);
-    const params = { elements: elementCount(x.shape) / lanes, channels: channels / lanes, height, width, radius: (kernel - 1) / 2 };
-    const defines = { VEC4: lanes === 4, PICTURE: pictureWgsl, COUNT_PADDING: countPadding, TRANSPOSED: transposed };
-    return { dispatches: [pointwise({ name: "average-pool-2d", text: averagePool2dWgsl }, params.elements, params, { defines })] };
+    const [, height, width] = x.shape as [number, number, number, number];
+    const params = { height, width, radius: (kernel - 1) / 2 };
+    const defines = { COUNT_PADDING: countPadding, TRANSPOSED: transposed };
+    return { dispatches: [pictureDispatch({ name: "average-pool-2d", text: averagePool2dWgsl }, x, params, defines)] };
   },
   cost: (_, { y }, { kernel }) => ({ flops: elementCount(y.shape) * kernel * kernel }),
   gradient({ y: dy }, { g, attributes }) {

@@ -1,7 +1,8 @@
 import averagePoolWgsl from "../shaders/average-pool.wgsl";
 import averagePoolGradientWgsl from "../shaders/average-pool-gradient.wgsl";
 import { type Kernel, type NoAttributes, type Recorder, type Value, elementCount, f32 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 
 export const averagePoolKernel: Kernel<NoAttributes, "x"> = {
   name: "average-pool",
@@ -9,11 +10,9 @@ export const averagePoolKernel: Kernel<NoAttributes, "x"> = {
   infer: ({ x }) => ({ y: f32([x.shape[0]!, x.shape[3]!]) }),
   plan({ inputs: { x }, outputs: { y } }) {
     const [, height, width, channels] = x.shape as [number, number, number, number];
-    const lanes = lanesFor(channels);
-    const elements = elementCount(y.shape) / lanes;
-    const params = { elements, channels: channels / lanes, height, width, scale: 1 / (height * width) };
-    const shader = { name: "average-pool", text: averagePoolWgsl };
-    return { dispatches: [pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } })] };
+    const { lanes, defines } = packing(channels);
+    const params = { count: elementCount(y.shape) / lanes, channels: channels / lanes, height, width, scale: 1 / (height * width) };
+    return { dispatches: [pointwise({ name: "average-pool", text: averagePoolWgsl }, params, { defines })] };
   },
   cost: ({ x }) => ({ flops: elementCount(x.shape) }),
   gradient({ y: dy }, { g, inputs: { x } }) {
@@ -29,11 +28,10 @@ export const averagePoolGradientKernel: Kernel<{ readonly height: number; readon
   infer: ({ dy }, { height, width }) => ({ dx: f32([dy.shape[0]!, height, width, dy.shape[1]!]) }),
   plan({ outputs: { dx }, attributes: { height, width } }) {
     const channels = dx.shape[3]!;
-    const lanes = lanesFor(channels);
-    const elements = elementCount(dx.shape) / lanes;
-    const params = { elements, channels: channels / lanes, pixels: height * width, scale: 1 / (height * width) };
-    const shader = { name: "average-pool-gradient", text: averagePoolGradientWgsl };
-    return { dispatches: [pointwise(shader, elements, params, { defines: { VEC4: lanes === 4 } })] };
+    const { lanes, defines } = packing(channels);
+    const pixels = height * width;
+    const params = { count: elementCount(dx.shape) / lanes, channels: channels / lanes, pixels, scale: 1 / pixels };
+    return { dispatches: [pointwise({ name: "average-pool-gradient", text: averagePoolGradientWgsl }, params, { defines })] };
   },
   cost: (_, { dx }) => ({ flops: elementCount(dx.shape) }),
 };

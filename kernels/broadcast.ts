@@ -2,9 +2,10 @@ import {
   type Binding, type Dispatch, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32,
   formatType, sameShape,
 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
-import { packCount, packDefines } from "./rows.ts";
+import { packing } from "./pack.ts";
+import { pointwise, vectorwise } from "./pointwise.ts";
 import broadcastAddWgsl from "../shaders/broadcast-add.wgsl";
+import chunkWgsl from "../shaders/lib/chunk.wgsl";
 import sumRowsWgsl from "../shaders/sum-rows.wgsl";
 
 /**
@@ -31,9 +32,8 @@ function repetition(large: TensorType, small: TensorType, over: Broadcast): { bl
 function broadcastDispatch(b: TensorType, y: TensorType, over: Broadcast, adds: boolean): Dispatch {
   const elements = elementCount(y.shape);
   const { block, width } = repetition(y, b, over);
-  const count = Math.ceil(elements / 4);
   const defines = { ADD: adds, VEC4: width % 4 === 0 };
-  return pointwise({ name: "broadcast-add", text: broadcastAddWgsl }, count, { count, elements, block, width }, { defines });
+  return vectorwise({ name: "broadcast-add", text: broadcastAddWgsl }, y, { elements, block, width }, { defines });
 }
 
 export const broadcastAddKernel: Kernel<{ over: Broadcast }, "x" | "b"> = {
@@ -76,10 +76,11 @@ export const sumRowsKernel: Kernel<{ shape: readonly number[]; over: Broadcast }
     const { width, block } = repetition(inputs.x, outputs.y, attributes.over);
     const batches = elementCount(inputs.x.shape) / block;
     const rows = block / width;
-    const pass = (rowsNow: number, chunks: number, bindings: Record<string, Binding>): Dispatch => {
-      const count = batches * chunks * packCount(width);
-      const params = { count, rows: rowsNow, width: packCount(width), chunks, rowsPerChunk: Math.ceil(rowsNow / chunks) };
-      return pointwise({ name: "sum-rows", text: sumRowsWgsl }, count, params, { defines: packDefines(width), bindings });
+    const pack = packing(width);
+    const columns = width / pack.lanes;
+    const pass = (positions: number, chunks: number, bindings: Record<string, Binding>): Dispatch => {
+      const params = { count: batches * chunks * columns, positions, columns, chunks, perChunk: Math.ceil(positions / chunks) };
+      return pointwise({ name: "sum-rows", text: sumRowsWgsl }, params, { defines: { ...pack.defines, CHUNK: chunkWgsl }, bindings });
     };
     if (rows <= ROWS_PER_THREAD) return { dispatches: [pass(rows, 1, {})] };
     const rowsPerChunk = Math.max(ROWS_PER_THREAD, Math.ceil(Math.sqrt(rows)));

@@ -1,7 +1,7 @@
 import clampWgsl from "../shaders/clamp.wgsl";
 import clampGradientWgsl from "../shaders/clamp-gradient.wgsl";
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 
 type Bounds = { readonly low: number; readonly high: number };
 
@@ -16,10 +16,9 @@ export const clampKernel: Kernel<Bounds, "x"> = {
     checkBounds(bounds);
     return { y: x };
   },
-  plan({ inputs: { x }, attributes: { low, high } }) {
-    const vectors = Math.ceil(elementCount(x.shape) / 4);
-    return { dispatches: [pointwise({ name: "clamp", text: clampWgsl }, vectors, { vectors, low, high })] };
-  },
+  plan: ({ inputs: { x }, attributes }) => ({
+    dispatches: [vectorwise({ name: "clamp", text: clampWgsl }, x, attributes)],
+  }),
   cost: ({ x }) => ({ flops: 2 * elementCount(x.shape) }),
   gradient: ({ y: dy }, { g, inputs: { x }, attributes }) => ({ x: dy && g.apply(clampGradientKernel, { x, dy }, attributes).dx }),
 };
@@ -33,10 +32,9 @@ export const clampGradientKernel: Kernel<Bounds, "x" | "dy", "dx"> = {
     if (!sameShape(x.shape, dy.shape)) throw new ShapeError(`x ${formatType(x)} and dy ${formatType(dy)} must have one shape`);
     return { dx: x };
   },
-  plan({ inputs: { x }, attributes: { low, high } }) {
-    const vectors = Math.ceil(elementCount(x.shape) / 4);
-    return { dispatches: [pointwise({ name: "clamp-gradient", text: clampGradientWgsl }, vectors, { vectors, low, high })] };
-  },
+  plan: ({ inputs: { x }, attributes }) => ({
+    dispatches: [vectorwise({ name: "clamp-gradient", text: clampGradientWgsl }, x, attributes)],
+  }),
   cost: ({ x }) => ({ flops: 2 * elementCount(x.shape) }),
 };
 

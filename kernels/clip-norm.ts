@@ -14,10 +14,9 @@ export const clipNormKernel: Kernel<{ readonly bound: number }, "squares" | "hyp
     }
     return { y: hyper };
   },
-  plan({ attributes: { bound } }) {
-    const count = ADAM_HYPERPARAMETERS;
-    return { dispatches: [pointwise({ name: "clip-norm", text: clipNormWgsl }, count, { count, bound })] };
-  },
+  plan: ({ attributes: { bound } }) => ({
+    dispatches: [pointwise({ name: "clip-norm", text: clipNormWgsl }, { count: ADAM_HYPERPARAMETERS, bound })],
+  }),
   cost: () => ({ flops: 4 }),
 };
 

@@ -3,7 +3,8 @@ import { fill } from "./fill.ts";
 import {
   type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, columnsOf, elementCount, f32, formatType,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 
 type Attributes = { readonly widths: readonly number[] };
 
@@ -58,11 +59,10 @@ export const joinColumnsKernel: Kernel<NoAttributes, `x${number}`> = {
       const offset = start;
       start += width;
       if (columnsOf(part)) return [];
-      const lanes = lanesFor(width, stride, offset);
-      const elements = elementCount(part.shape) / lanes;
-      const params = { elements, width: width / lanes, stride: stride / lanes, offset: offset / lanes };
-      const options = { defines: { VEC4: lanes === 4 }, bindings: { x: { input: name } } };
-      return [pointwise({ name: "join-columns", text: joinColumnsWgsl }, elements, params, options)];
+      const { lanes, defines } = packing(width, stride, offset);
+      const count = elementCount(part.shape) / lanes;
+      const params = { count, width: width / lanes, stride: stride / lanes, offset: offset / lanes };
+      return [pointwise({ name: "join-columns", text: joinColumnsWgsl }, params, { defines, bindings: { x: { input: name } } })];
     });
     return { dispatches };
   },

@@ -1,6 +1,7 @@
 import concatWgsl from "../shaders/concat.wgsl";
 import { type Kernel, type Recorder, ShapeError, type Value, elementCount, f32, formatType } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 import { innerSize, slice } from "./slice.ts";
 
 export const concatKernel: Kernel<{ readonly axis: number }, "a" | "b"> = {
@@ -17,9 +18,9 @@ export const concatKernel: Kernel<{ readonly axis: number }, "a" | "b"> = {
   plan({ inputs: { a, b }, outputs: { y }, attributes: { axis } }) {
     const inner = innerSize(a.shape, axis);
     const [columnsA, columnsB] = [a.shape[axis]! * inner, b.shape[axis]! * inner];
-    const lanes = lanesFor(columnsA, columnsB);
-    const params = { elements: elementCount(y.shape) / lanes, columnsA: columnsA / lanes, columnsB: columnsB / lanes };
-    return { dispatches: [pointwise({ name: "concat", text: concatWgsl }, params.elements, params, { defines: { VEC4: lanes === 4 } })] };
+    const { lanes, defines } = packing(columnsA, columnsB);
+    const params = { count: elementCount(y.shape) / lanes, columnsA: columnsA / lanes, columnsB: columnsB / lanes };
+    return { dispatches: [pointwise({ name: "concat", text: concatWgsl }, params, { defines })] };
   },
   cost: () => ({ flops: 0 }),
   gradient({ y: dy }, { g, inputs: { a, b }, wanted, attributes: { axis } }) {

@@ -1,7 +1,7 @@
 import {
   type ByName, type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, formatType, sameShape,
 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import addWgsl from "../shaders/add.wgsl";
 import multiplyWgsl from "../shaders/multiply.wgsl";
 import scaleWgsl from "../shaders/scale.wgsl";
@@ -19,10 +19,9 @@ export const addKernel: Kernel<NoAttributes, "a" | "b"> = {
   layout: "any",
   inPlace: { y: "a" },
   infer: inferPair,
-  plan({ outputs: { y }, overwrites }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    return { dispatches: [pointwise({ name: "add", text: addWgsl }, count, { count }, { defines: { IN_PLACE: overwrites } })] };
-  },
+  plan: ({ outputs: { y }, overwrites }) => ({
+    dispatches: [vectorwise({ name: "add", text: addWgsl }, y, {}, { defines: { IN_PLACE: overwrites } })],
+  }),
   cost: ({ a }) => ({ flops: elementCount(a.shape) }),
   gradient: ({ y: dy }) => ({ a: dy, b: dy }),
 };
@@ -32,10 +31,7 @@ export const multiplyKernel: Kernel<NoAttributes, "a" | "b"> = {
   inputs: { a: {}, b: {} },
   layout: "any",
   infer: inferPair,
-  plan({ outputs: { y } }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    return { dispatches: [pointwise({ name: "multiply", text: multiplyWgsl }, count, { count })] };
-  },
+  plan: ({ outputs: { y } }) => ({ dispatches: [vectorwise({ name: "multiply", text: multiplyWgsl }, y)] }),
   cost: ({ a }) => ({ flops: elementCount(a.shape) }),
   gradient({ y: dy }, { g, inputs: { a, b }, wanted }) {
     return { a: dy && wanted.a ? multiply(g, dy, b) : undefined, b: dy && wanted.b ? multiply(g, dy, a) : undefined };
@@ -50,10 +46,9 @@ export const scaleKernel: Kernel<{ factor: number }, "x"> = {
     if (!Number.isFinite(factor)) throw new ShapeError(`factor must be a finite number, got ${factor}`);
     return { y: x };
   },
-  plan({ outputs: { y }, attributes: { factor } }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    return { dispatches: [pointwise({ name: "scale", text: scaleWgsl }, count, { count, factor })] };
-  },
+  plan: ({ outputs: { y }, attributes: { factor } }) => ({
+    dispatches: [vectorwise({ name: "scale", text: scaleWgsl }, y, { factor })],
+  }),
   cost: ({ x }) => ({ flops: elementCount(x.shape) }),
   gradient: ({ y: dy }, { g, attributes }) => ({ x: dy && scale(g, dy, attributes.factor) }),
 };

@@ -11,7 +11,7 @@ export const endOfTextKernel: Kernel<EndOfText, "ids", "y" | "position"> = {
   infer: ({ ids }) => ({ y: ids, position: { shape: [ids.shape[0]!], dtype: "u32" } }),
   plan({ inputs: { ids }, attributes }) {
     const [rows, length] = ids.shape as [number, number];
-    return { dispatches: [pointwise({ name: "end-of-text", text: endOfTextWgsl }, rows, { rows, length, ...attributes })] };
+    return { dispatches: [pointwise({ name: "end-of-text", text: endOfTextWgsl }, { count: rows, length, ...attributes })] };
   },
   cost: () => ({ flops: 0 }),
 };

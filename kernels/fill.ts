@@ -1,5 +1,5 @@
-import { type Kernel, type Recorder, type Shape, type Value, elementCount, f32 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { type Kernel, type Recorder, type Shape, type Value, f32 } from "./kernel.ts";
+import { vectorwise } from "./pointwise.ts";
 import fillWgsl from "../shaders/fill.wgsl";
 
 /** No inputs; every element is `value`. */
@@ -7,10 +7,9 @@ export const fillKernel: Kernel<{ shape: readonly number[]; value: number }> = {
   name: "fill",
   inputs: {},
   infer: (_inputs, { shape }) => ({ y: f32(shape) }),
-  plan({ outputs: { y }, attributes: { value } }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    return { dispatches: [pointwise({ name: "fill", text: fillWgsl }, count, { count, value })] };
-  },
+  plan: ({ outputs: { y }, attributes: { value } }) => ({
+    dispatches: [vectorwise({ name: "fill", text: fillWgsl }, y, { value })],
+  }),
   gradient: () => ({}),
 };
 

@@ -4,7 +4,8 @@ import {
   type Binding, type Dispatch, type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32,
   formatType, sameShape,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 
 /** Copies `count` rows, named by ids, out of one part of a table, whose first row is row `first` of `vocabulary`. */
 export function gatherDispatch(
@@ -15,10 +16,11 @@ export function gatherDispatch(
   bindings: Readonly<Record<string, Binding>>,
 ): Dispatch {
   const [rows, hidden] = table.shape.slice(-2) as [number, number];
-  const lanes = lanesFor(hidden);
-  const params = { elements: (count * hidden) / lanes, width: hidden / lanes, first, rows, vocabulary };
-  const defines = { VEC4: lanes === 4, HALF: table.dtype === "f16" };
-  return pointwise({ name: "gather-rows", text: gatherRowsWgsl }, params.elements, params, { defines, bindings });
+  const pack = packing(hidden);
+  const width = hidden / pack.lanes;
+  const defines = { ...pack.defines, HALF: table.dtype === "f16" };
+  const params = { count: count * width, width, first, rows, vocabulary };
+  return pointwise({ name: "gather-rows", text: gatherRowsWgsl }, params, { defines, bindings });
 }
 
 export const gatherRowsKernel: Kernel<NoAttributes, "x" | "positions"> = {
@@ -57,10 +59,9 @@ export const scatterRowsKernel: Kernel<{ readonly rows: number; readonly sequenc
   },
   plan({ inputs: { x, ids }, outputs: { y } }) {
     const hidden = x.shape.at(-1)!;
-    const lanes = lanesFor(hidden);
-    const params = { elements: elementCount(y.shape) / lanes, width: hidden / lanes, count: elementCount(ids.shape) };
-    const shader = { name: "scatter-rows", text: scatterRowsWgsl };
-    return { dispatches: [pointwise(shader, params.elements, params, { defines: { VEC4: lanes === 4 } })] };
+    const { lanes, defines } = packing(hidden);
+    const params = { count: elementCount(y.shape) / lanes, width: hidden / lanes, idCount: elementCount(ids.shape) };
+    return { dispatches: [pointwise({ name: "scatter-rows", text: scatterRowsWgsl }, params, { defines })] };
   },
   cost: ({ x }) => ({ flops: elementCount(x.shape) }),
   gradient({ y: dy }, { g, inputs: { ids }, attributes: { sequence } }) {

@@ -27,8 +27,8 @@ export const groupNormMergeKernel: Kernel<{ epsilon: number; count: number; last
   infer: ({ parts }) => ({ statistics: f32(parts.shape.slice(1)) }),
   plan({ inputs: { parts }, outputs: { statistics }, attributes: { epsilon, count, last } }) {
     const rows = elementCount(statistics.shape) / 2;
-    const params = { rows, parts: parts.shape[0]!, count, last, epsilon };
-    return { dispatches: [pointwise({ name: "group-norm-merge", text: mergeWgsl }, rows, params)] };
+    const params = { count: rows, parts: parts.shape[0]!, positions: count, last, epsilon };
+    return { dispatches: [pointwise({ name: "group-norm-merge", text: mergeWgsl }, params)] };
   },
   cost: ({ parts }) => ({ flops: elementCount(parts.shape) * 8 }),
 };

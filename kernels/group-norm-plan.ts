@@ -1,9 +1,12 @@
+import chunkWgsl from "../shaders/lib/chunk.wgsl";
 import groupStatistics from "../shaders/lib/group-statistics.wgsl";
 import {
   type Binding, type ByName, type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, elementCount,
-  formatType, sameShape, spread,
+  formatType, sameShape,
 } from "./kernel.ts";
-import { ACTIVATION_DEFINES, packCount, packDefines, planRows } from "./rows.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
+import { ACTIVATION_DEFINES, planRows } from "./rows.ts";
 
 /** What is fused with a group norm and how it groups. */
 export type GroupNormAttributes = { readonly groups: number; readonly epsilon: number; readonly silu: boolean };
@@ -76,19 +79,16 @@ export function columnDispatch(
   bindings: Readonly<Record<string, Binding>> = {},
 ): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
-  const columns = packCount(channels);
+  const pack = packing(channels);
+  const columns = channels / pack.lanes;
   const chunks = chunkCount(layout, perChunk);
-  const count = batch * chunks * columns;
-  return {
-    shader,
-    defines: {
-      ...packDefines(channels),
-      ...(ofGroups && { ...ACTIVATION_DEFINES, SILU: ofGroups.silu, STATISTICS: groupStatistics, MOMENTS: ofGroups.moments ?? false }),
-    },
-    bindings,
-    params: { count, positions, columns, chunks, perChunk, ...(ofGroups && { groups, perGroup }) },
-    workgroups: spread(Math.ceil(count / 64)),
+  const params = { count: batch * chunks * columns, positions, columns, chunks, perChunk, ...(ofGroups && { groups, perGroup }) };
+  const defines = {
+    ...pack.defines,
+    CHUNK: chunkWgsl,
+    ...(ofGroups && { ...ACTIVATION_DEFINES, SILU: ofGroups.silu, STATISTICS: groupStatistics, MOMENTS: ofGroups.moments ?? false }),
   };
+  return pointwise(shader, params, { defines, bindings });
 }
 
 /** A dispatch of one row of lanes per batch entry and group, over `entries` positions or chunks. */
@@ -103,17 +103,17 @@ export function groupDispatch(
 ): Dispatch {
   const { batch, positions, channels, groups, perGroup } = layout;
   const rows = planRows(capabilities, batch * groups, entries * perGroup);
-  const pack = packDefines(perGroup).VEC4 ? 4 : 1;
+  const { lanes, defines: packs } = packing(perGroup);
   return {
     shader,
-    defines: { ...rows.defines, ...packDefines(perGroup), ...defines },
+    defines: { ...rows.defines, ...packs, ...defines },
     bindings,
     params: {
       rows: batch * groups,
       groups,
       positions: entries,
-      columns: channels / pack,
-      perGroup: perGroup / pack,
+      columns: channels / lanes,
+      perGroup: perGroup / lanes,
       total: positions,
       ...params,
     },

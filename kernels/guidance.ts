@@ -2,9 +2,10 @@ import guidanceWgsl from "../shaders/guidance.wgsl";
 import guidanceGradientWgsl from "../shaders/guidance-gradient.wgsl";
 import safeGuidanceWgsl from "../shaders/safe-guidance.wgsl";
 import {
-  type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
+  type Defines, type Kernel, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 
 /** One of `parts` equal blocks of the batch. */
 function block(x: TensorType, parts: number): TensorType {
@@ -15,14 +16,19 @@ function block(x: TensorType, parts: number): TensorType {
   return f32([batch / parts, ...x.shape.slice(1)]);
 }
 
+/** A block as the shaders take it, and how many Packs it has: it must be whole ones, so that the next block begins at one. */
+function packsOf({ shape }: TensorType): { count: number; defines: Defines } {
+  const { lanes, defines } = packing(elementCount(shape));
+  return { count: elementCount(shape) / lanes, defines };
+}
+
 export const guidanceKernel: Kernel<{ readonly scale: number }, "x"> = {
   name: "guidance",
   inputs: { x: {} },
   infer: ({ x }) => ({ y: block(x, 2) }),
   plan({ outputs: { y }, attributes: { scale } }) {
-    const lanes = lanesFor(elementCount(y.shape));
-    const half = elementCount(y.shape) / lanes;
-    return { dispatches: [pointwise({ name: "guidance", text: guidanceWgsl }, half, { half, scale }, { defines: { VEC4: lanes === 4 } })] };
+    const { count, defines } = packsOf(y);
+    return { dispatches: [pointwise({ name: "guidance", text: guidanceWgsl }, { count, scale }, { defines })] };
   },
   cost: (_, { y }) => ({ flops: 3 * elementCount(y.shape) }),
   gradient: ({ y: dy }, { g, attributes }) => ({ x: dy && g.apply(guidanceGradientKernel, { dy }, attributes).dx }),
@@ -34,10 +40,8 @@ export const guidanceGradientKernel: Kernel<{ readonly scale: number }, "dy", "d
   outputs: ["dx"],
   infer: ({ dy }) => ({ dx: f32([2 * dy.shape[0]!, ...dy.shape.slice(1)]) }),
   plan({ inputs: { dy }, attributes: { scale } }) {
-    const lanes = lanesFor(elementCount(dy.shape));
-    const half = elementCount(dy.shape) / lanes;
-    const shader = { name: "guidance-gradient", text: guidanceGradientWgsl };
-    return { dispatches: [pointwise(shader, half, { half, scale }, { defines: { VEC4: lanes === 4 } })] };
+    const { count, defines } = packsOf(dy);
+    return { dispatches: [pointwise({ name: "guidance-gradient", text: guidanceGradientWgsl }, { count, scale }, { defines })] };
   },
   cost: ({ dy }) => ({ flops: 2 * elementCount(dy.shape) }),
 };
@@ -82,11 +86,10 @@ export const safeGuidanceKernel: Kernel<SafeGuidanceAttributes, "x" | "momentum"
     return { y: part, nextMomentum: part };
   },
   plan({ outputs: { y }, attributes }) {
-    const lanes = lanesFor(elementCount(y.shape));
-    const part = elementCount(y.shape) / lanes;
+    const { count, defines } = packsOf(y);
     const { scale, guidance: safetyScale, threshold, momentumScale, momentumBeta } = attributes;
-    const params = { part, scale, safetyScale, threshold, momentumScale, beta: momentumBeta, oneMinusBeta: 1 - momentumBeta };
-    return { dispatches: [pointwise({ name: "safe-guidance", text: safeGuidanceWgsl }, part, params, { defines: { VEC4: lanes === 4 } })] };
+    const params = { count, scale, safetyScale, threshold, momentumScale, beta: momentumBeta, oneMinusBeta: 1 - momentumBeta };
+    return { dispatches: [pointwise({ name: "safe-guidance", text: safeGuidanceWgsl }, params, { defines })] };
   },
   cost: (_, { y }) => ({ flops: 14 * elementCount(y.shape) }),
 };

@@ -3,7 +3,7 @@ import {
 } from "./kernel.ts";
 import { needResidual } from "./matmul.ts";
 import { normParameterGradients } from "./norm-parameters.ts";
-import { packCount, packDefines, planRows } from "./rows.ts";
+import { rowDispatch } from "./rows.ts";
 import layerNormWgsl from "../shaders/layer-norm.wgsl";
 import layerNormGradientWgsl from "../shaders/layer-norm-gradient.wgsl";
 
@@ -25,21 +25,9 @@ export const layerNormKernel: Kernel<{ epsilon: number }, "x" | "gamma" | "beta"
     if (!(epsilon >= 0)) throw new ShapeError(`epsilon must be 0 or more, got ${epsilon}`);
     return { y: x, statistics: f32([elementCount(x.shape.slice(0, -1)), 2]) };
   },
-  plan({ inputs: { x }, outputs: { statistics }, attributes: { epsilon }, capabilities }) {
-    const width = x.shape.at(-1)!;
-    const rows = statistics.shape[0]!;
-    const { defines, workgroups } = planRows(capabilities, rows, width);
-    return {
-      dispatches: [
-        {
-          shader: { name: "layer-norm", text: layerNormWgsl },
-          defines: { ...defines, ...packDefines(width) },
-          params: { rows, width: packCount(width), epsilon },
-          workgroups,
-        },
-      ],
-    };
-  },
+  plan: ({ inputs: { x }, attributes: { epsilon }, capabilities }) => ({
+    dispatches: [rowDispatch({ name: "layer-norm", text: layerNormWgsl }, x, capabilities, { epsilon })],
+  }),
   cost: ({ x }) => ({ flops: elementCount(x.shape) * 10 }),
   gradient({ y: dy }, { g, inputs: { x, gamma }, outputs: { statistics }, attributes, wanted }) {
     if (!dy) return {};
@@ -60,20 +48,9 @@ export const layerNormGradientKernel: Kernel<NoAttributes, "dy" | "x" | "gamma" 
     return { dx: x };
   },
   addend: () => "residual",
-  plan({ inputs: { x, statistics, residual }, capabilities }) {
-    const width = x.shape.at(-1)!;
-    const rows = statistics.shape[0]!;
-    const { defines, workgroups } = planRows(capabilities, rows, width);
-    return {
-      dispatches: [
-        {
-          shader: { name: "layer-norm-gradient", text: layerNormGradientWgsl },
-          defines: { ...defines, ...packDefines(width) },
-          params: { rows, width: packCount(width), hasResidual: Number(residual !== undefined) },
-          workgroups,
-        },
-      ],
-    };
+  plan({ inputs: { x, residual }, capabilities }) {
+    const shader = { name: "layer-norm-gradient", text: layerNormGradientWgsl };
+    return { dispatches: [rowDispatch(shader, x, capabilities, { hasResidual: Number(residual !== undefined) })] };
   },
   cost: ({ dy }) => ({ flops: elementCount(dy.shape) * 13 }),
 };

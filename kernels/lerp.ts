@@ -1,6 +1,6 @@
 import lerpWgsl from "../shaders/lerp.wgsl";
 import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 
 /** a and b have one shape, t is [1]. The result is written over a where that is a tensor which holds it. */
 export const lerpKernel: Kernel<NoAttributes, "a" | "b" | "t"> = {
@@ -13,10 +13,9 @@ export const lerpKernel: Kernel<NoAttributes, "a" | "b" | "t"> = {
     if (t.shape[0] !== 1) throw new ShapeError(`t must be f32[1], got ${formatType(t)}`);
     return { y: a };
   },
-  plan({ inputs: { a }, overwrites }) {
-    const count = Math.ceil(elementCount(a.shape) / 4);
-    return { dispatches: [pointwise({ name: "lerp", text: lerpWgsl }, count, { count }, { defines: { IN_PLACE: overwrites } })] };
-  },
+  plan: ({ inputs: { a }, overwrites }) => ({
+    dispatches: [vectorwise({ name: "lerp", text: lerpWgsl }, a, {}, { defines: { IN_PLACE: overwrites } })],
+  }),
   cost: ({ a }) => ({ flops: 3 * elementCount(a.shape) }),
 };
 

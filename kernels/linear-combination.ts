@@ -1,7 +1,7 @@
 import {
   type Kernel, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape,
 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import linearCombinationWgsl from "../shaders/linear-combination.wgsl";
 import linearCombinationGradientWgsl from "../shaders/linear-combination-gradient.wgsl";
 
@@ -37,10 +37,10 @@ export const linearCombinationKernel: Kernel<Bounds, "coefficients" | Term> = {
   },
   plan({ inputs: { coefficients }, outputs: { y }, attributes: { low, high } }) {
     const terms = coefficients.shape[0]!;
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    const defines = { X1: terms > 1, X2: terms > 2, X3: terms > 3, X4: terms > 4, X5: terms > 5, CLAMP: low !== undefined };
-    const params = { count, low: low ?? 0, high: high ?? 0 };
-    return { dispatches: [pointwise({ name: "linear-combination", text: linearCombinationWgsl }, count, params, { defines })] };
+    const absent = Array.from({ length: MAX_TERMS - terms }, (_, i) => [`x${terms + i}`, "nothing"] as const);
+    const options = { defines: { TERMS: terms, CLAMP: low !== undefined }, bindings: Object.fromEntries(absent) };
+    const params = { low: low ?? 0, high: high ?? 0 };
+    return { dispatches: [vectorwise({ name: "linear-combination", text: linearCombinationWgsl }, y, params, options)] };
   },
   cost: ({ coefficients }, { y }) => ({ flops: elementCount(y.shape) * 2 * coefficients.shape[0]! }),
   gradient({ y: dy }, { g, inputs: { coefficients, ...others }, outputs, attributes, wanted }) {
@@ -59,10 +59,9 @@ export const linearCombinationGradientKernel: Kernel<Bounds & { readonly index: 
   outputs: ["dx"],
   infer: ({ dy }) => ({ dx: dy }),
   plan({ inputs: { y }, outputs: { dx }, attributes: { index, low, high } }) {
-    const count = Math.ceil(elementCount(dx.shape) / 4);
-    const params = { count, index, low: low ?? 0, high: high ?? 0 };
+    const params = { index, low: low ?? 0, high: high ?? 0 };
     const shader = { name: "linear-combination-gradient", text: linearCombinationGradientWgsl };
-    return { dispatches: [pointwise(shader, count, params, { defines: { CLAMP: y !== undefined } })] };
+    return { dispatches: [vectorwise(shader, dx, params, { defines: { CLAMP: y !== undefined } })] };
   },
   cost: ({ dy }) => ({ flops: elementCount(dy.shape) }),
 };

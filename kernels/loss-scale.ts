@@ -1,5 +1,5 @@
 import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, f32, formatType } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import lossScaleWgsl from "../shaders/loss-scale.wgsl";
 import scaleByWgsl from "../shaders/scale-by.wgsl";
 
@@ -27,10 +27,9 @@ export const scaleByKernel: Kernel<{ divide: boolean }, "x" | "factor"> = {
     if (elementCount(factor.shape) !== 1) throw new ShapeError(`factor must be a single number, got ${formatType(factor)}`);
     return { y: x };
   },
-  plan({ outputs: { y }, attributes: { divide } }) {
-    const count = Math.ceil(elementCount(y.shape) / 4);
-    return { dispatches: [pointwise({ name: "scale-by", text: scaleByWgsl }, count, { count }, { defines: { DIVIDE: divide } })] };
-  },
+  plan: ({ outputs: { y }, attributes: { divide } }) => ({
+    dispatches: [vectorwise({ name: "scale-by", text: scaleByWgsl }, y, {}, { defines: { DIVIDE: divide } })],
+  }),
   cost: ({ x }) => ({ flops: elementCount(x.shape) }),
 };
 

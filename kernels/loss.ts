@@ -2,7 +2,7 @@ import {
   type ByName, type GradientContext, type Kernel, type NoAttributes, type Plan, type PlanContext, type Recorder, ShapeError,
   type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import { planSum } from "./reduce.ts";
 import lossGradientWgsl from "../shaders/loss-gradient.wgsl";
 
@@ -69,12 +69,10 @@ export const lossGradientKernel: Kernel<{ measure: LossMeasure; sign: number }, 
     return { dx: pair.prediction };
   },
   plan({ outputs: { dx }, attributes: { measure, sign } }) {
-    const elements = elementCount(dx.shape);
     const squared = measure === "squared";
-    const count = Math.ceil(elements / 4);
-    const params = { count, factor: (sign * (squared ? 2 : 1)) / elements };
+    const params = { factor: (sign * (squared ? 2 : 1)) / elementCount(dx.shape) };
     const options = { defines: { SQUARED: squared }, bindings: BINDINGS };
-    return { dispatches: [pointwise({ name: "loss-gradient", text: lossGradientWgsl }, count, params, options)] };
+    return { dispatches: [vectorwise({ name: "loss-gradient", text: lossGradientWgsl }, dx, params, options)] };
   },
   cost: ({ prediction }) => ({ flops: elementCount(prediction.shape) * 3 }),
 };

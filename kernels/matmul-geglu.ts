@@ -6,7 +6,7 @@ import {
   type Kernel, type NoAttributes, type Recorder, ShapeError, type TensorType, type Value, elementCount, f32, formatType, sameShape,
 } from "./kernel.ts";
 import { matmul, rightGradient } from "./matmul.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 import { ACTIVATION_DEFINES } from "./rows.ts";
 
 /** Sizes of a product of a [.., K] and b [K, N], N columns in twos of values and gates. @throws ShapeError */
@@ -72,11 +72,11 @@ export const matmulGegluGradientKernel: Kernel<NoAttributes, "dy" | "sums", "dSu
     }
     return { dSums: sums };
   },
-  plan({ inputs: { sums } }) {
-    const vectors = elementCount(sums.shape) / 4;
-    const shader = { name: "matmul-geglu-gradient", text: gradientWgsl };
-    return { dispatches: [pointwise(shader, vectors, { vectors }, { defines: ACTIVATION_DEFINES })] };
-  },
+  plan: ({ inputs: { sums } }) => ({
+    dispatches: [
+      vectorwise({ name: "matmul-geglu-gradient", text: gradientWgsl }, sums, {}, { defines: ACTIVATION_DEFINES }),
+    ],
+  }),
   cost: ({ dy }) => ({ flops: elementCount(dy.shape) * 66 }),
 };
 

@@ -1,11 +1,10 @@
-import pictureWgsl from "../shaders/lib/picture.wgsl";
 import maxPoolWgsl from "../shaders/max-pool.wgsl";
 import maxPoolGradientWgsl from "../shaders/max-pool-gradient.wgsl";
 import {
   type Dispatch, type Kernel, type Recorder, type ShaderSource, ShapeError, type TensorType, type Value, elementCount, f32, formatType,
   sameShape,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { pictureDispatch } from "./picture.ts";
 
 export type PoolAttributes = { readonly kernel: number; readonly stride: number; readonly padding: number };
 
@@ -25,13 +24,10 @@ function pooled(x: TensorType, { kernel, stride, padding }: PoolAttributes): Ten
 
 /** A dispatch over the elements of `of`. */
 function poolDispatch(shader: ShaderSource, x: TensorType, y: TensorType, of: TensorType, attributes: PoolAttributes): Dispatch {
-  const [, height, width, channels] = x.shape as [number, number, number, number];
+  const [, height, width] = x.shape as [number, number, number, number];
   const [, outHeight, outWidth] = y.shape as [number, number, number, number];
   const { kernel: size, stride, padding } = attributes;
-  const lanes = lanesFor(channels);
-  const elements = elementCount(of.shape) / lanes;
-  const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, size, stride, padding };
-  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4, PICTURE: pictureWgsl } });
+  return pictureDispatch(shader, of, { height, width, outHeight, outWidth, size, stride, padding });
 }
 
 export const maxPoolKernel: Kernel<PoolAttributes, "x"> = {

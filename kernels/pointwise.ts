@@ -1,4 +1,5 @@
-import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
+import pointwiseWgsl from "../shaders/lib/pointwise.wgsl";
+import { type Binding, type Defines, type Dispatch, type ShaderSource, type TensorType, elementCount, spread } from "./kernel.ts";
 
 interface PointwiseOptions {
   readonly defines?: Defines;
@@ -6,20 +7,25 @@ interface PointwiseOptions {
 }
 
 /**
- * One dispatch of a shader with a thread for each element (or vec4, or whatever it takes at once), `threads` of them. How many make a
- * workgroup the shader says itself.
+ * One dispatch of a shader with a thread for each element, or whatever it takes at once, `count` of them; its main is
+ * `shaders/lib/pointwise.wgsl`.
  */
 export function pointwise(
   shader: ShaderSource,
-  threads: number,
-  params: Readonly<Record<string, number>>,
-  { defines = {}, ...bound }: PointwiseOptions = {},
+  params: Readonly<Record<string, number>> & { readonly count: number },
+  { defines, ...bound }: PointwiseOptions = {},
+  threads = 64,
 ): Dispatch {
-  const workgroup = Number(/@workgroup_size\((\d+)\)/.exec(shader.text)?.[1]);
-  return { shader, defines, params, ...bound, workgroups: spread(Math.ceil(threads / workgroup)) };
+  const workgroups = spread(Math.ceil(params.count / threads));
+  return { shader, defines: { POINTWISE: pointwiseWgsl, THREADS: threads, ...defines }, params, ...bound, workgroups };
 }
 
-/** How many values an element of a VEC4 shader holds when all of `sizes` must be whole vec4s: 4, or else 1. */
-export function lanesFor(...sizes: readonly number[]): 1 | 4 {
-  return sizes.every((n) => n % 4 === 0) ? 4 : 1;
+/** The same for each vec4 of a tensor, the last one perhaps partly padding. On lavapipe 64 threads took a tenth longer. */
+export function vectorwise(
+  shader: ShaderSource,
+  { shape }: TensorType,
+  params: Readonly<Record<string, number>> = {},
+  options: PointwiseOptions = {},
+): Dispatch {
+  return pointwise(shader, { count: Math.ceil(elementCount(shape) / 4), ...params }, options, 256);
 }

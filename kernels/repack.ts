@@ -1,8 +1,8 @@
 import repackWgsl from "../shaders/repack.wgsl";
 import {
-  type Kernel, type NoAttributes, PANEL, type Recorder, ShapeError, type Value, elementCount, formatType, isInPanels,
+  type Kernel, type NoAttributes, PANEL, type Recorder, ShapeError, type Value, formatType, isInPanels,
 } from "./kernel.ts";
-import { pointwise } from "./pointwise.ts";
+import { vectorwise } from "./pointwise.ts";
 
 /** Input x [.., K, N], f32, row by row or in panels. Output: the same numbers in the other order. */
 export const repackKernel: Kernel<NoAttributes, "x"> = {
@@ -16,9 +16,8 @@ export const repackKernel: Kernel<NoAttributes, "x"> = {
     return { y: { ...x, layout: isInPanels(x) ? "rows" : "panels" } };
   },
   plan({ inputs: { x }, outputs: { y } }) {
-    const count = elementCount(x.shape) / 4;
-    const params = { count, inputs: x.shape.at(-2)!, columns: x.shape.at(-1)! / 4 };
-    return { dispatches: [pointwise({ name: "repack", text: repackWgsl }, count, params, { defines: { PANELS: isInPanels(y) } })] };
+    const params = { inputs: x.shape.at(-2)!, columns: x.shape.at(-1)! / 4 };
+    return { dispatches: [vectorwise({ name: "repack", text: repackWgsl }, x, params, { defines: { PANELS: isInPanels(y) } })] };
   },
   cost: () => ({ flops: 0 }),
   gradient: ({ y: dy }, { g, inputs: { x } }) => ({ x: dy && (isInPanels(dy.type) === isInPanels(x.type) ? dy : repack(g, dy)) }),

@@ -1,6 +1,6 @@
-import { type Capabilities, type Defines, spread } from "./kernel.ts";
+import { type Capabilities, type Defines, type Dispatch, type ShaderSource, type TensorType, elementCount, spread } from "./kernel.ts";
+import { packing } from "./pack.ts";
 import row from "../shaders/lib/row.wgsl";
-import packs from "../shaders/lib/pack.wgsl";
 import activations from "../shaders/lib/activations.wgsl";
 
 /** From this many elements on, a whole workgroup works on a row even where subgroups could. */
@@ -27,14 +27,18 @@ export function planRows(
   };
 }
 
-/** The defines of `shaders/lib/pack.wgsl` for rows of `width` elements: vec4s where the width allows it. */
-export function packDefines(width: number): { PACKS: string; VEC4: boolean } {
-  return { PACKS: packs, VEC4: width % 4 === 0 };
-}
-
-/** Packs in a row of `width` elements. */
-export function packCount(width: number): number {
-  return width % 4 === 0 ? width / 4 : width;
+/** A dispatch of a shader that reduces the rows of `x` [.., width] so, in Packs. */
+export function rowDispatch(
+  shader: ShaderSource,
+  { shape }: TensorType,
+  capabilities: Capabilities,
+  params: Readonly<Record<string, number>> = {},
+): Dispatch {
+  const width = shape.at(-1)!;
+  const rows = elementCount(shape.slice(0, -1));
+  const pack = packing(width);
+  const { defines, workgroups } = planRows(capabilities, rows, width);
+  return { shader, defines: { ...defines, ...pack.defines }, params: { rows, width: width / pack.lanes, ...params }, workgroups };
 }
 
 /** The define that places `shaders/lib/activations.wgsl`. */

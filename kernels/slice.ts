@@ -2,7 +2,8 @@ import windowWgsl from "../shaders/window.wgsl";
 import {
   type Dispatch, type Kernel, type Recorder, type Shape, ShapeError, type TensorType, type Value, elementCount, f32, formatType,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { packing } from "./pack.ts";
+import { pointwise } from "./pointwise.ts";
 
 type SliceAttributes = { readonly axis: number; readonly start: number; readonly count: number };
 type PadAttributes = { readonly axis: number; readonly before: number; readonly after: number };
@@ -28,14 +29,9 @@ function windowDispatch(x: TensorType, y: TensorType, axis: number, start: numbe
   const columns = x.shape[axis]! * inner;
   const outColumns = y.shape[axis]! * inner;
   const shift = start * inner;
-  const lanes = lanesFor(columns, outColumns, shift);
-  const params = {
-    elements: elementCount(y.shape) / lanes,
-    columns: columns / lanes,
-    outColumns: outColumns / lanes,
-    shift: shift / lanes,
-  };
-  return pointwise({ name: "window", text: windowWgsl }, params.elements, params, { defines: { VEC4: lanes === 4 } });
+  const { lanes, defines } = packing(columns, outColumns, shift);
+  const params = { columns: columns / lanes, outColumns: outColumns / lanes, shift: shift / lanes };
+  return pointwise({ name: "window", text: windowWgsl }, { count: elementCount(y.shape) / lanes, ...params }, { defines });
 }
 
 export const sliceKernel: Kernel<SliceAttributes, "x"> = {

@@ -17,8 +17,8 @@ export const scatterIdsKernel: Kernel<NoAttributes, "ids" | "chosen" | "position
     return { y: ids };
   },
   plan({ inputs: { ids, chosen, positions } }) {
-    const params = { length: elementCount(ids.shape), count: positions.shape[0]!, chosenCount: chosen.shape[0]! };
-    return { dispatches: [pointwise({ name: "scatter-ids", text: scatterIdsWgsl }, params.length, params)] };
+    const params = { count: elementCount(ids.shape), positionCount: positions.shape[0]!, chosenCount: chosen.shape[0]! };
+    return { dispatches: [pointwise({ name: "scatter-ids", text: scatterIdsWgsl }, params)] };
   },
   cost: () => ({ flops: 0 }),
 };

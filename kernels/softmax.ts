@@ -1,8 +1,5 @@
-import {
-  type Capabilities, type Dispatch, type Kernel, type NoAttributes, type Recorder, type ShaderSource, type Shape, ShapeError, type Value,
-  elementCount, formatType, sameShape,
-} from "./kernel.ts";
-import { packCount, packDefines, planRows } from "./rows.ts";
+import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType, sameShape } from "./kernel.ts";
+import { rowDispatch } from "./rows.ts";
 import softmaxWgsl from "../shaders/softmax.wgsl";
 import softmaxGradientWgsl from "../shaders/softmax-gradient.wgsl";
 
@@ -14,7 +11,7 @@ export const softmaxKernel: Kernel<NoAttributes, "x"> = {
     return { y: x };
   },
   plan: ({ inputs: { x }, capabilities }) => ({
-    dispatches: [softmaxDispatch({ name: "softmax", text: softmaxWgsl }, x.shape, capabilities)],
+    dispatches: [rowDispatch({ name: "softmax", text: softmaxWgsl }, x, capabilities)],
   }),
   cost: ({ x }) => ({ flops: elementCount(x.shape) * 22 }),
   gradient: ({ y: dy }, { g, outputs: { y } }) => ({ x: dy && g.apply(softmaxGradientKernel, { dy, y }, {}).dx }),
@@ -29,17 +26,10 @@ export const softmaxGradientKernel: Kernel<NoAttributes, "dy" | "y", "dx"> = {
     return { dx: y };
   },
   plan: ({ inputs: { y }, capabilities }) => ({
-    dispatches: [softmaxDispatch({ name: "softmax-gradient", text: softmaxGradientWgsl }, y.shape, capabilities)],
+    dispatches: [rowDispatch({ name: "softmax-gradient", text: softmaxGradientWgsl }, y, capabilities)],
   }),
   cost: ({ dy }) => ({ flops: elementCount(dy.shape) * 4 }),
 };
-
-function softmaxDispatch(shader: ShaderSource, shape: Shape, capabilities: Capabilities): Dispatch {
-  const width = shape.at(-1)!;
-  const rows = elementCount(shape.slice(0, -1));
-  const { defines, workgroups } = planRows(capabilities, rows, width);
-  return { shader, defines: { ...defines, ...packDefines(width) }, params: { rows, width: packCount(width) }, workgroups };
-}
 
 /** Softmax over the last dimension of x; f32, any shape and width. @throws ShapeError for a tensor without dimensions. */
 export function softmax(g: Recorder, x: Value): Value {

@@ -14,9 +14,8 @@ export const transposeKernel: Kernel<NoAttributes, "x"> = {
     const [rows, columns] = x.shape.slice(-2) as [number, number];
     const vec4 = rows % 4 === 0 && columns % 4 === 0;
     const side = vec4 ? 4 : 1;
-    const elements = elementCount(x.shape) / (side * side);
-    const params = { elements, rows: rows / side, columns: columns / side };
-    return { dispatches: [pointwise({ name: "transpose", text: transposeWgsl }, elements, params, { defines: { VEC4: vec4 } })] };
+    const params = { count: elementCount(x.shape) / (side * side), rows: rows / side, columns: columns / side };
+    return { dispatches: [pointwise({ name: "transpose", text: transposeWgsl }, params, { defines: { VEC4: vec4 } })] };
   },
   cost: () => ({ flops: 0 }),
   gradient: ({ y: dy }, { g }) => ({ x: dy && transpose(g, dy) }),

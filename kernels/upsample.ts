@@ -1,10 +1,9 @@
-import pictureWgsl from "../shaders/lib/picture.wgsl";
 import upsampleWgsl from "../shaders/upsample.wgsl";
 import upsampleGradientWgsl from "../shaders/upsample-gradient.wgsl";
 import {
   type Dispatch, type Kernel, type Recorder, type ShaderSource, ShapeError, type TensorType, type Value, elementCount, f32,
 } from "./kernel.ts";
-import { lanesFor, pointwise } from "./pointwise.ts";
+import { pictureDispatch } from "./picture.ts";
 
 type Resize = { readonly height: number; readonly width: number };
 
@@ -16,13 +15,10 @@ function checkSize(what: string, height: number, width: number): void {
 
 /** A dispatch over the elements of `of`. The scale is rounded to float32 as torch's is, so that both shaders pick the same source pixel. */
 function resizeDispatch(shader: ShaderSource, small: TensorType, large: TensorType, of: TensorType): Dispatch {
-  const [, height, width, channels] = small.shape as [number, number, number, number];
+  const [, height, width] = small.shape as [number, number, number, number];
   const [, outHeight, outWidth] = large.shape as [number, number, number, number];
-  const lanes = lanesFor(channels);
-  const elements = elementCount(of.shape) / lanes;
   const scales = { scaleY: Math.fround(height / outHeight), scaleX: Math.fround(width / outWidth) };
-  const params = { elements, channels: channels / lanes, height, width, outHeight, outWidth, ...scales };
-  return pointwise(shader, elements, params, { defines: { VEC4: lanes === 4, PICTURE: pictureWgsl } });
+  return pictureDispatch(shader, of, { height, width, outHeight, outWidth, ...scales });
 }
 
 export const upsampleKernel: Kernel<Resize, "x"> = {

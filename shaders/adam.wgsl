@@ -6,7 +6,9 @@
 // hyper: [10] = lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, sqrt(1 - beta2^t), eps, weightDecay, 1 - lr * weightDecay, scale of
 // the gradient.
 // Defines: IN_PLACE (parameter, m and v are the outputs), DECOUPLED, SCALED (the gradient is scaled first), HALVED.
-struct Params { vectors: u32 }
+${POINTWISE}
+
+struct Params { count: u32 }
 #if ${IN_PLACE}
 #else
 @group(0) @binding(0) var<storage, read> parameter: array<vec4f>;
@@ -21,12 +23,8 @@ struct Params { vectors: u32 }
 #if ${HALVED}
 @group(0) @binding(8) var<storage, read_write> halves: array<vec2u>;
 #endif
-@group(0) @binding(9) var<uniform> params: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let index = (group.x + group.y * groups.x) * 64u + lane;
-  if (index >= params.vectors) { return; }
+fn element(index: u32) {
 #if ${IN_PLACE}
   var p = nextParameter[index];
   let oldM = nextM[index];

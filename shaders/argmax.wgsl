@@ -1,23 +1,14 @@
 // Index of the largest element of each row of [rows, width]; of several equal ones the lowest.
 // Bindings: x: f32; y: one u32 per row.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
+// Defines: ROW, the text of lib/row.wgsl, with its defines.
 ${ROW}
 
 struct Params { rows: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
-@group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = local % LANES;
-  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
-  let live = index < params.rows;
-  let row = min(index, params.rows - 1u);
+fn reduce(row: u32, lane: u32, live: bool) {
   let base = row * params.width;
   // A lane without elements of its own looks at the last one.
   var best = min(lane, params.width - 1u);

@@ -1,22 +1,20 @@
 // delta[batch, head, query] = sum over the head of dO * O, which every score gradient of that row subtracts
 // (FlashAttention-2, arXiv 2307.08691, algorithm 2). One invocation per row. o, dO [batch, queries, heads, head] as vec4s.
+${POINTWISE}
+
 struct Params {
-  rows: u32, // batch * heads * queries
+  count: u32, // batch * heads * queries
   heads: u32,
   queries: u32,
   headVec4: u32,
   rowStride: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> o: array<${o as vec4f}>;
 @group(0) @binding(2) var<storage, read> dO: array<${dO as vec4f}>;
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (group.x + group.y * groups.x) * 64u + local;
-  if (index >= params.rows) { return; }
+fn element(index: u32) {
   let query = index % params.queries;
   let head = (index / params.queries) % params.heads;
   let batch = index / (params.queries * params.heads);

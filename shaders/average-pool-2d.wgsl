@@ -1,13 +1,13 @@
 // Mean over the window of 2 * radius + 1 pixels on a side around each pixel, stride 1: y[b, i, j, :] = sum of x over the window / count.
 // x and y: [batch, height, width, C], row-major.
-// Defines: PICTURE the text of lib/picture.wgsl; VEC4; COUNT_PADDING (pixels outside count as zeros, otherwise not at all); TRANSPOSED (the
-// gradient: each x is divided by its own window's count before it is summed).
-struct Params { elements: u32, channels: u32, height: u32, width: u32, radius: u32 }
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element>;
-@group(0) @binding(2) var<uniform> params: Params;
-
+// Defines: PICTURE, the text of lib/picture.wgsl, with its defines; COUNT_PADDING (pixels outside count as zeros, otherwise not at all);
+// TRANSPOSED (the gradient: each x is divided by its own window's count before it is summed).
+${POINTWISE}
 ${PICTURE}
+
+struct Params { count: u32, channels: u32, height: u32, width: u32, radius: u32 }
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(1) var<storage, read_write> y: array<Pack>;
 
 // First pixel of the window around `at`, and one past its last inside `size`.
 fn windowBegin(at: u32) -> u32 {
@@ -30,14 +30,11 @@ fn share(row: u32, column: u32) -> f32 {
 #endif
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let index = (group.x + group.y * groups.x) * 64u + lane;
-  if (index >= params.elements) { return; }
+fn element(index: u32) {
   let place = placeOf(index, params.height, params.width);
   let row = place.row;
   let column = place.column;
-  var sum = Element();
+  var sum = Pack();
   for (var r = windowBegin(row); r < windowEnd(row, params.height); r++) {
     for (var c = windowBegin(column); c < windowEnd(column, params.width); c++) {
       let value = x[indexAt(place, r, c, params.height, params.width)];

@@ -3,6 +3,7 @@
 // each batch.
 // Bindings: x (with ADD), y: count vec4s; b: its width-wide rows.
 // Defines: ADD; VEC4, whether width is a multiple of 4, so that four neighbours of y meet four neighbours of b.
+${POINTWISE}
 
 struct Params { count: u32, elements: u32, block: u32, width: u32 }
 
@@ -15,16 +16,12 @@ struct Params { count: u32, elements: u32, block: u32, width: u32 }
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 #endif
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 fn indexOfB(element: u32) -> u32 {
   return (element / params.block) * params.width + element % params.width;
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = (workgroup.x + workgroup.y * workgroups.x) * 256u + local;
-  if (i >= params.count) { return; }
+fn element(i: u32) {
 #if ${VEC4}
   let other = b[indexOfB(4u * i) / 4u];
 #else

@@ -2,16 +2,14 @@
 // Bindings: ids: u32; y: u32 [rows, length], `pad` after the first id `end`, elsewhere as ids;
 // position: u32 [rows], row * length + the place of the largest id below `limit`, the first of equal ones (0 where there is none).
 // Defines: none. One thread a row: a prompt has 77 ids.
-struct Params { rows: u32, length: u32, end: u32, pad: u32, limit: u32 }
+${POINTWISE}
+
+struct Params { count: u32, length: u32, end: u32, pad: u32, limit: u32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(0) @binding(2) var<storage, read_write> position: array<u32>;
-@group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = (group.x + group.y * groups.x) * 64u + lane;
-  if (row >= params.rows) { return; }
+fn element(row: u32) {
   let start = row * params.length;
   var ended = false;
   var place = 0u;

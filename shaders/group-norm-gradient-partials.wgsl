@@ -3,10 +3,13 @@
 // (Summed over batch and chunks these are the gradients of beta and gamma.)
 // Bindings: dy, x: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels]; statistics: mean and r, [batch, groups];
 // sums, sumsH: [batch, chunks, channels] as Packs.
-// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
-// 4; STATISTICS, the text of lib/group-statistics.wgsl.
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS and CHUNK, the texts of lib/pack.wgsl and lib/chunk.wgsl; VEC4,
+// whether channels is a multiple of 4; STATISTICS, the text of lib/group-statistics.wgsl.
+${POINTWISE}
 ${ACTIVATIONS}
 ${PACKS}
+${CHUNK}
+${STATISTICS}
 
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32 }
@@ -20,30 +23,20 @@ struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk:
 @group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> sums: array<Pack>;
 @group(0) @binding(6) var<storage, read_write> sumsH: array<Pack>;
-@group(0) @binding(7) var<uniform> params: Params;
 
-${STATISTICS}
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = (workgroup.x + workgroup.y * workgroups.x) * 64u + local;
-  if (i >= params.count) { return; }
-  let column = i % params.columns;
-  let chunk = (i / params.columns) % params.chunks;
-  let batch = i / (params.columns * params.chunks);
-  let first = chunk * params.perChunk;
-  let end = min(first + params.perChunk, params.positions);
-  let norm = statisticsOf(batch, column);
+fn element(i: u32) {
+  let chunk = chunkOf(i);
+  let norm = statisticsOf(chunk.batch, chunk.column);
   let mean = norm[0];
   let r = norm[1];
 #if ${SILU}
-  let scale = gamma[column];
-  let shift = beta[column];
+  let scale = gamma[chunk.column];
+  let shift = beta[chunk.column];
 #endif
   var sum = Pack();
   var sumH = Pack();
-  var at = (batch * params.positions + first) * params.columns + column;
-  for (var p = first; p < end; p++) {
+  var at = chunk.at;
+  for (var p = chunk.first; p < chunk.end; p++) {
     let h = (Pack(x[at]) - mean) * r;
     var d = Pack(dy[at]);
 #if ${SILU}

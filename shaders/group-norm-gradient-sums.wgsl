@@ -5,12 +5,9 @@
 // statistics: mean and r, [batch, groups]; moments: (mean, r, mean of d, mean of d * h), [batch, groups].
 // Defines: PARTIALS; SILU; ACTIVATIONS, the text of lib/activations.wgsl; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is
 // ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
+${ROW}
 ${ACTIVATIONS}
 ${PACKS}
-${ROW}
 
 // rows: batch * groups; columns: Packs per position; perGroup: Packs per group and position; total: positions of x
 struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: u32, total: u32 }
@@ -28,14 +25,8 @@ struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: 
 @group(0) @binding(3) var<storage, read> gamma: array<Pack>;
 @group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> moments: array<vec4f>;
-@group(0) @binding(6) var<uniform> params: Params;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = local % LANES;
-  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
-  let live = index < params.rows;
-  let row = min(index, params.rows - 1u);
+fn reduce(row: u32, lane: u32, live: bool) {
   let batch = row / params.groups;
   let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
   // Lane by lane through the Packs of the group, position by position, without a division per step.

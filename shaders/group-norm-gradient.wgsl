@@ -2,10 +2,13 @@
 // dx = r * (d - mean(d) - h * mean(d * h)) + residual, the means by group. One thread per Pack of channels and chunk of positions.
 // Bindings: dy, x, residual, dx: [batch, positions, channels] as Packs; gamma, beta (with SILU): [channels];
 // statistics: (mean, r, mean of d, mean of d * h), [batch, groups].
-// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS, the text of lib/pack.wgsl; VEC4, whether channels is a multiple of
-// 4; STATISTICS, the text of lib/group-statistics.wgsl, with its MOMENTS.
+// Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; PACKS and CHUNK, the texts of lib/pack.wgsl and lib/chunk.wgsl; VEC4,
+// whether channels is a multiple of 4; STATISTICS, the text of lib/group-statistics.wgsl, with its MOMENTS.
+${POINTWISE}
 ${ACTIVATIONS}
 ${PACKS}
+${CHUNK}
+${STATISTICS}
 
 // count: threads; columns: Packs per position; perChunk: positions a thread takes, the last may take fewer; perGroup: channels in a group
 struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk: u32, groups: u32, perGroup: u32, hasResidual: u32 }
@@ -19,30 +22,20 @@ struct Params { count: u32, positions: u32, columns: u32, chunks: u32, perChunk:
 @group(0) @binding(4) var<storage, read> statistics: array<vec4f>;
 @group(0) @binding(5) var<storage, read> residual: array<${residual as Pack}>;
 @group(0) @binding(6) var<storage, read_write> dx: array<${dx as Pack}>;
-@group(0) @binding(7) var<uniform> params: Params;
 
-${STATISTICS}
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = (workgroup.x + workgroup.y * workgroups.x) * 64u + local;
-  if (i >= params.count) { return; }
-  let column = i % params.columns;
-  let chunk = (i / params.columns) % params.chunks;
-  let batch = i / (params.columns * params.chunks);
-  let first = chunk * params.perChunk;
-  let end = min(first + params.perChunk, params.positions);
-  let norm = statisticsOf(batch, column);
+fn element(i: u32) {
+  let chunk = chunkOf(i);
+  let norm = statisticsOf(chunk.batch, chunk.column);
   let mean = norm[0];
   let r = norm[1];
   let meanD = norm[2];
   let meanDH = norm[3];
-  let scale = gamma[column];
+  let scale = gamma[chunk.column];
 #if ${SILU}
-  let shift = beta[column];
+  let shift = beta[chunk.column];
 #endif
-  var at = (batch * params.positions + first) * params.columns + column;
-  for (var p = first; p < end; p++) {
+  var at = chunk.at;
+  for (var p = chunk.first; p < chunk.end; p++) {
     let h = (Pack(x[at]) - mean) * r;
     var d = scale * Pack(dy[at]);
 #if ${SILU}

@@ -3,13 +3,10 @@
 // Either straight from x, or (PARTIALS) from the means and squared deviations of group-norm-partials, combined exactly (Chan et al.);
 // "positions" then counts chunks. One row of lanes per batch entry and group.
 // Bindings: x, or means and squares: [batch, positions, channels] as Packs; statistics: [batch, groups].
-// Defines: PARTIALS; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the
+// Defines: PARTIALS; ROW and PACKS, the texts of lib/row.wgsl, with its defines, and lib/pack.wgsl; VEC4, whether the
 // channels of a group are a multiple of 4.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
-${PACKS}
 ${ROW}
+${PACKS}
 
 // rows: batch * groups; columns: Packs per position; perGroup: Packs per group and position;
 // perChunk: what one entry stands for (1 without PARTIALS), of total positions
@@ -22,7 +19,6 @@ struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: 
 @group(0) @binding(0) var<storage, read> x: array<${x as Pack}>;
 #endif
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec2f>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 #if ${PARTIALS}
 // How many positions the chunk holds.
@@ -31,12 +27,7 @@ fn weight(chunk: u32) -> f32 {
 }
 #endif
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = local % LANES;
-  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
-  let live = index < params.rows;
-  let row = min(index, params.rows - 1u);
+fn reduce(row: u32, lane: u32, live: bool) {
   let batch = row / params.groups;
   let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
   // Lane by lane through the Packs of the group, position by position, without a division per step.

@@ -1,13 +1,10 @@
 // Input gradient of layer norm: with h = (x - mean) * r and d = dy * gamma, dx = r * (d - mean(d) - h * mean(d * h)) + residual
 // over each row.
 // Bindings: dy, x, residual, dx: Packs; gamma: one row; statistics: mean and r = 1 / sqrt(variance + epsilon) of each row.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// Defines: ROW and PACKS, the texts of lib/row.wgsl, with its defines, and lib/pack.wgsl; VEC4, whether width is a
 // multiple of 4.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
-${PACKS}
 ${ROW}
+${PACKS}
 
 // width: Packs in a row
 struct Params { rows: u32, width: u32, hasResidual: u32 }
@@ -18,14 +15,8 @@ struct Params { rows: u32, width: u32, hasResidual: u32 }
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(4) var<storage, read> residual: array<${residual as Pack}>;
 @group(0) @binding(5) var<storage, read_write> dx: array<${dx as Pack}>;
-@group(0) @binding(6) var<uniform> params: Params;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = local % LANES;
-  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
-  let live = index < params.rows;
-  let row = min(index, params.rows - 1u);
+fn reduce(row: u32, lane: u32, live: bool) {
   let base = row * params.width;
   let mean = statistics[row].x;
   let r = statistics[row].y;

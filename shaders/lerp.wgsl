@@ -1,5 +1,7 @@
 // y = a + (b - a) * t. One thread per vec4.
 // Bindings: a, b, y: count vec4s each; t: one number. Defines: IN_PLACE (a is y).
+${POINTWISE}
+
 struct Params { count: u32 }
 
 #if ${IN_PLACE}
@@ -9,12 +11,8 @@ struct Params { count: u32 }
 @group(0) @binding(1) var<storage, read> b: array<vec4f>;
 @group(0) @binding(2) var<storage, read> t: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = (workgroup.x + workgroup.y * workgroups.x) * 256u + local;
-  if (i >= params.count) { return; }
+fn element(i: u32) {
 #if ${IN_PLACE}
   let start = y[i];
 #else

@@ -2,6 +2,7 @@
 // thread per vec4. The factor carries 2 / elements or 1 / elements, and a minus sign for the second tensor.
 // Bindings: dLoss: one f32; x, reference, dx: count vec4s each.
 // Defines: SQUARED.
+${POINTWISE}
 
 struct Params { count: u32, factor: f32 }
 
@@ -9,12 +10,8 @@ struct Params { count: u32, factor: f32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> reference: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4f>;
-@group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = (workgroup.x + workgroup.y * workgroups.x) * 256u + local;
-  if (i >= params.count) { return; }
+fn element(i: u32) {
   let d = x[i] - reference[i];
 #if ${SQUARED}
   dx[i] = dLoss[0] * params.factor * d;

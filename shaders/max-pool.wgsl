@@ -1,17 +1,14 @@
 // Maximum over size x size windows, stride `stride`, `padding` pixels of -infinity on every side.
 // x: [batch, height, width, C], y: [batch, outHeight, outWidth, C], row-major.
-// Defines: PICTURE the text of lib/picture.wgsl; VEC4.
-struct Params { elements: u32, channels: u32, height: u32, width: u32, outHeight: u32, outWidth: u32, size: u32, stride: u32, padding: u32 }
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element>;
-@group(0) @binding(2) var<uniform> params: Params;
-
+// Defines: PICTURE, the text of lib/picture.wgsl, with its defines.
+${POINTWISE}
 ${PICTURE}
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let index = (group.x + group.y * groups.x) * 64u + lane;
-  if (index >= params.elements) { return; }
+struct Params { count: u32, channels: u32, height: u32, width: u32, outHeight: u32, outWidth: u32, size: u32, stride: u32, padding: u32 }
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(1) var<storage, read_write> y: array<Pack>;
+
+fn element(index: u32) {
   let place = placeOf(index, params.outHeight, params.outWidth);
   // The part of the window that lies inside the image; never empty, since padding is at most half the window.
   let top = place.row * params.stride;

@@ -1,30 +1,21 @@
 // y = exp(x - max) / sum(exp(x - max)) over each row of [rows, width]. Maximum and sum are found in one reading (online softmax).
 // Bindings: x, y: Packs.
-// Defines: SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether width is a
+// Defines: ROW and PACKS, the texts of lib/row.wgsl, with its defines, and lib/pack.wgsl; VEC4, whether width is a
 // multiple of 4.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
-${PACKS}
 ${ROW}
+${PACKS}
 
 // width: Packs in a row
 struct Params { rows: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<Pack>;
 @group(0) @binding(1) var<storage, read_write> y: array<Pack>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 const LOWEST = -3.4028234e38;
 // exp of this is 0 in float32; it keeps differences with LOWEST from becoming infinite.
 const NOTHING = -120.0;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = local % LANES;
-  let index = (workgroup.x + workgroup.y * workgroups.x) * ROWS_PER_WORKGROUP + local / LANES;
-  let live = index < params.rows;
-  let row = min(index, params.rows - 1u);
+fn reduce(row: u32, lane: u32, live: bool) {
   let base = row * params.width;
   var top = LOWEST;
   var sum = 0.0;

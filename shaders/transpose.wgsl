@@ -1,13 +1,14 @@
 // y[batch, columns, rows] = x[batch, rows, columns] transposed. With VEC4 (rows and columns are multiples of four) an invocation
 // turns one 4x4 block, loading and storing whole vec4s; otherwise it moves one element, neighbours in y by neighbours.
 // Defines: VEC4. Params count in blocks of four with VEC4, in elements otherwise.
+${POINTWISE}
+
 struct Params {
-  elements: u32, // blocks (or elements) in all
+  count: u32, // blocks (or elements) in all
   rows: u32,
   columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 #if ${VEC4}
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
@@ -16,10 +17,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 #endif
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (group.x + group.y * groups.x) * 64u + local;
-  if (index >= params.elements) { return; }
+fn element(index: u32) {
   let row = index % params.rows;
   let column = (index / params.rows) % params.columns;
   let batch = index / (params.rows * params.columns);

@@ -18,7 +18,7 @@ export interface ReflectedShader {
 
 const PLACEHOLDER = /\$\{([^}]*)\}/;
 /** The innermost repeated lines. */
-const UNROLL = /^[ \t]*#unroll (\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*?)[ \t]*#endunroll[ \t]*\n/m;
+const UNROLL = /^[ \t]*#unroll (?:(\d+) <= )?(\w+) < (\d+)[ \t]*\n((?:(?![ \t]*#unroll ).*\n)*?)[ \t]*#endunroll[ \t]*\n/m;
 /** The type that elements of a storage variable are kept in: `${x as vec4f}`. */
 const STORED = /^(\w+) as (\w+)$/;
 /** A snippet may hold snippets; deeper than this is a define that holds itself. */
@@ -26,10 +26,10 @@ const MAX_DEPTH = 8;
 
 /**
  * The shader's text with every `${NAME}` filled in and every `#if ${NAME}` decided. A string define may itself hold placeholders and
- * conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on, with
- * `$i` its number: variables of their own stay in registers, elements of an array that a loop counts through may not.
- * `${x as TYPE}` is TYPE, or the half as wide one for a storage variable x of `halves`; a TYPE that the shader names itself is a vec4f with
- * VEC4, otherwise an f32.
+ * conditions (a shared snippet). Lines from `#unroll i < ${COUNT}` to `#endunroll` are then written out, once for each i from 0 on (from 1
+ * on after `#unroll 1 <= i < ${COUNT}`), with `$i` its number: variables of their own stay in registers, elements of an array that a loop
+ * counts through may not. `${x as TYPE}` is TYPE, or the half as wide one for a storage variable x of `halves`; a TYPE that the shader
+ * names itself is a vec4f with VEC4, otherwise an f32.
  * @throws ShaderCompileError for an unknown name (with its line), a define nothing uses, or unbalanced conditions or repetitions.
  */
 export function expandShader(source: ShaderSource, defines: Defines, halves: readonly string[] = []): string {
@@ -51,9 +51,9 @@ export function withSubgroupSize(text: string, lanes: number): string {
 function unroll(shader: string, text: string): string {
   let result = text;
   for (let match = UNROLL.exec(result); match; match = UNROLL.exec(result)) {
-    const [whole, name, count, lines = ""] = match;
+    const [whole, from = 0, name, end, lines = ""] = match;
     const index = new RegExp(`\\$${name}(?![A-Za-z0-9])`, "g");
-    const copies = Array.from({ length: Number(count) }, (_, i) => lines.replace(index, String(i)));
+    const copies = Array.from({ length: Number(end) }, (_, i) => (i < Number(from) ? "" : lines.replace(index, String(i))));
     result = result.slice(0, match.index) + copies.join("") + result.slice(match.index + whole.length);
   }
   const rest = /^[ \t]*#(?:end)?unroll.*/m.exec(result);

@@ -151,7 +151,7 @@ test("a shader that leaves its buffer is found", async () => {
   pipelines.get = (dispatch) =>
     get({
       ...dispatch,
-      shader: { ...dispatch.shader, text: dispatch.shader.text.replace("if (i >= params.count)", "if (i > params.count)") },
+      defines: { ...dispatch.defines, POINTWISE: String(dispatch.defines["POINTWISE"]).replace("i < params", "i <= params") },
     });
   await computeSpec(devices.free, recorded, "beyond");
   assert.ok((await devices.guards.broken()).length > 0);

@@ -6,6 +6,7 @@ import { silu } from "../../kernels/activation.ts";
 import { type Kernel, type NoAttributes, PANEL, type Value, f32 } from "../../kernels/kernel.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { mseLoss } from "../../kernels/loss.ts";
+import { pointwise } from "../../kernels/pointwise.ts";
 import { packHalves, relayout } from "../../engine/nn/weight-layout.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { openDevice } from "../../engine/platform/open-device.ts";
@@ -126,14 +127,7 @@ test("poison shows an element that no shader writes", async () => {
     inputs: { x: {} },
     infer: (inputs) => ({ y: inputs.x }),
     plan: () => ({
-      dispatches: [
-        {
-          shader: { name: "scale", text: scaleWgsl },
-          defines: {},
-          params: { count: 1, factor: 1 },
-          workgroups: [1, 1, 1],
-        },
-      ],
+      dispatches: [pointwise({ name: "scale", text: scaleWgsl }, { count: 1, factor: 1 })],
     }),
   };
   const device = await testDevice();

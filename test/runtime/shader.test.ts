@@ -75,6 +75,7 @@ test("repeated lines are written out, nested ones too, with the numbers in names
     "var s0: f32;\nlet a0_0 = 0 * 2u;\nlet a0_1 = 1 * 2u;\nvar s1: f32;\nlet a1_0 = 0 * 2u;\nlet a1_1 = 1 * 2u;\nend",
   );
   assert.is(expand("#unroll i < 0\n$i\n#endunroll\n$index"), "$index");
+  assert.is(expand("#unroll 1 <= i < ${R}\n$i\n#endunroll\n", { R: 3 }), "1\n2\n");
   for (const wrong of ["#unroll i < 2\nx\n", "x\n#endunroll\n", "#unroll i < N\nx\n#endunroll\n"]) {
     assert.throws(() => expand(wrong), /shader "probe": "#(end)?unroll.*" has no other end/);
   }
