@@ -42,7 +42,8 @@ export async function beginRun(flags: AttackFlags): Promise<RunStart> {
     );
   }
   const earlier = resume ? there : undefined;
-  const settings = earlier ? resumedSettings(flags, earlier.settings, out) : newSettings(await withFirstCase(flags));
+  const given = earlier ? flags : await withFirstCase(flags);
+  const settings = earlier ? resumedSettings(given, earlier.settings, out) : newSettings(given);
   const saved = earlier && earlier.status !== "finished" ? await files.saved() : undefined;
   return { settings, out, files, extras: reportExtras(flags), earlier, saved };
 }

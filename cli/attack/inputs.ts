@@ -1,4 +1,3 @@
-import { isProbe } from "../../engine/attack/attackers.ts";
 import type { TransferCandidate } from "../../engine/attack/options.ts";
 import type { ConceptPair } from "../../engine/attack/search/concept-vector.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
@@ -7,7 +6,7 @@ import { nodeFiles, readText } from "../../engine/platform/node-files.ts";
 import { type PictureFile, readPicture } from "../../engine/platform/picture/read-picture.ts";
 import { parseCandidates } from "../../engine/run/candidates.ts";
 import { parseConceptPairs } from "../../engine/run/concept-pairs.ts";
-import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import type { NeededFiles, RunNeeds } from "../../engine/run/settings/needs.ts";
 import type { PromptCase } from "../evaluate/prompts.ts";
 import { readCases } from "./cases.ts";
 import type { ModelPart } from "../model.ts";
@@ -28,24 +27,11 @@ export interface RunInputs {
 
 const PICTURES = /\.(png|jpe?g|webp)$/i;
 
-/** Settings that name a file or a folder which is read here, as every attacker takes them, and as probes alone do. */
-const OF_ALL = ["target", "from", "conceptPairs", "prompts", "targets"] as const;
-const OF_PROBES = ["controlUnet", "controlPicture", "conceptPictures", "otherPictures", "mask"] as const;
-
-type Paths = Readonly<Record<(typeof OF_ALL)[number] | (typeof OF_PROBES)[number], string | null>>;
-
-/** Where what the settings name is; null for what is not named, or not used. */
-function pathsOf(settings: AttackSettings): Paths {
-  const used = new Set<string>([...OF_ALL, ...(isProbe(settings.attacker) ? OF_PROBES : [])]);
-  return Object.fromEntries([...OF_ALL, ...OF_PROBES].map((setting) => {
-    const name = used.has(setting) ? settings[setting] : null;
-    return [setting, name === null ? null : resolvePath(name)];
-  })) as Paths;
-}
-
-/** Reads all that the settings name besides models and judges. @throws FormatError naming the file that cannot be used */
-export async function readInputs(settings: AttackSettings): Promise<RunInputs> {
-  const paths = pathsOf(settings);
+/** Reads all that a run needs besides models and judges. @throws FormatError naming the file that cannot be used */
+export async function readInputs({ files: named, values: { seed } }: Pick<RunNeeds, "files" | "values">): Promise<RunInputs> {
+  const paths = Object.fromEntries(
+    Object.entries(named).map(([setting, name]) => [setting, name === null ? null : resolvePath(name)]),
+  ) as NeededFiles;
   const files: ModelPart[] = [];
   const picture = (role: string, path: string): Promise<PictureFile> => {
     files.push({ role, path });
@@ -58,7 +44,7 @@ export async function readInputs(settings: AttackSettings): Promise<RunInputs> {
     return readText(path);
   };
   const { from, conceptPairs, prompts, targets, target, controlUnet, conceptPictures, otherPictures, controlPicture, mask } = paths;
-  const candidates = from === null ? undefined : parseCandidates(from, await text("prompts", from), settings.seed);
+  const candidates = from === null ? undefined : parseCandidates(from, await text("prompts", from), seed);
   if (prompts !== null) files.push({ role: "prompts", path: prompts });
   const rows = prompts === null ? undefined : await readCases(prompts, targets);
   const cases = rows && (await Promise.all(rows.map(async (row) => ({ ...row, picture: await picture("target", row.target) }))));

@@ -10,6 +10,8 @@ import { type DownloadContext, resolveModel } from "../model-source.ts";
 
 /** A judge with what its files are, for the record. */
 export interface JudgeOfRun extends OpenJudge {
+  /** Its label for the concept. */
+  readonly label: string | null;
   readonly files: readonly string[];
 }
 
@@ -28,16 +30,11 @@ export async function openJudge(
   const model = choice.model === undefined ? undefined : (await resolveModel(choice.model, context)).folder;
   const prompts = choice.prompts === undefined ? undefined : resolvePath(choice.prompts);
   const open = await createJudge(name, device, { ...choice, files: nodeFiles, model, prompts, original });
-  return { ...open, files: [model, prompts].filter((file) => file !== undefined) };
+  return { ...open, label: settings.label, files: [model, prompts].filter((file) => file !== undefined) };
 }
 
 /** Runs a judge once, so that unusable weights are told now; says so if it does not see the concept in the target. @throws InputError */
-export async function tryJudge(
-  context: Context,
-  { judge, rule }: OpenJudge,
-  label: string | null,
-  target: Target | undefined,
-): Promise<void> {
+export async function tryJudge(context: Context, { judge, rule, label }: JudgeOfRun, target: Target | undefined): Promise<void> {
   const { success, label: seen, score } = await judge(target?.image ?? { data: new Uint8Array(64 * 64 * 3), width: 64, height: 64 });
   if (!target || success) return;
   const concept = label ?? "the concept";

@@ -3,9 +3,6 @@ import type { PreparedRun, RunWatcher } from "../../engine/run/prepared.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
 import { DeviceLostError } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
-import type { RunStart } from "./begin.ts";
-import type { Opening } from "./opening.ts";
-import { prepareRun } from "./prepare.ts";
 import { AttackProgress } from "./progress.ts";
 
 /** Runs a prepared attack, its progress on stderr. @throws what the attack throws, after its files are written */
@@ -27,16 +24,15 @@ export function runPrepared(
   });
 }
 
-/** Prepares a run and runs it. @throws what stopped it, after saying how to go on */
-export async function prepareAndRun(context: Context, run: RunStart, opening?: Opening): Promise<RunRecord> {
-  const prepared = await prepareRun(context, run, opening);
-  const { unet, textEncoder, model } = run.settings;
-  context.say(`attacking ${unet ?? textEncoder ?? model} on ${prepared.model.device.description}`);
+/** The same, with what is attacked said before. @param out the run's folder @throws what stopped it, after saying how to go on */
+export async function runAnnounced(context: Context, run: PreparedRun, out: string): Promise<RunRecord> {
+  const { settings: { unet, textEncoder, model }, resumeCommand } = run.record;
+  context.say(`attacking ${unet ?? textEncoder ?? model} on ${run.model.device.description}`);
   try {
-    return await runPrepared(context, prepared);
+    return await runPrepared(context, run);
   } catch (error) {
     const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
-    if (resumable) context.say(`what was done is in ${run.out}; to go on: ${prepared.record.resumeCommand}`);
+    if (resumable) context.say(`what was done is in ${out}; to go on: ${resumeCommand}`);
     throw error;
   }
 }

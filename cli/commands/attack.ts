@@ -3,7 +3,8 @@ import { attackJson } from "../../engine/run/json.ts";
 import { beginRun } from "../attack/begin.ts";
 import type { Opening } from "../attack/opening.ts";
 import { showOutcome } from "../attack/outcome.ts";
-import { prepareAndRun } from "../attack/run.ts";
+import { prepareRun } from "../attack/prepare.ts";
+import { runAnnounced } from "../attack/run.ts";
 import { type AttackFlags, addAttackOptions } from "../attack/settings.ts";
 import { type Context, action } from "../context.ts";
 
@@ -18,8 +19,11 @@ export function attackCommand(program: Command): void {
 export async function runAttack(flags: AttackFlags, context: Context, opening?: Opening): Promise<void> {
   const run = await beginRun(flags);
   const { out, earlier, files } = run;
-  const finished = earlier?.status === "finished" ? earlier : undefined;
-  if (finished) context.say(`the run in ${out} is finished`);
-  const record = finished ?? (await prepareAndRun(context, run, opening));
+  let record = earlier;
+  if (record?.status === "finished") context.say(`the run in ${out} is finished`);
+  else {
+    const prepared = await prepareRun(context, run, opening);
+    record = await runAnnounced(context, prepared, out);
+  }
   showOutcome(context, attackJson(record, out), files.reportFile);
 }

@@ -4,8 +4,8 @@ import type { FileRecord } from "../../engine/run/record.ts";
 import { recordFiles } from "../attack/files.ts";
 import { type JudgeOfRun, openJudge } from "../attack/judge.ts";
 import { type JudgeSettings, judgeKey, judgesByOriginal, ruleOf } from "../../engine/run/settings/judge.ts";
-import { type Opening, needsOriginal } from "../attack/opening.ts";
-import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import type { OpenedModels, Opening } from "../attack/opening.ts";
+import type { NeededModels } from "../../engine/run/settings/needs.ts";
 import type { Context } from "../context.ts";
 import { type OpenedModel, openWithFiles } from "../model.ts";
 import type { DownloadContext } from "../model-source.ts";
@@ -16,42 +16,39 @@ interface SharedJudge {
   readonly open: JudgeOfRun;
 }
 
-/** A model that is on the device once. */
-type Slot = "attacked" | "original" | "control";
-
 /**
  * What the attempts of an evaluation share: the model under attack and where it is needed the one before unlearning (no others are on the
  * device), the judges, and the hashes of files.
  */
 export class SharedParts implements Opening {
-  private readonly models = new Map<Slot, { readonly key: string; readonly open: OpenedModel }>();
+  private readonly slots = new Map<keyof NeededModels, { readonly key: string; readonly open: OpenedModel }>();
   private readonly judges = new Map<string, SharedJudge>();
   private readonly hashed = new Map<string, Promise<FileRecord[]>>();
   readonly quiet = true;
 
-  readonly model = async (context: Context, settings: AttackSettings): Promise<OpenedModel> => {
-    if (!needsOriginal(settings)) await this.drop("original");
-    if (settings.controlModel === null && settings.controlUnet === null) await this.drop("control");
-    return this.open("attacked", context, settings);
+  readonly models = async (context: Context, { attacked, original, control }: NeededModels): Promise<OpenedModels> => {
+    if (!original) await this.drop("original");
+    if (!control) await this.drop("control");
+    return {
+      attacked: await this.open("attacked", context, attacked),
+      original: original && (await this.open("original", context, original)),
+      control: control && (await this.open("control", context, control)),
+    };
   };
 
-  readonly original = (context: Context, options: ModelOptions): Promise<OpenedModel> => this.open("original", context, options);
-
-  readonly control = (context: Context, options: ModelOptions): Promise<OpenedModel> => this.open("control", context, options);
-
-  private async open(slot: Slot, context: Context, options: ModelOptions): Promise<OpenedModel> {
+  private async open(slot: keyof NeededModels, context: Context, options: ModelOptions): Promise<OpenedModel> {
     const key = JSON.stringify([options.model, givenModelFlags(options)]);
-    const there = this.models.get(slot);
+    const there = this.slots.get(slot);
     if (there?.key === key) return there.open;
     await this.drop(slot);
     const open = await openWithFiles(context, options);
-    this.models.set(slot, { key, open });
+    this.slots.set(slot, { key, open });
     return open;
   }
 
-  private async drop(slot: Slot): Promise<void> {
-    await this.models.get(slot)?.open.model.destroy();
-    this.models.delete(slot);
+  private async drop(slot: keyof NeededModels): Promise<void> {
+    await this.slots.get(slot)?.open.model.destroy();
+    this.slots.delete(slot);
   }
 
   /** Frees all of it, and closes its files. */
@@ -79,7 +76,7 @@ export class SharedParts implements Opening {
     const other = this.judges.get(anyLabel);
     const open =
       usable(other) && other.open.forLabel
-        ? { ...other.open, judge: other.open.forLabel(settings.label ?? ""), rule: ruleOf(settings) }
+        ? { ...other.open, judge: other.open.forLabel(settings.label ?? ""), label: settings.label, rule: ruleOf(settings) }
         : await openJudge(context, device, settings, original);
     for (const key of [exact, anyLabel]) this.judges.set(key, { original, open });
     return open;

@@ -1,25 +1,22 @@
-import { release } from "node:os";
 import { basename, dirname, resolve } from "node:path";
-import type { StableDiffusionPipeline } from "../../engine/diffusion/pipeline.ts";
 import { folderStore } from "../../engine/platform/folder-store.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import { pick } from "../../engine/options/values.ts";
-import { type FileRecord, changesSince } from "../../engine/run/record.ts";
-import { shellCommand } from "../../engine/run/text/shell.ts";
+import { changesSince } from "../../engine/run/changes.ts";
 import { type PreparedUnlearn, unlearnOptions } from "../../engine/run/unlearn/execute.ts";
 import type { SavedRun, UnlearnFiles } from "../../engine/run/unlearn/files.ts";
 import { previewPrompts } from "../../engine/run/unlearn/previews.ts";
-import { type UnlearnRecord, newUnlearnRecord, unlearnCommandLine } from "../../engine/run/unlearn/record.ts";
+import { type UnlearnRecord, newUnlearnRecord } from "../../engine/run/unlearn/record.ts";
 import type { UnlearnSettings } from "../../engine/run/unlearn/settings.ts";
 import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
 import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { recordFiles } from "../attack/files.ts";
-import { type Context, globalFlags } from "../context.ts";
-import { shownFlags } from "../shown.ts";
+import type { Context } from "../context.ts";
 import { openModel, overlayFiles, suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
 import { requireWritableFolder } from "../output.ts";
+import { placeOf } from "../place.ts";
 import { readPromptList, readTrainingPictures } from "./inputs.ts";
 
 /** What an erasing run is, besides its settings. */
@@ -66,13 +63,8 @@ export async function prepareUnlearn(
   ]);
   const { paper, code } = resolved.published;
   const effective = pick(UNLEARN_OPTIONS, { ...resolved });
-  const record = commandRecord(
-    context,
-    { settings, recipe: { name: resolved.recipe, paper, code }, effective, out },
-    model,
-    records,
-    showImages,
-  );
+  const place = placeOf(context.options, model.device, { showImages }, out);
+  const record = newUnlearnRecord({ settings, recipe: { name: resolved.recipe, paper, code }, effective, out }, place, records);
   if (earlier) for (const change of changesSince(earlier, record)) context.warn(change);
   return {
     model, images, files, saved, showImages,
@@ -84,26 +76,4 @@ export async function prepareUnlearn(
     name: basename(out),
     sha256: (name) => sha256File(resolve(dirname(resolve(out)), name)),
   };
-}
-
-function commandRecord(
-  { options: global }: Context,
-  head: Pick<UnlearnRecord, "settings" | "recipe" | "effective" | "out">,
-  model: StableDiffusionPipeline,
-  files: readonly FileRecord[],
-  showImages: boolean,
-): UnlearnRecord {
-  const { limits = "adapter", weights = "f32", math = "f32" } = global;
-  const flags = [...globalFlags(global), ...shownFlags({ showImages }), "--out", head.out];
-  return newUnlearnRecord(
-    head,
-    {
-      device: model.device, limits, weights, math,
-      command: unlearnCommandLine(head.settings, flags),
-      resumeCommand: shellCommand(["npx", "lethe", "unlearn", "--resume", ...flags]),
-      node: process.versions.node,
-      platform: `${process.platform} ${process.arch} ${release()}`,
-    },
-    files,
-  );
 }

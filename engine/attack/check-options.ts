@@ -1,14 +1,26 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../nn/array.ts";
-import type { Values } from "../options/option.ts";
-import { checked } from "../options/values.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type AttackerName, insertsTokens, usesGradient } from "./attackers.ts";
 import { ATTACK_OPTIONS } from "./option-table.ts";
-import type { AttackCase, AttackOptions } from "./options.ts";
+import type { AttackCase, AttackParts, AttackValues } from "./options.ts";
+
+/** @throws UsageError for a whole number that its table allows, but not this model or what else was given */
+export function atMost(name: "tokens" | "steps" | "screeningSteps" | "casesPerStep", value: number | null, max: number): void {
+  if (value === null || value <= max) return;
+  throw new UsageError(`${name} must be a whole number from ${ATTACK_OPTIONS[name].min} to ${max}, got ${value}`);
+}
+
+/** @throws UsageError for a gate without a picture or without prompts to compare */
+export function checkGate(attacker: AttackerName, cases: readonly AttackCase[]): void {
+  if (cases.some((c) => !c.target)) {
+    throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
+  }
+  if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
+}
 
 /** @throws UsageError for what compares several prompts at once, where the weights follow one (SPM) */
-export function checkTransport({ restarts }: Values<typeof ATTACK_OPTIONS>, gate: AttackOptions["gate"], cases: number): void {
+export function checkTransport({ restarts }: AttackValues, gate: AttackParts["gate"], cases: number): void {
   const several = gate ? "a gate" : restarts > 1 ? "restarts above 1" : cases > 1 ? "an attack on several prompts" : undefined;
   if (several === undefined) return;
   throw new UsageError(
@@ -19,12 +31,11 @@ export function checkTransport({ restarts }: Values<typeof ATTACK_OPTIONS>, gate
 
 /** What one iteration sees at once. @throws UsageError for an attacker without such a batch, or numbers that do not divide */
 export function checkBatch(
-  attacker: AttackerName,
-  { restarts, timestepsPerStep, timestepOrder, casesPerStep }: Values<typeof ATTACK_OPTIONS>,
+  { attacker, restarts, timestepsPerStep, timestepOrder, casesPerStep }: AttackValues,
   stages: number,
   cases: number,
 ): void {
-  checked("casesPerStep", { ...ATTACK_OPTIONS.casesPerStep, max: cases }, casesPerStep);
+  atMost("casesPerStep", casesPerStep, cases);
   const searches = insertsTokens(attacker) && usesGradient(attacker);
   for (const [name, used] of Object.entries({ restarts: restarts > 1, timestepOrder: timestepOrder !== "sequence" })) {
     if (used && !searches) throw new UsageError(`${name} is of the attackers text-grad, hard-prompt and p4d, not of ${attacker}`);
@@ -84,7 +95,7 @@ export function checkControlPicture({ target }: AttackCase, picture: NDArray): v
   }
 }
 
-function targetLatentSize(model: StableDiffusion, target: AttackOptions["target"]): readonly [number, number] {
+function targetLatentSize(model: StableDiffusion, target: AttackParts["target"]): readonly [number, number] {
   if (!target) return model.defaultLatentSize;
   const { shape, data } = target;
   const [batch, channels, height = 0, width = 0] = shape;

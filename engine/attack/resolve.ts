@@ -1,6 +1,5 @@
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import { type Values, whole } from "../options/option.ts";
 import { checked, filledIn } from "../options/values.ts";
 import { requireTextToImage } from "../loading/check-weights.ts";
 import { UsageError } from "../runtime/errors.ts";
@@ -8,16 +7,14 @@ import {
   ATTACKERS, type AttackerName, comparesWithOriginal, insertsTokens, needsPicture, promptProblem, usesGradient,
 } from "./attackers.ts";
 import {
-  checkBatch, checkControlModel, checkControlPicture, checkOriginal, checkTransport, commonLatentSize,
+  atMost, checkBatch, checkControlModel, checkControlPicture, checkGate, checkOriginal, checkTransport, commonLatentSize,
 } from "./check-options.ts";
 import { ATTACK_OPTIONS, GATE_OPTIONS } from "./option-table.ts";
-import type { AttackCase, AttackOptions } from "./options.ts";
+import type { AttackCase, AttackOptions, AttackParts, AttackValues } from "./options.ts";
 import { type Insertion, slotLayout } from "./search/slot-layout.ts";
 
 /** Options with the defaults filled in, and what follows from them and the model. */
-export interface ResolvedOptions
-  extends Omit<AttackOptions, keyof typeof ATTACK_OPTIONS | "cases" | "gate">, Values<typeof ATTACK_OPTIONS> {
-  readonly gate?: Values<typeof GATE_OPTIONS>;
+export interface ResolvedOptions extends Omit<AttackParts, "cases">, AttackValues {
   /** Timesteps to attack at, in order. */
   readonly schedule: readonly number[];
   /** Tries of the attackers without a gradient. */
@@ -42,35 +39,50 @@ export interface ResolvedCase extends AttackCase {
  * @throws UsageError unless count is a whole number from 1 to total
  */
 export function attackTimesteps(total: number, count: number): number[] {
-  checked("timesteps", whole({ default: null, min: 1, max: total, help: "" }), count);
+  if (!Number.isSafeInteger(count) || count < 1 || count > total) {
+    throw new UsageError(`timesteps must be a whole number from 1 to ${total}, got ${count}`);
+  }
   const stride = Math.floor(total / count);
   return Array.from({ length: count }, (_, i) => Math.floor(stride / 2) + i * stride);
 }
 
 /**
- * Checks options against each other and the model.
+ * Checks a caller's options one by one, fills in the defaults, and goes on as `resolveAttack`.
  * @throws UsageError naming the option, what it is and what it may be
  */
 export function resolveOptions(model: StableDiffusion, options: AttackOptions): ResolvedOptions {
   const attacker = checked("attacker", ATTACK_OPTIONS.attacker, options.attacker);
   const values = filledIn(ATTACK_OPTIONS, options, attacker);
+  for (const { seed, guidance } of options.cases ?? []) {
+    checked("seed", ATTACK_OPTIONS.seed, seed);
+    checked("guidance", ATTACK_OPTIONS.guidance, guidance ?? values.guidance);
+  }
+  return resolveAttack(model, values, { ...options, gate: options.gate && filledIn(GATE_OPTIONS, options.gate) });
+}
+
+/**
+ * Checks values that are good by themselves, and what an attack is given, against each other and the model.
+ * @throws UsageError naming the option, what it is and what it may be
+ */
+export function resolveAttack(model: StableDiffusion, values: AttackValues, parts: AttackParts): ResolvedOptions {
   requireTextToImage(model);
-  const { iterations, guidance, tokens, insert, maxTimesteps } = values;
+  const { attacker, iterations, guidance, tokens, insert, maxTimesteps, seed } = values;
   const timesteps = attackTimesteps(model.alphasCumprod.length, values.timesteps);
-  const cases = (options.cases ?? [options]).map((one) => resolveCase(model, attacker, one, guidance));
+  const { prompt, target } = parts;
+  const cases = (parts.cases ?? [{ prompt, target, seed }]).map((one) => resolveCase(model, attacker, one, guidance));
   const { maxLength, vocabularySize } = model.tokenizer;
   const inserts = insertsTokens(attacker);
   if (cases.length === 0) throw new UsageError("there is no case to attack: give at least one prompt");
-  if (options.cases && !inserts) {
+  if (parts.cases && !inserts) {
     throw new UsageError(
       `attacker "${attacker}" puts no tokens into prompts, so there are none for several prompts; universal attacks are ` +
         `${ATTACKERS.filter(insertsTokens).join(", ")}`,
     );
   }
-  if (model.parts.transport) checkTransport(values, options.gate, cases.length);
+  if (model.parts.transport) checkTransport(values, parts.gate, cases.length);
   const { safree } = values;
-  if (safree !== null || options.draw) {
-    const problem = safree !== null && (options.draw || model.isXl)
+  if (safree !== null || parts.draw) {
+    const problem = safree !== null && (parts.draw || model.isXl)
       ? "safree defends what a model with one text encoder draws itself"
       : promptProblem(safree === null ? "draw" : "safree", attacker);
     if (problem !== undefined) throw new UsageError(problem);
@@ -83,30 +95,30 @@ export function resolveOptions(model: StableDiffusion, options: AttackOptions): 
       );
     }
   }
-  const candidates = options.candidates?.length ?? 0;
+  const candidates = parts.candidates?.length ?? 0;
   if (attacker === "transfer" && candidates === 0) {
     throw new UsageError(`attacker "transfer" needs prompts to try that were found elsewhere`);
   }
-  if (comparesWithOriginal(attacker)) checkOriginal(model, attacker, options.original);
-  if (options.controlModel) checkControlModel(model, options.controlModel);
-  if (options.controlPicture) checkControlPicture(cases[0]!, options.controlPicture);
+  if (comparesWithOriginal(attacker)) checkOriginal(model, attacker, parts.original);
+  if (parts.controlModel) checkControlModel(model, parts.controlModel);
+  if (parts.controlPicture) checkControlPicture(cases[0]!, parts.controlPicture);
   const rings = attacker === "ring-a-bell";
-  if (rings || attacker === "mma-text") checked("tokens", { ...ATTACK_OPTIONS.tokens, max: maxLength - 2 }, tokens);
-  if (rings && !options.conceptPairs?.length) {
+  if (rings || attacker === "mma-text") atMost("tokens", tokens, maxLength - 2);
+  if (rings && !parts.conceptPairs?.length) {
     throw new UsageError(`attacker "ring-a-bell" needs pairs of prompts, with the concept and without`);
   }
   // refuses what does not fit before anything is drawn
   if (inserts) for (const { promptIds } of cases) slotLayout(insert, tokens, promptIds.length, maxLength);
   const schedule = timesteps.slice(0, maxTimesteps ?? undefined);
-  checked("steps", { ...ATTACK_OPTIONS.steps, max: model.alphasCumprod.length }, values.steps);
-  checkBatch(attacker, values, schedule.length, cases.length);
-  const { gate, ...rest } = options;
+  atMost("steps", values.steps, model.alphasCumprod.length);
+  atMost("screeningSteps", values.screeningSteps, values.steps - 1);
+  checkBatch(values, schedule.length, cases.length);
+  if (parts.gate) checkGate(attacker, cases);
   return {
-    ...rest,
+    ...parts,
     ...values,
     schedule,
     timestepChoices: timesteps,
-    ...resolveGate(attacker, gate, cases, values),
     tries:
       attacker === "transfer"
         ? Math.min(candidates, maxTimesteps ?? candidates)
@@ -156,28 +168,5 @@ function checkPromptLength(tokenizer: Pick<Tokenizer, "tokenize" | "maxLength">,
 function resolveCase(model: StableDiffusion, attacker: AttackerName, one: AttackCase, guidance: number): ResolvedCase {
   const promptIds = checkPromptLength(model.tokenizer, attacker, one.prompt);
   if (needsPicture(attacker) && !one.target) throw new UsageError(`attacker "${attacker}" needs a target: a picture of the concept`);
-  const { prompt, target, seed } = one;
-  return {
-    prompt,
-    seed: checked("seed", ATTACK_OPTIONS.seed, seed),
-    promptIds,
-    guidance: checked("guidance", ATTACK_OPTIONS.guidance, one.guidance ?? guidance),
-    ...(target && { target }),
-  };
-}
-
-/** What is done before a prompt is drawn in full. @throws UsageError for a gate without a picture, or a screening that is not shorter */
-function resolveGate(
-  attacker: AttackerName,
-  gate: AttackOptions["gate"],
-  cases: readonly ResolvedCase[],
-  { screeningSteps, steps }: Values<typeof ATTACK_OPTIONS>,
-): Pick<ResolvedOptions, "gate"> {
-  checked("screeningSteps", { ...ATTACK_OPTIONS.screeningSteps, max: steps - 1 }, screeningSteps);
-  if (!gate) return {};
-  if (cases.some((c) => !c.target)) {
-    throw new UsageError("a gate needs a target: a picture of the concept, under which prompts are compared");
-  }
-  if (attacker === "seed-search") throw new UsageError("a gate compares prompts, and seed-search has only the one");
-  return { gate: filledIn(GATE_OPTIONS, gate) };
+  return { ...one, promptIds, guidance: one.guidance ?? guidance };
 }

@@ -43,8 +43,12 @@ export async function attack(
 ): Promise<AttackResult> {
   if (typeof options?.judge !== "function") throw new TypeError("attack: options.judge must be a function that judges a picture");
   if (typeof options.prompt !== "string") throw new TypeError(`attack: options.prompt must be a text, got ${typeof options.prompt}`);
-  const session = new Session(model, resolveOptions(model, options), onEvent);
-  return attackIn(session, searchOf(session.options.attacker));
+  return attackResolved(model, resolveOptions(model, options), onEvent);
+}
+
+/** The same with options that are resolved. @throws as `attack`, but for the options */
+export function attackResolved(model: StableDiffusion, options: ResolvedOptions, onEvent: EventHandler): Promise<AttackResult> {
+  return attackIn(new Session(model, options, onEvent), searchOf(options.attacker));
 }
 
 /** The attack of a session: its original prompts, then a search. @throws as `attack`, but for the options */

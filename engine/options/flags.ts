@@ -18,6 +18,15 @@ export function asFlags(table: OptionTable, values: Readonly<Record<string, unkn
   });
 }
 
+/** Says which options hold something else than their default though they are not the method's, a sentence each. */
+export function unusedNotes(table: OptionTable, values: Readonly<Record<string, unknown>>, method: string): string[] {
+  return Object.entries(table).flatMap(([name, option]) => {
+    const { of } = option;
+    if (!of || of.includes(method) || (values[name] ?? null) === (defaultOf(option, method) ?? null)) return [];
+    return [`${flagName(name)} changes nothing: ${method} does not use it (only ${of.join(", ")})`];
+  });
+}
+
 /** An option's sentence, after the methods it is of where these are few. */
 export function sentenceOf({ of = [], help }: Option<unknown>): string {
   return of.length > 0 && of.length <= FEW ? `${of.join(", ")}: ${help}` : help;

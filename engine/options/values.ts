@@ -86,14 +86,3 @@ export function isValues(table: OptionTable, value: unknown): boolean {
     fields[name] === null ? option.default === null : typeof fields[name] === types[option.kind],
   );
 }
-
-/** Names of a table's options that are not the method's and yet hold something else than their default: they change nothing. */
-export function unusedOptions<Table extends OptionTable>(
-  table: Table,
-  values: Readonly<Record<string, unknown>>,
-  method: string,
-): string[] {
-  return Object.entries(table).flatMap(([name, option]) =>
-    option.of && !option.of.includes(method) && (values[name] ?? null) !== (defaultOf(option, method) ?? null) ? [name] : [],
-  );
-}

@@ -1,6 +1,6 @@
-import { attack } from "../attack/run.ts";
+import { attackResolved } from "../attack/run.ts";
 import { errorMessage } from "../runtime/errors.ts";
-import { type PreparedRun, type RunWatcher, attackOptions } from "./prepared.ts";
+import type { PreparedRun, RunWatcher } from "./prepared.ts";
 import type { RunRecord } from "./record.ts";
 import { RunWriter } from "./writer.ts";
 
@@ -11,20 +11,12 @@ import { RunWriter } from "./writer.ts";
  * @throws what the attack throws, after that
  */
 export async function executeRun(run: PreparedRun, watcher: RunWatcher = {}): Promise<RunRecord> {
-  const { files, saved, record, model } = run;
+  const { files, saved, model, drawn } = run;
   const { signal, watchSlots } = watcher;
   const writer = await RunWriter.open(run, watcher);
   try {
-    const result = await attack(
-      model,
-      {
-        ...attackOptions(record.settings, run),
-        ...(saved && { resume: saved.state }),
-        ...(signal && { signal }),
-        ...(watchSlots && { watchSlots }),
-      },
-      (event) => writer.handle(event),
-    );
+    const options = { ...run.options, drawn, resume: saved?.state, signal, watchSlots };
+    const result = await attackResolved(model, options, (event) => writer.handle(event));
     watcher.onResult?.(result);
     const finished = await writer.finish("finished", { ...result, seconds: writer.seconds }, null);
     await files.dropState();

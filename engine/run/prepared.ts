@@ -1,51 +1,29 @@
-import { comparesWithOriginal, readsOriginalText } from "../attack/attackers.ts";
 import type { AttackEvent, AttackResult } from "../attack/events.ts";
 import type { OpenJudge } from "../attack/judges/open.ts";
-import { ATTACK_OPTIONS } from "../attack/option-table.ts";
-import type { AttackCase, AttackOptions, DrawnPicture, PromptPainter, TransferCandidate } from "../attack/options.ts";
-import type { ConceptPair } from "../attack/search/concept-vector.ts";
+import type { DrawnPicture } from "../attack/options.ts";
+import type { ResolvedOptions } from "../attack/resolve.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
-import { pick } from "../options/values.ts";
 import type { RunFiles } from "./files.ts";
 import type { LoggedEvaluation } from "./log.ts";
 import type { RunRecord } from "./record.ts";
 import type { ReportExtras } from "./report/data.ts";
-import type { AttackSettings } from "./settings/settings.ts";
 import type { LossCurve, SavedState } from "./state.ts";
 import type { Target } from "./target.ts";
 
-/** What an attack needs besides its settings, opened. */
-export interface RunParts {
-  readonly judge: OpenJudge;
-  readonly target?: Target | undefined;
-  /** p4d, ring-a-bell, and judges that compare with it: the model before unlearning. */
-  readonly original?: StableDiffusion | undefined;
-  /** Universal: the prompts and their pictures. */
-  readonly cases?: readonly AttackCase[] | undefined;
-  /** ring-a-bell. */
-  readonly conceptPairs?: readonly ConceptPair[] | undefined;
-  /** transfer: what is tried. */
-  readonly candidates?: readonly TransferCandidate[] | undefined;
-  /** What draws instead of the model. */
-  readonly draw?: PromptPainter | undefined;
-  /** Probes. */
-  readonly probe?: ProbeParts | undefined;
-  /** The original prompt's picture, if another run has drawn it. */
-  readonly drawn?: DrawnPicture | undefined;
-}
-
-/** What probes and their controls work with: see AttackOptions. */
-export type ProbeParts = Pick<AttackOptions, "controlModel" | "controlPicture" | "mask" | "probePictures">;
-
 /** A run ready to start: everything has been opened and checked. */
-export interface PreparedRun extends RunParts {
+export interface PreparedRun {
   readonly model: StableDiffusion;
+  readonly judge: OpenJudge;
+  readonly options: ResolvedOptions;
+  readonly target?: Target | undefined;
   readonly files: RunFiles;
   readonly record: RunRecord;
   /** Where an interrupted run stood that is gone on with. */
   readonly saved?: SavedState | undefined;
   readonly extras: ReportExtras;
+  /** The original prompt's picture, if another run has drawn it. */
+  readonly drawn?: DrawnPicture | undefined;
 }
 
 /** What an interrupted run had done when it is gone on with. */
@@ -72,25 +50,4 @@ export interface RunWatcher {
   readonly onResult?: (result: AttackResult) => void;
   /** Told why the report of a run that did not finish could not be written. */
   readonly say?: (line: string) => void;
-}
-
-/** The engine's options for a run's settings. */
-export function attackOptions(settings: AttackSettings, { judge, target, original, probe, ...parts }: RunParts): AttackOptions {
-  const { attacker, prompt, seed, gate, gateMargin, gateSamples } = settings;
-  const given = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Pick<
-    AttackOptions,
-    "cases" | "conceptPairs" | "candidates" | "drawn" | "draw"
-  >;
-  return {
-    ...pick(ATTACK_OPTIONS, settings),
-    attacker,
-    prompt,
-    seed,
-    judge: judge.judge,
-    ...given,
-    ...(target && { target: target.array }),
-    ...(original && (comparesWithOriginal(attacker) || readsOriginalText(attacker)) && { original }),
-    ...probe,
-    ...(gate !== null && { gate: { margin: gateMargin, samples: gateSamples } }),
-  };
 }

@@ -3,8 +3,11 @@ import { FormatError } from "../formats/errors.ts";
 import { describeChoice } from "../runtime/choice/kernel-table.ts";
 import type { Device } from "../runtime/device.ts";
 import { errorMessage } from "../runtime/errors.ts";
-import { type AttackSettings, isSettings } from "./settings/settings.ts";
+import { asFlags } from "../options/flags.ts";
 import { defaultsOf } from "../options/values.ts";
+import { RUN_OPTIONS } from "./settings/option-table.ts";
+import { type AttackSettings, isSettings } from "./settings/settings.ts";
+import { shellCommand } from "./text/shell.ts";
 import { PROBE_OPTIONS } from "../attack/probes/option-table.ts";
 import { VERSION } from "./version.ts";
 
@@ -64,8 +67,8 @@ export interface RunRecord extends AnyRunRecord {
   readonly result: AttackResult | null;
 }
 
-/** Where and how a run computes, and the commands that make it again and go on with it. */
-export interface RunPlace extends Pick<AnyRunRecord, "command" | "resumeCommand"> {
+/** Where and how a run computes. */
+export interface RunPlace {
   readonly device: Device;
   readonly limits: "default" | "adapter";
   readonly weights: string;
@@ -73,6 +76,13 @@ export interface RunPlace extends Pick<AnyRunRecord, "command" | "resumeCommand"
   /** Absent in a browser, which has its name as the platform. */
   readonly node?: string | undefined;
   readonly platform: string;
+  /** Of a command that computes there, and writes to the same place. */
+  readonly flags: readonly string[];
+}
+
+/** The flags that make these settings, leaving out those at their defaults. */
+export function settingsAsFlags(settings: AttackSettings): string[] {
+  return asFlags(RUN_OPTIONS, settings, settings.attacker);
 }
 
 /** The record of an attack that begins now. */
@@ -81,18 +91,8 @@ export function newRecord(
   place: RunPlace,
   files: readonly FileRecord[],
 ): RunRecord {
-  return { form: "lethe attack run 1", settings, rule, targetFitted, ...beginning(place, files), result: null };
-}
-
-/** What is not as it was when a run that is gone on with began, a sentence each. */
-export function changesSince(before: AnyRunRecord, now: AnyRunRecord): string[] {
-  const [then, here] = [before.device.adapter, now.device.adapter];
-  const hashes = new Map(before.files.map((file) => [`${file.role} ${file.path}`, file.sha256]));
-  const changed = now.files.filter(({ role, path, sha256 }) => (hashes.get(`${role} ${path}`) ?? sha256) !== sha256);
-  return [
-    ...(then === here ? [] : [`the run was begun on ${then} and goes on on ${here}: rounding differs between the two`]),
-    ...changed.map(({ path }) => `${path} has changed since the run was begun`),
-  ];
+  const begun = beginning("attack", settingsAsFlags(settings), place, files);
+  return { form: "lethe attack run 1", settings, rule, targetFitted, ...begun, result: null };
 }
 
 /** What the record of any run says of its end. @param seconds over all parts of the run */
@@ -106,15 +106,15 @@ export function ending(
   return { status, error: message, ended: new Date().toISOString(), seconds, peakBytes: device.usage.peakBytes };
 }
 
-/** What the record of any run that begins now says. */
-export function beginning(place: RunPlace, files: readonly FileRecord[]): AnyRunRecord {
-  const { device, limits, weights, math, command, resumeCommand, node, platform } = place;
+/** What the record of any run that begins now says. @param flags of its command that say what it does */
+export function beginning(command: string, flags: readonly string[], place: RunPlace, files: readonly FileRecord[]): AnyRunRecord {
+  const { device, limits, weights, math, node, platform } = place;
   const { description, info, kernels, bufferSharing } = device;
   return {
     status: "running",
     error: null,
-    command,
-    resumeCommand,
+    command: shellCommand(["npx", "lethe", command, ...flags, ...place.flags]),
+    resumeCommand: node === undefined ? "" : shellCommand(["npx", "lethe", command, "--resume", ...place.flags]),
     device: {
       adapter: description,
       driver: info.description,

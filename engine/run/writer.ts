@@ -101,7 +101,7 @@ export class RunWriter {
   ): Readonly<Record<string, string>> {
     const { settings, device } = this.run.record;
     const { model, scheduler } = settings;
-    const [steps, guidance] = [screening?.steps ?? settings.steps, this.run.cases?.[number]?.guidance ?? settings.guidance];
+    const [steps, { guidance }] = [screening?.steps ?? settings.steps, this.run.options.cases[number]!];
     const drawn: GenerateSettings = {
       prompt,
       negativePrompt: this.run.model.isXl ? null : "",

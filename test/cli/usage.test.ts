@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { shellArgument, shellCommand } from "../../engine/run/text/shell.ts";
-import { settingsAsFlags } from "../../engine/run/settings/command-line.ts";
+import { settingsAsFlags } from "../../engine/run/record.ts";
 import { newSettings } from "../../engine/run/settings/settings.ts";
 import { exitCodeOf } from "../../cli/errors.ts";
 import { formatBytes, formatDuration, formatTable, quoted } from "../../engine/run/text/format.ts";

@@ -3,14 +3,16 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { readInputs } from "../../cli/attack/inputs.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { changesSince, type AnyRunRecord } from "../../engine/run/record.ts";
+import { changesSince } from "../../engine/run/changes.ts";
+import type { AnyRunRecord } from "../../engine/run/record.ts";
+import { needsOf } from "../../engine/run/settings/needs.ts";
 import { type GivenSettings, newSettings } from "../../engine/run/settings/settings.ts";
 
 const CHURCH = "emoji/dataset/church";
 const NEEDED = { model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: `${CHURCH}/imgs/0_0.png` } as const;
 
 const rolesOf = async (given: Partial<GivenSettings>): Promise<string[]> =>
-  (await readInputs(newSettings({ ...NEEDED, ...given }))).files.map(({ role, path }) => `${role} ${path.split("/emoji/").at(-1)}`);
+  (await readInputs(needsOf(newSettings({ ...NEEDED, ...given })))).files.map(({ role, path }) => `${role} ${path.split("/emoji/").at(-1)}`);
 
 test("every file that is named is read and recorded, in one order; a probe's only for a probe", async () => {
   const ofProbe = { mask: `${CHURCH}/imgs/1_0.png`, controlPicture: `${CHURCH}/imgs/2_0.png`, controlUnet: "emoji/unet.pt" };
@@ -29,7 +31,7 @@ test("every file that is named is read and recorded, in one order; a probe's onl
 
 test("a universal attack reads the table and the picture of every row", async () => {
   const settings = newSettings({ ...NEEDED, universal: true, prompts: `${CHURCH}/prompts.csv` });
-  const { cases, files } = await readInputs(settings);
+  const { cases, files } = await readInputs(needsOf(settings));
   assert.is(files.filter(({ role }) => role === "target").length, cases!.length + 1);
   assert.ok(cases!.length > 1 && cases!.every(({ picture, id }) => picture.file.endsWith(`/${id}_0.png`) && picture.image.width > 0));
 });

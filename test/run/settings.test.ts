@@ -5,13 +5,14 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type AttackFlags, addAttackOptions } from "../../cli/attack/settings.ts";
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
-import type { OpenJudge } from "../../engine/attack/judges/open.ts";
+import type { AttackValues } from "../../engine/attack/options.ts";
+import { unusedNotes } from "../../engine/options/flags.ts";
 import type { Option } from "../../engine/options/option.ts";
-import { problemOf, unusedOptions } from "../../engine/options/values.ts";
-import { attackOptions } from "../../engine/run/prepared.ts";
+import { problemOf } from "../../engine/options/values.ts";
 import { parseRecord } from "../../engine/run/record.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
-import { settingsAsFlags } from "../../engine/run/settings/command-line.ts";
+import { settingsAsFlags } from "../../engine/run/record.ts";
+import { needsOf } from "../../engine/run/settings/needs.ts";
 import { type AttackSettings, isSettings, newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 
@@ -62,9 +63,10 @@ test("the printed command has every option that is not at its default, and reads
 test("every search option of a run goes to the engine", () => {
   const names = Object.keys(ATTACK_OPTIONS).filter((name) => name !== "attacker");
   const settings = settingsWith([...names, "gate", "gateMargin", "gateSamples"]);
-  const options = attackOptions(settings, { judge: {} as OpenJudge }) as unknown as Readonly<Record<string, unknown>>;
-  for (const name of Object.keys(ATTACK_OPTIONS)) assert.equal(options[name], settings[name as keyof AttackSettings], name);
-  assert.equal(options["gate"], { margin: settings.gateMargin, samples: settings.gateSamples });
+  const { values, given } = needsOf(settings);
+  for (const name of Object.keys(ATTACK_OPTIONS) as (keyof AttackValues)[]) assert.equal(values[name], settings[name], name);
+  assert.equal(Object.keys(values), Object.keys(ATTACK_OPTIONS));
+  assert.equal(given, { prompt: settings.prompt, gate: { margin: settings.gateMargin, samples: settings.gateSamples } });
 });
 
 test("what is out of range is refused by flag, by file and by call, in the same words", () => {
@@ -109,10 +111,13 @@ test("a run of a version without an option goes on as that version did; one that
 
 test("options of other attackers that were given are named, the attacker's own and defaults are not", () => {
   const given = { ...newSettings(NEEDED), learningRate: 0.5, tokens: 7, mutationRate: 0.125, steps: 3 };
-  assert.equal(unusedOptions(ATTACK_OPTIONS, given, "text-grad"), ["mutationRate"]);
-  assert.equal(unusedOptions(ATTACK_OPTIONS, given, "no-attack"), ["tokens", "learningRate", "mutationRate"]);
+  const unused = (of: string): string[] => unusedNotes(ATTACK_OPTIONS, given, of).map((note) => note.split(" ")[0]!);
+  assert.equal(unusedNotes(ATTACK_OPTIONS, given, "text-grad"), [
+    "--mutation-rate changes nothing: text-grad does not use it (only ring-a-bell)",
+  ]);
+  assert.equal(unused("no-attack"), ["--tokens", "--learning-rate", "--mutation-rate"]);
   const ring = newSettings({ ...NEEDED, attacker: "ring-a-bell", conceptPairs: "pairs.csv", mutationRate: 0.125 });
-  assert.equal(unusedOptions(ATTACK_OPTIONS, ring, "ring-a-bell"), []);
+  assert.equal(unusedNotes(ATTACK_OPTIONS, ring, "ring-a-bell"), []);
 });
 
 test.run();

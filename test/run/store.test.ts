@@ -9,8 +9,10 @@ import { folderStore } from "../../engine/platform/folder-store.ts";
 import { executeRun } from "../../engine/run/execute.ts";
 import { RUN_FILES, RunFiles } from "../../engine/run/files.ts";
 import type { PreparedRun } from "../../engine/run/prepared.ts";
+import { resolveAttack } from "../../engine/attack/resolve.ts";
 import { newRecord } from "../../engine/run/record.ts";
 import { newSettings } from "../../engine/run/settings/settings.ts";
+import { needsOf } from "../../engine/run/settings/needs.ts";
 import { fitTarget } from "../../engine/run/target.ts";
 import { RunWriter } from "../../engine/run/writer.ts";
 import { memoryStore } from "../../web/worker/files/store.ts";
@@ -40,10 +42,13 @@ async function prepared(store: Store): Promise<PreparedRun> {
   };
   const record = newRecord(
     { settings: SETTINGS, rule: judge.rule, targetFitted: "" },
-    { device, limits: "adapter", weights: "f32", math: "f32", command: "c", resumeCommand: "r", platform: "p" },
+    { device, limits: "adapter", weights: "f32", math: "f32", platform: "p", flags: [] },
     [],
   );
-  return { model: await emojiModel(), judge, files: new RunFiles(store), record, extras: { showImages: true } };
+  const model = await emojiModel();
+  const { values, given } = needsOf(SETTINGS);
+  const options = resolveAttack(model, values, { ...given, judge: judge.judge });
+  return { model, judge, options, files: new RunFiles(store), record, extras: { showImages: true } };
 }
 
 const textOf = async (store: Store, name: string): Promise<string> => new TextDecoder().decode(await store.read(name));

@@ -1,6 +1,6 @@
-import { comparesWithOriginal, readsOriginalText } from "../../engine/attack/attackers.ts";
 import type { AttackEvent, AttackResult } from "../../engine/attack/events.ts";
 import type { OpenJudge } from "../../engine/attack/judges/open.ts";
+import { resolveAttack } from "../../engine/attack/resolve.ts";
 import type { StableDiffusion } from "../../engine/diffusion/stable-diffusion.ts";
 import { blobSource } from "../../engine/formats/byte-source.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
@@ -12,7 +12,8 @@ import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
 import { type FileRecord, type RunRecord, type RunStatus, newRecord } from "../../engine/run/record.ts";
-import { attackCommandLine } from "../../engine/run/settings/command-line.ts";
+import { needsOf } from "../../engine/run/settings/needs.ts";
+import { resumedSettings } from "../../engine/run/settings/settings.ts";
 import { type Target, loadTarget } from "../../engine/run/target.ts";
 import type { AttackRequest, Choice, NamedFile } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
@@ -56,7 +57,7 @@ export async function startAttack(place: RunPlace, request: AttackRequest, job: 
   const hasControl = control !== undefined;
   const head: RunHead = { choice, judge, candidates, ...(conceptPairs && { conceptPairs }), showImages, hasTarget, hasControl };
   await writeHead(store, head, target?.image, control?.image);
-  const begun = { model, record: recordOf(request, model, opened.rule, files, target?.fitted ?? ""), target, ...probeOf(control?.image) };
+  const begun = { model, record: recordOf(request, model, opened.rule, files, target?.fitted ?? ""), target, control: control?.image };
   return run(place, head, opened, begun, job);
 }
 
@@ -66,6 +67,7 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
   const found = await readHead(place.store);
   if (!found) throw new FormatError("run.json", "there is no unfinished attack");
   const { head, record, target: image, control } = found;
+  resumedSettings({}, record.settings, "this browser");
   const saved = await new RunFiles(runStore(place.store)).saved();
   job.news({ type: "phase", text: "loading the model" });
   const model = await place.session.model(head.choice);
@@ -76,38 +78,33 @@ export async function resumeAttack(place: RunPlace, job: AttackJob): Promise<Att
     array: imagesToTensor([image]),
     fitted: record.targetFitted,
   };
-  const begun = { model, record: { ...record, status: "running", error: null, ended: null } as const, target, saved, ...probeOf(control) };
+  const begun = { model, record: { ...record, status: "running", error: null, ended: null } as const, target, saved, control };
   return run(place, head, opened, begun, job);
 }
 
-type Begun = Pick<PreparedRun, "model" | "record" | "target" | "saved" | "probe">;
-
-function probeOf(control: RgbImage | undefined): Pick<Begun, "probe"> {
-  return control ? { probe: { controlPicture: imagesToTensor([control]) } } : {};
+interface Begun extends Pick<PreparedRun, "model" | "record" | "target" | "saved"> {
+  /** The control picture. */
+  readonly control: RgbImage | undefined;
 }
 
 async function run(
   { session, store }: RunPlace,
   { choice, candidates, conceptPairs, showImages }: RunHead,
   judge: OpenJudge,
-  begun: Begun,
+  { control, ...begun }: Begun,
   job: AttackJob,
 ): Promise<AttackResult> {
-  const { attacker } = begun.record.settings;
-  const compares = comparesWithOriginal(attacker) || readsOriginalText(attacker);
-  const original = compares && choice.overlay !== null ? await session.original(choice) : undefined;
-  const prepared: PreparedRun = {
-    ...begun,
-    judge,
-    original,
-    candidates,
-    conceptPairs,
-    files: new RunFiles(runStore(store)),
-    extras: { showImages, showPrompts: showImages },
-  };
   const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
   let done: DoneBefore | undefined;
   try {
+    const { models, values, given } = needsOf(begun.record.settings);
+    const original = models.original && choice.overlay !== null ? await session.original(choice) : undefined;
+    const controlPicture = control && imagesToTensor([control]);
+    const options = resolveAttack(begun.model, values, {
+      ...given, judge: judge.judge, target: begun.target?.array, original, candidates, conceptPairs, controlPicture,
+    });
+    const files = new RunFiles(runStore(store));
+    const prepared: PreparedRun = { ...begun, judge, options, files, extras: { showImages, showPrompts: showImages } };
     const { result } = await executeRun(prepared, {
       signal: job.signal,
       watchSlots: true,
@@ -192,10 +189,10 @@ function recordOf(
   files: readonly FileRecord[],
   targetFitted: string,
 ): RunRecord {
-  const command = attackCommandLine(settings, [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", "attack"]);
+  const flags = [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", "attack"];
   return newRecord(
     { settings, rule, targetFitted },
-    { device: model.device, limits: "adapter", weights, math: "f32", command, resumeCommand: "", platform: navigator.userAgent },
+    { device: model.device, limits: "adapter", weights, math: "f32", platform: navigator.userAgent, flags },
     files,
   );
 }

@@ -2,7 +2,7 @@ import { pick } from "../../engine/options/values.ts";
 import { executeUnlearn, unlearnOptions } from "../../engine/run/unlearn/execute.ts";
 import { UNLEARN_FILES, UnlearnFiles } from "../../engine/run/unlearn/files.ts";
 import { previewPrompts } from "../../engine/run/unlearn/previews.ts";
-import { newUnlearnRecord, unlearnCommandLine } from "../../engine/run/unlearn/record.ts";
+import { newUnlearnRecord } from "../../engine/run/unlearn/record.ts";
 import { type UnlearnSettings, newUnlearnSettings, resultOf } from "../../engine/run/unlearn/settings.ts";
 import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
@@ -41,8 +41,8 @@ export async function erase(session: Session, library: Library, request: EraseRe
   const output = runStore(store);
   const { weights } = choice;
   const place = {
-    device: model.device, limits: "adapter", weights, math: "f32", resumeCommand: "", platform: navigator.userAgent,
-    command: unlearnCommandLine(settings, [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", out]),
+    device: model.device, limits: "adapter", weights, math: "f32", platform: navigator.userAgent,
+    flags: [...(weights === "f16" ? ["--weights", "f16"] : []), "--out", out],
   } as const;
   const effective = pick(UNLEARN_OPTIONS, { ...resolved, recipe: name });
   const record = await executeUnlearn(

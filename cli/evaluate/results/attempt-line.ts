@@ -1,9 +1,8 @@
 import { basename } from "node:path";
 import type { AttackResult } from "../../../engine/attack/events.ts";
-import { settingsAsFlags } from "../../../engine/run/settings/command-line.ts";
 import { shellCommand } from "../../../engine/run/text/shell.ts";
 import { type AttemptLine, type BaseVerdict, attemptFolder } from "../../../engine/run/leaderboard/attempt-line.ts";
-import type { FileRecord } from "../../../engine/run/record.ts";
+import { type FileRecord, settingsAsFlags } from "../../../engine/run/record.ts";
 import { JUDGE_OPTIONS } from "../../../engine/run/settings/judge.ts";
 import { pick } from "../../../engine/options/values.ts";
 import { VERSION } from "../../../engine/run/version.ts";

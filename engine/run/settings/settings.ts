@@ -3,7 +3,7 @@ import {
 } from "../../attack/attackers.ts";
 import type { Given, Values } from "../../options/option.ts";
 import { flagName } from "../../options/flags.ts";
-import { defaultsOf, filledIn, isValues } from "../../options/values.ts";
+import { defaultsOf, filledIn, isValues, pick } from "../../options/values.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { judgeSettingProblems, judgesByOriginal } from "./judge.ts";
 import { RUN_OPTIONS } from "./option-table.ts";
@@ -96,7 +96,7 @@ export function newSettings(given: GivenSettings): AttackSettings {
 /**
  * The settings of an earlier run that is gone on with.
  * @param out where it is, for errors
- * @throws UsageError if something else was given now
+ * @throws UsageError if something else was given now, or the run has a value that an option no longer allows
  */
 export function resumedSettings(given: GivenSettings, before: AttackSettings, out: string): AttackSettings {
   for (const name of Object.keys(RUN_OPTIONS) as (keyof AttackSettings)[]) {
@@ -107,6 +107,7 @@ export function resumedSettings(given: GivenSettings, before: AttackSettings, ou
           "settings, or start anew in another folder",
       );
   }
+  filledIn(RUN_OPTIONS, pick(RUN_OPTIONS, before), before.attacker);
   return before;
 }
 

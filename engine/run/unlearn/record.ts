@@ -1,7 +1,6 @@
 import { FormatError } from "../../formats/errors.ts";
 import type { LayoutName } from "../../unlearn/files/layouts.ts";
 import { type AnyRunRecord, type FileRecord, type RunPlace, beginning } from "../record.ts";
-import { shellCommand } from "../text/shell.ts";
 import { type UnlearnSettings, isUnlearnSettings, unlearnFlags } from "./settings.ts";
 
 /** A published version of a method, as a record keeps it. */
@@ -42,12 +41,8 @@ export function newUnlearnRecord(
   place: RunPlace,
   files: readonly FileRecord[],
 ): UnlearnRecord {
-  return { form: "lethe unlearn run 1", settings, recipe, effective, out, ...beginning(place, files), result: null };
-}
-
-/** The command that makes a run with these settings. @param more flags, e.g. those of the device */
-export function unlearnCommandLine(settings: UnlearnSettings, more: readonly string[]): string {
-  return shellCommand(["npx", "lethe", "unlearn", ...unlearnFlags(settings), ...more]);
+  const begun = beginning("unlearn", unlearnFlags(settings), place, files);
+  return { form: "lethe unlearn run 1", settings, recipe, effective, out, ...begun, result: null };
 }
 
 /** The content of a run.json. @param file its name, for errors @throws FormatError if it is something else */
