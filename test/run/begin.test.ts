@@ -11,8 +11,10 @@ import { type GivenSettings, newSettings } from "../../engine/run/settings/setti
 const CHURCH = "emoji/dataset/church";
 const NEEDED = { model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: `${CHURCH}/imgs/0_0.png` } as const;
 
-const rolesOf = async (given: Partial<GivenSettings>): Promise<string[]> =>
-  (await readInputs(needsOf(newSettings({ ...NEEDED, ...given })))).files.map(({ role, path }) => `${role} ${path.split("/emoji/").at(-1)}`);
+async function rolesOf(given: Partial<GivenSettings>): Promise<string[]> {
+  const { files } = await readInputs(needsOf(newSettings({ ...NEEDED, ...given })));
+  return files.map(({ role, path }) => `${role} ${path.split("/emoji/").at(-1)}`);
+}
 
 test("every file that is named is read and recorded, in one order; a probe's only for a probe", async () => {
   const ofProbe = { mask: `${CHURCH}/imgs/1_0.png`, controlPicture: `${CHURCH}/imgs/2_0.png`, controlUnet: "emoji/unet.pt" };
