@@ -13,8 +13,7 @@ import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
 import { recordFiles } from "../attack/files.ts";
 import type { Context } from "../context.ts";
-import { openModel, overlayFiles, suitedTo } from "../model.ts";
-import { resolveModel } from "../model-source.ts";
+import { openWithFiles } from "../model.ts";
 import { requireWritableFolder } from "../output.ts";
 import { placeOf } from "../place.ts";
 import { readPromptList, readTrainingPictures } from "./inputs.ts";
@@ -41,7 +40,8 @@ export async function prepareUnlearn(
   await requireWritableFolder(dirname(resolve(out)));
   const retain = settings.retain === null ? undefined : await readPromptList(settings.retain);
   const own = settings.previews === null ? undefined : await readPromptList(settings.previews);
-  const model = await openModel(context, settings);
+  const { model, files: opened } = await openWithFiles(context, settings);
+  const { path: folder, variant } = opened[0]!;
   const { concepts } = settings;
   const shown = settings.images === null ? undefined : await readTrainingPictures(settings.images, model, concepts[0]);
   const kept = settings.retainImages === null ? undefined : await readTrainingPictures(settings.retainImages, model, undefined);
@@ -52,11 +52,8 @@ export async function prepareUnlearn(
   const prompts = retain?.prompts ?? [];
   const resolved = resolveUnlearn(model, unlearnOptions(settings, { retain: prompts, images }));
   checkWeights(model);
-  const wanted = suitedTo(context);
-  const { folder } = await resolveModel(settings.model, context, wanted);
   const records = await recordFiles([
-    { role: "model", path: folder, ...wanted },
-    ...(await overlayFiles(settings, context)),
+    ...opened,
     ...(retain ? [{ role: "retained prompts", path: retain.file }] : []),
     ...(shown?.files ?? []).map((path) => ({ role: "picture", path })),
     ...(kept?.files ?? []).map((path) => ({ role: "retained picture", path })),
@@ -68,7 +65,7 @@ export async function prepareUnlearn(
   if (earlier) for (const change of changesSince(earlier, record)) context.warn(change);
   return {
     model, images, files, saved, showImages,
-    base: { files: nodeFiles, folder, variant: wanted.variant },
+    base: { files: nodeFiles, folder, variant },
     retain: prompts,
     previews: previewPrompts(concepts, prompts, own?.prompts),
     record: earlier ? { ...record, started: earlier.started } : record,
