@@ -4,11 +4,11 @@ import type { AttackResult } from "../engine/attack/events.ts";
 import type { SldStrength } from "../engine/diffusion/guidance.ts";
 import type { WeightPrecision } from "../engine/nn/weight-layout.ts";
 import type { SchedulerName } from "../engine/diffusion/schedulers/index.ts";
-import type { Row } from "../engine/verify/index.ts";
+import type { Distances } from "../engine/metrics/index.ts";
+import type { Row, VerifyResult } from "../engine/verify/index.ts";
 import type { SelfTestRow } from "../engine/verify/self-test/index.ts";
 import type { LoggedEvaluation } from "../engine/run/log.ts";
 import type { AttackSettings } from "../engine/run/settings/settings.ts";
-import type { RunStatus } from "../engine/run/record.ts";
 
 /** A picture as a file that the browser decodes beside its main thread. */
 export interface Picture {
@@ -153,9 +153,9 @@ export type AttackNews =
   | { readonly type: "losses"; readonly timestep: number; readonly losses: readonly number[] }
   | { readonly type: "sampling"; readonly step: number; readonly steps: number }
   | { readonly type: "evaluation"; readonly evaluation: LoggedEvaluation; readonly picture: Picture | null }
-  | { readonly type: "target"; readonly picture: Picture; readonly fitted: string }
+  | { readonly type: "target"; readonly picture: Picture }
   | { readonly type: "slots"; readonly slots: readonly Slot[] }
-  | ({ readonly type: "files"; readonly status: RunStatus } & RunFiles);
+  | ({ readonly type: "files" } & RunFiles);
 
 /** What a run leaves, as the command line leaves it. */
 export interface RunFiles {
@@ -193,24 +193,20 @@ export interface Erased {
 
 /** Pictures of two small folders, and what compares them. */
 export interface QualityRequest {
-  readonly images: readonly { readonly name: string; readonly file: Blob }[];
+  readonly images: readonly NamedFile[];
   /** "bundled": the real emoji that come with the page. */
-  readonly real: readonly { readonly name: string; readonly file: Blob }[] | "bundled";
+  readonly real: readonly NamedFile[] | "bundled";
   /** A classifier among what can be loaded, or a file of Inception's weights. */
-  readonly network: { readonly classifier: string } | { readonly name: string; readonly file: Blob };
+  readonly network: { readonly classifier: string } | NamedFile;
   readonly recipe: string;
 }
 
 export interface Scores {
   readonly distanceName: "FID" | "Frechet distance";
   readonly features: string;
-  readonly frechet: number;
-  readonly interval: readonly [number, number] | null;
-  readonly reference: { readonly value: number; readonly branch: string } | null;
-  readonly kid: { readonly mean: number; readonly std: number; readonly subsets: number; readonly size: number } | null;
+  readonly distances: Distances;
   readonly count: number;
   readonly realCount: number;
-  readonly warnings: readonly string[];
   readonly seconds: number;
 }
 
@@ -237,48 +233,42 @@ export interface Progress {
   readonly done?: number;
 }
 
-/** Every call: what is asked, what comes back, and what is told on the way. */
+/** A call: what is asked, what comes back, and what is told on the way. */
+interface Call<Args, Result, News = never> {
+  readonly args: Args;
+  readonly result: Result;
+  readonly news: News;
+}
+
+export type DrawNews =
+  | { readonly type: "step"; readonly done: number; readonly total: number }
+  | { readonly type: "preview"; readonly picture: Picture }
+  | ({ readonly type: "progress" } & Progress);
+
+type ById = { readonly id: string };
+
 export interface Calls {
-  device: { readonly args: null; readonly result: DeviceReport; readonly news: never };
-  entries: { readonly args: null; readonly result: readonly Entry[]; readonly news: never };
-  drop: { readonly args: { readonly files: Readonly<Record<string, Blob>> }; readonly result: readonly Entry[]; readonly news: never };
-  download: { readonly args: { readonly url: string; readonly sha256: string }; readonly result: Entry; readonly news: Progress };
-  keep: { readonly args: { readonly id: string }; readonly result: Entry; readonly news: Progress };
-  check: { readonly args: { readonly id: string }; readonly result: string; readonly news: Progress };
-  remove: { readonly args: { readonly id: string }; readonly result: null; readonly news: never };
-  storage: {
-    readonly args: null;
-    readonly result: { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean };
-    readonly news: never;
-  };
-  need: { readonly args: Choice; readonly result: NeedReport; readonly news: Progress };
-  labels: { readonly args: { readonly classifier: string }; readonly result: readonly string[]; readonly news: Progress };
-  draw: {
-    readonly args: DrawRequest;
-    readonly result: Drawn;
-    readonly news:
-      | { readonly type: "step"; readonly done: number; readonly total: number }
-      | { readonly type: "preview"; readonly picture: Picture }
-      | ({ readonly type: "progress" } & Progress);
-  };
-  attack: { readonly args: AttackRequest; readonly result: AttackResult; readonly news: AttackNews };
-  classify: { readonly args: ClassifyRequest; readonly result: readonly Classified[]; readonly news: Progress };
-  erase: { readonly args: EraseRequest; readonly result: Erased; readonly news: EraseNews };
-  quality: { readonly args: QualityRequest; readonly result: Scores; readonly news: Progress };
-  unfinished: { readonly args: null; readonly result: Unfinished | null; readonly news: never };
-  resume: { readonly args: null; readonly result: AttackResult; readonly news: AttackNews };
-  discard: { readonly args: null; readonly result: null; readonly news: never };
-  verify: {
-    readonly args: { readonly model: boolean };
-    readonly result: { readonly ok: boolean; readonly rows: readonly Row[] };
-    readonly news: Row;
-  };
-  selfTest: {
-    readonly args: null;
-    readonly result: readonly SelfTestRow[];
-    readonly news: { readonly row: SelfTestRow; readonly done: number; readonly total: number };
-  };
-  bench: { readonly args: null; readonly result: readonly BenchRow[]; readonly news: BenchRow };
+  device: Call<null, DeviceReport>;
+  entries: Call<null, readonly Entry[]>;
+  drop: Call<{ readonly files: Readonly<Record<string, Blob>> }, readonly Entry[]>;
+  download: Call<{ readonly url: string; readonly sha256: string }, Entry, Progress>;
+  keep: Call<ById, Entry, Progress>;
+  check: Call<ById, string, Progress>;
+  remove: Call<ById, null>;
+  storage: Call<null, { readonly used: number; readonly quota: number; readonly persistent: boolean; readonly opfs: boolean }>;
+  need: Call<Choice, NeedReport, Progress>;
+  labels: Call<{ readonly classifier: string }, readonly string[], Progress>;
+  draw: Call<DrawRequest, Drawn, DrawNews>;
+  attack: Call<AttackRequest, AttackResult, AttackNews>;
+  classify: Call<ClassifyRequest, readonly Classified[], Progress>;
+  erase: Call<EraseRequest, Erased, EraseNews>;
+  quality: Call<QualityRequest, Scores, Progress>;
+  unfinished: Call<null, Unfinished | null>;
+  resume: Call<null, AttackResult, AttackNews>;
+  discard: Call<null, null>;
+  verify: Call<null, VerifyResult, Row>;
+  selfTest: Call<null, readonly SelfTestRow[], { readonly row: SelfTestRow; readonly done: number; readonly total: number }>;
+  bench: Call<null, readonly BenchRow[], BenchRow>;
 }
 
 export type CallName = keyof Calls;

@@ -1,15 +1,7 @@
-import { describeUnlearnEstimate } from "../../engine/unlearn/shared/estimate.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
-import type { PreviewLine } from "../../engine/run/unlearn/log.ts";
+import { type PreviewLine, wordsOf } from "../../engine/run/unlearn/log.ts";
 import type { Progress } from "../terminal/progress.ts";
-
-const PHASES = {
-  pictures: "drawing pictures to train on",
-  mask: "finding the weights that matter",
-  solving: "solving for the new weights",
-  training: "training",
-} as const;
 
 /** Seconds after which a step's time is known well enough to be told: the first one compiles. */
 const TIMED_AFTER = 5;
@@ -22,11 +14,8 @@ export class UnlearnProgress {
   constructor(private readonly progress: Progress) {}
 
   handle(event: UnlearnEvent): void {
-    if (event.type === "phase") {
-      this.progress.say(`  ${PHASES[event.phase]}`);
-      return;
-    }
-    if (event.type === "estimate") this.progress.say(`  ${describeUnlearnEstimate(event.estimate)}`);
+    const words = wordsOf(event);
+    if (words !== undefined) this.progress.say(`  ${words}`);
     if (event.type !== "step") return;
     const { step, steps, losses, seconds } = event;
     // The first steps compile: what they take says nothing of the others.

@@ -68,18 +68,10 @@ export class AttackForm {
 
   /** Loads what the form shows at first: the bundled target and the judge's labels. */
   async prepare(): Promise<void> {
-    if (!this.target) {
-      const response = await fetch(`assets/${TARGET}`);
-      if (response.ok && !this.target) this.showTarget(TARGET, await response.blob());
-    }
-    if (!this.bundledPairs) {
-      const response = await fetch(`assets/${PAIRS}`);
-      if (response.ok) this.bundledPairs = { name: PAIRS, file: await response.blob() };
-    }
-    if (!this.bundledControl) {
-      const response = await fetch(`assets/${CONTROL}`);
-      if (response.ok) this.bundledControl = { name: CONTROL, file: await response.blob() };
-    }
+    const first = this.target ? undefined : await bundled(TARGET);
+    if (first && !this.target) this.showTarget(first.name, first.file);
+    this.bundledPairs ??= await bundled(PAIRS);
+    this.bundledControl ??= await bundled(CONTROL);
     await this.judge.listLabels();
   }
 
@@ -160,6 +152,12 @@ export class AttackForm {
       showImages: !this.blurred,
     };
   }
+}
+
+/** A file that comes with the page; undefined if it cannot be had. */
+async function bundled(name: string): Promise<NamedFile | undefined> {
+  const response = await fetch(`assets/${name}`);
+  return response.ok ? { name, file: await response.blob() } : undefined;
 }
 
 function usage(message: string): Error {

@@ -3,14 +3,14 @@ import type { ProbeResult } from "../../engine/attack/probes/controls.ts";
 import { insertsTokens, usesGradient } from "../../engine/attack/attackers.ts";
 import type { AttackNews, Choice, Slot } from "../protocol.ts";
 import { AttackForm } from "./attack-form.ts";
-import { watchHidden, whileAwake } from "./parts/awake.ts";
+import { watchHidden } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
 import { LossCurve } from "./parts/curve.ts";
 import { el, find, offer, promptText } from "./parts/dom.ts";
 import type { Engine, Running } from "./engine.ts";
-import { formatDuration } from "./parts/format.ts";
+import { formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
-import { showPicture } from "./parts/picture.ts";
+import { addCard, showPicture } from "./parts/picture.ts";
 import { shareButton } from "./parts/share.ts";
 import { type Panel as Shown, type Verdict, triptych } from "./parts/triptych.ts";
 
@@ -112,7 +112,6 @@ export class AttackTab {
   }
 
   private async go(work: Running<AttackResult>): Promise<void> {
-    const start = find<HTMLButtonElement>(this.root, "[type=submit]");
     this.unfinished.hidden = true;
     this.verdict.replaceChildren();
     [this.target, this.drawn] = [undefined, []];
@@ -123,7 +122,6 @@ export class AttackTab {
     this.curve.start(1);
     this.done = 0;
     this.losses.hidden = this.tokens.hidden = false;
-    start.disabled = true;
     this.pauseButton.disabled = false;
     this.setPaused(work, false);
     this.pauseButton.onclick = () => this.setPaused(work, !this.paused);
@@ -134,9 +132,8 @@ export class AttackTab {
         (away.textContent =
           `The tab was in the background for ${formatDuration(seconds)} in all; the search went on, perhaps more slowly.`),
     );
-    const result = await whileAwake(() => this.panel.run(work, "Cancelled. What was judged is kept, and the attack can be resumed."));
+    const result = await this.panel.runLong(this.form.form, work, "Cancelled. What was judged is kept, and the attack can be resumed.");
     stop();
-    start.disabled = false;
     this.pauseButton.disabled = true;
     this.setPaused(undefined, false);
     if (result) this.showVerdict(result);
@@ -207,17 +204,8 @@ export class AttackTab {
     else frame.append(el("p", { class: "hint" }, "Not drawn: the gate stopped it."));
     const tried = probe && `${control === undefined ? "probe" : `control ${control}`}: ${settingsText(probe)}`;
     const when = timestep < 0 ? "original prompt" : (tried ?? `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`);
-    this.cards.querySelector(".hint")?.remove();
-    this.cards.append(
-      el(
-        "li",
-        judgement.success ? { class: "hit" } : {},
-        frame,
-        el("p", { class: "judged" }, judgement.label),
-        el("p", {}, promptText(prompt)),
-        el("p", { class: "when" }, `${when}; ${this.label}: ${judgement.score.toFixed(4)}`),
-      ),
-    );
+    const { success: hit, label: title, score } = judgement;
+    addCard(this.cards, frame, { hit, title, prompt, when: `${when}; ${this.label}: ${score.toFixed(4)}` });
   }
 
   private offerFiles({ report, log, record, learned }: Extract<AttackNews, { type: "files" }>): void {

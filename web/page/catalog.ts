@@ -1,7 +1,7 @@
 import type { Choice, Entry } from "../protocol.ts";
 import { field, find, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes } from "./parts/format.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
 import { isCancelled } from "./parts/problems.ts";
 
 /** What helps where f16 weights are not enough, and a page cannot do. */
@@ -58,6 +58,7 @@ export class ChoiceFields {
     this.overlay = field<HTMLSelectElement>(form, "overlay");
     this.weights = field<HTMLSelectElement>(form, "weights");
     this.need = find(form, "[data-need]");
+    setOptions(this.weights, [["f32", "float32"], ["f16", "float16 (half the memory)"]]);
     catalog.onChange(() => {
       setOptions(this.model, catalog.options("model"));
       setOptions(this.overlay, [["", "none"], ...catalog.options("overlay")], this.first ? overlay : this.overlay.value);

@@ -1,12 +1,11 @@
 import type { Choice, EraseNews, EraseRequest, Erased } from "../protocol.ts";
-import { whileAwake } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
 import { LossCurve } from "./parts/curve.ts";
 import { el, field, find, numberOf, offer, promptText } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatDuration } from "./parts/format.ts";
+import { formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
-import { showPicture } from "./parts/picture.ts";
+import { addCard, showPicture } from "./parts/picture.ts";
 
 /** The Erase tab. */
 export class EraseTab {
@@ -51,15 +50,12 @@ export class EraseTab {
   }
 
   private async erase(request: EraseRequest): Promise<void> {
-    const submit = find<HTMLButtonElement>(this.form, "[type=submit]");
-    submit.disabled = true;
     this.verdict.replaceChildren();
     this.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
     this.curve.start(request.steps);
     find(this.root, "[data-loss]").hidden = request.method === "uce"; // solved for at once
     const work = this.engine.start("erase", request, (news) => this.hear(news));
-    const erased = await whileAwake(() => this.panel.run(work, "Cancelled. Nothing was erased."));
-    submit.disabled = false;
+    const erased = await this.panel.runLong(this.form, work, "Cancelled. Nothing was erased.");
     if (!erased) return;
     await this.catalog.refresh();
     this.show(request, erased);
@@ -74,20 +70,10 @@ export class EraseTab {
         return this.panel.status(`step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(4)}`, news.step / news.steps);
       case "preview": {
         const frame = el("div", { class: "picture" });
-        const when = news.step === 0 ? "before" : `after step ${news.step}`;
-        showPicture(frame, news.picture, `Picture drawn for: ${news.prompt}, ${when}`, !this.choice.harmless);
-        this.cards.querySelector(".hint")?.remove();
-        const kind = el("p", { class: "judged" }, news.erased ? "erased" : "retained");
-        this.cards.append(
-          el(
-            "li",
-            news.erased ? { class: "hit" } : {},
-            frame,
-            kind,
-            el("p", {}, promptText(news.prompt)),
-            el("p", { class: "when" }, when),
-          ),
-        );
+        const { prompt, erased, step } = news;
+        const when = step === 0 ? "before" : `after step ${step}`;
+        showPicture(frame, news.picture, `Picture drawn for: ${prompt}, ${when}`, !this.choice.harmless);
+        addCard(this.cards, frame, { hit: erased, title: erased ? "erased" : "retained", prompt, when });
       }
     }
   }

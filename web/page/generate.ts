@@ -1,11 +1,10 @@
 import { SLD_STRENGTHS } from "../../engine/diffusion/guidance.ts";
 import { SCHEDULER_NAMES } from "../../engine/diffusion/schedulers/index.ts";
 import type { DrawRequest } from "../protocol.ts";
-import { whileAwake } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
 import { field, find, numberOf, offer, setOptions } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes, formatDuration } from "./parts/format.ts";
+import { formatBytes, formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
 import { setVeil, showPicture } from "./parts/picture.ts";
 
@@ -31,8 +30,6 @@ export function startGenerate(root: HTMLElement, engine: Engine, catalog: Catalo
 
   async function drawOne(): Promise<void> {
     const request = requestOf(form, choice);
-    const submit = find<HTMLButtonElement>(form, "[type=submit]");
-    submit.disabled = true;
     download.hidden = true;
     caption.textContent = "";
     const work = engine.start("draw", request, (news) => {
@@ -40,8 +37,7 @@ export function startGenerate(root: HTMLElement, engine: Engine, catalog: Catalo
       else if (news.type === "progress") panel.status(news.text, news.done);
       else panel.status(`step ${news.done} of ${news.total}`, news.done / news.total);
     });
-    const drawn = await whileAwake(() => panel.run(work));
-    submit.disabled = false;
+    const drawn = await panel.runLong(form, work);
     if (!drawn) return;
     showPicture(frame, drawn.picture, `Picture drawn for: ${request.prompt}`, blur.checked);
     panel.status(`Drawn in ${formatDuration(drawn.seconds)}; at most ${formatBytes(drawn.peakBytes)} of device memory.`);

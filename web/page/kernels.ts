@@ -1,6 +1,6 @@
 import { type Child, el, find, table } from "./parts/dom.ts";
 import type { Engine, Running } from "./engine.ts";
-import { errorText, formatBytes } from "./parts/format.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
 
 type Table = ReturnType<typeof table>;
@@ -84,7 +84,7 @@ export class KernelsTab {
       ["case", "tensor", "error", "tolerance", "verdict"],
       [2, 3],
       (add) =>
-        this.engine.start("verify", { model: true }, (row) => {
+        this.engine.start("verify", null, (row) => {
           this.panel.status(`${++count} checks done`);
           add(
             [
@@ -156,4 +156,10 @@ export class KernelsTab {
       this.panel.fail(error);
     }
   }
+}
+
+/** 1.2e-7, or a plain number where that is shorter. */
+function errorText(value: number | null): string {
+  if (value === null) return "-";
+  return Number.isInteger(value) ? String(value) : value.toExponential(1);
 }

@@ -3,7 +3,7 @@ import type { Catalog } from "./catalog.ts";
 import { el, field, find, table } from "./parts/dom.ts";
 import { acceptDrops, pathsOf } from "./parts/drop.ts";
 import type { Engine } from "./engine.ts";
-import { formatBytes } from "./parts/format.ts";
+import { formatBytes } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
 
 const KINDS: Readonly<Record<Entry["kind"], string>> = {

@@ -2,7 +2,7 @@ import type { QualityRequest, Scores } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
 import { el, field, find, setOptions, table } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
-import { formatDuration } from "./parts/format.ts";
+import { formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
 
 /** The Quality tab: pictures of two small folders compared. */
@@ -52,7 +52,8 @@ export function startQuality(root: HTMLElement, engine: Engine, catalog: Catalog
   };
 }
 
-function shown({ distanceName, features, frechet, interval, reference, kid, count, realCount, warnings }: Scores): HTMLElement[] {
+function shown({ distanceName, features, distances, count, realCount }: Scores): HTMLElement[] {
+  const { frechet, interval, reference, kid, warnings } = distances;
   const digits = (x: number): string => Number(x.toPrecision(6)).toString();
   const made = table("Scores", ["score", "value", "how sure"], new Set([1]));
   made.add([distanceName, digits(frechet), interval ? `95%: ${interval.map(digits).join(" to ")}` : "no interval: it would take long"]);

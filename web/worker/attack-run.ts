@@ -11,7 +11,7 @@ import { executeRun } from "../../engine/run/execute.ts";
 import { RunFiles } from "../../engine/run/files.ts";
 import type { LoggedEvaluation } from "../../engine/run/log.ts";
 import type { DoneBefore, PreparedRun } from "../../engine/run/prepared.ts";
-import { type FileRecord, type RunRecord, type RunStatus, newRecord } from "../../engine/run/record.ts";
+import { type FileRecord, type RunRecord, newRecord } from "../../engine/run/record.ts";
 import { needsOf } from "../../engine/run/settings/needs.ts";
 import { resumedSettings } from "../../engine/run/settings/settings.ts";
 import { type Target, loadTarget } from "../../engine/run/target.ts";
@@ -94,7 +94,7 @@ async function run(
   { control, ...begun }: Begun,
   job: AttackJob,
 ): Promise<AttackResult> {
-  const offer = async (status: RunStatus): Promise<void> => job.news({ type: "files", status, ...(await offeredFiles(store)) });
+  const offer = async (): Promise<void> => job.news({ type: "files", ...(await offeredFiles(store)) });
   let done: DoneBefore | undefined;
   try {
     const { models, values, given } = needsOf(begun.record.settings);
@@ -115,12 +115,11 @@ async function run(
         await job.unpaused();
       },
     });
-    await offer("finished");
+    await offer();
     await clearRun(store); // a finished run is the visitor's to keep
     return result!;
   } catch (error) {
-    // it failed before it had files
-    await offer(error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed").catch(() => undefined);
+    await offer().catch(() => undefined); // it failed before it had files
     throw error;
   } finally {
     await session.release();
@@ -162,7 +161,7 @@ function tellStart({ record, target, saved }: PreparedRun, done: DoneBefore | un
     resumed: saved !== undefined,
     settings: record.settings,
   });
-  if (target) job.news({ type: "target", picture: bitmapOf(target.image), fitted: record.targetFitted });
+  if (target) job.news({ type: "target", picture: bitmapOf(target.image) });
   if (!done) return;
   const { losses, timesteps } = done.curve;
   losses.forEach((loss, i) => job.news({ type: "losses", timestep: timesteps[i]!, losses: [loss] }));

@@ -8,7 +8,7 @@ import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
 import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import type { UnlearnEvent } from "../../engine/unlearn/run.ts";
-import { describeUnlearnEstimate } from "../../engine/unlearn/shared/estimate.ts";
+import { wordsOf } from "../../engine/run/unlearn/log.ts";
 import type { EraseRequest, Erased } from "../protocol.ts";
 import { bitmapOf } from "./bitmap.ts";
 import type { Library } from "./files/library.ts";
@@ -17,13 +17,6 @@ import { sha256Blob } from "./files/sha256.ts";
 import { memoryStore } from "./files/store.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
-
-const PHASES = {
-  pictures: "drawing pictures to train on",
-  mask: "finding the weights that matter",
-  solving: "solving",
-  training: "training",
-};
 
 /**
  * Erases a concept and puts the result among what can be loaded, until the page is closed.
@@ -77,7 +70,7 @@ function settingsOf({ choice, method, concept, steps, learningRate }: EraseReque
 }
 
 function tell(event: UnlearnEvent, job: Job<"erase">): void {
-  if (event.type === "phase") job.news({ type: "phase", text: PHASES[event.phase] });
-  if (event.type === "estimate") job.news({ type: "phase", text: describeUnlearnEstimate(event.estimate) });
+  const text = wordsOf(event);
+  if (text !== undefined) job.news({ type: "phase", text });
   if (event.type === "step") job.news({ type: "step", step: event.step, steps: event.steps, loss: event.loss });
 }

@@ -1,7 +1,7 @@
 /** The Worker: owns the device, the files and the run's log, and does what the page asks, one piece of device work at a time. */
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { SELF_TESTS, selfTest } from "../../engine/verify/self-test/index.ts";
-import type { CallName, Calls, FromWorker, ToWorker } from "../protocol.ts";
+import type { CallName, Calls, FromWorker, Progress, ToWorker } from "../protocol.ts";
 import { resumeAttack, startAttack } from "./attack-run.ts";
 import { bench, verifyBundled } from "./checks.ts";
 import { classify } from "./classify.ts";
@@ -16,15 +16,6 @@ import { Session } from "./session.ts";
 import { openStore } from "./files/store.ts";
 
 const post = (message: FromWorker): void => self.postMessage(message);
-const session = new (class {
-  private made: Promise<{ library: Library; session: Session }> | undefined;
-  /** Opened with the first call, so that a failure is that call's. */
-  get(): Promise<{ library: Library; session: Session }> {
-    this.made ??= Library.open().then((library) => ({ library, session: new Session(library, (lost) => post({ lost })) }));
-    this.made.catch(() => (this.made = undefined));
-    return this.made;
-  }
-})();
 const runStore = openStore("run");
 
 type Handler<N extends CallName> = (args: Calls[N]["args"], job: Job<N>) => Promise<Calls[N]["result"]>;
@@ -41,12 +32,33 @@ function inTurn<T>(job: { readonly signal: AbortSignal }, work: () => Promise<T>
   return result;
 }
 
-/** Fetching of bundled files shows in the call that needed them. */
-async function open(news: (progress: { text: string; done?: number }) => void): Promise<{ library: Library; session: Session }> {
-  const opened = await session.get();
+/** What calls work with. */
+interface Opened {
+  readonly library: Library;
+  readonly session: Session;
+}
+
+let opening: Promise<Opened> | undefined;
+
+/** Opened with the first call, so that a failure is that call's. Fetching of bundled files shows in the call that needed them. */
+async function open(news: (progress: Progress) => void = () => undefined): Promise<Opened> {
+  opening ??= Library.open().then((library) => ({ library, session: new Session(library, (lost) => post({ lost })) }));
+  opening.catch(() => (opening = undefined));
+  const opened = await opening;
   opened.library.bundled.onProgress = news;
   return opened;
 }
+
+/** Answers a call in its turn at the device. @param told how fetching shows in the call's news; undefined: not at all */
+function onDevice<N extends CallName>(
+  told: ((progress: Progress) => Calls[N]["news"]) | undefined,
+  work: (opened: Opened, args: Calls[N]["args"], job: Job<N>) => Promise<Calls[N]["result"]>,
+): Handler<N> {
+  return (args, job) => inTurn(job, async () => work(await open(told && ((progress) => job.news(told(progress)))), args, job));
+}
+
+const asIs = (progress: Progress): Progress => progress;
+const asPhase = ({ text }: Progress): { readonly type: "phase"; readonly text: string } => ({ type: "phase", text });
 
 /** The run's log is one tab's at a time. @throws UsageError if another tab is attacking */
 function alone<T>(work: () => Promise<T>): Promise<T> {
@@ -65,80 +77,52 @@ async function attackedElsewhere(): Promise<boolean> {
   return ((await navigator.locks?.query())?.held ?? []).some((lock) => lock.name === "lethe-run");
 }
 
-const quiet = (): void => undefined;
-
 const HANDLERS: { readonly [N in CallName]: Handler<N> } = {
-  device: async () => (await open(quiet)).session.report(),
-  entries: async () => (await open(quiet)).library.entries(),
-  drop: async ({ files }) => (await open(quiet)).library.drop(files),
-  download: async ({ url, sha256 }, job) => (await open(quiet)).library.download(url, sha256, job),
-  keep: async ({ id }, job) => (await open(quiet)).library.keep(id, job),
+  device: async () => (await open()).session.report(),
+  entries: async () => (await open()).library.entries(),
+  drop: async ({ files }) => (await open()).library.drop(files),
+  download: async ({ url, sha256 }, job) => (await open()).library.download(url, sha256, job),
+  keep: async ({ id }, job) => (await open()).library.keep(id, job),
   check: async ({ id }, job) => (await open(job.news)).library.check(id, job),
   async remove({ id }) {
-    await (await open(quiet)).library.remove(id);
+    await (await open()).library.remove(id);
     return null;
   },
   async storage() {
     const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
     return { used: usage, quota, persistent: (await navigator.storage?.persisted?.()) ?? false, opfs: (await runStore).lasting };
   },
-  need: async (choice, job) => inTurn(job, async () => needOf(await (await open(job.news)).session.model(choice))),
-  labels: async ({ classifier }, job) => inTurn(job, async () => (await open(job.news)).session.labels(classifier)),
-  draw: async (request, job) =>
-    inTurn(job, async () => draw((await open((p) => job.news({ type: "progress", ...p }))).session, request, job)),
-  attack: async (request, job) =>
-    inTurn(job, () =>
-      alone(async () =>
-        startAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, request, job),
-      ),
-    ),
-  classify: async (request, job) => inTurn(job, async () => classify((await open(job.news)).session, request, job)),
-  erase: async (request, job) =>
-    inTurn(job, async () => {
-      const { session: opened, library } = await open(({ text }) => job.news({ type: "phase", text }));
-      return erase(opened, library, request, job);
-    }),
-  quality: async (request, job) =>
-    inTurn(job, async () => {
-      const { session: opened, library } = await open(job.news);
-      return score(opened, library, request, job);
-    }),
+  need: onDevice(asIs, async ({ session }, choice) => needOf(await session.model(choice))),
+  labels: onDevice(asIs, ({ session }, { classifier }) => session.labels(classifier)),
+  draw: onDevice((progress) => ({ type: "progress", ...progress }), ({ session }, request, job) => draw(session, request, job)),
+  attack: onDevice(asPhase, (opened, request, job) => alone(async () => startAttack({ ...opened, store: await runStore }, request, job))),
+  classify: onDevice(asIs, ({ session }, request, job) => classify(session, request, job)),
+  erase: onDevice(asPhase, ({ session, library }, request, job) => erase(session, library, request, job)),
+  quality: onDevice(asIs, ({ session, library }, request, job) => score(session, library, request, job)),
   async unfinished() {
     const found = (await attackedElsewhere()) ? undefined : await unfinishedRun(await runStore);
     if (!found) return null;
-    const { library } = await open(quiet);
+    const { library } = await open();
     const { head: { choice, judge }, record } = found;
     const ids = new Set((await library.entries()).map((e) => e.id));
     const wanted = [choice.model, choice.overlay, judge.choice.model, judge.name === "diffusion" ? undefined : judge.choice.prompts];
     const missing = wanted.filter((id) => typeof id === "string" && !ids.has(id));
-    return {
-      settings: record.settings,
-      started: record.started,
-      iteration: found.iteration,
-      evaluations: found.evaluations,
-      missing: missing.join(", "),
-    };
+    const { iteration, evaluations } = found;
+    return { settings: record.settings, started: record.started, iteration, evaluations, missing: missing.join(", ") };
   },
-  resume: async (_, job) =>
-    inTurn(job, () =>
-      alone(async () => resumeAttack({ ...(await open(({ text }) => job.news({ type: "phase", text }))), store: await runStore }, job)),
-    ),
+  resume: onDevice(asPhase, (opened, _, job) => alone(async () => resumeAttack({ ...opened, store: await runStore }, job))),
   async discard() {
     await clearRun(await runStore);
     return null;
   },
-  verify: async (_, job) => inTurn(job, async () => {
-    const opened = await open(quiet);
-    return verifyBundled(opened.session, opened.library, job);
-  }),
-  selfTest: async (_, job) => inTurn(job, async () => {
-    const device = await (await open(quiet)).session.device();
-    return selfTest(device, (row, done) => {
+  verify: onDevice(undefined, ({ session, library }, _, job) => verifyBundled(session, library, job)),
+  selfTest: onDevice(undefined, async ({ session }, _, job) =>
+    selfTest(await session.device(), (row, done) => {
       job.news({ row, done, total: SELF_TESTS.length });
       job.signal.throwIfAborted();
-    });
-  }),
-  bench: async (_, job) => inTurn(job, async () => bench(await (await open(quiet)).session.device(), job)),
+    }),
+  ),
+  bench: onDevice(undefined, async ({ session }, _, job) => bench(await session.device(), job)),
 };
 
 const jobs = new Map<number, Pick<Job, "cancel" | "pause">>();

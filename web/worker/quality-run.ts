@@ -5,7 +5,7 @@ import type { RgbImage } from "../../engine/formats/picture/image.ts";
 import type { PictureFile } from "../../engine/metrics/quality/kinds.ts";
 import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
 import type { RecipeName } from "../../engine/metrics/recipes.ts";
-import type { QualityRequest, Scores } from "../protocol.ts";
+import type { NamedFile, QualityRequest, Scores } from "../protocol.ts";
 import type { Library } from "./files/library.ts";
 import type { Job } from "./job.ts";
 import type { Session } from "./session.ts";
@@ -48,25 +48,15 @@ export async function score(session: Session, library: Library, request: Quality
         }
       },
     );
-    const distances = result.distances!;
-    return {
-      distanceName: network.distanceName,
-      features: network.name,
-      frechet: distances.frechet,
-      interval: distances.interval,
-      reference: distances.reference,
-      kid: distances.kid && { mean: distances.kid.mean, std: distances.kid.std, subsets: distances.kid.subsets, size: distances.kid.size },
-      count: result.count,
-      realCount: result.realCount!,
-      warnings: distances.warnings,
-      seconds: (performance.now() - started) / 1000,
-    };
+    const { distanceName, name: features } = network;
+    const { distances, count, realCount } = result;
+    return { distanceName, features, distances: distances!, count, realCount: realCount!, seconds: (performance.now() - started) / 1000 };
   } finally {
     await network.destroy();
   }
 }
 
-function filesOf(files: readonly { readonly name: string; readonly file: Blob }[]): PictureFile[] {
+function filesOf(files: readonly NamedFile[]): PictureFile[] {
   if (files.length < 2) throw new UsageError(`at least two pictures of each kind are needed, there are ${files.length}`);
   return files.map(({ name, file }) => ({ name, read: async () => decode(name, await readAll(blobSource(name, file))) }));
 }

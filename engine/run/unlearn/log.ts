@@ -1,3 +1,4 @@
+import { describeUnlearnEstimate } from "../../unlearn/shared/estimate.ts";
 import type { UnlearnEvent } from "../../unlearn/run.ts";
 
 /** A training step in log.jsonl. */
@@ -40,4 +41,17 @@ export function stepLine({ step, loss, losses, learningRate, seconds }: Extract<
 export function isLogLine(value: unknown): value is LogLine {
   const { step, loss, image, prompt } = (value ?? {}) as Partial<StepLine & PreviewLine>;
   return Number.isSafeInteger(step) && (typeof loss === "number" || (typeof image === "string" && typeof prompt === "string"));
+}
+
+const PHASES = {
+  pictures: "drawing pictures to train on",
+  mask: "finding the weights that matter",
+  solving: "solving for the new weights",
+  training: "training",
+} as const;
+
+/** What begins with an event, in words; undefined of a step, whose numbers say it. */
+export function wordsOf(event: UnlearnEvent): string | undefined {
+  if (event.type === "phase") return PHASES[event.phase];
+  return event.type === "estimate" ? describeUnlearnEstimate(event.estimate) : undefined;
 }

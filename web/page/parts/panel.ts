@@ -1,3 +1,4 @@
+import { whileAwake } from "./awake.ts";
 import { el, find } from "./dom.ts";
 import type { Running } from "../engine.ts";
 import { isCancelled, problemBox } from "./problems.ts";
@@ -8,8 +9,8 @@ const SPOKEN_MILLISECONDS = 10_000;
 /** What every tab has: a line of status, a bar, a place for problems, and one piece of work at a time. */
 export class Panel {
   private readonly statusLine: HTMLElement;
-  private readonly bar: HTMLProgressElement;
-  private readonly problem: HTMLElement;
+  private readonly bar = el("progress", { "aria-label": "Progress", hidden: "", "data-progress": "" });
+  private readonly problem = el("div", { "data-problem": "" });
   private readonly cancelButton: HTMLButtonElement;
   private running: Running<unknown> | undefined;
   private frame = 0;
@@ -20,9 +21,7 @@ export class Panel {
 
   constructor(readonly root: HTMLElement) {
     this.statusLine = find(root, "[data-status]");
-    this.bar = find<HTMLProgressElement>(root, "[data-progress]");
-    this.problem = find(root, "[data-problem]");
-    this.statusLine.after(this.spoken);
+    this.statusLine.after(this.spoken, this.bar, this.problem);
     this.cancelButton = find<HTMLButtonElement>(root, "[data-cancel]");
     this.cancelButton.onclick = () => {
       this.running?.cancel();
@@ -61,6 +60,15 @@ export class Panel {
 
   clearProblem(): void {
     this.problem.replaceChildren();
+  }
+
+  /** As `run`, for long work: the screen stays on, and the form cannot begin another meanwhile. */
+  async runLong<T>(form: HTMLFormElement, work: Running<T>, onCancelled?: string): Promise<T | undefined> {
+    const submit = find<HTMLButtonElement>(form, "[type=submit]");
+    submit.disabled = true;
+    const result = await whileAwake(() => this.run(work, onCancelled));
+    submit.disabled = false;
+    return result;
   }
 
   /** Waits for work, shows how it fails, and gives its result; undefined if it failed or was cancelled. */

@@ -1,5 +1,5 @@
 import type { Picture } from "../../protocol.ts";
-import { el } from "./dom.ts";
+import { el, promptText } from "./dom.ts";
 
 /** Shows a picture in a frame; a veiled one is blurred until its button is pressed, and again after another press. */
 export function showPicture(frame: HTMLElement, { file, width, height }: Picture, alt: string, blurred: boolean): void {
@@ -38,4 +38,20 @@ function veilButton(frame: HTMLElement): HTMLButtonElement {
     button.textContent = veiled ? "show" : "hide";
   };
   return button;
+}
+
+/** What is said of a picture in a list. */
+interface Card {
+  /** It shows the concept. */
+  readonly hit: boolean;
+  readonly title: string;
+  readonly prompt: string;
+  readonly when: string;
+}
+
+/** Adds a picture to a list of pictures, whose first words go. */
+export function addCard(list: HTMLElement, frame: HTMLElement, { hit, title, prompt, when }: Card): void {
+  list.querySelector(".hint")?.remove();
+  const said = [el("p", { class: "judged" }, title), el("p", {}, promptText(prompt)), el("p", { class: "when" }, when)];
+  list.append(el("li", hit ? { class: "hit" } : {}, frame, ...said));
 }
