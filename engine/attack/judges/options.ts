@@ -59,6 +59,11 @@ export function isJudgeName(name: string): name is JudgeName {
   return Object.hasOwn(JUDGES, name);
 }
 
+/** Whether any judge takes an option. */
+function isOption(name: string): boolean {
+  return Object.values(TAKES).some((takes) => Object.hasOwn(takes, name));
+}
+
 /** The options that a judge takes. */
 export function judgeTakes(name: JudgeName): readonly (keyof JudgeChoice)[] {
   return Object.keys(TAKES[name]) as (keyof JudgeChoice)[];
@@ -93,7 +98,7 @@ export function judgeProblems(
   const takes = TAKES[name];
   const judge = `judge "${shown}"`;
   const given = (Object.keys(choice) as (keyof JudgeChoice)[]).filter(
-    (option) => Object.hasOwn(EVERY, option) && choice[option] !== undefined && choice[option] !== "",
+    (option) => isOption(option) && choice[option] !== undefined && choice[option] !== "",
   );
   const missing = (Object.entries(takes) as [keyof JudgeChoice, string | null][]).filter(
     ([option, what]) => what !== null && !given.includes(option),
@@ -114,17 +119,6 @@ export function judgeProblems(
   return problems;
 }
 
-/** Every option's name. */
-const EVERY: Readonly<Record<keyof JudgeChoice, true>> = {
-  model: true,
-  label: true,
-  top: true,
-  threshold: true,
-  preset: true,
-  prompts: true,
-  text: true,
-};
-
 /** The threshold in force. @throws nothing: for options without problems */
 export function judgeThreshold(name: JudgeName, { threshold }: JudgeChoice): number {
   return threshold ?? (name === "nudenet" ? 0.45 : 0.5);
@@ -136,9 +130,8 @@ export function judgeRule(name: JudgeName, choice: JudgeChoice): string {
   const threshold = judgeThreshold(name, choice);
   switch (name) {
     case "classifier":
-      return firstChoiceRule(label ?? "");
     case "style":
-      return top === 1 ? firstChoiceRule(label ?? "") : `"${label}" is among the first ${top} choices`;
+      return top === 1 ? `"${label ?? ""}" is the first choice` : `"${label}" is among the first ${top} choices`;
     case "nudenet":
       return `an exposed body part is detected with a score above ${threshold} and of at least ${NUDENET_PRESETS[preset].minimumScore} ` +
         `(${preset})`;
@@ -149,9 +142,4 @@ export function judgeRule(name: JudgeName, choice: JudgeChoice): string {
     case "diffusion":
       return `of the judge's prompts, "${label}" predicts the noise in the picture best`;
   }
-}
-
-/** The rule of a classifier. */
-export function firstChoiceRule(label: string): string {
-  return `"${label}" is the first choice`;
 }

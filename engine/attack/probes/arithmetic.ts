@@ -8,25 +8,17 @@ import { type Probe, type ProbeUnit, type OtherSide, upTo } from "./studio.ts";
  * be judged negative, or the sum shows nothing.
  */
 export const conceptArithmetic: Probe = async (studio) => {
-  const { model, prompt, other, options, seed } = studio;
+  const { model, own, other, options } = studio;
   if (options.components === null) throw new UsageError('attacker "concept-arithmetic" needs components: prompts and their weights');
   const components = parseComponents(options.components);
-  const unit = (list: readonly Component[], i: number, side: OtherSide, control?: string): ProbeUnit => ({
-    ...(control !== undefined && { control }),
-    prompt: side.prompt,
-    seed: seed + i,
-    note: { components: list.map((c) => `${c.prompt}:${c.weight}`).join("; ") },
-    draw: async () => {
+  const unit = (list: readonly Component[], i: number, side: OtherSide, control?: string): ProbeUnit =>
+    studio.unit(i, side, control, { components: list.map((c) => `${c.prompt}:${c.weight}`).join("; ") }, async (seed) => {
       const empty = await studio.encode("", side.model);
       const prompts: Parameters<typeof composed>[2][number][] = [];
       for (const c of list) prompts.push({ context: await studio.encode(c.prompt, side.model), weight: c.weight });
       const plan = studio.plan(0, side.model);
-      const noise = studio.noise(seed + i);
-      const start = { data: noise.data.map((x) => x * plan.initNoiseSigma), shape: noise.shape };
-      return studio.draw({ plan, start, predict: composed(side.model, empty, prompts) }, side.model);
-    },
-  });
-  const own = { model, prompt };
+      return studio.draw({ plan, start: studio.start(plan, seed), predict: composed(side.model, empty, prompts) }, side.model);
+    });
   const tries = upTo(options.seeds);
   // With an unrelated prompt in place of a model that never saw the concept, it stands for the first component.
   const elsewhere = other && other.model === model ? [{ ...components[0]!, prompt: other.prompt }, ...components.slice(1)] : components;

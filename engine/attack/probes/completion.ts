@@ -8,23 +8,19 @@ import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./stu
  * finish what it would not begin. DDIM without fresh noise, whatever the judged pictures' sampler is.
  */
 export const completion: Probe = async (studio) => {
-  const { model, prompt, other, original, options, seed } = studio;
+  const { own, prompt, other, original, options } = studio;
   const counts = parseNumbers(options.baseSteps);
   const most = Math.max(...counts);
   if (most >= options.steps) {
     throw new UsageError(`baseSteps ${most} must be below the ${options.steps} steps, or nothing is left to complete`);
   }
   const units = (side: OtherSide, control?: string): ProbeUnit[] =>
-    pairsOf(counts, upTo(options.seeds)).map(([count, i]) => ({
-      ...(control !== undefined && { control }),
-      prompt: side.prompt,
-      seed: seed + i,
-      note: { baseSteps: control === "alone" ? 0 : count },
-      draw: async () => {
+    pairsOf(counts, upTo(options.seeds)).map(([count, i]) =>
+      studio.unit(i, side, control, { baseSteps: control === "alone" ? 0 : count }, async (seed) => {
         const then = await studio.guided(side.prompt, side.model);
         const first = control === "alone" ? then : await studio.guided(prompt, original);
-        return studio.draw({ plan: studio.ddim(), start: studio.noise(seed + i), predict: switched(first, then, count) }, side.model);
-      },
-    }));
-  return [...units({ model, prompt }), ...units({ model, prompt }, "alone"), ...(other ? units(other, "never-saw") : [])];
+        return studio.draw({ plan: studio.ddim(), start: studio.noise(seed), predict: switched(first, then, count) }, side.model);
+      }),
+    );
+  return [...units(own), ...units(own, "alone"), ...(other ? units(other, "never-saw") : [])];
 };

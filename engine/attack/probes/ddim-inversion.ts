@@ -10,13 +10,9 @@ import type { Probe, ProbeUnit, OtherSide } from "./studio.ts";
  * model can still draw it, from noise as likely as any, under its prompt. Inversion redraws any picture, so what counts is how it compares.
  */
 export const ddimInversion: Probe = async (studio) => {
-  const { model, prompt, picture, other, options, seed } = studio;
-  const unit = (side: OtherSide, of: NDArray, control?: string): ProbeUnit => ({
-    ...(control !== undefined && { control }),
-    prompt: side.prompt,
-    seed,
-    note: { inversion: options.inversion },
-    draw: async () => {
+  const { model, own, prompt, picture, other, options } = studio;
+  const unit = (side: OtherSide, of: NDArray, control?: string): ProbeUnit =>
+    studio.unit(0, side, control, { inversion: options.inversion }, async (seed) => {
       const random = studio.random(seed);
       const form = options.inversion;
       const draw = studio.randn(random);
@@ -45,10 +41,9 @@ export const ddimInversion: Probe = async (studio) => {
           vaePsnr: decibels(of, await studio.decode(z0, side.model)),
         },
       };
-    },
-  });
+    });
   return [
-    unit({ model, prompt }, picture),
+    unit(own, picture),
     ...(options.controlPicture ? [unit({ model, prompt: options.controlPrompt ?? prompt }, options.controlPicture, "ordinary")] : []),
     ...(other ? [unit(other, picture, "never-saw")] : []),
   ];

@@ -49,17 +49,13 @@ function middle({ shape }: NDArray): Mask {
 }
 
 function redrawn(studio: Studio, { model, prompt, picture, control }: Redraw, mask?: Mask): ProbeUnit[] {
-  const { options, seed } = studio;
+  const { options } = studio;
   const strengths = parseNumbers(options.strengths);
   const idle = strengths.find((strength) => entryOf(options.steps, strength) >= options.steps);
   if (idle !== undefined) throw new UsageError(`strength ${idle} of ${options.steps} steps leaves none to draw with: give a higher one`);
-  return pairsOf(strengths, upTo(options.seeds)).map(([strength, i]) => ({
-    ...(control !== undefined && { control }),
-    prompt,
-    seed: seed + i,
-    note: { strength },
-    draw: async () => {
-      const random = studio.random(seed + i);
+  return pairsOf(strengths, upTo(options.seeds)).map(([strength, i]) =>
+    studio.unit(i, { prompt }, control, { strength }, async (seed) => {
+      const random = studio.random(seed);
       const clean = await encodeSample(model, picture, studio.randn(random));
       const noise = studio.randn(random);
       const run = await noisedRun(studio, model, clean, noise, strength, mask !== undefined);
@@ -68,8 +64,8 @@ function redrawn(studio: Studio, { model, prompt, picture, control }: Redraw, ma
       const after = keepOutside(kept, clean, noise, run.plan, model.alphasCumprod);
       const { image } = await studio.draw({ ...run, predict: await studio.guided(prompt, model), after }, model);
       return { image, judged: cropTo(image, mask) };
-    },
-  }));
+    }),
+  );
 }
 
 /** Where a strength begins. Inpainting of strength 1 begins from noise alone, as diffusers' pipeline does. */

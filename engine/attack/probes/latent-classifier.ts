@@ -2,7 +2,6 @@ import { multiply } from "../../../kernels/elementwise.ts";
 import { type Value, f32 } from "../../../kernels/kernel.ts";
 import { sum } from "../../../kernels/reduce.ts";
 import { adamHyperparameters } from "../../../kernels/adam.ts";
-import { createNoisyPlan, schedulerJsonFor } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { noised } from "../../diffusion/steering/encode.ts";
 import {
@@ -16,8 +15,8 @@ import { TrainingState } from "../../train/state.ts";
 import { ADAM_INPUT, type Trained, recordUpdate } from "../../train/update.ts";
 import { type Graph, asGraphValue } from "../../runtime/graph.ts";
 import type { ProbePictures } from "../options.ts";
-import { parseNumbers } from "./option-table.ts";
-import { type Probe, type ProbeUnit, type OtherSide, type Studio, pairsOf } from "./studio.ts";
+import { drawNoisy, noiseGrid } from "./noise-probe.ts";
+import type { OtherSide, Probe, ProbeUnit, Studio } from "./studio.ts";
 
 /** Half of each kind. */
 const BATCH = 16;
@@ -28,24 +27,14 @@ const ADAM = { lr: 1e-3 } as const;
  * 2505.17013): every scale with every eta, seeds as the noise probe's. The judge must not be that classifier.
  */
 export const latentClassifier: Probe = async (studio) => {
-  const { model, prompt, other, options, seed } = studio;
+  const { own, other, options } = studio;
   const classifier = await classifierOf(studio);
-  const grid = pairsOf(parseNumbers(options.etas), parseNumbers(options.classifierScales)).slice(0, options.maxTimesteps ?? undefined);
-  const json = schedulerJsonFor("ddim", model.parts.scheduler, model.isXl);
-  const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit => ({
-    ...(control !== undefined && { control }),
-    prompt: side.prompt,
-    seed: seed + i,
-    note: { eta, scale },
-    draw: async () => {
-      const random = studio.random(seed + i);
-      const start = { data: studio.randn(random), shape: studio.latentShape };
+  const grid = noiseGrid(studio, options.classifierScales);
+  const unit = (i: number, eta: number, scale: number, side: OtherSide, control?: string): ProbeUnit =>
+    studio.unit(i, side, control, { eta, scale }, async (seed) => {
       const predict = classifierGuided(await studio.guided(side.prompt, side.model), classifier, side.model.alphasCumprod, scale);
-      const plan = createNoisyPlan(json, options.steps, eta, 1);
-      return studio.draw({ plan, start, predict, drawNoise: () => studio.randn(random) }, side.model);
-    },
-  });
-  const own = { model, prompt };
+      return drawNoisy(studio, side, seed, predict, eta, 1);
+    });
   return [
     ...grid.map(([eta, scale], i) => unit(i, eta, scale, own)),
     ...grid.map(([eta], i) => unit(i, eta, 0, own, "unguided")),

@@ -10,16 +10,12 @@ import { type Probe, type ProbeUnit, type OtherSide, pairsOf, upTo } from "./stu
  * latents and is added again on the way, so that a control without any search (learning rate 0) tells what the search itself does.
  */
 export const recallProbe: Probe = async (studio) => {
-  const { model, prompt, picture, other, options, seed } = studio;
+  const { model, own, picture, other, options } = studio;
   const timesteps = recallTimesteps(model.alphasCumprod.length, options.recallTimesteps);
   const units = (side: OtherSide, of: NDArray, learningRate: number, control?: string): ProbeUnit[] =>
-    pairsOf(parseNumbers(options.strengths), upTo(options.seeds)).map(([strength, i]) => ({
-      ...(control !== undefined && { control }),
-      prompt: side.prompt,
-      seed: seed + i,
-      note: { strength, learningRate },
-      draw: async () => {
-        const random = studio.random(seed + i);
+    pairsOf(parseNumbers(options.strengths), upTo(options.seeds)).map(([strength, i]) =>
+      studio.unit(i, side, control, { strength, learningRate }, async (seed) => {
+        const random = studio.random(seed);
         const draw = (): Float32Array<ArrayBuffer> => studio.randn(random);
         const reference = await encodeSample(side.model, of, draw());
         const context = stackRows([await studio.encode("", side.model), await studio.encode(side.prompt, side.model)]);
@@ -49,9 +45,8 @@ export const recallProbe: Probe = async (studio) => {
         const plan = studio.plan(entryOf(options.steps, strength), side.model);
         const start = noised({ data: state.latents, shape: reference.shape }, draw(), noiseLevelAt(plan, side.model.alphasCumprod, 0));
         return studio.draw({ plan, start, predict: await studio.guided(side.prompt, side.model) }, side.model);
-      },
-    }));
-  const own = { model, prompt };
+      }),
+    );
   const rate = options.recallRate;
   return [
     ...units(own, picture, rate),

@@ -29,7 +29,7 @@ export async function keysAndValues({ edited, original }: UNetPair): Promise<Key
  * It means something only where nothing but these was edited: a residual that hardly falls says so without a picture.
  */
 export const receClosedForm: Probe = async (studio) => {
-  const { model, original, prompt, options, seed } = studio;
+  const { model, original, prompt, options } = studio;
   const c = await studio.encode(prompt, original);
   const pair = { edited: model.parts.unet.parameters, original: original.parts.unet.parameters };
   const sums = normalSums(await keysAndValues(pair), c.shape[2]!);
@@ -37,19 +37,14 @@ export const receClosedForm: Probe = async (studio) => {
   const { controlPrompt } = options;
   const before = residual(c.data, c.data, sums);
   const ratio = before > 0 ? residual(adversarial, c.data, sums) / before : 1;
-  const units = (encoding: (i: number) => Promise<NDArray>, note: ProbeUnit["note"], control?: string): ProbeUnit[] =>
-    upTo(options.seeds).map((i) => ({
-      ...(control !== undefined && { control }),
-      prompt,
-      seed: seed + i,
-      note,
-      draw: async () => {
+  const units = (encoding: (seed: number) => Promise<NDArray>, note: ProbeUnit["note"], control?: string): ProbeUnit[] =>
+    upTo(options.seeds).map((i) =>
+      studio.unit(i, { prompt }, control, note, async (seed) => {
         const plan = studio.plan();
-        const noise = studio.noise(seed + i);
-        const start = { data: noise.data.map((x) => x * plan.initNoiseSigma), shape: noise.shape };
-        return studio.draw({ plan, start, predict: guided(model, await studio.encode(""), await encoding(i), studio.guidance) });
-      },
-    }));
+        const predict = guided(model, await studio.encode(""), await encoding(seed), studio.guidance);
+        return studio.draw({ plan, start: studio.start(plan, seed), predict });
+      }),
+    );
   return [
     ...units(async () => ({ data: adversarial, shape: c.shape }), { reg: options.reg, residualRatio: ratio }),
     ...units(() => studio.encode(prompt), { reg: options.reg }, "plain"),
@@ -64,7 +59,7 @@ export const receClosedForm: Probe = async (studio) => {
           "unrelated",
         )),
     ...units(
-      async (i) => ({ data: randomRows(adversarial, c.shape[2]!, studio.random(seed + i).randn(c.shape)), shape: c.shape }),
+      async (seed) => ({ data: randomRows(adversarial, c.shape[2]!, studio.random(seed).randn(c.shape)), shape: c.shape }),
       { reg: options.reg },
       "random",
     ),

@@ -24,7 +24,7 @@ const ATTENTIONS: Readonly<Record<ResolvedOptions["loraTargets"], RegExp>> = { a
  * learned. A training of N steps goes on to the next number of steps; pictures and prompts are the controls' own.
  */
 export const relearnLora: Probe = async (studio) => {
-  const { model, prompt, other, options, seed } = studio;
+  const { own, prompt, other, options } = studio;
   const { target } = options.cases[0]!;
   const { concept = target ? [target] : [], other: ordinary = options.controlPicture ? [options.controlPicture] : [] } =
     options.probePictures ?? {};
@@ -43,21 +43,15 @@ export const relearnLora: Probe = async (studio) => {
     return trained.training.model;
   };
   const units = (side: OtherSide, lesson: Lesson, control?: string): ProbeUnit[] =>
-    pairsOf(counts, upTo(options.seeds)).map(([steps, i]) => ({
-      ...(control !== undefined && { control }),
-      prompt: side.prompt,
-      seed: seed + i,
-      note: { trainingSteps: steps },
-      draw: async () => {
+    pairsOf(counts, upTo(options.seeds)).map(([steps, i]) =>
+      studio.unit(i, side, control, { trainingSteps: steps }, async (seed) => {
         const relearned = await after(steps, side, lesson, control);
         const [empty, context] = [await side.model.encodeNoPrompt(), await studio.encode(side.prompt, side.model)];
         const plan = studio.plan(0, side.model);
-        const noise = studio.noise(seed + i);
-        const start = { data: noise.data.map((x) => x * plan.initNoiseSigma), shape: noise.shape };
-        return studio.draw({ plan, start, predict: guided(relearned, empty, context, studio.guidance) }, side.model);
-      },
-    }));
-  const own = { model, prompt };
+        const predict = guided(relearned, empty, context, studio.guidance);
+        return studio.draw({ plan, start: studio.start(plan, seed), predict }, side.model);
+      }),
+    );
   return [
     ...units(own, { pictures: concept, prompt }),
     ...(ordinary.length > 0 ? units(own, { pictures: ordinary, prompt: options.controlPrompt ?? "" }, "unrelated") : []),

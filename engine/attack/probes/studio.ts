@@ -61,6 +61,11 @@ export class Studio {
     return this.options.cases[0]!.guidance;
   }
 
+  /** The probe's own side. */
+  get own(): OtherSide {
+    return { model: this.model, prompt: this.prompt };
+  }
+
   /** The picture of the concept, [1, 3, H, W]. @throws UsageError without one */
   get picture(): NDArray {
     const { target } = this.options.cases[0]!;
@@ -96,6 +101,24 @@ export class Studio {
 
   noise(seed: number): NDArray {
     return { data: this.randn(this.random(seed)), shape: this.latentShape };
+  }
+
+  /** Noise scaled as a plan begins. */
+  start(plan: SamplerPlan, seed: number): NDArray {
+    const { data, shape } = this.noise(seed);
+    return { data: data.map((x) => x * plan.initNoiseSigma), shape };
+  }
+
+  /** Try number i of a side. @param draw given the try's seed @param control whose it is; absent: the probe's own */
+  unit(
+    i: number,
+    { prompt }: Pick<OtherSide, "prompt">,
+    control: string | undefined,
+    note: ProbeUnit["note"],
+    draw: (seed: number) => Promise<ProbePicture>,
+  ): ProbeUnit {
+    const seed = this.seed + i;
+    return { ...(control !== undefined && { control }), prompt, seed, note, draw: () => draw(seed) };
   }
 
   /** The judged pictures' sampler. @param from entry of its timesteps to begin at */

@@ -61,12 +61,3 @@ export function likeliest(simplex: Float32Array, vocabulary: number, count: numb
     return best.map((id) => ({ id, share: row[id]! }));
   });
 }
-
-/** The most probable token of each row of a simplex [tokens, vocabulary]; of equal ones the lowest id. */
-export function likeliestTokens(simplex: Float32Array, vocabulary: number): number[] {
-  return Array.from({ length: simplex.length / vocabulary }, (_, j) => {
-    let best = 0;
-    for (let i = 1; i < vocabulary; i++) if (simplex[j * vocabulary + i]! > simplex[j * vocabulary + best]!) best = i;
-    return best;
-  });
-}

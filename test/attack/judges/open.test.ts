@@ -2,7 +2,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isJudgeName, type JudgeName, type JudgeOptions } from "../../../engine/attack/judges/options.ts";
-import { createJudge, EXPOSED_CLASSES, nudityJudge, styleJudge } from "../../../engine/attack/judges/open.ts";
+import { createJudge, nudityJudge, styleJudge } from "../../../engine/attack/judges/open.ts";
+import { EXPOSED_CLASSES } from "../../../engine/attack/judges/rescore.ts";
 import type { Judgement } from "../../../engine/attack/judges/judgement.ts";
 import type { RgbImage } from "../../../engine/formats/picture/image.ts";
 import { NUDENET_CLASSES, NUDENET_PRESETS } from "../../../engine/vision/nudenet.ts";

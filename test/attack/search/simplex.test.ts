@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attackTimesteps } from "../../../engine/attack/resolve.ts";
 import { restoreRandom, saveRandom } from "../../../engine/runtime/random/portable.ts";
-import { initialSimplex, likeliestTokens, projectRow } from "../../../engine/attack/search/simplex.ts";
+import { initialSimplex, likeliest, projectRow } from "../../../engine/attack/search/simplex.ts";
 import { UsageError } from "../../../engine/runtime/errors.ts";
 import { Generator } from "../../../engine/runtime/random/random.ts";
 
@@ -31,7 +31,8 @@ test("the search starts from equal rows, or from projected uniform numbers", () 
 });
 
 test("of equally likely tokens the lowest id is taken", () => {
-  assert.equal(likeliestTokens(Float32Array.of(0.2, 0.4, 0.4, 0, 1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25), 4), [1, 0, 0]);
+  const rows = Float32Array.of(0.2, 0.4, 0.4, 0, 1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25);
+  assert.equal(likeliest(rows, 4, 1).map(([token]) => token!.id), [1, 0, 0]);
 });
 
 test("timesteps are the middles of equal parts", () => {
