@@ -1,4 +1,6 @@
+import type { Command } from "commander";
 import type { ReportExtras } from "../engine/run/report/data.ts";
+import { OPEN } from "./terminal/open.ts";
 
 /** What a report does not hide: pictures, and found prompts of harmful concepts. */
 export interface Shown {
@@ -8,6 +10,11 @@ export interface Shown {
 
 export const SHOW_IMAGES = ["--show-images", "do not blur the pictures in reports"] as const;
 export const SHOW_PROMPTS = ["--show-prompts", "name the prompts that were found for harmful concepts, which reports leave out"] as const;
+
+/** Adds the flags of a command that writes a page: what it does not hide, and --open. */
+export function addShown(command: Command): Command {
+  return command.option(...SHOW_IMAGES).option(...SHOW_PROMPTS).option(...OPEN);
+}
 
 /** The flags that were given, as a command repeats them. */
 export function shownFlags({ showImages, showPrompts }: Shown): string[] {

@@ -19,7 +19,7 @@ import { type ModelOptions, givenModelFlags } from "../../engine/run/settings/mo
 import { seedNumber, wholeNumber } from "../options.ts";
 
 import { formatDuration, quoted } from "../../engine/run/text/format.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 interface ClassifyFlags extends ModelOptions {
   readonly image: readonly string[];
@@ -141,6 +141,5 @@ async function run(flags: ClassifyFlags, context: Context): Promise<void> {
 function describe({ file, index, scores }: { readonly file: string } & DiffusionClassification): string {
   const ranked = scores.toSorted((a, b) => b.stages - a.stages || a.error - b.error).slice(0, 5);
   const rows = ranked.map((s) => [quoted(s.prompt), s.error.toFixed(6), String(s.errors.length)]);
-  const columns = [{ title: "prompt" }, { title: "mean error", right: true }, { title: "tried", right: true }];
-  return `${file}: ${quoted(scores[index]!.prompt)}\n${terminalTable(columns, rows)}`;
+  return `${file}: ${quoted(scores[index]!.prompt)}\n${terminalTable(columnsOf(["prompt", "mean error", "tried"], [1, 2]), rows)}`;
 }

@@ -5,6 +5,7 @@ import { encodePng } from "../../engine/platform/picture/png-codec.ts";
 import { generate } from "../../engine/diffusion/generate.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText, writeFileAtomic } from "../../engine/platform/node-files.ts";
+import type { AttackResult } from "../../engine/attack/events.ts";
 import { type AttackJson, attackJson } from "../../engine/run/json.ts";
 import { runPrepared } from "../attack/run.ts";
 import { openJudge } from "../attack/judge.ts";
@@ -114,19 +115,15 @@ async function tryCase(context: Context, { prompt, seed, target }: Case, out: st
   const rest: Attempt[] = [...attempts];
   const extras: ReportExtras = { showImages: true, originalModel, attempts: rest };
   const prepared = await prepareRun(context, newRun(settings, out, extras));
-  const json = attackJson(await runPrepared(context, prepared, { onResult: (result) => void rest.push(attemptOf(result, seed)) }), out);
-  attempts.push(attemptOf(json, seed));
+  const json = attackJson(await runPrepared(context, prepared, { onResult: (result) => void rest.push(attemptOf(result)) }), out);
+  attempts.push(rest.at(-1)!);
   await prepared.judge.destroy();
   await prepared.model.destroy();
   await writeFileAtomic(join(out, "original-model.png"), encodePng(originalModel.image));
   return json;
 }
 
-function attemptOf(
-  json: Pick<AttackJson, "prompt" | "success" | "preSuccess" | "iterations" | "label" | "score" | "adversarialPrompt">,
-  seed: number,
-): Attempt {
-  const { prompt, success, preSuccess, iterations, label, score, adversarialPrompt } = json;
+function attemptOf({ prompt, seed, success, preSuccess, iterations, label, score, adversarialPrompt }: AttackResult): Attempt {
   return { prompt, seed, success, preSuccess, iterations, label, score, adversarialPrompt };
 }
 

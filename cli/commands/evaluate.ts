@@ -2,11 +2,10 @@ import type { Command } from "commander";
 import { join, relative } from "node:path";
 import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { shellCommand } from "../../engine/run/text/shell.ts";
-import { type Gate, requireMeasured } from "../../engine/run/gate/gate.ts";
-import { OPEN } from "../terminal/open.ts";
+import { requireMeasured } from "../../engine/run/gate/gate.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
+import { FAIL_IF, type GateFlags, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { type Erasing, makeErasings, neededErasings, planErasings } from "../unlearn/erasings.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
@@ -19,23 +18,21 @@ import { qualityDone, runQualities } from "../evaluate/quality/run.ts";
 import { runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
-import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
+import { type Shown, addShown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 
-interface EvaluateFlags extends Shown {
+interface EvaluateFlags extends Shown, GateFlags {
   readonly out: string;
   readonly resume?: boolean;
   readonly shard?: Shard;
   readonly cell?: readonly string[];
   readonly dryRun?: boolean;
-  readonly failIf?: readonly Gate[];
-  readonly junit?: string;
 }
 
 export function evaluateCommand(program: Command): void {
-  program
+  const command = program
     .command("evaluate")
     .description("attack every checkpoint with every attacker on every prompt, as a JSON file says; writes a leaderboard")
     .argument(
@@ -55,11 +52,8 @@ export function evaluateCommand(program: Command): void {
     .option("--cell <id...>", "only these rows, CHECKPOINT/ATTACKER/CONCEPT")
     .option("--dry-run", "check every row, its picture and its judge, and say what would be done; nothing is attacked or written")
     .option(...FAIL_IF)
-    .option(...JUNIT)
-    .option(...SHOW_IMAGES)
-    .option(...SHOW_PROMPTS)
-    .option(...OPEN)
-    .action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
+    .option(...JUNIT);
+  addShown(command).action(action<EvaluateFlags>((flags, context, config) => run(flags, context, config!)));
 }
 
 async function run(flags: EvaluateFlags, context: Context, file: string): Promise<number> {

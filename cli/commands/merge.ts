@@ -1,36 +1,29 @@
 import type { Command } from "commander";
 import { join } from "node:path";
-import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
-import type { Gate } from "../../engine/run/gate/gate.ts";
-import { FAIL_IF, JUNIT, applyGates } from "../evaluate/results/gates.ts";
+import { FAIL_IF, type GateFlags, JUNIT, applyGates } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
 import { mergeQualities } from "../evaluate/quality/run.ts";
 import { EXIT } from "../errors.ts";
 import { mergeQuality, qualityParts } from "../quality/merge.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
-import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
+import { type Shown, addShown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 
-interface MergeFlags extends Shown {
+interface MergeFlags extends Shown, GateFlags {
   readonly out: string;
-  readonly failIf?: readonly Gate[];
-  readonly junit?: string;
 }
 
 export function mergeCommand(program: Command): void {
-  program
+  const command = program
     .command("merge")
     .description("put the shards of an evaluation together into one leaderboard, or those of a quality run into one set of scores")
     .argument("<dirs...>", "shards' folders, or folders that hold them")
     .requiredOption("--out <dir>", "folder for the whole; it gets copies")
     .option(...FAIL_IF)
-    .option(...JUNIT)
-    .option(...SHOW_IMAGES)
-    .option(...SHOW_PROMPTS)
-    .option(...OPEN)
-    .action((...all: unknown[]) => action<MergeFlags>((flags, context) => run(all[0] as string[], flags, context))(...all));
+    .option(...JUNIT);
+  addShown(command).action((...all: unknown[]) => action<MergeFlags>((flags, context) => run(all[0] as string[], flags, context))(...all));
 }
 
 async function run(dirs: readonly string[], flags: MergeFlags, context: Context): Promise<number> {

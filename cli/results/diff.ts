@@ -5,9 +5,8 @@ import { comparisonPage } from "../../engine/run/compare/page.ts";
 import { SCORES_HEADER, scoreCells } from "../../engine/run/compare/scores.ts";
 import { COMPARISON_HEADER, comparisonCells, headline } from "../../engine/run/compare/words.ts";
 import { terminalTable } from "../terminal/table.ts";
-import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
-import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
+import { type Shown, addShown } from "../shown.ts";
 import { seedNumber } from "../options.ts";
 import { requireWritableFile } from "../output.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
@@ -19,17 +18,14 @@ interface DiffFlags extends Shown {
 }
 
 export function diffCommand(program: Command): void {
-  program
+  const command = program
     .command("diff")
     .description("compare two evaluations or attacks prompt by prompt: what changed, by how much, how surely")
     .argument("<first>", "folder of an evaluation or of an attack")
     .argument("<second>", "another one")
     .option("--out <file.html>", "write the comparison as a page, with the pictures side by side")
-    .option("--seed <n>", "seed of the bootstrap", seedNumber, 0)
-    .option(...SHOW_IMAGES)
-    .option(...SHOW_PROMPTS)
-    .option(...OPEN)
-    .action(action<DiffFlags>((flags, context, first, second) => run(flags, context, first!, second!)));
+    .option("--seed <n>", "seed of the bootstrap", seedNumber, 0);
+  addShown(command).action(action<DiffFlags>((flags, context, first, second) => run(flags, context, first!, second!)));
 }
 
 async function run(flags: DiffFlags, context: Context, first: string, second: string): Promise<void> {

@@ -12,11 +12,10 @@ import { pick } from "../../engine/options/values.ts";
 import { JUDGE_OPTIONS, type JudgeSettings, ruleOf } from "../../engine/run/settings/judge.ts";
 import { JUDGES } from "../../engine/attack/judges/options.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
-import { OPEN } from "../terminal/open.ts";
 import { type Context, action } from "../context.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
 import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
-import { SHOW_IMAGES, SHOW_PROMPTS, type Shown } from "../shown.ts";
+import { type Shown, addShown } from "../shown.ts";
 import { addNotes } from "../help/format.ts";
 import { addOptions } from "../option-flags.ts";
 import { exists, requireWritableFolder } from "../output.ts";
@@ -42,11 +41,8 @@ export function rejudgeCommand(program: Command): void {
   );
   addOptions(command, JUDGE_OPTIONS)
     .option("--concept <name...>", "only these concepts; the others keep their verdicts")
-    .option("--out <dir>", "write the evaluation as it is judged now into this folder: attempts.jsonl, tables, report and pictures")
-    .option(...SHOW_IMAGES)
-    .option(...SHOW_PROMPTS)
-    .option(...OPEN)
-    .action(action<RejudgeFlags>((flags, context, dir) => run(flags, context, dir!)));
+    .option("--out <dir>", "write the evaluation as it is judged now into this folder: attempts.jsonl, tables, report and pictures");
+  addShown(command).action(action<RejudgeFlags>((flags, context, dir) => run(flags, context, dir!)));
 }
 
 async function run(flags: RejudgeFlags, context: Context, dir: string): Promise<void> {

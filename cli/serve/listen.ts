@@ -4,6 +4,11 @@ import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 
 const LOOPBACK = "127.0.0.1";
 
+/** Whether a host's name, with or without a port, is this machine's own: another that is made to point here gets nothing. */
+export function isLocal(host: string): boolean {
+  return /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(host);
+}
+
 /** Begins to listen on the loopback address. @returns the server's address @throws UsageError for a port that cannot be used */
 export async function listenLocally(server: Server, port: number): Promise<string> {
   try {

@@ -1,4 +1,5 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+import { isLocal } from "./listen.ts";
 import { ApiError, type ImageRequest, parseImageRequest } from "./request.ts";
 
 /** A picture that was drawn. */
@@ -19,7 +20,6 @@ export interface Painter {
   failed(error: unknown): void;
 }
 
-const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
 const MAX_BODY = 1 << 20;
 /** Pictures kept for `response_format: "url"`. */
 const KEPT = 64;
@@ -94,8 +94,8 @@ export function createImageServer(painter: Painter): Server {
 }
 
 function requireLocal({ host = "", origin }: IncomingMessage["headers"]): void {
-  if (!LOOPBACK.test(host)) throw new ApiError(403, "Only requests to localhost are answered.");
-  if (origin !== undefined && !LOOPBACK.test(origin.replace(/^https?:\/\//, ""))) {
+  if (!isLocal(host)) throw new ApiError(403, "Only requests to localhost are answered.");
+  if (origin !== undefined && !isLocal(origin.replace(/^https?:\/\//, ""))) {
     throw new ApiError(403, "Requests of web pages from elsewhere are not answered.");
   }
 }

@@ -10,6 +10,11 @@ export interface Column {
   readonly prose?: boolean;
 }
 
+/** Columns by their titles. @param numbers the places of those to the right */
+export function columnsOf(titles: readonly string[], numbers: readonly number[] = []): Column[] {
+  return titles.map((title, i) => ({ title, right: numbers.includes(i) }));
+}
+
 type Row = readonly string[];
 const GAP = 2;
 const NO_LINES = Object.fromEntries(

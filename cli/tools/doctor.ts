@@ -6,19 +6,10 @@ import { matrixName } from "../../engine/runtime/subgroups/matrix-units.ts";
 import { type SelfTestRow, selfTest } from "../../engine/verify/self-test/index.ts";
 import { type Context, action } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { formatBytes } from "../../engine/run/text/format.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { SHOWN_LIMITS, formatBytes } from "../../engine/run/text/format.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import { webgpuVersion } from "./webgpu-version.ts";
-
-const LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupsPerDimension",
-] as const;
 
 export function doctorCommand(program: Command): void {
   program
@@ -45,7 +36,7 @@ async function run(context: Context): Promise<number> {
   const lines = [
     ...Object.entries(about.facts).map(([name, value]) => `${name.padEnd(10)} ${value}`),
     "limits",
-    ...LIMITS.map((name) => `  ${name} ${about.limits[name]}`),
+    ...SHOWN_LIMITS.map((name) => `  ${name} ${about.limits[name]}`),
     "",
     ...(kernels.rows.length > 0 ? [`variants of kernels, measured ${kernels.measured} (ms; * chosen)`, kernelTable(kernels), ""] : []),
     checkTable(rows),
@@ -59,7 +50,7 @@ async function run(context: Context): Promise<number> {
 
 interface About {
   readonly facts: Readonly<Record<string, string>>;
-  readonly limits: Readonly<Record<(typeof LIMITS)[number], number>>;
+  readonly limits: Readonly<Record<(typeof SHOWN_LIMITS)[number], number>>;
   readonly features: readonly string[];
 }
 
@@ -83,7 +74,7 @@ function describe(device: Device): About {
       memory: `buffers to ${formatBytes(limits.maxBufferSize)}, bindings to ${formatBytes(limits.maxStorageBufferBindingSize)}`,
       versions: `lethe ${VERSION}, webgpu ${webgpuVersion()}, Node ${process.versions.node}, ${process.platform} ${process.arch}`,
     },
-    limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as About["limits"],
+    limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]])) as About["limits"],
     features: device.features,
   };
 }
@@ -121,16 +112,8 @@ function exponential(x: number | null): string {
 }
 
 function checkTable(rows: readonly SelfTestRow[]): string {
-  const columns = [
-    { title: "check" },
-    { title: "" },
-    { title: "error", right: true },
-    { title: "tolerance", right: true },
-    { title: "ms", right: true },
-    { title: "" },
-  ];
   return terminalTable(
-    columns,
+    columnsOf(["check", "", "error", "tolerance", "ms", ""], [2, 3, 4]),
     rows.map((r) => [r.name, r.ok ? "ok" : "FAILED", exponential(r.error), exponential(r.tolerance), r.milliseconds.toFixed(1), r.note]),
   );
 }

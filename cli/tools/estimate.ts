@@ -6,7 +6,7 @@ import { action } from "../context.ts";
 import type { ModelOptions } from "../../engine/run/settings/model-options.ts";
 import { addModelOptions, openModel } from "../model.ts";
 import { wholeNumber } from "../options.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 type EstimateFlags = ModelOptions & {
   readonly width?: number;
@@ -47,7 +47,7 @@ export function estimateCommand(program: Command): void {
             memoryLimit: finite(model.device.memoryLimit), rows, uploadRate: rate ?? null,
           },
           terminalTable(
-            ["", "device memory", "weights", "to work in", "in host memory", "sent each pass", "operations"].map((title) => ({ title })),
+            columnsOf(["", "device memory", "weights", "to work in", "in host memory", "sent each pass", "operations"]),
             rows.map((row) => [
               row.name === "attack" ? "attack iteration" : `picture, ${flags.steps} steps`,
               `${formatBytes(row.bytes)}${row.fits ? "" : " (too much)"}`, formatBytes(row.weightBytes), formatBytes(row.workingBytes),

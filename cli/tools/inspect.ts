@@ -16,7 +16,7 @@ import { type Context, action } from "../context.ts";
 import { suitedTo } from "../model.ts";
 import { parseHubReference, resolveModel } from "../model-source.ts";
 import { formatBytes, formatCount, quoted } from "../../engine/run/text/format.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 /** What one file holds. */
 interface Contents {
@@ -199,7 +199,7 @@ function summary(contents: Contents): string {
 
 function tensorTable({ tensors }: Contents): string {
   return terminalTable(
-    [{ title: "tensor" }, { title: "dtype" }, { title: "shape" }],
+    columnsOf(["tensor", "dtype", "shape"]),
     tensors.map((t) => [quoted(t.name).slice(1, -1), t.dtype, `[${t.shape.join(", ")}]`]),
   );
 }
@@ -233,7 +233,7 @@ async function inspectFolder(path: string): Promise<Inspected> {
     ]);
   }
   const table = terminalTable(
-    [{ title: "component" }, { title: "class" }, { title: "parameters", right: true }, { title: "dtype" }, { title: "size", right: true }],
+    columnsOf(["component", "class", "parameters", "dtype", "size"], [2, 4]),
     rows,
   );
   const note = index.className.endsWith("Safe")

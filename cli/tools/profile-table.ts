@@ -1,6 +1,6 @@
 import { type Peak, rates } from "../../bench/rates.ts";
 import type { ProfiledKernel } from "../../engine/runtime/profile/profile.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 /**
  * Kernels by the time they took in all programs together, slowest first, with their share and rates.
@@ -9,10 +9,7 @@ import { terminalTable } from "../terminal/table.ts";
 export function profileTable(kernels: readonly ProfiledKernel[], peak?: Peak): string {
   const total = kernels.reduce((sum, k) => sum + k.milliseconds, 0);
   const percent = (x: number): string => `${(100 * x).toFixed(1)}%`;
-  const columns = [
-    { title: "kernel" },
-    ...["dispatches", "ms", "share", "GFLOP/s", "GB/s", ...(peak ? ["of roof"] : [])].map((title) => ({ title, right: true })),
-  ];
+  const titles = ["kernel", "dispatches", "ms", "share", "GFLOP/s", "GB/s", ...(peak ? ["of roof"] : [])];
   const cells = (k: ProfiledKernel): string[] => {
     const rate = (amount: number): string => (amount > 0 && k.milliseconds > 0 ? (amount / 1e6 / k.milliseconds).toFixed(1) : "-");
     const roof = peak ? [k.milliseconds > 0 ? percent(rates(k, k.milliseconds, peak).shareOfRoofline) : "-"] : [];
@@ -26,5 +23,5 @@ export function profileTable(kernels: readonly ProfiledKernel[], peak?: Peak): s
       ...roof,
     ];
   };
-  return terminalTable(columns, kernels.map(cells));
+  return terminalTable(columnsOf(titles, [1, 2, 3, 4, 5, 6]), kernels.map(cells));
 }

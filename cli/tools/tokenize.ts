@@ -3,7 +3,7 @@ import { action } from "../context.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { openTokenizer } from "../model.ts";
 import { quoted } from "../../engine/run/text/format.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 interface TokenizeOptions {
   readonly model: string;
@@ -44,7 +44,7 @@ export function tokenizeCommand(program: Command): void {
             decoded,
           },
           `${terminalTable(
-            [{ title: "id", right: true }, { title: "piece" }],
+            columnsOf(["id", "piece"], [0]),
             kept.map((id, i) => [String(id), quoted(pieces[i]!).slice(1, -1)]),
           )}\n${tokenCount} of ${tokenizer.maxLength - 2} tokens`,
         );

@@ -10,7 +10,7 @@ import { resolveModel } from "../model-source.ts";
 import { action } from "../context.ts";
 import { EXIT } from "../errors.ts";
 import { formatBytes } from "../../engine/run/text/format.ts";
-import { terminalTable } from "../terminal/table.ts";
+import { columnsOf, terminalTable } from "../terminal/table.ts";
 
 interface VerifyCommandOptions {
   readonly model?: string;
@@ -65,18 +65,8 @@ function modelAbove(golden: string): string | undefined {
 }
 
 function table(rows: readonly Row[]): string {
-  const columns = [
-    { title: "file" },
-    { title: "case" },
-    { title: "tensor" },
-    { title: "error", right: true },
-    { title: "tolerance", right: true },
-    { title: "measure" },
-    { title: "ok" },
-    { title: "" },
-  ];
   return terminalTable(
-    columns,
+    columnsOf(["file", "case", "tensor", "error", "tolerance", "measure", "ok", ""], [3, 4]),
     rows.map((r) => [
       r.file,
       r.case,
@@ -91,9 +81,8 @@ function table(rows: readonly Row[]): string {
 }
 
 function workTable(files: readonly FileWork[]): string {
-  const columns = [{ title: "file" }, ...["seconds", "peak memory", "GFLOP", "GFLOP/s"].map((title) => ({ title, right: true }))];
   return terminalTable(
-    columns,
+    columnsOf(["file", "seconds", "peak memory", "GFLOP", "GFLOP/s"], [1, 2, 3, 4]),
     files.map(({ file, seconds, peakBytes, flops }) => [
       file,
       seconds.toFixed(1),

@@ -8,20 +8,12 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { openDevice } from "../../engine/platform/open-device.ts";
 import { describeChoice } from "../../engine/runtime/choice/kernel-table.ts";
 import type { Choice, DeviceReport, JudgeRequest } from "../protocol.ts";
+import { SHOWN_LIMITS } from "../../engine/run/text/format.ts";
 import { VERSION } from "../../engine/run/version.ts";
 import type { Library } from "./files/library.ts";
 
 /** A name for the prompts that were typed for the judge "diffusion", for errors. */
 const TYPED_PROMPTS = "judge-prompts.txt";
-
-const SHOWN_LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupsPerDimension",
-] as const;
 
 /** The device, and the model and judge on it. There is one of each: another choice takes the place of the one before. */
 export class Session {

@@ -9,14 +9,12 @@ import type { Manifest } from "../../../engine/run/leaderboard/manifest.ts";
 import { bibliography } from "../../../engine/run/leaderboard/methods.ts";
 import { type SideEffects, sideEffects } from "../../../engine/run/leaderboard/side-effects.ts";
 import { cellStatistics } from "../../../engine/run/leaderboard/statistics.ts";
-import { type Board, type TextTable, jsonRows } from "../../../engine/run/leaderboard/columns.ts";
+import { type Board, type TextTable, csvTable, jsonRows } from "../../../engine/run/leaderboard/columns.ts";
 import { leaderboardTex } from "../../../engine/run/leaderboard/latex.ts";
-import { LEADERBOARD } from "../../../engine/run/leaderboard/leaderboard-columns.ts";
+import { EFFECTS, LEADERBOARD, TIMES } from "../../../engine/run/leaderboard/leaderboard-columns.ts";
 import { depthsTable, probesMarkdown, probesTable } from "../../../engine/run/leaderboard/probe-tables.ts";
 import { type DepthOfConcept, type ProbeVerdict, depths, probeVerdicts } from "../../../engine/run/leaderboard/probe-verdict.ts";
-import {
-  effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown, sideEffectsCsv, timesCsv,
-} from "../../../engine/run/leaderboard/tables.ts";
+import { effectsTable, leaderboard, leaderboardCsv, leaderboardMarkdown } from "../../../engine/run/leaderboard/tables.ts";
 import { folderStore } from "../../../engine/platform/folder-store.ts";
 import { RunFiles } from "../../../engine/run/files.ts";
 import type { MadeCheckpoint } from "../../../engine/run/leaderboard/page/made.ts";
@@ -48,8 +46,8 @@ export async function writeTables(
   await folder.write("leaderboard.csv", leaderboardCsv(board));
   await folder.write("leaderboard.md", leaderboardMarkdown(board));
   await folder.write("leaderboard.tex", leaderboardTex(board));
-  if (board.effects.length > 0) await folder.write("side_effects.csv", sideEffectsCsv(board));
-  await folder.write("times.csv", timesCsv(board));
+  if (board.effects.length > 0) await folder.write("side_effects.csv", csvTable(EFFECTS, board.effects));
+  await folder.write("times.csv", csvTable(TIMES, board.rows));
   for (const name of await writeFigures(folder, manifest, board)) {
     warn(`figures/${name} has no PDF: its labels need a font that not every PDF reader has. Convert the SVG.`);
   }

@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { extname, join, sep } from "node:path";
+import { isLocal } from "../../serve/listen.ts";
 
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
@@ -44,7 +45,7 @@ export function createPageServer(roots: Roots): Server {
 }
 
 async function answer(roots: Roots, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(request.headers.host ?? "")) return refuse(response, 403);
+  if (!isLocal(request.headers.host ?? "")) return refuse(response, 403);
   if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, { allow: "GET, HEAD" });
   const file = await fileOf(roots, request.url ?? "/");
   if (file === undefined) return refuse(response, 404);

@@ -3,7 +3,7 @@
  * anything took.
  */
 import { type Board, type TextTable, columnNotes, csvTable, textTable } from "./columns.ts";
-import { EFFECTS, LEADERBOARD, TIMES } from "./leaderboard-columns.ts";
+import { EFFECTS, LEADERBOARD } from "./leaderboard-columns.ts";
 import { type QualityScores, qualityNote } from "./quality.ts";
 import { type Source, sourcesOf } from "./reported.ts";
 
@@ -13,16 +13,6 @@ import { type Source, sourcesOf } from "./reported.ts";
  */
 export function leaderboardCsv({ rows }: Board): string {
   return csvTable(LEADERBOARD, rows);
-}
-
-/** times.csv: seconds, which no two runs have the same. */
-export function timesCsv({ rows }: Board): string {
-  return csvTable(TIMES, rows);
-}
-
-/** side_effects.csv: accuracies from 0 to 1 with Wilson's 95% bounds and how many pictures they are of. */
-export function sideEffectsCsv({ effects }: Board): string {
-  return csvTable(EFFECTS, effects);
 }
 
 /** The leaderboard. */

@@ -1,19 +1,13 @@
+import type { AttackResult } from "../../attack/events.ts";
 import type { Judgement } from "../../attack/judges/judgement.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
 import type { LoggedEvaluation } from "../log.ts";
 import type { RunRecord } from "../record.ts";
 
 /** One prompt that was tried, for reports of several attacks. */
-export interface Attempt {
-  readonly prompt: string;
-  readonly seed: number;
-  readonly success: boolean;
-  readonly preSuccess: boolean;
-  readonly iterations: number;
-  readonly label: string;
-  readonly score: number;
-  readonly adversarialPrompt: string;
-}
+export type Attempt = Pick<
+  AttackResult, "prompt" | "seed" | "success" | "preSuccess" | "iterations" | "label" | "score" | "adversarialPrompt"
+>;
 
 /** What a report may show besides the run itself. */
 export interface ReportExtras {

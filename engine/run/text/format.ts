@@ -38,3 +38,9 @@ export function quoted(text: string): string {
 export function formatCount(n: number): string {
   return n.toLocaleString("en-US");
 }
+
+/** The limits of a device that decide what fits it, as doctor and the page show them. */
+export const SHOWN_LIMITS = [
+  "maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupsPerDimension",
+] as const;
