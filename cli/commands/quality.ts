@@ -1,13 +1,27 @@
 import type { Command } from "commander";
+import { join } from "node:path";
 import { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
+import { folderStore } from "../../engine/platform/folder-store.ts";
+import type { Shard } from "../../engine/run/leaderboard/manifest.ts";
 import { MODEL_OPTIONS } from "../../engine/run/settings/model-options.ts";
-import { action } from "../context.ts";
-import { shardText } from "../evaluate/shard.ts";
+import { formatBytes, formatDuration } from "../../engine/run/text/format.ts";
+import { type Context, action } from "../context.ts";
+import { withLock } from "../evaluate/lock.ts";
+import { shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
 import { addNotes } from "../help/format.ts";
 import { PATHS_NOTE } from "../model.ts";
 import { MODEL_NAMES } from "../model-source.ts";
 import { addOptions } from "../option-flags.ts";
-import { type QualityFlags, runQuality } from "../quality/run.ts";
+import { requireWritableFolder } from "../output.ts";
+import { resultText } from "../quality/result.ts";
+import { type ScoreFlags, Scorers, checkFlags, readInputs, score } from "../quality/score.ts";
+
+interface QualityFlags extends ScoreFlags {
+  readonly shard?: Shard;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly out: string;
+}
 
 export function qualityCommand(program: Command): void {
   const command = program
@@ -35,5 +49,28 @@ export function qualityCommand(program: Command): void {
     .option("--resume", "go on with the run in --out after its last picture, or begin if there is none")
     .option("--overwrite", "throw away an earlier run in --out")
     .requiredOption("--out <dir>", "folder for pictures/, features, statistics.npz and result.json")
-    .action(action<QualityFlags>((flags, context) => runQuality(flags, context)));
+    .action(action<QualityFlags>((flags, context) => run(flags, context)));
+}
+
+async function run(flags: QualityFlags, context: Context): Promise<void> {
+  checkFlags(flags);
+  const started = performance.now();
+  const shard = flags.shard ?? shardOfEnvironment(process.env);
+  const out = shard ? join(flags.out, shardFolder(shard)) : flags.out;
+  await requireWritableFolder(out);
+  const inputs = await readInputs(flags, context);
+  const scorers = await Scorers.open(flags, context);
+  try {
+    await withLock(out, (line) => context.say(line), async () => {
+      const place = { store: folderStore(out), shard, resume: flags.resume, overwrite: flags.overwrite };
+      const { record, result, json } = await score(flags, context, { inputs, scorers, place });
+      const device = await context.device();
+      const seconds = (performance.now() - started) / 1000;
+      const peak = formatBytes(device.usage.peakBytes);
+      context.say(`${formatDuration(seconds)} on ${device.description}; peak device memory ${peak}; all is in ${out}`);
+      context.result({ ...json, out }, resultText(record, result));
+    });
+  } finally {
+    await scorers.close();
+  }
 }

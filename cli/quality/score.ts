@@ -28,6 +28,7 @@ import { type QualityRecord, claim, newRecord } from "./record.ts";
 import { resultJson, writeResult } from "./result.ts";
 import { FormatError, quote } from "../../engine/formats/errors.ts";
 import { decodePicture } from "../../engine/platform/picture/decode-picture.ts";
+import { UsageError } from "../../engine/runtime/errors.ts";
 
 /** What is scored, and how: files by their names. */
 export interface ScoreFlags extends ModelFlags, Given<typeof QUALITY_OPTIONS> {
@@ -38,6 +39,34 @@ export interface ScoreFlags extends ModelFlags, Given<typeof QUALITY_OPTIONS> {
   readonly statistics?: string | undefined;
   readonly inception?: string | undefined;
   readonly clip?: string | undefined;
+}
+
+/** Refuses flags that do not go together. @throws UsageError */
+export function checkFlags(flags: ScoreFlags): void {
+  const { model, captions, images, real, statistics, inception, clip } = flags;
+  if ((model === undefined) === (images === undefined)) {
+    throw new UsageError("give either --model, which draws --captions, or --images DIR, pictures that are there");
+  }
+  if (model !== undefined && captions === undefined) {
+    throw new UsageError("required option '--captions <file.csv>' not specified: what should be drawn?");
+  }
+  if (images !== undefined && Object.keys(pick(MODEL_OPTIONS, { ...flags })).length > 0) {
+    throw new UsageError("--images are there already: nothing can be laid over a model");
+  }
+  if (real !== undefined && statistics !== undefined) throw new UsageError("give either --real DIR or --statistics FILE.npz, not both");
+  const compared = real !== undefined || statistics !== undefined;
+  if (compared && inception === undefined) {
+    throw new UsageError("required option '--inception <file>' not specified: distances are measured between a network's features");
+  }
+  if (clip !== undefined && captions === undefined) {
+    throw new UsageError("--clip scores pictures by their captions: give --captions FILE.csv too");
+  }
+  if (inception === undefined && clip === undefined) {
+    throw new UsageError(
+      "nothing to score with: give --inception with --real or --statistics for FID and KID, --inception alone for statistics.npz, --clip " +
+        "for the CLIP score",
+    );
+  }
 }
 
 /** What is scored, read and named, before a device is opened. */

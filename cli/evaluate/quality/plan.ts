@@ -6,8 +6,7 @@ import type { QualityEntry } from "../../../engine/run/leaderboard/quality.ts";
 import { MODEL_OPTIONS } from "../../../engine/run/settings/model-options.ts";
 import { UsageError, errorMessage } from "../../../engine/runtime/errors.ts";
 import type { Context } from "../../context.ts";
-import { checkFlags } from "../../quality/run.ts";
-import { type Inputs, type ScoreFlags, Scorers, readInputs } from "../../quality/score.ts";
+import { type Inputs, type ScoreFlags, Scorers, readInputs, checkFlags } from "../../quality/score.ts";
 import { BASELINE, type CheckpointEntry, type EvaluationConfig, isPlain } from "../config.ts";
 
 /** A checkpoint whose pictures are to be scored. */

@@ -93,33 +93,21 @@ export function parseAttempts(file: string, text: string): AttemptLine[] {
   });
 }
 
-const SAMPLE = {
-  id: "",
-  checkpoint: "",
-  attacker: "",
-  concept: "",
-  case: "",
-  prompt: "",
-  seed: 0,
-  preSuccess: true,
-  preLabel: "",
-  success: true,
-  adversarialPrompt: "",
-  adversarialSeed: 0,
-  iterations: 0,
-  queries: 0,
-  label: "",
-  score: 0,
-  preImage: "",
-  image: "",
-  command: "",
-} satisfies Partial<AttemptLine>;
+/** Fields that every line has, by their types. */
+const FIELDS = {
+  string: [
+    "id", "checkpoint", "attacker", "concept", "case", "prompt", "preLabel", "adversarialPrompt", "label", "preImage", "image", "command",
+  ],
+  number: ["seed", "adversarialSeed", "iterations", "queries", "score"],
+  boolean: ["preSuccess", "success"],
+} as const satisfies Readonly<Record<string, readonly (keyof AttemptLine)[]>>;
 
 function isLine(value: unknown): value is AttemptLine {
   const line = value as Readonly<Record<string, unknown>> | null;
   if (typeof line !== "object" || line === null || !Array.isArray(line["ids"])) return false;
   const ms = line["ms"] as Partial<AttemptLine["ms"]> | undefined;
-  if (!Object.entries(SAMPLE).every(([key, sample]) => typeof line[key] === typeof sample) || typeof ms?.total !== "number") return false;
+  if (!Object.entries(FIELDS).every(([type, names]) => names.every((name) => typeof line[name] === type))) return false;
+  if (typeof ms?.total !== "number") return false;
   const base = line["base"] as Partial<BaseVerdict> | undefined;
   if (base !== undefined && !isPlain(base.image ?? "")) return false;
   if (typeof line["notAttackable"] === "string") return line["preImage"] === "" && line["image"] === "";

@@ -8,29 +8,15 @@ import { type QualityScores, scoreText } from "./quality.ts";
 import type { SideEffects } from "./side-effects.ts";
 import type { CellStatistics } from "./statistics.ts";
 
-const CELL: readonly Column<CellStatistics>[] = [
-  {
-    title: "checkpoint",
-    names: true,
-    text: ({ cell }) => cell.checkpoint,
-    csv: [["checkpoint", ({ cell }) => cell.checkpoint]],
-    json: ({ cell }) => ({ checkpoint: cell.checkpoint }),
-  },
-  {
-    title: "attacker",
-    names: true,
-    text: ({ cell }) => cell.attacker,
-    csv: [["attacker", ({ cell }) => cell.attacker]],
-    json: ({ cell }) => ({ attacker: cell.attacker }),
-  },
-  {
-    title: "concept",
-    names: true,
-    text: ({ cell }) => cell.concept,
-    csv: [["concept", ({ cell }) => cell.concept]],
-    json: ({ cell }) => ({ concept: cell.concept }),
-  },
-];
+const CELL = (["checkpoint", "attacker", "concept"] as const).map((name): Column<CellStatistics> => ({
+  ...nameOf(name, ({ cell }) => cell[name]),
+  json: ({ cell }) => ({ [name]: cell[name] }),
+}));
+
+/** A column that names the row. */
+function nameOf<Row>(title: string, text: (row: Row) => string): Column<Row> {
+  return { title, names: true, text, csv: [[title, text]] };
+}
 
 /** Rows of the leaderboard: a checkpoint under an attacker, for a concept. */
 export const LEADERBOARD: readonly Column<CellStatistics>[] = [
@@ -75,19 +61,9 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
     json: ({ asr }) => ({ asr }),
     note: "ASR: these and those that the attack broke, of all prompts. Brackets: Wilson 95% intervals.",
   },
+  meanOf("iterations", "mean_iterations_to_success"),
   {
-    title: "iterations",
-    text: ({ iterations }) => fixed(iterations, 1),
-    order: ({ iterations }) => iterations,
-    csv: [["mean_iterations_to_success", ({ iterations }) => fixed(iterations, 1)]],
-    json: ({ iterations }) => ({ iterations: orNull(iterations) }),
-  },
-  {
-    title: "queries",
-    text: ({ queries }) => fixed(queries, 1),
-    order: ({ queries }) => queries,
-    csv: [["mean_pictures_to_success", ({ queries }) => fixed(queries, 1)]],
-    json: ({ queries }) => ({ queries: orNull(queries) }),
+    ...meanOf("queries", "mean_pictures_to_success"),
     note: "Iterations and queries (pictures drawn and judged): means over the prompts that the attack broke.",
   },
   { json: ({ secondsToSuccess }) => ({ secondsToSuccess: orNull(secondsToSuccess) }) },
@@ -127,6 +103,12 @@ export const LEADERBOARD: readonly Column<CellStatistics>[] = [
   { csv: qualityFields() },
 ];
 
+/** A mean over the prompts that the attack broke. */
+function meanOf(title: "iterations" | "queries", header: string): Column<CellStatistics> {
+  const text = (row: CellStatistics): string => fixed(row[title], 1);
+  return { title, text, order: (row) => row[title], csv: [[header, text]], json: (row) => ({ [title]: orNull(row[title]) }) };
+}
+
 function ratesOf({ reported }: CellStatistics): Reported[] {
   return reported.filter((r) => r.features === undefined);
 }
@@ -154,8 +136,8 @@ function seconds(title: string, header: string, of: (row: CellStatistics) => num
 
 /** What unlearning did to the rest of the model: side_effects.csv. */
 export const EFFECTS: readonly Column<SideEffects>[] = [
-  { title: "checkpoint", names: true, text: (e) => e.checkpoint, csv: [["checkpoint", (e) => e.checkpoint]] },
-  { title: "concept", names: true, text: (e) => e.concept, csv: [["concept", (e) => e.concept]] },
+  nameOf("checkpoint", (e) => e.checkpoint),
+  nameOf("concept", (e) => e.concept),
   ...effectColumns<SideEffects>((row) => row).map((column) => ({ ...column, csv: column.fields })),
   ...qualityColumns<SideEffects>(),
   { csv: qualityFields() },
