@@ -6,7 +6,7 @@ import { AttackForm } from "./attack-form.ts";
 import { watchHidden } from "./parts/awake.ts";
 import { type Catalog, ChoiceFields } from "./catalog.ts";
 import { LossCurve } from "./parts/curve.ts";
-import { el, find, offer, promptText } from "./parts/dom.ts";
+import { el, find, offer, places, promptText } from "./parts/dom.ts";
 import type { Engine, Running } from "./engine.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
@@ -25,13 +25,8 @@ export class AttackTab {
   readonly form: AttackForm;
   private readonly panel: Panel;
   private readonly curve: LossCurve;
-  private readonly slots: HTMLElement;
-  /** The parts with the curve and the slots: an attacker without losses or without tokens has no use for them. */
-  private readonly losses: HTMLElement;
-  private readonly tokens: HTMLElement;
-  private readonly cards: HTMLElement;
-  private readonly verdict: HTMLElement;
-  private readonly unfinished: HTMLElement;
+  /** `loss` and `tokens` hold the curve and the slots: an attacker without losses or without tokens has no use for them. */
+  private readonly at: Readonly<Record<"slots" | "loss" | "tokens" | "cards" | "verdict" | "unfinished", HTMLElement>>;
   private readonly pauseButton: HTMLButtonElement;
   private total = 1;
   private done = 0;
@@ -47,19 +42,14 @@ export class AttackTab {
     this.choice = new ChoiceFields(form, engine, catalog, UNLEARNED, "attackBytes");
     this.form = new AttackForm(form, engine, catalog, this.choice);
     this.curve = new LossCurve(find(root, "[data-curve]"));
-    this.slots = find(root, "[data-slots]");
-    this.losses = find(root, "[data-loss]");
-    this.tokens = find(root, "[data-tokens]");
-    this.cards = find(root, "[data-cards]");
-    this.verdict = find(root, "[data-verdict]");
-    this.unfinished = find(root, "[data-unfinished]");
+    this.at = places(root, ["slots", "loss", "tokens", "cards", "verdict", "unfinished"]);
     this.pauseButton = find<HTMLButtonElement>(root, "[data-pause]");
     this.choice.submit(() => this.begin());
     find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
       if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
     };
     find<HTMLButtonElement>(root, "[data-discard]").onclick = () =>
-      void engine.call("discard", null).then(() => (this.unfinished.hidden = true));
+      void engine.call("discard", null).then(() => (this.at.unfinished.hidden = true));
   }
 
   /** Starts what the form says, once it has its picture and labels; at first that is the demo. */
@@ -98,10 +88,10 @@ export class AttackTab {
   async offerUnfinished(): Promise<void> {
     if (this.panel.busy) return;
     const found = await this.engine.call("unfinished", null);
-    this.unfinished.hidden = found === null;
+    this.at.unfinished.hidden = found === null;
     if (!found) return;
     const when = new Date(found.started).toLocaleString();
-    find(this.unfinished, "[data-unfinished-text]").replaceChildren(
+    find(this.at.unfinished, "[data-unfinished-text]").replaceChildren(
       "An attack with the prompt ",
       promptText(found.settings.prompt),
       ` was begun ${when} and cut off after ${found.iteration} iterations and ${found.evaluations} judged pictures. Its log is kept in ` +
@@ -112,16 +102,16 @@ export class AttackTab {
   }
 
   private async go(work: Running<AttackResult>): Promise<void> {
-    this.unfinished.hidden = true;
-    this.verdict.replaceChildren();
+    this.at.unfinished.hidden = true;
+    this.at.verdict.replaceChildren();
     [this.target, this.drawn] = [undefined, []];
     find(this.root, "[data-status]").focus();
     find(this.root, "[data-files]").hidden = true;
-    this.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
-    this.slots.replaceChildren(el("li", { class: "hint" }, "Shown once the search has begun."));
+    this.at.cards.replaceChildren(el("li", { class: "hint" }, "None so far."));
+    this.at.slots.replaceChildren(el("li", { class: "hint" }, "Shown once the search has begun."));
     this.curve.start(1);
     this.done = 0;
-    this.losses.hidden = this.tokens.hidden = false;
+    this.at.loss.hidden = this.at.tokens.hidden = false;
     this.pauseButton.disabled = false;
     this.setPaused(work, false);
     this.pauseButton.onclick = () => this.setPaused(work, !this.paused);
@@ -156,7 +146,7 @@ export class AttackTab {
         this.label = news.label;
         this.done = 0;
         this.curve.start(news.totalIterations);
-        this.tokens.hidden = !usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker);
+        this.at.tokens.hidden = !usesGradient(news.settings.attacker) || !insertsTokens(news.settings.attacker);
         return this.panel.status(
           news.resumed ? `going on after iteration ${news.iteration}` : "drawing the original prompt",
           news.iteration / this.total,
@@ -186,7 +176,7 @@ export class AttackTab {
 
   private showSlots(slots: readonly Slot[]): void {
     if (slots.length === 0) return;
-    this.slots.replaceChildren(...slots.map((slot) => el("li", {}, ...slot.map(({ piece, share }) => {
+    this.at.slots.replaceChildren(...slots.map((slot) => el("li", {}, ...slot.map(({ piece, share }) => {
       const line = el("p", {}, promptText(piece), el("span", {}, `${(100 * share).toFixed(share < 0.1 ? 2 : 0)} %`));
       line.style.setProperty("--share", `${100 * share}%`);
       return line;
@@ -205,7 +195,7 @@ export class AttackTab {
     const tried = probe && `${control === undefined ? "probe" : `control ${control}`}: ${settingsText(probe)}`;
     const when = timestep < 0 ? "original prompt" : (tried ?? `iteration ${iteration}, t=${timestep}${unchanged ? ", same prompt" : ""}`);
     const { success: hit, label: title, score } = judgement;
-    addCard(this.cards, frame, { hit, title, prompt, when: `${when}; ${this.label}: ${score.toFixed(4)}` });
+    addCard(this.at.cards, frame, { hit, title, prompt, when: `${when}; ${this.label}: ${score.toFixed(4)}` });
   }
 
   private offerFiles({ report, log, record, learned }: Extract<AttackNews, { type: "files" }>): void {
@@ -240,11 +230,11 @@ export class AttackTab {
     const box = el("div", { class: `notice ${success ? "found" : "not-found"}` }, title, el("p", {}, ...text));
     // A probe goes on after a success: what it brought back is shown, not its last try.
     const [first, last] = [this.drawn[0], this.drawn.slice(1).find((drawn) => drawn.title === RECOVERED) ?? this.drawn.at(-1)];
-    this.losses.hidden = this.done === 0;
+    this.at.loss.hidden = this.done === 0;
     const panels = [this.target, first, last === first ? undefined : last].filter((panel) => panel !== undefined);
     const verdict: Verdict = { headline, success, plain: prompt, panels };
     const share = shareButton(verdict, () => this.form.blurred, (error) => this.panel.fail(error));
-    this.verdict.replaceChildren(box, triptych(verdict, this.form.blurred), el("p", { class: "actions" }, share));
+    this.at.verdict.replaceChildren(box, triptych(verdict, this.form.blurred), el("p", { class: "actions" }, share));
     this.panel.status(`Done in ${formatDuration(seconds)}.`);
     title.focus();
   }

@@ -1,6 +1,6 @@
 import recorded from "../story/recording.json";
 import type { Frame, Recording, Seen } from "../story/recording.ts";
-import { el, find, promptText } from "./parts/dom.ts";
+import { el, find, places, promptText } from "./parts/dom.ts";
 import { problemBox } from "./parts/problems.ts";
 import { shareButton } from "./parts/share.ts";
 import { type Verdict, triptych } from "./parts/triptych.ts";
@@ -12,19 +12,12 @@ const PICTURE_MILLISECONDS = 900;
 
 /** The first tab: a recorded attack, which plays without a GPU, and the way to a live one. */
 export class Story {
-  private readonly stage: HTMLElement;
-  private readonly line: HTMLElement;
-  private readonly prompt: HTMLElement;
-  private readonly verdict: HTMLElement;
-  private readonly theatre: HTMLElement;
+  /** `play` is what is seen while it plays. */
+  private readonly at: Readonly<Record<"stage" | "line" | "prompt" | "verdict" | "play", HTMLElement>>;
   private playing = 0;
 
   constructor(private readonly root: HTMLElement, live: () => void) {
-    this.stage = find(root, "[data-stage]");
-    this.line = find(root, "[data-line]");
-    this.prompt = find(root, "[data-prompt]");
-    this.verdict = find(root, "[data-verdict]");
-    this.theatre = find(root, "[data-play]");
+    this.at = places(root, ["stage", "line", "prompt", "verdict", "play"]);
     find<HTMLButtonElement>(root, "[data-live]").onclick = live;
     find<HTMLButtonElement>(root, "[data-end]").onclick = () => this.end();
     // Whoever wants no motion gets the end of the story at once, and the rest on demand.
@@ -52,8 +45,8 @@ export class Story {
       return mine === this.playing;
     };
     const [first, ...others] = RECORDING.tried;
-    this.theatre.hidden = false;
-    this.verdict.hidden = true;
+    this.at.play.hidden = false;
+    this.at.verdict.hidden = true;
     this.showSlots(undefined);
     this.show(RECORDING.before, "Before", "This model draws a church when it is asked for one.");
     if (!(await wait(2 * PICTURE_MILLISECONDS))) return;
@@ -62,7 +55,7 @@ export class Story {
     let next = 0;
     for (const frame of RECORDING.frames) {
       this.showSlots(frame);
-      this.line.textContent = `Did it really forget? A search tries tokens in front of the prompt. Iteration ${frame.iteration}.`;
+      this.at.line.textContent = `Did it really forget? A search tries tokens in front of the prompt. Iteration ${frame.iteration}.`;
       if (!(await wait(FRAME_MILLISECONDS))) return;
       while (next < others.length && others[next]!.iteration <= frame.iteration) {
         const seen = others[next++]!;
@@ -82,24 +75,24 @@ export class Story {
     const text = `After ${last.iteration} iterations, with the words that are marked, it draws a ${last.label} again.`;
     const again = el("button", { type: "button" }, "Play again");
     again.onclick = () => void this.play();
-    const share = shareButton(verdict, () => false, (error) => this.verdict.append(problemBox(error)));
-    this.verdict.replaceChildren(
+    const share = shareButton(verdict, () => false, (error) => this.at.verdict.append(problemBox(error)));
+    this.at.verdict.replaceChildren(
       el("h2", {}, verdict.headline),
       el("p", { class: "line" }, text),
       triptych(verdict, false),
       el("p", { class: "actions" }, again, share),
     );
-    const hadFocus = this.theatre.contains(document.activeElement);
-    this.theatre.hidden = true;
-    this.verdict.hidden = false;
+    const hadFocus = this.at.play.contains(document.activeElement);
+    this.at.play.hidden = true;
+    this.at.verdict.hidden = false;
     if (hadFocus) again.focus();
   }
 
   private show({ picture, label, score }: Seen, title: string, text: string): void {
     const image = el("img", { src: picture, alt: `${title}: the judge sees a ${label}`, width: "64", height: "64" });
     const judged = el("span", {}, `judged ${label}; score of ${RECORDING.label}: ${score.toFixed(3)}`);
-    this.stage.replaceChildren(image, el("p", {}, el("strong", {}, title), judged));
-    this.line.textContent = text;
+    this.at.stage.replaceChildren(image, el("p", {}, el("strong", {}, title), judged));
+    this.at.line.textContent = text;
   }
 
   /** The prompt with its slots; undefined: without. */
@@ -109,7 +102,7 @@ export class Story {
       slot.style.setProperty("--share", String(share));
       return slot;
     });
-    this.prompt.replaceChildren(...slots, promptText(RECORDING.prompt));
+    this.at.prompt.replaceChildren(...slots, promptText(RECORDING.prompt));
   }
 }
 

@@ -21,6 +21,11 @@ export function find<T extends Element = HTMLElement>(root: ParentNode, selector
   return found;
 }
 
+/** Places of the page below an element, by their names: `data-NAME`. @throws as `find` */
+export function places<N extends string>(root: ParentNode, names: readonly N[]): Readonly<Record<N, HTMLElement>> {
+  return Object.fromEntries(names.map((name) => [name, find(root, `[data-${name}]`)])) as Record<N, HTMLElement>;
+}
+
 /** A form's field by name. */
 export function field<T extends HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement = HTMLInputElement>(
   form: HTMLFormElement,
