@@ -47,7 +47,8 @@ function shared({ flops, bytes }: Cost, dispatches: number): Cost {
  * A run is a few command buffers: see Pacer.
  */
 export class Program {
-  private readonly outputs: ReadonlyMap<string, GraphValue>;
+  /** What can be read after a run, by name. */
+  readonly outputs: ReadonlyMap<string, GraphValue>;
   private memory!: ProgramMemory;
   private dispatches: readonly BoundDispatch[] = [];
   /** How weights come to it that are not on the device. */
@@ -124,15 +125,6 @@ export class Program {
   /** Whether an input is read by anything that the outputs need. */
   hasInput(name: string): boolean {
     return this.memory.inputs.has(name);
-  }
-
-  get outputNames(): string[] {
-    return [...this.outputs.keys()];
-  }
-
-  /** Whether an output of this name can be read. */
-  hasOutput(name: string): boolean {
-    return this.outputs.has(name);
   }
 
   /** Queues a write of one input; it stays until written again. @throws Error for an unknown name or wrong size. */

@@ -179,7 +179,7 @@ export class Trainer {
 
   /** Names of what can be read with `output`. */
   outputs(): string[] {
-    return this.require().outputNames;
+    return [...this.require().outputs.keys()];
   }
 
   /** Global norm of the last update's gradient before clipping. @throws Error without `clipNorm` */
@@ -196,7 +196,7 @@ export class Trainer {
     const scale = (await program.readFloats(FACTORS))[ADAM_HYPERPARAMETERS - 1]!;
     const components = new Map<string, Map<string, NDArray>>();
     for (const [name, { owner, leaf }] of this.trained) {
-      if (!program.hasOutput(GRADIENT + name)) continue;
+      if (!program.outputs.has(GRADIENT + name)) continue;
       const data = (await program.readFloats(GRADIENT + name)).map((x) => x * scale);
       const rows = this.options.masked && isInPanels(leaf.type) ? rowByRow(data, leaf.type.shape) : data;
       const tensors = components.get(owner.component) ?? new Map<string, NDArray>();

@@ -1,15 +1,12 @@
-import type { Value } from "../../kernels/kernel.ts";
 import { InputError } from "../runtime/errors.ts";
 import type { Device, DeviceUsage } from "../runtime/device.ts";
-import { Graph } from "../runtime/graph.ts";
-import { type HostArray, Program } from "../runtime/program.ts";
+import type { Program } from "../runtime/program.ts";
 import type { FileSystem } from "../formats/file-system.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import { ProgramCache, type Recording } from "../nn/program-cache.ts";
 import { type LoadOptions, loadStableDiffusion } from "../loading/load.ts";
 import type { WeightPrecision } from "../nn/weight-layout.ts";
 import { StableDiffusion, type StableDiffusionParts } from "../diffusion/stable-diffusion.ts";
-import type { Golden } from "./golden.ts";
-import type { Rows } from "./rows.ts";
 
 export interface VerifySources {
   readonly files: FileSystem;
@@ -27,7 +24,7 @@ export interface VerifySources {
 
 /** What the forms share: the device, the model and variants of it, each opened once. */
 export class VerifyContext {
-  private readonly programs = new Map<string, Program>();
+  private programs: ProgramCache | undefined;
   private opened: Device | undefined;
   private modelTakesPart = false;
   private readonly models = new Map<string, Promise<StableDiffusion>>();
@@ -71,26 +68,20 @@ export class VerifyContext {
 
   /** The model, or a variant of it under a name of its own. @throws InputError if there is none; what loading throws. */
   model(variant = "", options: LoadOptions = {}): Promise<StableDiffusion> {
-    this.modelTakesPart = true;
-    let loaded = this.models.get(variant);
-    if (!loaded) {
-      const { files, modelFolder: folder } = this;
-      loaded = this.device().then((device) =>
-        loadStableDiffusion(device, { files, folder }, { partial: true, weights: this.sources.weights, ...options }),
-      );
-      this.models.set(variant, loaded);
-    }
-    return loaded;
+    return this.opensOnce(variant, this.modelFolder, options);
   }
 
-  /** The model in a folder, opened once. @throws what loading throws */
+  /** The model in a folder. @throws what loading throws */
   modelIn(folder: string): Promise<StableDiffusion> {
+    return this.opensOnce(`folder ${folder}`, folder);
+  }
+
+  private opensOnce(key: string, folder: string, options: LoadOptions = {}): Promise<StableDiffusion> {
     this.modelTakesPart = true;
-    const key = `folder ${folder}`;
+    const { files, weights } = this.sources;
     let loaded = this.models.get(key);
     if (!loaded) {
-      const options = { partial: true, weights: this.sources.weights };
-      loaded = this.device().then((device) => loadStableDiffusion(device, { files: this.files, folder }, options));
+      loaded = this.device().then((device) => loadStableDiffusion(device, { files, folder }, { partial: true, weights, ...options }));
       this.models.set(key, loaded);
     }
     return loaded;
@@ -99,9 +90,9 @@ export class VerifyContext {
   /** Opens the model for one piece of work and frees it again: of a large one there is room for one set of weights at a time. */
   async withModel(work: (model: StableDiffusion) => Promise<void>): Promise<void> {
     this.modelTakesPart = true;
-    const { files, modelFolder: folder } = this;
-    const { weights, clipMerges } = this.sources;
-    const model = await loadStableDiffusion(await this.device(), { files, folder, clipMerges }, { partial: true, weights });
+    const { files, weights, clipMerges } = this.sources;
+    const source = { files, folder: this.modelFolder, clipMerges };
+    const model = await loadStableDiffusion(await this.device(), source, { partial: true, weights });
     try {
       await work(model);
     } finally {
@@ -125,46 +116,22 @@ export class VerifyContext {
     return changed;
   }
 
-  /**
-   * Runs a graph without weights; every input is f32 or u32 as its data is.
-   * @param key says what `build` records, so that inputs of the same shapes share one program
-   */
-  async run(
-    key: string,
-    inputs: Readonly<Record<string, { readonly data: HostArray; readonly shape: readonly number[] }>>,
-    build: (g: Graph, v: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>,
-  ): Promise<Record<string, HostArray>> {
-    const full = `${key} ${Object.entries(inputs).map(([name, { shape }]) => `${name} ${shape.join("x")}`).join()}`;
-    let program = this.programs.get(full);
-    if (!program) {
-      const graph = new Graph();
-      const values: Record<string, Value> = {};
-      for (const [name, { data, shape }] of Object.entries(inputs)) {
-        values[name] = graph.input(name, { shape, dtype: data instanceof Uint32Array ? "u32" : "f32" });
-      }
-      program = await Program.create(await this.device(), graph, { outputs: build(graph, values), label: key });
-      this.programs.set(full, program);
-    }
-    const used = program;
-    // An input that no output depends on is not part of the program.
-    await used.run(Object.fromEntries(Object.entries(inputs).flatMap(([name, { data }]) => (used.hasInput(name) ? [[name, data]] : []))));
-    return used.read();
+  /** A program without weights, made once for its key. */
+  async program(key: string, record: Recording): Promise<Program> {
+    this.programs ??= new ProgramCache(await this.device(), []);
+    return this.programs.get(key, record);
   }
 
-  /** Frees the programs of `run`; those of one reference file are of little use to the next. */
-  forgetPrograms(): void {
-    for (const program of this.programs.values()) program.destroy();
-    this.programs.clear();
+  /** Frees the programs without weights; those of one reference file are of little use to the next. */
+  async forgetPrograms(): Promise<void> {
+    await this.programs?.destroy();
   }
 
   async destroy(): Promise<void> {
-    this.forgetPrograms();
+    await this.forgetPrograms();
     for (const made of this.retokenized.values()) for (const model of made.values()) await model.destroy();
     this.retokenized.clear();
     for (const model of await Promise.allSettled(this.models.values())) if (model.status === "fulfilled") await model.value.destroy();
     this.models.clear();
   }
 }
-
-/** Checks one reference file and adds its rows. */
-export type Form = (golden: Golden, rows: Rows, context: VerifyContext) => Promise<void>;

@@ -6,6 +6,9 @@ import type { NDArray } from "../nn/array.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
 
+/** An entry of a JSON's `cases`. */
+export type Case = Json & { readonly name: string };
+
 /**
  * One reference file, `NAME.json` with its `NAME.safetensors`. Every tensor that a form reads is marked, so that those it
  * has no check for can be reported instead of being passed over.
@@ -58,6 +61,11 @@ export class Golden {
     for (const t of tensors) this.used.add(t);
   }
 
+  /** Names of the tensors that begin so, without what they begin with. */
+  namesAfter(prefix: string): string[] {
+    return this.names().flatMap((n) => (n.startsWith(prefix) ? [n.slice(prefix.length)] : []));
+  }
+
   /** @throws FormatError if there is no such tensor. */
   shape(tensor: string): readonly number[] {
     const entry = this.tensors?.entries.get(tensor);
@@ -88,6 +96,11 @@ export class Golden {
     return this.tensors!.readFloat64(tensor);
   }
 
+  /** Token ids as the device takes them. @throws as `ints` */
+  async ids(tensor: string): Promise<Uint32Array<ArrayBuffer>> {
+    return Uint32Array.from(await this.ints(tensor));
+  }
+
   /** An integer tensor. @throws FormatError if there is no such tensor, or it is of floats. */
   async ints(tensor: string): Promise<Int32Array<ArrayBuffer>> {
     this.shape(tensor);
@@ -109,43 +122,48 @@ export class Golden {
   }
 
   /** The JSON's `cases`, objects with a name. @throws FormatError if it has no such list. */
-  get cases(): readonly (Json & { readonly name: string })[] {
+  get cases(): readonly Case[] {
     const list = this.json["cases"];
     if (!Array.isArray(list)) throw new FormatError(this.path, `has no list of "cases"`);
     return list.map((c: unknown, i) => {
       if (!isObject(c) || typeof c["name"] !== "string") throw new FormatError(this.path, `case ${i} has no "name"`);
-      return c as Json & { readonly name: string };
+      return c as Case;
     });
+  }
+
+  /** A field of the JSON, or of an object in it. @throws FormatError unless it is what is expected */
+  private field<T>(name: string, from: Json, what: string, is: (value: unknown) => value is T): T {
+    const value = from[name];
+    if (!is(value)) throw new FormatError(this.path, `"${name}" must be ${what}, got ${JSON.stringify(value) ?? "nothing"}`);
+    return value;
   }
 
   /** @throws FormatError if the JSON's field is not a number. */
   number(field: string, from: Json = this.json): number {
-    const value = from[field];
-    if (typeof value !== "number") {
-      throw new FormatError(this.path, `"${field}" must be a number, got ${JSON.stringify(value) ?? "nothing"}`);
-    }
-    return value;
+    return this.field(field, from, "a number", (value) => typeof value === "number");
   }
 
   /** @throws FormatError if the JSON's field is not a text. */
   text(field: string, from: Json = this.json): string {
-    const value = from[field];
-    if (typeof value !== "string") throw new FormatError(this.path, `"${field}" must be a text, got ${JSON.stringify(value) ?? "nothing"}`);
-    return value;
+    return this.field(field, from, "a text", (value) => typeof value === "string");
   }
 
   /** @throws FormatError if the JSON's field is not an object. */
   object(field: string, from: Json = this.json): Json {
-    const value = from[field];
-    if (!isObject(value)) throw new FormatError(this.path, `"${field}" must be an object, got ${JSON.stringify(value) ?? "nothing"}`);
-    return value;
+    return this.field(field, from, "an object", isObject);
   }
 
   /** @throws FormatError if the JSON's field is not a list. */
   list(field: string, from: Json = this.json): readonly unknown[] {
-    const value = from[field];
-    if (!Array.isArray(value)) throw new FormatError(this.path, `"${field}" must be a list, got ${JSON.stringify(value) ?? "nothing"}`);
-    return value;
+    return this.field(field, from, "a list", (value): value is readonly unknown[] => Array.isArray(value));
+  }
+
+  /** @throws FormatError if the JSON's field is not a list of objects. */
+  objects(field: string, from: Json = this.json): readonly Json[] {
+    return this.list(field, from).map((entry, i) => {
+      if (!isObject(entry)) throw new FormatError(this.path, `"${field}" ${i} is not an object`);
+      return entry;
+    });
   }
 
   /** @throws FormatError if the JSON's field is not a list of numbers. */
@@ -153,6 +171,13 @@ export class Golden {
     const value = this.list(field, from);
     if (!value.every((v) => typeof v === "number")) throw new FormatError(this.path, `"${field}" must be a list of numbers`);
     return value as number[];
+  }
+
+  /** @throws FormatError if the JSON's field is not a list of texts. */
+  texts(field: string): string[] {
+    const value = this.list(field);
+    if (!value.every((x) => typeof x === "string")) throw new FormatError(this.path, `"${field}" must be a list of texts`);
+    return value as string[];
   }
 
   async close(): Promise<void> {
@@ -209,4 +234,23 @@ export async function openGolden(files: FileSystem, path: string): Promise<Golde
   const exists = (await files.kind(tensorFile)) === "file";
   if (!exists && typeof json["file"] === "string") throw new FormatError(tensorFile, `no such file, but ${path} names it`);
   return new Golden(path, name, json, exists ? await openTensorPath(files, tensorFile) : undefined);
+}
+
+/** Runs `work` with the reference of another name in the same folder. @throws FormatError if there is none */
+export async function withNeighbour<T>(
+  golden: Golden,
+  files: FileSystem,
+  name: string,
+  work: (other: Golden) => Promise<T>,
+): Promise<T> {
+  const path = joinPath(golden.folder, `${name}.json`);
+  if ((await files.kind(path)) !== "file") {
+    throw new FormatError(golden.path, `its inputs are those of ${name}.json, which is not beside it`);
+  }
+  const other = await openGolden(files, path);
+  try {
+    return await work(other);
+  } finally {
+    await other.close();
+  }
 }

@@ -1,4 +1,5 @@
 import { errorMessage } from "../runtime/errors.ts";
+import { Check } from "./check.ts";
 import { VerifyContext, type VerifySources } from "./context.ts";
 import { FORM_NAMES, formOf } from "./forms/index.ts";
 import { findGoldens, openGolden } from "./golden.ts";
@@ -88,7 +89,7 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
   try {
     const form = formOf(golden);
     if (!form) return rows.failed("", "", `no check for this form of reference; known are ${FORM_NAMES.join(", ")}`);
-    await form.check(golden, rows, context);
+    await form.check(new Check(golden, rows, context));
     const why = (what: string): string => (rows.broken ? "not reached" : `no check for this ${what}`);
     for (const tensor of golden.unused()) rows.failed("", tensor, why("tensor"));
     if (!rows.broken) for (const tensor of golden.missing()) rows.failed("", tensor, "listed, but not in the file");
@@ -99,7 +100,7 @@ async function checkFile(path: string, rows: Rows, context: VerifyContext, alone
     if (endsRun(error)) throw error;
     rows.failed("", "", errorMessage(error));
   } finally {
-    context.forgetPrograms();
+    await context.forgetPrograms();
     await golden.close();
   }
 }

@@ -1,46 +1,56 @@
-import { tensorToImages } from "../formats/picture/image.ts";
+import { readAll } from "../formats/byte-source.ts";
+import { type FileSystem, joinPath } from "../formats/file-system.ts";
+import { type RgbImage, tensorToImages } from "../formats/picture/image.ts";
+import { decodePng } from "../platform/picture/png-codec.ts";
 import type { NDArray } from "../nn/array.ts";
-import { Sampler } from "../diffusion/sampler.ts";
-import type { SldParameters } from "../diffusion/guidance.ts";
-import type { SamplerPlan } from "../diffusion/schedulers/index.ts";
+import { Sampler, type SampleInputs, type SamplerShape } from "../diffusion/sampler.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import type { Check } from "./check.ts";
+import type { Golden } from "./golden.ts";
 import { channelsLast } from "./layout.ts";
 
-export interface SampleRequest {
-  readonly ids: ArrayLike<number>;
-  readonly negative: ArrayLike<number>;
-  readonly safety?: ArrayLike<number> | undefined;
-  readonly sld?: SldParameters | undefined;
-  /** Unit-normal, [1, C, h, w]. */
-  readonly noise: NDArray;
-  readonly plan: SamplerPlan;
-  readonly guidance: number;
-}
+type SampleRequest = Omit<SampleInputs, "drawNoise" | "onStep" | "signal"> & Pick<SamplerShape, "guidance" | "sld">;
 
-/** A guided sample from given ids and noise: the latents after every step, scaled as the UNet sees them; all of them or only the last. */
-export async function sampleLatents(model: StableDiffusion, request: SampleRequest, everyStep = false): Promise<NDArray[]> {
-  const { ids, negative, safety, sld, noise, plan, guidance } = request;
-  const [, , height, width] = noise.shape as [number, number, number, number];
-  const sampler = Sampler.for(model, { batch: 1, height, width, length: ids.length, guidance, ...(sld && { sld }) });
+/** The latents after every step by the product's own sampler, scaled as the UNet sees them; those of its last step are the sample. */
+export async function sampleSteps(model: StableDiffusion, { guidance, sld, ...inputs }: SampleRequest): Promise<NDArray[]> {
+  const [batch, , height, width] = inputs.noise.shape as [number, number, number, number];
+  const shape = { batch, height, width, length: inputs.context.shape[1]!, guidance };
   const steps: NDArray[] = [];
-  const last = await sampler.run({
-    context: await model.encodeText(ids),
-    unconditional: await model.encodeText(negative),
-    ...(safety && { safety: await model.encodeText(safety) }),
-    noise,
-    plan,
+  await Sampler.for(model, { ...shape, ...(sld && { sld }) }).run({
+    ...inputs,
     drawNoise: () => {
       throw new Error("this scheduler draws fresh noise, which the reference does not hold");
     },
-    onStep: async (_step, _steps, latents) => {
-      if (everyStep) steps.push(await latents());
-    },
+    onStep: async (_step, _steps, latents) => void steps.push(await latents()),
   });
-  return everyStep ? steps : [last];
+  return steps;
 }
 
-/** Decoded pictures [N, 3, H, W] about [-1, 1] as diffusers hands them out: NHWC in [0, 1], and rounded to 8 bits. */
-export function asPicture(decoded: NDArray): { image: Float32Array<ArrayBuffer>; uint8: number[] } {
+/**
+ * Compares decoded pictures [N, 3, H, W] about [-1, 1] as diffusers hands them out: NHWC in [0, 1] (`image`), rounded to 8 bits (`uint8`).
+ * @param levels how far the latter may be apart; without them they are judged as the former
+ */
+export async function comparePictures(
+  check: Check,
+  name: string,
+  decoded: NDArray,
+  tolerance: number,
+  levels: number | undefined,
+): Promise<void> {
   const image = channelsLast(decoded).data.map((v) => Math.min(1, Math.max(0, Math.fround(v / 2) + 0.5)));
-  return { image, uint8: tensorToImages(decoded.data, decoded.shape).flatMap((picture) => [...picture.data]) };
+  await check.compare(name, "image", image, tolerance, { optional: true });
+  const uint8 = tensorToImages(decoded.data, decoded.shape).flatMap((picture) => [...picture.data]);
+  const measure = levels === undefined ? "relative L2" : "levels";
+  await check.compare(name, "uint8", uint8, levels ?? tolerance, { optional: true, measure });
+}
+
+/** A PNG of a reference, by its path below the reference's folder. @throws FormatError */
+export async function referencePicture(golden: Golden, files: FileSystem, path: string): Promise<RgbImage> {
+  const file = joinPath(golden.folder, path);
+  const source = await files.open(file);
+  try {
+    return await decodePng(file, await readAll(source));
+  } finally {
+    await source.close();
+  }
 }

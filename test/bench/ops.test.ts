@@ -7,8 +7,8 @@ import { runBench } from "../../bench/run.ts";
 import { prepareOp } from "../../bench/suites/ops.ts";
 import { Profiler } from "../../engine/runtime/profile/profiler.ts";
 import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
-import { conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
-import { geglu64, groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
+import { conv2d64, matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { geglu64, groupNorm64, layerNorm64, map64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
 import { elementCount } from "../../kernels/kernel.ts";
 import { type Array64, checkOp } from "../support/op-test.ts";
 import { finish, testDevice } from "../support/device.ts";
@@ -20,7 +20,7 @@ const FORWARD_FLOPS = 4e7;
 function reference(s: OpShape, v: Readonly<Record<string, Array64>>): Array64 {
   switch (s.op) {
     case "linear":
-      return zip64(matmul64(v["x"]!, v["weight"]!, false), (y, i) => y + v["bias"]!.data[i % s.out]!);
+      return map64(matmul64(v["x"]!, v["weight"]!, false), (y, i) => y + v["bias"]!.data[i % s.out]!);
     case "conv2d":
       return conv2d64(v["x"]!, v["weight"]!, v["bias"]!, s.stride, [s.kernel >> 1, s.kernel >> 1, s.kernel >> 1, s.kernel >> 1]);
     case "attention":

@@ -10,7 +10,8 @@ import { Graph } from "../../engine/runtime/graph.ts";
 import { makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import type { Array64 } from "../../engine/verify/self-test/array64.ts";
 import { attentionReference } from "../../engine/verify/self-test/reference/attention.ts";
-import { conv2d64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { conv2d64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { map64 } from "../../engine/verify/self-test/reference/norm.ts";
 import { windowReference } from "../../engine/verify/self-test/reference/spatial.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
@@ -59,7 +60,7 @@ for (const { name, widths, order, causal = false } of [
 for (const n of [8, 6]) {
   test(`convolutions with ${n} channels take columns as biases by image`, async () => {
     const withBias = (t: Array64, start: number, y: Array64): Array64 =>
-      zip64(y, (v, i) => v + columns(t, start, n).data[Math.floor(i / (15 * n)) * n + (i % n)]!);
+      map64(y, (v, i) => v + columns(t, start, n).data[Math.floor(i / (15 * n)) * n + (i % n)]!);
     await checkOp({
       name: "batch bias columns",
       inputs: { x: { shape: [2, 3, 5, 4] }, w: { shape: [3, 3, 4, n], scale: 0.3 }, b: { shape: [n] }, t: { shape: [2, 2 * n + 4] } },

@@ -15,8 +15,8 @@ import { type OpSpec, checkVariant } from "../support/op-test.ts";
 import matrixUnits from "../support/matrix-units.wgsl";
 import { withDispatches } from "../support/planning.ts";
 import { finish, halfDevice, testDevice } from "../support/device.ts";
-import { conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
-import { activations } from "../../engine/verify/self-test/reference/norm.ts";
+import { conv2d64, matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { activations, map64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 // Rows, columns and k that are not a multiple of any tile (8 to 128), k below and above a step of 16; scalars and vec4s; weights as models
 // store them, f32 in panels and f16 without. Few pipelines, because each takes seconds to compile on a software adapter; activations are
@@ -30,7 +30,7 @@ const LINEAR: OpSpec = {
     residual: { shape: [1, 131, 96] },
   },
   build: (g, v) => matmul(g, v.x!, v.w!, { bias: v.bias, residual: v.residual, scale: 0.7 }),
-  reference: ({ x, w, bias, residual }) => zip64(matmul64(x!, w!, false), (s, i) => (s + bias!.data[i % 96]! + residual!.data[i]!) * 0.7),
+  reference: ({ x, w, bias, residual }) => map64(matmul64(x!, w!, false), (s, i) => (s + bias!.data[i % 96]! + residual!.data[i]!) * 0.7),
 };
 const SPECS: readonly OpSpec[] = [
   { ...LINEAR, gradients: ["x"] },
@@ -52,7 +52,7 @@ const SPECS: readonly OpSpec[] = [
     inputs: { x: { shape: [2, 9, 7, 20] }, w: { shape: [3, 3, 20, 36], scale: 0.2, stored: "f16" }, batchBias: { shape: [2, 36] } },
     build: (g, v) => conv2d(g, v.x!, v.w!, { batchBias: v.batchBias, stride: 2, padding: [0, 1, 0, 1] }),
     reference: (v) =>
-      zip64(
+      map64(
         conv2d64(v.x!, v.w!, undefined, 2, [0, 1, 0, 1]),
         (y, i) => y + v.batchBias!.data[Math.floor(i / (4 * 3 * 36)) * 36 + (i % 36)]!,
       ),
@@ -136,7 +136,7 @@ const LONG: readonly OpSpec[] = [
     inputs: { x: { shape: [37, 340] }, w: { shape: [340, 64], scale: 0.1, stored: "f16" }, bias: { shape: [64] } },
     build: (g, v) => matmulGeglu(g, v.x!, v.w!, v.bias!),
     reference: ({ x, w, bias }) => {
-      const sums = zip64(matmul64(x!, w!, false), (s, i) => s + bias!.data[i % 64]!);
+      const sums = map64(matmul64(x!, w!, false), (s, i) => s + bias!.data[i % 64]!);
       const column = (i: number): number => Math.floor(i / 32) * 64 + Math.floor((i % 32) / 2) * 4 + (i % 2);
       return {
         shape: [37, 32],
@@ -155,7 +155,7 @@ const LONG: readonly OpSpec[] = [
     inputs: { x: { shape: [2, 9, 7, 68] }, w: { shape: [3, 3, 68, 36], scale: 0.1, stored: "f16" }, batchBias: { shape: [2, 36] } },
     build: (g, v) => conv2d(g, v.x!, v.w!, { batchBias: v.batchBias, padding: 1 }),
     reference: (v) =>
-      zip64(
+      map64(
         conv2d64(v.x!, v.w!, undefined, 1, [1, 1, 1, 1]),
         (y, i) => y + v.batchBias!.data[Math.floor(i / (9 * 7 * 36)) * 36 + (i % 36)]!,
       ),

@@ -4,7 +4,8 @@ import { matmul } from "../../kernels/matmul.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
 import { finish } from "../support/device.ts";
-import { activation64, conv2d64, matmul64, zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { conv2d64, matmul64 } from "../../engine/verify/self-test/reference/gemm.ts";
+import { activations, map64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 const shapes = [
   { m: 1, k: 4, n: 4 },
@@ -46,8 +47,8 @@ for (const activation of ["none", "silu", "gelu", "quickGelu"] as const) {
         inputs: { a: { shape: [2, 9, 12] }, b: { shape: [12, n] }, bias: { shape: [n] }, residual: { shape: [2, 9, n] } },
         build: (g, v) => matmul(g, v.a!, v.b!, { bias: v.bias, activation, residual: v.residual, scale: 0.7 }),
         reference: ({ a, b, bias, residual }) => {
-          const sum = zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!);
-          return zip64(sum, (x, i) => (activation64(activation, x) + residual!.data[i]!) * 0.7);
+          const sum = map64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!);
+          return map64(sum, (x, i) => ((activation === "none" ? x : activations[activation](x)) + residual!.data[i]!) * 0.7);
         },
         gradients: ["a", "b", "bias", "residual"],
       }));
@@ -91,11 +92,11 @@ for (const n of [8, 6]) {
       build: (g, v) =>
         conv2d(g, v.x!, v.w!, { bias: v.bias, batchBias: v.batchBias, padding: 1, activation: "silu", residual: v.residual, scale: 1.3 }),
       reference: (v) => {
-        const sum = zip64(
+        const sum = map64(
           conv2d64(v.x!, v.w!, v.bias!, 1, [1, 1, 1, 1]),
           (y, i) => y + v.batchBias!.data[Math.floor(i / (20 * n)) * n + (i % n)]!,
         );
-        return zip64(sum, (y, i) => (activation64("silu", y) + v.residual!.data[i]!) * 1.3);
+        return map64(sum, (y, i) => (activations.silu(y) + v.residual!.data[i]!) * 1.3);
       },
       gradients: ["x", "w", "bias", "batchBias", "residual"],
     }));
@@ -108,9 +109,9 @@ for (const [k, n] of [[20, 24], [7, 5]] as const) {
       inputs: { a: { shape: [2, 37, k] }, b: { shape: [k, n] }, bias: { shape: [n] }, residual: { shape: [2, 37, n] } },
       build: (g, v) => matmul(plannedForGpu(g), v.a!, v.b!, { bias: v.bias, activation: "silu", residual: v.residual }),
       reference: ({ a, b, bias, residual }) =>
-        zip64(
-          zip64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!),
-          (x, i) => activation64("silu", x) + residual!.data[i]!,
+        map64(
+          map64(matmul64(a!, b!, false), (x, i) => x + bias!.data[i % n]!),
+          (x, i) => activations.silu(x) + residual!.data[i]!,
         ),
       gradients: ["a", "residual"],
     });

@@ -10,8 +10,7 @@ import { f32 } from "../../kernels/kernel.ts";
 import { checkOp } from "../support/op-test.ts";
 import { plannedForGpu } from "../support/planning.ts";
 import { finish } from "../support/device.ts";
-import { zip64 } from "../../engine/verify/self-test/reference/gemm.ts";
-import { groupNorm64, layerNorm64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
+import { groupNorm64, layerNorm64, map64, softmax64 } from "../../engine/verify/self-test/reference/norm.ts";
 
 // One pixel per batch entry, 1, 3, 5, 10 channels a group, odd channel counts, groups above and below the size that takes two steps.
 const groupNormCases: { shape: number[]; groups: number; silu: boolean; mean?: number }[] = [
@@ -81,7 +80,7 @@ for (const [shape, groups, planned] of [
         return add(r, groups === 0 ? layerNorm(r, v.x!, v.gamma!, v.beta!, options) : groupNorm(r, v.x!, v.gamma!, v.beta!, options), v.x!);
       },
       reference: ({ x, gamma, beta }) =>
-        zip64(groups === 0 ? layerNorm64(x!, gamma!, beta!, 1e-5) : groupNorm64(x!, gamma!, beta!, options), (v, i) => v + x!.data[i]!),
+        map64(groups === 0 ? layerNorm64(x!, gamma!, beta!, 1e-5) : groupNorm64(x!, gamma!, beta!, options), (v, i) => v + x!.data[i]!),
       gradients: shape[1] === 97 ? [] : ["x"],
     });
   });

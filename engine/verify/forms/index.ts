@@ -1,9 +1,9 @@
 import { isObject } from "../../formats/file-system.ts";
 import { attack } from "./attack/attack.ts";
-import type { Form } from "../context.ts";
 import type { Golden } from "../golden.ts";
 import { fullWeights, listsWeights } from "./model/full-weights.ts";
-import { fullTextUNet, fullVae } from "./model/full.ts";
+import type { Form } from "../check.ts";
+import { fullTextUNet, fullVae, fullXl } from "./model/full.ts";
 import { insertionLayouts } from "./attack/insertion-layouts.ts";
 import { lossGrad } from "./model/loss-grad.ts";
 import { ops } from "./ops.ts";
@@ -17,17 +17,13 @@ import { projection } from "./attack/projection.ts";
 import { reference } from "./model/reference.ts";
 import { samples } from "./model/samples.ts";
 import { schedulers } from "./schedulers.ts";
-import { textEncoder } from "./model/text-encoder.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { torchRng } from "./torch-rng.ts";
 import { unet } from "./model/unet.ts";
 import { unlearnTrace } from "./unlearn/index.ts";
 import { vae } from "./model/vae.ts";
-import { fullXl } from "./xl/full.ts";
-import { xlLossGrad } from "./xl/loss-grad.ts";
-import { xlSamples } from "./xl/samples.ts";
-import { textEncoders } from "./xl/text-encoders.ts";
-import { xlUNet } from "./xl/unet.ts";
+import { xlSamples } from "./model/xl-samples.ts";
+import { oneTextEncoder, textEncoders } from "./model/text-encoders.ts";
 import { weightGrad } from "./model/weight-grad.ts";
 
 export interface KnownForm {
@@ -49,13 +45,13 @@ const FORMS: readonly KnownForm[] = [
   ...PROBE_FORMS,
   { name: "full_sdxl", check: fullXl, fits: tensors("ids_1", "ids_2", "text2.text_embeds", "text2.hidden.0.stats") },
   { name: "golden_text_encoders", check: textEncoders, fits: tensors("ids_1", "ids_2", "text2.text_embeds") },
-  { name: "golden_loss_grad_sdxl", check: xlLossGrad, fits: tensors("ids_1", "x0", "noise", "time_ids") },
-  { name: "golden_unet_sdxl", check: xlUNet, fits: (g) => tensors("ctx", "text_embeds", "time_ids")(g) && some(g, /^eps\./) },
+  { name: "golden_loss_grad_sdxl", check: lossGrad, fits: tensors("ids_1", "x0", "noise", "time_ids") },
+  { name: "golden_unet_sdxl", check: unet, fits: (g) => tensors("ctx", "text_embeds", "time_ids")(g) && some(g, /^eps\./) },
   { name: "samples_sdxl", check: xlSamples, fits: (g) => g.has("init_latent") && calls(g) },
   { name: "full_text_unet", check: fullTextUNet, fits: tensors("ids", "text.last_hidden_state") },
   { name: "full_weights", check: fullWeights, fits: (g) => listsWeights(g.json) },
   { name: "full_vae", check: fullVae, fits: (g) => some(g, /\.act\.decoder\..*\.stats$/) },
-  { name: "golden_text_encoder", check: textEncoder, fits: tensors("ids", "last_hidden_state") },
+  { name: "golden_text_encoder", check: oneTextEncoder, fits: tensors("ids", "last_hidden_state") },
   { name: "golden_weight_grad", check: weightGrad, fits: (g) => some(g, /^grad\.(unet|text_encoder)\./) },
   { name: "golden_loss_grad", check: lossGrad, fits: (g) => tensors("ids", "x0", "noise")(g) && some(g, /^d_embeds\./) },
   { name: "golden_unet", check: unet, fits: (g) => tensors("ctx")(g) && some(g, /^eps\./) },

@@ -25,13 +25,13 @@ import type { Layers } from "../../nn/layers.ts";
 import type { WeightLayout } from "../../nn/weight-layout.ts";
 import { encoderLayer } from "../../diffusion/text-encoder.ts";
 import { vaeAttention } from "../../diffusion/vae.ts";
-import type { Golden, Json } from "../golden.ts";
+import type { Case, Golden } from "../golden.ts";
 import { NUMBER, numbersIn } from "../words.ts";
 
 /** What an op's recipe works with: the case, its input tensors on the graph (channels-last), and its weights. */
 export interface OpCase {
   readonly golden: Golden;
-  readonly case: Json & { readonly name: string };
+  readonly case: Case;
   readonly layers: Layers;
   /** An input by its name in the file. @throws Error if the case has none of that name */
   input(name: string): Value;

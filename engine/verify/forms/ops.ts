@@ -1,4 +1,4 @@
-import { type AdamOptions, adam, adamHyperparameters } from "../../../kernels/adam.ts";
+import { type AdamOptions, adamHyperparameters } from "../../../kernels/adam.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import { Graph } from "../../runtime/graph.ts";
@@ -8,24 +8,24 @@ import type { NDArray } from "../../nn/array.ts";
 import { Layers } from "../../nn/layers.ts";
 import { lookup } from "../../nn/leaf-store.ts";
 import { Parameters } from "../../nn/parameters.ts";
-import { timestepFrequencies } from "./timestep.ts";
-import type { Form, VerifyContext } from "../context.ts";
-import type { Golden, Json } from "../golden.ts";
+import { timestepFeatures } from "../../diffusion/unet.ts";
+import type { Check, Form } from "../check.ts";
+import type { Case, Golden } from "../golden.ts";
 import { channelsFirst, channelsLast } from "../layout.ts";
+import { type AdamArrays, adamStep } from "./adam.ts";
 import { OP_RECIPES, type OpRecipe } from "./ops-table.ts";
-import { type Rows, TOLERANCES, type Tolerances } from "../rows.ts";
+import { TOLERANCES, type Tolerances } from "../rows.ts";
 import { NUMBER, numbersIn } from "../words.ts";
 
-type Case = Json & { readonly name: string };
-
 /** `ops/*`: single ops and small modules, forward and vector-Jacobian products for inputs and weights. */
-export const ops: Form = async (golden, rows, context) => {
+export const ops: Form = async (check) => {
+  const { golden, rows } = check;
   for (const c of golden.cases) {
     const op = String(c["op"]);
     await rows.guard(c.name, op, async () => {
-      if (op === "torch.optim.Adam") await checkAdam(golden, c, rows, context);
-      else if (op === "timestep_embedding") await checkTimestepEmbedding(golden, c, rows);
-      else if (Object.hasOwn(OP_RECIPES, op)) await checkOp(golden, c, OP_RECIPES[op]!, rows, context);
+      if (op === "torch.optim.Adam") await checkAdam(check, c);
+      else if (op === "timestep_embedding") await checkTimestepEmbedding(check, c);
+      else if (Object.hasOwn(OP_RECIPES, op)) await checkOp(check, c, OP_RECIPES[op]!);
       else {
         golden.account(...golden.names().filter((n) => n.startsWith(`${c.name}/`)));
         rows.failed(c.name, op, `no check for op "${op}"`);
@@ -114,8 +114,9 @@ function gradientOf({ weight, case: c }: Stored, tensor: string): string {
   return `g${weight(tensor).slice(c.name.length + 1)}`;
 }
 
-async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, context: VerifyContext): Promise<void> {
-  const device = await context.device();
+async function checkOp(check: Check, c: Case, recipe: OpRecipe): Promise<void> {
+  const { golden, rows } = check;
+  const device = await check.context.device();
   const stored = storedBy(golden, c, recipe);
   const { own, first } = stored;
   const weights = new Parameters("weights", device, {
@@ -141,10 +142,9 @@ async function checkOp(golden: Golden, c: Case, recipe: OpRecipe, rows: Rows, co
       return [[name, first(golden.shape(own(name))) ? channelsFirst({ data, shape }).data : data] as const];
     });
     for (const [name, actual] of computed.filter(([n]) => golden.has(own(n)))) {
-      const expected = await golden.floats(own(name));
       const relative = name === "y" ? tolerances.opForward : gradientTolerance(golden, c, name, tolerances);
-      if (golden.isZero(own(name))) rows.compare(c.name, name, actual, expected, zero, "absolute");
-      else rows.compare(c.name, name, actual, expected, relative, "relative L2");
+      if (golden.isZero(own(name))) await check.compare(c.name, name, actual, zero, { key: own(name), measure: "absolute" });
+      else await check.compare(c.name, name, actual, relative, { key: own(name) });
     }
   } finally {
     program.destroy();
@@ -169,18 +169,13 @@ function gradientTolerance(golden: Golden, c: Case, name: string, tolerances: To
   return perGroup <= 2 ? tolerances.onePixelNorm : tolerances.opGradient;
 }
 
-async function checkTimestepEmbedding(golden: Golden, c: Case, rows: Rows): Promise<void> {
+/** Sines as Stable Diffusion's UNets take them: cosines first, frequencies from 1 down to 1e-4. */
+async function checkTimestepEmbedding(check: Check, c: Case): Promise<void> {
+  const { golden } = check;
   const timesteps = [...(await golden.floats(`${c.name}/t`))];
-  for (const name of ["y", "y64"].filter((n) => golden.has(`${c.name}/${n}`))) {
-    const tensor = `${c.name}/${name}`;
-    rows.compare(
-      c.name,
-      name,
-      timestepFrequencies(golden.shape(tensor)[1]!, timesteps),
-      await golden.floats(tensor),
-      TOLERANCES.timestepEmbedding,
-      "absolute",
-    );
+  for (const [name, key] of ["y", "y64"].map((n) => [n, `${c.name}/${n}`] as const).filter(([, k]) => golden.has(k))) {
+    const sines = timestepFeatures({ blockOutChannels: [golden.shape(key)[1]!], flipSinToCos: true, freqShift: 0 }, timesteps);
+    await check.compare(c.name, name, sines, TOLERANCES.timestepEmbedding, { key, measure: "absolute" });
   }
 }
 
@@ -205,47 +200,20 @@ function adamOptions(golden: Golden, c: Case): AdamOptions {
 }
 
 /** Every step of torch.optim.Adam from the parameters before it, and the moments at the end. */
-async function checkAdam(golden: Golden, c: Case, rows: Rows, context: VerifyContext): Promise<void> {
+async function checkAdam(check: Check, c: Case): Promise<void> {
+  const { golden, rows } = check;
   const options = adamOptions(golden, c);
-  const grads = await golden.array(`${c.name}/grads`);
-  const params = await golden.array(`${c.name}/params`);
-  const shape = grads.shape.slice(1);
-  const n = grads.data.length / grads.shape[0]!;
-  let state = { parameter: params.data.slice(0, n), m: new Float32Array(n), v: new Float32Array(n) };
+  const [grads, params] = [await golden.array(`${c.name}/grads`), await golden.array(`${c.name}/params`)];
+  const [count, ...shape] = grads.shape as [number, ...number[]];
+  const n = grads.data.length / count;
+  let state: AdamArrays = { parameter: params.data.slice(0, n), m: new Float32Array(n), v: new Float32Array(n) };
   const path: number[] = [];
-  for (let step = 0; step < grads.shape[0]!; step++) {
-    state = await adamStep(context, state, grads.data.slice(step * n, (step + 1) * n), shape, adamHyperparameters(options, step + 1));
+  for (let step = 0; step < count; step++) {
+    const gradient = grads.data.slice(step * n, (step + 1) * n);
+    state = await adamStep(check.context, state, gradient, shape, adamHyperparameters(options, step + 1));
     path.push(...state.parameter);
   }
   rows.compare(c.name, "params", path, params.data.subarray(n), TOLERANCES.opForward);
-  rows.compare(c.name, "exp_avg", state.m, await golden.floats(`${c.name}/exp_avg`), TOLERANCES.opForward);
-  rows.compare(c.name, "exp_avg_sq", state.v, await golden.floats(`${c.name}/exp_avg_sq`), TOLERANCES.opForward);
-}
-
-type AdamArrays = {
-  readonly parameter: Float32Array<ArrayBuffer>;
-  readonly m: Float32Array<ArrayBuffer>;
-  readonly v: Float32Array<ArrayBuffer>;
-};
-
-/** One Adam step on the device. */
-export async function adamStep(
-  context: VerifyContext,
-  state: AdamArrays,
-  gradient: Float32Array<ArrayBuffer>,
-  shape: readonly number[],
-  hyper: Float32Array<ArrayBuffer>,
-): Promise<AdamArrays> {
-  const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
-  const inputs = {
-    parameter: of(state.parameter),
-    m: of(state.m),
-    v: of(state.v),
-    gradient: of(gradient),
-    hyper: { data: hyper, shape: [hyper.length] },
-  };
-  const result = await context.run("adam", inputs, (g, v) => ({
-    ...adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!),
-  }));
-  return result as AdamArrays;
+  await check.compare(c.name, "exp_avg", state.m, TOLERANCES.opForward, { key: `${c.name}/exp_avg` });
+  await check.compare(c.name, "exp_avg_sq", state.v, TOLERANCES.opForward, { key: `${c.name}/exp_avg_sq` });
 }

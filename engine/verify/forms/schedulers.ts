@@ -11,9 +11,9 @@ import {
   startSampler,
 } from "../../diffusion/schedulers/index.ts";
 import { lmsCoefficient } from "../../diffusion/schedulers/lms.ts";
-import type { Form } from "../context.ts";
-import { type Rows, TOLERANCES } from "../rows.ts";
-import type { Golden, Json } from "../golden.ts";
+import type { Check, Form } from "../check.ts";
+import { TOLERANCES } from "../rows.ts";
+import type { Case, Golden, Json } from "../golden.ts";
 
 const TIMESTEP_TOLERANCE = 1e-6;
 
@@ -44,17 +44,18 @@ function predict({ amplitude, period, offset }: StandIn, x: Float32Array, t: num
 }
 
 /** `schedulers`: timesteps, noise levels and whole trajectories under the file's stand-in for a model. Needs no device. */
-export const schedulers: Form = async (golden, rows) => {
+export const schedulers: Form = async (check) => {
+  const { golden, rows } = check;
   const common = golden.object("common_config");
   const config = parseSchedulerConfig("ddim", common);
   const ac = alphasCumprod(config);
   await rows.guard("noise schedule", "betas", async () => {
-    rows.compare("noise schedule", "betas", betas(config), await golden.floats("betas"), 0, "mismatches");
-    rows.compare("noise schedule", "alphas_cumprod", ac, await golden.floats("alphas_cumprod"), 0, "mismatches");
+    await check.compare("noise schedule", "betas", betas(config), 0, { key: "betas", measure: "mismatches" });
+    await check.compare("noise schedule", "alphas_cumprod", ac, 0, { key: "alphas_cumprod", measure: "mismatches" });
   });
-  if (golden.has("add_noise.x0")) await rows.guard("add_noise", "out", () => checkAddNoise(golden, rows, ac));
+  if (golden.has("add_noise.x0")) await rows.guard("add_noise", "out", () => checkAddNoise(check, ac));
   const given: Given = { common, standIn: standInOf(golden), unit: await golden.floats("x_unit"), noises: await golden.floats("noise") };
-  for (const c of golden.cases) await rows.guard(c.name, "traj", () => checkTrajectory(golden, c, rows, given));
+  await check.cases("traj", (c) => checkTrajectory(check, c, given));
 };
 
 /** What all trajectories of a file share. */
@@ -67,17 +68,19 @@ interface Given {
   readonly noises: Float32Array;
 }
 
-async function checkAddNoise(golden: Golden, rows: Rows, ac: Float32Array): Promise<void> {
+async function checkAddNoise(check: Check, ac: Float32Array): Promise<void> {
+  const { golden } = check;
   const [x0, noise] = [await golden.floats("add_noise.x0"), await golden.floats("add_noise.noise")];
   const times = await golden.ints("add_noise.t");
   const n = x0.length / times.length;
   for (const [tensor, make] of [["out", addNoise], ["velocity", getVelocity]] as const) {
     const actual = [...times].flatMap((t, i) => [...make(ac, x0.subarray(i * n, (i + 1) * n), noise.subarray(i * n, (i + 1) * n), t)]);
-    rows.compare("add_noise", tensor, actual, await golden.floats(`add_noise.${tensor}`), TOLERANCES.opForward);
+    await check.compare("add_noise", tensor, actual, TOLERANCES.opForward);
   }
 }
 
-async function checkTrajectory(golden: Golden, c: Json & { readonly name: string }, rows: Rows, given: Given): Promise<void> {
+async function checkTrajectory(check: Check, c: Case, given: Given): Promise<void> {
+  const { golden, rows } = check;
   const { common, standIn, unit, noises } = given;
   const name = schedulerNameOf(c["cls"]);
   const eta = typeof c["eta"] === "number" ? c["eta"] : 0;
@@ -85,16 +88,8 @@ async function checkTrajectory(golden: Golden, c: Json & { readonly name: string
   if (typeof c["init_noise_sigma"] === "number") {
     rows.error(c.name, "init_noise_sigma", Math.abs(plan.initNoiseSigma / c["init_noise_sigma"] - 1), TIMESTEP_TOLERANCE);
   }
-  rows.compare(
-    c.name,
-    "timesteps",
-    plan.steps.map((s) => s.timestep),
-    await golden.floats(`${c.name}.timesteps`),
-    TIMESTEP_TOLERANCE,
-  );
-  if (golden.has(`${c.name}.sigmas`)) {
-    rows.compare(c.name, "sigmas", plan.sigmas ?? [], await golden.floats(`${c.name}.sigmas`), TIMESTEP_TOLERANCE);
-  }
+  await check.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), TIMESTEP_TOLERANCE);
+  await check.compare(c.name, "sigmas", plan.sigmas ?? [], TIMESTEP_TOLERANCE, { optional: true });
   if (golden.has(`${c.name}.lms_coeffs`)) {
     const sigmas = plan.sigmas ?? [];
     const order = golden.shape(`${c.name}.lms_coeffs`)[1]!;
@@ -102,7 +97,7 @@ async function checkTrajectory(golden: Golden, c: Json & { readonly name: string
     const all = plan.steps.flatMap((_, i) =>
       backs.map((back) => (back <= i ? lmsCoefficient(sigmas, i, Math.min(i + 1, order), back) : 0)),
     );
-    rows.compare(c.name, "lms_coeffs", all, await golden.floats(`${c.name}.lms_coeffs`), TOLERANCES.opForward);
+    await check.compare(c.name, "lms_coeffs", all, TOLERANCES.opForward);
   }
   const state = startSampler(plan, unit);
   const path = [...state.sample];
@@ -111,5 +106,5 @@ async function checkTrajectory(golden: Golden, c: Json & { readonly name: string
     runSamplerStep(step, state, predict(standIn, modelInput(step, state), step.timestep), noise);
     path.push(...state.sample);
   });
-  rows.compare(c.name, "traj", path, await golden.floats(`${c.name}.traj`), TOLERANCES.opForward);
+  await check.compare(c.name, "traj", path, TOLERANCES.opForward);
 }

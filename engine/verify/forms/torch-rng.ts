@@ -1,14 +1,12 @@
-import { FormatError } from "../../formats/errors.ts";
-import { isObject } from "../../formats/file-system.ts";
 import { manualSeed } from "../../runtime/random/random.ts";
-import type { Form } from "../context.ts";
+import type { Form } from "../check.ts";
 import type { Golden, Json } from "../golden.ts";
 
 /** Of the sum of squares, which is not exact in float64. */
 const SQUARES_TOLERANCE = 1e-12;
 
 /** `torch-rng`: torch's CPU generator, bit by bit. Needs no device. */
-export const torchRng: Form = async (golden, rows) => {
+export const torchRng: Form = async ({ golden, rows }) => {
   for (const [i, c] of entries(golden, "randn").entries()) {
     const [seed, shape] = [golden.number("seed", c), golden.numbers("shape", c)];
     const name = `randn seed ${seed} [${shape.join(",")}]`;
@@ -31,10 +29,9 @@ export const torchRng: Form = async (golden, rows) => {
   }
   for (const c of entries(golden, "sequences")) {
     const generator = manualSeed(golden.number("seed", c));
-    for (const [i, draw] of golden.list("consecutive", c).entries()) {
+    for (const [i, draw] of golden.objects("consecutive", c).entries()) {
       const name = `consecutive seed ${golden.number("seed", c)}`;
       await rows.guard(name, `draw ${i}`, () => {
-        if (!isObject(draw)) throw new FormatError(golden.path, `"consecutive" draw ${i} is not an object`);
         const head = golden.numbers("head", draw);
         rows.compare(name, `draw ${i}`, generator.randn(golden.numbers("shape", draw)).subarray(0, head.length), head, 0, "mismatches");
       });
@@ -54,13 +51,8 @@ export const torchRng: Form = async (golden, rows) => {
   for (const key of Object.keys(golden.json).filter((k) => !known.includes(k))) rows.failed(key, key, `no check for "${key}"`);
 };
 
-/** A field that holds one case or a list of them; none if it is absent. */
+/** A field that holds one case or a list of them; none if it is absent. @throws FormatError for what is not an object */
 function entries(golden: Golden, field: string): readonly Json[] {
   const value = golden.json[field];
-  if (value === undefined) return [];
-  const list = Array.isArray(value) ? (value as unknown[]) : [value];
-  return list.map((entry) => {
-    if (!isObject(entry)) throw new FormatError(golden.path, `"${field}" must hold objects`);
-    return entry;
-  });
+  return value === undefined ? [] : golden.objects(field, { [field]: [value].flat() });
 }

@@ -16,8 +16,8 @@ import { upsampleNearest } from "../../../kernels/upsample.ts";
 import type { Array64 } from "./array64.ts";
 import type { OpSpec } from "./op-check.ts";
 import { attentionReference } from "./reference/attention.ts";
-import { activation64, conv2d64, matmul64 } from "./reference/gemm.ts";
-import { groupNorm64, layerNorm64 } from "./reference/norm.ts";
+import { conv2d64, matmul64 } from "./reference/gemm.ts";
+import { activations, groupNorm64, layerNorm64 } from "./reference/norm.ts";
 import {
   averagePool2dReference,
   averagePoolReference,
@@ -40,7 +40,7 @@ function geglu64InFours({ shape, data }: Array64, bias: Array64): Array64 {
   const at = (i: number): number => Math.floor(i / 2) * 4 + (i % 2);
   return {
     shape: [...shape.slice(0, -1), n / 2],
-    data: Float64Array.from({ length: data.length / 2 }, (_, i) => sum(at(i)) * activation64("gelu", sum(at(i) + 2))),
+    data: Float64Array.from({ length: data.length / 2 }, (_, i) => sum(at(i)) * activations.gelu(sum(at(i) + 2))),
   };
 }
 

@@ -1,10 +1,12 @@
-import { adam, adamHyperparameters } from "../../../../kernels/adam.ts";
+import { adamHyperparameters } from "../../../../kernels/adam.ts";
 import { simplexProjection } from "../../../../kernels/simplex-projection.ts";
 import { likeliest } from "../../../attack/search/simplex.ts";
-import type { NDArray } from "../../../nn/array.ts";
-import type { Form, VerifyContext } from "../../context.ts";
+import type { Check, Form } from "../../check.ts";
+import { compute } from "../../compute.ts";
+import type { VerifyContext } from "../../context.ts";
 import { part } from "../../layout.ts";
 import { type Rows, TOLERANCES, largestDifference, mismatches, relativeL2 } from "../../rows.ts";
+import { adamStep } from "../adam.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
 import { type Replay, replay } from "./replay.ts";
 import { type Trace, framedWith, openTrace } from "./trace.ts";
@@ -18,21 +20,18 @@ const CLEAR_MARGIN = 1e-6;
  * `attack/*`: a recorded attack by the product's own loop, from its first to its last iteration, fed the recorded draws; the prompts
  * evaluated and their pictures; and the steps between the nets alone, from the recorded numbers.
  */
-export const attack: Form = async (golden, rows, context) => {
+export const attack: Form = async (check) => {
+  const { golden, rows, context } = check;
   const trace = await openTrace(golden, context);
   const { name, attacker } = trace;
   await rows.guard(name, "loss", async () => {
     const replayed = await replay(trace);
     if (attacker !== "random") await iterations(trace, replayed, rows);
     if (attacker === "hard-prompt") {
-      await nearestTokens(
-        trace,
-        rows,
-        context.files,
-        replayed.iterations.flatMap(({ choice }) => [...choice]),
-      );
+      const chosen = replayed.iterations.flatMap(({ choice }) => [...choice]);
+      await nearestTokens(trace, rows, context.files, chosen);
     }
-    await evaluations(trace, replayed, rows);
+    await evaluations(check, trace, replayed);
   });
   if (attacker !== "random") await rows.guard(name, "adam", () => rowSteps(trace, rows, context));
   if (golden.has("argmax")) await rows.guard(name, "argmax", () => argmaxRows(trace, rows));
@@ -40,13 +39,7 @@ export const attack: Form = async (golden, rows, context) => {
     await rows.guard(name, "x0", async () => {
       const image = await golden.array("image");
       const shape = image.shape.length === 3 ? [1, ...image.shape] : image.shape;
-      rows.compare(
-        name,
-        "x0",
-        (await trace.target.encodeImage({ data: image.data, shape })).data,
-        await golden.floats("x0"),
-        rows.tolerances.model,
-      );
+      await check.compare(name, "x0", await trace.target.encodeImage({ data: image.data, shape }), undefined, { key: "x0" });
     });
   }
 };
@@ -94,11 +87,12 @@ async function iterations({ golden, name, loss: kind }: Trace, replayed: Replay,
 }
 
 /** The prompts evaluated, the original first: their ids as they were put together, their texts, the ids of these, and the pictures. */
-async function evaluations(trace: Trace, { evaluations: made, inserted }: Replay, rows: Rows): Promise<void> {
-  const { golden, name, framedPrompt, target } = trace;
+async function evaluations(check: Check, trace: Trace, { evaluations: made, inserted }: Replay): Promise<void> {
+  const { golden, rows } = check;
+  const { name, framedPrompt, target } = trace;
   if (golden.has("eval.ids")) {
     const framed = [framedPrompt, ...inserted.map((tokens) => framedWith(trace, tokens))];
-    rows.compare(name, "eval.ids", framed.flatMap((ids) => [...ids]), await golden.ints("eval.ids"), 0, "mismatches");
+    await check.compare(name, "eval.ids", framed.flatMap((ids) => [...ids]), 0, { key: "eval.ids" });
     const written = golden.list("eval_prompts");
     const wrong =
       written.length === made.length
@@ -106,18 +100,10 @@ async function evaluations(trace: Trace, { evaluations: made, inserted }: Replay
         : Math.abs(written.length - made.length);
     rows.error(name, "eval_prompts", wrong, 0, "mismatches");
     const again = made.flatMap(({ evaluation }) => [...target.tokenizer.frame(evaluation.ids)]);
-    rows.compare(name, "eval.retokenized_ids", again, await golden.ints("eval.retokenized_ids"), 0, "mismatches");
+    await check.compare(name, "eval.retokenized_ids", again, 0, { key: "eval.retokenized_ids" });
   }
-  if (golden.has("eval.uint8")) {
-    rows.compare(
-      name,
-      "eval.uint8",
-      made.flatMap(({ image }) => [...image.data]),
-      await golden.ints("eval.uint8"),
-      rows.tolerances.levels,
-      "levels",
-    );
-  }
+  const pictures = made.flatMap(({ image }) => [...image.data]);
+  await check.compare(name, "eval.uint8", pictures, rows.tolerances.levels, { key: "eval.uint8", measure: "levels", optional: true });
 }
 
 type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
@@ -154,18 +140,15 @@ async function rowSteps(trace: Trace, rows: Rows, context: VerifyContext): Promi
   const worst = new Worst();
   let worstProjection = 0;
   for (let i = 0; i < grads.shape[0]!; i++) {
-    const of = (data: Float32Array<ArrayBuffer>): NDArray => ({ data, shape });
     const hyper = adamHyperparameters(adamOptions(trace), i + 1);
-    const inputs = {
-      parameter: of(before(i)), m: of(moments[i]!.m), v: of(moments[i]!.v), gradient: of(part(grads, i).data),
-      hyper: { data: hyper, shape: [hyper.length] }, rows: of(part(moved, i).data),
-    };
-    const result = await context.run(`row steps ${projected !== undefined}`, inputs, (g, v) => ({
-      moved: adam(g, { parameter: v["parameter"]!, m: v["m"]!, v: v["v"]! }, v["gradient"]!, v["hyper"]!).parameter,
-      ...(projected && { projected: simplexProjection(g, v["rows"]!, "reference") }),
+    const stepped = await adamStep(context, { parameter: before(i), ...moments[i]! }, part(grads, i).data, shape, hyper);
+    const after = part(moved, i).data;
+    worst.add("adam", relativeL2(stepped.parameter, after));
+    if (!projected) continue;
+    const { own } = await compute(context, "projected rows", { rows: { data: after, shape } }, (g, v) => ({
+      own: simplexProjection(g, v["rows"]!, "reference"),
     }));
-    worst.add("adam", relativeL2(result["moved"]!, part(moved, i).data));
-    if (projected) worstProjection = Math.max(worstProjection, largestDifference(result["projected"]!, part(projected, i).data));
+    worstProjection = Math.max(worstProjection, largestDifference(own!.data, part(projected, i).data));
   }
   worst.report(rows, trace.name, () => TOLERANCES.opForward);
   if (projected) rows.error(trace.name, "proj", worstProjection, PROJECTION_TOLERANCE, "absolute");

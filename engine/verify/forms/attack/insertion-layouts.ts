@@ -1,8 +1,7 @@
 import { slotLayout, type Insertion } from "../../../attack/search/slot-layout.ts";
 import { FormatError } from "../../../formats/errors.ts";
-import { isObject } from "../../../formats/file-system.ts";
 import { errorMessage } from "../../../runtime/errors.ts";
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
 
 /** The reference's names of the insertion places. */
 const PLACES: Readonly<Record<string, Insertion>> = {
@@ -23,12 +22,11 @@ export function insertionOf(file: string, name: string): Insertion {
 /**
  * `insertion_layouts`: where the adversarial tokens stand, on marker ids: -100 bos, 1..L the prompt, -1..-k the tokens. Needs no device.
  */
-export const insertionLayouts: Form = async (golden, rows) => {
+export const insertionLayouts: Form = async ({ golden, rows }) => {
   let length = 77;
-  const table = golden.list("table");
-  for (const entry of table) if (isObject(entry) && typeof entry["total"] === "number") length = entry["total"];
-  for (const [i, entry] of table.entries()) {
-    if (!isObject(entry)) throw new FormatError(golden.path, `"table" ${i} is not an object`);
+  const table = golden.objects("table");
+  for (const entry of table) if (typeof entry["total"] === "number") length = entry["total"];
+  for (const entry of table) {
     const name = `${String(entry["loc"])} k=${String(entry["k"])} L=${String(entry["L"])}`;
     await rows.guard(name, "ids", () => {
       const [k, promptLength] = [golden.number("k", entry), golden.number("L", entry)];

@@ -3,13 +3,12 @@ import { type FeatureSet, REFERENCE_EPSILON, frechetDistance } from "../../../me
 import { matrix } from "../../../metrics/linear-algebra/matrix.ts";
 import { type Features, type Statistics, float32Mean, statisticsOf } from "../../../metrics/distance/statistics.ts";
 import { readStatistics, writeStatistics } from "../../../metrics/distance/statistics-file.ts";
-import type { Form } from "../../context.ts";
-import type { Golden, Json } from "../../golden.ts";
+import type { Check, Form } from "../../check.ts";
+import type { Case, Golden } from "../../golden.ts";
 import type { Rows } from "../../rows.ts";
 import { DISTANCE_TOLERANCE, checkKid } from "./kid.ts";
 
 type KnownSet = FeatureSet & { readonly features: Features; readonly statistics: Statistics };
-type Case = Json & { readonly name: string };
 
 /** Absolute, of a distance that is zero. */
 const ZERO_TOLERANCE = 1e-9;
@@ -18,41 +17,41 @@ const STATISTICS_TOLERANCE = 1e-10;
 const FLOAT32_TOLERANCE = 1e-6;
 
 /** `fid`: statistics, Frechet distances, kernel distances and statistics files of given features. Needs no device. */
-export const fid: Form = async (golden, rows, context) => {
+export const fid: Form = async (check) => {
+  const { golden, rows } = check;
   const sets = new Map<string, KnownSet>();
-  for (const tensor of golden.names().filter((n) => n.startsWith("features."))) {
-    const [count, dims] = golden.shape(tensor) as [number, number];
-    const features = { data: await golden.floats(tensor), count, dims };
-    const name = tensor.slice("features.".length);
+  for (const name of golden.namesAfter("features.")) {
+    const [count, dims] = golden.shape(`features.${name}`) as [number, number];
+    const features = { data: await golden.floats(`features.${name}`), count, dims };
     sets.set(name, { name, features, statistics: statisticsOf(features) });
   }
-  for (const [name, set] of sets) await rows.guard(name, "statistics", () => checkStatistics(golden, rows, name, set));
+  for (const [name, set] of sets) await rows.guard(name, "statistics", () => checkStatistics(check, name, set));
   const setOf = (c: Case, field: string): KnownSet => {
     const set = sets.get(golden.text(field, c));
     if (!set) throw new Error(`there are no features of "${golden.text(field, c)}"`);
     return set;
   };
-  for (const c of golden.cases) {
-    await rows.guard(c.name, "", async () => {
-      if (c.name.startsWith("kid.")) await checkKid(golden, rows, c, new Map([...sets].map(([name, set]) => [name, set.features])));
-      else if (typeof c["file"] === "string") {
-        const bytes = joinPath(golden.folder, c["file"]);
-        const read = await readStatistics(context.files, bytes);
-        const written = await readStatistics(memoryFiles({ again: await writeStatistics(read) }), "again");
-        const { statistics, features } = setOf(c, "of");
-        const rounded = isObject(c["entries"]) && isObject(c["entries"]["mu.npy"]) && c["entries"]["mu.npy"]["dtype"] === "float32";
-        const mean = rounded ? float32Mean(features) : statistics.mean;
-        rows.compare(c.name, "mu", read.mean, mean, rounded ? FLOAT32_TOLERANCE : STATISTICS_TOLERANCE);
-        rows.compare(c.name, "sigma", read.covariance.data, statistics.covariance.data, STATISTICS_TOLERANCE);
-        rows.compare(c.name, "mu written", written.mean, read.mean, 0, "mismatches");
-        rows.compare(c.name, "sigma written", written.covariance.data, read.covariance.data, 0, "mismatches");
-      } else if (golden.has(`${c.name}.sigma1`)) await checkRefusal(golden, rows, c);
-      else checkDistance(golden, rows, c, setOf(c, "a"), setOf(c, "b"));
-    });
-  }
+  await check.cases("", async (c) => {
+    if (c.name.startsWith("kid.")) await checkKid(golden, rows, c, new Map([...sets].map(([name, set]) => [name, set.features])));
+    else if (typeof c["file"] === "string") await checkFile(check, c, c["file"], setOf(c, "of"));
+    else if (golden.has(`${c.name}.sigma1`)) await checkRefusal(golden, rows, c);
+    else checkDistance(golden, rows, c, setOf(c, "a"), setOf(c, "b"));
+  });
 };
 
-async function checkStatistics(golden: Golden, rows: Rows, name: string, { features, statistics }: KnownSet): Promise<void> {
+/** A statistics file, against those of the features that it was made of, and written again. */
+async function checkFile({ golden, rows, context }: Check, c: Case, file: string, { statistics, features }: KnownSet): Promise<void> {
+  const read = await readStatistics(context.files, joinPath(golden.folder, file));
+  const written = await readStatistics(memoryFiles({ again: await writeStatistics(read) }), "again");
+  const rounded = isObject(c["entries"]) && isObject(c["entries"]["mu.npy"]) && c["entries"]["mu.npy"]["dtype"] === "float32";
+  const mean = rounded ? float32Mean(features) : statistics.mean;
+  rows.compare(c.name, "mu", read.mean, mean, rounded ? FLOAT32_TOLERANCE : STATISTICS_TOLERANCE);
+  rows.compare(c.name, "sigma", read.covariance.data, statistics.covariance.data, STATISTICS_TOLERANCE);
+  rows.compare(c.name, "mu written", written.mean, read.mean, 0, "mismatches");
+  rows.compare(c.name, "sigma written", written.covariance.data, read.covariance.data, 0, "mismatches");
+}
+
+async function checkStatistics({ golden, rows }: Check, name: string, { features, statistics }: KnownSet): Promise<void> {
   const { mean, covariance } = statistics;
   if (golden.has(`${name}.mu`)) rows.compare(name, "mu", mean, await golden.doubles(`${name}.mu`), STATISTICS_TOLERANCE);
   if (golden.has(`${name}.mu_f32`)) {

@@ -1,33 +1,31 @@
-import type { Value } from "../../../../kernels/kernel.ts";
-import type { RgbImage } from "../../../formats/picture/image.ts";
 import { fnv1a32, hashNumbers } from "../../../loading/synthetic.ts";
 import { RECIPES, type Recipe, transformInput } from "../../../metrics/recipes.ts";
 import { toChannelsLast } from "../../../nn/array.ts";
 import { INCEPTION_DIMS, INCEPTION_SIZE, INCEPTION_VARIANTS, type InceptionVariant } from "../../../vision/inception.ts";
 import { Inception, inceptionTensors } from "../../../vision/inception-model.ts";
-import type { Form, VerifyContext } from "../../context.ts";
-import type { Golden } from "../../golden.ts";
-import type { Rows } from "../../rows.ts";
+import type { Check, Form } from "../../check.ts";
+import { capturedOf, read } from "../../compute.ts";
+import { withNeighbour } from "../../golden.ts";
+import { referencePicture } from "../../pictures.ts";
 import { compareModules } from "../modules.ts";
 import { hashedInception, inceptionDistribution } from "./hashed-inception.ts";
-import { pictureFile, referencePicture, withNeighbour } from "./pictures.ts";
+import { pictureFile } from "./pictures.ts";
 
 /** `inception`: features, logits and every block of both networks with hashed weights, for hashed numbers and for pictures. */
-export const inception: Form = async (golden, rows, context) => {
+export const inception: Form = async (check) => {
+  const { golden, context } = check;
   const networks = new Map<InceptionVariant, Inception>();
   try {
-    for (const { name } of golden.cases) {
-      await rows.guard(name, "features", async () => {
-        const [variant] = name.split(".") as [InceptionVariant];
-        if (!INCEPTION_VARIANTS.includes(variant)) throw new Error(`no network is called "${variant}"`);
-        let network = networks.get(variant);
-        if (!network) {
-          network = new Inception(await context.device(), variant, hashedInception(variant, golden.number("gain")));
-          networks.set(variant, network);
-        }
-        await checkCase(golden, rows, name, network, await inputOf(golden, context, name));
-      });
-    }
+    await check.cases("features", async ({ name }) => {
+      const [variant] = name.split(".") as [InceptionVariant];
+      if (!INCEPTION_VARIANTS.includes(variant)) throw new Error(`no network is called "${variant}"`);
+      let network = networks.get(variant);
+      if (!network) {
+        network = new Inception(await context.device(), variant, hashedInception(variant, golden.number("gain")));
+        networks.set(variant, network);
+      }
+      await checkCase(check, name, network, await inputOf(check, name));
+    });
   } finally {
     for (const network of networks.values()) await network.destroy();
   }
@@ -37,16 +35,16 @@ export const inception: Form = async (golden, rows, context) => {
  * What a case's network is given, normalised: by the case's name NETWORK.INPUT, NETWORK.INPUT.clean with clean-fid's normalisation, or
  * NETWORK.pytorch_fid.PICTURE, a picture through that recipe.
  */
-async function inputOf(golden: Golden, context: VerifyContext, name: string): Promise<Float32Array<ArrayBuffer>> {
+async function inputOf(check: Check, name: string): Promise<Float32Array<ArrayBuffer>> {
   const [variant, input, more] = name.split(".") as [InceptionVariant, string, string?];
   const recipe = (RECIPES as Readonly<Record<string, Recipe>>)[input.replaceAll("_", "-")];
   if (recipe) {
-    const image = await withNeighbour(golden, context, "resize", async (other): Promise<RgbImage> =>
-      referencePicture(other, context, pictureFile(other, more ?? "")),
+    const { golden, context: { files } } = check;
+    return withNeighbour(golden, files, "resize", async (other) =>
+      recipe.prepare(await referencePicture(other, files, pictureFile(other, more ?? ""))),
     );
-    return recipe.prepare(image);
   }
-  const unit = await unitInput(golden, context, input);
+  const unit = await unitInput(check, input);
   if (more === "clean") return unit.map((x) => Math.fround(Math.fround(255 * x) - 128) / 128);
   if (more !== undefined) throw new Error(`no normalisation is called "${more}"`);
   const twice = unit.map((x) => Math.fround(2 * x) - 1);
@@ -54,7 +52,7 @@ async function inputOf(golden: Golden, context: VerifyContext, name: string): Pr
 }
 
 /** Numbers [299, 299, 3] in [0, 1] by what the manifest says of an input. */
-async function unitInput(golden: Golden, context: VerifyContext, input: string): Promise<Float32Array<ArrayBuffer>> {
+async function unitInput({ golden, context: { files } }: Check, input: string): Promise<Float32Array<ArrayBuffer>> {
   const words = golden.text(input, golden.object("inputs"));
   const [, hash] = /hash tensor '([^']+)'/.exec(words) ?? [];
   if (hash !== undefined) {
@@ -67,43 +65,27 @@ async function unitInput(golden: Golden, context: VerifyContext, input: string):
   }
   const [, file, tensor] = /^(\w+): (\S+) \/ 255/.exec(words) ?? [];
   if (file === undefined || tensor === undefined) throw new Error(`"inputs" says of ${input} what is not understood: ${words}`);
-  return withNeighbour(golden, context, file, async (other) => Float32Array.from(await other.ints(tensor), (v) => v / 255));
+  return withNeighbour(golden, files, file, async (other) => Float32Array.from(await other.ints(tensor), (v) => v / 255));
 }
 
-async function checkCase(
-  golden: Golden,
-  rows: Rows,
-  name: string,
-  network: Inception,
-  input: Float32Array<ArrayBuffer>,
-): Promise<void> {
-  const wanted = (tensor: string): boolean => golden.has(`${name}.${tensor}`);
-  const modules = golden.names().flatMap((n) => (n.startsWith(`${name}.act.`) ? [n.slice(`${name}.act.`.length)] : []));
-  const captured = new Map<string, Value>();
+async function checkCase(check: Check, name: string, network: Inception, image: Float32Array<ArrayBuffer>): Promise<void> {
+  const { golden } = check;
+  const modules = new Set(golden.namesAfter(`${name}.act.`).map((m) => m.replace(/\.(stats|sample)$/, "")));
   const program = await network.program(`verify ${name}`, (g) => {
     const { features, logits } = network.record(g, 1);
-    const outputs: Record<string, Value> = {};
-    for (const dims of INCEPTION_DIMS) if (wanted(`pool${dims}`)) outputs[`pool${dims}`] = features[dims];
-    if (wanted("features")) outputs["features"] = features[2048];
-    if (wanted("logits")) outputs["logits"] = logits;
-    for (const module of new Set(modules.map((m) => m.replace(/\.(stats|sample)$/, "")))) {
-      const value = g.captured.get(module);
-      if (value) captured.set(module, (outputs[`act.${module}`] = value));
-    }
-    return { outputs };
+    const pools = Object.fromEntries(INCEPTION_DIMS.map((dims) => [`pool${dims}`, features[dims]] as const));
+    const results = Object.entries({ ...pools, features: features[2048], logits }).filter(([tensor]) => golden.has(`${name}.${tensor}`));
+    return { outputs: { ...Object.fromEntries(results), ...capturedOf(g, [...modules], (module) => `act.${module}`) } };
   });
-  await program.run({ image: input });
-  const read = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
-  for (const [tensor, data] of Object.entries(read)) {
-    if (!tensor.startsWith("act.")) rows.compare(name, tensor, data, await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
-  }
-  for (const [module, { type }] of captured) {
-    await compareModules(golden, rows, name, module, [{ data: read[`act.${module}`]!, shape: type.shape }]);
+  await program.run({ image });
+  for (const [tensor, made] of Object.entries(await read(program))) {
+    if (tensor.startsWith("act.")) await compareModules(check, name, tensor.slice("act.".length), [made]);
+    else await check.compare(name, tensor, made);
   }
 }
 
 /** `inception_weights`: names, shapes and hashed numbers of both networks' tensors. Needs no device. */
-export const inceptionWeights: Form = async (golden, rows) => {
+export const inceptionWeights: Form = async ({ golden, rows }) => {
   const gain = golden.number("gain");
   for (const variant of INCEPTION_VARIANTS) {
     const key = Object.keys(golden.json).find((k) => k.startsWith(variant));

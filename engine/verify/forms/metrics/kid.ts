@@ -1,10 +1,8 @@
 import { type Subset, cleanSubsets, fidelitySubsets, kernelDistance } from "../../../metrics/distance/kid.ts";
 import type { Features } from "../../../metrics/distance/statistics.ts";
 import { manualSeed } from "../../../runtime/random/random.ts";
-import type { Golden, Json } from "../../golden.ts";
+import type { Case, Golden } from "../../golden.ts";
 import type { Rows } from "../../rows.ts";
-
-type Case = Json & { readonly name: string };
 
 /** Relative, of numbers that float64 gives. */
 export const DISTANCE_TOLERANCE = 1e-6;

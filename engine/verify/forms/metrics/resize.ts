@@ -2,9 +2,10 @@ import { type RgbImage, centerCrop } from "../../../formats/picture/image.ts";
 import { resize as resizePillow, resizeShortestEdge } from "../../../formats/picture/resize.ts";
 import { canvasPicture, cleanPicture, t2iPicture, torchPicture } from "../../../metrics/recipes.ts";
 import { INCEPTION_SIZE } from "../../../vision/inception.ts";
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
+import { referencePicture } from "../../pictures.ts";
 import type { Measure } from "../../rows.ts";
-import { pictureFile, referencePicture } from "./pictures.ts";
+import { pictureFile } from "./pictures.ts";
 
 interface Check {
   /** height * width * 3 numbers. */
@@ -29,21 +30,21 @@ const CHECKS: Readonly<Record<string, Check>> = {
 };
 
 /** `resize`: pictures as every recipe gives them to its network. Needs no device. */
-export const resize: Form = async (golden, rows, context) => {
+export const resize: Form = async (check) => {
+  const { golden, rows, context } = check;
   const pictures = new Map<string, Promise<RgbImage>>();
   for (const tensor of golden.names()) {
     const [name, what, part] = tensor.split(".") as [string, string?, string?];
     await rows.guard(name, tensor, async () => {
       const [kind, digits] = what !== undefined && what in CHECKS ? [what] : (/^(\D+)(\d+)$/.exec(what ?? "")?.slice(1) ?? []);
-      const check = CHECKS[kind ?? ""];
-      if (!check) return; // reported as a tensor without a check
-      const reading = pictures.get(name) ?? referencePicture(golden, context, pictureFile(golden, name));
+      const one = CHECKS[kind ?? ""];
+      if (!one) return; // reported as a tensor without a check
+      const reading = pictures.get(name) ?? referencePicture(golden, context.files, pictureFile(golden, name));
       pictures.set(name, reading);
       const image = await reading;
       const size = digits === undefined ? INCEPTION_SIZE : Number(digits);
-      const taken = partOf(check.make(image, size), size, part);
-      const expected = golden.dtype(tensor) === "U8" ? await golden.ints(tensor) : await golden.floats(tensor);
-      rows.compare(name, [what, part].filter(Boolean).join("."), taken, expected, check.tolerance, check.measure);
+      const taken = partOf(one.make(image, size), size, part);
+      await check.compare(name, [what, part].filter(Boolean).join("."), taken, one.tolerance, { key: tensor, measure: one.measure });
     });
   }
 };

@@ -3,7 +3,7 @@ import type { Component } from "../../../loading/names/locate.ts";
 import { Config } from "../../../nn/config.ts";
 import { expectedTensors, withoutUnitKernel } from "../../../loading/expected.ts";
 import { type Gains, SYNTHETIC_MODELS, distribution, hashNumbers } from "../../../loading/synthetic.ts";
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
 
 interface Family {
   readonly components: Partial<Readonly<Record<Component, object>>>;
@@ -30,7 +30,7 @@ export function listsWeights(json: Readonly<Record<string, unknown>>): boolean {
 /**
  * `full_weights_*`: every parameter's name and shape as the model code asks for it, and the first two and the last of its made-up values.
  */
-export const fullWeights: Form = async (golden, rows) => {
+export const fullWeights: Form = async ({ golden, rows }) => {
   const gain = golden.number("gain");
   const { components, gains } = familyOf(golden.json);
   for (const [field, value] of Object.entries(golden.json)) {

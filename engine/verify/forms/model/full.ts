@@ -1,28 +1,25 @@
-import type { Value } from "../../../../kernels/kernel.ts";
+import { FormatError } from "../../../formats/errors.ts";
+import { isObject } from "../../../formats/file-system.ts";
+import { isSynthetic } from "../../../formats/model-source.ts";
 import { Layers } from "../../../nn/layers.ts";
 import type { NDArray } from "../../../nn/array.ts";
-import { isSynthetic } from "../../../formats/model-source.ts";
+import type { SizeConditions } from "../../../diffusion/model/sizes.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import { GAIN, type SyntheticName, hashNumbers } from "../../../loading/synthetic.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
 import type { Graph } from "../../../runtime/graph.ts";
-import type { Form, VerifyContext } from "../../context.ts";
+import type { Check, Form } from "../../check.ts";
+import { type Inputs, type Values, capturedOf, read, run } from "../../compute.ts";
 import type { Golden } from "../../golden.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
-import { lossAndGradients } from "./loss-grad.ts";
-import type { Rows } from "../../rows.ts";
 import { compareModules, statistics } from "../modules.ts";
+import { sizesIn } from "./encoding.ts";
+import { lossAndGradients } from "./loss-grad.ts";
+import { checkIds, checkOneOfTwo, compareEncoder, encoderOutputs } from "./text-encoders.ts";
+import { clampedLogvar } from "./vae.ts";
 
-const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
-
-/** The model with made-up weights; these references have no other. @throws Error for weights that it does not have */
-async function syntheticModel(golden: Golden, context: VerifyContext): Promise<StableDiffusion> {
-  requireSynthetic(golden, context, "sd14");
-  return context.model();
-}
-
-/** @throws Error unless the model's weights are made up as the reference's are */
-export function requireSynthetic(golden: Golden, context: VerifyContext, which: SyntheticName): void {
+/** @throws Error unless the model's weights are made up as the reference's are; these references have no other */
+function requireSynthetic({ golden, context }: Check, which: SyntheticName): void {
   if (!isSynthetic(context.modelFolder)) throw new Error(`this reference was made with hashed weights: give --model synthetic:${which}`);
   const { gain = GAIN } = golden.json;
   if (gain !== GAIN) throw new Error(`this reference was made with weights of gain ${String(gain)}, the synthetic models have ${GAIN}`);
@@ -32,223 +29,196 @@ export function requireSynthetic(golden: Golden, context: VerifyContext, which: 
 const INPUT_STD = { latent: 1, noise: 1, image: 1 / Math.sqrt(3), z: 1 } as const;
 
 /**
- * A hashed input of a shape: its numbers come from the name that the manifest's `input_names` gives it, without which it is "golden." and
- * its key.
- * The key is what the input is and, unless it has the model's own size, its height: "latent", "latent16".
+ * A hashed input of a shape: its numbers come from the name that the manifest gives it in `input_names` or, in quotes, in `inputs`, without
+ * which it is "golden." and its key. The key is what the input is and its height, which `input_names` leave out of the model's own size:
+ * "latent", "latent16".
  */
 export function hashedInput(golden: Golden, what: keyof typeof INPUT_STD, shape: readonly number[], ownSize: number): NDArray {
   const height = shape[2]!;
   const key = height === ownSize ? what : `${what}${height}`;
-  const name = golden.json["input_names"] === undefined ? `golden.${key}` : golden.text(key, golden.object("input_names"));
+  const { input_names: names, inputs } = golden.json;
+  const stated = isObject(inputs) ? inputs[`${what}${height}`] : undefined;
+  const quoted = typeof stated === "string" ? /'([^']+)'/.exec(stated)?.[1] : `golden.${key}`;
+  const name = names === undefined ? quoted : golden.text(key, golden.object("input_names"));
+  if (name === undefined) throw new FormatError(golden.path, `"inputs" gives no hash name in quotes for "${key}": ${String(stated)}`);
   return { data: hashNumbers(name, shape.reduce((a, b) => a * b, 1), 0, INPUT_STD[what]), shape };
 }
 
-/**
- * `full_text_unet`: a real model's shapes; the text encoding, and for each case the noise prediction, the loss and its gradients, and what
- * every block gives.
- */
-export const fullTextUNet: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(golden, context);
-  const ids = Uint32Array.from(await golden.ints("ids"));
-  await rows.guard("text", "last_hidden_state", () => checkText(golden, rows, model, ids));
-  const timestep = golden.number("timestep");
-  for (const { name } of golden.cases) {
-    await rows.guard(name, "eps", async () => {
-      const [channels, height, width] = golden.shape(`${name}.eps`) as [number, number, number];
-      const [ownSize] = model.defaultLatentSize;
-      const [latent, noise] = (["latent", "noise"] as const).map((what) =>
-        hashedInput(golden, what, [1, channels, height, width], ownSize),
-      ) as [NDArray, NDArray];
-      await checkBlocks(golden, rows, model, name, { ids, latent, timestep });
-      const results = await lossAndGradients(model, { ids, noised: latent, target: noise, timestep, loss: "mse" });
-      const named: Readonly<Record<string, string>> = { eps: "eps", loss: "loss", d_embeds: "d_embeds", d_ctx: "d_ctx", d_latent: "d_x_t" };
-      for (const [tensor, result] of Object.entries(named)) {
-        if (!golden.has(`${name}.${tensor}`)) continue;
-        rows.compare(
-          name,
-          tensor,
-          results[result]!,
-          await golden.floats(`${name}.${tensor}`),
-          tensor.startsWith("d_") ? rows.tolerances.embeddingGradient : rows.tolerances.model,
-        );
-      }
-    });
-  }
-};
+/** What all cases of a reference share. */
+interface Given {
+  readonly ids: Uint32Array<ArrayBuffer>;
+  readonly timestep: number;
+  readonly sizes: readonly SizeConditions[] | undefined;
+}
 
-async function checkText(golden: Golden, rows: Rows, model: StableDiffusion, ids: Uint32Array<ArrayBuffer>): Promise<void> {
-  const wanted = golden.names().filter((n) => /^text\.hidden\.\d+\.stats$/.test(n));
-  const program = await model.program(`verify full text ${ids.length}`, (g) => {
-    const hidden = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, ids.length], dtype: "u32" })));
-    const outputs: Record<string, Value> = { hidden };
-    for (const name of wanted) {
-      const value = g.captured.get(`text_model.hidden_states.${name.split(".")[2]}`);
-      if (value) outputs[name] = value;
-    }
-    return { outputs };
+/**
+ * A real model's shapes: the text encoding, and for each case the noise prediction, the loss and its gradients, and what every block gives.
+ * SDXL is opened for each part by itself, so that one set of its weights is there at a time.
+ */
+function full(which: SyntheticName, checkText: (check: Check, model: StableDiffusion) => Promise<void>): Form {
+  return async (check) => {
+    const { golden, rows, context } = check;
+    requireSynthetic(check, which);
+    const opened = (work: (model: StableDiffusion) => Promise<void>): Promise<void> =>
+      which === "sdxl" ? context.withModel(work) : context.model().then(work);
+    const ids = await golden.ids(which === "sdxl" ? "ids_1" : "ids");
+    const given: Given = { ids, timestep: golden.number("timestep"), sizes: await sizesIn(golden) };
+    let encoding: NDArray | undefined;
+    await rows.guard("text", "states", () =>
+      opened(async (model) => {
+        await checkText(check, model);
+        encoding = await model.encodeText(ids);
+      }),
+    );
+    const cases = golden.cases.filter(({ name }) => golden.has(`${name}.eps`));
+    await rows.guard("blocks", "act", () =>
+      opened(async (model) => {
+        for (const { name } of cases) await checkBlocks(check, model, name, encoding!, given);
+      }),
+    );
+    await rows.guard("gradients", "eps", () =>
+      opened(async (model) => {
+        for (const { name } of cases) await checkLoss(check, model, name, given);
+      }),
+    );
+  };
+}
+
+/** `full_text_unet`: Stable Diffusion 1.4. */
+export const fullTextUNet = full("sd14", async (check, model) => {
+  const keys = check.golden.namesAfter("text.").map((tensor) => [tensor, `text.${tensor}`] as const);
+  await compareEncoder(check, "text", Object.fromEntries(keys), await encoderOutputs(check, model, "ids"));
+});
+
+/** `full_sdxl`: SDXL, both text encoders. */
+export const fullXl = full("sdxl", async (check, model) => {
+  await checkIds(check, model, "text", [check.golden.text("prompt")]);
+  for (const number of [1, 2]) await checkOneOfTwo(check, model, "text", number);
+});
+
+/** The inputs "latent" and "noise" of a case, [1, C, h, w]. */
+function latentsOf({ golden }: Check, model: StableDiffusion, name: string, what: "latent" | "noise"): NDArray {
+  const shape = golden.shape(`${name}.eps`).slice(-3);
+  return hashedInput(golden, what, [1, ...shape], model.defaultLatentSize[0]);
+}
+
+async function checkBlocks(check: Check, model: StableDiffusion, name: string, encoding: NDArray, given: Given): Promise<void> {
+  const inputs = {
+    latent: channelsLast(latentsOf(check, model, name, "latent")),
+    features: { data: model.timestepFeatures([given.timestep], given.sizes), shape: [1, model.featureWidth] },
+    context: encoding,
+  };
+  await checkModules(check, model, name, "", inputs, (g, v) => {
+    model.recordUNet(g, v["latent"]!, v["features"]!, v["context"]!, false);
+    return {};
   });
-  await program.run({ ids });
-  const read = (await program.read()) as Record<string, Float32Array<ArrayBuffer>>;
-  rows.compare("text", "last_hidden_state", read["hidden"]!, await golden.floats("text.last_hidden_state"), rows.tolerances.model);
-  for (const name of wanted) {
-    if (read[name]) {
-      rows.compare("text", name.slice("text.".length), statistics([read[name]]), await golden.floats(name), rows.tolerances.model);
-    } else rows.failed("text", name, "the text encoder has no such layer");
+}
+
+async function checkLoss(check: Check, model: StableDiffusion, name: string, given: Given): Promise<void> {
+  const { golden, tolerances } = check;
+  const [noised, target] = [latentsOf(check, model, name, "latent"), latentsOf(check, model, name, "noise")];
+  const { d_x_t: d_latent, ...others } = await lossAndGradients(model, { ...given, noised, target, loss: "mse" });
+  const results: Readonly<Record<string, Float32Array | undefined>> = { ...others, d_latent };
+  for (const tensor of golden.namesAfter(`${name}.`).filter((n) => !n.startsWith("act."))) {
+    const [what, form] = tensor.split(".") as [string, string?];
+    const actual = results[what] && shownAs(form, results[what], given.ids.length);
+    if (!actual) continue; // reported as a tensor without a check
+    await check.compare(name, tensor, actual, what.startsWith("d_") ? tolerances.embeddingGradient : tolerances.model);
   }
 }
 
-async function checkBlocks(
-  golden: Golden,
-  rows: Rows,
-  model: StableDiffusion,
-  name: string,
-  inputs: { ids: Uint32Array<ArrayBuffer>; latent: NDArray; timestep: number },
-): Promise<void> {
-  const latent = channelsLast(inputs.latent);
-  await checkModules(golden, rows, model, name, (g) => {
-    const context = model.recordTextEncoder(g, model.recordEmbeddings(g, g.input("ids", { shape: [1, inputs.ids.length], dtype: "u32" })));
-    const features = g.input("features", { shape: [1, model.featureWidth], dtype: "f32" });
-    model.recordUNet(g, g.input("latent", { shape: latent.shape, dtype: "f32" }), features, context, false);
-    return {};
-  }, { ids: inputs.ids, latent: latent.data, features: model.timestepFeatures([inputs.timestep]) });
+/** A matrix of `count` rows as it is kept: whole, every n-th column (`strideN`), or the length of each row (`row_norms`). */
+function shownAs(form: string | undefined, data: Float32Array, count: number): Float32Array | undefined {
+  if (form === undefined) return data;
+  const width = data.length / count;
+  const stride = Number(/^stride(\d+)$/.exec(form)?.[1] ?? 0);
+  if (stride > 0) return data.filter((_, i) => (i % width) % stride === 0);
+  if (form !== "row_norms") return undefined;
+  return Float32Array.from({ length: count }, (_, r) =>
+    Math.sqrt(data.subarray(r * width, (r + 1) * width).reduce((sum, x) => sum + x * x, 0)),
+  );
 }
 
 /** `full_vae`: a real VAE both ways, and what every block gives. */
-export const fullVae: Form = async (golden, rows, context) => {
-  const model = await syntheticModel(golden, context);
+export const fullVae: Form = async (check) => {
+  const { golden, context } = check;
+  requireSynthetic(check, "sd14");
+  const model = await context.model();
   const { config, parameters } = model.parts.vae;
-  for (const { name } of golden.cases) {
-    await rows.guard(name, "decoded", async () => {
-      const [latentChannels, h, w] = golden.shape(`${name}.mean`) as [number, number, number];
-      const [height, width] = [h * config.factor, w * config.factor];
-      const [ownSize] = model.defaultLatentSize;
-      const image = channelsLast(hashedInput(golden, "image", [1, config.inChannels, height, width], ownSize * config.factor));
-      const z = channelsLast(hashedInput(golden, "z", [1, latentChannels, h, w], ownSize));
-      // One pass each, since a real VAE takes minutes on a software adapter; without fused epilogues, so that every module can be seen.
-      const layers = (g: Graph): Layers => new Layers(g, parameters, false);
-      const input = (g: Graph, { shape }: NDArray): Value => g.input("x", { shape, dtype: "f32" });
-      const of =
-        (...prefixes: string[]) =>
-        (module: string): boolean =>
-          prefixes.some((p) => module.startsWith(p));
-      const encoded = await checkModules(
-        golden,
-        rows,
-        model,
-        name,
-        (g) => vaeEncode(layers(g), config, input(g, image), parameters.maxTensorBytes),
-        { x: image.data },
-        of("encoder", "quant_conv"),
-      );
-      rows.compare(name, "mean", encoded["mean"]!, await golden.floats(`${name}.mean`), rows.tolerances.model);
-      rows.compare(
-        name,
-        "logvar",
-        encoded["logvar"]!.map((x) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], x))),
-        await golden.floats(`${name}.logvar`),
-        rows.tolerances.model,
-      );
-      const { decoded } = await checkModules(
-        golden,
-        rows,
-        model,
-        name,
-        (g) => ({ decoded: vaeDecode(layers(g), config, input(g, z), parameters.maxTensorBytes) }),
-        { x: z.data },
-        of("decoder", "post_quant_conv"),
-      );
-      await checkPicture(golden, rows, name, decoded!, [config.outChannels, height, width]);
-    });
-  }
+  await check.cases("decoded", async ({ name }) => {
+    const [latentChannels, h, w] = golden.shape(`${name}.mean`) as [number, number, number];
+    const [height, width] = [h * config.factor, w * config.factor];
+    const [ownSize] = model.defaultLatentSize;
+    const image = hashedInput(golden, "image", [1, config.inChannels, height, width], ownSize * config.factor);
+    const z = hashedInput(golden, "z", [1, latentChannels, h, w], ownSize);
+    // One pass each, since a real VAE takes minutes on a software adapter; without fused epilogues, so that every module can be seen.
+    const layers = (g: Graph): Layers => new Layers(g, parameters, false);
+    const encoded = await checkModules(check, model, name, "encoder quant_conv", { image: channelsLast(image) }, (g, v) => ({
+      ...vaeEncode(layers(g), config, v["image"]!, parameters.maxTensorBytes),
+    }));
+    await check.compare(name, "mean", encoded["mean"]!);
+    await check.compare(name, "logvar", clampedLogvar(encoded["logvar"]!));
+    const { decoded } = await checkModules(check, model, name, "decoder post_quant_conv", { z: channelsLast(z) }, (g, v) => ({
+      decoded: vaeDecode(layers(g), config, v["z"]!, parameters.maxTensorBytes),
+    }));
+    await checkPicture(check, name, decoded!, [config.outChannels, height, width]);
+  });
 };
 
 /** The decoded picture [C, H, W]: whole, or where that would be too much, its statistics, every eighth pixel, corners and centre. */
 async function checkPicture(
-  golden: Golden,
-  rows: Rows,
+  check: Check,
   name: string,
   picture: Float32Array<ArrayBuffer>,
   [channels, height, width]: readonly [number, number, number],
 ): Promise<void> {
   const patch = (top: number, left: number, rowsOf: number, columns: number, step = 1): number[] =>
-    Array.from(
-      { length: channels * rowsOf * columns },
-      (_, i) =>
-        picture[
-          Math.floor(i / (rowsOf * columns)) * height * width +
-            (top + (Math.floor(i / columns) % rowsOf) * step) * width +
-            left +
-            (i % columns) * step
-        ]!,
-    );
-  const expected: Readonly<Record<string, () => ArrayLike<number>>> = {
-    decoded: () => picture,
-    "decoded.stats": () => statistics([picture]),
-    "decoded.stride8": () => patch(0, 0, height / 8, width / 8, 8),
-    "decoded.corners": () =>
-      [
-        [0, 0],
-        [0, width - 8],
-        [height - 8, 0],
-        [height - 8, width - 8],
-      ].flatMap(([top, left]) => patch(top!, left!, 8, 8)),
-    "decoded.center": () => patch(height / 2 - 4, width / 2 - 4, 8, 8),
+    Array.from({ length: channels * rowsOf * columns }, (_, i) => {
+      const [channel, row] = [Math.floor(i / (rowsOf * columns)), Math.floor(i / columns) % rowsOf];
+      return picture[channel * height * width + (top + row * step) * width + left + (i % columns) * step]!;
+    });
+  const corners = [[0, 0], [0, width - 8], [height - 8, 0], [height - 8, width - 8]] as const;
+  const shown = {
+    decoded: picture,
+    "decoded.stats": statistics([picture]),
+    "decoded.stride8": patch(0, 0, height / 8, width / 8, 8),
+    "decoded.corners": corners.flatMap(([top, left]) => patch(top, left, 8, 8)),
+    "decoded.center": patch(height / 2 - 4, width / 2 - 4, 8, 8),
   };
-  for (const [tensor, actual] of Object.entries(expected)) {
-    if (golden.has(`${name}.${tensor}`)) {
-      rows.compare(name, tensor, actual(), await golden.floats(`${name}.${tensor}`), rows.tolerances.model);
-    }
-  }
+  for (const [tensor, actual] of Object.entries(shown)) await check.compare(name, tensor, actual, undefined, { optional: true });
 }
 
-/** `NAME.act.MODULE.stats` and `.sample` of the modules that `record` captures. Returns what it returns, pictures channels-first. */
-export async function checkModules(
-  golden: Golden,
-  rows: Rows,
+/**
+ * `NAME.act.MODULE.stats` and `.sample` of the modules that `record` captures. Returns what it returns, pictures channels-first.
+ * @param parts what the wanted modules' names begin with, spaces between them; all modules if ""
+ */
+async function checkModules(
+  check: Check,
   model: StableDiffusion,
   name: string,
-  record: (g: Graph) => Readonly<Record<string, Value>>,
-  inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>>,
-  wanted: (module: string) => boolean = () => true,
+  parts: string,
+  inputs: Inputs,
+  record: (g: Graph, v: Values) => Values,
 ): Promise<Record<string, Float32Array<ArrayBuffer>>> {
-  const prefix = `${name}.act.`;
-  const modules = golden
-    .names()
-    .flatMap((n) =>
-      n.startsWith(prefix) && n.endsWith(".stats") && wanted(n.slice(prefix.length)) ? [n.slice(prefix.length, -".stats".length)] : [],
-    );
-  const results = new Map<string, readonly number[]>();
-  const parts = new Map<string, { keys: string[]; shapes: (readonly number[])[] }>();
-  const program = await model.program(`verify full modules ${name} ${modules[0]}`, (g) => {
-    const outputs: Record<string, Value> = { ...record(g) };
-    for (const [key, value] of Object.entries(outputs)) results.set(key, value.type.shape);
-    for (const module of modules) {
-      // A picture too large for one tensor is captured as bands of rows.
-      const keys = g.captured.has(module) ? [module] : [...g.captured.keys()].filter((k) => k.startsWith(`${module}.[`));
-      const values = keys.map((k) => g.captured.get(k)!);
-      keys.forEach((k, i) => (outputs[k] = values[i]!));
-      parts.set(module, { keys, shapes: values.map((v) => v.type.shape) });
-    }
-    return { outputs };
+  const wanted = (module: string): boolean => module.endsWith(".stats") && parts.split(" ").some((p) => module.startsWith(p));
+  const modules = check.golden.namesAfter(`${name}.act.`).filter(wanted).map((n) => n.slice(0, -".stats".length));
+  const program = await run(model, `modules ${name} ${modules[0]}`, inputs, (g, v) => {
+    const results = record(g, v);
+    const keys = modules.flatMap((module) => capturedAs(module, [...g.captured.keys()]));
+    return { ...results, ...capturedOf(g, keys, (key) => `act.${key}`) };
   });
-  await program.run(Object.fromEntries(Object.entries(inputs).filter(([key]) => program.hasInput(key))));
+  const outputs = [...program.outputs.keys()];
   for (const module of modules) {
-    const { keys, shapes } = parts.get(module)!;
-    if (keys.length === 0) {
-      rows.failed(name, `act.${module}`, "the model has no such module");
-      continue;
-    }
-    const read = await program.read(...keys);
-    await compareModules(
-      golden,
-      rows,
-      name,
-      module,
-      keys.map((k, i) => ({ data: read[k] as Float32Array<ArrayBuffer>, shape: shapes[i]! })),
-    );
+    const keys = capturedAs(`act.${module}`, outputs);
+    if (keys.length === 0) check.rows.failed(name, `act.${module}`, "the model has no such module");
+    else await compareModules(check, name, module, Object.values(await read(program, ...keys)));
   }
-  const read = results.size > 0 ? await program.read(...results.keys()) : {};
-  return Object.fromEntries(
-    [...results].map(([key, shape]) => [key, channelsFirst({ data: read[key] as Float32Array<ArrayBuffer>, shape }).data]),
-  );
+  const results = outputs.filter((key) => !key.startsWith("act."));
+  const made = results.length > 0 ? await read(program, ...results) : {};
+  return Object.fromEntries(Object.entries(made).map(([key, array]) => [key, channelsFirst(array).data]));
+}
+
+/** Of the keys those of a module: its own, or those of the bands of rows that a picture too large for one tensor is captured as. */
+function capturedAs(module: string, keys: readonly string[]): string[] {
+  return keys.includes(module) ? [module] : keys.filter((key) => key.startsWith(`${module}.[`));
 }

@@ -1,37 +1,52 @@
-import type { Value } from "../../../../kernels/kernel.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
-import type { HostArray } from "../../../runtime/program.ts";
-import type { Form } from "../../context.ts";
-import type { Golden } from "../../golden.ts";
+import type { Check, Form } from "../../check.ts";
+import { capturedOf, compute } from "../../compute.ts";
+import type { Golden, Json } from "../../golden.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
-import type { Rows } from "../../rows.ts";
+import { TOLERANCES, relativeL2 } from "../../rows.ts";
+import { joinEncoding, sizesIn } from "./encoding.ts";
 
 const ACTIVATION = "act.";
+/** Sines of phases up to thousands, which SDXL's references take in float32. */
+const SINUSOIDS: ReadonlySet<string> = new Set(["act.time_proj", "act.add_time_proj"]);
 
-/** `golden_unet`: outputs at every listed timestep, batch and shape, and the output of every listed module. */
-export const unet: Form = async (golden, rows, context) => {
+/**
+ * `golden_unet`: outputs at every listed timestep, batch and shape, and the output of every listed module; of SDXL also what leaving a
+ * condition out does.
+ */
+export const unet: Form = async (check) => {
+  const { golden, rows, context } = check;
   const model = await context.model();
-  const text = await golden.array("ctx");
-  for (const tensor of golden.names().filter((n) => n.startsWith("eps."))) {
-    await rows.guard(tensor, "eps", async () => {
-      const { sample, timesteps } = await request(golden, tensor);
-      const [batch] = sample.shape as [number];
-      const rowSize = text.data.length / text.shape[0]!;
-      const ctx = { data: text.data.slice(0, batch * rowSize), shape: [batch, ...text.shape.slice(1)] };
-      const { data } = await model.predictNoise(sample, timesteps, ctx);
-      rows.compare(tensor, "eps", data, await golden.floats(tensor), rows.tolerances.model);
+  for (const key of golden.names().filter((n) => n.startsWith("eps."))) {
+    await rows.guard(key, "eps", async () => {
+      const { sample, timesteps } = await request(golden, key);
+      const { encoding, sizes } = await conditions(golden, sample.shape[0]!);
+      await check.compare(key, "eps", await model.predictNoise(sample, timesteps, encoding, sizes), undefined, { key });
     });
   }
-  const modules = golden.names().filter((n) => n.startsWith(ACTIVATION));
-  if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(golden, rows, model, modules, text));
+  const influence = golden.has("text_embeds") && golden.cases.find((c) => c.name === "influence");
+  if (influence) await rows.guard(influence.name, "eps", () => checkInfluence(check, model, golden.object("wrong_if", influence)));
+  const modules = golden.namesAfter(ACTIVATION);
+  if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(check, model, modules));
 };
+
+/** Encoding and sizes of the first `batch` rows. */
+async function conditions(golden: Golden, batch: number) {
+  const head = async (tensor: string): Promise<NDArray> => {
+    const { data, shape } = await golden.array(tensor);
+    return { data: data.slice(0, (data.length / shape[0]!) * batch), shape: [batch, ...shape.slice(1)] };
+  };
+  const ctx = await head("ctx");
+  const parts = golden.has("text_embeds") ? { ctx, text_embeds: await head("text_embeds") } : { ctx };
+  return { encoding: joinEncoding(parts), sizes: (await sizesIn(golden))?.slice(0, batch) };
+}
 
 /**
  * Which latent and timesteps an output belongs to, by its name: `eps.b2.t500` is `x2` at 500, `eps.rect.t500` is `x_rect`, `t333_25` at
  * batch 1 is 333.25, and at batch 2 `t10_700` is one timestep a row. What the JSON says of the tensor decides between the last two.
  */
-export async function request(golden: Golden, tensor: string): Promise<{ sample: NDArray; timesteps: number[] }> {
+async function request(golden: Golden, tensor: string): Promise<{ sample: NDArray; timesteps: number[] }> {
   const match = /^eps\.(.+)\.t(\d+)(?:_(\d+))?$/.exec(tensor);
   if (!match) throw new Error(`the name "${tensor}" does not say which latent and timestep it belongs to`);
   const [, which, first, second] = match as unknown as [string, string, string, string | undefined];
@@ -45,67 +60,78 @@ export async function request(golden: Golden, tensor: string): Promise<{ sample:
   return { sample, timesteps };
 }
 
-/**
- * The output of every module, from a recording without fused epilogues, at the timestep and latent that the JSON's `what` and tensors
- * imply.
- */
-async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, modules: readonly string[], text: NDArray): Promise<void> {
+/** That SDXL's conditions count, and as much as the reference says: a model deaf to them would be as near to it without. */
+async function checkInfluence({ golden, rows }: Check, model: StableDiffusion, stated: Json): Promise<void> {
   const sample = await golden.array("x1");
-  const timestep = Number(/t\s*=\s*([\d.]+)/.exec(golden.text("what"))?.[1] ?? Number.NaN);
-  if (!Number.isFinite(timestep)) {
-    throw new Error(`"what" does not say at which timestep the intermediates were taken: ${golden.text("what")}`);
+  const timestep = statedTimestep(golden);
+  const expected = await golden.floats(`eps.b1.t${timestep}`);
+  const { encoding, sizes = [] } = await conditions(golden, 1);
+  const width = encoding.shape[2]!;
+  const deaf = { ...encoding, data: encoding.data.slice().fill(0, encoding.data.length - width) };
+  const turn = ([a, b]: readonly [number, number]): [number, number] => [b, a];
+  const turned = sizes.map(({ original, crop, target }) => ({ original: turn(original), crop: turn(crop), target: turn(target) }));
+  const tried: Readonly<Record<string, () => Promise<NDArray>>> = {
+    "text_embeds left out": () => model.predictNoise(sample, timestep, deaf, sizes),
+    "heights and widths swapped": () => model.predictNoise(sample, timestep, encoding, turned),
+  };
+  for (const [what, distance] of Object.entries(stated)) {
+    const made = await tried[what]?.();
+    // Three digits are stated.
+    const tolerance = Math.max(0.01, rows.tolerances.model);
+    if (made) rows.compare("influence", what, [relativeL2(made.data, expected)], [Number(distance)], tolerance);
+    else rows.failed("influence", what, "no check for this mistake");
   }
-  const input = channelsLast(sample);
-  const contextShape = [sample.shape[0]!, ...text.shape.slice(1)];
-  const shapes = new Map<string, readonly number[]>();
-  const program = await model.program(`verify modules ${sample.shape.join("x")} ${text.shape[1]}`, (g) => {
-    const features = g.input("features", { shape: [sample.shape[0]!, model.featureWidth], dtype: "f32" });
-    model.recordUNet(
-      g,
-      g.input("sample", { shape: input.shape, dtype: "f32" }),
-      features,
-      g.input("context", { shape: contextShape, dtype: "f32" }),
-      false,
-    );
-    const outputs: Record<string, Value> = {};
-    for (const name of modules) {
-      const value = g.captured.get(name.slice(ACTIVATION.length));
-      if (value) {
-        outputs[name] = value;
-        shapes.set(name, value.type.shape);
-      }
-    }
-    return { outputs };
-  });
-  const rowSize = text.data.length / text.shape[0]!;
-  await program.run({
-    sample: input.data,
-    features: model.timestepFeatures(Array.from({ length: sample.shape[0]! }, () => timestep)),
-    context: text.data.slice(0, rowSize * sample.shape[0]!),
-  });
-  await compareCaptured(golden, rows, modules, shapes, await program.read());
 }
 
-/** Compares captured values by their modules' names; a module that the model does not have is a failed row. */
+/** The output of every module at the latent `x1`, from a recording without fused epilogues. */
+async function checkModules(check: Check, model: StableDiffusion, modules: readonly string[]): Promise<void> {
+  const { golden } = check;
+  const sample = await golden.array("x1");
+  const [batch] = sample.shape as [number];
+  const { encoding, sizes } = await conditions(golden, batch);
+  const timesteps = new Array<number>(batch).fill(statedTimestep(golden));
+  const inputs = {
+    sample: channelsLast(sample),
+    features: { data: model.timestepFeatures(timesteps, sizes), shape: [batch, model.featureWidth] },
+    context: encoding,
+  };
+  const computed = await compute(model, "modules", inputs, (g, v) => {
+    model.recordUNet(g, v["sample"]!, v["features"]!, v["context"]!, false);
+    return capturedOf(g, modules, (module) => ACTIVATION + module);
+  });
+  await compareCaptured(check, modules, computed, model.isXl ? SINUSOIDS : undefined);
+}
+
+/**
+ * Compares captured values by their modules' names; a module that the model does not have is a failed row.
+ * @param sinusoids those compared as timestep embeddings
+ */
 export async function compareCaptured(
-  golden: Golden,
-  rows: Rows,
+  check: Check,
   modules: readonly string[],
-  shapes: ReadonlyMap<string, readonly number[]>,
-  computed: Readonly<Record<string, HostArray>>,
+  computed: Readonly<Record<string, NDArray>>,
+  sinusoids?: ReadonlySet<string>,
 ): Promise<void> {
-  for (const name of modules) {
-    const shape = shapes.get(name);
-    if (!shape) {
-      rows.failed("modules", name, "the model has no such module");
+  for (const key of modules.map((module) => ACTIVATION + module)) {
+    const made = computed[key];
+    if (!made) {
+      check.rows.failed("modules", key, "the model has no such module");
       continue;
     }
-    const actual = asStored(computed[name] as Float32Array<ArrayBuffer>, shape, golden.shape(name));
-    rows.compare("modules", name, actual, await golden.floats(name), rows.tolerances.model);
+    const actual = asStored(made, check.golden.shape(key));
+    if (sinusoids?.has(key)) await check.compare("modules", key, actual, TOLERANCES.timestepEmbedding, { key, measure: "absolute" });
+    else await check.compare("modules", key, actual, undefined, { key });
   }
 }
 
 /** A captured value in the order of the reference: channels first if that has four dimensions. */
-export function asStored(data: Float32Array<ArrayBuffer>, shape: readonly number[], stored: readonly number[]): Float32Array<ArrayBuffer> {
-  return stored.length === 4 && shape.length === 4 ? channelsFirst({ data, shape }).data : data;
+export function asStored(made: NDArray, stored: readonly number[]): Float32Array<ArrayBuffer> {
+  return stored.length === 4 && made.shape.length === 4 ? channelsFirst(made).data : made.data;
+}
+
+/** The timestep that modules were seen at, and what a condition does. */
+function statedTimestep(golden: Golden): number {
+  const timestep = Number(/t\s*=\s*([\d.]+)/.exec(golden.text("what"))?.[1] ?? Number.NaN);
+  if (!Number.isFinite(timestep)) throw new Error(`"what" does not say at which timestep modules were seen: ${golden.text("what")}`);
+  return timestep;
 }

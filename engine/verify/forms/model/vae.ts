@@ -1,98 +1,83 @@
-import type { Value } from "../../../../kernels/kernel.ts";
 import { scale } from "../../../../kernels/elementwise.ts";
 import { gradients } from "../../../runtime/autodiff.ts";
 import type { Graph } from "../../../runtime/graph.ts";
 import { Layers } from "../../../nn/layers.ts";
 import { vaeDecode, vaeEncode } from "../../../diffusion/vae.ts";
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
-import type { Form } from "../../context.ts";
-import type { Golden } from "../../golden.ts";
+import type { Check, Form } from "../../check.ts";
+import { type Inputs, type Values, capturedOf, compute } from "../../compute.ts";
 import { channelsFirst, channelsLast } from "../../layout.ts";
-import type { Rows } from "../../rows.ts";
 import { compareCaptured } from "./unet.ts";
 
 const ACTIVATION = "act.";
-const LOGVAR_LIMITS = [-30, 20] as const; // diffusers' DiagonalGaussianDistribution
+
+/** A log variance within the limits of diffusers' DiagonalGaussianDistribution. */
+export function clampedLogvar(logvar: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  return logvar.map((x) => Math.min(20, Math.max(-30, x)));
+}
 
 /** `golden_vae`: encoder and decoder with the gradients for their inputs, and the output of every listed module. */
-export const vae: Form = async (golden, rows, context) => {
+export const vae: Form = async (check) => {
+  const { golden, rows, context } = check;
   const model = await context.model();
   const { scalingFactor } = model.parts.vae.config;
   // Some references hold latents as the UNet sees them, and say so.
   const scaled = typeof golden.json["scaling"] === "string";
   for (const { name } of golden.cases) {
-    await rows.guard(name, "mean", () => oneWay(golden, rows, model, name, "image", "mean", (g, x) => model.recordEncoder(g, x)));
+    await rows.guard(name, "mean", () =>
+      oneWay(check, model, name, "image", "mean", (g, v) => ({ ...model.recordEncoder(g, v["image"]!) })),
+    );
     await rows.guard(name, "decoded", () =>
-      oneWay(golden, rows, model, name, "z", "decoded", (g, x) => ({
-        decoded: model.recordDecoder(g, scaled ? scale(g, x, 1 / scalingFactor) : x),
+      oneWay(check, model, name, "z", "decoded", (g, v) => ({
+        decoded: model.recordDecoder(g, scaled ? scale(g, v["z"]!, 1 / scalingFactor) : v["z"]!),
       })),
     );
-    if (golden.has(`${name}.latent`)) await rows.guard(name, "latent", () => checkLatent(golden, rows, model, name));
+    if (!golden.has(`${name}.latent`)) continue;
+    await rows.guard(name, "latent", async () =>
+      check.compare(name, "latent", await model.encodeImage(await golden.array(`${name}.image`))),
+    );
   }
-  const modules = golden.names().filter((n) => n.startsWith(ACTIVATION));
-  if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(golden, rows, model, modules));
+  const modules = golden.namesAfter(ACTIVATION);
+  if (modules.length > 0) await rows.guard("modules", "act", () => checkModules(check, model, modules));
 };
-
-/** The product's own encoding of a picture, scaled. */
-async function checkLatent(golden: Golden, rows: Rows, model: StableDiffusion, name: string): Promise<void> {
-  const { data } = await model.encodeImage(await golden.array(`${name}.image`));
-  rows.compare(name, "latent", data, await golden.floats(`${name}.latent`), rows.tolerances.model);
-}
 
 /** `from` to `to` and the vector-Jacobian product back. */
 async function oneWay(
-  golden: Golden,
-  rows: Rows,
+  check: Check,
   model: StableDiffusion,
   name: string,
   from: string,
   to: string,
-  record: (g: Graph, x: Value) => Readonly<Record<string, Value>>,
+  record: (g: Graph, v: Values) => Values,
 ): Promise<void> {
+  const { golden, tolerances } = check;
   if (!golden.has(`${name}.${from}`)) return;
-  const input = channelsLast(await golden.array(`${name}.${from}`));
-  const cotangent = golden.has(`${name}.${to}.g`) ? channelsLast(await golden.array(`${name}.${to}.g`)) : undefined;
-  const shapes: Record<string, readonly number[]> = {};
-  const program = await model.program(`verify vae ${to} ${input.shape.join("x")} ${cotangent !== undefined}`, (g) => {
-    const x = g.input("x", { shape: input.shape, dtype: "f32" });
-    const outputs: Record<string, Value> = { ...record(g, x) };
-    if (cotangent) {
-      outputs[`${from}.g`] = gradients(g, outputs[to]!, [x], g.input("cotangent", { shape: cotangent.shape, dtype: "f32" }))[0]!;
-    }
-    for (const [key, value] of Object.entries(outputs)) shapes[key] = value.type.shape;
-    return { outputs };
+  const inputs: Inputs = {
+    [from]: channelsLast(await golden.array(`${name}.${from}`)),
+    ...(golden.has(`${name}.${to}.g`) && { cotangent: channelsLast(await golden.array(`${name}.${to}.g`)) }),
+  };
+  const computed = await compute(model, `vae ${to}`, inputs, (g, v) => {
+    const outputs = record(g, v);
+    return v["cotangent"] ? { ...outputs, [`${from}.g`]: gradients(g, outputs[to]!, [v[from]!], v["cotangent"])[0]! } : outputs;
   });
-  await program.run({ x: input.data, ...(cotangent && { cotangent: cotangent.data }) });
-  const computed = await program.read();
-  for (const [key, numbers] of Object.entries(computed)) {
-    const tensor = `${name}.${key}`;
-    if (!golden.has(tensor)) continue;
-    const data = channelsFirst({ data: numbers as Float32Array<ArrayBuffer>, shape: shapes[key] ?? golden.shape(tensor) }).data;
-    const actual = key === "logvar" ? data.map((v) => Math.min(LOGVAR_LIMITS[1], Math.max(LOGVAR_LIMITS[0], v))) : data;
-    rows.compare(name, key, actual, await golden.floats(tensor), key.endsWith(".g") ? rows.tolerances.opGradient : rows.tolerances.model);
+  for (const [tensor, made] of Object.entries(computed)) {
+    const { data } = channelsFirst(made);
+    const actual = tensor === "logvar" ? clampedLogvar(data) : data;
+    await check.compare(name, tensor, actual, tensor.endsWith(".g") ? tolerances.opGradient : tolerances.model, { optional: true });
   }
 }
 
 /** The modules of the first case, recorded without fused epilogues. */
-async function checkModules(golden: Golden, rows: Rows, model: StableDiffusion, modules: readonly string[]): Promise<void> {
+async function checkModules(check: Check, model: StableDiffusion, modules: readonly string[]): Promise<void> {
+  const { golden } = check;
   const { name } = golden.cases[0]!;
-  const image = channelsLast(await golden.array(`${name}.image`));
-  const z = channelsLast(await golden.array(`${name}.z`));
-  const shapes = new Map<string, readonly number[]>();
+  const inputs = { image: channelsLast(await golden.array(`${name}.image`)), z: channelsLast(await golden.array(`${name}.z`)) };
   const { config, parameters } = model.parts.vae;
-  const program = await model.program(`verify vae modules ${image.shape.join("x")}`, (g) => {
+  const computed = await compute(model, "vae modules", inputs, (g, v) => {
     const layers = new Layers(g, parameters, false);
-    vaeEncode(layers, config, g.input("image", { shape: image.shape, dtype: "f32" }));
-    vaeDecode(layers, config, g.input("z", { shape: z.shape, dtype: "f32" }));
-    const outputs: Record<string, Value> = {};
-    for (const module of modules) {
-      const value = g.captured.get(module.slice(ACTIVATION.length));
-      if (!value) continue;
-      outputs[module] = value;
-      shapes.set(module, value.type.shape);
-    }
-    return { outputs };
+    vaeEncode(layers, config, v["image"]!);
+    vaeDecode(layers, config, v["z"]!);
+    return capturedOf(g, modules, (module) => ACTIVATION + module);
   });
-  await program.run(Object.fromEntries(Object.entries({ image: image.data, z: z.data }).filter(([key]) => program.hasInput(key))));
-  await compareCaptured(golden, rows, modules, shapes, await program.read());
+  await compareCaptured(check, modules, computed);
 }

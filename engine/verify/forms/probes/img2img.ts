@@ -4,9 +4,9 @@ import { keepOutside, latentMask } from "../../../diffusion/steering/inpaint.ts"
 import { FormatError } from "../../../formats/errors.ts";
 import { manualSeed } from "../../../runtime/random/random.ts";
 import type { NDArray } from "../../../nn/array.ts";
-import type { Form } from "../../context.ts";
-import type { Golden, Json } from "../../golden.ts";
-import { type Case, type Subject, caseForm, stepsOf, unetField } from "./subject.ts";
+import type { Form } from "../../check.ts";
+import type { Case, Golden, Json } from "../../golden.ts";
+import { type Subject, caseForm, stepsOf, unetField } from "./subject.ts";
 
 /** `img2img`: a picture noised to an intermediate timestep and denoised. */
 export const img2img: Form = caseForm(unetField, checkImg2img, checkDraws);
@@ -15,11 +15,11 @@ export const img2img: Form = caseForm(unetField, checkImg2img, checkDraws);
 export const inpaint: Form = caseForm(unetField, checkInpaint, checkDraws);
 
 /** The draws recorded are those of the seed: the VAE's sample, then the noise. */
-async function checkDraws({ golden, rows }: Subject): Promise<void> {
+async function checkDraws(check: Subject): Promise<void> {
+  const { golden } = check;
   const random = manualSeed(golden.number("seed"));
   for (const tensor of ["vae_noise", "noise"]) {
-    const { data, shape } = await golden.array(tensor);
-    rows.compare("", `${tensor} of the seed`, random.randn(shape), data, 1e-6);
+    await check.compare("", `${tensor} of the seed`, random.randn(golden.shape(tensor)), 1e-6, { key: tensor });
   }
 }
 
@@ -41,9 +41,9 @@ async function checkImg2img(subject: Subject, c: Case): Promise<void> {
   const plan = subject.plan(schedulerOf(golden, c), steps, entryOf(steps, golden.number("strength", c)));
   rows.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), golden.numbers("timesteps", c), 1e-6);
   const start = noised(await pictureLatents(subject), await golden.floats("noise"), noiseLevelAt(plan, model.alphasCumprod, 0));
-  rows.compare(c.name, "noised", start.data, await golden.floats(`${c.name}.noised`), rows.tolerances.model);
+  await subject.compare(c.name, "noised", start.data, rows.tolerances.model);
   const made = await stepsOf({ plan, start, predict: await subject.guidedBy("prompt") });
-  subject.compareSteps(c.name, "steps", made, await golden.floats(`${c.name}.steps`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "steps", made, subject.tolerance(c));
   await subject.compareImage(c, `${c.name}.image`, made.at(-1)!);
 }
 
@@ -67,6 +67,6 @@ async function checkInpaint(subject: Subject, c: Case): Promise<void> {
     predict: await subject.guidedBy("prompt"),
     after: keepOutside(mask, clean, noise, plan, model.alphasCumprod),
   });
-  subject.compareSteps(c.name, "steps", made, await golden.floats(`${c.name}.steps`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "steps", made, subject.tolerance(c));
   await subject.compareImage(c, `${c.name}.image`, made.at(-1)!);
 }

@@ -1,4 +1,4 @@
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
 import type { Golden } from "../../golden.ts";
 import { latentClassifier } from "./classifier.ts";
 import { img2img, inpaint } from "./img2img.ts";

@@ -5,9 +5,9 @@ import { INVERSIONS, type Inversion } from "../../../diffusion/steering/inversio
 import { negativeLogLikelihood, normalDistance, psnr } from "../../../diffusion/steering/likelihood.ts";
 import { FormatError } from "../../../formats/errors.ts";
 import type { NDArray } from "../../../nn/array.ts";
-import type { Form } from "../../context.ts";
-import type { Golden } from "../../golden.ts";
-import { type Case, type Subject, caseForm, stepsOf, unetField } from "./subject.ts";
+import type { Form } from "../../check.ts";
+import type { Case, Golden } from "../../golden.ts";
+import { type Subject, caseForm, stepsOf, unetField } from "./subject.ts";
 
 /** `ddim_inversion`: a picture to its start latent and back. */
 export const ddimInversion: Form = caseForm(unetField, check, checkDistance);
@@ -65,7 +65,7 @@ async function rollsOf(golden: Golden, c: Case): Promise<(limit: number) => numb
 }
 
 async function check(subject: Subject, c: Case): Promise<void> {
-  const { golden, rows, model } = subject;
+  const { golden, model } = subject;
   const form = formOf(golden, c);
   const plan = subject.plan("ddim", golden.number("steps"));
   const predict = await subject.guidedBy(golden.text("prompt", c), model, golden.number("guidance", c));
@@ -85,14 +85,14 @@ async function check(subject: Subject, c: Case): Promise<void> {
     const other = await encodeSample(model, await subject.picture("picture2"), draw);
     return checkMemora(subject, c, predict, await inverse(z0), await inverse(other));
   }
-  if (golden.has(`${c.name}.z_0`)) rows.compare(c.name, "z_0", z0.data, await golden.floats(`${c.name}.z_0`), rows.tolerances.model);
+  await subject.compare(c.name, "z_0", z0, undefined, { optional: true });
   const inverted = await inverse(z0);
   const zT = inverted.at(-1)!;
-  subject.compareSteps(c.name, "inversion", inverted, await golden.floats(`${c.name}.inversion`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "inversion", inverted, subject.tolerance(c));
   const back = await stepsOf({ plan, start: zT, predict });
-  subject.compareSteps(c.name, "reconstruction", back, await golden.floats(`${c.name}.reconstruction`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "reconstruction", back, subject.tolerance(c));
   const image = await subject.decode(back.at(-1)!);
-  rows.compare(c.name, "image", image.data, await golden.floats(`${c.name}.image`), subject.tolerance(c));
+  await subject.compare(c.name, "image", image.data, subject.tolerance(c));
   await checkFigures(subject, c, z0, zT, back.at(-1)!, image);
 }
 
@@ -132,13 +132,13 @@ async function checkMemora(
   first: readonly NDArray[],
   other: readonly NDArray[],
 ): Promise<void> {
-  const { golden, rows } = subject;
+  const { golden } = subject;
   const tolerance = subject.tolerance(c);
-  subject.compareSteps(c.name, "inversion", first, await golden.floats(`${c.name}.inversion`), tolerance);
-  subject.compareSteps(c.name, "inversion2", other, await golden.floats(`${c.name}.inversion2`), tolerance);
+  await subject.compareSteps(c.name, "inversion", first, tolerance);
+  await subject.compareSteps(c.name, "inversion2", other, tolerance);
   const from = golden.number("start", c);
   const start = slerp(first.at(-(from + 1))!, other.at(-(from + 1))!, golden.number("slerp_weight", c));
-  rows.compare(c.name, "slerp", start.data, await golden.floats(`${c.name}.slerp`), tolerance);
+  await subject.compare(c.name, "slerp", start.data, tolerance);
   const plan = memoraPlan(subject.plan("ddim", golden.number("steps"), from), subject.model.alphasCumprod);
-  subject.compareSteps(c.name, "sample", await stepsOf({ plan, start, predict }), await golden.floats(`${c.name}.sample`), tolerance);
+  await subject.compareSteps(c.name, "sample", await stepsOf({ plan, start, predict }), tolerance);
 }

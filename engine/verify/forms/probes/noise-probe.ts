@@ -1,7 +1,8 @@
 import { createNoisyPlan, ddimLevels, parseSchedulerConfig, schedulerJsonFor } from "../../../diffusion/schedulers/index.ts";
-import { TOLERANCES } from "../../rows.ts";
-import type { Form } from "../../context.ts";
-import { type Case, type Subject, caseForm, recorded, slab, stepsOf, unetField } from "./subject.ts";
+import { TOLERANCES, relativeL2 } from "../../rows.ts";
+import type { Form } from "../../check.ts";
+import type { Case } from "../../golden.ts";
+import { type Subject, caseForm, latentsBefore, recorded, slab, stepsOf, unetField } from "./subject.ts";
 
 /** `noise_probe`: DDIM with eta above 1 and a variance scale. */
 export const noiseProbe: Form = caseForm(unetField, check, coefficients);
@@ -24,7 +25,7 @@ async function coefficients({ golden, rows, model }: Subject): Promise<void> {
     const given = own.map((_, i) => [...expected.subarray(5 * i, 5 * i + 5)]);
     const whole = expected.length === 5 * own.length;
     for (const [i, what] of ["eta", "t", "sigma", "eta*sigma"].entries()) {
-      rows.error("", `${tensor} ${what}`, whole ? relative(column(own, i), column(given, i)) : Infinity, TOLERANCES.opForward);
+      rows.error("", `${tensor} ${what}`, whole ? relativeL2(column(own, i), column(given, i)) : Infinity, TOLERANCES.opForward);
     }
     // A difference of nearly equal float32 numbers: only its absolute error means something.
     rows.compare("", `${tensor} radicand`, column(own, 4), column(given, 4), 1e-6, "absolute");
@@ -36,12 +37,8 @@ async function coefficients({ golden, rows, model }: Subject): Promise<void> {
   }
 }
 
-function relative(a: readonly number[], b: readonly number[]): number {
-  return Math.hypot(...a.map((x, i) => x - b[i]!)) / Math.hypot(...b);
-}
-
 async function check(subject: Subject, c: Case): Promise<void> {
-  const { golden, rows, model } = subject;
+  const { golden, model } = subject;
   const plan = createNoisyPlan(
     schedulerJsonFor("ddim", model.parts.scheduler),
     golden.number("steps", c),
@@ -60,22 +57,19 @@ async function check(subject: Subject, c: Case): Promise<void> {
   const steps = await stepsOf({ ...run, predict, drawNoise: drawn() });
   const last = steps.at(-1)!;
   if (golden.has(`${c.name}.steps`)) {
-    const expected = await golden.floats(`${c.name}.steps`);
-    subject.compareSteps(c.name, "steps", steps, expected, subject.tolerance(c));
+    await subject.compareSteps(c.name, "steps", steps, subject.tolerance(c));
     if (golden.has(`${c.name}.noise_pred`)) {
-      const predictions = await golden.floats(`${c.name}.noise_pred`);
-      const without = await stepsOf({ ...run, predict: recorded(predictions, start.data.length), drawNoise: drawn() });
-      subject.compareSteps(c.name, "steps from noise_pred", without, expected, TOLERANCES.opForward);
+      const given = recorded(await golden.floats(`${c.name}.noise_pred`), start.data.length);
+      const without = await stepsOf({ ...run, predict: given, drawNoise: drawn() });
+      await subject.compareSteps(c.name, "steps from noise_pred", without, TOLERANCES.opForward, `${c.name}.steps`);
+      const expected = await golden.floats(`${c.name}.steps`);
       const own = [];
       for (const [i, step] of plan.steps.entries()) {
-        const before = i === 0 ? start : { ...start, data: slab(expected, start.data.length, i - 1) };
-        own.push({ ...start, data: await predict(before, step.timestep, i) });
+        own.push({ ...start, data: await predict(latentsBefore(start, expected, i), step.timestep, i) });
       }
-      subject.compareSteps(c.name, "noise_pred", own, predictions, rows.tolerances.model);
+      await subject.compareSteps(c.name, "noise_pred", own, subject.tolerances.model);
     }
   }
-  if (golden.has(`${c.name}.latents`)) {
-    rows.compare(c.name, "latents", last.data, await golden.floats(`${c.name}.latents`), subject.tolerance(c));
-  }
+  await subject.compare(c.name, "latents", last, subject.tolerance(c), { optional: true });
   await subject.compareImage(c, `image.${c.name}`, last);
 }

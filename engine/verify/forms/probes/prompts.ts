@@ -1,16 +1,18 @@
+import type { Predict } from "../../../diffusion/steering/denoise.ts";
 import { composed, composePredictions, guided } from "../../../diffusion/steering/guided.ts";
 import { SAFREE, SAFREE_ARTIST, safree, safreeLastStep } from "../../../diffusion/steering/safree.ts";
 import { maskedPrompts, pooledRows } from "../../../diffusion/steering/safree-prompts.ts";
 import { switched } from "../../../diffusion/steering/switched.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import { FormatError } from "../../../formats/errors.ts";
-import { TOLERANCES } from "../../rows.ts";
-import type { Form } from "../../context.ts";
-import { type Case, Subject, caseForm, fileIn, slab, stepsOf, unetField } from "./subject.ts";
+import { type Numbers, TOLERANCES } from "../../rows.ts";
+import type { Form } from "../../check.ts";
+import type { Case } from "../../golden.ts";
+import { Subject, caseForm, fileIn, latentsBefore, slab, stepsOf, unetField } from "./subject.ts";
 
 /** `concept_arithmetic`: several prompts composed in the prediction. */
 export const conceptArithmetic: Form = caseForm(unetField, async (subject, c) => {
-  const { golden, rows, model } = subject;
+  const { golden, model } = subject;
   const plan = subject.plan("ddim", golden.number("steps"));
   const weights = golden.numbers("weights", c);
   const prompts: { context: NDArray; weight: number }[] = [];
@@ -18,27 +20,22 @@ export const conceptArithmetic: Form = caseForm(unetField, async (subject, c) =>
     prompts.push({ context: await subject.encode(String(name)), weight: weights[i]! });
   }
   const start = await golden.array("init");
-  const expected = await golden.floats(`${c.name}.steps`);
-  const steps = await stepsOf({ plan, start, predict: composed(model, await subject.encode("empty"), prompts) });
-  subject.compareSteps(c.name, "steps", steps, expected, subject.tolerance(c));
+  const empty = await subject.encode("empty");
+  const steps = await stepsOf({ plan, start, predict: composed(model, empty, prompts) });
+  await subject.compareSteps(c.name, "steps", steps, subject.tolerance(c));
   if (!golden.has(`${c.name}.eps`)) return;
-  const size = start.data.length;
-  const eps = await golden.floats(`${c.name}.eps`);
+  const [eps, expected] = [await golden.floats(`${c.name}.eps`), await golden.floats(`${c.name}.steps`)];
   const count = prompts.length + 1;
-  const parts = (step: number): Float32Array[] => Array.from({ length: count }, (_, k) => slab(eps, size, step * count + k));
-  const without = await stepsOf({
-    plan,
-    start,
-    predict: (_sample, _timestep, step) => Promise.resolve(composePredictions(parts(step), weights)),
-  });
-  subject.compareSteps(c.name, "steps from eps", without, expected, TOLERANCES.opForward);
-  const contexts = [await subject.encode("empty"), ...prompts.map((p) => p.context)];
+  const parts = (step: number): Float32Array[] => Array.from({ length: count }, (_, k) => slab(eps, start.data.length, step * count + k));
+  const predict: Predict = (_sample, _timestep, step) => Promise.resolve(composePredictions(parts(step), weights));
+  const without = await stepsOf({ plan, start, predict });
+  await subject.compareSteps(c.name, "steps from eps", without, TOLERANCES.opForward, `${c.name}.steps`);
   const own: NDArray[] = [];
   for (const [i, { timestep }] of plan.steps.entries()) {
-    const before = i === 0 ? start : { ...start, data: slab(expected, size, i - 1) };
-    for (const context of contexts) own.push(await model.predictNoise(before, timestep, context));
+    const before = latentsBefore(start, expected, i);
+    for (const context of [empty, ...prompts.map((p) => p.context)]) own.push(await model.predictNoise(before, timestep, context));
   }
-  subject.compareSteps(c.name, "eps", own, eps, rows.tolerances.model);
+  await subject.compareSteps(c.name, "eps", own, subject.tolerances.model);
 });
 
 /** `diffusion_completion`: the base model's first steps, the erased model's others. */
@@ -51,18 +48,15 @@ export const diffusionCompletion: Form = caseForm((golden) => fileIn(golden, "er
     golden.number("base_steps", c),
   );
   const steps = await stepsOf({ plan, start: await golden.array("init"), predict });
-  subject.compareSteps(c.name, "steps", steps, await golden.floats(`${c.name}.steps`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "steps", steps, subject.tolerance(c));
   await subject.compareImage(c, `image.${c.name}`, steps.at(-1)!);
 });
 
 /** `safree`: a defence that moves token encodings out of a concept's subspace. */
-export const safreeForm: Form = async (golden, rows, context) => {
-  const subject = await Subject.of(golden, rows, context, unetField(golden));
-  await rows.guard("", "filter_table", () => checkFilter(subject));
-  for (const c of golden.cases) {
-    const check = typeof c["last_projected_step"] === "number" ? checkSteps : checkProjection;
-    await rows.guard(c.name, "", () => check(subject, c));
-  }
+export const safreeForm: Form = async (check) => {
+  const subject = await Subject.of(check, unetField(check.golden));
+  await check.rows.guard("", "filter_table", () => checkFilter(subject));
+  await subject.cases("", (c) => (typeof c["last_projected_step"] === "number" ? checkSteps : checkProjection)(subject, c));
 };
 
 const FILTERS = { default: SAFREE, artist: SAFREE_ARTIST } as const;
@@ -101,9 +95,11 @@ async function checkProjection(subject: Subject, c: Case): Promise<void> {
   const masked = await pooledRows(model, maskedPrompts(ids, tokens), eos);
   const join = (list: readonly Float32Array[]): number[] => list.flatMap((x) => [...x]);
   const { model: tolerance } = rows.tolerances;
-  rows.compare(c.name, "e", encoding.data, await golden.floats("e"), tolerance);
-  rows.compare(c.name, "concept", join(concepts), await golden.floats("concept"), tolerance);
-  rows.compare(c.name, "masked", join(masked), await golden.floats("masked"), tolerance);
+  const compare = (tensor: string, actual: Numbers | NDArray, granted: number): Promise<void> =>
+    subject.compare(c.name, tensor, actual, granted, { key: tensor });
+  await compare("e", encoding, tolerance);
+  await compare("concept", join(concepts), tolerance);
+  await compare("masked", join(masked), tolerance);
   // The projectors of the recorded encodings: nearly parallel rows amplify what the encoder rounds.
   const cut = async (tensor: string): Promise<Float32Array[]> => {
     const { data, shape } = await golden.array(tensor);
@@ -114,17 +110,17 @@ async function checkProjection(subject: Subject, c: Case): Promise<void> {
   const made = safree(recordedE, tokens, await cut("concept"), await cut("masked"), settings);
   const granted = golden.object("tolerance", c);
   const tolerances = (name: string): number => (typeof granted[name] === "number" ? granted[name] : tolerance);
-  rows.compare(c.name, "Pc", made.concept, await golden.floats("Pc"), tolerances("Pc"));
-  rows.compare(c.name, "Pm", made.masked, await golden.floats("Pm"), tolerances("Pm"));
-  rows.compare(c.name, "d", made.distances, await golden.floats("d"), tolerance);
-  rows.compare(c.name, "ratio", made.ratios, await golden.floats("ratio"), tolerance);
-  rows.compare(c.name, "flag", made.flagged.map(Number), await golden.ints("flag"), 0, "mismatches");
-  rows.compare(c.name, "projected", made.projected, await golden.floats("projected"), tolerances("projected"));
-  rows.compare(c.name, "out", made.encoding, await golden.floats("out"), tolerances("out"));
+  await compare("Pc", made.concept, tolerances("Pc"));
+  await compare("Pm", made.masked, tolerances("Pm"));
+  await compare("d", made.distances, tolerance);
+  await compare("ratio", made.ratios, tolerance);
+  await compare("flag", made.flagged.map(Number), 0);
+  await compare("projected", made.projected, tolerances("projected"));
+  await compare("out", made.encoding, tolerances("out"));
   rows.compare(c.name, "beta", [made.beta], [golden.number("beta", c)], tolerance);
   // The whole way, from ids.
   const whole = safree(encoding, tokens, concepts, masked, settings);
-  rows.compare(c.name, "out from ids", whole.encoding, await golden.floats("out"), rows.tolerances.sample);
+  await subject.compare(c.name, "out from ids", whole.encoding, rows.tolerances.sample, { key: "out" });
   const filtered = golden.object("filter_steps", c);
   for (const which of ["default", "artist"] as const) {
     const own = safreeLastStep(made.beta, filterOf(subject, which));
@@ -143,5 +139,5 @@ async function checkSteps(subject: Subject, c: Case): Promise<void> {
     golden.number("last_projected_step", c) + 1,
   );
   const steps = await stepsOf({ plan, start: await golden.array("init"), predict });
-  subject.compareSteps(c.name, "steps", steps, await golden.floats(`${c.name}.steps`), subject.tolerance(c));
+  await subject.compareSteps(c.name, "steps", steps, subject.tolerance(c));
 }

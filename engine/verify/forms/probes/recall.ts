@@ -2,10 +2,11 @@ import { Recall, type RecallState } from "../../../diffusion/steering/recall.ts"
 import { entryOf, noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
 import { encodeSample, noised } from "../../../diffusion/steering/encode.ts";
 import { stackRows } from "../../../nn/array.ts";
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
+import type { Case } from "../../golden.ts";
 import { relativeL2 } from "../../rows.ts";
 import { schedulerOf } from "./img2img.ts";
-import { type Case, type Subject, caseForm, slab, stepsOf, unetField } from "./subject.ts";
+import { type Subject, caseForm, slab, stepsOf, unetField } from "./subject.ts";
 
 /** `recall`: latents moved by the sign of a momentum of the gradient of a noise-matching loss. */
 export const recall: Form = caseForm(unetField, check);
@@ -14,16 +15,12 @@ async function check(subject: Subject, c: Case): Promise<void> {
   const { golden, rows, model } = subject;
   const x0 = await golden.array("x0");
   const encoded = await encodeSample(model, await subject.picture("picture"), await golden.floats("vae_noise"));
-  rows.compare(c.name, "x0", encoded.data, x0.data, rows.tolerances.model);
+  await subject.compare(c.name, "x0", encoded, undefined, { key: "x0" });
   const size = x0.data.length;
   const timesteps = golden.numbers("timesteps", c);
   const iterations = golden.number("iterations", c);
-  const [noise, x, losses, gradients] = [
-    await golden.floats(`${c.name}.noise`),
-    await golden.floats(`${c.name}.x`),
-    await golden.floats(`${c.name}.loss`),
-    await golden.floats(`${c.name}.grad`),
-  ];
+  const [noise, x] = [await golden.floats(`${c.name}.noise`), await golden.floats(`${c.name}.x`)];
+  const gradients = await golden.floats(`${c.name}.grad`);
   const start = await golden.floats(`${c.name}.start`);
   const eachFromNoise = c["set_each_step"] === true;
   const each = eachFromNoise ? await golden.floats(`${c.name}.start_each`) : undefined;
@@ -65,10 +62,10 @@ async function check(subject: Subject, c: Case): Promise<void> {
     }
     state = search.reinjected(state, n);
   }
-  rows.compare(c.name, "loss", ownLosses, losses, rows.tolerances.model);
+  await subject.compare(c.name, "loss", ownLosses);
   rows.error(c.name, "grad", Math.max(...gradientErrors), subject.tolerance(c), "relative L2", "the worst of all iterations");
   rows.error(c.name, "sign(v) from grad", mismatchesOf.reduce((a, b) => a + b, 0), 0, "mismatches");
-  rows.compare(c.name, "final", state.latents, await golden.floats(`${c.name}.final`), 1e-6);
+  await subject.compare(c.name, "final", state.latents, 1e-6);
   await freeRun(subject, c, search, timesteps, iterations, x, size);
   await evaluate(subject, c);
 }
@@ -104,18 +101,12 @@ async function freeRun(
 
 /** The probe's picture: img2img from the final latents. */
 async function evaluate(subject: Subject, c: Case): Promise<void> {
-  const { golden, rows, model } = subject;
+  const { golden, model } = subject;
   const settings = golden.object("eval", c);
   const steps = golden.number("steps", settings);
   const plan = subject.plan(schedulerOf(golden, settings), steps, entryOf(steps, golden.number("strength", settings)));
   const final = await golden.array(`${c.name}.final`);
   const start = noised(final, await golden.floats("eval.noise"), noiseLevelAt(plan, model.alphasCumprod, 0));
   const made = await stepsOf({ plan, start, predict: await subject.guidedBy("prompt") });
-  rows.compare(
-    c.name,
-    "eval.latents",
-    made.at(-1)!.data,
-    await golden.floats(`${c.name}.eval.latents`),
-    subject.tolerance({ ...settings, name: c.name }),
-  );
+  await subject.compare(c.name, "eval.latents", made.at(-1)!, subject.tolerance({ ...settings, name: c.name }));
 }

@@ -6,30 +6,28 @@ import { type SamplerPlan, type SchedulerName, createSamplerPlan, schedulerJsonF
 import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import { type Predict, denoise } from "../../../diffusion/steering/denoise.ts";
 import { guided } from "../../../diffusion/steering/guided.ts";
-import type { Form, VerifyContext } from "../../context.ts";
-import type { Golden, Json } from "../../golden.ts";
-import { type Rows, TOLERANCES, relativeL2 } from "../../rows.ts";
+import { Check, type Form } from "../../check.ts";
+import type { Case, Golden } from "../../golden.ts";
+import { TOLERANCES } from "../../rows.ts";
 
-export type Case = Json & { readonly name: string };
-
-/** What the checks of a probe's reference share. */
-export class Subject {
+/** The check of a probe's reference. */
+export class Subject extends Check {
   private constructor(
-    readonly golden: Golden,
-    readonly rows: Rows,
-    readonly context: VerifyContext,
+    check: Check,
     readonly base: StableDiffusion,
     /** The model that the reference says is probed. */
     readonly model: StableDiffusion,
-  ) {}
+  ) {
+    super(check.golden, check.rows, check.context);
+  }
 
-  static async of(golden: Golden, rows: Rows, context: VerifyContext, unet: string): Promise<Subject> {
-    return new Subject(golden, rows, context, await context.model(), await openUNet(golden, context, unet));
+  static async of(check: Check, unet: string): Promise<Subject> {
+    return new Subject(check, await check.context.model(), await openUNet(check, unet));
   }
 
   /** Another UNet of the reference's folder: "base", NAME for NAME_unet.safetensors, or the file's name. */
   unet(name: string): Promise<StableDiffusion> {
-    return openUNet(this.golden, this.context, name);
+    return openUNet(this, name);
   }
 
   get guidance(): number {
@@ -65,15 +63,6 @@ export class Subject {
     return sample === TOLERANCES.sample ? this.golden.number(field, c) : Math.max(sample, this.golden.number(field, c));
   }
 
-  /** Each step against its own reference; the row holds the worst. */
-  compareSteps(name: string, tensor: string, steps: readonly NDArray[], expected: Float32Array, tolerance: number): void {
-    const size = expected.length / Math.max(1, steps.length);
-    const fits = steps.every((s) => s.data.length === size);
-    const errors = steps.map((s, i) => relativeL2(s.data, expected.subarray(i * size, (i + 1) * size)));
-    const note = fits ? undefined : "another number of steps";
-    this.rows.error(name, tensor, fits ? Math.max(...errors) : Infinity, tolerance, "relative L2", note);
-  }
-
   /** The picture in [0, 1], NCHW. */
   async decode(latents: NDArray): Promise<NDArray> {
     const { data, shape } = await this.model.decodeLatents(latents);
@@ -82,8 +71,7 @@ export class Subject {
 
   /** Compares the decoded picture where the reference has one. */
   async compareImage(c: Case, tensor: string, latents: NDArray): Promise<void> {
-    if (!this.golden.has(tensor)) return;
-    this.rows.compare(c.name, "image", (await this.decode(latents)).data, await this.golden.floats(tensor), this.tolerance(c));
+    if (this.golden.has(tensor)) await this.compare(c.name, "image", await this.decode(latents), this.tolerance(c), { key: tensor });
   }
 }
 
@@ -99,6 +87,11 @@ export function recorded(predictions: Float32Array<ArrayBuffer>, size: number): 
   return (_sample, _timestep, step) => Promise.resolve(predictions.slice(step * size, (step + 1) * size));
 }
 
+/** The latents that step `i` was recorded to begin with: those after the step before it, of [steps, ...]. */
+export function latentsBefore(start: NDArray, steps: Float32Array<ArrayBuffer>, i: number): NDArray {
+  return i === 0 ? start : { ...start, data: slab(steps, start.data.length, i - 1) };
+}
+
 /** Part `i` of numbers that lie after each other. */
 export function slab(data: Float32Array<ArrayBuffer>, size: number, i: number): Float32Array<ArrayBuffer> {
   return data.slice(i * size, (i + 1) * size);
@@ -110,21 +103,22 @@ export function caseForm(
   check: (subject: Subject, c: Case) => Promise<void>,
   before?: (subject: Subject) => Promise<void>,
 ): Form {
-  return async (golden, rows, context) => {
-    const subject = await Subject.of(golden, rows, context, unet(golden));
+  return async (plain) => {
+    const { golden, rows } = plain;
+    const subject = await Subject.of(plain, unet(golden));
     if (before) await rows.guard("", golden.name, () => before(subject));
-    for (const c of golden.cases) await rows.guard(c.name, "", () => check(subject, c));
+    await subject.cases("", (c) => check(subject, c));
   };
 }
 
 /** The field that names the UNet. */
 export const unetField = (golden: Golden): string => golden.text("unet");
 
-async function openUNet(golden: Golden, context: VerifyContext, name: string): Promise<StableDiffusion> {
+async function openUNet({ golden, context }: Check, name: string): Promise<StableDiffusion> {
   if (name === "base") return context.model();
   const file = name.endsWith(".safetensors") ? name : `${name}_unet.safetensors`;
   if (/[/\\]/.test(file)) throw new FormatError(golden.path, `names a UNet ${JSON.stringify(name)} that is not beside it`);
-  const path = joinPath(golden.path.slice(0, Math.max(0, golden.path.lastIndexOf("/"))), file);
+  const path = joinPath(golden.folder, file);
   return context.model(path, { unet: path });
 }
 

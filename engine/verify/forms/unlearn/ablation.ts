@@ -1,31 +1,25 @@
 import type { PictureBatch, TensorRule } from "../../../unlearn/index.ts";
-import { part } from "../../layout.ts";
-import { batchOf, noiseDraws } from "./finetune.ts";
+import { noiseDraws } from "./finetune.ts";
 import { replay } from "./replay.ts";
-import { type Trace, promptsOf, textsOf, toleranceOf } from "./trace.ts";
+import { type Trace, batchOf, rowsFrom } from "./trace.ts";
 
 /** `concept-ablation`. */
 export async function conceptAblation(trace: Trace): Promise<void> {
-  const { golden, rows, name } = trace;
+  const { golden } = trace;
   const [x0, masks] = [await golden.array("x0"), await golden.array("mask")];
-  const [prompts, anchors] = [await promptsOf(trace, "ids"), await promptsOf(trace, "anchor_ids")];
+  const [prompts, anchors] = [await trace.prompts("ids"), await trace.prompts("anchor_ids")];
   const prior = golden.json["with_prior_preservation"] === true;
   const all = x0.shape[1]!;
   const batch = golden.number("batch_size");
   const half = (index: number, second: boolean): PictureBatch => {
     const from = second ? batch : 0;
-    const rowsOf = (whole: ReturnType<typeof batchOf>) => {
-      const size = whole.data.length / all;
-      return { data: whole.data.slice(from * size, (from + batch) * size), shape: [batch, ...whole.shape.slice(1)] };
-    };
     return {
-      latents: rowsOf(batchOf(x0, index)),
-      mask: rowsOf(batchOf(masks, index)),
+      latents: rowsFrom(batchOf(x0, index), from, from + batch),
+      mask: rowsFrom(batchOf(masks, index), from, from + batch),
       prompts: prompts.slice(index * all + from, index * all + from + batch),
       anchors: anchors.slice(index * batch, (index + 1) * batch),
     };
   };
-  const totals = await golden.floats("total_norm");
   await replay(trace, {
     options: {
       method: "concept-ablation",
@@ -41,9 +35,7 @@ export async function conceptAblation(trace: Trace): Promise<void> {
     hooks: { pictures: (set, index) => Promise.resolve(half(index, set === "retain")) },
     draws: await noiseDraws(trace),
     observed: { target: "target", prediction: { tensor: "pred", tolerance: "target" } },
-    async onUpdate(trainer, _checks, step) {
-      rows.compare(name, `total_norm[${step}]`, [await trainer.gradientNorm()], [totals[step]!], toleranceOf(trace, "total_norm"));
-    },
+    onUpdate: async (trainer, _checks, step) => trace.compareRow("total_norm", step, [await trainer.gradientNorm()]),
   });
 }
 
@@ -51,14 +43,12 @@ export async function conceptAblation(trace: Trace): Promise<void> {
 export async function forgetMeNot(trace: Trace): Promise<void> {
   const { golden, rows, name } = trace;
   const x0 = await golden.array("x0");
-  const prompts = await promptsOf(trace, "ids");
+  const prompts = await trace.prompts("ids");
   const positions = await golden.ints("positions");
   const batch = golden.number("batch_size");
   const tokens = golden.shape("positions").at(-1)!;
-  const layers = textsOf(golden, "layers");
-  const norms = await golden.array("layer_norm");
+  const layers = golden.texts("layers");
   const seen = new Map<string, number[]>();
-  const totals = await golden.floats("total_norm");
   const steps = golden.number("steps");
   await replay(trace, {
     options: {
@@ -86,17 +76,16 @@ export async function forgetMeNot(trace: Trace): Promise<void> {
       if (what.startsWith("layer ")) seen.set(what.slice(6), [...(seen.get(what.slice(6)) ?? []), (await read()).data[0]!]);
     },
     async onUpdate(trainer, _checks, step) {
-      rows.compare(name, `total_norm[${step}]`, [await trainer.gradientNorm()], [totals[step]!], toleranceOf(trace, "total_norm"));
+      await trace.compareRow("total_norm", step, [await trainer.gradientNorm()]);
       const gradients = (await trainer.gradients()).get("unet")!;
-      const trained = textsOf(golden, "trained");
+      const trained = golden.texts("trained");
       const without = trained.filter((tensor) => !gradients.has(tensor));
-      const expected = textsOf(golden, "no_gradient");
+      const expected = golden.texts("no_gradient");
       const wrong = without.filter((t) => !expected.includes(t)).length + expected.filter((t) => !without.includes(t)).length;
       rows.error(name, `no_gradient[${step}]`, wrong, 0, "mismatches");
     },
   });
   for (let step = 0; step < steps; step++) {
-    const ours = layers.map((layer) => seen.get(layer)?.[step] ?? NaN);
-    rows.compare(name, `layer_norm[${step}]`, ours, part(norms, step).data, toleranceOf(trace, "layer_norm"));
+    await trace.compareRow("layer_norm", step, layers.map((layer) => seen.get(layer)?.[step] ?? NaN));
   }
 }

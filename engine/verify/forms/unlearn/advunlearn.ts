@@ -1,10 +1,10 @@
-import { replay } from "./replay.ts";
-import { type Trace, floorOf, promptsOf, rowsOf, toleranceOf } from "./trace.ts";
+import { compareLosses, replay } from "./replay.ts";
+import type { Trace } from "./trace.ts";
 
 /** `advunlearn`: training of the text encoder with its inner attack. */
 export async function advunlearn(trace: Trace): Promise<void> {
   const { golden, rows, name } = trace;
-  const [decimal] = await promptsOf(trace, "prompt_ids");
+  const [decimal] = await trace.prompts("prompt_ids");
   const words = golden.number("words_in_prompt");
   // As many words as the prompt had: what is over stands in the last one.
   const ids = decimal!.split(" ");
@@ -17,16 +17,13 @@ export async function advunlearn(trace: Trace): Promise<void> {
   const perStep = (tensor: string, tolerance = tensor.replace(".", "_")) => ({ tensor, tolerance, inRow: attackSteps });
   const fast = golden.text("attack_method") === "fast_at";
   const updates = golden.list("optimizer_steps");
-  const attackIds = await golden.ints("attack.ids");
-  checkIds(trace, attackIds, ids.map(Number), words, k);
-  const unlearn = await golden.floats("unlearn_loss");
-  const retain = await golden.floats("retain_loss");
+  await checkIds(trace, ids.map(Number), words, k);
   const losses: Record<string, number[]> = { unlearn: [], retain: [] };
   await replay(trace, {
     options: {
       method: "advunlearn", recipe: "advunlearn-2024",
       concepts: [prompt],
-      retain: await promptsOf(trace, "retain_ids"),
+      retain: await trace.prompts("retain_ids"),
       steps: golden.number("iterations"),
       learningRate: golden.number("lr"),
       guidance: golden.number("start_guidance"),
@@ -43,11 +40,11 @@ export async function advunlearn(trace: Trace): Promise<void> {
       retainBatch: golden.number("retain_batch"),
     },
     draws: {
-      t_enc: await golden.ints("t_enc"), t: await golden.ints("t"), start: (await rowsOf(golden, "start")).map(({ data }) => data),
+      t_enc: await golden.ints("t_enc"), t: await golden.ints("t"), start: await trace.noises("start"),
       "attack.t_enc": await golden.ints("attack.t_enc"), "attack.t": await golden.ints("attack.t"),
-      "attack.start": await perAttackStep(trace), "attack.init_ids": await golden.ints("attack.init_ids"),
+      "attack.start": await trace.noises("attack.start", 2), "attack.init_ids": await golden.ints("attack.init_ids"),
       retain_index: await golden.ints("retain_index"),
-      retain_start: (await rowsOf(golden, "retain_start")).map(({ data }) => data),
+      retain_start: await trace.noises("retain_start"),
       ...(separate && { retain_t_enc: await golden.ints("retain_t_enc"), retain_t: await golden.ints("retain_t") }),
     },
     observed: {
@@ -68,32 +65,18 @@ export async function advunlearn(trace: Trace): Promise<void> {
     },
   });
   rows.compare(name, "optimizer_steps", [updates.length], [(separate ? 2 : 1) * golden.number("iterations")], 0, "mismatches");
-  unlearn.forEach((loss, i) => {
-    rows.compare(name, `unlearn_loss[${i}]`, [losses["unlearn"]![i] ?? NaN], [loss], toleranceOf(trace, "unlearn_loss"));
-  });
-  retain.forEach((loss, i) => {
-    const ours = losses["retain"]![i] ?? NaN;
-    // Where both text encoders are still the same, it is zero but for rounding.
-    if (!separate && i === 0) {
-      const rounding = Math.max(1e-9, 10 * floorOf(trace, "retain_loss_first_abs"));
-      rows.compare(name, "retain_loss[0]", [ours], [loss], rounding, "absolute");
-    } else rows.compare(name, `retain_loss[${i}]`, [ours], [loss], toleranceOf(trace, "retain_loss"));
-  });
+  await compareLosses(trace, losses["unlearn"]!, "unlearn_loss");
+  // Where both text encoders are still the same, the loss is zero but for rounding.
+  const rounding = separate ? undefined : Math.max(1e-9, 10 * trace.floorOf("retain_loss_first_abs"));
+  await compareLosses(trace, losses["retain"]!, "retain_loss", "retain_loss", rounding);
 }
 
 /** The prompt's ids with places for k embeddings behind begin, in each attack. */
-function checkIds({ rows, name, tokenizer }: Trace, recorded: Int32Array, ids: readonly number[], words: number, k: number): void {
+async function checkIds(trace: Trace, ids: readonly number[], words: number, k: number): Promise<void> {
+  const { golden, name, tokenizer } = trace;
   const framed = [...tokenizer.frame(ids)];
   const replaced = framed.slice(1 + words, 1 + words + k);
   const expected = [...framed.slice(0, 1), ...replaced, ...framed.slice(1, 1 + words), ...framed.slice(1 + words + k)];
-  const attacks = recorded.length / framed.length;
-  rows.compare(name, "attack.ids", Array.from({ length: attacks }, () => expected).flat(), recorded, 0, "mismatches");
-}
-
-/** [attacks, steps, C, h, w] as noises one after the other. */
-async function perAttackStep({ golden }: Trace): Promise<Float32Array<ArrayBuffer>[]> {
-  const { data, shape } = await golden.array("attack.start");
-  const count = shape[0]! * shape[1]!;
-  const size = data.length / count;
-  return Array.from({ length: count }, (_, i) => data.slice(i * size, (i + 1) * size));
+  const attacks = golden.shape("attack.ids").reduce((a, b) => a * b, 1) / framed.length;
+  await trace.compare(name, "attack.ids", Array.from({ length: attacks }, () => expected).flat(), 0, { key: "attack.ids" });
 }

@@ -3,7 +3,7 @@ import { type UnlearnHooks, type UnlearnOptions, allTensors, unlearn } from "../
 import { part } from "../../layout.ts";
 import { compareExamples } from "./examples.ts";
 import { checkTrained, probe } from "./probes.ts";
-import { type Trace, promptsOf, textsOf, toleranceOf } from "./trace.ts";
+import type { Trace } from "./trace.ts";
 
 const EDITED = "edited ";
 
@@ -11,12 +11,12 @@ const EDITED = "edited ";
 export async function uce(trace: Trace): Promise<void> {
   const { golden, rows, name } = trace;
   const old = golden.text("method") === "uce-old";
-  const retain = golden.has("retain_ids") ? await promptsOf(trace, "retain_ids") : [];
+  const retain = golden.has("retain_ids") ? await trace.prompts("retain_ids") : [];
   const edits = await edited(trace, {
     method: "uce",
     recipe: old ? "uce-2023" : "uce-2025",
-    concepts: await promptsOf(trace, "erase_ids"),
-    anchors: await promptsOf(trace, "guide_ids"),
+    concepts: await trace.prompts("erase_ids"),
+    anchors: await trace.prompts("guide_ids"),
     retain: old ? retain.slice(1) : retain,
     ...(old && { technique: golden.text("technique") as "replace" | "tensor" }),
     lamb: golden.number("lamb"),
@@ -24,23 +24,17 @@ export async function uce(trace: Trace): Promise<void> {
     preserveScale: golden.number("preserve_scale"),
   });
   if (old && retain[0] !== "") rows.failed(name, "retain_ids", "its first row should be the empty prompt");
-  for (const tensor of textsOf(golden, "edited")) {
-    rows.compare(
-      name, `weight64.${tensor}`, edits.get(tensor)?.[0]?.data ?? [], await golden.floats(`weight64.${tensor}`),
-      toleranceOf(trace, "weight64"),
-    );
-    await comparedFloat32(trace, tensor, edits.get(tensor)?.[0]);
+  for (const tensor of golden.texts("edited")) {
+    const ours = edits.get(tensor)?.[0] ?? [];
+    await trace.compareWhole(`weight64.${tensor}`, ours, "weight64");
+    // What the float32 script wrote differs from the solution by what the JSON says, and by no more from ours.
+    if (!golden.has(`weight.${tensor}`)) continue;
+    const tolerance = Math.max(1e-5, 2 * golden.number("fp32_rel_worst", golden.cases[0]!));
+    await trace.compare(name, `weight.${tensor}`, ours, tolerance, { key: `weight.${tensor}` });
   }
-  lastTokens(trace, [...await promptsOf(trace, "erase_ids")], "erase");
-  lastTokens(trace, [...await promptsOf(trace, "guide_ids")], "guide");
+  lastTokens(trace, await trace.prompts("erase_ids"), "erase");
+  lastTokens(trace, await trace.prompts("guide_ids"), "guide");
   lastTokens(trace, retain, "retain");
-}
-
-/** What the float32 script wrote differs from the solution by what the JSON says, and by no more from ours. */
-async function comparedFloat32({ golden, rows, name }: Trace, tensor: string, ours: NDArray | undefined): Promise<void> {
-  if (!golden.has(`weight.${tensor}`)) return;
-  const tolerance = 2 * golden.number("fp32_rel_worst", golden.cases[0]!);
-  rows.compare(name, `weight.${tensor}`, ours?.data ?? [], await golden.floats(`weight.${tensor}`), Math.max(1e-5, tolerance));
 }
 
 function lastTokens({ golden, rows, name, tokenizer }: Trace, prompts: readonly string[], of: string): void {
@@ -56,35 +50,35 @@ export async function rece(trace: Trace): Promise<void> {
   const edits = await edited(trace, {
     method: "rece",
     recipe: "rece-2024",
-    concepts: await promptsOf(trace, "concept_ids"),
-    anchors: await promptsOf(trace, "guide_ids"),
-    retain: await promptsOf(trace, "retain_ids"),
+    concepts: await trace.prompts("concept_ids"),
+    anchors: await trace.prompts("guide_ids"),
+    retain: await trace.prompts("retain_ids"),
     steps: rounds,
     regularScale: golden.number("regular_scale"),
     lamb: golden.number("lamb"),
     eraseScale: golden.number("erase_scale"),
     preserveScale: golden.number("preserve_scale"),
   }, async (what, read) => void (what === "adv" && adv.push(await read())));
-  const names = textsOf(golden, "edited");
+  const names = golden.texts("edited");
   const [norms, dots] = [await golden.floats("start_delta_norm"), await golden.floats("start_delta_dot")];
   for (const [i, tensor] of names.entries()) {
     const before = await trace.model.parts.unet.parameters.source.readFloat32(tensor);
     const after = edits.get(tensor)?.[0]?.data ?? new Float32Array(before.length);
     const { norm, dot } = probe(tensor, Float64Array.from(before, (x, j) => after[j]! - x));
     const error = Math.max(Math.abs(norm - norms[i]!), Math.abs(dot - dots[i]!)) / norms[i]!;
-    rows.error(name, `start_delta.${tensor}`, error, toleranceOf(trace, "start"));
+    rows.error(name, `start_delta.${tensor}`, error, trace.toleranceOf("start"));
   }
   const concepts = adv.length / rounds;
   const [adv64, adv32] = [await golden.array("adv64"), await golden.array("adv")];
   for (let round = 0; round < rounds; round++) {
     const label = golden.cases[round]?.name ?? name;
     const ours = adv.slice(round * concepts, (round + 1) * concepts).flatMap(({ data }) => [...data]);
-    rows.compare(label, "adv64", ours, part(adv64, round).data, toleranceOf(trace, "adv64"));
+    rows.compare(label, "adv64", ours, part(adv64, round).data, trace.toleranceOf("adv64"));
     const script = golden.cases[round] ? golden.number("fp32_rel_adv", golden.cases[round]) : 0;
     rows.compare(label, "adv", ours, part(adv32, round).data, Math.max(1e-4, 2 * script));
     for (const tensor of names) {
       const key = `round${round}.weight64.${tensor}`;
-      rows.compare(label, key, edits.get(tensor)?.[round + 1]?.data ?? [], await golden.floats(key), toleranceOf(trace, "weight64"));
+      await trace.compare(label, key, edits.get(tensor)?.[round + 1] ?? [], trace.toleranceOf("weight64"), { key });
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { TensorRule, UnlearnOptions } from "../../../unlearn/index.ts";
-import { type Trace, promptsOf, rowsOf } from "./trace.ts";
+import type { Trace } from "./trace.ts";
 import { replay } from "./replay.ts";
 
 /** `esd-old`: train-esd.py of 2023. */
@@ -9,7 +9,7 @@ export async function esdOld(trace: Trace): Promise<void> {
     options: {
       method: "esd", recipe: "esd-2023",
       tensors: golden.text("train_method") as TensorRule,
-      concepts: await promptsOf(trace, "prompt_ids"),
+      concepts: await trace.prompts("prompt_ids"),
       steps: golden.number("steps"),
       learningRate: golden.number("lr"),
       guidance: golden.number("start_guidance"),
@@ -18,7 +18,7 @@ export async function esdOld(trace: Trace): Promise<void> {
     },
     draws: {
       word: await golden.ints("word"), t_enc: await golden.ints("t_enc"), t: await golden.ints("t"),
-      start: (await rowsOf(golden, "start")).map(({ data }) => data),
+      start: await trace.noises("start"),
     },
     observed: { z: "z", eps_0: "eps_0", eps_p: "eps_p", target: "target", prediction: "eps_n" },
   });
@@ -27,11 +27,11 @@ export async function esdOld(trace: Trace): Promise<void> {
 /** `esd-new`: esd_sd.py of 2025. */
 export async function esdNew(trace: Trace): Promise<void> {
   const { golden } = trace;
-  const [from] = golden.json["erase_from"] === true ? await promptsOf(trace, "from_ids") : [];
+  const [from] = golden.json["erase_from"] === true ? await trace.prompts("from_ids") : [];
   const options: UnlearnOptions = {
     method: "esd", recipe: "esd-2025",
     tensors: golden.text("train_method") as TensorRule,
-    concepts: await promptsOf(trace, "concept_ids"),
+    concepts: await trace.prompts("concept_ids"),
     ...(from !== undefined && { eraseFrom: from }),
     steps: golden.number("steps"),
     learningRate: golden.number("lr"),
@@ -42,7 +42,7 @@ export async function esdNew(trace: Trace): Promise<void> {
   const pred = (tensor: string) => ({ tensor, tolerance: "pred" });
   await replay(trace, {
     options,
-    draws: { run_till: await golden.ints("run_till"), start: (await rowsOf(golden, "start")).map(({ data }) => data) },
+    draws: { run_till: await golden.ints("run_till"), start: await trace.noises("start") },
     observed: {
       t: "t", z: "z", target: "target", prediction: "pred_esd",
       pred_erase: pred("pred_erase"), pred_null: pred("pred_null"), ...(from !== undefined && { pred_from: pred("pred_from") }),

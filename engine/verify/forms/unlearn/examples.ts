@@ -7,7 +7,7 @@ import { errorMessage } from "../../../runtime/errors.ts";
 import {
   LAYOUTS, LAYOUT_NAMES, type LayoutName, type Unlearned, mergedLowRank, outputFiles, writtenChanges,
 } from "../../../unlearn/index.ts";
-import { type Trace, modelFolder, textsOf } from "./trace.ts";
+import { type Trace, modelFolder } from "./trace.ts";
 
 /** The files in the layouts of the methods' authors that a trace names. */
 export function exampleFiles({ golden }: Trace): string[] {
@@ -25,7 +25,7 @@ export async function compareExamples(trace: Trace, result: Unlearned, tolerance
   const { golden, rows, name } = trace;
   for (const file of exampleFiles(trace)) {
     await rows.guard(name, file, async () => {
-      const path = joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), file);
+      const path = joinPath(golden.folder, file);
       const example = await openTensorPath(trace.context.files, path);
       try {
         await read(trace, result, file, path, tolerance);
@@ -49,21 +49,15 @@ async function read(trace: Trace, result: Unlearned, file: string, path: string,
         [...tensors].map(([tensor, data]) => ({ component, tensor, own: () => Promise.resolve(data) })));
   // Where a gradient is mathematically zero, Adam makes a step of rounding.
   // A closed form has no gradients.
-  const noise = new Set("zero_grad" in trace.golden.json ? textsOf(trace.golden, "zero_grad") : []);
-  const folder = await modelFolder(trace.golden, trace.context);
+  const noise = new Set("zero_grad" in trace.golden.json ? trace.golden.texts("zero_grad") : []);
+  const folder = await modelFolder(trace);
   const loaded = await loadStableDiffusion(model.device, { files, folder }, { partial: true, ...options });
   try {
-    let [squares, size] = [0, 0];
-    for (const { component, tensor, own } of expected) {
-      if (noise.has(tensor)) continue;
+    const pairs = expected.filter(({ tensor }) => !noise.has(tensor)).map(({ component, tensor, own }) => async () => {
       const { source } = (component === "unet" ? loaded.parts.unet : loaded.parts.textEncoder).parameters;
-      const [theirs, ours] = [await source.readFloat32(tensor), await own()];
-      theirs.forEach((x, i) => {
-        squares += (ours[i]! - x) ** 2;
-        size += x * x;
-      });
-    }
-    rows.error(name, `${file} read`, Math.sqrt(squares / size), tolerance, "relative L2", `${expected.length} tensors`);
+      return [await own(), await source.readFloat32(tensor)] as const;
+    });
+    rows.error(name, `${file} read`, await apart(pairs), tolerance, "relative L2", `${expected.length} tensors`);
   } finally {
     await loaded.destroy();
   }
@@ -83,17 +77,23 @@ async function written(trace: Trace, result: Unlearned, file: string, example: T
       tried.push(`${layout} has other tensors (${[...other, ...more][0]})`);
       continue;
     }
-    let [squares, size] = [0, 0];
-    for (const tensor of names) {
-      const [theirs, ours] = [await example.readFloat32(tensor), await own.readFloat32(tensor)];
-      theirs.forEach((x, i) => {
-        squares += (ours[i]! - x) ** 2;
-        size += x * x;
-      });
-    }
-    return rows.error(name, `${file} written`, Math.sqrt(squares / size), tolerance, "relative L2", `${names.length} tensors, ${layout}`);
+    const pairs = names.map((tensor) => async () => [await own.readFloat32(tensor), await example.readFloat32(tensor)] as const);
+    return rows.error(name, `${file} written`, await apart(pairs), tolerance, "relative L2", `${names.length} tensors, ${layout}`);
   }
   rows.failed(name, `${file} written`, `no layout has its tensors: ${tried.join("; ")}`);
+}
+
+/** Relative L2 over all tensors together, ours and theirs. */
+async function apart(pairs: readonly (() => Promise<readonly [ours: Float32Array, theirs: Float32Array]>)[]): Promise<number> {
+  let [squares, size] = [0, 0];
+  for (const pair of pairs) {
+    const [ours, theirs] = await pair();
+    theirs.forEach((x, i) => {
+      squares += (ours[i]! - x) ** 2;
+      size += x * x;
+    });
+  }
+  return Math.sqrt(squares / size);
 }
 
 async function writtenIn({ model }: Trace, result: Unlearned, layout: LayoutName): Promise<TensorFile> {

@@ -1,27 +1,19 @@
-import type { NDArray } from "../../../nn/array.ts";
 import { type PictureBatch, type UnlearnOptions, averageDecayAt } from "../../../unlearn/index.ts";
-import { part } from "../../layout.ts";
 import { replay } from "./replay.ts";
-import { type Trace, promptsOf, rowsOf, toleranceOf } from "./trace.ts";
+import { type Trace, batchOf } from "./trace.ts";
 
 /** Recorded latents and prompts in the place of training pictures: tensors [batches, B, ...]. */
 export async function recordedPictures(trace: Trace, latents: string, prompts: string): Promise<(index: number) => PictureBatch> {
   const { golden } = trace;
-  const [x0, texts] = [await golden.array(latents), await promptsOf(trace, prompts)];
+  const [x0, texts] = [await golden.array(latents), await trace.prompts(prompts)];
   const batch = x0.shape[1]!;
   return (index) => ({ latents: batchOf(x0, index), prompts: texts.slice(index * batch, (index + 1) * batch) });
 }
 
-/** Batch number `index` of [batches, B, ...]. */
-export function batchOf(all: NDArray, index: number): NDArray {
-  const { data, shape } = part(all, index);
-  return { data, shape: shape.slice(1) };
-}
-
 /** Timesteps and noises of noised batches, under a prefix. */
-export async function noiseDraws({ golden }: Trace, prefix = ""): Promise<Record<string, ArrayLike<number> | Float32Array<ArrayBuffer>[]>> {
+export async function noiseDraws(trace: Trace, prefix = ""): Promise<Record<string, ArrayLike<number> | Float32Array<ArrayBuffer>[]>> {
   const [t, noise] = [`${prefix}t`, `${prefix}noise`];
-  return { [t]: await golden.ints(t), [noise]: (await rowsOf(golden, noise)).map(({ data }) => data) };
+  return { [t]: await trace.golden.ints(t), [noise]: await trace.noises(noise) };
 }
 
 /** `finetune`: noise-prediction training of one component, once with diffusers' average and once with a constant one. */
@@ -29,7 +21,6 @@ export async function finetune(trace: Trace): Promise<void> {
   const { golden, rows, name } = trace;
   const optimizer = golden.object("optimizer");
   const pictures = await recordedPictures(trace, "x0", "ids");
-  const totals = await golden.floats("total_norm");
   const options: UnlearnOptions = {
     method: "finetune",
     concepts: ["1"],
@@ -53,7 +44,7 @@ export async function finetune(trace: Trace): Promise<void> {
     observed: { prediction: { tensor: "pred", tolerance: "pred" }, loss: "loss" },
     losses: {},
     async onUpdate(trainer, checks, step) {
-      rows.compare(name, `total_norm[${step}]`, [await trainer.gradientNorm()], [totals[step]!], toleranceOf(trace, "total_norm"));
+      await trace.compareRow("total_norm", step, [await trainer.gradientNorm()]);
       await checks.deltas("ema", step, await trainer.averages());
     },
   });

@@ -1,4 +1,4 @@
-import type { Form } from "../../context.ts";
+import type { Form } from "../../check.ts";
 import { conceptAblation, forgetMeNot } from "./ablation.ts";
 import { advunlearn } from "./advunlearn.ts";
 import { rece, uce } from "./closed.ts";
@@ -6,7 +6,7 @@ import { esdNew, esdOld } from "./esd.ts";
 import { finetune } from "./finetune.ts";
 import { lora } from "./lora.ts";
 import { salun, salunMask } from "./salun.ts";
-import { type Trace, openTrace } from "./trace.ts";
+import { Trace } from "./trace.ts";
 
 /** How a method's traces are replayed, by the JSON's `method`. */
 const METHODS: Readonly<Record<string, (trace: Trace) => Promise<void>>> = {
@@ -15,9 +15,10 @@ const METHODS: Readonly<Record<string, (trace: Trace) => Promise<void>>> = {
 };
 
 /** `unlearn`: traces of erasing methods, replayed by the product's own loop with the recorded draws. */
-export const unlearnTrace: Form = async (golden, rows, context) => {
+export const unlearnTrace: Form = async (plain) => {
+  const { golden, rows } = plain;
   const method = golden.text("method");
-  const trace = await openTrace(golden, rows, context);
+  const trace = await Trace.open(plain);
   const check = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
   const known = Object.keys(METHODS).join(", ");
   if (!check) return rows.failed(trace.name, "", `no check for method ${JSON.stringify(method)}; known are ${known}`);

@@ -1,11 +1,12 @@
 import { hashNumbers } from "../../../loading/synthetic.ts";
-import type { NDArray } from "../../../nn/array.ts";
+import { type NDArray, stackRows } from "../../../nn/array.ts";
 import { variantOf } from "../../../train/variant.ts";
 import { type Unlearned, mergedLowRank } from "../../../unlearn/index.ts";
-import { batchOf, noiseDraws, recordedPictures } from "./finetune.ts";
+import { part } from "../../layout.ts";
+import { noiseDraws, recordedPictures } from "./finetune.ts";
 import { type Components, checkTrained } from "./probes.ts";
 import { replay } from "./replay.ts";
-import { type Trace, toleranceOf } from "./trace.ts";
+import { type Trace, batchOf } from "./trace.ts";
 
 /** `lora`: noise-prediction training of a LoRA, and what it makes of the model, also merged. */
 export async function lora(trace: Trace): Promise<void> {
@@ -55,28 +56,19 @@ function initOf({ golden }: Trace): readonly [string, number] {
 }
 
 async function after(trace: Trace, result: Unlearned, prompts: readonly string[]): Promise<void> {
-  const { golden, rows, name, model, tokenizer } = trace;
+  const { golden, model, tokenizer } = trace;
   checkTrained(trace, "trained", result.trained.flatMap(({ component, tensors }) => tensors.map((t) => `${component}.${t}`)));
   const at = golden.number("steps");
   const [x0, noise] = [batchOf(await golden.array("x0"), at), batchOf(await golden.array("noise"), at)];
-  const t = await golden.ints("t");
   const count = x0.shape[0]!;
-  const timesteps = [...t.subarray(at * count, (at + 1) * count)];
+  const timesteps = [...(await golden.ints("t")).subarray(at * count, (at + 1) * count)];
   const ids = prompts.map((prompt) => tokenizer.encode(prompt));
-  const size = x0.data.length / count;
-  const data = new Float32Array(x0.data.length);
-  timesteps.forEach((time, i) => {
-    const row = (a: NDArray): NDArray => ({ data: a.data.slice(i * size, (i + 1) * size), shape: [1, ...a.shape.slice(1)] });
-    data.set(model.addNoise(row(x0), row(noise), time).noised.data, i * size);
-  });
-  const latents = { data, shape: x0.shape };
+  const latents = stackRows(timesteps.map((time, i) => model.addNoise(part(x0, i), part(noise, i), time).noised));
   const predict = async (one: typeof model): Promise<NDArray> => one.predictNoise(latents, timesteps, await one.encodeText(ids));
   const hidden = await result.model.encodeText(ids);
-  if (golden.has("hidden_after")) {
-    rows.compare(name, "hidden_after", hidden.data, await golden.floats("hidden_after"), toleranceOf(trace, "hidden_after"));
-  }
-  rows.compare(name, "eps_after", (await predict(result.model)).data, await golden.floats("eps_after"), toleranceOf(trace, "eps_after"));
-  rows.compare(name, "eps_base", (await predict(model)).data, await golden.floats("eps_base"), toleranceOf(trace, "eps_after"));
+  if (golden.has("hidden_after")) await trace.compareWhole("hidden_after", hidden);
+  await trace.compareWhole("eps_after", await predict(result.model));
+  await trace.compareWhole("eps_base", await predict(model), "eps_after");
   const merged = await mergedLowRank(model, result.changed, golden.number("alpha") / golden.number("rank"));
   const variant = variantOf(model, {
     owns: (tensor, component) => merged.get(component)?.has(tensor) === true,
@@ -87,12 +79,11 @@ async function after(trace: Trace, result: Unlearned, prompts: readonly string[]
     },
   });
   try {
-    rows.compare(name, "eps_merged", (await predict(variant)).data, await golden.floats("eps_merged"), toleranceOf(trace, "eps_merged"));
+    await trace.compareWhole("eps_merged", await predict(variant));
   } finally {
     await variant.destroy();
   }
-  for (const tensor of golden.names().filter((n) => n.startsWith("merged."))) {
-    const ours = merged.get("unet")?.get(tensor.slice("merged.".length)) ?? [];
-    rows.compare(name, tensor, ours, await golden.floats(tensor), toleranceOf(trace, "merged"));
+  for (const tensor of golden.namesAfter("merged.")) {
+    await trace.compareWhole(`merged.${tensor}`, merged.get("unet")?.get(tensor) ?? [], "merged");
   }
 }

@@ -2,9 +2,9 @@ import { isObject } from "../../../formats/file-system.ts";
 import { hashNumbers } from "../../../loading/synthetic.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import type { Trainer } from "../../../train/trainer.ts";
-import { type Measure, relativeL2 } from "../../rows.ts";
+import type { Measure } from "../../rows.ts";
 import { part } from "../../layout.ts";
-import { type Trace, floorOf, textsOf, toleranceOf } from "./trace.ts";
+import type { Trace } from "./trace.ts";
 
 /** Tensors of a training by the names of the trace's `trained`. */
 export type Named = ReadonlyMap<string, NDArray>;
@@ -21,11 +21,6 @@ export function probe(name: string, data: ArrayLike<number>): { readonly norm: n
     dot += data[i]! * h[i]!;
   }
   return { norm: Math.sqrt(squares), dot };
-}
-
-/** Norm that a gradient may have which is mathematically zero. */
-function zeroTolerance(trace: Trace): number {
-  return Math.max(1e-5, 10 * floorOf(trace, "zero_grad_abs"));
 }
 
 /** The worst of many errors, each in units of its tolerance. */
@@ -46,7 +41,7 @@ class Worst {
 
 /** Whether the method selects exactly these tensors, in this order. */
 export function checkTrained({ rows, name, golden }: Trace, field: string, actual: readonly string[], all?: readonly string[]): void {
-  const expected = textsOf(golden, field);
+  const expected = golden.texts(field);
   const wrong = Math.max(actual.length, expected.length) - expected.filter((tensor, i) => actual[i] === tensor).length;
   const first = expected.findIndex((tensor, i) => actual[i] !== tensor);
   const at = first < 0 ? actual.length : first;
@@ -66,6 +61,34 @@ function mismatchOfLists(a: readonly string[], b: readonly string[]): number {
   return a.filter((x) => !b.includes(x)).length + b.filter((x) => !a.includes(x)).length;
 }
 
+/** How a tensor's probes are judged: by its own size or, of a gradient that is mathematically zero, by the norm alone. */
+export type ProbeRule = (tensor: string) => { readonly tolerance: number; readonly zero?: boolean; readonly skipped?: boolean };
+
+/** Compares norms and dot products of tensors with a trace's. One row has the worst of them, another the worst of what should be zero. */
+export async function compareProbes(
+  trace: Trace,
+  label: string,
+  tensors: readonly string[],
+  { norms, dots }: { readonly norms: Float32Array; readonly dots: Float32Array },
+  values: (tensor: string) => ArrayLike<number> | Promise<ArrayLike<number>>,
+  rule: ProbeRule,
+): Promise<void> {
+  const [worst, zeros] = [new Worst(), new Worst()];
+  let zeroCount = 0;
+  for (const [i, tensor] of tensors.entries()) {
+    const { tolerance, zero = false, skipped = false } = rule(tensor);
+    if (skipped) continue;
+    const { norm, dot } = probe(tensor, await values(tensor));
+    const size = norms[i]!;
+    if (zero) {
+      zeroCount++;
+      zeros.add(tensor, Math.max(norm, size), trace.zeroTolerance);
+    } else worst.add(tensor, (size > 0 ? 1 / size : 1) * Math.max(Math.abs(norm - size), Math.abs(dot - dots[i]!)), tolerance);
+  }
+  worst.report(trace, label);
+  if (zeroCount > 0) zeros.report(trace, `${label} of mathematically zero gradients`, "absolute");
+}
+
 /** Checks what updates make of gradients and weights, against the probes of a trace. */
 export class UpdateChecks {
   private readonly trained: readonly string[];
@@ -83,8 +106,8 @@ export class UpdateChecks {
     private readonly named: (components: Components) => Named,
   ) {
     const { golden } = trace;
-    this.trained = textsOf(golden, "trained");
-    this.zero = new Set(textsOf(golden, "zero_grad"));
+    this.trained = golden.texts("trained");
+    this.zero = new Set(golden.texts("zero_grad"));
     this.loose = golden.object("loose_delta");
     const whole = golden.json["whole"];
     this.whole = isObject(whole) ? whole : {};
@@ -97,7 +120,7 @@ export class UpdateChecks {
     const [gradients, weights] = [this.named(await trainer.gradients()), this.named(components)];
     const gradient = (tensor: string): ArrayLike<number> =>
       gradients.get(tensor)?.data ?? new Float32Array(this.before.get(tensor)?.data.length ?? 0);
-    const tolerance = toleranceOf(trace, step === 0 ? "grad_first_step" : "grad");
+    const tolerance = trace.toleranceOf(step === 0 ? "grad_first_step" : "grad");
     await this.probes("grad", step, gradient, (tensor) => ({ tolerance, zero: this.zero.has(tensor) }));
     await this.deltas("delta", step, components);
     await this.wholes(step, gradient, weights);
@@ -110,39 +133,18 @@ export class UpdateChecks {
       const before = this.before.get(tensor)!.data;
       return Float64Array.from(now.get(tensor)?.data ?? [], (x, i) => x - before[i]!);
     };
-    const tolerance = toleranceOf(this.trace, quantity);
+    const tolerance = this.trace.toleranceOf(quantity);
     await this.probes(quantity, step, change, (tensor) => {
       const loose = this.loose[tensor];
       return { tolerance: typeof loose === "number" ? Math.max(tolerance, 10 * loose) : tolerance, skipped: this.zero.has(tensor) };
     });
   }
 
-  private async probes(
-    quantity: string,
-    step: number,
-    values: (tensor: string) => ArrayLike<number>,
-    rule: (tensor: string) => { readonly tolerance: number; readonly zero?: boolean; readonly skipped?: boolean },
-  ): Promise<void> {
+  private async probes(quantity: string, step: number, values: (tensor: string) => ArrayLike<number>, rule: ProbeRule): Promise<void> {
     const { trace, trained } = this;
-    const { golden } = trace;
-    const [norms, dots] = [part(await golden.array(`${quantity}_norm`), step).data, part(await golden.array(`${quantity}_dot`), step).data];
-    const worst = new Worst();
-    const zeros = new Worst();
-    let zeroCount = 0;
-    trained.forEach((tensor, i) => {
-      const { tolerance, zero = false, skipped = false } = rule(tensor);
-      if (skipped) return;
-      const { norm, dot } = probe(tensor, values(tensor));
-      if (zero) {
-        zeroCount++;
-        zeros.add(tensor, Math.max(norm, norms[i]!), zeroTolerance(trace));
-        return;
-      }
-      const size = norms[i]!;
-      worst.add(tensor, (size > 0 ? 1 / size : 1) * Math.max(Math.abs(norm - size), Math.abs(dot - dots[i]!)), tolerance);
-    });
-    worst.report(trace, `${quantity}[${step}]`);
-    if (zeroCount > 0) zeros.report(trace, `${quantity}[${step}] of mathematically zero gradients`, "absolute");
+    const recorded = async (what: string): Promise<Float32Array> => part(await trace.golden.array(`${quantity}_${what}`), step).data;
+    const wanted = { norms: await recorded("norm"), dots: await recorded("dot") };
+    await compareProbes(trace, `${quantity}[${step}]`, trained, wanted, values, rule);
   }
 
   /** Tensors that are there whole. */
@@ -151,16 +153,13 @@ export class UpdateChecks {
     for (const [tensor, steps] of Object.entries(this.whole)) {
       const at = Array.isArray(steps) ? steps.indexOf(step) : -1;
       if (at < 0) continue;
-      const [expectedGradient, expectedWeight] = [await golden.array(`grad.${tensor}`), await golden.array(`weight.${tensor}`)];
-      const label = `grad.${tensor}[${at}]`;
-      const [ours, theirs] = [gradient(tensor), part(expectedGradient, at).data];
       if (this.zero.has(tensor)) {
-        rows.compare(name, label, ours, theirs, zeroTolerance(trace), "absolute");
+        const { data } = part(await golden.array(`grad.${tensor}`), at);
+        rows.compare(name, `grad.${tensor}[${at}]`, gradient(tensor), data, trace.zeroTolerance, "absolute");
         continue; // Adam makes of rounding what it likes
       }
-      rows.error(name, label, relativeL2(ours, theirs), toleranceOf(trace, "grad_whole"));
-      const weight = part(expectedWeight, at).data;
-      rows.compare(name, `weight.${tensor}[${at}]`, weights.get(tensor)?.data ?? [], weight, toleranceOf(trace, "weight_whole"));
+      await trace.compareRow(`grad.${tensor}`, at, gradient(tensor), "grad_whole");
+      await trace.compareRow(`weight.${tensor}`, at, weights.get(tensor) ?? [], "weight_whole");
     }
   }
 }

@@ -6,7 +6,7 @@ import { part } from "../../layout.ts";
 import { compareExamples } from "./examples.ts";
 import { RecordedDraws } from "./draws.ts";
 import { type Named, UpdateChecks, checkTrained } from "./probes.ts";
-import { type Trace, toleranceOf } from "./trace.ts";
+import type { Trace } from "./trace.ts";
 
 /** A tensor of the trace, and whose tolerance it has if not its own. */
 export type Compared = string | Comparison;
@@ -78,7 +78,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
       const whole = { data, shape: golden.shape(tensor) };
       const [rowCount, ...rest] = whole.shape as [number, ...number[]];
       const expected = inRow === undefined ? whole : { data: whole.data, shape: [rowCount * recorded, ...rest.slice(1)] };
-      rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? toleranceOf(trace, tolerance) : 0);
+      rows.compare(name, `${tensor}[${at}]`, (await read()).data, part(expected, at).data, floats ? trace.toleranceOf(tolerance) : 0);
     },
     async onUpdate(trainer) {
       checks ??= new UpdateChecks(trace, spec.before?.() ?? named(await initialWeights(trace)), named);
@@ -118,11 +118,19 @@ function trainedComponent({ model }: Trace, { options }: ReplaySpec): "unet" | "
   return rule === undefined ? "unet" : tensorsOf(model, rule).component;
 }
 
-/** Each step's loss against the trace's. */
-export async function compareLosses(trace: Trace, actual: readonly number[], tensor: string, tolerance = tensor): Promise<void> {
+/** Each step's loss against the trace's. @param first absolute tolerance of the first one */
+export async function compareLosses(
+  trace: Trace,
+  actual: readonly number[],
+  tensor: string,
+  tolerance = tensor,
+  first?: number,
+): Promise<void> {
   const expected = await trace.golden.floats(tensor);
   expected.forEach((value, i) => {
-    trace.rows.compare(trace.name, `${tensor}[${i}]`, actual[i] === undefined ? [] : [actual[i]], [value], toleranceOf(trace, tolerance));
+    const ours = actual[i] === undefined ? [] : [actual[i]];
+    if (i === 0 && first !== undefined) trace.rows.compare(trace.name, `${tensor}[0]`, ours, [value], first, "absolute");
+    else trace.rows.compare(trace.name, `${tensor}[${i}]`, ours, [value], trace.toleranceOf(tolerance));
   });
 }
 

@@ -5,7 +5,8 @@ import {
   Mask, PictureBatches, type TensorRule, type UnlearnHooks, type UnlearnSession, allTensors, posteriorSample, resolveUnlearn,
   signedGradients,
 } from "../../../unlearn/index.ts";
-import { openGolden } from "../../golden.ts";
+import { elementCount } from "../../../../kernels/kernel.ts";
+import { withNeighbour } from "../../golden.ts";
 import { stackRows } from "../../../nn/array.ts";
 import { part } from "../../layout.ts";
 import { hashNumbers } from "../../../loading/synthetic.ts";
@@ -13,33 +14,25 @@ import { RecordedDraws } from "./draws.ts";
 import { originalUNetNames } from "../../../loading/names/unet-original.ts";
 import { openTensorPath } from "../../../formats/open.ts";
 import { exampleFiles } from "./examples.ts";
-import { batchOf, noiseDraws, recordedPictures } from "./finetune.ts";
-import { checkTrained, probe } from "./probes.ts";
+import { noiseDraws, recordedPictures } from "./finetune.ts";
+import { checkTrained, compareProbes } from "./probes.ts";
 import { replay } from "./replay.ts";
-import { type Trace, floorOf, promptsOf, rowsOf, textsOf, toleranceOf } from "./trace.ts";
+import { type Trace, batchOf } from "./trace.ts";
 
 /** `salun-mask`: the signed sum of gradients over batches, and masks of its largest elements. */
 export async function salunMask(trace: Trace): Promise<void> {
-  const { golden, rows, name, model } = trace;
+  const { golden, model } = trace;
   const batch = golden.number("batch_size");
   const batches = golden.number("batches");
-  const [prompt] = await promptsOf(trace, "prompt_ids");
+  const [prompt] = await trace.prompts("prompt_ids");
   await posterior(trace);
   const x0 = await golden.array("x0");
-  let at = 0;
-  let losses = 0;
-  const expected = await golden.array("loss");
+  let [predictions, losses] = [0, 0];
   const hooks: UnlearnHooks = {
     pictures: (_set, index) => Promise.resolve({ latents: batchOf(x0, index), prompts: Array.from({ length: batch }, () => prompt!) }),
     async observe(what, read) {
-      if (what === "mask prediction") {
-        rows.compare(name, `pred[${at}]`, (await read()).data, part(await golden.array("pred"), at).data, toleranceOf(trace, "pred"));
-        at++;
-      }
-      if (what === "mask loss") {
-        rows.compare(name, `loss[${losses}]`, (await read()).data, [expected.data[losses]!], toleranceOf(trace, "loss"));
-        losses++;
-      }
+      if (what === "mask prediction") await trace.compareRow("pred", predictions++, await read());
+      if (what === "mask loss") await trace.compareRow("loss", losses++, await read());
     },
   };
   const options = {
@@ -60,7 +53,7 @@ export async function salunMask(trace: Trace): Promise<void> {
 }
 
 async function posterior(trace: Trace): Promise<void> {
-  const { golden, rows, name, model } = trace;
+  const { golden, model } = trace;
   const shape = golden.shape("image");
   const image = { data: Float32Array.from(await golden.ints("image"), (x) => x / 127.5 - 1), shape: [...shape] };
   const noise = await golden.array("posterior_noise");
@@ -69,40 +62,29 @@ async function posterior(trace: Trace): Promise<void> {
   for (let i = 0; i < shape[0]!; i++) {
     samples.push(posteriorSample(await model.encodeMoments(part(image, i)), part(noise, i).data, scalingFactor));
   }
-  rows.compare(name, "x0[0]", stackRows(samples).data, part(await golden.array("x0"), 0).data, toleranceOf(trace, "x0"));
+  await trace.compareRow("x0", 0, stackRows(samples));
 }
 
 async function compareSums(trace: Trace, tensors: readonly LazyTensor[]): Promise<void> {
-  const { golden, rows, name, model } = trace;
+  const { golden, model } = trace;
   checkTrained(trace, "trained", tensors.map((t) => t.name), allTensors(model, "unet"));
-  const [norms, dots] = [await golden.floats("sum_norm"), await golden.floats("sum_dot")];
-  const zero = new Set(textsOf(golden, "zero_grad"));
-  const trained = textsOf(golden, "trained");
-  let [worst, where, worstZero] = [0, "", 0];
   const byName = new Map(tensors.map((t) => [t.name, t]));
-  for (const [i, tensor] of trained.entries()) {
-    const data = (await byName.get(tensor)?.read()) ?? new Float32Array(0);
-    const { norm, dot } = probe(tensor, data);
-    if (zero.has(tensor)) worstZero = Math.max(worstZero, norm);
-    else {
-      const error = Math.max(Math.abs(norm - norms[i]!), Math.abs(dot - dots[i]!)) / norms[i]!;
-      if (!(error <= worst)) [worst, where] = [error, tensor];
-    }
-    const whole = `sum.${tensor}`;
-    if (golden.has(whole)) rows.compare(name, whole, data, await golden.floats(whole), toleranceOf(trace, "sum_whole"));
-  }
-  rows.error(name, "sum", worst, toleranceOf(trace, "sum"), "relative L2", `worst: ${where}`);
-  if (zero.size > 0) {
-    rows.error(name, "sum of mathematically zero gradients", worstZero, Math.max(1e-5, 10 * floorOf(trace, "zero_grad_abs")), "absolute");
+  const read = async (tensor: string): Promise<Float32Array> => (await byName.get(tensor)?.read()) ?? new Float32Array(0);
+  const zero = new Set(golden.texts("zero_grad"));
+  const [tolerance, trained] = [trace.toleranceOf("sum"), golden.texts("trained")];
+  const recorded = { norms: await golden.floats("sum_norm"), dots: await golden.floats("sum_dot") };
+  await compareProbes(trace, "sum", trained, recorded, read, (tensor) => ({ tolerance, zero: zero.has(tensor) }));
+  for (const whole of trained.filter((tensor) => golden.has(`sum.${tensor}`))) {
+    await trace.compareWhole(`sum.${whole}`, await read(whole), "sum_whole");
   }
 }
 
 /** Rounding swaps elements at the cut: as many as ten times what it did between float32 and float64, and one in each tensor's count. */
 async function compareMasks(trace: Trace, gradients: readonly LazyTensor[]): Promise<void> {
   const { golden, rows, name } = trace;
-  const trained = textsOf(golden, "trained");
+  const trained = golden.texts("trained");
   const total = gradients.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0);
-  const wrong = Math.max(10, Math.ceil(10 * floorOf(trace, "mask_wrong_share") * total));
+  const wrong = Math.max(10, Math.ceil(10 * trace.floorOf("mask_wrong_share") * total));
   for (const share of golden.numbers("shares")) {
     const mask = await Mask.of(gradients, share);
     const label = `mask${Math.round(100 * share)}`;
@@ -134,7 +116,7 @@ async function compareMaskFiles(trace: Trace, share: number, mask: Mask, wrong: 
   const holds = String((golden.json["example"] as { holds?: unknown } | undefined)?.holds);
   if (Number(/with_([\d.]*\d)/.exec(holds)?.[1]) !== share) return;
   for (const file of exampleFiles(trace)) {
-    const example = await openTensorPath(context.files, joinPath(golden.path.slice(0, golden.path.lastIndexOf("/")), file));
+    const example = await openTensorPath(context.files, joinPath(golden.folder, file));
     try {
       const originals = originalUNetNames(model.parts.unet.parameters.source.names(), model.parts.unet.config);
       const own = new Map([...originals].map(([tensor, original]) => [original, tensor]));
@@ -158,14 +140,14 @@ function maskDot(tensor: string, ones: Uint8Array): number {
 
 /** `salun`: random-label unlearning with a mask, or without. */
 export async function salun(trace: Trace): Promise<void> {
-  const { golden, context } = trace;
-  const [forget] = await promptsOf(trace, "forget_ids");
-  const [pseudo] = await promptsOf(trace, "pseudo_ids");
+  const { golden } = trace;
+  const [forget] = await trace.prompts("forget_ids");
+  const [pseudo] = await trace.prompts("pseudo_ids");
   const batch = golden.number("batch_size");
   const [concept, again] = [await golden.array("forget_x0"), await golden.array("pseudo_x0")];
   const retain = await recordedPictures(trace, "remain_x0", "remain_ids");
   const masked = golden.json["masked"] === true;
-  const mask = masked ? await recordedMask(trace, context.files) : undefined;
+  const mask = masked ? await recordedMask(trace) : undefined;
   const prompts = Array.from({ length: batch }, () => forget!);
   await replay(trace, {
     options: {
@@ -186,7 +168,7 @@ export async function salun(trace: Trace): Promise<void> {
     },
     draws: {
       ...(await noiseDraws(trace)), remain_t: await golden.ints("remain_t"),
-      remain_noise: (await rowsOf(golden, "remain_noise")).map(({ data }) => data),
+      remain_noise: await trace.noises("remain_noise"),
     },
     observed: { pseudo_out: "pseudo_out", forget_out: { tensor: "forget_out", tolerance: "pseudo_out" } },
     losses: { loss: "loss", forget: { tensor: "forget_loss", tolerance: "loss" }, retain: { tensor: "remain_loss", tolerance: "loss" } },
@@ -194,18 +176,16 @@ export async function salun(trace: Trace): Promise<void> {
 }
 
 /** The mask of another trace: bit k % 8, the lowest first, of byte k / 8 is element k of all in `trained` order. */
-async function recordedMask({ golden, model }: Trace, files: Trace["context"]["files"]): Promise<WeightSource> {
+async function recordedMask({ golden, model, context }: Trace): Promise<WeightSource> {
   const { file, tensor } = golden.object("mask");
-  const folder = golden.path.slice(0, golden.path.lastIndexOf("/"));
-  const other = await openGolden(files, joinPath(folder, `${String(file)}.json`));
-  try {
+  return withNeighbour(golden, context.files, String(file), async (other) => {
     const bits = await other.ints(String(tensor));
     const { parameters } = model.parts.unet;
     const starts = new Map<string, number>();
     let at = 0;
-    for (const one of textsOf(other, "trained")) {
+    for (const one of other.texts("trained")) {
       starts.set(one, at);
-      at += parameters.storedShape(one).reduce((a, b) => a * b, 1);
+      at += elementCount(parameters.storedShape(one));
     }
     return {
       name: other.source,
@@ -213,11 +193,9 @@ async function recordedMask({ golden, model }: Trace, files: Trace["context"]["f
       shape: (one) => (starts.has(one) ? parameters.storedShape(one) : undefined),
       readFloat32(one) {
         const start = starts.get(one)!;
-        const length = parameters.storedShape(one).reduce((a, b) => a * b, 1);
+        const length = elementCount(parameters.storedShape(one));
         return Promise.resolve(Float32Array.from({ length }, (_, i) => (bits[(start + i) >> 3]! >> ((start + i) & 7)) & 1));
       },
     };
-  } finally {
-    await other.close();
-  }
+  });
 }

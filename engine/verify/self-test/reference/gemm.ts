@@ -1,6 +1,4 @@
-import type { FusedActivation } from "../../../../kernels/gemm.ts";
 import type { Array64 } from "../array64.ts";
-import { erf } from "./norm.ts";
 
 /** a [..., M, K] times b [K, N] or [..., K, N], or with transposeB [.., N, K], in float64. */
 export function matmul64(a: Array64, b: Array64, transposeB: boolean): Array64 {
@@ -56,19 +54,4 @@ export function conv2d64(
     }
   }
   return { shape: [batch, oh, ow, n], data };
-}
-
-/** Element by element, with the flat index. */
-export function zip64(x: Array64, f: (value: number, index: number) => number): Array64 {
-  return { shape: x.shape, data: x.data.map(f) };
-}
-
-export function activation64(kind: FusedActivation, x: number): number {
-  switch (kind) {
-    case "none": return x;
-    case "silu": return x / (1 + Math.exp(-x));
-    case "quickGelu": return x / (1 + Math.exp(-1.702 * x));
-    case "gelu": return (x / 2) * (1 + erf(x / Math.SQRT2));
-    case "relu": return Math.max(0, x);
-  }
 }
