@@ -66,24 +66,19 @@ function numbers(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): ArrayLike<nu
  * Elements as float32 (rounded to nearest where wider). Undefined for 8-bit floats, which nothing here uses. May share memory with `bytes`.
  */
 export function toFloat32(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> | undefined {
-  const values = numbers(dtype, bytes);
-  if (values === undefined) return undefined;
-  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return values as Float32Array<ArrayBuffer>;
-  if (values instanceof BigInt64Array || values instanceof BigUint64Array) {
-    return Float32Array.from(values as unknown as ArrayLike<bigint>, Number);
-  }
-  return Float32Array.from(values);
+  return as(Float32Array, numbers(dtype, bytes));
 }
 
 /** Elements as float64, exactly up to 2^53. Undefined for 8-bit floats. */
 export function toFloat64(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>): Float64Array<ArrayBuffer> | undefined {
-  const values = numbers(dtype, bytes);
-  if (values === undefined) return undefined;
-  if (dtype === "F64") return values as Float64Array<ArrayBuffer>;
-  if (values instanceof BigInt64Array || values instanceof BigUint64Array) {
-    return Float64Array.from(values as unknown as ArrayLike<bigint>, Number);
-  }
-  return Float64Array.from(values);
+  return as(Float64Array, numbers(dtype, bytes));
+}
+
+function as<T extends Float32Array | Float64Array>(
+  Type: { new (length: number): T; from(values: ArrayLike<number | bigint>, convert: (value: number | bigint) => number): T },
+  values: ReturnType<typeof numbers>,
+): T | undefined {
+  return values instanceof Type || values === undefined ? values : Type.from(values, Number);
 }
 
 /** Reverses the bytes of each element in place, for files written on a big-endian machine. */

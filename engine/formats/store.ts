@@ -1,4 +1,5 @@
 import { bytesSource, type ByteSource } from "./byte-source.ts";
+import { joined } from "./zip/bytes.ts";
 
 /** A file's bytes, its text, or its bytes piece by piece. */
 export type Content = Uint8Array<ArrayBuffer> | string | AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -33,13 +34,7 @@ export interface Lines {
 export async function joinPieces(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<Uint8Array<ArrayBuffer>> {
   const list: Uint8Array<ArrayBuffer>[] = [];
   for await (const piece of pieces) list.push(piece);
-  const out = new Uint8Array(list.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of list) {
-    out.set(piece, at);
-    at += piece.length;
-  }
-  return out;
+  return joined(list);
 }
 
 /** Files in memory, which end with the program. */

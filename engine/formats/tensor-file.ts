@@ -56,16 +56,13 @@ export function tensorFile(parts: TensorFileParts): TensorFile {
   const readBytes = async (name: string): Promise<Uint8Array<ArrayBuffer>> => parts.readBytes(requireEntry(file, entries, name));
   const unsupported = (name: string): FormatError =>
     new FormatError(file, `tensor ${quote(name)} is of type ${entries.get(name)?.dtype}, which is not supported; convert it to F16 or F32`);
-  const readFloat32 = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
-    const values = toFloat32(requireEntry(file, entries, name).dtype, await readBytes(name));
+  const converted = async <T>(name: string, convert: (dtype: FileDType, bytes: Uint8Array<ArrayBuffer>) => T | undefined): Promise<T> => {
+    const values = convert(requireEntry(file, entries, name).dtype, await readBytes(name));
     if (!values) throw unsupported(name);
     return values;
   };
-  const readFloat64 = async (name: string): Promise<Float64Array<ArrayBuffer>> => {
-    const values = toFloat64(requireEntry(file, entries, name).dtype, await readBytes(name));
-    if (!values) throw unsupported(name);
-    return values;
-  };
+  const readFloat32 = (name: string): Promise<Float32Array<ArrayBuffer>> => converted(name, toFloat32);
+  const readFloat64 = (name: string): Promise<Float64Array<ArrayBuffer>> => converted(name, toFloat64);
   return {
     name: file, metadata, entries, readBytes, readFloat32, readFloat64,
     async readFloat16(name) {
@@ -95,20 +92,6 @@ export function requireEntry(file: string, entries: ReadonlyMap<string, TensorEn
   const similar = [...entries.keys()].filter((key) => key.endsWith(last));
   const shown = (similar.length > 0 ? similar : [...entries.keys()]).slice(0, 3).map(quote).join(", ");
   throw new FormatError(file, `has no tensor ${quote(name)}; it has ${entries.size}${shown ? `, among them ${shown}` : ""}`);
-}
-
-/** @throws FormatError unless the tensor is there with exactly this shape. `undefined` stands for any size of that dimension. */
-export function requireShape(file: TensorFile, name: string, shape: readonly (number | undefined)[]): TensorEntry {
-  const entry = requireEntry(file.name, file.entries, name);
-  const same =
-    entry.shape.length === shape.length && shape.every((dimension, i) => dimension === undefined || dimension === entry.shape[i]);
-  if (!same) {
-    throw new FormatError(
-      file.name,
-      `tensor ${quote(name)} has shape [${entry.shape.join(", ")}], expected [${shape.map((dimension) => dimension ?? "any").join(", ")}]`,
-    );
-  }
-  return entry;
 }
 
 /** Elements of an entry. Readers only make entries whose count is exact. */

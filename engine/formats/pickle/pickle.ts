@@ -37,18 +37,13 @@ export function unpickle(file: string, bytes: Uint8Array, host: PickleHost): { v
 }
 
 class Machine {
-  readonly reader: PickleReader;
-  private readonly host: PickleHost;
   private readonly stack: PickleValue[] = [];
   /** Heights of the stack where marks were set. */
   private readonly marks: number[] = [];
   private readonly memo = new Map<number, PickleValue>();
   private objects = 0;
 
-  constructor(reader: PickleReader, host: PickleHost) {
-    this.reader = reader;
-    this.host = host;
-  }
+  constructor(readonly reader: PickleReader, private readonly host: PickleHost) {}
 
   run(): PickleValue {
     for (;;) {

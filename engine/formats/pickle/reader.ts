@@ -5,15 +5,11 @@ import { FormatError } from "../errors.ts";
 export class PickleTruncated extends FormatError {}
 
 export class PickleReader {
-  readonly file: string;
-  private readonly bytes: Uint8Array;
   private readonly view: DataView;
   private readonly utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   at = 0;
 
-  constructor(file: string, bytes: Uint8Array) {
-    this.file = file;
-    this.bytes = bytes;
+  constructor(readonly file: string, private readonly bytes: Uint8Array) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 

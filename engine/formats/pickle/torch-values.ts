@@ -8,15 +8,10 @@ import { describe, PickleDict, PickleExternal, PickleGlobal, PickleList, PickleO
 /** A storage's bytes lie outside the pickle, under `key`. */
 export class TorchStorage extends PickleExternal {
   readonly kind = "a storage";
-  readonly key: string;
-  /** undefined for an untyped storage, counted in bytes. */
-  readonly dtype: FileDType | undefined;
-  readonly byteLength: number;
-  constructor(key: string, dtype: FileDType | undefined, byteLength: number) {
+
+  /** @param dtype undefined for an untyped storage, counted in bytes */
+  constructor(readonly key: string, readonly dtype: FileDType | undefined, readonly byteLength: number) {
     super();
-    this.key = key;
-    this.dtype = dtype;
-    this.byteLength = byteLength;
   }
 }
 
@@ -33,18 +28,15 @@ export interface StorageLocator {
 /** A strided view into a storage; offset and strides count elements. Checked to lie inside the storage. */
 export class TorchTensor extends PickleExternal {
   readonly kind = "a tensor";
-  readonly storage: TorchStorage;
-  readonly dtype: FileDType;
-  readonly offset: number;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-  constructor(storage: TorchStorage, dtype: FileDType, offset: number, shape: readonly number[], strides: readonly number[]) {
+
+  constructor(
+    readonly storage: TorchStorage,
+    readonly dtype: FileDType,
+    readonly offset: number,
+    readonly shape: readonly number[],
+    readonly strides: readonly number[],
+  ) {
     super();
-    this.storage = storage;
-    this.dtype = dtype;
-    this.offset = offset;
-    this.shape = shape;
-    this.strides = strides;
   }
 }
 

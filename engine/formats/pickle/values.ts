@@ -10,10 +10,7 @@ export class PickleList {
 }
 
 export class PickleTuple {
-  readonly items: readonly PickleValue[];
-  constructor(items: readonly PickleValue[]) {
-    this.items = items;
-  }
+  constructor(readonly items: readonly PickleValue[]) {}
 }
 
 /** `dict` and `OrderedDict`. Keys are compared as JavaScript's Map does: strings and numbers by value, tuples by identity. */
@@ -28,12 +25,8 @@ export class PickleSet {
 
 /** A name the file refers to, such as a class or a dtype. Only a name: nothing is imported. */
 export class PickleGlobal {
-  readonly module: string;
-  readonly name: string;
-  constructor(module: string, name: string) {
-    this.module = module;
-    this.name = name;
-  }
+  constructor(readonly module: string, readonly name: string) {}
+
   /** `module.name`. */
   get path(): string {
     return `${this.module}.${this.name}`;
@@ -42,17 +35,13 @@ export class PickleGlobal {
 
 /** An instance of a class this reader does not know, kept as data: what it would have been made of. */
 export class PickleObject {
-  readonly type: PickleGlobal;
-  readonly args: readonly PickleValue[];
   /** What BUILD would have set. */
   state: PickleValue = null;
   /** Items of a subclass of dict, list or set. */
   readonly entries = new Map<PickleValue, PickleValue>();
   readonly items: PickleValue[] = [];
-  constructor(type: PickleGlobal, args: readonly PickleValue[]) {
-    this.type = type;
-    this.args = args;
-  }
+
+  constructor(readonly type: PickleGlobal, readonly args: readonly PickleValue[]) {}
 }
 
 /** Base of the values a host puts in (tensors and storages). */

@@ -1,4 +1,4 @@
-/** Which input samples make an output sample, and how much each counts, as Pillow and PIL-like resizers have it. */
+/** Which input samples make an output sample, how much each counts, as Pillow and PIL-like resizers have it, and the two passes. */
 
 export type Resampling = "box" | "bilinear" | "hamming" | "bicubic" | "lanczos";
 
@@ -7,8 +7,23 @@ export interface ResamplingTaps {
   readonly start: Int32Array;
   readonly count: Int32Array;
   /** `width` weights for each output sample, the first `count` of which are in use and add up to 1. */
-  readonly weights: Float64Array;
+  readonly weights: Float64Array | Int32Array;
   readonly width: number;
+}
+
+/** A picture of bytes or floats: height * width * 3 numbers, row by row from the top left, R G B. */
+export interface Pixels<Data extends ArrayLike<number> = ArrayLike<number>> {
+  readonly data: Data;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** How sums of weighted samples become a picture's numbers. */
+export interface Rounding<Data> {
+  readonly make: (length: number) => Data;
+  /** What every sum begins with. */
+  readonly start: number;
+  readonly end: (sum: number) => number;
 }
 
 interface Filter {
@@ -62,4 +77,54 @@ export function resamplingTaps(inputSize: number, outputSize: number, resampling
     if (sum !== 0) for (let i = 0; i < taken; i++) own[i]! /= sum;
   }
   return { start, count, weights, width };
+}
+
+/** The pass that changes the width. */
+export function resampleRows<Data extends Uint8Array | Float32Array>(
+  image: Pixels,
+  { start, count, weights, width: tapWidth }: ResamplingTaps,
+  width: number,
+  rounding: Rounding<Data>,
+): Pixels<Data> {
+  const data = rounding.make(width * image.height * 3);
+  const { start: zero, end } = rounding;
+  for (let y = 0; y < image.height; y++) {
+    for (let x = 0; x < width; x++) {
+      let red = zero, green = zero, blue = zero;
+      let at = (y * image.width + start[x]!) * 3;
+      for (let i = 0; i < count[x]!; i++, at += 3) {
+        const weight = weights[x * tapWidth + i]!;
+        red += image.data[at]! * weight;
+        green += image.data[at + 1]! * weight;
+        blue += image.data[at + 2]! * weight;
+      }
+      const to = (y * width + x) * 3;
+      data[to] = end(red);
+      data[to + 1] = end(green);
+      data[to + 2] = end(blue);
+    }
+  }
+  return { data, width, height: image.height };
+}
+
+/** The pass that changes the height. */
+export function resampleColumns<Data extends Uint8Array | Float32Array>(
+  image: Pixels,
+  { start, count, weights, width: tapWidth }: ResamplingTaps,
+  height: number,
+  { make, start: zero, end }: Rounding<Data>,
+): Pixels<Data> {
+  const row = image.width * 3;
+  const data = make(row * height);
+  const sums = new Float64Array(row);
+  for (let y = 0; y < height; y++) {
+    sums.fill(zero);
+    for (let i = 0; i < count[y]!; i++) {
+      const weight = weights[y * tapWidth + i]!;
+      const from = (start[y]! + i) * row;
+      for (let x = 0; x < row; x++) sums[x]! += image.data[from + x]! * weight;
+    }
+    for (let x = 0; x < row; x++) data[y * row + x] = end(sums[x]!);
+  }
+  return { data, width: image.width, height };
 }

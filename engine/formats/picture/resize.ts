@@ -4,7 +4,7 @@
  * src/libImaging/Resample.c.
  */
 import type { RgbImage } from "./image.ts";
-import { type Resampling, type ResamplingTaps, resamplingTaps } from "./resampling.ts";
+import { type Resampling, type ResamplingTaps, type Rounding, resampleColumns, resampleRows, resamplingTaps } from "./resampling.ts";
 
 export type ResizeFilter = "nearest" | Resampling;
 
@@ -13,9 +13,6 @@ export const PIL_FILTERS: readonly ResizeFilter[] = ["nearest", "lanczos", "bili
 
 const PRECISION_BITS = 22;
 
-/** Weights times 2^22. */
-type Taps = Omit<ResamplingTaps, "weights"> & { readonly weights: Int32Array };
-
 /** Resamples to `width` x `height` pixels. @throws RangeError unless both are whole numbers >= 1. */
 export function resize(image: RgbImage, width: number, height: number, filter: ResizeFilter): RgbImage {
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
@@ -23,8 +20,8 @@ export function resize(image: RgbImage, width: number, height: number, filter: R
   }
   if (image.width === width && image.height === height) return image;
   if (filter === "nearest") return nearest(image, width, height);
-  const wide = image.width === width ? image : horizontal(image, taps(image.width, width, filter), width);
-  return wide.height === height ? wide : vertical(wide, taps(wide.height, height, filter), height);
+  const wide = image.width === width ? image : resampleRows(image, taps(image.width, width, filter), width, BYTES);
+  return wide.height === height ? wide : resampleColumns(wide, taps(wide.height, height, filter), height, BYTES);
 }
 
 /** torchvision's `Resize(size)`: the shorter edge becomes `size`, the longer keeps the aspect ratio, cut to whole pixels. */
@@ -34,8 +31,8 @@ export function resizeShortestEdge(image: RgbImage, size: number, filter: Resize
   return image.width <= image.height ? resize(image, size, long, filter) : resize(image, long, size, filter);
 }
 
-/** A filter's weights in fixed point. */
-function taps(inputSize: number, outputSize: number, filter: Resampling): Taps {
+/** A filter's weights times 2^22, in fixed point. */
+function taps(inputSize: number, outputSize: number, filter: Resampling): ResamplingTaps {
   const { weights, ...places } = resamplingTaps(inputSize, outputSize, filter);
   return { ...places, weights: Int32Array.from(weights, (w) => Math.trunc(w * 2 ** PRECISION_BITS + (w < 0 ? -0.5 : 0.5))) };
 }
@@ -46,41 +43,7 @@ function clip(sum: number): number {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-const HALF = 1 << (PRECISION_BITS - 1);
-
-function horizontal(image: RgbImage, { start, count, weights, width: tapWidth }: Taps, width: number): RgbImage {
-  const data = new Uint8Array(width * image.height * 3);
-  for (let y = 0; y < image.height; y++) {
-    for (let x = 0; x < width; x++) {
-      let red = HALF, green = HALF, blue = HALF;
-      let at = (y * image.width + start[x]!) * 3;
-      for (let i = 0; i < count[x]!; i++, at += 3) {
-        const weight = weights[x * tapWidth + i]!;
-        red += image.data[at]! * weight;
-        green += image.data[at + 1]! * weight;
-        blue += image.data[at + 2]! * weight;
-      }
-      const to = (y * width + x) * 3;
-      data[to] = clip(red);
-      data[to + 1] = clip(green);
-      data[to + 2] = clip(blue);
-    }
-  }
-  return { data, width, height: image.height };
-}
-
-function vertical(image: RgbImage, { start, count, weights, width: tapWidth }: Taps, height: number): RgbImage {
-  const row = image.width * 3;
-  const data = new Uint8Array(row * height);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < row; x++) {
-      let sum = HALF;
-      for (let i = 0; i < count[y]!; i++) sum += image.data[(start[y]! + i) * row + x]! * weights[y * tapWidth + i]!;
-      data[y * row + x] = clip(sum);
-    }
-  }
-  return { data, width: image.width, height };
-}
+const BYTES: Rounding<Uint8Array<ArrayBuffer>> = { make: (length) => new Uint8Array(length), start: 1 << (PRECISION_BITS - 1), end: clip };
 
 function nearest(image: RgbImage, width: number, height: number): RgbImage {
   const data = new Uint8Array(width * height * 3);
