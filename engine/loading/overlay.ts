@@ -71,12 +71,18 @@ export async function overlayWeights(base: WeightSource, file: TensorFile, optio
   const own = weightSource(renamed);
   await checkNumbers(own, renamed.entries.keys());
   tellOfParts(base, renamed, groups, options);
+  return over(base, own, renamed);
+}
+
+/** `own`'s tensors in the place of the base's. @param all names of all tensors, where `own` has others besides */
+function over(base: WeightSource, own: WeightSource, file: TensorFile, all?: readonly string[]): WeightSource {
+  const of = (tensor: string): WeightSource => (file.entries.has(tensor) ? own : base);
   return {
     name: `${file.name} over ${base.name}`,
-    shape: (tensor) => base.shape(tensor),
-    names: () => base.names(),
-    readFloat32: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat32(tensor),
-    readFloat16: (tensor) => (renamed.entries.has(tensor) ? own : base).readFloat16?.(tensor),
+    shape: (tensor, expected) => base.shape(tensor) ?? of(tensor).shape(tensor, expected),
+    names: () => all ?? base.names(),
+    readFloat32: (tensor) => of(tensor).readFloat32(tensor),
+    readFloat16: (tensor) => of(tensor).readFloat16?.(tensor),
     async close() {
       await Promise.all([file.close(), base.close?.()]);
     },
@@ -140,17 +146,7 @@ async function erased(base: WeightSource, file: TensorFile, { onNote }: OverlayO
   const own = weightSource(tensors);
   await checkNumbers(own, tensors.entries.keys());
   onNote?.(`${file.name}: ${tensors.entries.size / 4} erasers (Receler) behind cross attentions; all other tensors are the base's`);
-  const of = (tensor: string): WeightSource => (tensors.entries.has(tensor) ? own : base);
-  return {
-    name: `${file.name} over ${base.name}`,
-    shape: (tensor, expected) => of(tensor).shape(tensor, expected),
-    names: () => all,
-    readFloat32: (tensor) => of(tensor).readFloat32(tensor),
-    readFloat16: (tensor) => of(tensor).readFloat16?.(tensor),
-    async close() {
-      await Promise.all([file.close(), base.close?.()]);
-    },
-  };
+  return over(base, own, tensors, all);
 }
 
 /**

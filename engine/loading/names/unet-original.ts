@@ -1,62 +1,44 @@
-/**
- * The original code's (CompVis, "LDM") names of UNet tensors that have diffusers' names: the way back of `unetName`, and from the same
- * source.
- */
-import { LDM_RESNET, LDM_SINGLE, type UNetLayout } from "./unet.ts";
-
-const RESNET = new Map(Object.entries(LDM_RESNET).map(([original, name]) => [name, original]));
-const SINGLE = Object.entries(LDM_SINGLE);
+/** The original code's (CompVis, "LDM") names of UNet tensors that have diffusers' names: the way back of `unetName`. */
+import { LDM_RESNET, LDM_SINGLE, type UNetLayout, unetName } from "./unet.ts";
 
 /**
  * The original names of a UNet's tensors, by diffusers'.
  * @param names of the whole UNet: which up blocks have transformers decides where their upsampling is
  * @throws Error naming a tensor that has none
  */
-export function originalUNetNames(names: Iterable<string>, { layersPerBlock }: UNetLayout): Map<string, string> {
+export function originalUNetNames(names: Iterable<string>, layout: UNetLayout): Map<string, string> {
   const all = [...names];
-  const transforms = new Set(all.flatMap((name) => /^up_blocks\.(\d+)\.attentions\./.exec(name)?.[1] ?? []));
-  const upsampling = (block: number): number => (transforms.has(String(block)) ? 2 : 1);
+  const modules = originalModules(all, layout);
   return new Map(all.map((name) => {
-    const original = originalName(name, layersPerBlock, upsampling);
-    if (original === undefined) throw new Error(`the original Stable Diffusion code has no name for the UNet tensor "${name}"`);
-    return [name, original];
+    for (let at = name.lastIndexOf("."); at > 0; at = name.lastIndexOf(".", at - 1)) {
+      const original = modules.get(name.slice(0, at));
+      if (original !== undefined) return [name, original + name.slice(at)];
+    }
+    throw new Error(`the original Stable Diffusion code has no name for the UNet tensor "${name}"`);
   }));
 }
 
-/** @param upsampling which of an up block's modules it is */
-function originalName(name: string, layers: readonly number[], upsampling: (block: number) => number): string | undefined {
-  const single = SINGLE.find(([, ours]) => name.startsWith(`${ours}.`));
-  if (single) return single[0] + name.slice(single[1].length);
-  const [, path, kind, index, rest] =
-    /^((?:down|up)_blocks\.\d+|mid_block)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)$/.exec(name) ?? [];
-  if (path === undefined) return undefined;
-  const inner = kind === "resnets" ? resnetName(rest!) : rest;
-  if (inner === undefined) return undefined;
-  const [layer, module] = [Number(index), kind === "attentions" ? 1 : 0];
-  if (path === "mid_block") {
-    const at = module === 1 ? 1 : 2 * layer;
-    return at > 2 ? undefined : `middle_block.${at}.${inner}`;
+/** Original paths of modules, by diffusers': every one that the layout has is asked for its name. */
+function originalModules(names: readonly string[], layout: UNetLayout): Map<string, string> {
+  const modules = new Map(Object.entries(LDM_SINGLE).map(([original, name]) => [name, original]));
+  const add = (original: string): string => {
+    const name = unetName(`${original}.x`, layout)?.slice(0, -".x".length);
+    if (name !== undefined) modules.set(name, original);
+    return name ?? "";
+  };
+  const addResnet = (path: string): void => Object.keys(LDM_RESNET).forEach((part) => add(`${path}.${part}`));
+  addResnet("middle_block.0");
+  add("middle_block.1");
+  addResnet("middle_block.2");
+  const { layersPerBlock } = layout;
+  const count = layersPerBlock.reduce((a, b) => a + b, layersPerBlock.length);
+  for (const block of ["input_blocks", "output_blocks"].flatMap((side) => Array.from({ length: count }, (_, i) => `${side}.${i}`))) {
+    addResnet(`${block}.0`);
+    add(`${block}.1`);
+    add(`${block}.0.op`);
+    const upsampling = add(`${block}.1.conv`);
+    const transformer = upsampling.replace("upsamplers.0.conv", "attentions.0.");
+    if (names.some((name) => name.startsWith(transformer)) && transformer !== upsampling) add(`${block}.2.conv`);
   }
-  const block = Number(path.split(".")[1]);
-  if (path.startsWith("down")) {
-    const own = layers[block];
-    if (own === undefined) return undefined;
-    const first = 1 + block + sum(layers.slice(0, block)); // conv_in, and a downsampling for each level before
-    if (kind === "downsamplers") return rest!.startsWith("conv.") ? `input_blocks.${first + own}.0.op.${rest!.slice(5)}` : undefined;
-    return layer < own ? `input_blocks.${first + layer}.${module}.${inner}` : undefined;
-  }
-  const ascending = layers.toReversed();
-  const own = ascending[block];
-  if (own === undefined) return undefined;
-  const first = block + sum(ascending.slice(0, block)); // an up level has one layer more
-  if (kind === "upsamplers") return `output_blocks.${first + own}.${upsampling(block)}.${inner}`;
-  return layer <= own ? `output_blocks.${first + layer}.${module}.${inner}` : undefined;
+  return modules;
 }
-
-function resnetName(rest: string): string | undefined {
-  const [, module, leaf] = /^(.+)\.(\w+)$/.exec(rest) ?? [];
-  const original = module === undefined ? undefined : RESNET.get(module);
-  return original === undefined ? undefined : `${original}.${leaf}`;
-}
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
