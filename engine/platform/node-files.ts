@@ -208,7 +208,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EMFILE: "too many open files",
 };
 
-function codeOf(error: unknown): string {
+/** The operating system's code of a failure, such as ENOSPC; empty if there is none. */
+export function codeOf(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" ? code : "";
 }

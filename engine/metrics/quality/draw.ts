@@ -6,7 +6,7 @@ import {
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { type RgbImage, tensorToImages } from "../../formats/picture/image.ts";
 import { manualSeed } from "../../runtime/random/random.ts";
-import type { NDArray } from "../../nn/array.ts";
+import { type NDArray, joined, stackRows } from "../../nn/array.ts";
 import type { Caption } from "./captions.ts";
 
 export interface DrawOptions {
@@ -50,12 +50,12 @@ export class CaptionPainter {
     for (const { prompt } of captions) texts.push(await encodeLearned(model, prompt, []));
     const generators = captions.map(({ seed }) => manualSeed(seed));
     const shape = [1, model.parts.unet.config.inChannels, height, width];
-    const drawNoise = (): Float32Array<ArrayBuffer> => stacked(generators.map((g) => ({ data: g.randn(shape), shape }))).data;
-    const context = stacked(texts);
+    const drawNoise = (): Float32Array<ArrayBuffer> => joined(generators.map((g) => g.randn(shape)));
+    const context = stackRows(texts);
     const sampler = Sampler.for(model, { batch: captions.length, height, width, length: context.shape[1]!, guidance: options.guidance });
     const latents = await sampler.run({
       context,
-      unconditional: stacked(captions.map(() => this.unconditional!)),
+      unconditional: stackRows(captions.map(() => this.unconditional!)),
       noise: { data: drawNoise(), shape: [captions.length, ...shape.slice(1)] },
       plan,
       drawNoise,
@@ -71,12 +71,4 @@ export class CaptionPainter {
     }
     return pictures;
   }
-}
-
-/** Batches of one as one batch. */
-function stacked(parts: readonly { readonly data: Float32Array; readonly shape: readonly number[] }[]): NDArray {
-  const [first] = parts as readonly [NDArray, ...NDArray[]];
-  const data = new Float32Array(parts.length * first.data.length);
-  parts.forEach((part, i) => data.set(part.data, i * first.data.length));
-  return { data, shape: [parts.length, ...first.shape.slice(1)] };
 }

@@ -13,9 +13,9 @@ import { constants } from "node:fs";
 import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { quote } from "../../formats/errors.ts";
-import { codeOf, diskError, HubError } from "./error.ts";
+import { diskError, HubError } from "./error.ts";
 import type { HubSettings } from "./settings.ts";
-import { writeFileAtomic } from "../node-files.ts";
+import { codeOf, writeFileAtomic } from "../node-files.ts";
 
 const COMMIT = /^[0-9a-f]{40}$/;
 /** sha256 of a large file, or git's sha1 of a small one. */

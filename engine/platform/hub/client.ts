@@ -8,7 +8,8 @@ import { request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { quote } from "../../formats/errors.ts";
 import { errorMessage } from "../../runtime/errors.ts";
-import { codeOf, HubError, RangeRefusedError, TransientHubError } from "./error.ts";
+import { codeOf } from "../node-files.ts";
+import { HubError, RangeRefusedError, TransientHubError } from "./error.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
 import type { HubSettings } from "./settings.ts";
 

@@ -1,6 +1,7 @@
 /** What can go wrong with the model hub, told apart so that callers can fall back to the cache, try again or give up. */
 import { quote } from "../../formats/errors.ts";
 import { LetheError } from "../../runtime/errors.ts";
+import { codeOf } from "../node-files.ts";
 
 /**
  * - `not-found`: no such repository, revision or file, or a private one; `gated`: its owner must grant access; `refused`: any other 4xx;
@@ -44,12 +45,6 @@ const DISK_REASONS: Readonly<Record<string, string>> = {
   EFBIG: "this file system allows no file so large",
   EIO: "the disk reports an error",
 };
-
-/** The operating system's code of a failure, such as ENOSPC; empty if there is none. */
-export function codeOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return typeof code === "string" ? code : "";
-}
 
 /** A failure of the disk as a HubError with what to do about it; errors that are none of the disk's pass unchanged. */
 export function diskError(path: string, error: unknown): unknown {

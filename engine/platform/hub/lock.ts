@@ -7,7 +7,8 @@ import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf, diskError } from "./error.ts";
+import { codeOf } from "../node-files.ts";
+import { diskError } from "./error.ts";
 
 /** A holder touches its lock this often... */
 const TOUCH_MS = 5_000;
