@@ -1,5 +1,6 @@
-import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
+import inputs from "../shaders/lib/attention-inputs.wgsl";
 import places from "../shaders/lib/attention-places.wgsl";
+import walk from "../shaders/lib/attention-walk.wgsl";
 import mergeWgsl from "../shaders/attention-merge.wgsl";
 import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
@@ -45,9 +46,12 @@ export function blockPass(
   const main: Dispatch = {
     shader: block.shader,
     defines: {
-      ...block.defines,
       PLACES: places,
-      ...(!forward && { INPUTS: inputs, BLOCKS: true }),
+      INPUTS: inputs,
+      GRADIENT: !forward,
+      BLOCKS: true,
+      WALK: walk,
+      ...block.defines,
       ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }),
     },
     bindings: { ...bindings, logSumExp, ...bound },

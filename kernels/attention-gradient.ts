@@ -1,6 +1,6 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
 import {
-  type AttentionAttributes, HeadPadding, type PassOutput, attentionSizes, attentionTakesColumns, flashParams, rowPlace,
+  type AttentionAttributes, HeadPadding, type PassOutput, QKV, attentionSizes, attentionTakesColumns, flashParams, rowPlace,
 } from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, columnsOf, elementCount, f32, formatType, sameShape } from "./kernel.ts";
@@ -24,10 +24,7 @@ export const attentionGradientKernel: Kernel<
   "dQ" | "dK" | "dV"
 > = {
   name: "attention-gradient",
-  inputs: {
-    q: { rank: 3, reads: ["columns"] }, k: { rank: 3, reads: ["columns"] }, v: { rank: 3, reads: ["columns"] },
-    o: { rank: 3 }, logSumExp: { rank: 3 }, dO: { rank: 3 },
-  },
+  inputs: { q: QKV.q, k: QKV.k, v: QKV.v, o: { rank: 3 }, logSumExp: { rank: 3 }, dO: { rank: 3 } },
   outputs: ({ query, keyValue }) => [...(query ? (["dQ"] as const) : []), ...(keyValue ? (["dK", "dV"] as const) : [])],
   writesColumns: ({ q }, { heads }) => attentionTakesColumns(q.shape[2]! / heads),
   infer(inputs, { heads }) {

@@ -90,6 +90,7 @@ function blockOf(
     bytes: 2 * staged * (head + 8) * 2 + tile * (tiles * 4 + operands * 2) + (pass === "key-value" ? staged * 8 : 16),
     defines: {
       BLOCK: block,
+      ...(pass === "forward" && { BLOCKS: false }), // it has a `load` of its own
       EXTENSION: dialect.extension,
       MULTIPLY: dialect.multiply,
       M: m,

@@ -1,4 +1,4 @@
-import inputs from "../shaders/lib/attention-gradient-inputs.wgsl";
+import inputs from "../shaders/lib/attention-inputs.wgsl";
 import places from "../shaders/lib/attention-places.wgsl";
 import tile from "../shaders/lib/attention-tile.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
@@ -30,8 +30,12 @@ function headDefines(headVec4: number, software: boolean): Defines {
  */
 const FOUR_ROWS_FROM = { rows: 48, flops: 1e7 };
 
-/** The tensors whose rows every lane walks over, by the shaders' names for their buffers. */
-const TILES: Readonly<Record<PassName, readonly [string, string]>> = { forward: ["k", "v"], query: ["k", "v"], "key-value": ["q", "dO"] };
+/** The tensors whose rows a lane owns, and those whose rows every lane walks over, by the shaders' names for their buffers. */
+const TENSORS: Readonly<Record<PassName, Defines>> = {
+  forward: { ROWS: "queries", OWN_A: "q", OWN_B: "q", TILE_A: "k", TILE_B: "v" },
+  query: { ROWS: "queries", OWN_A: "q", OWN_B: "dO", TILE_A: "k", TILE_B: "v" },
+  "key-value": { ROWS: "keys", OWN_A: "k", OWN_B: "v", TILE_A: "q", TILE_B: "dO" },
+};
 
 /**
  * A pass whose lanes own whole rows of a head and walk over tiles of two other tensors. Broadcasting between lanes was measured to pay on
@@ -45,19 +49,19 @@ export function rowsPass(
   const split = subgroupSize === 4;
   const workgroup = software ? 16 : 64;
   const fourRows = software && rows >= FOUR_ROWS_FROM.rows && flops >= FOUR_ROWS_FROM.flops;
-  const [tileA, tileB] = TILES[name];
   const defines: Defines = {
     ...headDefines(headVec4, software),
     PLACES: places,
     TILE: tile,
-    TILE_A: tileA,
-    TILE_B: tileB,
+    ...TENSORS[name],
     SUBGROUPS: software && subgroupSize >= 4,
     SPLIT: split,
     HIGH: split ? 0 : 4,
     WORKGROUP: workgroup,
     FOUR_ROWS: fourRows,
-    ...(name !== "forward" && { INPUTS: inputs, BLOCKS: false }),
+    INPUTS: inputs,
+    GRADIENT: name !== "forward",
+    BLOCKS: false,
     ...(name === "key-value" && { JOINT: joint, DV: joint ? "dK" : "dV" }),
   };
   const bound = Object.fromEntries((joint ? outputs.slice(0, 1) : outputs).map((output) => [output.name, output.binding]));

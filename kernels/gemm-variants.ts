@@ -205,8 +205,8 @@ export function gemmTile(variant: GemmVariant, capabilities: Capabilities, block
   const { down, across, rows, wide } = WORKGROUP_TILES[structure];
   const [tileRows, columns, threads] = [down * rows, across * (wide ? 8 : 4), down * across];
   const defines = {
-    THREAD_ROWS: down, THREAD_COLUMNS: across, ROWS8: rows === 8, WIDE: wide, BLOCKS: blocks,
-    LOADS4: (tileRows * 4) / threads === 4, LOADS_B4: (columns * 4) / threads === 4,
+    THREAD_ROWS: down, THREAD_COLUMNS: across, ROWS: rows, WIDE: wide, BLOCKS: blocks,
+    LOADS_A: (tileRows * 4) / threads, LOADS_B: (columns * 4) / threads,
   };
   return { rows: tileRows, columns, perWorkgroup: 1, step: 16, defines: { ...common, TILE: workgroupWgsl, ...defines } };
 }

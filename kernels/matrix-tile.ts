@@ -62,13 +62,12 @@ export function matrixTile(
       STEP: step,
       FLAGS: dialect.flags,
       MULTIPLY: dialect.multiply,
-      FOUR: fragments === 4,
+      FRAGMENTS: fragments,
+      PAIRS: fragments / 2,
       SUBGROUP_ROWS: best.down,
       SUBGROUP_COLUMNS: best.across,
-      LOADS_A4: loads(best.rows) >= 4,
-      LOADS_A8: loads(best.rows) === 8,
-      LOADS_B4: loads(best.columns) >= 4,
-      LOADS_B8: loads(best.columns) === 8,
+      LOADS_A: loads(best.rows),
+      LOADS_B: loads(best.columns),
     },
   };
 }

@@ -2,11 +2,9 @@
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns whole rows of keys and values.
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries].
-// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of
+// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of
 // lib/attention-tile.wgsl, with its defines; tiles are of q (A) and dO (B). JOINT: dK and dV lie in one tensor, bound as dK.
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
+${TILE}
 
 struct Params {
 ${PLACES}
@@ -26,8 +24,6 @@ alias StoredDV = ${dV as vec4f};
 #endif
 
 const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
-
-${TILE}
 
 // The probability of one query; a causal key is seen by the queries from its own index on.
 fn weight(score: Rows, queryLogSumExp: f32, query: u32, seenFrom: RowIndex) -> Rows {
@@ -62,41 +58,27 @@ fn safeLogSumExp(start: u32, query: u32) -> f32 {
 }
 fn tileLogSumExp(start: u32, query: u32, _lane: u32) -> EightNumbers {
   return EightNumbers(
-    safeLogSumExp(start, query), safeLogSumExp(start, query + 1u), safeLogSumExp(start, query + 2u), safeLogSumExp(start, query + 3u),
-    safeLogSumExp(start, query + 4u), safeLogSumExp(start, query + 5u), safeLogSumExp(start, query + 6u), safeLogSumExp(start, query + 7u));
+#unroll n < 8
+    safeLogSumExp(start, query + $n),
+#endunroll
+  );
 }
 fn tileDelta(start: u32, query: u32, _lane: u32) -> EightNumbers {
   let last = params.queries - 1u;
   return EightNumbers(
-    delta[start + min(query, last)], delta[start + min(query + 1u, last)], delta[start + min(query + 2u, last)], delta[start +
-      min(query + 3u, last)],
-    delta[start + min(query + 4u, last)], delta[start + min(query + 5u, last)], delta[start + min(query + 6u, last)], delta[start +
-      min(query + 7u, last)]);
+#unroll n < 8
+    delta[start + min(query + $n, last)],
+#endunroll
+  );
 }
 #endif
-
-fn keyAt(start: RowIndex, i: u32) -> Channels {
-#if ${FOUR_ROWS}
-  return transpose(mat4x4f(vec4f(k[start.x + i]), vec4f(k[start.y + i]), vec4f(k[start.z + i]), vec4f(k[start.w + i])));
-#else
-  return vec4f(k[start + i]);
-#endif
-}
-fn valueAt(start: RowIndex, i: u32) -> Channels {
-#if ${FOUR_ROWS}
-  return transpose(mat4x4f(vec4f(v[start.x + i]), vec4f(v[start.y + i]), vec4f(v[start.z + i]), vec4f(v[start.w + i])));
-#else
-  return vec4f(v[start + i]);
-#endif
-}
 
 fn storeKeyGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.keys) { dK[start.x + i] = ${dK as vec4f}(rows[0]); }
-  if (row.y < params.keys) { dK[start.y + i] = ${dK as vec4f}(rows[1]); }
-  if (row.z < params.keys) { dK[start.z + i] = ${dK as vec4f}(rows[2]); }
-  if (row.w < params.keys) { dK[start.w + i] = ${dK as vec4f}(rows[3]); }
+#unroll r < 4
+  if (row[$r] < params.keys) { dK[start[$r] + i] = ${dK as vec4f}(rows[$r]); }
+#endunroll
 #else
   if (row < params.keys) { dK[start + i] = ${dK as vec4f}(x); }
 #endif
@@ -104,30 +86,15 @@ fn storeKeyGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 fn storeValueGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.keys) { ${DV}[start.x + i] = StoredDV(rows[0]); }
-  if (row.y < params.keys) { ${DV}[start.y + i] = StoredDV(rows[1]); }
-  if (row.z < params.keys) { ${DV}[start.z + i] = StoredDV(rows[2]); }
-  if (row.w < params.keys) { ${DV}[start.w + i] = StoredDV(rows[3]); }
+#unroll r < 4
+  if (row[$r] < params.keys) { ${DV}[start[$r] + i] = StoredDV(rows[$r]); }
+#endunroll
 #else
   if (row < params.keys) { ${DV}[start + i] = StoredDV(x); }
 #endif
 }
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-#if ${SUBGROUPS}
-  @builtin(subgroup_invocation_id) lane: u32,
-#endif
-  @builtin(local_invocation_index) local: u32
-) {
-#if ${SUBGROUPS}
-#else
-  let lane = local;
-#endif
-  let block = blockOf(group, groups, params.keys);
-  if (!block.real) { return; }
+fn attend(block: Block, local: u32, lane: u32) {
   let firstRow = block.firstRow;
   let head = block.head;
   let batch = block.batch;
@@ -144,8 +111,8 @@ fn main(
   var dKey: array<Channels, ${HEAD_VEC4}>;
   var dValue: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    key[i] = keyAt(startK, i) * params.scale;
-    value[i] = valueAt(startV, i);
+    key[i] = ownA(startK, i) * params.scale;
+    value[i] = ownB(startV, i);
     dKey[i] = Channels();
     dValue[i] = Channels();
   }
@@ -166,13 +133,15 @@ fn main(
       dWeights = addDots(dWeights, value[i], tileB(at, i));
     }
     let w = Eight(
-      weight(scores.r0, l.r0, query, seenFrom), weight(scores.r1, l.r1, query + 1u, seenFrom),
-      weight(scores.r2, l.r2, query + 2u, seenFrom), weight(scores.r3, l.r3, query + 3u, seenFrom),
-      weight(scores.r4, l.r4, query + 4u, seenFrom), weight(scores.r5, l.r5, query + 5u, seenFrom),
-      weight(scores.r6, l.r6, query + 6u, seenFrom), weight(scores.r7, l.r7, query + 7u, seenFrom));
+#unroll n < 8
+      weight(scores.r$n, l.r$n, query + $n, seenFrom),
+#endunroll
+    );
     let dScores = Eight(
-      w.r0 * (dWeights.r0 - d.r0), w.r1 * (dWeights.r1 - d.r1), w.r2 * (dWeights.r2 - d.r2), w.r3 * (dWeights.r3 - d.r3),
-      w.r4 * (dWeights.r4 - d.r4), w.r5 * (dWeights.r5 - d.r5), w.r6 * (dWeights.r6 - d.r6), w.r7 * (dWeights.r7 - d.r7));
+#unroll n < 8
+      w.r$n * (dWeights.r$n - d.r$n),
+#endunroll
+    );
     for (var i = 0u; i < width; i++) {
       dKey[i] += weightedRows(dScores, tileA(at, i));
       dValue[i] += weightedRows(w, tileB(at, i));

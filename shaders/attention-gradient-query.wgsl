@@ -2,11 +2,9 @@
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns whole rows of queries.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries].
-// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; TILE the text of
+// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of
 // lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
+${TILE}
 
 struct Params {
 ${PLACES}
@@ -17,55 +15,23 @@ ${PLACES}
 ${INPUTS}
 @group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
 
-${TILE}
-
 // The gradient of one key's scores.
 fn scoreGradient(score: Rows, dWeight: Rows, key: u32, visible: RowIndex, rowLogSumExp: Rows, rowDelta: Rows) -> Rows {
   return select(Rows(), exp(score - rowLogSumExp), RowIndex(key) < visible) * (dWeight - rowDelta);
 }
 
-fn queryAt(start: RowIndex, i: u32) -> Channels {
-#if ${FOUR_ROWS}
-  return transpose(mat4x4f(vec4f(q[start.x + i]), vec4f(q[start.y + i]), vec4f(q[start.z + i]), vec4f(q[start.w + i])));
-#else
-  return vec4f(q[start + i]);
-#endif
-}
-fn dOutAt(start: RowIndex, i: u32) -> Channels {
-#if ${FOUR_ROWS}
-  return transpose(mat4x4f(vec4f(dO[start.x + i]), vec4f(dO[start.y + i]), vec4f(dO[start.z + i]), vec4f(dO[start.w + i])));
-#else
-  return vec4f(dO[start + i]);
-#endif
-}
-
 fn storeGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.queries) { dQ[start.x + i] = ${dQ as vec4f}(rows[0]); }
-  if (row.y < params.queries) { dQ[start.y + i] = ${dQ as vec4f}(rows[1]); }
-  if (row.z < params.queries) { dQ[start.z + i] = ${dQ as vec4f}(rows[2]); }
-  if (row.w < params.queries) { dQ[start.w + i] = ${dQ as vec4f}(rows[3]); }
+#unroll r < 4
+  if (row[$r] < params.queries) { dQ[start[$r] + i] = ${dQ as vec4f}(rows[$r]); }
+#endunroll
 #else
   if (row < params.queries) { dQ[start + i] = ${dQ as vec4f}(x); }
 #endif
 }
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-#if ${SUBGROUPS}
-  @builtin(subgroup_invocation_id) lane: u32,
-#endif
-  @builtin(local_invocation_index) local: u32
-) {
-#if ${SUBGROUPS}
-#else
-  let lane = local;
-#endif
-  let block = blockOf(group, groups, params.queries);
-  if (!block.real) { return; }
+fn attend(block: Block, local: u32, lane: u32) {
   let firstRow = block.firstRow;
   let head = block.head;
   let batch = block.batch;
@@ -90,8 +56,8 @@ fn main(
   var dOut: array<Channels, ${HEAD_VEC4}>;
   var dQuery: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    query[i] = queryAt(startQ, i) * params.scale;
-    dOut[i] = dOutAt(startO, i);
+    query[i] = ownA(startQ, i) * params.scale;
+    dOut[i] = ownB(startO, i);
     dQuery[i] = Channels();
   }
 
@@ -108,14 +74,10 @@ fn main(
       dWeights = addDots(dWeights, dOut[i], tileB(at, i));
     }
     let dScores = Eight(
-      scoreGradient(scores.r0, dWeights.r0, key, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r1, dWeights.r1, key + 1u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r2, dWeights.r2, key + 2u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r3, dWeights.r3, key + 3u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r4, dWeights.r4, key + 4u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r5, dWeights.r5, key + 5u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r6, dWeights.r6, key + 6u, visible, rowLogSumExp, rowDelta),
-      scoreGradient(scores.r7, dWeights.r7, key + 7u, visible, rowLogSumExp, rowDelta));
+#unroll n < 8
+      scoreGradient(scores.r$n, dWeights.r$n, key + $n, visible, rowLogSumExp, rowDelta),
+#endunroll
+    );
     for (var i = 0u; i < width; i++) { dQuery[i] += weightedRows(dScores, tileA(at, i)); }
   }
 

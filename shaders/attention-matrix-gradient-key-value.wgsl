@@ -4,7 +4,7 @@
 // they are multiplied by `gain` to stay within f16's numbers. A causal key is seen by the queries from its own index on. Layout: q, dO
 // [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO, offset.
 // logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
-// attention-merge. Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the
+// attention-merge. Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the
 // text of lib/attention-matrix.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
 enable f16;
 enable subgroups;
@@ -51,10 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let block = blockOf(group, groups, params.keys);
   if (!block.real) { return; }
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
   let place = lane % ROW_LANES;
   let key = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let inTile = (lane / ROW_LANES) * TILE_STRIDE + place;
@@ -68,11 +65,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(OF_KEYS, keys, block.first + $r * BAND, local);
+  stageBand(OF_KEYS, heads.keys, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let k$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(OF_VALUES, values, block.first + $r * BAND, local);
+  stageBand(OF_VALUES, heads.values, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let v$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -85,8 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var query = part.x; query < part.y; query += STAGED) {
     workgroupBarrier();
-    stage(0u, OF_QUERIES, queries, query, local);
-    stage(SECOND, OF_D_OUTS, dOuts, query, local);
+    stage(0u, OF_QUERIES, heads.queries, query, local);
+    stage(SECOND, OF_D_OUTS, heads.dOuts, query, local);
     stageNumbers((block.batch * params.heads + block.head) * params.queries, query, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && query + begin < part.y; begin += COLUMNS) {

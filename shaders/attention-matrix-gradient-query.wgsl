@@ -3,7 +3,7 @@
 // and ds are rounded to f16, all else is f32; ds is a share of a probability, so it is multiplied by `gain` to stay within f16's numbers.
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
-// attention-merge. Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the
+// attention-merge. Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the
 // text of lib/attention-matrix.wgsl, with its defines.
 enable f16;
 enable subgroups;
@@ -28,10 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let block = blockOf(group, groups, params.queries);
   if (!block.real) { return; }
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
   let place = lane % ROW_LANES;
   let query = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let inTile = (lane / ROW_LANES) * TILE_STRIDE + place;
@@ -46,11 +43,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(OF_QUERIES, queries, block.first + $r * BAND, local);
+  stageBand(OF_QUERIES, heads.queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
-  stageBand(OF_D_OUTS, dOuts, block.first + $r * BAND, local);
+  stageBand(OF_D_OUTS, heads.dOuts, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let dO$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -65,8 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, OF_KEYS, keys, key, local);
-    stage(SECOND, OF_VALUES, values, key, local);
+    stage(0u, OF_KEYS, heads.keys, key, local);
+    stage(SECOND, OF_VALUES, heads.values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;

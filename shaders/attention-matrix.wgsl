@@ -14,10 +14,7 @@ ${PLACES}
   splits: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+${INPUTS}
 @group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
@@ -45,9 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let block = blockOf(group, groups, params.queries);
   if (!block.real) { return; }
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
   let place = lane % ROW_LANES;
   let query = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let tile = subgroup * FRAGMENTS * TILE;
@@ -61,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(QUERIES, queries, block.first + $r * BAND, local);
+  stageBand(QUERIES, heads.queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
   let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
@@ -75,8 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, keys, key, local);
-    stage(SECOND, VALUES, values, key, local);
+    stage(0u, KEYS, heads.keys, key, local);
+    stage(SECOND, VALUES, heads.values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;

@@ -3,9 +3,8 @@
 // algorithm 2).
 // Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
 // dO, offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the
-// queries, for attention-merge. Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of
-// lib/attention-gradient-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor,
-// bound as dK.
+// queries, for attention-merge. Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the
+// text of lib/attention-block.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
 struct Params {
 ${PLACES}
   rowStrideDK: u32,
@@ -32,10 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (!block.real) { return; }
   let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
 
   let numbers = (block.batch * params.heads + block.head) * params.queries;
   let causal = params.causal != 0u;
@@ -45,8 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var query = part.x; query < part.y; query += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, OF_KEYS, keys, block.first, params.scale, OF_QUERIES, queries, query, at, local);
-    product(&dWeights, OF_VALUES, values, block.first, 1.0, OF_D_OUTS, dOuts, query, at, local);
+    product(&scores, OF_KEYS, heads.keys, block.first, params.scale, OF_QUERIES, heads.queries, query, at, local);
+    product(&dWeights, OF_VALUES, heads.values, block.first, 1.0, OF_D_OUTS, heads.dOuts, query, at, local);
 #unroll g < ${GROUPS}
     {
       let column = query + $g * GROUP_COLUMNS + 4u * at.y + vec4u(0u, 1u, 2u, 3u);
@@ -66,8 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dValue, &scores, OF_D_OUTS, dOuts, query, at, local);
-    addWeighted(&dKey, &dWeights, OF_QUERIES, queries, query, at, local);
+    addWeighted(&dValue, &scores, OF_D_OUTS, heads.dOuts, query, at, local);
+    addWeighted(&dKey, &dWeights, OF_QUERIES, heads.queries, query, at, local);
   }
 
 #unroll i < ${ROWS}

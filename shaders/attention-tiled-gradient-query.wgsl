@@ -3,7 +3,7 @@
 // Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
 // offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
 // attention-merge.
-// Defines: PLACES the text of lib/attention-places.wgsl; INPUTS the text of lib/attention-gradient-inputs.wgsl; BLOCK the text of
+// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the text of
 // lib/attention-block.wgsl, with its defines.
 struct Params {
 ${PLACES}
@@ -23,10 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (!block.real) { return; }
   let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let dOuts = Source(block.batch * params.queries * params.rowStrideO + headStart, params.rowStrideO, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
 
   let numbers = (block.batch * params.heads + block.head) * params.queries;
   var rowLogSumExp: array<f32, ROWS>;
@@ -44,8 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
-    product(&scores, OF_QUERIES, queries, block.first, params.scale, OF_KEYS, keys, key, at, local);
-    product(&dWeights, OF_D_OUTS, dOuts, block.first, 1.0, OF_VALUES, values, key, at, local);
+    product(&scores, OF_QUERIES, heads.queries, block.first, params.scale, OF_KEYS, heads.keys, key, at, local);
+    product(&dWeights, OF_D_OUTS, heads.dOuts, block.first, 1.0, OF_VALUES, heads.values, key, at, local);
 #unroll i < ${ROWS}
     {
       // A causal query sees the keys up to its own index.
@@ -59,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&dQuery, &scores, OF_KEYS, keys, key, at, local);
+    addWeighted(&dQuery, &scores, OF_KEYS, heads.keys, key, at, local);
   }
 
 #unroll i < ${ROWS}

@@ -4,30 +4,18 @@
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
 // With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
-// Defines: PLACES the text of lib/attention-places.wgsl; BLOCK the text of lib/attention-block.wgsl, with its defines.
+// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl,
+// with its defines.
 struct Params {
 ${PLACES}
   splits: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+${INPUTS}
 @group(0) @binding(4) var<storage, read_write> o: array<${o as Piece}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
-const Q = 0u;
-const K = 1u;
-const V = 2u;
-fn load(tensor: u32, at: u32) -> vec4f {
-  switch (tensor) {
-    case Q: { return vec4f(q[at]); }
-    case K: { return vec4f(k[at]); }
-    default: { return vec4f(v[at]); }
-  }
-}
 
 ${BLOCK}
 
@@ -66,9 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (!block.real) { return; }
   let at = vec2u(local / THREAD_COLUMNS, local % THREAD_COLUMNS);
   let headStart = block.head * params.headVec4;
-  let queries = Source(params.offsetQ + block.batch * params.queries * params.rowStrideQ + headStart, params.rowStrideQ, params.queries);
-  let keys = Source(params.offsetK + block.batch * params.keys * params.rowStrideK + headStart, params.rowStrideK, params.keys);
-  let values = Source(params.offsetV + block.batch * params.keys * params.rowStrideV + headStart, params.rowStrideV, params.keys);
+  let heads = sourcesOf(block);
 
   var out: Output;
   var high: PerRow;  // largest score so far
@@ -80,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
-    product(&scores, Q, queries, block.first, params.scale, K, keys, key, at, local);
+    product(&scores, OF_QUERIES, heads.queries, block.first, params.scale, OF_KEYS, heads.keys, key, at, local);
     var partHigh: PerRow;
 #unroll i < ${ROWS}
     {
@@ -119,7 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endunroll
     }
 #endunroll
-    addWeighted(&out, &scores, V, values, key, at, local);
+    addWeighted(&out, &scores, OF_VALUES, heads.values, key, at, local);
   }
 
   total = overColumns(total, true, at, local);

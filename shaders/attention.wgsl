@@ -3,26 +3,19 @@
 // output, so nothing is reduced across lanes.
 // Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
 // vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// Defines: PLACES the text of lib/attention-places.wgsl; TILE the text of lib/attention-tile.wgsl, with its defines; tiles are of k (A) and
-// v (B).
-#if ${SUBGROUPS}
-enable subgroups;
-#endif
+// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of lib/attention-tile.wgsl,
+// with its defines; tiles are of k (A) and v (B).
+${TILE}
 
 struct Params {
 ${PLACES}
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<${q as vec4f}>;
-@group(0) @binding(2) var<storage, read> k: array<${k as vec4f}>;
-@group(0) @binding(3) var<storage, read> v: array<${v as vec4f}>;
+${INPUTS}
 @group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
 @group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
-
-${TILE}
 
 struct State {
   high: Rows,   // largest score so far
@@ -39,53 +32,33 @@ fn seen(score: Rows, key: u32, visible: RowIndex) -> Rows {
 // Takes in eight more scores.
 fn advance(state: State, scores: Eight, key: u32, visible: RowIndex) -> State {
   let s = Eight(
-    seen(scores.r0, key, visible), seen(scores.r1, key + 1u, visible),
-    seen(scores.r2, key + 2u, visible), seen(scores.r3, key + 3u, visible),
-    seen(scores.r4, key + 4u, visible), seen(scores.r5, key + 5u, visible),
-    seen(scores.r6, key + 6u, visible), seen(scores.r7, key + 7u, visible));
+#unroll n < 8
+    seen(scores.r$n, key + $n, visible),
+#endunroll
+  );
   let high = max(state.high, max(max(max(s.r0, s.r1), max(s.r2, s.r3)), max(max(s.r4, s.r5), max(s.r6, s.r7))));
   let shrink = exp(state.high - high);
-  let w = Eight(exp(s.r0 - high), exp(s.r1 - high), exp(s.r2 - high), exp(s.r3 - high), exp(s.r4 - high), exp(s.r5 - high),
-    exp(s.r6 - high), exp(s.r7 - high));
+  let w = Eight(
+#unroll n < 8
+    exp(s.r$n - high),
+#endunroll
+  );
   let sum = ((w.r0 + w.r1) + (w.r2 + w.r3)) + ((w.r4 + w.r5) + (w.r6 + w.r7));
   return State(high, state.total * shrink + sum, shrink, w);
-}
-
-fn queryAt(start: RowIndex, i: u32) -> Channels {
-#if ${FOUR_ROWS}
-  return transpose(mat4x4f(vec4f(q[start.x + i]), vec4f(q[start.y + i]), vec4f(q[start.z + i]), vec4f(q[start.w + i])));
-#else
-  return vec4f(q[start + i]);
-#endif
 }
 
 fn storeOutput(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
 #if ${FOUR_ROWS}
   let rows = transpose(x);
-  if (row.x < params.queries) { o[start.x + i] = ${o as vec4f}(rows[0]); }
-  if (row.y < params.queries) { o[start.y + i] = ${o as vec4f}(rows[1]); }
-  if (row.z < params.queries) { o[start.z + i] = ${o as vec4f}(rows[2]); }
-  if (row.w < params.queries) { o[start.w + i] = ${o as vec4f}(rows[3]); }
+#unroll r < 4
+  if (row[$r] < params.queries) { o[start[$r] + i] = ${o as vec4f}(rows[$r]); }
+#endunroll
 #else
   if (row < params.queries) { o[start + i] = ${o as vec4f}(x); }
 #endif
 }
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-#if ${SUBGROUPS}
-  @builtin(subgroup_invocation_id) lane: u32,
-#endif
-  @builtin(local_invocation_index) local: u32
-) {
-#if ${SUBGROUPS}
-#else
-  let lane = local;
-#endif
-  let block = blockOf(group, groups, params.queries);
-  if (!block.real) { return; }
+fn attend(block: Block, local: u32, lane: u32) {
   let firstRow = block.firstRow;
   let head = block.head;
   let batch = block.batch;
@@ -99,7 +72,7 @@ fn main(
   var query: array<Channels, ${HEAD_VEC4}>;
   var out: array<Channels, ${HEAD_VEC4}>;
   for (var i = 0u; i < width; i++) {
-    query[i] = queryAt(startQ, i) * params.scale;
+    query[i] = ownA(startQ, i) * params.scale;
     out[i] = Channels();
   }
 

@@ -6,8 +6,8 @@
 // multiply-adds per lane: what bounds such a kernel is reads of workgroup memory, 8 FLOP for each number at 8 x 8, 5 at 8 x 4, 4 at 4 x 4.
 // Loops over what lies in registers are written out: arrays that a loop counted through lay in memory on an H100, and took twice as long as
 // the plain form. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Other defines: FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for scores; VALUE_ROWS rows of columns staged
-// at a time for an output; VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
+// Other defines: WALK, the text of lib/attention-walk.wgsl; FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for
+// scores; VALUE_ROWS rows of columns staged at a time for an output; VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
 const THREAD_ROWS = ${THREAD_ROWS}u;
 const THREAD_COLUMNS = ${THREAD_COLUMNS}u;
 const THREADS = THREAD_ROWS * THREAD_COLUMNS;
@@ -44,28 +44,7 @@ alias PerRow = array<vec4f, FOURS>; // a number of each of a thread's rows
 alias Scores = array<vec4f, ROWS * GROUPS>; // of row i and group g at i * GROUPS + g
 alias Output = array<Piece, ROWS * COLUMNS>; // of row i and piece c at i * COLUMNS + c
 
-// Rows of one batch entry and head: the first one's first vec4, vec4s from row to row, and how many there are.
-struct Source { start: u32, stride: u32, count: u32 }
-
-// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one
-// `real` is false.
-struct Block { first: u32, head: u32, batch: u32, split: u32, real: bool }
-fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
-  let blocks = (rows + BLOCK_ROWS - 1u) / BLOCK_ROWS;
-  let index = group.x + group.y * groups.x;
-  let rest = index / blocks;
-  let entry = rest / params.heads;
-  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch,
-    index < blocks * params.heads * params.batch * params.splits);
-}
-
-// The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole blocks.
-fn partOf(begin: u32, end: u32, split: u32) -> vec2u {
-  let blocks = (end - begin + BLOCK_COLUMNS - 1u) / BLOCK_COLUMNS;
-  let each = ((blocks + params.splits - 1u) / params.splits) * BLOCK_COLUMNS;
-  return vec2u(begin + split * each, min(begin + (split + 1u) * each, end));
-}
-
+${WALK}
 // Stages a chunk of the head, from vec4 `chunk` on, of the block of rows that begins at `first`. Rows past the end repeat the last one.
 fn stageRows(tensor: u32, source: Source, first: u32, chunk: u32, factor: f32, local: u32) {
   for (var e = local; e < BLOCK_ROWS * CHUNK; e += THREADS) {

@@ -5,9 +5,10 @@
 // go through workgroup memory, where ROW_LANES lanes take a row, vec4 by vec4 in turn, since a shader does not know which lane holds what
 // of a fragment; weights go back the same way, as f16. Rows of workgroup memory are padded by 8 components, so that neighbouring ones lie
 // in different banks. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
-// Defines: M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a thread loads at once; COLUMNS; HEAD
-// components of a head, padded to whole fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how many tiles of scores, and of
-// weights, a fragment of rows has. HEAD_K, HEAD_N: fragments in HEAD; OWN: vec4s of a row of COLUMNS that a lane takes.
+// Defines: WALK, the text of lib/attention-walk.wgsl; M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a
+// thread loads at once; COLUMNS; HEAD components of a head, padded to whole fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how
+// many tiles of scores, and of weights, a fragment of rows has. HEAD_K, HEAD_N: fragments in HEAD; OWN: vec4s of a row of COLUMNS that a
+// lane takes.
 const M = ${M}u;
 const N = ${N}u;
 const K = ${K}u;
@@ -19,6 +20,7 @@ const FRAGMENTS = ${FRAGMENTS}u;
 const BAND = SUBGROUPS * M;
 const BLOCK_ROWS = FRAGMENTS * BAND;
 const STAGED = ${STAGED}u;
+const BLOCK_COLUMNS = STAGED;
 const COLUMNS = ${COLUMNS}u;
 const HEAD = ${HEAD}u;
 const HEAD_VEC4 = ${HEAD_VEC4}u;
@@ -39,28 +41,7 @@ var<workgroup> columns: array<vec4<f16>, 2u * SECOND>;
 var<workgroup> scores: array<vec4f, SUBGROUPS * FRAGMENTS * TILES * TILE>;
 var<workgroup> weights: array<vec4<f16>, SUBGROUPS * FRAGMENTS * OPERANDS * TILE>;
 
-// Rows of one batch entry and head: the first one's first vec4, vec4s from row to row, and how many there are.
-struct Source { start: u32, stride: u32, count: u32 }
-
-// What a workgroup does: BLOCK_ROWS rows from `first` on of one head of one batch entry, over one part of the columns. Beyond the last one
-// `real` is false.
-struct Block { first: u32, head: u32, batch: u32, split: u32, real: bool }
-fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
-  let blocks = (rows + BLOCK_ROWS - 1u) / BLOCK_ROWS;
-  let index = group.x + group.y * groups.x;
-  let rest = index / blocks;
-  let entry = rest / params.heads;
-  let real = index < blocks * params.heads * params.batch * params.splits;
-  return Block((index % blocks) * BLOCK_ROWS, rest % params.heads, entry % params.batch, entry / params.batch, real);
-}
-
-// The columns [x, y) that a workgroup walks over, of those from `begin` to `end`; whole stages.
-fn partOf(begin: u32, end: u32, split: u32) -> vec2u {
-  let stages = (end - begin + STAGED - 1u) / STAGED;
-  let each = ((stages + params.splits - 1u) / params.splits) * STAGED;
-  return vec2u(begin + split * each, min(begin + (split + 1u) * each, end));
-}
-
+${WALK}
 // Stages STAGED rows from `first` on; rows past the end repeat the last one. LOADS of them are on their way before the first is waited for.
 fn stage(to: u32, tensor: u32, source: Source, first: u32, local: u32) {
   for (var begin = local; begin < STAGED * HEAD_VEC4; begin += THREADS * ${LOADS}u) {

@@ -2,8 +2,12 @@
 // FOUR_ROWS, else one. All lanes walk over tiles of eight rows of two other tensors, the buffers TILE_A and TILE_B, one vec4 of the head at
 // a time. With SUBGROUPS each lane loads its own row of the tile and broadcasts it. Subgroups of four lanes (SPLIT) load rows 0..3 and 4..7
 // in turn; HIGH is the lane that holds row 4: 4, or 0 with SPLIT. Without SUBGROUPS the tile lies in workgroup memory.
-// Other defines: HEAD_VEC4 vec4s kept per row, of which params.headVec4 are real; UNROLL: the two are equal and loops over the head have
-// constant bounds; WORKGROUP lanes.
+// The includer takes a block in `fn attend(block: Block, local: u32, lane: u32)`, with rows of the buffer OWN_A, and of OWN_B, as its own.
+// This text comes before all others. Other defines: ROWS, queries or keys; HEAD_VEC4 vec4s kept per row, of which params.headVec4 are real;
+// UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
+#if ${SUBGROUPS}
+enable subgroups;
+#endif
 const WORKGROUP = ${WORKGROUP}u;
 
 // A number, an index and four channels of each of a lane's rows. Four rows are the components of a vector, four channels of them the
@@ -31,11 +35,46 @@ struct Source { start: u32, stride: u32 }
 
 // What a workgroup does: rows of one head of one batch entry from firstRow on. Beyond the last one `real` is false.
 struct Block { firstRow: u32, head: u32, batch: u32, real: bool }
-fn blockOf(group: vec3u, groups: vec3u, rows: u32) -> Block {
-  let blocks = (rows + BLOCK - 1u) / BLOCK;
+fn blockOf(group: vec3u, groups: vec3u) -> Block {
+  let blocks = (params.${ROWS} + BLOCK - 1u) / BLOCK;
   let index = group.x + group.y * groups.x;
   return Block((index % blocks) * BLOCK, (index / blocks) % params.heads, index / (blocks * params.heads),
     index < params.batch * params.heads * blocks);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+#if ${SUBGROUPS}
+  @builtin(subgroup_invocation_id) lane: u32,
+#endif
+  @builtin(local_invocation_index) local: u32
+) {
+#if ${SUBGROUPS}
+#else
+  let lane = local;
+#endif
+  let block = blockOf(group, groups);
+  if (block.real) { attend(block, local, lane); }
+}
+
+// Four channels of a lane's own rows.
+fn ownA(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(vec4f(${OWN_A}[start.x + i]), vec4f(${OWN_A}[start.y + i]), vec4f(${OWN_A}[start.z + i]),
+    vec4f(${OWN_A}[start.w + i])));
+#else
+  return vec4f(${OWN_A}[start + i]);
+#endif
+}
+fn ownB(start: RowIndex, i: u32) -> Channels {
+#if ${FOUR_ROWS}
+  return transpose(mat4x4f(vec4f(${OWN_B}[start.x + i]), vec4f(${OWN_B}[start.y + i]), vec4f(${OWN_B}[start.z + i]),
+    vec4f(${OWN_B}[start.w + i])));
+#else
+  return vec4f(${OWN_B}[start + i]);
+#endif
 }
 
 fn headWidth() -> u32 {
@@ -105,23 +144,20 @@ fn tileVectors(start: u32) -> EightVectors {
 // s + x e^T: the scores of four more channels.
 fn addDots(s: Eight, x: Channels, e: EightVectors) -> Eight {
   return Eight(
-    s.r0 + (x[0] * e.r0.x + x[1] * e.r0.y + x[2] * e.r0.z + x[3] * e.r0.w),
-    s.r1 + (x[0] * e.r1.x + x[1] * e.r1.y + x[2] * e.r1.z + x[3] * e.r1.w),
-    s.r2 + (x[0] * e.r2.x + x[1] * e.r2.y + x[2] * e.r2.z + x[3] * e.r2.w),
-    s.r3 + (x[0] * e.r3.x + x[1] * e.r3.y + x[2] * e.r3.z + x[3] * e.r3.w),
-    s.r4 + (x[0] * e.r4.x + x[1] * e.r4.y + x[2] * e.r4.z + x[3] * e.r4.w),
-    s.r5 + (x[0] * e.r5.x + x[1] * e.r5.y + x[2] * e.r5.z + x[3] * e.r5.w),
-    s.r6 + (x[0] * e.r6.x + x[1] * e.r6.y + x[2] * e.r6.z + x[3] * e.r6.w),
-    s.r7 + (x[0] * e.r7.x + x[1] * e.r7.y + x[2] * e.r7.z + x[3] * e.r7.w));
+#unroll n < 8
+    s.r$n + (x[0] * e.r$n.x + x[1] * e.r$n.y + x[2] * e.r$n.z + x[3] * e.r$n.w),
+#endunroll
+  );
 }
 
 // w e: four channels of the tile's rows, weighted and summed.
 fn weightedRows(w: Eight, e: EightVectors) -> Channels {
   return Channels(
-    w.r0 * e.r0.x + w.r1 * e.r1.x + w.r2 * e.r2.x + w.r3 * e.r3.x + w.r4 * e.r4.x + w.r5 * e.r5.x + w.r6 * e.r6.x + w.r7 * e.r7.x,
-    w.r0 * e.r0.y + w.r1 * e.r1.y + w.r2 * e.r2.y + w.r3 * e.r3.y + w.r4 * e.r4.y + w.r5 * e.r5.y + w.r6 * e.r6.y + w.r7 * e.r7.y,
-    w.r0 * e.r0.z + w.r1 * e.r1.z + w.r2 * e.r2.z + w.r3 * e.r3.z + w.r4 * e.r4.z + w.r5 * e.r5.z + w.r6 * e.r6.z + w.r7 * e.r7.z,
-    w.r0 * e.r0.w + w.r1 * e.r1.w + w.r2 * e.r2.w + w.r3 * e.r3.w + w.r4 * e.r4.w + w.r5 * e.r5.w + w.r6 * e.r6.w + w.r7 * e.r7.w);
+#unroll c < 4
+    w.r0 * e.r0[$c] + w.r1 * e.r1[$c] + w.r2 * e.r2[$c] + w.r3 * e.r3[$c] + w.r4 * e.r4[$c] + w.r5 * e.r5[$c] + w.r6 * e.r6[$c] +
+      w.r7 * e.r7[$c],
+#endunroll
+  );
 }
 
 fn scaleRows(x: Channels, by: Rows) -> Channels {

@@ -1,11 +1,11 @@
-// A tile of gemm.wgsl on matrix units: SUBGROUP_ROWS x SUBGROUP_COLUMNS subgroups of LANES lanes, 128 lanes in all, each owning 4 x 4 (2 x
-// 2 without FOUR) results of M x N, which products of M x K by K x N add up to. STEP (32 or 64) of k at a time are staged as COMPONENT (f16
-// or f32), in rows padded by 8, which lie in different banks; sums are f32. The results go through workgroup memory to the epilogue, two of
-// each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64 gave 232 TFLOP/s, eight of 32 x 64 123;
-// unpadded rows and a step of 16 halve either.
-// Other defines: LOADS_A4, LOADS_A8, LOADS_B4, LOADS_B8: a lane stages four or eight vec4s of A or B (else two); BLOCKS: B is transposed
-// and in vec4s, and staged as it lies; WHOLE: see gemm.wgsl; FLAGS: the dialect whose loads take a flag for columns and arrays of scalars
-// alone; MULTIPLY: its name of a product; SPLIT: several workgroups share the steps of a tile.
+// A tile of gemm.wgsl on matrix units: SUBGROUP_ROWS x SUBGROUP_COLUMNS subgroups of LANES lanes, 128 lanes in all, each owning
+// FRAGMENTS x FRAGMENTS (2 or 4) results of M x N, which products of M x K by K x N add up to. STEP (32 or 64) of k at a time are staged as
+// COMPONENT (f16 or f32), in rows padded by 8, which lie in different banks; sums are f32. The results go through workgroup memory to the
+// epilogue, two of each subgroup at a time. On an H100, among forms with f16 operands, four subgroups of 64 x 64 gave 232 TFLOP/s, eight of
+// 32 x 64 123; unpadded rows and a step of 16 halve either.
+// Other defines: LOADS_A, LOADS_B: vec4s of A and B that a lane stages; PAIRS: FRAGMENTS / 2; BLOCKS: B is transposed and in vec4s, and
+// staged as it lies; WHOLE: see gemm.wgsl; FLAGS: the dialect whose loads take a flag for columns and arrays of scalars alone; MULTIPLY:
+// its name of a product; SPLIT: several workgroups share the steps of a tile.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
@@ -16,11 +16,7 @@ const THREADS = SUBGROUPS * LANES;
 const M = ${M}u;
 const N = ${N}u;
 const K = ${K}u;
-#if ${FOUR}
-const FRAGMENTS = 4u;
-#else
-const FRAGMENTS = 2u;
-#endif
+const FRAGMENTS = ${FRAGMENTS}u;
 const OWN_ROWS = FRAGMENTS * M; // of a subgroup
 const OWN_COLUMNS = FRAGMENTS * N;
 const TILE_ROWS = OWN_ROWS * ${SUBGROUP_ROWS}u;
@@ -114,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = 0u;
   let end = params.taps * stepsPerTap;
 #endif
-  // Eight lanes take the k of one row, THREADS / 8 rows at a time.
+  // PER_ROW lanes take the k of one row, APART rows at a time.
   let stagedRow = row0 + local / PER_ROW;
   let toA = (local / PER_ROW) * ROW_A + (local % PER_ROW) * 4u;
   const APART = THREADS / PER_ROW;
@@ -126,35 +122,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endif
   var tap = 0xffffffffu;
   var base = 0u;
-  var p0: RowAddress; var p1: RowAddress;
-#if ${LOADS_A4}
-  var p2: RowAddress; var p3: RowAddress;
-#endif
-#if ${LOADS_A8}
-  var p4: RowAddress; var p5: RowAddress; var p6: RowAddress; var p7: RowAddress;
-#endif
-  var c00: Sum; var c01: Sum; var c10: Sum; var c11: Sum;
-#if ${FOUR}
-  var c02: Sum; var c03: Sum; var c12: Sum; var c13: Sum;
-  var c20: Sum; var c21: Sum; var c22: Sum; var c23: Sum;
-  var c30: Sum; var c31: Sum; var c32: Sum; var c33: Sum;
-#endif
+#unroll i < ${LOADS_A}
+  var p$i: RowAddress;
+#endunroll
+#unroll m < ${FRAGMENTS}
+#unroll pair < ${PAIRS}
+  var c$m_$pair_0: Sum;
+  var c$m_$pair_1: Sum;
+#endunroll
+#endunroll
   for (var step = first; step < end; step++) {
     if (step / stepsPerTap != tap) {
       tap = step / stepsPerTap;
       base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-      p0 = rowAddress(batch, min(stagedRow, lastRow), tap);
-      p1 = rowAddress(batch, min(stagedRow + APART, lastRow), tap);
-#if ${LOADS_A4}
-      p2 = rowAddress(batch, min(stagedRow + APART * 2u, lastRow), tap);
-      p3 = rowAddress(batch, min(stagedRow + APART * 3u, lastRow), tap);
-#endif
-#if ${LOADS_A8}
-      p4 = rowAddress(batch, min(stagedRow + APART * 4u, lastRow), tap);
-      p5 = rowAddress(batch, min(stagedRow + APART * 5u, lastRow), tap);
-      p6 = rowAddress(batch, min(stagedRow + APART * 6u, lastRow), tap);
-      p7 = rowAddress(batch, min(stagedRow + APART * 7u, lastRow), tap);
-#endif
+#unroll i < ${LOADS_A}
+      p$i = rowAddress(batch, min(stagedRow + $i * APART, lastRow), tap);
+#endunroll
     }
     let k0 = (step - tap * stepsPerTap) * STEP;
     let k = k0 + (local % PER_ROW) * 4u;
@@ -178,96 +161,30 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let inside = k < params.k;
     let safeK = min(k, lastK);
 #endif
+#unroll i < ${LOADS_A}
 #if ${WHOLE}
-    let a0 = loadA(p0, k);
-    let a1 = loadA(p1, k);
-#if ${LOADS_A4}
-    let a2 = loadA(p2, k);
-    let a3 = loadA(p3, k);
+    let a$i = loadA(p$i, k);
+#else
+    let a$i = loadA(RowAddress(p$i.start, p$i.valid && inside), safeK);
 #endif
-#if ${LOADS_A8}
-    let a4 = loadA(p4, k);
-    let a5 = loadA(p5, k);
-    let a6 = loadA(p6, k);
-    let a7 = loadA(p7, k);
-#endif
+#endunroll
+#unroll i < ${LOADS_B}
+#if ${WHOLE}
 #if ${BLOCKS}
-    let b0 = loadVectorB(startB + min(columnB, lastB) * apartB);
-    let b1 = loadVectorB(startB + min(columnB + APART, lastB) * apartB);
-#if ${LOADS_B4}
-    let b2 = loadVectorB(startB + min(columnB + APART * 2u, lastB) * apartB);
-    let b3 = loadVectorB(startB + min(columnB + APART * 3u, lastB) * apartB);
-#endif
-#if ${LOADS_B8}
-    let b4 = loadVectorB(startB + min(columnB + APART * 4u, lastB) * apartB);
-    let b5 = loadVectorB(startB + min(columnB + APART * 5u, lastB) * apartB);
-    let b6 = loadVectorB(startB + min(columnB + APART * 6u, lastB) * apartB);
-    let b7 = loadVectorB(startB + min(columnB + APART * 7u, lastB) * apartB);
+    let b$i = loadVectorB(startB + min(columnB + $i * APART, lastB) * apartB);
+#else
+    let b$i = loadVectorB(startB + $i * apartB);
 #endif
 #else
-    let b0 = loadVectorB(startB);
-    let b1 = loadVectorB(startB + apartB);
-#if ${LOADS_B4}
-    let b2 = loadVectorB(startB + apartB * 2u);
-    let b3 = loadVectorB(startB + apartB * 3u);
+    let b$i = loadStagedB(base, k0, column0, local + $i * THREADS);
 #endif
-#if ${LOADS_B8}
-    let b4 = loadVectorB(startB + apartB * 4u);
-    let b5 = loadVectorB(startB + apartB * 5u);
-    let b6 = loadVectorB(startB + apartB * 6u);
-    let b7 = loadVectorB(startB + apartB * 7u);
-#endif
-#endif
-#else
-    let a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
-    let a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
-#if ${LOADS_A4}
-    let a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
-    let a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
-#endif
-#if ${LOADS_A8}
-    let a4 = loadA(RowAddress(p4.start, p4.valid && inside), safeK);
-    let a5 = loadA(RowAddress(p5.start, p5.valid && inside), safeK);
-    let a6 = loadA(RowAddress(p6.start, p6.valid && inside), safeK);
-    let a7 = loadA(RowAddress(p7.start, p7.valid && inside), safeK);
-#endif
-    let b0 = loadStagedB(base, k0, column0, local);
-    let b1 = loadStagedB(base, k0, column0, local + THREADS);
-#if ${LOADS_B4}
-    let b2 = loadStagedB(base, k0, column0, local + THREADS * 2u);
-    let b3 = loadStagedB(base, k0, column0, local + THREADS * 3u);
-#endif
-#if ${LOADS_B8}
-    let b4 = loadStagedB(base, k0, column0, local + THREADS * 4u);
-    let b5 = loadStagedB(base, k0, column0, local + THREADS * 5u);
-    let b6 = loadStagedB(base, k0, column0, local + THREADS * 6u);
-    let b7 = loadStagedB(base, k0, column0, local + THREADS * 7u);
-#endif
-#endif
-    putA(toA, a0);
-    putA(toA + APART * ROW_A, a1);
-#if ${LOADS_A4}
-    putA(toA + APART * ROW_A * 2u, a2);
-    putA(toA + APART * ROW_A * 3u, a3);
-#endif
-#if ${LOADS_A8}
-    putA(toA + APART * ROW_A * 4u, a4);
-    putA(toA + APART * ROW_A * 5u, a5);
-    putA(toA + APART * ROW_A * 6u, a6);
-    putA(toA + APART * ROW_A * 7u, a7);
-#endif
-    putStagedB(local, b0);
-    putStagedB(local + THREADS, b1);
-#if ${LOADS_B4}
-    putStagedB(local + THREADS * 2u, b2);
-    putStagedB(local + THREADS * 3u, b3);
-#endif
-#if ${LOADS_B8}
-    putStagedB(local + THREADS * 4u, b4);
-    putStagedB(local + THREADS * 5u, b5);
-    putStagedB(local + THREADS * 6u, b6);
-    putStagedB(local + THREADS * 7u, b7);
-#endif
+#endunroll
+#unroll i < ${LOADS_A}
+    putA(toA + $i * APART * ROW_A, a$i);
+#endunroll
+#unroll i < ${LOADS_B}
+    putStagedB(local + $i * THREADS, b$i);
+#endunroll
     workgroupBarrier();
     for (var q = 0u; q < STEP; q += K) {
       let fromA = ownRow * ROW_A + q;
@@ -278,61 +195,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       let fromB = q * ROW_B + ownColumn;
       const NEXT = N;
 #endif
-      let l0 = left(fromA);
-      let l1 = left(fromA + M * ROW_A);
-#if ${FOUR}
-      let l2 = left(fromA + M * ROW_A * 2u);
-      let l3 = left(fromA + M * ROW_A * 3u);
-#endif
-      let r0 = right(fromB);
-      c00 = ${MULTIPLY}(l0, r0, c00);
-      c10 = ${MULTIPLY}(l1, r0, c10);
-#if ${FOUR}
-      c20 = ${MULTIPLY}(l2, r0, c20);
-      c30 = ${MULTIPLY}(l3, r0, c30);
-#endif
-      let r1 = right(fromB + NEXT);
-      c01 = ${MULTIPLY}(l0, r1, c01);
-      c11 = ${MULTIPLY}(l1, r1, c11);
-#if ${FOUR}
-      c21 = ${MULTIPLY}(l2, r1, c21);
-      c31 = ${MULTIPLY}(l3, r1, c31);
-#endif
-#if ${FOUR}
-      let r2 = right(fromB + NEXT * 2u);
-      c02 = ${MULTIPLY}(l0, r2, c02);
-      c12 = ${MULTIPLY}(l1, r2, c12);
-      c22 = ${MULTIPLY}(l2, r2, c22);
-      c32 = ${MULTIPLY}(l3, r2, c32);
-      let r3 = right(fromB + NEXT * 3u);
-      c03 = ${MULTIPLY}(l0, r3, c03);
-      c13 = ${MULTIPLY}(l1, r3, c13);
-      c23 = ${MULTIPLY}(l2, r3, c23);
-      c33 = ${MULTIPLY}(l3, r3, c33);
-#endif
+#unroll m < ${FRAGMENTS}
+      let l$m = left(fromA + $m * M * ROW_A);
+#endunroll
+#unroll pair < ${PAIRS}
+#unroll n < 2
+      let r$pair_$n = right(fromB + ($pair * 2 + $n) * NEXT);
+#unroll m < ${FRAGMENTS}
+      c$m_$pair_$n = ${MULTIPLY}(l$m, r$pair_$n, c$m_$pair_$n);
+#endunroll
+#endunroll
+#endunroll
     }
     workgroupBarrier();
   }
   let own = subgroup * M * STAGED_ROW;
-  for (var part = 0u; part < FRAGMENTS * FRAGMENTS / 2u; part++) {
+  for (var part = 0u; part < FRAGMENTS * ${PAIRS}u; part++) {
     switch (part) {
-#if ${FOUR}
-      case 0u: { stage(own, c00); stage(own + N, c01); }
-      case 1u: { stage(own, c02); stage(own + N, c03); }
-      case 2u: { stage(own, c10); stage(own + N, c11); }
-      case 3u: { stage(own, c12); stage(own + N, c13); }
-      case 4u: { stage(own, c20); stage(own + N, c21); }
-      case 5u: { stage(own, c22); stage(own + N, c23); }
-      case 6u: { stage(own, c30); stage(own + N, c31); }
-      default: { stage(own, c32); stage(own + N, c33); }
-#else
-      case 0u: { stage(own, c00); stage(own + N, c01); }
-      default: { stage(own, c10); stage(own + N, c11); }
-#endif
+#unroll m < ${FRAGMENTS}
+#unroll pair < ${PAIRS}
+      case $m * ${PAIRS} + $pair: { stage(own, c$m_$pair_0); stage(own + N, c$m_$pair_1); }
+#endunroll
+#endunroll
+      default: {}
     }
     workgroupBarrier();
-    let row = part * 2u / FRAGMENTS;
-    let pair = part % (FRAGMENTS / 2u);
+    let row = part / ${PAIRS}u;
+    let pair = part % ${PAIRS}u;
     finish(at, row0 + ownRow + row * M, column0 + ownColumn + pair * STAGED_ROW, own, lane);
     workgroupBarrier();
   }

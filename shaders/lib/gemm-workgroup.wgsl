@@ -1,20 +1,15 @@
-// A tile of gemm.wgsl through workgroup memory: THREAD_ROWS x THREAD_COLUMNS threads own 8 (4 without ROWS8) rows x 4 (8 with WIDE) columns
-// each: 32 x 32 to 128 x 128. 16 steps of k at a time are staged, in 4 to 16 KiB, within WebGPU's default limits; no feature is needed.
-// What the next step takes is read into registers before the present one is computed, so that a workgroup that has its processor to itself
-// does not wait for memory. A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read
-// neighbouring memory.
-// Other defines: LOADS4, LOADS_B4: a thread stages four vec4s of A or B, else two; BLOCKS: B is read in blocks of 4 x 4, because it is
-// transposed and in vec4s;
-// WHOLE: see gemm.wgsl; SPLIT: several workgroups share the steps of a tile.
+// A tile of gemm.wgsl through workgroup memory: THREAD_ROWS x THREAD_COLUMNS threads own ROWS (4 or 8) rows x 4 (8 with WIDE) columns each:
+// 32 x 32 to 128 x 128. 16 steps of k at a time are staged, in 4 to 16 KiB, within WebGPU's default limits; no feature is needed. What the
+// next step takes is read into registers before the present one is computed, so that a workgroup that has its processor to itself does not
+// wait for memory. A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read neighbouring
+// memory.
+// Other defines: LOADS_A, LOADS_B: vec4s of A and B that a thread stages; BLOCKS: B is read in blocks of 4 x 4, because it is transposed
+// and in vec4s; WHOLE: see gemm.wgsl; SPLIT: several workgroups share the steps of a tile.
 const TC = ${THREAD_COLUMNS}u;
 const TR = ${THREAD_ROWS}u;
 const THREADS = TR * TC;
 const STEP = 16u;
-#if ${ROWS8}
-const TILE_ROWS = TR * 8u;
-#else
-const TILE_ROWS = TR * 4u;
-#endif
+const TILE_ROWS = TR * ${ROWS}u;
 #if ${WIDE}
 const TILE_VECTORS = TC * 2u;
 #else
@@ -57,61 +52,48 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endif
   var tap = 0xffffffffu;
   var base = 0u;
-  var p0: RowAddress; var p1: RowAddress;
-  var a0: Operand; var a1: Operand;
-#if ${LOADS4}
-  var p2: RowAddress; var p3: RowAddress;
-  var a2: Operand; var a3: Operand;
-#endif
+#unroll i < ${LOADS_A}
+  var p$i: RowAddress;
+  var a$i: Operand;
+#endunroll
 #if ${BLOCKS}
   var block: Four;
 #else
-  var b0: Operand; var b1: Operand;
-#if ${LOADS_B4}
-  var b2: Operand; var b3: Operand;
+#unroll i < ${LOADS_B}
+  var b$i: Operand;
+#endunroll
 #endif
-#endif
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
-#if ${ROWS8}
-  var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
-#endif
+#unroll r < ${ROWS}
+  var c$r = vec4f();
 #if ${WIDE}
-  var d0 = vec4f(); var d1 = vec4f(); var d2 = vec4f(); var d3 = vec4f();
-  var d4 = vec4f(); var d5 = vec4f(); var d6 = vec4f(); var d7 = vec4f();
+  var d$r = vec4f();
 #endif
+#endunroll
   // A turn reads what one step takes and computes the step before; so there is one turn more.
   for (var step = first; step <= end; step++) {
     if (step < end) {
       if (step / stepsPerTap != tap) {
         tap = step / stepsPerTap;
         base = batch * params.bBatchStride + tapSlice(tap) * params.k * params.n;
-        p0 = rowAddress(batch, min(row0 + stagedRow, lastRow), tap);
-        p1 = rowAddress(batch, min(row0 + stagedRow + ROWS_APART, lastRow), tap);
-#if ${LOADS4}
-        p2 = rowAddress(batch, min(row0 + stagedRow + ROWS_APART * 2u, lastRow), tap);
-        p3 = rowAddress(batch, min(row0 + stagedRow + ROWS_APART * 3u, lastRow), tap);
-#endif
+#unroll i < ${LOADS_A}
+        p$i = rowAddress(batch, min(row0 + stagedRow + $i * ROWS_APART, lastRow), tap);
+#endunroll
       }
       let k0 = (step - tap * stepsPerTap) * STEP;
       let k = k0 + quarter * 4u;
 #if ${WHOLE}
       let safeK = k;
-      a0 = loadA(p0, k);
-      a1 = loadA(p1, k);
-#if ${LOADS4}
-      a2 = loadA(p2, k);
-      a3 = loadA(p3, k);
-#endif
 #else
       let inside = k < params.k;
       let safeK = min(k, lastK);
-      a0 = loadA(RowAddress(p0.start, p0.valid && inside), safeK);
-      a1 = loadA(RowAddress(p1.start, p1.valid && inside), safeK);
-#if ${LOADS4}
-      a2 = loadA(RowAddress(p2.start, p2.valid && inside), safeK);
-      a3 = loadA(RowAddress(p3.start, p3.valid && inside), safeK);
 #endif
+#unroll i < ${LOADS_A}
+#if ${WHOLE}
+      a$i = loadA(p$i, k);
+#else
+      a$i = loadA(RowAddress(p$i.start, p$i.valid && inside), safeK);
 #endif
+#endunroll
 #if ${BLOCKS}
       if (local < TILE_VECTORS * 4u) { block = loadBlock(base, safeK, min(column0 + stagedRow * 4u, (params.n - 1u) & ~3u)); }
 #else
@@ -119,20 +101,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       // Addresses advance by what is the same in all threads; computed anew, they would take as long as a third of the products.
       let startB = columnsOfB(base, columnB) + (k0 + local / TILE_VECTORS) * strideOfB();
       let apartB = (THREADS / TILE_VECTORS) * strideOfB();
-      b0 = loadVectorB(startB);
-      b1 = loadVectorB(startB + apartB);
-#if ${LOADS_B4}
-      b2 = loadVectorB(startB + apartB * 2u);
-      b3 = loadVectorB(startB + apartB * 3u);
 #endif
+#unroll i < ${LOADS_B}
+#if ${WHOLE}
+      b$i = loadVectorB(startB + $i * apartB);
 #else
-      b0 = stagedB(base, k0, column0, local);
-      b1 = stagedB(base, k0, column0, local + THREADS);
-#if ${LOADS_B4}
-      b2 = stagedB(base, k0, column0, local + THREADS * 2u);
-      b3 = stagedB(base, k0, column0, local + THREADS * 3u);
+      b$i = stagedB(base, k0, column0, local + $i * THREADS);
 #endif
-#endif
+#endunroll
 #endif
     }
     if (step > first) {
@@ -144,58 +120,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let h = Four(tileB[fromB + TC], tileB[fromB + TC + TILE_VECTORS], tileB[fromB + TC + TILE_VECTORS * 2u], tileB[fromB + TC +
           TILE_VECTORS * 3u]);
 #endif
-        let r0 = tileA[fromA];
-        c0 = rank4(c0, r0, f);
+#unroll r < ${ROWS}
+        let r$r = tileA[fromA + $r * TR * 4u];
+        c$r = rank4(c$r, r$r, f);
 #if ${WIDE}
-        d0 = rank4(d0, r0, h);
+        d$r = rank4(d$r, r$r, h);
 #endif
-        let r1 = tileA[fromA + TR * 4u];
-        c1 = rank4(c1, r1, f);
-#if ${WIDE}
-        d1 = rank4(d1, r1, h);
-#endif
-        let r2 = tileA[fromA + TR * 8u];
-        c2 = rank4(c2, r2, f);
-#if ${WIDE}
-        d2 = rank4(d2, r2, h);
-#endif
-        let r3 = tileA[fromA + TR * 12u];
-        c3 = rank4(c3, r3, f);
-#if ${WIDE}
-        d3 = rank4(d3, r3, h);
-#endif
-#if ${ROWS8}
-        let r4 = tileA[fromA + TR * 16u];
-        c4 = rank4(c4, r4, f);
-#if ${WIDE}
-        d4 = rank4(d4, r4, h);
-#endif
-        let r5 = tileA[fromA + TR * 20u];
-        c5 = rank4(c5, r5, f);
-#if ${WIDE}
-        d5 = rank4(d5, r5, h);
-#endif
-        let r6 = tileA[fromA + TR * 24u];
-        c6 = rank4(c6, r6, f);
-#if ${WIDE}
-        d6 = rank4(d6, r6, h);
-#endif
-        let r7 = tileA[fromA + TR * 28u];
-        c7 = rank4(c7, r7, f);
-#if ${WIDE}
-        d7 = rank4(d7, r7, h);
-#endif
-#endif
+#endunroll
       }
     }
     workgroupBarrier();
     if (step < end) {
-      tileA[toA] = a0;
-      tileA[toA + THREADS] = a1;
-#if ${LOADS4}
-      tileA[toA + THREADS * 2u] = a2;
-      tileA[toA + THREADS * 3u] = a3;
-#endif
+#unroll i < ${LOADS_A}
+      tileA[toA + $i * THREADS] = a$i;
+#endunroll
 #if ${BLOCKS}
       if (local < TILE_VECTORS * 4u) {
         let to = quarter * 4u * TILE_VECTORS + stagedRow;
@@ -205,12 +143,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         tileB[to + TILE_VECTORS * 3u] = block.w;
       }
 #else
-      tileB[local] = b0;
-      tileB[local + THREADS] = b1;
-#if ${LOADS_B4}
-      tileB[local + THREADS * 2u] = b2;
-      tileB[local + THREADS * 3u] = b3;
-#endif
+#unroll i < ${LOADS_B}
+      tileB[local + $i * THREADS] = b$i;
+#endunroll
 #endif
     }
     workgroupBarrier();
@@ -218,25 +153,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = row0 + y;
   let column = column0 + x * 4u;
   let biasHere = biasAt(column);
-  storeSum(at, row, column, c0, biasHere);
-  storeSum(at, row + TR * 1u, column, c1, biasHere);
-  storeSum(at, row + TR * 2u, column, c2, biasHere);
-  storeSum(at, row + TR * 3u, column, c3, biasHere);
-#if ${ROWS8}
-  storeSum(at, row + TR * 4u, column, c4, biasHere);
-  storeSum(at, row + TR * 5u, column, c5, biasHere);
-  storeSum(at, row + TR * 6u, column, c6, biasHere);
-  storeSum(at, row + TR * 7u, column, c7, biasHere);
-#endif
+#unroll r < ${ROWS}
+  storeSum(at, row + $r * TR, column, c$r, biasHere);
+#endunroll
 #if ${WIDE}
   let biasThere = biasAt(column + TC * 4u);
-  storeSum(at, row, column + TC * 4u, d0, biasThere);
-  storeSum(at, row + TR * 1u, column + TC * 4u, d1, biasThere);
-  storeSum(at, row + TR * 2u, column + TC * 4u, d2, biasThere);
-  storeSum(at, row + TR * 3u, column + TC * 4u, d3, biasThere);
-  storeSum(at, row + TR * 4u, column + TC * 4u, d4, biasThere);
-  storeSum(at, row + TR * 5u, column + TC * 4u, d5, biasThere);
-  storeSum(at, row + TR * 6u, column + TC * 4u, d6, biasThere);
-  storeSum(at, row + TR * 7u, column + TC * 4u, d7, biasThere);
+#unroll r < ${ROWS}
+  storeSum(at, row + $r * TR, column + TC * 4u, d$r, biasThere);
+#endunroll
 #endif
 }
