@@ -32,41 +32,30 @@ export function joined(parts: readonly (Float32Array | Uint16Array)[]): Float32A
   return all;
 }
 
-/** NCHW numbers as the engine's channels-last order. */
-export function toChannelsLast({ data, shape }: NDArray): Float32Array<ArrayBuffer> {
-  const [n, c, h, w] = shape as [number, number, number, number];
-  const pixels = h * w;
+/** Of `count` matrices [rows, columns] their transposes. */
+function transposed(data: Float32Array, count: number, rows: number, columns: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(data.length);
-  for (let b = 0; b < n; b++) {
-    for (let k = 0; k < c; k++) {
-      const from = (b * c + k) * pixels;
-      for (let p = 0; p < pixels; p++) out[(b * pixels + p) * c + k] = data[from + p]!;
+  for (let first = 0; first < count * rows * columns; first += rows * columns) {
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) out[first + c * rows + r] = data[first + r * columns + c]!;
     }
   }
   return out;
 }
 
-/** Channels-last numbers [N, H, W, C] as an NCHW array. */
-export function fromChannelsLast(data: Float32Array<ArrayBuffer>, [n, h, w, c]: readonly [number, number, number, number]): NDArray {
-  const pixels = h * w;
-  const out = new Float32Array(data.length);
-  for (let b = 0; b < n; b++) {
-    for (let k = 0; k < c; k++) {
-      const to = (b * c + k) * pixels;
-      for (let p = 0; p < pixels; p++) out[to + p] = data[(b * pixels + p) * c + k]!;
-    }
-  }
-  return { data: out, shape: [n, c, h, w] };
+/** NCHW numbers as the engine's channels-last order. */
+export function toChannelsLast({ data, shape }: NDArray): Float32Array<ArrayBuffer> {
+  const [n, c, h, w] = shape as [number, number, number, number];
+  return transposed(data, n, c, h * w);
 }
 
-/** Arrays of one shape after each other along their first dimension. */
+/** Channels-last numbers [N, H, W, C] as an NCHW array. */
+export function fromChannelsLast(data: Float32Array<ArrayBuffer>, [n, h, w, c]: readonly [number, number, number, number]): NDArray {
+  return { data: transposed(data, n, h * w, c), shape: [n, c, h, w] };
+}
+
+/** Arrays of one shape but for the first dimension, after each other along it. */
 export function stackRows(arrays: readonly NDArray[]): NDArray {
-  const [first] = arrays as readonly [NDArray, ...NDArray[]];
-  const data = new Float32Array(arrays.reduce((n, a) => n + a.data.length, 0));
-  let at = 0;
-  for (const a of arrays) {
-    data.set(a.data, at);
-    at += a.data.length;
-  }
-  return { data, shape: [arrays.reduce((n, a) => n + a.shape[0]!, 0), ...first.shape.slice(1)] };
+  const rows = arrays.reduce((n, a) => n + a.shape[0]!, 0);
+  return { data: joined(arrays.map((a) => a.data)), shape: [rows, ...arrays[0]!.shape.slice(1)] };
 }

@@ -5,7 +5,7 @@ import { mseLoss } from "../../kernels/loss.ts";
 import { slice } from "../../kernels/slice.ts";
 import { recordLearned } from "../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
-import type { NDArray } from "../nn/array.ts";
+import { type NDArray, stackRows } from "../nn/array.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { Tensor } from "../runtime/tensor.ts";
@@ -16,7 +16,6 @@ import { withEmbeddings } from "./inner/inner-attack.ts";
 import type { Settings } from "./options.ts";
 import { idsOf } from "./shared/noising.ts";
 import { CombinedPrediction, asLatents, readLatents } from "./shared/predict.ts";
-import { contentTokens, encodePrompt, stacked } from "./shared/prompts.ts";
 import { startTraining } from "./shared/start.ts";
 import { compVisTime } from "./shared/trajectory.ts";
 import type { Training, UnlearnSession } from "./training.ts";
@@ -33,7 +32,7 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
   const [every, retained] = [settings.attackEvery!, settings.retainBatch!];
   const separate = settings.retainMode === "iter";
   const words = await wordsOf(session);
-  const empty = await encodePrompt(base, "");
+  const empty = await base.encodePrompt("");
   const latents = new DrawnLatents(session, empty, "latents", 1);
   const frozen = await CombinedPrediction.for(base, "advunlearn", latents.z, 2);
   const kept = await RetainedPrompts.for(session, empty);
@@ -59,7 +58,7 @@ export async function startAdvUnlearn(session: UnlearnSession): Promise<Training
       const { end, timestep } = compVisTime(draws, base, steps);
       await latents.draw(end, [word.text], "start");
       await hooks.observe?.("z", () => readLatents(latents.z));
-      await frozen.run(timestep, stacked([empty, word.text]).data, [1 + n, -n], signal);
+      await frozen.run(timestep, stackRows([empty, word.text]).data, [1 + n, -n], signal);
       await hooks.observe?.("eps_0", () => frozen.read(0));
       await hooks.observe?.("eps_p", () => frozen.read(1));
       await hooks.observe?.("target", () => readLatents(frozen.target));
@@ -89,8 +88,8 @@ async function wordsOf({ base, settings: { concepts, attackTokens, recipe } }: U
   const words: Word[] = [];
   for (const concept of concepts) {
     const ids = idsOf(base, [concept]);
-    const length = recipe === "advunlearn-2024" ? concept.split(" ").length : contentTokens(base.tokenizer, concept).length;
-    words.push({ concept, ids, text: await encodePrompt(base, concept), others: withoutPlaces(ids, length, attackTokens!) });
+    const length = recipe === "advunlearn-2024" ? concept.split(" ").length : base.tokenizer.tokenize(concept).length;
+    words.push({ concept, ids, text: await base.encodePrompt(concept), others: withoutPlaces(ids, length, attackTokens!) });
   }
   return words;
 }
@@ -125,10 +124,10 @@ class RetainedPrompts {
     const { session: { base, settings: { retain, retainBatch }, draws, hooks, signal }, latents, frozen } = this;
     const prompts = Array.from({ length: retainBatch! }, () => retain[draws.whole("retain_index", 0, retain.length)]!);
     const texts: NDArray[] = [];
-    for (const prompt of prompts) texts.push(await encodePrompt(base, prompt));
+    for (const prompt of prompts) texts.push(await base.encodePrompt(prompt));
     await latents.draw(end, texts, "retain_start");
     await hooks.observe?.("retain_z", () => readLatents(latents.z));
-    await frozen.run(timestep, stacked(texts).data, [1], signal);
+    await frozen.run(timestep, stackRows(texts).data, [1], signal);
     await hooks.observe?.("retain_eps_p", () => frozen.read(0));
     return idsOf(base, prompts);
   }

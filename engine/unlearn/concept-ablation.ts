@@ -4,6 +4,7 @@ import { type Value, f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { slice } from "../../kernels/slice.ts";
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
+import { stackRows } from "../nn/array.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Program } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
@@ -11,7 +12,6 @@ import type { PictureBatch } from "./shared/batch.ts";
 import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
 import { KeptPrediction, asLatents, readLatents } from "./shared/predict.ts";
-import { stacked } from "./shared/prompts.ts";
 import { clipping, startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
@@ -64,7 +64,7 @@ export async function startConceptAblation(session: UnlearnSession): Promise<Tra
     async step(index) {
       const own = await pictures.next(index, batch);
       const others = await retain?.next(index, batch);
-      const { noised, noise, features } = drawNoised(base, draws, others ? stacked([own.latents, others.latents]) : own.latents);
+      const { noised, noise, features } = drawNoised(base, draws, others ? stackRows([own.latents, others.latents]) : own.latents);
       const [prompts, anchorPrompts] = promptsOf(own, concepts, anchors);
       const half = (data: Float32Array<ArrayBuffer>, second = false): Float32Array<ArrayBuffer> =>
         retain ? data.slice(second ? data.length / 2 : 0, second ? data.length : data.length / 2) : data;

@@ -1,7 +1,6 @@
 import { mseLoss } from "../../kernels/loss.ts";
-import type { NDArray } from "../nn/array.ts";
+import { type NDArray, stackRows } from "../nn/array.ts";
 import { CombinedPrediction, asLatents, readLatents, recordPrediction } from "./shared/predict.ts";
-import { encodePrompt, stacked } from "./shared/prompts.ts";
 import { startTraining } from "./shared/start.ts";
 import { Trajectories, compVisPlan, compVisTime, pipelinePlan } from "./shared/trajectory.ts";
 import type { Training, UnlearnSession } from "./training.ts";
@@ -26,11 +25,11 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
   const { base, settings, draws, hooks, signal } = session;
   const { concepts, latentSize: [height, width], samplingSteps, recipe, eraseFrom } = settings;
   const [old, steps, n] = [recipe === "esd-2023", samplingSteps!, settings.negativeGuidance!];
-  const empty = await encodePrompt(base, "");
+  const empty = await base.encodePrompt("");
   const unconditional = recipe === "esd-xl-2025" ? await base.encodeNoPrompt() : empty;
   const texts: NDArray[] = [];
-  for (const concept of concepts) texts.push(await encodePrompt(base, concept));
-  const from = eraseFrom === null ? undefined : await encodePrompt(base, eraseFrom);
+  for (const concept of concepts) texts.push(await base.encodePrompt(concept));
+  const from = eraseFrom === null ? undefined : await base.encodePrompt(eraseFrom);
 
   const started = await startTraining(session, (g, model) => {
     const { prediction, context } = recordPrediction(g, model, g.tensor(drawn.sampler.sample));
@@ -66,7 +65,7 @@ export async function startEsd(session: UnlearnSession): Promise<Training> {
       await hooks.observe?.("t", async () => ({ data: Float32Array.of(timestep), shape: [1] }));
       await hooks.observe?.("z", () => readLatents(z));
       const contexts = old ? [empty, text] : from ? [text, empty, from] : [text, empty];
-      await frozen.run(timestep, stacked(contexts).data, factors, signal);
+      await frozen.run(timestep, stackRows(contexts).data, factors, signal);
       for (const [i, name] of names.entries()) await hooks.observe?.(name, () => frozen.read(i));
       await hooks.observe?.("target", () => readLatents(frozen.target));
       await started.update(index, {

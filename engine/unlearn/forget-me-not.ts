@@ -11,7 +11,6 @@ import type { Graph } from "../runtime/graph.ts";
 import type { HostArray } from "../runtime/program.ts";
 import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
-import { contentTokens } from "./shared/prompts.ts";
 import { clipping, startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
@@ -104,7 +103,7 @@ function positionsOf({ base: { tokenizer }, settings: { concepts, pooler } }: Un
   const ids = [...tokenizer.encode(prompt)];
   const selected = ids.map((id) => (pooler === "on" && id === tokenizer.eosId ? 1 : 0));
   for (const concept of concepts) {
-    const own = contentTokens(tokenizer, concept);
+    const own = tokenizer.tokenize(concept);
     for (let at = 1; at + own.length <= ids.length; at++) {
       if (own.every((id, i) => ids[at + i] === id)) own.forEach((_, i) => (selected[at + i] = 1));
     }

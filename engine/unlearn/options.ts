@@ -13,7 +13,6 @@ import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
 import type { PictureBatch } from "./shared/batch.ts";
 import type { Draws } from "./shared/draws.ts";
 import { isSearch } from "./inner/search-attack.ts";
-import { contentTokens } from "./shared/prompts.ts";
 import { type TensorRule, tensorsOf } from "./shared/trained-tensors.ts";
 
 /** A picture to train on. */
@@ -193,7 +192,7 @@ function definedOf(options: UnlearnOptions): Given<typeof UNLEARN_OPTIONS> {
 function checkPrompts(model: StableDiffusion, prompts: readonly string[], what: string, needsTokens: boolean, more = 0): void {
   const limit = model.tokenizer.maxLength - 2 - more;
   for (const prompt of prompts) {
-    const count = contentTokens(model.tokenizer, prompt).length;
+    const count = model.tokenizer.tokenize(prompt).length;
     if (count === 0 && needsTokens) throw new UsageError(`${what} ${JSON.stringify(prompt)} has no token: write it with letters or digits`);
     if (count > limit) {
       const taken = `begin and end${more > 0 ? ` and ${more} of the inner attack` : ""}`;

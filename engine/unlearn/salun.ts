@@ -1,5 +1,4 @@
 import { add, scale } from "../../kernels/elementwise.ts";
-import { f32 } from "../../kernels/kernel.ts";
 import { mseLoss } from "../../kernels/loss.ts";
 import { slice } from "../../kernels/slice.ts";
 import { joined } from "../nn/array.ts";
@@ -7,7 +6,7 @@ import type { WeightSource } from "../nn/parameters.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
 import { PictureBatches } from "./shared/pictures.ts";
-import { KeptPrediction, asLatents, readLatents } from "./shared/predict.ts";
+import { KeptPrediction, asLatents, readLatents, recordPrediction } from "./shared/predict.ts";
 import { Mask, signedGradients } from "./shared/saliency.ts";
 import { startTraining } from "./shared/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
@@ -28,13 +27,8 @@ export async function startSalun(session: UnlearnSession): Promise<Training> {
   const retain = await PictureBatches.of(session, "retain", images.retain, { prompts: settings.retain, seedOffset: settings.pictures! });
   const mask = settings.unmasked ? undefined : (session.mask ?? (await saliencyMask(session, concept.named("mask"))));
 
-  const { inChannels, crossAttentionDim } = base.parts.unet.config;
-  const [height, width] = latentSize;
   const started = await startTraining(session, (g, model) => {
-    const tokens = model.parts.textEncoder.config.maxLength;
-    const noised = g.input("noised", f32([2 * batch, height, width, inChannels]));
-    const context = g.input("context", f32([2 * batch, tokens, crossAttentionDim]));
-    const both = model.recordUNet(g, noised, g.input("features", f32([2 * batch, model.featureWidth])), context);
+    const { prediction: both, context } = recordPrediction(g, model, latentsInput(g, model, "noised", 2 * batch, latentSize));
     const [forgotten, retained] = [slice(g, both, 0, batch, 0), slice(g, both, batch, batch, 0)];
     const forgetLoss = mseLoss(g, forgotten, g.tensor(pseudo.target));
     const retainLoss = mseLoss(g, retained, latentsInput(g, model, "noise", batch, latentSize));

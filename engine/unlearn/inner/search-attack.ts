@@ -9,7 +9,6 @@ import { learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Draws } from "../shared/draws.ts";
-import { contentTokens } from "../shared/prompts.ts";
 
 /** Lethe's own attackers that may stand inside a training. */
 export type SearchKind = "text-grad" | "cce";
@@ -64,7 +63,7 @@ export class SearchAttack {
    */
   async run(prompt: string, latents: NDArray, iterations: number, draws: Draws, signal?: AbortSignal): Promise<Found> {
     const { model, objective, options: { kind, tokens, learningRate } } = this;
-    const own = contentTokens(model.tokenizer, prompt);
+    const own = model.tokenizer.tokenize(prompt);
     const place = this.placeOf(own);
     const rows = kind === "cce" ? await tokenRows(model, [own.at(-1)!]) : initialSimplex(tokens, model.text.vocabularySize);
     objective.start({ ...place, latents, ...freshSearch(rows) });

@@ -12,6 +12,7 @@ import { variantOf } from "../../train/variant.ts";
 import { isClosedForm } from "../methods.ts";
 import { isSearch } from "../inner/search-attack.ts";
 import type { Settings } from "../options.ts";
+import { latentsInput } from "./noising.ts";
 import { clipping } from "./start.ts";
 import { componentOf, tensorsOf } from "./trained-tensors.ts";
 
@@ -189,7 +190,7 @@ class Planned {
 /** @param streams which of the weights that are not trained stay in host memory */
 function planned(base: StableDiffusion, work: Work, streams: (leaf: string) => boolean = () => false): Planned {
   const { settings, draws, recomputes } = work;
-  const { unet, textEncoder, vae } = base.parts;
+  const { textEncoder, vae } = base.parts;
   const tokens = textEncoder.config.maxLength;
   const [height, width] = settings.latentSize;
   const plan = new Planned(base, recomputes, streams);
@@ -197,10 +198,7 @@ function planned(base: StableDiffusion, work: Work, streams: (leaf: string) => b
     g.input(name, { shape, dtype });
   const predicted = (g: Graph, model: StableDiffusion, rows: number, context: Value): Value =>
     model.recordUNet(
-      g,
-      input(g, "latents", [rows, height, width, unet.config.inChannels]),
-      input(g, "features", [rows, base.featureWidth]),
-      context,
+      g, latentsInput(g, base, "latents", rows, settings.latentSize), input(g, "features", [rows, base.featureWidth]), context,
     );
   const contextOf = (g: Graph, rows: number): Value => input(g, "context", base.encodingShape(rows, tokens));
   const encoded = (g: Graph, model: StableDiffusion, rows: number): Value => model.recordPrompts(g, input(g, "ids", [rows, tokens], "u32"));

@@ -2,11 +2,10 @@ import { f32 } from "../../../kernels/kernel.ts";
 import type { Value } from "../../../kernels/kernel.ts";
 import { noiseScheduleOnly, parseSchedulerConfig } from "../../diffusion/schedulers/index.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import { type NDArray, toChannelsLast } from "../../nn/array.ts";
+import { type NDArray, toChannelsLast, stackRows } from "../../nn/array.ts";
 import type { Graph } from "../../runtime/graph.ts";
 import { compVisAlphasCumprod } from "./compvis-noise.ts";
 import type { Draws } from "./draws.ts";
-import { encodePrompt, stacked } from "./prompts.ts";
 
 /** Pictures at noise levels, and what a model is to predict for them. NHWC. */
 export interface Noised {
@@ -47,8 +46,8 @@ function noisedAt(model: StableDiffusion, latents: NDArray, noise: NDArray, time
   });
   const rows = timesteps.map((t, i) => model.addNoise(row(latents, i), row(noise, i), t, table));
   return {
-    noised: toChannelsLast(stacked(rows.map((r) => r.noised))),
-    target: toChannelsLast(stacked(rows.map((r) => r.target))),
+    noised: toChannelsLast(stackRows(rows.map((r) => r.noised))),
+    target: toChannelsLast(stackRows(rows.map((r) => r.target))),
     noise: toChannelsLast(noise),
     features: model.timestepFeatures(timesteps),
     at: (others) => noisedAt(model, others, noise, timesteps, how),
@@ -76,11 +75,11 @@ export class Encodings {
   async of(prompts: readonly string[]): Promise<Float32Array<ArrayBuffer>> {
     const all: NDArray[] = [];
     for (const prompt of prompts) {
-      const known = this.known.get(prompt) ?? (await encodePrompt(this.model, prompt));
+      const known = this.known.get(prompt) ?? (await this.model.encodePrompt(prompt));
       this.known.set(prompt, known);
       all.push(known);
     }
-    return stacked(all).data;
+    return stackRows(all).data;
   }
 }
 

@@ -1,12 +1,11 @@
 import { type Moments, posteriorSample } from "../../diffusion/steering/encode.ts";
-import type { NDArray } from "../../nn/array.ts";
+import { type NDArray, stackRows } from "../../nn/array.ts";
 import { imagesToTensor } from "../../formats/picture/image.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { Generator } from "../../runtime/random/random.ts";
 import type { TrainingPicture } from "../options.ts";
 import type { UnlearnSession } from "../training.ts";
 import type { PictureBatch } from "./batch.ts";
-import { stacked } from "./prompts.ts";
 
 /** Sampling steps and guidance of pictures that the model draws for its own training. */
 const DRAWN = { steps: 50, guidance: 7.5 } as const;
@@ -75,7 +74,7 @@ export class PictureBatches {
     const chosen = Array.from({ length: count }, (_, i) => this.at(index * count + i));
     const latents: NDArray[] = [];
     for (const i of chosen) latents.push(await this.sample(i));
-    return { latents: stacked(latents), prompts: chosen.map((i) => this.pictures[i]!.prompt) };
+    return { latents: stackRows(latents), prompts: chosen.map((i) => this.pictures[i]!.prompt) };
   }
 
   /** The latents of a batch once more, by another sample of the posterior. */
@@ -84,7 +83,7 @@ export class PictureBatches {
     if (replayed) return replayed.latents;
     const latents: NDArray[] = [];
     for (let i = 0; i < count; i++) latents.push(await this.sample(this.at(index * count + i)));
-    return stacked(latents);
+    return stackRows(latents);
   }
 
   private at(position: number): number {

@@ -1,6 +1,5 @@
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { Matrix64 } from "./matrix64.ts";
-import { contentTokens, encodePrompt } from "./prompts.ts";
 
 /** A text's encoding at all positions, [T, D], and where its last token stands (0, begin, of a blank one). */
 export interface EncodedText {
@@ -10,11 +9,11 @@ export interface EncodedText {
 
 /** In float32 on the device, then float64. */
 export async function encodedText(model: StableDiffusion, text: string): Promise<EncodedText> {
-  const { data, shape } = await encodePrompt(model, text);
+  const { data, shape } = await model.encodePrompt(text);
   const [length, width] = [model.tokenizer.maxLength, shape[2]!]; // SDXL's pooled row, which no attention sees, is left out
   return {
     positions: new Matrix64(length, width, Float64Array.from(data.subarray(0, length * width))),
-    last: contentTokens(model.tokenizer, text).length,
+    last: model.tokenizer.tokenize(text).length,
   };
 }
 

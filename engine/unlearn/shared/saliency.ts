@@ -1,15 +1,15 @@
 import { add, scale } from "../../../kernels/elementwise.ts";
 import { concat } from "../../../kernels/concat.ts";
-import { f32 } from "../../../kernels/kernel.ts";
 import { mseLoss } from "../../../kernels/loss.ts";
 import { slice } from "../../../kernels/slice.ts";
+import { joined } from "../../nn/array.ts";
 import type { WeightSource } from "../../nn/parameters.ts";
 import { Trainer } from "../../train/trainer.ts";
 import type { LazyTensor } from "../../train/trained-tensors.ts";
 import type { UnlearnSession } from "../training.ts";
 import { Encodings, drawNoised, latentsInput } from "./noising.ts";
 import type { PictureBatches } from "./pictures.ts";
-import { asLatents, latentTensor } from "./predict.ts";
+import { asLatents, latentTensor, recordPrediction } from "./predict.ts";
 import { inStateDictOrder } from "../../loading/names/state-dict-order.ts";
 
 /** Gradients of all weights of the UNet, summed up with their signs over batches; read one by one. */
@@ -26,15 +26,12 @@ export async function signedGradients(session: UnlearnSession, pictures: Picture
   const { base, settings, draws, hooks, signal } = session;
   const { latentSize, guidance } = settings;
   const batch = settings.batch!;
-  const { maxLength } = base.parts.textEncoder.config;
   const trainer = new Trainer(base, {
     name: "saliency", decay: "l2", batches: Infinity,
     trains: (_tensor, component) => component === "unet",
     record(g) {
       const noised = latentsInput(g, base, "noised", batch, latentSize);
-      const features = g.input("features", f32([2 * batch, base.featureWidth]));
-      const context = g.input("context", f32([2 * batch, maxLength, base.parts.unet.config.crossAttentionDim]));
-      const both = base.recordUNet(g, concat(g, noised, noised, 0), features, context);
+      const { prediction: both, context } = recordPrediction(g, base, concat(g, noised, noised, 0));
       const [prompted, empty] = [slice(g, both, 0, batch, 0), slice(g, both, batch, batch, 0)];
       const prediction = add(g, scale(g, prompted, 1 + guidance!), scale(g, empty, -guidance!));
       const loss = scale(g, mseLoss(g, prediction, latentsInput(g, base, "noise", batch, latentSize)), -1);
@@ -47,10 +44,7 @@ export async function signedGradients(session: UnlearnSession, pictures: Picture
     const { latents, prompts } = await pictures.next(i, batch);
     const { noised, noise, features } = drawNoised(base, draws, latents, { compVis: true });
     const context = await encodings.of([...prompts, ...prompts.map(() => "")]);
-    const twice = new Float32Array(2 * features.length);
-    twice.set(features);
-    twice.set(features, features.length);
-    await trainer.step({ noised, noise, features: twice, context }, { adam: { lr: 0 }, signal });
+    await trainer.step({ noised, noise, features: joined([features, features]), context }, { adam: { lr: 0 }, signal });
     await hooks.observe?.("mask prediction", async () => asLatents(await trainer.output("prediction"), like));
     await hooks.observe?.("mask loss", async () => ({ data: Float32Array.of(await trainer.loss()), shape: [1] }));
   }

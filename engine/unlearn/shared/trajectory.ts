@@ -5,11 +5,10 @@ import {
 import { ddimPlan } from "../../diffusion/schedulers/ddim.ts";
 import { roundHalfEven } from "../../diffusion/schedulers/spacing.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
-import type { NDArray } from "../../nn/array.ts";
+import { type NDArray, stackRows } from "../../nn/array.ts";
 import { compVisAlphasCumprod } from "./compvis-noise.ts";
 import type { Settings } from "../options.ts";
 import type { Draws } from "./draws.ts";
-import { stacked } from "./prompts.ts";
 
 /**
  * The DDIM of CompVis's code as the erasing methods call it: timesteps j * (1000 / S) + 1, of which the first that would be made,
@@ -59,8 +58,8 @@ export class Trajectories {
   /** @param contexts text encodings [1, T, D], one for each of the batch @param noise unit-normal, [batch, C, h, w] */
   run(plan: SamplerPlan, contexts: readonly NDArray[], unconditional: NDArray, noise: NDArray): Promise<void> {
     return this.sampler.queue({
-      context: stacked(contexts),
-      unconditional: stacked(contexts.map(() => unconditional)),
+      context: stackRows(contexts),
+      unconditional: stackRows(contexts.map(() => unconditional)),
       noise, plan,
       drawNoise: () => {
         throw new Error("a trajectory of an erasing method adds no noise");
