@@ -165,30 +165,7 @@ function opCases(settings: BenchSettings, software: boolean): readonly OpCase[] 
   return cases.filter((c, i) => cases.findIndex((d) => d.name === c.name && d.model === c.model) === i);
 }
 
-function plain({
-  suites,
-  models,
-  opsModels = models,
-  sizes,
-  batches,
-  tokens,
-  filter,
-  quick,
-  samples,
-  seconds,
-  weights,
-}: BenchSettings): Stamp["options"] {
-  return {
-    suites,
-    models,
-    opsModels,
-    sizes: sizes?.map(String) ?? null,
-    batches: batches.map(String),
-    tokens,
-    filter: filter ?? null,
-    quick,
-    samples,
-    seconds,
-    weights,
-  };
+function plain(settings: BenchSettings): Stamp["options"] {
+  const { models, opsModels = models, sizes, batches, filter = null } = settings;
+  return { ...settings, opsModels, sizes: sizes?.map(String) ?? null, batches: batches.map(String), filter };
 }

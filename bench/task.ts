@@ -72,6 +72,12 @@ export function countsOf(...programs: readonly Program[]): Pick<Prepared, "work"
   };
 }
 
+/** What a row says of times. */
+export function timesOf(measured: Measured, work: Work, { basis, peak }: Bench): Pick<BenchRow, "wall" | "cpu" | "batch" | "rates"> {
+  const { wall, cpu, batch } = measured;
+  return { wall, cpu, batch, rates: rates(work, basisMs(measured, basis), peak) };
+}
+
 /** One of ours that is being measured: where its numbers come together. */
 export class Task implements Subject {
   readonly name = "lethe";
@@ -107,14 +113,10 @@ export class Task implements Subject {
     const { work, dispatches, pipelines } = this.prepared;
     const base = { ...this.row, engine: this.name, ...work, ...(note !== undefined && { note }) };
     if (measured instanceof Error) return { ...base, error: measured.message };
-    const { firstRunMs, batch, wall, cpu } = measured;
     return {
       ...base,
-      wall,
-      cpu,
-      batch,
-      rates: rates(work, basisMs(measured, this.bench.basis), this.bench.peak),
-      firstRunMs: sixDigits(this.prepareMs + firstRunMs),
+      ...timesOf(measured, work, this.bench),
+      firstRunMs: sixDigits(this.prepareMs + measured.firstRunMs),
       newPipelines: this.newPipelines,
       pipelines,
       dispatches,

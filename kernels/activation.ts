@@ -55,16 +55,6 @@ export function silu(g: Recorder, x: Value): Value {
   return activation(g, x, "silu");
 }
 
-/** x (1 + erf(x / sqrt 2)) / 2; f32, any shape (Hendrycks and Gimpel, arXiv 1606.08415). @throws ShapeError for another dtype. */
-export function gelu(g: Recorder, x: Value): Value {
-  return activation(g, x, "gelu");
-}
-
-/** x sigmoid(1.702 x); f32, any shape (CLIP's "quick_gelu"). @throws ShapeError for another dtype. */
-export function quickGelu(g: Recorder, x: Value): Value {
-  return activation(g, x, "quickGelu");
-}
-
 /** max(x, 0), derivative 0 at 0; f32, any shape. @throws ShapeError for another dtype. */
 export function relu(g: Recorder, x: Value): Value {
   return activation(g, x, "relu");

@@ -56,22 +56,16 @@ export function guidance(g: Recorder, x: Value, scale: number): Value {
 }
 
 /** The numbers of one SLD strength that act on the device. */
-export interface SafeGuidanceParameters {
+export type SafeGuidanceParameters = {
   /** How fast an element's safety scale grows with |prompt - safety concept|. */
   readonly guidance: number;
   /** Elements where prompt - safety concept is at least this are left alone. */
   readonly threshold: number;
   readonly momentumScale: number;
   readonly momentumBeta: number;
-}
-
-type SafeGuidanceAttributes = {
-  readonly scale: number;
-  readonly guidance: number;
-  readonly threshold: number;
-  readonly momentumScale: number;
-  readonly momentumBeta: number;
 };
+
+type SafeGuidanceAttributes = SafeGuidanceParameters & { readonly scale: number };
 
 export const safeGuidanceKernel: Kernel<SafeGuidanceAttributes, "x" | "momentum" | "enabled", "y" | "nextMomentum"> = {
   name: "safe-guidance",
@@ -106,16 +100,10 @@ export function safeGuidance(
   x: Value,
   momentum: Value,
   enabled: Value,
-  parameters: SafeGuidanceParameters,
+  { guidance: safetyScale, threshold, momentumScale, momentumBeta }: SafeGuidanceParameters,
   scale: number,
 ): { prediction: Value; momentum: Value } {
-  const { guidance: safetyScale, threshold, momentumScale, momentumBeta } = parameters;
-  const { y, nextMomentum } = g.apply(safeGuidanceKernel, { x, momentum, enabled }, {
-    scale,
-    guidance: safetyScale,
-    threshold,
-    momentumScale,
-    momentumBeta,
-  });
+  const attributes = { scale, guidance: safetyScale, threshold, momentumScale, momentumBeta };
+  const { y, nextMomentum } = g.apply(safeGuidanceKernel, { x, momentum, enabled }, attributes);
   return { prediction: y, momentum: nextMomentum };
 }

@@ -61,11 +61,6 @@ export function sum(g: Recorder, x: Value, factor = 1): Value {
   return g.apply(sumKernel, { x }, { factor }).y;
 }
 
-/** Mean of all elements of x (f32, any shape) -> [1]. */
-export function mean(g: Recorder, x: Value): Value {
-  return sum(g, x, 1 / elementCount(x.type.shape));
-}
-
 /** `before` [1]: what the sum goes on from. */
 export const sumOfSquaresKernel: Kernel<NoAttributes, "x", "y", "before"> = {
   name: "sum-of-squares",

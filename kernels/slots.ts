@@ -2,8 +2,6 @@ import scatterIdsWgsl from "../shaders/scatter-ids.wgsl";
 import { type Kernel, type NoAttributes, type Recorder, ShapeError, type Value, elementCount, formatType } from "./kernel.ts";
 import { pointwise } from "./pointwise.ts";
 
-export { gatherRows } from "./gather-rows.ts";
-
 /** The adversarial slots: where in a prompt's ids the chosen tokens go, and which rows of a sequence belong to them. */
 export const scatterIdsKernel: Kernel<NoAttributes, "ids" | "chosen" | "positions"> = {
   name: "scatter-ids",

@@ -1,9 +1,8 @@
-import { fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import { patiently } from "../../engine/platform/patience.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { NORM_EPSILON, type OpData, opInputs, outputShape, wantedGradients } from "../ops/record.ts";
 import type { Direction } from "../results.ts";
-import type { Peer, PeerRun } from "./peer.ts";
+import { type Peer, type PeerRun, channelsFirst, channelsLast } from "./peer.ts";
 
 /** The little of jax-js that is used. An operation consumes its operands; `ref` is another reference to one. */
 interface Jx {
@@ -74,14 +73,10 @@ function provideIteratorHelpers(): void {
   });
 }
 
-const IMAGE_OPS = new Set(["conv2d", "group-norm"]);
-
 function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): PeerRun {
-  const image = IMAGE_OPS.has(s.op);
-  const array = (values: Float32Array<ArrayBuffer>, shape: readonly number[]): Jx => {
-    if (!image || shape.length !== 4) return jax.numpy.array(values, { shape });
-    const [n, h, w, c] = shape as [number, number, number, number];
-    return jax.numpy.array(fromChannelsLast(values, [n, h, w, c]).data, { shape: [n, c, h, w] });
+  const array = (values: Float32Array<ArrayBuffer>, given: readonly number[]): Jx => {
+    const { data: numbers, shape } = channelsFirst(s, values, given);
+    return jax.numpy.array(numbers, { shape });
   };
   const specs = opInputs(s);
   const names = Object.keys(specs);
@@ -117,10 +112,7 @@ function prepare(jax: Jax, s: OpShape, direction: Direction, data: OpData): Peer
     },
     async read() {
       const values = new Float32Array(await last[0]!.ref.data());
-      const shape = direction === "forward" ? outputShape(s) : specs[names[0]!]!.shape;
-      if (!image) return values;
-      const [n, h, w, c] = shape as [number, number, number, number];
-      return toChannelsLast({ data: values, shape: [n, c, h, w] });
+      return channelsLast(s, values, direction === "forward" ? outputShape(s) : specs[names[0]!]!.shape);
     },
     destroy() {
       for (const x of [...last, ...inputs, cotangent]) x.dispose();

@@ -1,10 +1,9 @@
-import { fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import { errorMessage } from "../../engine/runtime/errors.ts";
 import type { OpShape } from "../ops/cases.ts";
 import { type OpData, opInputs, outputShape } from "../ops/record.ts";
 import { onnxModels } from "./onnx-models.ts";
 import { type OnnxModel, writeOnnx } from "./onnx-writer.ts";
-import type { Peer, PeerRun } from "./peer.ts";
+import { type Peer, type PeerRun, channelsFirst, channelsLast } from "./peer.ts";
 
 /** The little of onnxruntime-node that is used. */
 interface OrtTensor {
@@ -89,7 +88,7 @@ async function prepare(
   const feeds = Object.fromEntries(
     Object.entries(made.inputs).map(([input, dims]) => [
       input,
-      new ort.Tensor("float32", toNchw(shape, data.inputs[input]!, opInputs(shape)[input]!.shape), dims),
+      new ort.Tensor("float32", channelsFirst(shape, data.inputs[input]!, opInputs(shape)[input]!.shape).data, dims),
     ]),
   );
   let last: OrtTensor | undefined;
@@ -99,21 +98,7 @@ async function prepare(
     async run(count) {
       for (let i = 0; i < count; i++) last = (await session.run(feeds))["y"];
     },
-    read: () => Promise.resolve(fromNchw(shape, new Float32Array(last!.data), outputShape(shape))),
+    read: () => Promise.resolve(channelsLast(shape, new Float32Array(last!.data), outputShape(shape))),
     destroy: () => session.release(),
   };
-}
-
-function isImage(shape: OpShape): boolean {
-  return shape.op === "conv2d" || shape.op === "group-norm";
-}
-
-function toNchw(shape: OpShape, data: Float32Array<ArrayBuffer>, dims: readonly number[]): Float32Array {
-  return isImage(shape) && dims.length === 4 ? fromChannelsLast(data, dims as [number, number, number, number]).data : data;
-}
-
-function fromNchw(shape: OpShape, data: Float32Array<ArrayBuffer>, dims: readonly number[]): Float32Array {
-  if (!isImage(shape)) return data;
-  const [n, h, w, c] = dims as [number, number, number, number];
-  return toChannelsLast({ data, shape: [n, c, h, w] });
 }

@@ -1,3 +1,4 @@
+import { type NDArray, fromChannelsLast, toChannelsLast } from "../../engine/nn/array.ts";
 import type { OpData } from "../ops/record.ts";
 import type { OpShape } from "../ops/cases.ts";
 import type { Direction } from "../results.ts";
@@ -22,6 +23,20 @@ export interface Peer {
   readonly gradients: boolean;
   /** The ways this engine can do the op, often one; text: why it cannot. */
   prepare(shape: OpShape, direction: Direction, data: OpData): Promise<readonly PeerRun[] | string>;
+}
+
+/** Ops on pictures, which some peers have channels first. */
+const ON_PICTURES: ReadonlySet<string> = new Set(["conv2d", "group-norm"] satisfies OpShape["op"][]);
+
+/** An op's numbers with the channels of pictures first. */
+export function channelsFirst({ op }: OpShape, data: Float32Array<ArrayBuffer>, shape: readonly number[]): NDArray {
+  return ON_PICTURES.has(op) && shape.length === 4 ? fromChannelsLast(data, shape as [number, number, number, number]) : { data, shape };
+}
+
+/** The same back. @param shape in our layout */
+export function channelsLast({ op }: OpShape, data: Float32Array<ArrayBuffer>, shape: readonly number[]): Float32Array {
+  const [n, h, w, c] = shape as [number, number, number, number];
+  return ON_PICTURES.has(op) ? toChannelsLast({ data, shape: [n, c, h, w] }) : data;
 }
 
 /** A peer that cannot take part, and why. */

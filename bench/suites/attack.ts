@@ -3,7 +3,7 @@ import { categorical } from "../../kernels/categorical.ts";
 import { clamp } from "../../kernels/clamp.ts";
 import { type Value, f32 } from "../../kernels/kernel.ts";
 import { simplexProjection } from "../../kernels/simplex-projection.ts";
-import { gatherRows } from "../../kernels/slots.ts";
+import { gatherRows } from "../../kernels/gather-rows.ts";
 import { sum } from "../../kernels/reduce.ts";
 import { multiply } from "../../kernels/elementwise.ts";
 import type { ObjectiveShape } from "../../engine/attack/search/iteration-program.ts";

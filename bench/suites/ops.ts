@@ -11,9 +11,8 @@ import { type OpData, opData, opInputs, outputShape, recordOp, wantedGradients }
 import { measureInterleaved } from "../measure.ts";
 import { toOihw } from "../peers/jax.ts";
 import type { Peer, PeerRun } from "../peers/peer.ts";
-import { basisMs, rates } from "../rates.ts";
 import type { Direction } from "../results.ts";
-import { type Bench, type Prepared, type RowName, Task, measureTask, prepareProgram } from "../task.ts";
+import { type Bench, type Prepared, type RowName, Task, measureTask, prepareProgram, timesOf } from "../task.ts";
 
 /** Results of another engine may differ from ours by this much (relative L2) before they count as another computation. */
 const SAME = 1e-3;
@@ -114,18 +113,14 @@ async function runWithPeers(
     theirs.forEach((measured, i) => {
       const { run: { name: engine, note }, wrong } = runs[i]!;
       if (measured instanceof Error) return refused(engine, measured.message);
-      const { firstRunMs, batch, wall, cpu } = measured;
       bench.add({
         ...row,
         engine,
         ...work,
         ...(note !== undefined && { note }),
         ...(wrong !== undefined && { wrong }),
-        wall,
-        cpu,
-        batch,
-        firstRunMs,
-        rates: rates(work, basisMs(measured, bench.basis), bench.peak),
+        ...timesOf(measured, work, bench),
+        firstRunMs: measured.firstRunMs,
       });
     });
     await task.profile();

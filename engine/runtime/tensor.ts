@@ -21,7 +21,7 @@ export class Tensor {
   /** Reads all elements back; f16 tensors come as their packed words. */
   async read(): Promise<Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
     const [bytes] = await readBuffers(this.device, [{ buffer: this.buffer, bytes: byteLength(this.type) }]);
-    return viewOf(this.type, bytes!);
+    return decodeBytes(this.type, bytes!);
   }
 
   /** Queues a copy of all elements. @throws Error unless the other is of the same type and device */
@@ -71,7 +71,8 @@ export function writeBuffer(
   device.gpu.queue.writeBuffer(buffer, 0, data);
 }
 
-function viewOf(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
+/** Host numbers of a tensor read from a buffer. */
+export function decodeBytes(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
   const n = wordCount(type);
   return type.dtype === "f32" ? new Float32Array(bytes, 0, n) : new Uint32Array(bytes, 0, n);
 }
@@ -123,9 +124,4 @@ export async function finishRead(device: Device, { sources, staging, over }: Pen
 /** Copies buffers as they are after the runs asked for so far back to the host. @throws as `finishRead` */
 export async function readBuffers(device: Device, sources: readonly BufferPart[]): Promise<ArrayBuffer[]> {
   return finishRead(device, await device.pacer.turn(() => startRead(device, sources)));
-}
-
-/** Host numbers of a tensor read from a buffer. */
-export function decodeBytes(type: TensorType, bytes: ArrayBuffer): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
-  return viewOf(type, bytes);
 }

@@ -6,7 +6,7 @@ import type { Device } from "../../engine/runtime/device.ts";
 import { gradients } from "../../engine/runtime/autodiff.ts";
 import { Graph } from "../../engine/runtime/graph.ts";
 import { planMemory } from "../../engine/runtime/plan/memory-plan.ts";
-import { type Schedule, dispatchesOf, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
+import { type Schedule, makeSchedule } from "../../engine/runtime/plan/schedule.ts";
 import { expandShader } from "../../engine/runtime/shader.ts";
 import { Layers } from "../../engine/nn/layers.ts";
 import { loadStableDiffusion } from "../../engine/loading/load.ts";
@@ -48,7 +48,7 @@ for (const [name, capabilities] of Object.entries({ LAVAPIPE, GPU })) {
     const model = await stableDiffusion14(capabilities);
     for (const rows of [1, 2]) {
       const schedule = passOf(model, 64, rows, capabilities);
-      const dispatches = dispatchesOf(schedule);
+      const dispatches = schedule.steps.flatMap((s) => s.plan.dispatches);
       const merges = dispatches.filter((d) => d.shader.name === "attention-merge").length; // of work that is cut into parts on purpose
       assert.ok(dispatches.length - merges < 400, `${dispatches.length} dispatches, ${merges} of them merge parts`);
       assert.ok(new Set(dispatches.map((d) => expandShader(d.shader, d.defines))).size < 60);

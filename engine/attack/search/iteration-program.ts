@@ -6,7 +6,7 @@ import { l1Loss, mseLoss } from "../../../kernels/loss.ts";
 import { reshape } from "../../../kernels/reshape.ts";
 import type { Projection } from "../../../kernels/simplex-projection.ts";
 import { slice } from "../../../kernels/slice.ts";
-import { gatherRows } from "../../../kernels/slots.ts";
+import { gatherRows } from "../../../kernels/gather-rows.ts";
 import type { LossKind, StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import { gradients } from "../../runtime/autodiff.ts";
 import type { Graph } from "../../runtime/graph.ts";

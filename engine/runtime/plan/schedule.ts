@@ -1,5 +1,5 @@
 import {
-  type Capabilities, type Dispatch, type TensorType, type Value, byteLength, columnsOf, formatType,
+  type Capabilities, type TensorType, type Value, byteLength, columnsOf, formatType,
 } from "../../../kernels/kernel.ts";
 import { UsageError } from "../errors.ts";
 import { type Graph, type GraphNode, type GraphValue, asGraphValue } from "../graph.ts";
@@ -149,9 +149,4 @@ export function costOf({ node, typeOf = (v) => v.type }: Pick<Step, "node" | "ty
   const moved = [...node.inputs, ...node.outputs].reduce((n, v) => n + (v ? byteLength(typeOf(v)) : 0), 0);
   const counted = node.kernel?.cost(types, node.outputs.map((v) => v.type), node.attributes) ?? {};
   return { flops: counted.flops ?? 0, bytes: counted.bytes ?? moved };
-}
-
-/** All dispatches of a schedule, in order. */
-export function dispatchesOf(schedule: Schedule): Dispatch[] {
-  return schedule.steps.flatMap((s) => s.plan.dispatches);
 }
