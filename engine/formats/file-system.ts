@@ -19,14 +19,19 @@ export function joinPath(folder: string, name: string): string {
   return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
 }
 
-/** A UTF-8 text file without its byte order mark. @throws FormatError if it is missing or not UTF-8. */
-export async function readTextFile(files: FileSystem, path: string): Promise<string> {
+/** All bytes of a small file. @throws FormatError if it is missing, or larger than `readAll` takes. */
+export async function readFile(files: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
   const source = await files.open(path);
   try {
-    return decodeText(path, await readAll(source));
+    return await readAll(source);
   } finally {
     await source.close();
   }
+}
+
+/** A UTF-8 text file without its byte order mark. @throws FormatError if it is missing or not UTF-8. */
+export async function readTextFile(files: FileSystem, path: string): Promise<string> {
+  return decodeText(path, await readFile(files, path));
 }
 
 /** UTF-8 bytes as text, without a byte order mark. @throws FormatError naming `file` if they are not UTF-8. */

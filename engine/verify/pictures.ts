@@ -1,5 +1,4 @@
-import { readAll } from "../formats/byte-source.ts";
-import { type FileSystem, joinPath } from "../formats/file-system.ts";
+import { type FileSystem, joinPath, readFile } from "../formats/file-system.ts";
 import { type RgbImage, tensorToImages } from "../formats/picture/image.ts";
 import { decodePng } from "../platform/picture/png-codec.ts";
 import type { NDArray } from "../nn/array.ts";
@@ -47,10 +46,5 @@ export async function comparePictures(
 /** A PNG of a reference, by its path below the reference's folder. @throws FormatError */
 export async function referencePicture(golden: Golden, files: FileSystem, path: string): Promise<RgbImage> {
   const file = joinPath(golden.folder, path);
-  const source = await files.open(file);
-  try {
-    return await decodePng(file, await readAll(source));
-  } finally {
-    await source.close();
-  }
+  return decodePng(file, await readFile(files, file));
 }

@@ -1,4 +1,5 @@
 import { DeviceLostError, NoAdapterError, errorMessage } from "../runtime/errors.ts";
+import { relativeError } from "../runtime/relative-error.ts";
 
 /** How far apart two tensors may be, and by which measure. */
 export type Measure =
@@ -108,15 +109,7 @@ export function tolerancesOf({
 
 /** ||a - b|| / ||b||; the norm of a where b is all zero; Infinity for different lengths or values that are not finite. */
 export function relativeL2(a: Numbers, b: Numbers): number {
-  if (a.length !== b.length) return Infinity;
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  const error = norm > 0 ? Math.sqrt(difference / norm) : Math.sqrt(difference);
-  return Number.isFinite(error) ? error : Infinity;
+  return a.length === b.length ? relativeError(a, b) : Infinity;
 }
 
 /** Largest |a - b|; Infinity for different lengths or values that are not numbers. */

@@ -6,7 +6,7 @@ import { compute } from "../../compute.ts";
 import type { VerifyContext } from "../../context.ts";
 import { part } from "../../layout.ts";
 import { type Rows, TOLERANCES, largestDifference, mismatches, relativeL2 } from "../../rows.ts";
-import { adamStep } from "../adam.ts";
+import { type AdamArrays, adamStep } from "../adam.ts";
 import { nearestTokens } from "./nearest-tokens.ts";
 import { type Replay, replay } from "./replay.ts";
 import { type Trace, framedWith, openTrace } from "./trace.ts";
@@ -106,49 +106,26 @@ async function evaluations(check: Check, trace: Trace, { evaluations: made, inse
   await check.compare(name, "eval.uint8", pictures, rows.tolerances.levels, { key: "eval.uint8", measure: "levels", optional: true });
 }
 
-type Moments = { readonly m: Float32Array<ArrayBuffer>; readonly v: Float32Array<ArrayBuffer> };
-
-function adamOptions({ golden }: Trace): { lr: number; weightDecay: number } {
-  return { lr: golden.number("lr"), weightDecay: golden.number("weight_decay") };
-}
-
-/** Adam's moments before each iteration, from the recorded gradients (arXiv 1412.6980; weight decay in its L2 form). */
-function adamMoments(trace: Trace, grads: Float32Array, parameterBefore: (i: number) => Float32Array, size: number): Moments[] {
-  const { weightDecay } = adamOptions(trace);
-  const [m, v] = [new Float64Array(size), new Float64Array(size)];
-  return Array.from({ length: grads.length / size }, (_, i) => {
-    const before = { m: Float32Array.from(m), v: Float32Array.from(v) };
-    const parameter = parameterBefore(i);
-    for (let j = 0; j < size; j++) {
-      const g = grads[i * size + j]! + weightDecay * parameter[j]!;
-      m[j] = 0.9 * m[j]! + 0.1 * g;
-      v[j] = 0.999 * v[j]! + 0.001 * g * g;
-    }
-    return before;
-  });
-}
-
-/** Adam fed the recorded gradients, and the projection fed the recorded rows: each step alone, without any net. */
+/** Adam fed the recorded rows and gradients, and the projection fed the recorded rows: each step alone, without any net. */
 async function rowSteps(trace: Trace, rows: Rows, context: VerifyContext): Promise<void> {
   const { golden } = trace;
   const [init, grads, moved] = [await golden.array("init"), await golden.array("grad"), await golden.array("adam")];
   const projected = golden.has("proj") ? await golden.array("proj") : undefined;
   const shape = grads.shape.slice(1);
-  const size = shape.reduce((a, b) => a * b, 1);
-  const before = (i: number): Float32Array<ArrayBuffer> => (i === 0 ? init.data : part(projected ?? moved, i - 1).data);
-  const moments = adamMoments(trace, grads.data, before, size);
+  const options = { lr: golden.number("lr"), weightDecay: golden.number("weight_decay") };
+  let state: AdamArrays = { parameter: init.data, m: new Float32Array(init.data.length), v: new Float32Array(init.data.length) };
   const worst = new Worst();
   let worstProjection = 0;
   for (let i = 0; i < grads.shape[0]!; i++) {
-    const hyper = adamHyperparameters(adamOptions(trace), i + 1);
-    const stepped = await adamStep(context, { parameter: before(i), ...moments[i]! }, part(grads, i).data, shape, hyper);
+    const stepped = await adamStep(context, state, part(grads, i).data, shape, adamHyperparameters(options, i + 1));
     const after = part(moved, i).data;
     worst.add("adam", relativeL2(stepped.parameter, after));
+    state = { ...stepped, parameter: part(projected ?? moved, i).data };
     if (!projected) continue;
     const { own } = await compute(context, "projected rows", { rows: { data: after, shape } }, (g, v) => ({
       own: simplexProjection(g, v["rows"]!, "reference"),
     }));
-    worstProjection = Math.max(worstProjection, largestDifference(own!.data, part(projected, i).data));
+    worstProjection = Math.max(worstProjection, largestDifference(own!.data, state.parameter));
   }
   worst.report(rows, trace.name, () => TOLERANCES.opForward);
   if (projected) rows.error(trace.name, "proj", worstProjection, PROJECTION_TOLERANCE, "absolute");

@@ -3,7 +3,7 @@ import type { StableDiffusion } from "../../../diffusion/stable-diffusion.ts";
 import type { Check, Form } from "../../check.ts";
 import { capturedOf, compute } from "../../compute.ts";
 import type { Golden, Json } from "../../golden.ts";
-import { channelsFirst, channelsLast } from "../../layout.ts";
+import { channelsFirst, channelsLast, parts } from "../../layout.ts";
 import { TOLERANCES, relativeL2 } from "../../rows.ts";
 import { joinEncoding, sizesIn } from "./encoding.ts";
 
@@ -33,13 +33,10 @@ export const unet: Form = async (check) => {
 
 /** Encoding and sizes of the first `batch` rows. */
 async function conditions(golden: Golden, batch: number) {
-  const head = async (tensor: string): Promise<NDArray> => {
-    const { data, shape } = await golden.array(tensor);
-    return { data: data.slice(0, (data.length / shape[0]!) * batch), shape: [batch, ...shape.slice(1)] };
-  };
+  const head = async (tensor: string): Promise<NDArray> => parts(await golden.array(tensor), 0, batch);
   const ctx = await head("ctx");
-  const parts = golden.has("text_embeds") ? { ctx, text_embeds: await head("text_embeds") } : { ctx };
-  return { encoding: joinEncoding(parts), sizes: (await sizesIn(golden))?.slice(0, batch) };
+  const encoding = joinEncoding(golden.has("text_embeds") ? { ctx, text_embeds: await head("text_embeds") } : { ctx });
+  return { encoding, sizes: (await sizesIn(golden))?.slice(0, batch) };
 }
 
 /**

@@ -1,7 +1,8 @@
 import type { PictureBatch, TensorRule } from "../../../unlearn/index.ts";
+import { parts } from "../../layout.ts";
 import { noiseDraws } from "./finetune.ts";
 import { replay } from "./replay.ts";
-import { type Trace, batchOf, rowsFrom } from "./trace.ts";
+import { type Trace, batchOf } from "./trace.ts";
 
 /** `concept-ablation`. */
 export async function conceptAblation(trace: Trace): Promise<void> {
@@ -14,8 +15,8 @@ export async function conceptAblation(trace: Trace): Promise<void> {
   const half = (index: number, second: boolean): PictureBatch => {
     const from = second ? batch : 0;
     return {
-      latents: rowsFrom(batchOf(x0, index), from, from + batch),
-      mask: rowsFrom(batchOf(masks, index), from, from + batch),
+      latents: parts(batchOf(x0, index), from, from + batch),
+      mask: parts(batchOf(masks, index), from, from + batch),
       prompts: prompts.slice(index * all + from, index * all + from + batch),
       anchors: anchors.slice(index * batch, (index + 1) * batch),
     };

@@ -10,10 +10,9 @@ export async function recordedPictures(trace: Trace, latents: string, prompts: s
   return (index) => ({ latents: batchOf(x0, index), prompts: texts.slice(index * batch, (index + 1) * batch) });
 }
 
-/** Timesteps and noises of noised batches, under a prefix. */
-export async function noiseDraws(trace: Trace, prefix = ""): Promise<Record<string, ArrayLike<number> | Float32Array<ArrayBuffer>[]>> {
-  const [t, noise] = [`${prefix}t`, `${prefix}noise`];
-  return { [t]: await trace.golden.ints(t), [noise]: await trace.noises(noise) };
+/** Timesteps and noises of noised batches. */
+export async function noiseDraws(trace: Trace): Promise<Record<string, ArrayLike<number> | Float32Array<ArrayBuffer>[]>> {
+  return { t: await trace.golden.ints("t"), noise: await trace.noises("noise") };
 }
 
 /** `finetune`: noise-prediction training of one component, once with diffusers' average and once with a constant one. */

@@ -16,6 +16,8 @@ interface Comparison {
   readonly tolerance: string;
   /** Results in each row of the tensor, of which some may be recorded only in part. Absent: a row is a result. */
   readonly inRow?: number;
+  /** Absolute tolerance of the first of a run's losses. */
+  readonly first?: number | undefined;
 }
 
 function compared(entry: Compared): Comparison {
@@ -30,8 +32,6 @@ export interface ReplaySpec {
   readonly observed: Readonly<Record<string, Compared>>;
   /** By the method's name of a loss, likewise. */
   readonly losses?: Readonly<Record<string, Compared>>;
-  /** Told of each step's losses. */
-  readonly onLosses?: (losses: Readonly<Record<string, number>>) => void;
   /** A training's tensors by the names of the trace. Default: those of the one component that is trained. */
   readonly named?: (components: ReadonlyMap<string, ReadonlyMap<string, NDArray>>) => Named;
   /** Told of all intermediate results. */
@@ -59,7 +59,6 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   const result = await unlearn(model, spec.options, (event) => {
     if (event.type !== "step") return;
     for (const [loss, value] of Object.entries(event.losses)) (losses[loss] ??= []).push(value);
-    spec.onLosses?.(event.losses);
   }, {
     ...spec.hooks,
     draws: new RecordedDraws(spec.draws),
@@ -89,8 +88,7 @@ export async function replay(trace: Trace, spec: ReplaySpec): Promise<void> {
   });
   try {
     for (const [loss, entry] of Object.entries(spec.losses ?? { loss: "loss" })) {
-      const { tensor, tolerance } = compared(entry);
-      await compareLosses(trace, losses[loss] ?? [], tensor, tolerance);
+      await compareLosses(trace, losses[loss] ?? [], compared(entry));
     }
     const { tensors } = result.trained[0]!;
     if (!spec.named && !spec.quiet) checkTrained(trace, "trained", tensors, allTensors(model, component));
@@ -118,14 +116,8 @@ function trainedComponent({ model }: Trace, { options }: ReplaySpec): "unet" | "
   return rule === undefined ? "unet" : tensorsOf(model, rule).component;
 }
 
-/** Each step's loss against the trace's. @param first absolute tolerance of the first one */
-export async function compareLosses(
-  trace: Trace,
-  actual: readonly number[],
-  tensor: string,
-  tolerance = tensor,
-  first?: number,
-): Promise<void> {
+/** Each step's loss against the trace's. */
+async function compareLosses(trace: Trace, actual: readonly number[], { tensor, tolerance, first }: Comparison): Promise<void> {
   const expected = await trace.golden.floats(tensor);
   expected.forEach((value, i) => {
     const ours = actual[i] === undefined ? [] : [actual[i]];

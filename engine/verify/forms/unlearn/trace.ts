@@ -99,9 +99,3 @@ export function batchOf(all: NDArray, index: number): NDArray {
   const { data, shape } = part(all, index);
   return { data, shape: shape.slice(1) };
 }
-
-/** Rows `from` to `to` of an array. */
-export function rowsFrom({ data, shape }: NDArray, from: number, to: number): NDArray {
-  const size = data.length / shape[0]!;
-  return { data: data.slice(from * size, to * size), shape: [to - from, ...shape.slice(1)] };
-}
