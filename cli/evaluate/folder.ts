@@ -92,12 +92,12 @@ export class EvaluationFolder {
 
   /** Opens attempts.jsonl for more lines; what a crash left of a torn line is cut off. @throws FormatError */
   openLog(): LineWriter {
-    return openLineWriter(this.attemptsFile, { append: true });
+    return openLineWriter(this.attemptsFile);
   }
 
   /** Opens base.jsonl for more lines, likewise. @throws FormatError */
   openBases(): LineWriter {
-    return openLineWriter(this.basesFile, { append: true });
+    return openLineWriter(this.basesFile);
   }
 
   /** Writes a file below the folder unless it has this content already. @throws FormatError */

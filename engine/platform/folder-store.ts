@@ -14,7 +14,7 @@ export function folderStore(folder: string): Store {
     write: (name, content) => writeFileAtomic(place(name), content),
     async openLines(name) {
       await makeFolder(join(place(name), ".."));
-      return openLineWriter(place(name), { append: true });
+      return openLineWriter(place(name));
     },
     remove: (name) => rm(place(name), { force: true }),
   };

@@ -141,15 +141,12 @@ export interface LineWriter {
   close(): void;
 }
 
-/**
- * Opens a log for writing: empty, or with `append` after the complete lines it has; what a crash left of a torn last line is cut off.
- * @throws FormatError
- */
-export function openLineWriter(path: string, options: { readonly append?: boolean } = {}): LineWriter {
+/** Opens a log to go on after the complete lines it has; what a crash left of a torn last line is cut off. @throws FormatError */
+export function openLineWriter(path: string): LineWriter {
   let descriptor: number | undefined;
   try {
-    descriptor = openSync(path, options.append ? "a+" : "w");
-    if (options.append) ftruncateSync(descriptor, endOfLastLine(descriptor));
+    descriptor = openSync(path, "a+");
+    ftruncateSync(descriptor, endOfLastLine(descriptor));
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor);
     throw failure(path, "cannot be written", error);

@@ -96,16 +96,16 @@ test("a log is on the disk line by line, survives being cut, and goes on after i
   assert.throws(() => first.write("x"), /the log is closed/);
   writeFileSync(log, `${readFileSync(log, "utf8")}{"a":3,"tex`);
   assert.equal(parseJsonLines(log, readFileSync(log, "utf8")), { records: [{ a: 1 }, { a: 2 }], torn: true });
-  const again = openLineWriter(log, { append: true });
+  const again = openLineWriter(log);
   again.write('{"a":4}');
   again.close();
   assert.equal(parseJsonLines(log, readFileSync(log, "utf8")), { records: [{ a: 1 }, { a: 2 }, { a: 4 }], torn: false });
   for (const [content, kept] of [["torn only", ""], ["", ""], [`a\n${"x".repeat(200_000)}`, "a\n"]] as const) {
     writeFileSync(log, content);
-    openLineWriter(log, { append: true }).close();
+    openLineWriter(log).close();
     assert.is(readFileSync(log, "utf8"), kept);
   }
-  openLineWriter(path("new.jsonl"), { append: true }).close();
+  openLineWriter(path("new.jsonl")).close();
   assert.ok(existsSync(path("new.jsonl")));
   assert.throws(() => openLineWriter(path("none/log.jsonl")), /cannot be written: no such file or folder/);
   assert.throws(() => parseJsonLines("x.file", '{"a":1}\n{"a":\n{"a":3}\n'), /x.file: line 2 is not JSON/);
