@@ -2,11 +2,11 @@
 //   node scripts/test.mjs [PART OF A PATH | PATH]... [--only "PART OF A CASE'S NAME"]
 // A part of a path is looked for below test/: "ops/norm". A path is as people type it: "test/ops/norm.test.ts", "./test/ops", or absolute.
 // A file that crashes, hangs or reports nothing counts as one failure, so nothing is lost silently.
-import { spawn } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildProduct, buildTests, testFiles } from "./build.mjs";
+import { runTestFile } from "./run-test-file.mjs";
 
 function usageError(message) {
   console.error(message);
@@ -43,36 +43,12 @@ const outdir = `dist/test/${process.pid}`; // of its own, so that two runs at on
 /** ops/bounds compiles every variant twice: some 12 minutes on one core where none was compiled before. */
 const TIMEOUT_MS = 30 * 60_000;
 
-function runFile(file) {
-  return new Promise((done) => {
-    const started = Date.now();
-    const child = spawn(process.execPath, ["--enable-source-maps", `${outdir}/${file.replace(/\.ts$/, ".js")}`], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, FORCE_COLOR: "0" },
-    });
-    let out = "";
-    child.stdout.on("data", (d) => (out += d));
-    child.stderr.on("data", (d) => (out += d));
-    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
-    child.on("close", (code, signal) => {
-      clearTimeout(timer);
-      const total = Number(/Total:\s+(\d+)/.exec(out)?.[1] ?? 0);
-      const passed = Number(/Passed:\s+(\d+)/.exec(out)?.[1] ?? 0);
-      const skipped = Number(/Skipped:\s+(\d+)/.exec(out)?.[1] ?? 0);
-      const none = only !== undefined && total === 0 && code === 0; // no case of that name in this file
-      let failed = total - passed - skipped;
-      if (!none && (total === 0 || (code !== 0 && failed === 0))) failed = Math.max(1, failed);
-      done({ file, passed, failed, skipped, none, out, code, signal, seconds: (Date.now() - started) / 1000 });
-    });
-  });
-}
-
 if (wanted.length === 0 || files.some((f) => f.startsWith("cli/"))) await buildProduct();
 await buildTests(files, outdir, only);
 process.on("exit", () => rmSync(outdir, { recursive: true, force: true }));
 let passed = 0, failed = 0, skipped = 0;
 for (const file of files) {
-  const r = await runFile(file);
+  const r = await runTestFile(`${outdir}/${file}`, TIMEOUT_MS, only !== undefined);
   passed += r.passed;
   failed += r.failed;
   skipped += r.skipped;
