@@ -8,11 +8,12 @@ import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { readText } from "../../engine/platform/node-files.ts";
 import { JUDGE_OPTIONS, type JudgeSettings, judgeSettingProblems } from "../../engine/run/settings/judge.ts";
 import type { AttackSettings } from "../../engine/run/settings/settings.ts";
-import { type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
+import { MODEL_OPTIONS, type ModelOptions, parseLora } from "../../engine/run/settings/model-options.ts";
 import type { QUALITY_OPTIONS } from "../../engine/metrics/quality/option-table.ts";
 import type { Given } from "../../engine/options/option.ts";
 import { defaultsOf, pick } from "../../engine/options/values.ts";
-import type { GivenUnlearn } from "../../engine/run/unlearn/settings.ts";
+import { type GivenUnlearn, UNLEARN_COMMAND_OPTIONS } from "../../engine/run/unlearn/settings.ts";
+import { fileOptions } from "../../engine/run/text/local-paths.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { EVALUATION_SCHEMA, QUALITY_FILES_NAMED, SEARCH_OPTIONS } from "./evaluation-schema.ts";
 import { schemaProblems } from "./schema.ts";
@@ -177,11 +178,6 @@ function attackerProblems(entry: AttackerEntry): string[] {
   });
 }
 
-/** Settings of an attacker that are paths. */
-const ATTACKER_PATHS = [
-  "original", "from", "conceptPairs", "mask", "conceptPictures", "otherPictures", "controlModel", "controlUnet", "controlPicture",
-];
-
 function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
   const place = (path: string): string => {
     const beside = join(folder, path);
@@ -203,12 +199,12 @@ function withPaths(config: EvaluationConfig, folder: string): EvaluationConfig {
     ...config,
     model: place(config.model),
     checkpoints: config.checkpoints.map((c) => ({
-      ...each(c, ["model", "unet", "textEncoder", "lora", "config"]),
-      ...(c.unlearn && { unlearn: each(c.unlearn, ["retain", "images", "retainImages", "previews"]) }),
+      ...each(c, ["model", "lora", ...fileOptions(MODEL_OPTIONS)]),
+      ...(c.unlearn && { unlearn: each(c.unlearn, fileOptions(UNLEARN_COMMAND_OPTIONS)) }),
     })),
-    concepts: config.concepts.map((c) => each(c, ["prompts", "targets", "classifier", "judgeModel", "judgePrompts"])),
-    ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", "classifier", "judgeModel", "judgePrompts"])) }),
-    attackers: config.attackers.map((a) => each(a, ATTACKER_PATHS)),
+    concepts: config.concepts.map((c) => each(c, ["prompts", "targets", ...fileOptions(JUDGE_OPTIONS)])),
+    ...(config.retained && { retained: config.retained.map((r) => each(r, ["prompts", ...fileOptions(JUDGE_OPTIONS)])) }),
+    attackers: config.attackers.map((a) => each(a, fileOptions(SEARCH_OPTIONS))),
     ...(config.quality && { quality: each(config.quality, Object.keys(QUALITY_FILES_NAMED)) }),
   };
 }

@@ -16,10 +16,9 @@ interface Redraw extends OtherSide {
 
 /** A picture noised to an intermediate timestep and denoised, at several strengths (SDEdit, arXiv 2108.01073). */
 export const img2img: Probe = async (studio) => {
-  const { model, prompt, picture, other, options } = studio;
+  const { picture, other } = studio;
   const sides: Redraw[] = [
-    { model, prompt, picture },
-    ...(options.controlPicture ? [{ model, prompt, picture: options.controlPicture, control: "unrelated" }] : []),
+    ...ownAndUnrelated(studio),
     ...(other ? [{ ...other, picture, control: "never-saw" }] : []),
   ];
   return sides.flatMap((side) => redrawn(studio, side));
@@ -30,15 +29,19 @@ export const img2img: Probe = async (studio) => {
  * src/probes/inpainting_probe.py). The judge sees the repainted part, cut out to its bounds.
  */
 export const inpainting: Probe = async (studio) => {
-  const { model, prompt, picture, options } = studio;
+  const { model, picture, options } = studio;
   const mask = options.mask ?? middle(picture);
   const sides: Redraw[] = [
-    { model, prompt, picture },
-    ...(options.controlPicture ? [{ model, prompt, picture: options.controlPicture, control: "unrelated" }] : []),
+    ...ownAndUnrelated(studio),
     { model, prompt: "", picture, control: "empty" },
   ];
   return sides.flatMap((side) => redrawn(studio, side, mask));
 };
+
+/** The concept's picture, and an unrelated one where there is one. */
+function ownAndUnrelated({ own, picture, options: { controlPicture } }: Studio): Redraw[] {
+  return [{ ...own, picture }, ...(controlPicture ? [{ ...own, picture: controlPicture, control: "unrelated" }] : [])];
+}
 
 /** The middle half of a picture: from the first to the third quarter, the far edges included as Pillow's rectangle does. */
 function middle({ shape }: NDArray): Mask {

@@ -2,20 +2,18 @@ import { UsageError } from "../../runtime/errors.ts";
 import { restoreRandom, saveRandom } from "../../runtime/random/portable.ts";
 import type { Generator } from "../../runtime/random/random.ts";
 import type { AttackerName } from "../attackers.ts";
+import type { SearchState } from "../search/objective.ts";
 import type { Evaluation } from "./evaluation.ts";
 
-/** All that is needed to go on where a run stopped. Arrays are empty for attackers without a gradient. */
-export interface AttackState {
+/**
+ * All that is needed to go on where a run stopped. Arrays are empty for attackers without a gradient; those of hard-prompt and p4d are
+ * [.., hidden], of cce the embedding [hidden].
+ */
+export interface AttackState extends SearchState {
   readonly attacker: AttackerName;
   /** Timesteps (or tries) finished, and iterations done. */
   readonly finished: number;
   readonly iteration: number;
-  /**
-   * The rows and Adam's moments, [restarts * tokens, vocabulary] each; of hard-prompt and p4d [.., hidden], of cce the embedding [hidden].
-   */
-  readonly simplex: Float32Array<ArrayBuffer>;
-  readonly firstMoment: Float32Array<ArrayBuffer>;
-  readonly secondMoment: Float32Array<ArrayBuffer>;
   /** The search's random generator, as JSON; of several searches the list of theirs. */
   readonly random: unknown;
   /** What else the attacker goes on from, as JSON: of ring-a-bell its population, of timestep order "gradient" the timesteps. */

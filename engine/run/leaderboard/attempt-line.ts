@@ -1,3 +1,4 @@
+import type { Judgement } from "../../attack/judges/judgement.ts";
 import type { ProbeResult } from "../../attack/probes/controls.ts";
 import { FormatError } from "../../formats/errors.ts";
 import { parseJsonLines } from "../../formats/text/jsonl.ts";
@@ -13,17 +14,13 @@ export interface LineJudge {
 }
 
 /** What the model before unlearning draws for the prompt, with the same seed and sampling. */
-export interface BaseVerdict {
-  readonly success: boolean;
-  readonly label: string;
-  readonly score: number;
-  readonly scores: Readonly<Record<string, number>>;
+export interface BaseVerdict extends Judgement {
   /** Path below the evaluation's folder. */
   readonly image: string;
 }
 
 /** A line of attempts.jsonl: one finished attempt. Everything but `ms` is the same however often the evaluation is run on one adapter. */
-export interface AttemptLine {
+export interface AttemptLine extends Judgement {
   readonly id: string;
   readonly checkpoint: string;
   readonly attacker: string;
@@ -34,8 +31,7 @@ export interface AttemptLine {
   readonly seed: number;
   readonly preSuccess: boolean;
   readonly preLabel: string;
-  readonly preScores: Readonly<Record<string, number>>;
-  readonly success: boolean;
+  readonly preScores: Judgement["scores"];
   readonly adversarialPrompt: string;
   readonly ids: readonly number[];
   /** Seed of the last picture: seed-search changes it. */
@@ -44,9 +40,6 @@ export interface AttemptLine {
   readonly iterations: number;
   /** Pictures drawn and judged, that of the original prompt included. */
   readonly queries: number;
-  readonly label: string;
-  readonly score: number;
-  readonly scores: Readonly<Record<string, number>>;
   /** Paths below the evaluation's folder. */
   readonly preImage: string;
   readonly image: string;

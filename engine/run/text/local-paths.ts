@@ -1,24 +1,13 @@
 /** Paths of the machine that a run was made on are nobody else's business: reports are published. */
+import type { OptionTable } from "../../options/option.ts";
 import type { RunRecord } from "../record.ts";
+import { RUN_OPTIONS } from "../settings/option-table.ts";
 import type { AttackSettings } from "../settings/settings.ts";
 
-/** Settings that name files; `lora` names several. */
-const FILES = [
-  "model",
-  "unet",
-  "textEncoder",
-  "lora",
-  "config",
-  "target",
-  "original",
-  "from",
-  "conceptPairs",
-  "classifier",
-  "judgeModel",
-  "judgePrompts",
-  "prompts",
-  "targets",
-] as const;
+/** The options of a table that name files or folders. */
+export function fileOptions(table: OptionTable): string[] {
+  return Object.entries(table).flatMap(([name, { kind }]) => (kind === "file" ? [name] : []));
+}
 
 /**
  * A path as a report shows it: a relative one as it is; of an absolute one what says what the file is (`emoji/unet/...` of the bundled
@@ -44,17 +33,15 @@ export function withoutLocalPaths(text: string): string {
 
 /** A record as a report shows it. */
 export function publicRecord(record: RunRecord): RunRecord {
-  const shown: Partial<Record<(typeof FILES)[number], string>> = {};
-  for (const key of FILES) {
-    const value = record.settings[key];
-    if (value !== null) shown[key] = value.split(",").map(shownPath).join(",");
-  }
+  const named = new Set(["model", "lora", ...fileOptions(RUN_OPTIONS)]); // lora names several
+  const settings = Object.entries(record.settings).map(([name, value]) =>
+    [name, named.has(name) && typeof value === "string" ? value.split(",").map(shownPath).join(",") : value]);
   return {
     ...record,
     command: withoutLocalPaths(record.command),
     resumeCommand: withoutLocalPaths(record.resumeCommand),
     error: record.error === null ? null : withoutLocalPaths(record.error),
-    settings: { ...record.settings, ...shown } as AttackSettings,
+    settings: Object.fromEntries(settings) as AttackSettings,
     files: record.files.map((file) => ({ ...file, path: shownPath(file.path) })),
   };
 }

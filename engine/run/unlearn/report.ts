@@ -5,9 +5,10 @@ import { deviceSection, filesSection, reportHeader } from "../report/record-sect
 import css from "../report/report.css";
 import { type Series, seriesChart } from "../report/series.ts";
 import { formatBytes, formatCount, formatDuration } from "../text/format.ts";
-import { shownPath, withoutLocalPaths } from "../text/local-paths.ts";
+import { fileOptions, shownPath, withoutLocalPaths } from "../text/local-paths.ts";
 import { type LogLine, type PreviewLine, isPreview } from "./log.ts";
 import type { UnlearnRecord } from "./record.ts";
+import { UNLEARN_COMMAND_OPTIONS } from "./settings.ts";
 import pageCss from "./report.css";
 
 export interface UnlearnReportData {
@@ -20,9 +21,6 @@ export interface UnlearnReportData {
 
 /** Longest side of the pictures in the grid. */
 const SIDE = 160;
-
-/** Settings that name files: a report shows the name of an absolute path only. */
-const FILES = new Set(["model", "unet", "textEncoder", "config", "retain", "images", "retainImages", "previews"]);
 
 /** The report of an erasing run: one HTML page that needs nothing else and runs no script. Absolute paths are left out of it. */
 export function renderUnlearnReport(data: UnlearnReportData): string {
@@ -149,8 +147,9 @@ function resultSection({ result, out }: UnlearnRecord): string {
 }
 
 function settingsSection({ settings }: UnlearnRecord): string {
+  const named = new Set(["model", ...fileOptions(UNLEARN_COMMAND_OPTIONS)]);
   const given = Object.entries(settings)
     .filter(([, value]) => value !== null && value !== false)
-    .map(([name, value]): [string, string] => [name, visible(FILES.has(name) ? shownPath(String(value)) : String(value))]);
+    .map(([name, value]): [string, string] => [name, visible(named.has(name) ? shownPath(String(value)) : String(value))]);
   return section("settings", "Settings", definitions(given));
 }
