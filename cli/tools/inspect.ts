@@ -96,13 +96,8 @@ async function inspectPicture(path: string): Promise<Inspected> {
 async function inspectTensors(path: string): Promise<Inspected> {
   const other = await inspectOther(path);
   if (other) return other;
-  const file = await openTensorPath(nodeFiles, path);
-  try {
-    const contents = await describe(path, file);
-    return { json: { kind: "tensors", ...contents }, text: `${summary(contents)}\n\n${tensorTable(contents)}` };
-  } finally {
-    await file.close();
-  }
+  const contents = await contentsOf(await openTensorPath(nodeFiles, path), path);
+  return { json: { kind: "tensors", ...contents }, text: `${summary(contents)}\n\n${tensorTable(contents)}` };
 }
 
 /** What judges read besides checkpoints: NudeNet's ONNX file, and Q16's pickled prompts. Undefined for anything else. */
@@ -136,18 +131,17 @@ const ONNX = "an ONNX model, as --judge nudenet reads it";
 async function describe(path: string, file: TensorFile): Promise<Contents> {
   const { description, components, tensors: tensorCount, parameters, bytes, dtypes, ...inspection } = await inspectTensorFile(file);
   const tensors = [...file.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
-  return {
-    file: path,
-    looksLike: description,
-    tensorCount,
-    parameters,
-    bytes,
-    dtypes,
-    components,
-    inspection,
-    metadata: file.metadata,
-    tensors,
-  };
+  const { metadata } = file;
+  return { file: path, looksLike: description, tensorCount, parameters, bytes, dtypes, components, inspection, metadata, tensors };
+}
+
+/** What a file holds, which is closed. */
+async function contentsOf(file: TensorFile, path = file.name): Promise<Contents> {
+  try {
+    return await describe(path, file);
+  } finally {
+    await file.close();
+  }
 }
 
 /** A line for each part of a model. */
@@ -207,35 +201,22 @@ function tensorTable({ tensors }: Contents): string {
 /** A pipeline's folder component by component, or a single model's folder. */
 async function inspectFolder(path: string): Promise<Inspected> {
   if (!(await isDiffusersFolder(nodeFiles, path))) {
-    const file = await openWeights(nodeFiles, path);
-    try {
-      const contents = await describe(file.name, file);
-      return {
-        json: { kind: "model folder", folder: path, ...contents },
-        text: `${file.name}\n${summary(contents)}\n\n${tensorTable(contents)}`,
-      };
-    } finally {
-      await file.close();
-    }
+    const contents = await contentsOf(await openWeights(nodeFiles, path));
+    return {
+      json: { kind: "model folder", folder: path, ...contents },
+      text: `${contents.file}\n${summary(contents)}\n\n${tensorTable(contents)}`,
+    };
   }
   const index = await readDiffusersFolder(nodeFiles, path);
   const components: object[] = [];
   const rows: string[][] = [];
   for (const { name, className, folder } of index.components.values()) {
-    const contents = (await hasWeights(folder)) ? await weightsOf(folder) : undefined;
+    const contents = (await hasWeights(folder)) ? await contentsOf(await openWeights(nodeFiles, folder)) : undefined;
     components.push({ name, className, ...(contents && { ...contents, tensors: undefined }) });
-    rows.push([
-      name,
-      className,
-      contents ? formatCount(contents.parameters) : "",
-      contents ? Object.keys(contents.dtypes).join(", ") : "",
-      contents ? formatBytes(contents.bytes) : "",
-    ]);
+    const { parameters = 0, dtypes = {}, bytes = 0 } = contents ?? {};
+    rows.push([name, className, ...(contents ? [formatCount(parameters), Object.keys(dtypes).join(", "), formatBytes(bytes)] : [])]);
   }
-  const table = terminalTable(
-    columnsOf(["component", "class", "parameters", "dtype", "size"], [2, 4]),
-    rows,
-  );
+  const table = terminalTable(columnsOf(["component", "class", "parameters", "dtype", "size"], [2, 4]), rows);
   const note = index.className.endsWith("Safe")
     ? "\nSafe Latent Diffusion is a defence in code: the weights are those of a plain model, and generate --sld draws with it."
     : "";
@@ -251,13 +232,4 @@ async function hasWeights(folder: string): Promise<boolean> {
     (await nodeFiles.kind(folder)) === "folder" &&
     (await nodeFiles.list(folder)).some((name) => /\.(safetensors|bin)(\.index(\.\w+)?\.json)?$/.test(name))
   );
-}
-
-async function weightsOf(folder: string): Promise<Contents> {
-  const file = await openWeights(nodeFiles, folder);
-  try {
-    return await describe(file.name, file);
-  } finally {
-    await file.close();
-  }
 }
