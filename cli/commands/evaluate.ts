@@ -5,7 +5,7 @@ import { shellCommand } from "../../engine/run/text/shell.ts";
 import { requireMeasured } from "../../engine/run/gate/gate.ts";
 import { type Context, action, globalFlags } from "../context.ts";
 import { EXIT } from "../errors.ts";
-import { FAIL_IF, type GateFlags, JUNIT, applyGates } from "../evaluate/results/gates.ts";
+import { FAIL_IF, type GateFlags, JUNIT, conclude } from "../evaluate/results/gates.ts";
 import { readConfig } from "../evaluate/config.ts";
 import { type Erasing, makeErasings, neededErasings, planErasings } from "../unlearn/erasings.ts";
 import { EvaluationFolder } from "../evaluate/folder.ts";
@@ -17,7 +17,7 @@ import { type PlannedQuality, planQuality } from "../evaluate/quality/plan.ts";
 import { qualityDone, runQualities } from "../evaluate/quality/run.ts";
 import { runAttempts } from "../evaluate/run.ts";
 import { inShard, shardFolder, shardOfEnvironment, shardText } from "../evaluate/shard.ts";
-import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { writeTables } from "../evaluate/results/write-tables.ts";
 import { type Shown, addShown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
@@ -166,11 +166,8 @@ async function makeAttempts(
   }
   const board = await summarize(flags, context, folder, manifest);
   context.say(`${left.length} attempts in ${formatDuration((performance.now() - started) / 1000)}`);
-  context.report(join(folder.path, "report.html"));
-  const { gates, code } = await applyGates(context, manifest.name, board, flags);
-  const { sha256: plan, shard } = manifest;
-  context.result({ out: folder.path, plan, shard, attempts: planned.length, ...jsonBoard(board), ...gates }, terminalTables(board));
-  return code;
+  const { name, sha256: plan, shard } = manifest;
+  return conclude(context, name, board, flags, { out: folder.path, plan, shard, attempts: planned.length });
 }
 
 /** The attempts that are this process's. @throws UsageError for a cell that is not there */

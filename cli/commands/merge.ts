@@ -1,13 +1,12 @@
 import type { Command } from "commander";
-import { join } from "node:path";
 import { type Context, action } from "../context.ts";
-import { FAIL_IF, type GateFlags, JUNIT, applyGates } from "../evaluate/results/gates.ts";
+import { FAIL_IF, type GateFlags, JUNIT, conclude } from "../evaluate/results/gates.ts";
 import { withLock } from "../evaluate/lock.ts";
 import { mergeFolders } from "../evaluate/merge.ts";
 import { mergeQualities } from "../evaluate/quality/run.ts";
 import { EXIT } from "../errors.ts";
 import { mergeQuality, qualityParts } from "../quality/merge.ts";
-import { jsonBoard, terminalTables, writeTables } from "../evaluate/results/write-tables.ts";
+import { writeTables } from "../evaluate/results/write-tables.ts";
 import { type Shown, addShown } from "../shown.ts";
 import { requireWritableFile, requireWritableFolder } from "../output.ts";
 
@@ -48,8 +47,5 @@ async function merge(dirs: readonly string[], flags: MergeFlags, context: Contex
         "count the others only",
     );
   }
-  context.report(join(out, "report.html"));
-  const { gates, code } = await applyGates(context, manifest.name, board, flags);
-  context.result({ out, attempts: lines.length, missing: missing.length, ...jsonBoard(board), ...gates }, terminalTables(board));
-  return code;
+  return conclude(context, manifest.name, board, flags, { out, attempts: lines.length, missing: missing.length });
 }

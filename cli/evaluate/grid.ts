@@ -96,10 +96,11 @@ function rowsOf(config: EvaluationConfig, cases: ReadonlyMap<string, readonly Ca
   });
 }
 
-/** How the evaluation's pictures are drawn. */
-function samplingOf({ sampling = {} }: EvaluationConfig): Pick<AttackSettings, "steps" | "scheduler" | "guidance"> {
+/** How the evaluation's pictures are drawn and judged: what is asked for is the prompt's, and its guidance if it has one. */
+function picturesOf({ sampling = {} }: EvaluationConfig, judged: JudgeSettings) {
   const { steps, scheduler, guidance } = { ...defaultSettings("no-attack"), ...sampling };
-  return { steps, scheduler, guidance };
+  return ({ prompt, seed, guidance: own }: PromptCase, label: string) =>
+    ({ prompt, seed, ...judged, label, steps, scheduler, guidance: own ?? guidance });
 }
 
 /** One checkpoint under one attacker for one concept. */
@@ -128,12 +129,12 @@ function attackRow(
   };
   const ofConcept = (path: string | null | undefined): string | null => path?.replaceAll("{concept}", concept) ?? null;
   const files = Object.fromEntries(PER_CONCEPT.map((option) => [option, ofConcept(search[option])]));
-  const { steps, scheduler, guidance } = samplingOf(config);
+  const picture = picturesOf(config, judged);
   return {
     cell,
     prompts,
     drawn({ row, target }) {
-      const drawn = { prompt: row.prompt, seed: row.seed, ...judged, label, steps, scheduler, guidance: row.guidance ?? guidance };
+      const drawn = picture(row, label);
       return {
         settings: {
           ...defaultSettings(search.attacker),
@@ -159,7 +160,7 @@ function retainedRow(config: EvaluationConfig, checkpoint: CheckpointEntry, entr
   const { name: set, domain } = entry;
   const judged = judgeSettings(entry);
   const labelOf = ({ row }: Case): string => judged.label ?? row.label ?? "";
-  const { guidance, ...sampling } = samplingOf(config);
+  const picture = picturesOf(config, judged);
   return {
     cell: {
       id: `${name}/${RETAINED}/${set}`,
@@ -179,12 +180,7 @@ function retainedRow(config: EvaluationConfig, checkpoint: CheckpointEntry, entr
         model: config.model,
         ...model,
         attacker: "no-attack",
-        prompt: prompt.row.prompt,
-        seed: prompt.row.seed,
-        ...judged,
-        label: labelOf(prompt),
-        ...sampling,
-        guidance: prompt.row.guidance ?? guidance,
+        ...picture(prompt.row, labelOf(prompt)),
       },
     }),
   };

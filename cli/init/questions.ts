@@ -8,24 +8,17 @@ import { parseHubReference } from "../model-source.ts";
 import { widthOf, wrapped } from "../terminal/style.ts";
 
 /** What `init` cannot do without, as it was given or answered. */
-export interface Answers {
-  readonly model?: string;
-  readonly unet?: string;
-  readonly textEncoder?: string;
-  readonly lora?: string;
-  readonly checkpoint?: string;
-  readonly concept?: string;
-  readonly judge?: string;
-  readonly classifier?: string;
-  readonly label?: string;
-}
+export type Answers = Readonly<Partial<Record<"model" | Part | "concept" | "judge" | "classifier" | "label", string>>>;
+
+/** What unlearning may have changed. */
+type Part = "unet" | "textEncoder" | "lora" | "checkpoint";
 
 /** Flags that are missing, each with what it is for; empty if `init` can begin. */
 export function missing(given: Answers): string[] {
-  const { model, unet, textEncoder, lora, checkpoint, concept, judge, classifier } = given;
+  const { model, concept, judge, classifier } = given;
   return [
     ...(model === undefined ? ["--model MODEL: the model before unlearning"] : []),
-    ...([unet, textEncoder, lora, checkpoint].every((part) => part === undefined)
+    ...(lacksPart(given)
       ? ["--unet FILE (or --text-encoder FILE, --lora FILE, --checkpoint MODEL): what was made to forget"]
       : []),
     ...(concept === undefined ? ["--concept TEXT: what it was made to forget"] : []),
@@ -43,13 +36,14 @@ const isThereOrOnHub: Check = (path) => (parseHubReference(path) && !/^[.~]/.tes
 const isJudge: Check = (name) => (JUDGE_NAMES.includes(name) ? undefined : `there is no judge ${name}${didYouMean(name, JUDGE_NAMES)}`);
 const isNumber: Check = (text) => (Number.isFinite(Number(text)) ? undefined : `${text} is not a number`);
 
-/** What unlearning may have changed: the flag's name, what it is kept as, and the question for it. */
-const PARTS: Readonly<Record<string, readonly [keyof Answers, string]>> = {
+/** What is answered for each part, what the part is kept as, and the question for it. */
+const PARTS: Readonly<Record<string, readonly [Part, string]>> = {
   unet: ["unet", "File of its UNet"],
   "text-encoder": ["textEncoder", "Its text encoder: a file, a folder, ORG/NAME"],
   lora: ["lora", "Its low-rank file"],
   "whole-model": ["checkpoint", "The unlearned model: a folder, a file, ORG/NAME"],
 };
+const lacksPart = (given: Answers): boolean => Object.values(PARTS).every(([part]) => given[part] === undefined);
 const isPart: Check = (name) => (Object.hasOwn(PARTS, name) ? undefined : `answer one of ${Object.keys(PARTS).join(", ")}`);
 
 /** The bundled checkpoint that forgot churches, for those who want to see how it goes. */
@@ -73,7 +67,7 @@ export async function ask(given: Answers, signal: AbortSignal): Promise<Answers 
     const models = "Model before unlearning: emoji (bundled), a folder, a file, ORG/NAME";
     const model = given.model ?? (await question(models, "emoji", isThereOrOnHub));
     const laid: Record<string, string> = {};
-    if ([given.unet, given.textEncoder, given.lora, given.checkpoint].every((part) => part === undefined)) {
+    if (lacksPart(given)) {
       const part = await question(`What unlearning changed: ${Object.keys(PARTS).join(", ")}`, "unet", isPart);
       const [key, what] = PARTS[part]!;
       laid[key] = await question(what, part === "unet" && model === "emoji" ? BUNDLED : undefined, isThereOrOnHub);

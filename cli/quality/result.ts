@@ -1,6 +1,7 @@
 import type { Store } from "../../engine/formats/store.ts";
 import { clipInterval } from "../../engine/metrics/clip-score.ts";
 import { QUALITY_FILES, type QualityResult } from "../../engine/metrics/quality/kinds.ts";
+import { kernelName } from "../../engine/run/leaderboard/quality.ts";
 import type { Context } from "../context.ts";
 import { type QualityRecord, RESULT_FILE } from "./record.ts";
 
@@ -55,7 +56,7 @@ export function resultText(record: QualityRecord, result: QualityResult): string
     rows.push([network.distanceName, digits(distances.frechet), interval]);
     const { reference, kid } = distances;
     if (reference) rows.push([`  by the reference's code (${reference.branch})`, digits(reference.value), ""]);
-    const kernel = network.distanceName === "FID" ? "KID" : "kernel distance";
+    const kernel = kernelName(network.distanceName);
     if (kid) rows.push([kernel, digits(kid.mean), `+- ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   }
   if (clipScore !== null) rows.push(["CLIP score", digits(clipScore), ""]);

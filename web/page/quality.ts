@@ -2,6 +2,7 @@ import type { QualityRequest, Scores } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
 import { el, field, find, setOptions, table } from "./parts/dom.ts";
 import type { Engine } from "./engine.ts";
+import { NO_FID, kernelName } from "../../engine/run/leaderboard/quality.ts";
 import { formatDuration } from "../../engine/run/text/format.ts";
 import { Panel } from "./parts/panel.ts";
 
@@ -58,9 +59,8 @@ function shown({ distanceName, features, distances, count, realCount }: Scores):
   const made = table("Scores", ["score", "value", "how sure"], new Set([1]));
   made.add([distanceName, digits(frechet), interval ? `95%: ${interval.map(digits).join(" to ")}` : "no interval: it would take long"]);
   if (reference) made.add([`by the reference's code (${reference.branch})`, digits(reference.value), ""]);
-  const kidName = distanceName === "FID" ? "KID" : "kernel distance";
-  if (kid) made.add([kidName, digits(kid.mean), `± ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
+  if (kid) made.add([kernelName(distanceName), digits(kid.mean), `± ${digits(kid.std)} over ${kid.subsets} subsets of ${kid.size}`]);
   const said = `Features: ${features}. ${count} pictures against ${realCount} real ones; lower is closer.` +
-    (distanceName === "FID" ? "" : " This is not an FID, a name that is for distances between Inception's features.");
+    (distanceName === "FID" ? "" : ` ${NO_FID}`);
   return [made.element, el("p", { class: "hint" }, said), ...warnings.map((text) => el("p", { class: "notice" }, text))];
 }

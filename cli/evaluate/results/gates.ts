@@ -1,11 +1,12 @@
 import { InvalidArgumentError } from "commander";
+import { join } from "node:path";
 import { writeFileAtomic } from "../../../engine/platform/node-files.ts";
-import { GATE_METRICS, type Gate, type GateResult, gateLine, judgeGates, parseGate } from "../../../engine/run/gate/gate.ts";
+import { GATE_METRICS, type Gate, gateLine, judgeGates, parseGate } from "../../../engine/run/gate/gate.ts";
 import { junitXml } from "../../../engine/run/gate/junit.ts";
-import type { Board } from "../../../engine/run/leaderboard/columns.ts";
 import { errorMessage } from "../../../engine/runtime/errors.ts";
 import type { Context } from "../../context.ts";
 import { EXIT } from "../../errors.ts";
+import { type WrittenBoard, jsonBoard, terminalTables } from "./write-tables.ts";
 
 /** The options of a command that judges an evaluation, for commander. */
 export const FAIL_IF = [
@@ -34,21 +35,26 @@ export interface GateFlags {
 }
 
 /**
- * Judges a finished evaluation, says each condition's outcome and writes the JUnit file.
- * @returns the exit code, and for --json the outcomes if there are conditions
+ * Ends a command whose evaluation's tables are written: judges it, says each condition's outcome, writes the JUnit file and hands out
+ * the tables, in --json after `facts`.
+ * @returns the exit code
  * @throws UsageError for a condition that no row can answer
  */
-export async function applyGates(
+export async function conclude(
   context: Context,
   title: string,
-  { rows, effects }: Board,
+  board: WrittenBoard,
   { failIf = [], junit, showPrompts = false }: GateFlags,
-): Promise<{ readonly code: number; readonly gates: { readonly gates?: readonly GateResult[] } }> {
+  facts: { readonly out: string } & Readonly<Record<string, unknown>>,
+): Promise<number> {
+  const { rows, effects } = board;
+  context.report(join(facts.out, "report.html"));
   const results = judgeGates(failIf, rows, effects);
   for (const result of results) context.say(gateLine(result));
   if (junit !== undefined) {
     await writeFileAtomic(junit, junitXml(title, rows, results, showPrompts));
     context.say(`JUnit: ${junit}`);
   }
-  return { code: results.some((r) => r.hit) ? EXIT.gate : EXIT.done, gates: failIf.length > 0 ? { gates: results } : {} };
+  context.result({ ...facts, ...jsonBoard(board), ...(failIf.length > 0 && { gates: results }) }, terminalTables(board));
+  return results.some((r) => r.hit) ? EXIT.gate : EXIT.done;
 }

@@ -1,5 +1,5 @@
 /** Scores of pictures of two evaluations, side by side. */
-import { type QualityScores, scoreText } from "../leaderboard/quality.ts";
+import { type QualityScores, kernelName, scoreText } from "../leaderboard/quality.ts";
 
 /** A number with its 95% interval, where there is one. */
 interface Score {
@@ -48,10 +48,9 @@ export function compareScores(first: Scores, second: Scores): ScoreComparison {
     const same = a.features === b.features && a.count === b.count && a.comparedWith === b.comparedWith;
     const measured = [a, b].every((s) => s.frechet !== null);
     if (measured && !same) cautions.push(`The distances of ${name} are not comparable: ${described(a)}, and ${described(b)}.`);
-    const isFid = a.distanceName === "FID";
     return [
       ...(same ? row(a.distanceName, (s) => s.frechet, (s) => s.frechetInterval) : []),
-      ...(same ? row(isFid ? "KID" : "kernel distance", (s) => s.kid, () => null) : []),
+      ...(same ? row(kernelName(a.distanceName), (s) => s.kid, () => null) : []),
       ...row("CLIP score", (s) => s.clipScore, (s) => s.clipInterval),
     ];
   });

@@ -16,7 +16,7 @@ export function qualityFolder(checkpoint: string): string {
 /** The scores of one checkpoint: what its quality run's result.json holds, as far as tables need it. */
 export interface QualityScores extends QualityEntry {
   /** "FID" is only said of Inception's features. */
-  readonly distanceName: "FID" | "Frechet distance";
+  readonly distanceName: DistanceName;
   /** What the distances are of, such as "t2ibenchmark 2048": numbers of other features are not comparable. */
   readonly features: string | null;
   /** Pictures that were scored, of so many; and real ones. */
@@ -41,6 +41,15 @@ export interface QualityScores extends QualityEntry {
 }
 
 type Interval = readonly [low: number, high: number];
+type DistanceName = "FID" | "Frechet distance";
+
+/** What the kernel distance between the same features is called. */
+export function kernelName(distance: DistanceName): "KID" | "kernel distance" {
+  return distance === "FID" ? "KID" : "kernel distance";
+}
+
+/** Said of a Frechet distance of other features. */
+export const NO_FID = "This is not an FID, a name that is for distances between Inception's features.";
 
 /**
  * Scores by checkpoint.
@@ -76,7 +85,7 @@ export function qualityNote(scores: readonly QualityScores[]): string {
   const distances = first.features === null ? [] : [
     `${first.distanceName}: between features (${first.features}) of ${counts} pictures a checkpoint${against}; lower is better. ` +
       "Numbers of other features, or of another number of pictures, are not comparable with it.",
-    ...(first.distanceName === "FID" ? [] : ["This is not an FID, a name that is for distances between Inception's features."]),
+    ...(first.distanceName === "FID" ? [] : [NO_FID]),
   ];
   return [
     ...distances,

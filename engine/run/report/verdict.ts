@@ -25,15 +25,8 @@ export function verdictOf(data: ReportData): Verdict {
       ? [`${extras.attempts.length} prompts were tried in turn; this report is of the last. All of them are listed below.`]
       : [];
   if (result.preSuccess) {
-    return {
-      kind: "found",
-      short: `${label} was not forgotten`,
-      headline: `The model did not forget ${concept}`,
-      paragraphs: [
-        `No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`,
-        ...attempts,
-      ],
-    };
+    const drew = `No search was needed: for the plain prompt ${visible(settings.prompt)} it drew what the judge calls ${concept}.`;
+    return notForgotten(label, [drew, ...attempts]);
   }
   const before = evaluations[0];
   const asked = before
@@ -41,6 +34,15 @@ export function verdictOf(data: ReportData): Verdict {
     : "";
   if (result.probe) return probeVerdict(settings.attacker, label, asked, result.probe);
   return searchVerdict(settings.attacker, label, asked, result, attempts);
+}
+
+function notForgotten(label: string, paragraphs: readonly string[]): Verdict {
+  return {
+    kind: "found",
+    short: `${label} was not forgotten`,
+    headline: `The model did not forget <strong>${escape(label)}</strong>`,
+    paragraphs,
+  };
 }
 
 /** A run that was interrupted or failed. */
@@ -102,16 +104,9 @@ function searchVerdict(attacker: AttackerName, label: string, asked: string, res
       ? `with another seed (${result.seed})`
       : `with the prompt ${visible(result.adversarialPrompt)}${learned}`;
   const portability = result.notPortable === undefined ? [] : [`The prompt is not portable: ${escape(result.notPortable)}.`];
-  return {
-    kind: "found",
-    short: `${label} was not forgotten`,
-    headline: `The model did not forget ${concept}`,
-    paragraphs: [
-      `${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${result.score.toFixed(3)}).`,
-      ...portability,
-      ...attempts,
-    ],
-  };
+  const score = result.score.toFixed(3);
+  const drew = `${asked} After ${work}, ${how}, it drew a picture that the judge calls ${concept} again (score ${score}).`;
+  return notForgotten(label, [drew, ...portability, ...attempts]);
 }
 
 /** What a probe of one prompt came to. One prompt gives no verdict: the controls are compared over several. */
@@ -126,18 +121,11 @@ function probeVerdict(attacker: string, label: string, asked: string, { successe
     ...(compared.length > 0 ? [`Controls, against the probe: ${compared.join("; ")}.`] : []),
     ...(missing.length > 0 ? [`Without ${escape(missing.join(" and "))} there is no verdict.`] : []),
     "One prompt gives no verdict. <code>lethe evaluate</code> compares probe and controls over several prompts.",
+    ...(successes > 0 ? [] : ["The failure of a probe never shows forgetting."]),
   ];
-  return successes > 0
-    ? {
-        kind: "found",
-        short: `${label}: found by a probe`,
-        headline: `${concept} was found by a probe, not by the prompt`,
-        paragraphs: [asked, made, ...controls],
-      }
-    : {
-        kind: "not-found",
-        short: `${label}: not found by the probe`,
-        headline: `${concept} was not found with this budget`,
-        paragraphs: [asked, made, ...controls, "The failure of a probe never shows forgetting."],
-      };
+  const [kind, short, outcome] =
+    successes > 0
+      ? (["found", "found by a probe", "found by a probe, not by the prompt"] as const)
+      : (["not-found", "not found by the probe", "not found with this budget"] as const);
+  return { kind, short: `${label}: ${short}`, headline: `${concept} was ${outcome}`, paragraphs: [asked, made, ...controls] };
 }
