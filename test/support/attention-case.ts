@@ -3,11 +3,8 @@ import { attentionGradientKernel } from "../../kernels/attention-gradient.ts";
 import { attentionKernel } from "../../kernels/attention.ts";
 import type { Capabilities, Dispatch, TensorType } from "../../kernels/kernel.ts";
 import { planningFor } from "../../engine/runtime/choice/planning.ts";
-import {
-  type AttentionSettings,
-  attentionGradientReference,
-  attentionReference,
-} from "../../engine/verify/self-test/reference/attention.ts";
+import type { Array64 } from "../../engine/verify/self-test/array64.ts";
+import { type AttentionSettings, attentionReference, dot, eachRow, sizes } from "../../engine/verify/self-test/reference/attention.ts";
 import type { OpInput, OpSpec } from "./op-test.ts";
 
 export interface AttentionCase extends AttentionSettings {
@@ -45,6 +42,35 @@ export function attentionWithGradients(c: AttentionCase, override: Partial<Capab
     },
     reference: ({ q, k, v, dO }) => [...attentionReference(q!, k!, v!, c), ...attentionGradientReference(q!, k!, v!, dO!, c)],
   };
+}
+
+/** dq, dk, dv for the cotangent dO of o, by the chain rule through the stored probabilities. */
+function attentionGradientReference(
+  q: Array64,
+  k: Array64,
+  v: Array64,
+  dO: Array64,
+  settings: AttentionSettings,
+): [dq: Array64, dk: Array64, dv: Array64] {
+  const { head, scale } = sizes(q, k, settings);
+  const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [Float64Array, Float64Array, Float64Array];
+  eachRow(q, k, settings, ({ p, at, keyAt }) => {
+    const dp = p.map((_, j) => dot(dO.data, at, v.data, keyAt(j), head));
+    const mean = p.reduce((sum, x, j) => sum + x * dp[j]!, 0);
+    p.forEach((weight, j) => {
+      const ds = scale * weight * (dp[j]! - mean);
+      for (let c = 0; c < head; c++) {
+        dq[at + c]! += ds * k.data[keyAt(j) + c]!;
+        dk[keyAt(j) + c]! += ds * q.data[at + c]!;
+        dv[keyAt(j) + c]! += weight * dO.data[at + c]!;
+      }
+    });
+  });
+  return [
+    { shape: q.shape, data: dq },
+    { shape: k.shape, data: dk },
+    { shape: v.shape, data: dv },
+  ];
 }
 
 /** The dispatches of attention and of its gradient, as planned for a device with these capabilities. */

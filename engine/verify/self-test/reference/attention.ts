@@ -14,20 +14,22 @@ interface Sizes {
   readonly scale: number;
 }
 
-function sizes(q: Array64, k: Array64, { heads, scale }: AttentionSettings): Sizes {
+/** Of q [B, Tq, heads * head] and k [B, Tk, heads * head]; the scale of the scores is 1 / sqrt(head) unless it is given. */
+export function sizes(q: Array64, k: Array64, { heads, scale }: AttentionSettings): Sizes {
   const [batch, queries, channels] = q.shape as [number, number, number];
   const head = channels / heads;
   return { batch, queries, keys: k.shape[1]!, head, scale: scale ?? 1 / Math.sqrt(head) };
 }
 
-function dot(a: Float64Array, i: number, b: Float64Array, j: number, n: number): number {
+/** The product of `n` numbers of a from `i` with those of b from `j`. */
+export function dot(a: Float64Array, i: number, b: Float64Array, j: number, n: number): number {
   let sum = 0;
   for (let c = 0; c < n; c++) sum += a[i + c]! * b[j + c]!;
   return sum;
 }
 
 /** Calls `body` for each row with the probabilities of its visible keys, the offsets of the row and its keys, and the row's logSumExp. */
-function eachRow(
+export function eachRow(
   q: Array64,
   k: Array64,
   settings: AttentionSettings,
@@ -70,34 +72,5 @@ export function attentionReference(q: Array64, k: Array64, v: Array64, settings:
   return [
     { shape: q.shape, data: o },
     { shape: [batch, settings.heads, queries], data: logSumExp },
-  ];
-}
-
-/** dq, dk, dv for the cotangent dO of o, by the chain rule through the stored probabilities. */
-export function attentionGradientReference(
-  q: Array64,
-  k: Array64,
-  v: Array64,
-  dO: Array64,
-  settings: AttentionSettings,
-): [dq: Array64, dk: Array64, dv: Array64] {
-  const { head, scale } = sizes(q, k, settings);
-  const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [Float64Array, Float64Array, Float64Array];
-  eachRow(q, k, settings, ({ p, at, keyAt }) => {
-    const dp = p.map((_, j) => dot(dO.data, at, v.data, keyAt(j), head));
-    const mean = p.reduce((sum, x, j) => sum + x * dp[j]!, 0);
-    p.forEach((weight, j) => {
-      const ds = scale * weight * (dp[j]! - mean);
-      for (let c = 0; c < head; c++) {
-        dq[at + c]! += ds * k.data[keyAt(j) + c]!;
-        dk[keyAt(j) + c]! += ds * q.data[at + c]!;
-        dv[keyAt(j) + c]! += weight * dO.data[at + c]!;
-      }
-    });
-  });
-  return [
-    { shape: q.shape, data: dq },
-    { shape: k.shape, data: dk },
-    { shape: v.shape, data: dv },
   ];
 }

@@ -50,51 +50,38 @@ export function concatReference(a: Array64, b: Array64, axis: number): Array64 {
   return { shape: left.shape, data: left.data.map((v, i) => v + right.data[i]!) };
 }
 
-export function maxPoolReference(x: Array64, kernel: number, stride: number, padding: number): Array64 {
+/** What `of` makes of the pixels in each window of a picture, those outside of it left out. */
+function pooled(
+  x: Array64,
+  { kernel, stride, padding }: { readonly kernel: number; readonly stride: number; readonly padding: number },
+  of: (values: readonly number[]) => number,
+): Array64 {
   const [batch, height, width, channels] = x.shape as Dims4;
-  const outHeight = Math.floor((height + 2 * padding - kernel) / stride) + 1;
-  const outWidth = Math.floor((width + 2 * padding - kernel) / stride) + 1;
+  const [outHeight, outWidth] = [height, width].map((size) => Math.floor((size + 2 * padding - kernel) / stride) + 1) as [number, number];
   const y = make([batch, outHeight, outWidth, channels]);
-  let at = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let i = 0; i < outHeight; i++) {
-      for (let j = 0; j < outWidth; j++) {
-        for (let c = 0; c < channels; c++) {
-          let best = -Infinity;
-          for (let r = i * stride - padding; r < i * stride - padding + kernel; r++) {
-            for (let s = j * stride - padding; s < j * stride - padding + kernel; s++) {
-              if (r >= 0 && r < height && s >= 0 && s < width) {
-                best = Math.max(best, x.data[((b * height + r) * width + s) * channels + c]!);
-              }
-            }
-          }
-          y.data[at++] = best;
-        }
+  y.data.forEach((_, at) => {
+    const [c, j, i] = [at % channels, Math.floor(at / channels) % outWidth, Math.floor(at / channels / outWidth) % outHeight];
+    const b = Math.floor(at / channels / outWidth / outHeight);
+    const values: number[] = [];
+    for (let r = i * stride - padding; r < i * stride - padding + kernel; r++) {
+      for (let s = j * stride - padding; s < j * stride - padding + kernel; s++) {
+        if (r >= 0 && r < height && s >= 0 && s < width) values.push(x.data[((b * height + r) * width + s) * channels + c]!);
       }
     }
-  }
+    y.data[at] = of(values);
+  });
   return y;
+}
+
+export function maxPoolReference(x: Array64, kernel: number, stride: number, padding: number): Array64 {
+  return pooled(x, { kernel, stride, padding }, (values) => Math.max(...values));
 }
 
 /** Stride 1, padded by half the window; pixels outside count as zeros or not at all. */
 export function averagePool2dReference(x: Array64, kernel: number, countPadding: boolean): Array64 {
-  const [, height, width, channels] = x.shape as Dims4;
-  const y = make(x.shape);
-  const radius = (kernel - 1) / 2;
-  y.data.forEach((_, at) => {
-    const [c, j, i] = [at % channels, Math.floor(at / channels) % width, Math.floor(at / channels / width) % height];
-    const b = Math.floor(at / channels / width / height);
-    let [sum, count] = [0, 0];
-    for (let r = i - radius; r <= i + radius; r++) {
-      for (let s = j - radius; s <= j + radius; s++) {
-        if (r < 0 || r >= height || s < 0 || s >= width) continue;
-        sum += x.data[((b * height + r) * width + s) * channels + c]!;
-        count++;
-      }
-    }
-    y.data[at] = sum / (countPadding ? kernel * kernel : count);
-  });
-  return y;
+  const mean = (values: readonly number[]): number =>
+    values.reduce((a, b) => a + b, 0) / (countPadding ? kernel * kernel : values.length);
+  return pooled(x, { kernel, stride: 1, padding: (kernel - 1) / 2 }, mean);
 }
 
 export function averagePoolReference(x: Array64): Array64 {
