@@ -148,6 +148,13 @@ export class Golden {
     return this.field(field, from, "a text", (value) => typeof value === "string");
   }
 
+  /** What a table has for the JSON's text. @throws FormatError that names those which are known */
+  choice<T>(field: string, table: Readonly<Record<string, T>>, from: Json = this.json): T {
+    const value = this.text(field, from);
+    if (Object.hasOwn(table, value)) return table[value]!;
+    throw new FormatError(this.path, `"${field}" is ${JSON.stringify(value)}; known are ${Object.keys(table).join(", ")}`);
+  }
+
   /** @throws FormatError if the JSON's field is not an object. */
   object(field: string, from: Json = this.json): Json {
     return this.field(field, from, "an object", isObject);

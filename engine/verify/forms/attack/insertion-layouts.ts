@@ -1,23 +1,15 @@
 import { slotLayout, type Insertion } from "../../../attack/search/slot-layout.ts";
-import { FormatError } from "../../../formats/errors.ts";
 import { errorMessage } from "../../../runtime/errors.ts";
 import type { Form } from "../../check.ts";
 
-/** The reference's names of the insertion places. */
-const PLACES: Readonly<Record<string, Insertion>> = {
+/** The insertion places by the references' names. */
+export const INSERTIONS: Readonly<Record<string, Insertion>> = {
   prefix_k: "prefix",
   suffix_k: "suffix",
   mid_k: "middle",
   insert_k: "interleave",
   per_k_words: "every-k",
 };
-
-/** Our name of a reference's insertion place. @throws FormatError for one that there is not */
-export function insertionOf(file: string, name: string): Insertion {
-  const place = PLACES[name];
-  if (!place) throw new FormatError(file, `insertion place "${name}" is not known; known are ${Object.keys(PLACES).join(", ")}`);
-  return place;
-}
 
 /**
  * `insertion_layouts`: where the adversarial tokens stand, on marker ids: -100 bos, 1..L the prompt, -1..-k the tokens. Needs no device.
@@ -30,7 +22,7 @@ export const insertionLayouts: Form = async ({ golden, rows }) => {
     const name = `${String(entry["loc"])} k=${String(entry["k"])} L=${String(entry["L"])}`;
     await rows.guard(name, "ids", () => {
       const [k, promptLength] = [golden.number("k", entry), golden.number("L", entry)];
-      const insertion = insertionOf(golden.path, golden.text("loc", entry));
+      const insertion = golden.choice("loc", INSERTIONS, entry);
       const attempt = (): number[] => {
         const layout = slotLayout(insertion, k, promptLength, length);
         const ids = [-100, ...Array.from({ length: promptLength + k }, () => 0)];

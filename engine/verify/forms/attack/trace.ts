@@ -5,7 +5,7 @@ import type { LossKind, StableDiffusion } from "../../../diffusion/stable-diffus
 import type { VerifyContext } from "../../context.ts";
 import type { Golden } from "../../golden.ts";
 import { decimalTokenizer } from "./decimal-tokenizer.ts";
-import { insertionOf } from "./insertion-layouts.ts";
+import { INSERTIONS } from "./insertion-layouts.ts";
 
 /** What every kind of attack trace says of itself. */
 export interface Trace {
@@ -29,20 +29,11 @@ export interface Trace {
 /** The reference's names of the attackers. */
 const ATTACKERS = { text_grad: "text-grad", hard_prompt: "hard-prompt", random: "random" } as const;
 
-/** The value of one of the JSON's fields by a table. @throws FormatError that names those which are known */
-function known<T>(golden: Golden, field: string, table: Readonly<Record<string, T>>): T {
-  const value = golden.text(field);
-  if (!Object.hasOwn(table, value)) {
-    throw new FormatError(golden.path, `"${field}" is ${JSON.stringify(value)}; known are ${Object.keys(table).join(", ")}`);
-  }
-  return table[value]!;
-}
-
 /** @throws FormatError naming the field that is missing or not known */
 export async function openTrace(golden: Golden, context: VerifyContext): Promise<Trace> {
-  const attacker = known(golden, "attacker", ATTACKERS);
-  const comparesModels = known(golden, "task", { ClassifierTask: false, P4D_: true, P4D: true });
-  const loss = known<LossKind>(golden, "criterion", { l2: "mse", l1: "l1" });
+  const attacker = golden.choice("attacker", ATTACKERS);
+  const comparesModels = golden.choice("task", { ClassifierTask: false, P4D_: true, P4D: true });
+  const loss = golden.choice<LossKind>("criterion", { l2: "mse", l1: "l1" });
   const model = await context.model();
   const changed = await targetModel(golden, context, model);
   const framedPrompt = Uint32Array.from(await golden.ints("prompt_ids"));
@@ -56,7 +47,7 @@ export async function openTrace(golden: Golden, context: VerifyContext): Promise
     );
   }
   const tokenizer = decimalTokenizer(frame, vocabularySize);
-  const insertion = insertionOf(golden.path, golden.text("insertion_location"));
+  const insertion = golden.choice("insertion_location", INSERTIONS);
   return {
     golden,
     name: golden.cases[0]?.name ?? golden.name,

@@ -1,11 +1,10 @@
-import { SCHEDULER_NAMES, type SchedulerName, entryOf, noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
+import { SCHEDULER_NAMES, type SamplerPlan, entryOf, noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
 import { encodeSample, noised } from "../../../diffusion/steering/encode.ts";
 import { keepOutside, latentMask } from "../../../diffusion/steering/inpaint.ts";
-import { FormatError } from "../../../formats/errors.ts";
 import { manualSeed } from "../../../runtime/random/random.ts";
 import type { NDArray } from "../../../nn/array.ts";
 import type { Form } from "../../check.ts";
-import type { Case, Golden, Json } from "../../golden.ts";
+import type { Case, Json } from "../../golden.ts";
 import { type Subject, caseForm, stepsOf, unetField } from "./subject.ts";
 
 /** `img2img`: a picture noised to an intermediate timestep and denoised. */
@@ -23,12 +22,11 @@ async function checkDraws(check: Subject): Promise<void> {
   }
 }
 
-/** The scheduler that a case names. @throws FormatError for one that is not known */
-export function schedulerOf(golden: Golden, c: Json): SchedulerName {
-  const name = golden.text("scheduler", c);
-  const known = SCHEDULER_NAMES.find((s) => s === name);
-  if (!known) throw new FormatError(golden.path, `names a scheduler ${JSON.stringify(name)}; known are ${SCHEDULER_NAMES.join(", ")}`);
-  return known;
+/** The scheduler that a case names, and where its strength enters. @throws FormatError for one that is not known */
+export function enteringPlan(subject: Subject, steps: number, c: Json): SamplerPlan {
+  const { golden } = subject;
+  const scheduler = golden.choice("scheduler", Object.fromEntries(SCHEDULER_NAMES.map((name) => [name, name])), c);
+  return subject.plan(scheduler, steps, entryOf(steps, golden.number("strength", c)));
 }
 
 async function pictureLatents(subject: Subject): Promise<NDArray> {
@@ -37,8 +35,7 @@ async function pictureLatents(subject: Subject): Promise<NDArray> {
 
 async function checkImg2img(subject: Subject, c: Case): Promise<void> {
   const { golden, rows, model } = subject;
-  const steps = golden.number("steps");
-  const plan = subject.plan(schedulerOf(golden, c), steps, entryOf(steps, golden.number("strength", c)));
+  const plan = enteringPlan(subject, golden.number("steps"), c);
   rows.compare(c.name, "timesteps", plan.steps.map((s) => s.timestep), golden.numbers("timesteps", c), 1e-6);
   const start = noised(await pictureLatents(subject), await golden.floats("noise"), noiseLevelAt(plan, model.alphasCumprod, 0));
   await subject.compare(c.name, "noised", start.data, rows.tolerances.model);
@@ -49,8 +46,7 @@ async function checkImg2img(subject: Subject, c: Case): Promise<void> {
 
 async function checkInpaint(subject: Subject, c: Case): Promise<void> {
   const { golden, rows, model } = subject;
-  const steps = golden.number("steps");
-  const plan = subject.plan(schedulerOf(golden, c), steps, entryOf(steps, golden.number("strength", c)));
+  const plan = enteringPlan(subject, golden.number("steps"), c);
   const clean = await pictureLatents(subject);
   const tensor = `mask.${golden.text("mask", c)}`;
   const [height, width] = golden.shape(tensor) as [number, number];

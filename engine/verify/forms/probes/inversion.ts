@@ -19,12 +19,8 @@ async function checkDistance({ golden, rows }: Subject): Promise<void> {
   rows.compare("", "emd_example", [value], [golden.number("value", example)], 1e-9);
 }
 
-function formOf(golden: Golden, c: Case): Inversion {
-  const name = golden.text("form", c).replaceAll("_", "-");
-  const known = INVERSIONS.find((f) => f === name);
-  if (!known) throw new FormatError(golden.path, `names an inversion ${JSON.stringify(name)}; known are ${INVERSIONS.join(", ")}`);
-  return known;
-}
+/** By the references' names. */
+const FORMS: Readonly<Record<string, Inversion>> = Object.fromEntries(INVERSIONS.map((form) => [form.replaceAll("-", "_"), form]));
 
 function renoiseOf(golden: Golden): RenoiseOptions {
   const given = golden.object("renoise_parameters");
@@ -66,7 +62,7 @@ async function rollsOf(golden: Golden, c: Case): Promise<(limit: number) => numb
 
 async function check(subject: Subject, c: Case): Promise<void> {
   const { golden, model } = subject;
-  const form = formOf(golden, c);
+  const form = golden.choice("form", FORMS, c);
   const plan = subject.plan("ddim", golden.number("steps"));
   const predict = await subject.guidedBy(golden.text("prompt", c), model, golden.number("guidance", c));
   const inverse = async (latents: NDArray): Promise<NDArray[]> =>

@@ -1,11 +1,11 @@
 import { Recall, type RecallState } from "../../../diffusion/steering/recall.ts";
-import { entryOf, noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
+import { noiseLevelAt } from "../../../diffusion/schedulers/index.ts";
 import { encodeSample, noised } from "../../../diffusion/steering/encode.ts";
 import { stackRows } from "../../../nn/array.ts";
 import type { Form } from "../../check.ts";
 import type { Case } from "../../golden.ts";
 import { relativeL2 } from "../../rows.ts";
-import { schedulerOf } from "./img2img.ts";
+import { enteringPlan } from "./img2img.ts";
 import { type Subject, caseForm, slab, stepsOf, unetField } from "./subject.ts";
 
 /** `recall`: latents moved by the sign of a momentum of the gradient of a noise-matching loss. */
@@ -103,8 +103,7 @@ async function freeRun(
 async function evaluate(subject: Subject, c: Case): Promise<void> {
   const { golden, model } = subject;
   const settings = golden.object("eval", c);
-  const steps = golden.number("steps", settings);
-  const plan = subject.plan(schedulerOf(golden, settings), steps, entryOf(steps, golden.number("strength", settings)));
+  const plan = enteringPlan(subject, golden.number("steps", settings), settings);
   const final = await golden.array(`${c.name}.final`);
   const start = noised(final, await golden.floats("eval.noise"), noiseLevelAt(plan, model.alphasCumprod, 0));
   const made = await stepsOf({ plan, start, predict: await subject.guidedBy("prompt") });

@@ -18,17 +18,13 @@ export async function noiseDraws(trace: Trace): Promise<Record<string, ArrayLike
 /** `finetune`: noise-prediction training of one component, once with diffusers' average and once with a constant one. */
 export async function finetune(trace: Trace): Promise<void> {
   const { golden, rows, name } = trace;
-  const optimizer = golden.object("optimizer");
   const pictures = await recordedPictures(trace, "x0", "ids");
   const options: UnlearnOptions = {
     method: "finetune",
     concepts: ["1"],
     tensors: golden.text("component") === "unet" ? "full" : "text-encoder",
-    steps: golden.number("steps"),
-    learningRate: golden.number("lr"),
-    weightDecay: golden.number("weight_decay", optimizer),
+    ...trace.trainingOptions,
     clip: golden.number("max_grad_norm"),
-    batch: golden.number("batch_size"),
     accumulate: golden.number("accumulate"),
     averageDecay: golden.number("ema_decay"),
   };

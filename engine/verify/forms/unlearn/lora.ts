@@ -32,11 +32,8 @@ export async function lora(trace: Trace): Promise<void> {
       adaptText: targets["text_encoder"] !== undefined,
       rank,
       alpha: golden.number("alpha"),
-      steps,
-      learningRate: golden.number("lr"),
-      weightDecay: golden.number("weight_decay", golden.object("optimizer")),
+      ...trace.trainingOptions,
       clip: 1e30, // the trace has no bound
-      batch: golden.number("batch_size"),
     },
     hooks: { pictures: (_set, index) => Promise.resolve(pictures(index)), initial },
     draws: await noiseDraws(trace),

@@ -64,6 +64,17 @@ export class Trace extends Check {
     this.rows.compare(this.name, `${tensor}[${index}]`, numbers, data, this.toleranceOf(quantity));
   }
 
+  /** Settings that every training of a component by noised pictures states. */
+  get trainingOptions() {
+    const { golden } = this;
+    return {
+      steps: golden.number("steps"),
+      learningRate: golden.number("lr"),
+      weightDecay: golden.number("weight_decay", golden.object("optimizer")),
+      batch: golden.number("batch_size"),
+    };
+  }
+
   /** Framed ids of prompts [.., length] as decimal prompts. */
   async prompts(tensor: string): Promise<string[]> {
     const ids = await this.golden.ints(tensor);
