@@ -1,6 +1,6 @@
 import deltaWgsl from "../shaders/attention-gradient-delta.wgsl";
 import {
-  type AttentionAttributes, HeadPadding, type PassOutput, QKV, attentionSizes, attentionTakesColumns, flashParams, rowPlace,
+  type AttentionAttributes, HeadPadding, type PassOutput, QKV_RULE, attentionSizes, attentionTakesColumns, flashParams, rowPlace,
 } from "./attention-plan.ts";
 import { flashPass } from "./attention-form.ts";
 import { type Binding, type Dispatch, type Kernel, ShapeError, columnsOf, elementCount, f32, formatType, sameShape } from "./kernel.ts";
@@ -24,7 +24,7 @@ export const attentionGradientKernel: Kernel<
   "dQ" | "dK" | "dV"
 > = {
   name: "attention-gradient",
-  inputs: { q: QKV.q, k: QKV.k, v: QKV.v, o: { rank: 3 }, logSumExp: { rank: 3 }, dO: { rank: 3 } },
+  inputs: { q: QKV_RULE, k: QKV_RULE, v: QKV_RULE, o: { rank: 3 }, logSumExp: { rank: 3 }, dO: { rank: 3 } },
   outputs: ({ query, keyValue }) => [...(query ? (["dQ"] as const) : []), ...(keyValue ? (["dK", "dV"] as const) : [])],
   writesColumns: ({ q }, { heads }) => attentionTakesColumns(q.shape[2]! / heads),
   infer(inputs, { heads }) {

@@ -4,7 +4,7 @@ import {
   type AttentionSizes,
   HeadPadding,
   MAX_FLASH_HEAD,
-  QKV,
+  QKV_RULE,
   attentionSizes,
   flashParams,
   sizesOf,
@@ -20,7 +20,7 @@ import { type Kernel, type Recorder, ShapeError, type Value, f32, formatType } f
  */
 export const attentionKernel: Kernel<AttentionAttributes, "q" | "k" | "v", "o" | "logSumExp"> = {
   name: "attention",
-  inputs: QKV,
+  inputs: { q: QKV_RULE, k: QKV_RULE, v: QKV_RULE },
   outputs: ["o", "logSumExp"],
   infer(inputs, { heads }) {
     const { batch, queries, head } = attentionSizes(inputs, heads);
