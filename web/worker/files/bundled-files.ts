@@ -1,16 +1,11 @@
 import { blobSource, type ByteSource } from "../../../engine/formats/byte-source.ts";
 import { FormatError } from "../../../engine/formats/errors.ts";
-import type { FileSystem } from "../../../engine/formats/file-system.ts";
+import { type FileSystem, memoryFiles } from "../../../engine/formats/file-system.ts";
 import type { Progress } from "../../protocol.ts";
-import { download } from "./download.ts";
+import { type Received, download } from "./download.ts";
 import type { Found } from "./recognise.ts";
-import { sha256Blob } from "./sha256.ts";
+import { type Work, sha256Blob, sha256Told } from "./sha256.ts";
 import { type Store, openStore } from "./store.ts";
-
-interface Listed {
-  readonly bytes: number;
-  readonly sha256: string;
-}
 
 const UNLEARNED: Readonly<Record<string, string>> = {
   "esd-x-church": "church erased by ESD-x",
@@ -24,16 +19,20 @@ const UNLEARNED: Readonly<Record<string, string>> = {
 /** The files that come with the page: fetched when they are first opened, checked, and kept. */
 export class BundledFiles implements FileSystem {
   private readonly pending = new Map<string, Promise<Blob>>();
+  /** The files' names. */
+  private readonly tree: FileSystem;
   /** Told what is being fetched. */
   onProgress: (progress: Progress) => void = () => undefined;
 
-  private constructor(private readonly listed: ReadonlyMap<string, Listed>, private readonly store: Store) {}
+  private constructor(private readonly listed: ReadonlyMap<string, Received>, private readonly store: Store) {
+    this.tree = memoryFiles(Object.fromEntries([...listed.keys()].map((name) => [name, ""])));
+  }
 
   /** @throws FormatError if the page's own list of files is missing */
   static async open(): Promise<BundledFiles> {
     const response = await fetch("assets.json");
     if (!response.ok) throw new FormatError("assets.json", `the server answers ${response.status}: the page is not complete`);
-    return new BundledFiles(new Map(Object.entries((await response.json()) as Record<string, Listed>)), await openStore("bundled"));
+    return new BundledFiles(new Map(Object.entries((await response.json()) as Record<string, Received>)), await openStore("bundled"));
   }
 
   get entries(): Found[] {
@@ -62,35 +61,27 @@ export class BundledFiles implements FileSystem {
   }
 
   /** The files of an entry. The model's are those of its components. */
-  paths(id: string): { path: string; bytes: number; sha256: string }[] {
+  paths(id: string): ({ path: string } & Received)[] {
     const own = id === "emoji" ? /^emoji\/(model_index\.json|(text_encoder|tokenizer|unet|vae|scheduler)\/.*)$/ : undefined;
     return [...this.listed]
-      .filter(([path]) => (own ? own.test(path) : path === id || path.startsWith(`${id}/`)))
+      .filter(([path]) => (own ? own.test(path) : isOf(path, id)))
       .map(([path, listed]) => ({ path, ...listed }));
   }
 
   kind(path: string): Promise<"file" | "folder" | undefined> {
-    if (this.listed.has(path)) return Promise.resolve("file");
-    return Promise.resolve([...this.listed.keys()].some((name) => name.startsWith(`${path}/`)) ? "folder" : undefined);
+    return this.tree.kind(path);
   }
 
   list(path: string): Promise<string[]> {
-    const prefix = path === "" ? "" : `${path}/`;
-    const names = [...this.listed.keys()]
-      .filter((name) => name.startsWith(prefix))
-      .map((name) => name.slice(prefix.length).replace(/\/.*$/s, "/"));
-    return Promise.resolve([...new Set(names)].toSorted());
+    return this.tree.list(path);
   }
 
   async open(path: string): Promise<ByteSource> {
     return blobSource(path, await this.blob(path));
   }
 
-  fileRecord(path: string): Listed {
-    return this.require(path);
-  }
-
-  private require(path: string): Listed {
+  /** @throws FormatError */
+  fileRecord(path: string): Received {
     const listed = this.listed.get(path);
     if (!listed) throw new FormatError(path, "no such file");
     return listed;
@@ -113,7 +104,7 @@ export class BundledFiles implements FileSystem {
   }
 
   private async fetch(path: string): Promise<Blob> {
-    const expected = this.require(path);
+    const expected = this.fileRecord(path);
     const kept = await this.store.read(path);
     if (kept?.size === expected.bytes && (await sha256Blob(kept)) === expected.sha256) return kept;
     const onNote = (text: string): void => this.onProgress({ text: `${path}: ${text}` });
@@ -133,17 +124,15 @@ export class BundledFiles implements FileSystem {
   }
 
   /** @throws FormatError naming a file that is not what it should be */
-  async check(id: string, signal: AbortSignal, news: (progress: Progress) => void): Promise<string> {
-    let count = 0;
-    for (const { path, bytes, sha256 } of this.paths(id)) {
-      const blob = await this.blob(path);
-      const actual = await sha256Blob(blob, (done) => news({ text: path, done: done / bytes }), signal);
+  async check(id: string, work: Work): Promise<string> {
+    const paths = this.paths(id);
+    for (const { path, sha256 } of paths) {
+      const actual = await sha256Told(await this.blob(path), path, work);
       if (actual !== sha256) {
         throw new FormatError(path, `has SHA-256 ${actual} instead of ${sha256}: it is damaged; delete it, and it will be fetched again`);
       }
-      count++;
     }
-    return `${count} ${count === 1 ? "file is" : "files are"} as published`;
+    return `${paths.length} ${paths.length === 1 ? "file is" : "files are"} as published`;
   }
 
   async forget(id: string): Promise<void> {
@@ -152,4 +141,9 @@ export class BundledFiles implements FileSystem {
       await this.store.remove(path);
     }
   }
+}
+
+/** Whether a path is an entry's, which is a file or a folder. */
+export function isOf(path: string, id: string): boolean {
+  return path === id || path.startsWith(`${id}/`);
 }

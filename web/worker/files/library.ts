@@ -2,19 +2,19 @@
 import { FormatError } from "../../../engine/formats/errors.ts";
 import { type FileSystem, memoryFiles } from "../../../engine/formats/file-system.ts";
 import type { Entry } from "../../protocol.ts";
-import { BundledFiles } from "./bundled-files.ts";
-import { copyInto } from "./download.ts";
+import { BundledFiles, isOf } from "./bundled-files.ts";
+import { type Received, copyInto } from "./download.ts";
 import { type Found, findEntries } from "./recognise.ts";
-import { sha256Blob } from "./sha256.ts";
-import { type Store, openStore } from "./store.ts";
-import { type Unfinished, type Work, downloadModel, forget, removeFolder, unfinishedDownloads } from "./unfinished.ts";
+import { type Work, sha256Told } from "./sha256.ts";
+import { type Store, foldersWith, openStore } from "./store.ts";
+import { type Unfinished, downloadModel, forget, removeFolder, unfinishedDownloads } from "./unfinished.ts";
 
 /** The record of something kept, beside its files. */
 interface Manifest {
   readonly form: "lethe stored model 1";
   readonly entry: Found;
   readonly source: string;
-  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+  readonly files: Readonly<Record<string, Received>>;
 }
 
 const RECORD = "manifest.json";
@@ -120,12 +120,11 @@ export class Library {
   /** Copies something dropped into the browser's own storage. */
   async keep(id: string, { signal, news }: Work): Promise<Entry> {
     const entry = await this.entry(id);
-    const paths = [...this.blobs.keys()].filter((path) => path === id || path.startsWith(`${id}/`));
     const fresh = await this.freshId(entry.name);
-    const hashes: Record<string, { bytes: number; sha256: string }> = {};
+    const hashes: Record<string, Received> = {};
     let before = 0;
     try {
-      for (const path of paths) {
+      for (const { path } of this.filesOf(id)) {
         const blob = this.blobs.get(path)!;
         const name = path === id ? path.slice(path.lastIndexOf("/") + 1) : path.slice(id.length + 1);
         hashes[name] = await copyInto(this.store, `${fresh}/${name}`, blob.stream(), {
@@ -174,12 +173,9 @@ export class Library {
   }
 
   private async readStored(): Promise<void> {
-    for (const name of await this.store.names()) {
-      if (!name.endsWith(`/${RECORD}`)) continue;
-      const manifest = JSON.parse(await (await this.store.read(name))!.text()) as Manifest;
-      if (manifest.form === "lethe stored model 1" && (await this.mount(name.slice(0, -RECORD.length - 1), manifest.files))) {
-        this.addStored(manifest);
-      }
+    for (const id of await foldersWith(this.store, RECORD)) {
+      const manifest = JSON.parse(await (await this.store.read(`${id}/${RECORD}`))!.text()) as Manifest;
+      if (manifest.form === "lethe stored model 1" && (await this.mount(id, manifest.files))) this.addStored(manifest);
     }
   }
 
@@ -188,14 +184,13 @@ export class Library {
    * @returns a sentence
    * @throws FormatError naming the file that is damaged
    */
-  async check(id: string, { signal, news }: Work): Promise<string> {
+  async check(id: string, work: Work): Promise<string> {
     const entry = await this.entry(id);
-    if (entry.origin === "bundled") return this.bundled.check(id, signal, news);
-    let count = 0;
-    for (const { path } of this.filesOf(id)) {
+    if (entry.origin === "bundled") return this.bundled.check(id, work);
+    const files = this.filesOf(id);
+    for (const { path } of files) {
       const known = this.hashes.get(path);
-      const blob = this.blobs.get(path)!;
-      const actual = await sha256Blob(blob, (done) => news({ text: path, done: done / blob.size }), signal);
+      const actual = await sha256Told(this.blobs.get(path)!, path, work);
       if (known !== undefined && known !== actual) {
         throw new FormatError(
           path,
@@ -203,8 +198,8 @@ export class Library {
         );
       }
       this.hashes.set(path, actual);
-      count++;
     }
+    const count = files.length;
     return entry.origin === "stored"
       ? `${count} ${count === 1 ? "file is" : "files are"} unchanged since they were stored`
       : `SHA-256 of ${count} ${count === 1 ? "file" : "files"} computed`;
@@ -219,21 +214,16 @@ export class Library {
   }
 
   /** Size and SHA-256 of a file, computed where it is not known. */
-  async fileRecord(path: string, { signal, news }: Work): Promise<{ bytes: number; sha256: string }> {
+  async fileRecord(path: string, work: Work): Promise<Received> {
     const blob = this.blobs.get(path);
     if (!blob) return this.bundled.fileRecord(path);
-    let sha256 = this.hashes.get(path);
-    if (sha256 === undefined) {
-      this.hashes.set(
-        path,
-        (sha256 = await sha256Blob(blob, (done) => news({ text: `checksum of ${path}`, done: done / blob.size }), signal)),
-      );
-    }
+    const sha256 = this.hashes.get(path) ?? (await sha256Told(blob, `checksum of ${path}`, work));
+    this.hashes.set(path, sha256);
     return { bytes: blob.size, sha256 };
   }
 
   private filesOf(id: string): { path: string; bytes: number }[] {
-    return [...this.blobs].filter(([path]) => path === id || path.startsWith(`${id}/`)).map(([path, blob]) => ({ path, bytes: blob.size }));
+    return [...this.blobs].filter(([path]) => isOf(path, id)).map(([path, blob]) => ({ path, bytes: blob.size }));
   }
 
   private async freshId(name: string): Promise<string> {

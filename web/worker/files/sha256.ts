@@ -1,5 +1,7 @@
 /** SHA-256 (FIPS 180-4) of a stream: the browser's own digest wants all bytes at once, and a checkpoint may be larger than memory. */
 
+import type { Progress } from "../../protocol.ts";
+
 const K = new Uint32Array(64);
 const START = new Uint32Array(8);
 
@@ -74,6 +76,17 @@ export async function sha256Blob(blob: Blob, onBytes?: (done: number) => void, s
   const hash = new Sha256();
   await hashBlob(hash, blob, onBytes, signal);
   return hash.digest();
+}
+
+/** Who follows long work on files, and may end it. */
+export interface Work {
+  readonly signal: AbortSignal;
+  readonly news: (progress: Progress) => void;
+}
+
+/** SHA-256 of a blob, telling how far it is read. @throws AbortError */
+export function sha256Told(blob: Blob, text: string, { signal, news }: Work): Promise<string> {
+  return sha256Blob(blob, (done) => news({ text, done: done / blob.size }), signal);
 }
 
 /** Adds a blob to a hash, piece by piece. @throws AbortError */

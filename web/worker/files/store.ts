@@ -30,6 +30,11 @@ export interface Appender {
   close(): void;
 }
 
+/** Folders of a store that hold a file of this name. */
+export async function foldersWith(store: Store, file: string): Promise<string[]> {
+  return (await store.names()).filter((name) => name.endsWith(`/${file}`)).map((name) => name.slice(0, -file.length - 1));
+}
+
 /** A folder of the page's by name. Names of files may be any text. */
 export async function openStore(folder: string): Promise<Store> {
   try {

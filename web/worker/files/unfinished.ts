@@ -1,8 +1,8 @@
 /** Models on their way from a web server into the store: a record beside the files tells how to go on, in this visit or another. */
-import type { Progress } from "../../protocol.ts";
-import { type Version, download, sameVersion } from "./download.ts";
+import { type Received, type Version, download, sameVersion } from "./download.ts";
 import { planRemote } from "./remote-model.ts";
-import type { Store } from "./store.ts";
+import type { Work } from "./sha256.ts";
+import { type Store, foldersWith } from "./store.ts";
 
 interface UnfinishedFile extends Version {
   /** Once it is complete. */
@@ -28,19 +28,12 @@ export interface Unfinished {
   readonly files: number;
 }
 
-export interface Work {
-  readonly signal: AbortSignal;
-  readonly news: (progress: Progress) => void;
-}
-
 const RECORD = "unfinished.json";
 
 /** Downloads that were cut off. */
 export async function unfinishedDownloads(store: Store): Promise<Unfinished[]> {
   const found: Unfinished[] = [];
-  for (const name of await store.names()) {
-    if (!name.endsWith(`/${RECORD}`)) continue;
-    const id = name.slice(0, -RECORD.length - 1);
+  for (const id of await foldersWith(store, RECORD)) {
     const record = await readRecord(store, id);
     if (!record) continue;
     let keptBytes = 0;
@@ -77,7 +70,7 @@ export async function downloadModel(
   sha256: string,
   freshId: (name: string) => Promise<string>,
   { signal, news }: Work,
-): Promise<{ id: string; files: Record<string, { bytes: number; sha256: string }> }> {
+): Promise<{ id: string; files: Record<string, Received> }> {
   const { name, files } = await planRemote(url, signal);
   const earlier = (await unfinishedDownloads(store)).find((u) => u.url === url);
   const id = earlier?.id ?? (await freshId(name));
@@ -91,7 +84,7 @@ export async function downloadModel(
   const save = (): Promise<void> => store.write(`${id}/${RECORD}`, JSON.stringify(record));
   await save();
   const total = Object.values(record.files).reduce((sum, f) => sum + (f.bytes ?? 0), 0);
-  const done: Record<string, { bytes: number; sha256: string }> = {};
+  const done: Record<string, Received> = {};
   let past = 0;
   try {
     for (const file of files) {
