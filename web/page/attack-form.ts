@@ -1,4 +1,6 @@
 import { ATTACKERS, type AttackerName, isProbe, needsPicture, usesGradient } from "../../engine/attack/attackers.ts";
+import { pick } from "../../engine/options/values.ts";
+import { JUDGE_OPTIONS } from "../../engine/run/settings/judge.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { ATTACK_OPTIONS } from "../../engine/attack/option-table.ts";
 import { newSettings } from "../../engine/run/settings/settings.ts";
@@ -138,7 +140,7 @@ export class AttackForm {
       ...(from && { from: from.name }),
       ...(pairs && { conceptPairs: pairs.name }),
       ...(control && { controlPicture: control.name }),
-      ...withoutNulls(this.judge.settings),
+      ...pick(JUDGE_OPTIONS, this.judge.settings),
       ...this.options.given,
     });
     return {
@@ -162,10 +164,4 @@ async function bundled(name: string): Promise<NamedFile | undefined> {
 
 function usage(message: string): Error {
   return Object.assign(new Error(message), { name: "UsageError" });
-}
-
-function withoutNulls<T extends object>(fields: T): { readonly [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)) as {
-    readonly [K in keyof T]?: NonNullable<T[K]>;
-  };
 }

@@ -9,7 +9,7 @@ import {
   judgeTakes,
 } from "../../engine/attack/judges/options.ts";
 import { NUDENET_PRESETS, type NudeNetPresetName } from "../../engine/vision/nudenet.ts";
-import type { AttackSettings } from "../../engine/run/settings/settings.ts";
+import type { JudgeSettings } from "../../engine/run/settings/judge.ts";
 import type { Entry, JudgeRequest } from "../protocol.ts";
 import type { Catalog } from "./catalog.ts";
 import { el, field, find, setOptions } from "./parts/dom.ts";
@@ -122,10 +122,7 @@ export class JudgeFields {
   }
 
   /** The same as the command line has it: a bundled classifier and one's own by their short forms, dropped files by their names. */
-  get settings(): Pick<
-    AttackSettings,
-    "judge" | "classifier" | "judgeModel" | "judgeTop" | "judgeThreshold" | "judgePreset" | "judgePrompts" | "judgeText" | "label"
-  > {
+  get settings(): JudgeSettings {
     const { name, choice } = this.request;
     const entry = this.catalog.find(choice.model ?? null);
     const prompts = name === "diffusion" ? TYPED_PROMPTS : (this.catalog.find(choice.prompts ?? null)?.name ?? null);
