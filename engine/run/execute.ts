@@ -1,5 +1,5 @@
 import { attackResolved } from "../attack/run.ts";
-import { errorMessage } from "../runtime/errors.ts";
+import { toTheEnd } from "./ending.ts";
 import type { PreparedRun, RunWatcher } from "./prepared.ts";
 import type { RunRecord } from "./record.ts";
 import { RunWriter } from "./writer.ts";
@@ -14,19 +14,16 @@ export async function executeRun(run: PreparedRun, watcher: RunWatcher = {}): Pr
   const { files, saved, model, drawn } = run;
   const { signal, watchSlots } = watcher;
   const writer = await RunWriter.open(run, watcher);
-  try {
+  const work = async (): Promise<RunRecord> => {
     const options = { ...run.options, drawn, resume: saved?.state, signal, watchSlots };
     const result = await attackResolved(model, options, (event) => writer.handle(event));
     watcher.onResult?.(result);
     const finished = await writer.finish("finished", { ...result, seconds: writer.seconds }, null);
     await files.dropState();
     return finished;
-  } catch (error) {
-    const status = error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed";
-    await writer
-      .finish(status, null, error)
-      .catch((second: unknown) => watcher.say?.(`the report could not be written: ${errorMessage(second)}`));
-    throw error;
+  };
+  try {
+    return await toTheEnd(work, (status, error) => writer.finish(status, null, error), watcher.say);
   } finally {
     files.close();
   }

@@ -2,12 +2,11 @@ import { type LearnedEmbedding, encodeLearnedEmbedding } from "../diffusion/lear
 import type { StableDiffusion } from "../diffusion/stable-diffusion.ts";
 import { bytesSource } from "../formats/byte-source.ts";
 import { FormatError } from "../formats/errors.ts";
-import { parseJson } from "../formats/file-system.ts";
 import { openTensorFile } from "../formats/open.ts";
 import type { RgbImage } from "../formats/picture/image.ts";
-import { decodePng, encodePng } from "../platform/picture/png-codec.ts";
-import type { Lines, Store } from "../formats/store.ts";
-import { formatJsonLine, parseJsonLines } from "../formats/text/jsonl.ts";
+import { encodePng } from "../platform/picture/png-codec.ts";
+import type { Store } from "../formats/store.ts";
+import { AnyRunFiles, namesPicture } from "./any-files.ts";
 import type { Evaluation } from "../attack/session/evaluation.ts";
 import { type LoggedEvaluation, logLine } from "./log.ts";
 import { type RunRecord, parseRecord } from "./record.ts";
@@ -26,22 +25,10 @@ export const RUN_FILES = {
   learned: "learned_embeds.safetensors",
 } as const;
 
-/** The files of one run. Every one but the log appears whole or not at all; the log is kept line by line. */
-export class RunFiles {
-  private log: Lines | undefined;
-
-  constructor(private readonly store: Store) {}
-
-  get reportFile(): string {
-    return this.store.nameOf(RUN_FILES.report);
-  }
-
-  /** The record of an earlier run, if there is one. @throws FormatError */
-  async earlier(): Promise<RunRecord | undefined> {
-    const text = await this.text(RUN_FILES.record);
-    return text === undefined
-      ? undefined
-      : parseRecord(this.store.nameOf(RUN_FILES.record), parseJson(this.store.nameOf(RUN_FILES.record), text));
+/** The files of one attack. */
+export class RunFiles extends AnyRunFiles<RunRecord> {
+  constructor(store: Store) {
+    super(store, RUN_FILES, parseRecord);
   }
 
   /** Whether any file of a run is there. */
@@ -58,9 +45,8 @@ export class RunFiles {
 
   /** Makes ready for a new run: what an earlier one left of its own is taken away. @throws FormatError */
   async clear(): Promise<void> {
-    const logged = imageNames(this.store.nameOf(RUN_FILES.log), (await this.text(RUN_FILES.log)) ?? "");
-    for (const name of [...logged, ...Object.values(REPORT_PICTURES), ...Object.values(RUN_FILES)]) await this.store.remove(name);
-    this.log = await this.store.openLines(RUN_FILES.log);
+    const pictures = (await this.records()).filter(namesPicture).map(({ image }) => image);
+    await this.beginLog([...pictures, ...Object.values(REPORT_PICTURES)]);
   }
 
   /**
@@ -69,23 +55,21 @@ export class RunFiles {
    * @throws FormatError
    */
   async reopen(evaluations: readonly Evaluation[]): Promise<LoggedEvaluation[]> {
-    const file = this.store.nameOf(RUN_FILES.log);
-    const { records } = parseJsonLines(file, (await this.text(RUN_FILES.log)) ?? "");
+    const records = await this.records();
     if (records.length < evaluations.length)
       throw new FormatError(
-        file,
+        this.store.nameOf(RUN_FILES.log),
         `has ${records.length} lines, but the state knows of ${evaluations.length} evaluations; start the attack anew`,
       );
     const kept = records.slice(0, evaluations.length) as Partial<LoggedEvaluation>[];
-    if (records.length > kept.length) await this.store.write(RUN_FILES.log, kept.map(formatJsonLine).join(""));
-    this.log = await this.store.openLines(RUN_FILES.log);
+    await this.keepLog(kept, records.length);
     return evaluations.map((e, i) => ({ ...e, image: kept[i]!.image ?? null }));
   }
 
   /** Writes an evaluation's picture, if a new one was drawn, and then its line. @param texts of the PNG @throws FormatError */
   async add(evaluation: LoggedEvaluation, picture?: RgbImage, texts: Readonly<Record<string, string>> = {}): Promise<void> {
     if (picture && evaluation.image !== null && !evaluation.unchanged) await this.store.write(evaluation.image, encodePng(picture, texts));
-    await this.log?.write(formatJsonLine(logLine(evaluation)));
+    await this.addLine(logLine(evaluation));
   }
 
   /** Writes the word that cce has learned so far, for `generate --embedding`. @throws FormatError */
@@ -93,19 +77,15 @@ export class RunFiles {
     await this.store.write(RUN_FILES.learned, encodeLearnedEmbedding(RUN_FILES.learned, learned, model.text.tokenWidths));
   }
 
-  /** A picture written before. @throws FormatError */
-  async picture(name: string): Promise<RgbImage> {
-    const [file, bytes] = [this.store.nameOf(name), await this.store.read(name)];
-    if (!bytes) throw new FormatError(file, "is missing from the attack: start it anew");
-    return decodePng(file, bytes);
+  /** A picture written before. @throws FormatError if it is missing or damaged */
+  async written(name: string): Promise<RgbImage> {
+    const picture = await this.picture(name);
+    if (!picture) throw new FormatError(this.store.nameOf(name), "is missing from the attack: start it anew");
+    return picture;
   }
 
   writeState(saved: SavedState): Promise<void> {
     return this.store.write(RUN_FILES.state, encodeState(this.store.nameOf(RUN_FILES.state), saved));
-  }
-
-  writeRecord(record: RunRecord): Promise<void> {
-    return this.store.write(RUN_FILES.record, `${JSON.stringify(record, null, 1)}\n`);
   }
 
   /**
@@ -138,30 +118,6 @@ export class RunFiles {
   async renderReport(): Promise<string> {
     const [file, json, record] = [this.store.nameOf(RUN_FILES.reportData), await this.text(RUN_FILES.reportData), await this.earlier()];
     if (json === undefined || !record) throw new FormatError(file, "is missing: the attack has not ended yet");
-    return renderReport(await readReport(file, json, record, (name) => this.picture(name)));
+    return renderReport(await readReport(file, json, record, (name) => this.written(name)));
   }
-
-  /** The state is of no use once a run is finished. */
-  dropState(): Promise<void> {
-    return this.store.remove(RUN_FILES.state);
-  }
-
-  close(): void {
-    this.log?.close();
-    this.log = undefined;
-  }
-
-  private async text(name: string): Promise<string | undefined> {
-    const bytes = await this.store.read(name);
-    return bytes && new TextDecoder().decode(bytes);
-  }
-}
-
-/** Pictures that a log names; only plain names below images/ are believed. */
-function imageNames(file: string, text: string): string[] {
-  const { records } = parseJsonLines(file, text);
-  return records.flatMap((r) => {
-    const image = (r as { image?: unknown } | null)?.image;
-    return typeof image === "string" && /^images\/[\w-]+\.png$/.test(image) ? [image] : [];
-  });
 }

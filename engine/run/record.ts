@@ -2,7 +2,6 @@ import type { AttackResult } from "../attack/events.ts";
 import { FormatError } from "../formats/errors.ts";
 import { describeChoice } from "../runtime/choice/kernel-table.ts";
 import type { Device } from "../runtime/device.ts";
-import { errorMessage } from "../runtime/errors.ts";
 import { asFlags } from "../options/flags.ts";
 import { defaultsOf } from "../options/values.ts";
 import { RUN_OPTIONS } from "./settings/option-table.ts";
@@ -93,17 +92,6 @@ export function newRecord(
 ): RunRecord {
   const begun = beginning("attack", settingsAsFlags(settings), place, files);
   return { form: "lethe attack run 1", settings, rule, targetFitted, ...begun, result: null };
-}
-
-/** What the record of any run says of its end. @param seconds over all parts of the run */
-export function ending(
-  status: RunStatus,
-  error: unknown,
-  seconds: number,
-  device: Device,
-): Pick<AnyRunRecord, "status" | "error" | "ended" | "seconds" | "peakBytes"> {
-  const message = status === "failed" ? errorMessage(error) : null;
-  return { status, error: message, ended: new Date().toISOString(), seconds, peakBytes: device.usage.peakBytes };
 }
 
 /** What the record of any run that begins now says. @param flags of its command that say what it does */

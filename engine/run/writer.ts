@@ -7,7 +7,8 @@ import type { LoggedEvaluation } from "./log.ts";
 import { givenModelFlags } from "./settings/model-options.ts";
 import { pngTexts } from "./text/png-texts.ts";
 import type { PreparedRun, RunWatcher } from "./prepared.ts";
-import { type RunRecord, type RunStatus, ending } from "./record.ts";
+import { ending } from "./ending.ts";
+import type { RunRecord, RunStatus } from "./record.ts";
 
 /** Turns the events of a run into its files, and tells them on. */
 export class RunWriter {
@@ -39,7 +40,7 @@ export class RunWriter {
     this.timesteps.push(...curve.timesteps);
     if (!this.watcher.onResume) return;
     const pictures = new Map<string, RgbImage>();
-    for (const { image } of this.evaluations) if (image !== null && !pictures.has(image)) pictures.set(image, await files.picture(image));
+    for (const { image } of this.evaluations) if (image !== null && !pictures.has(image)) pictures.set(image, await files.written(image));
     await this.watcher.onResume({ curve, evaluations: this.evaluations, pictures });
   }
 

@@ -2,14 +2,14 @@ import type { StableDiffusionPipeline } from "../../diffusion/pipeline.ts";
 import type { RgbImage } from "../../formats/picture/image.ts";
 import type { Store } from "../../formats/store.ts";
 import { pick } from "../../options/values.ts";
-import { errorMessage } from "../../runtime/errors.ts";
 import { outputFiles } from "../../unlearn/files/layouts.ts";
 import type { ModelFolder } from "../../unlearn/files/model-folder.ts";
 import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
 import { writtenChanges } from "../../unlearn/lora.ts";
 import { type SavedTraining, type UnlearnOptions, resolveUnlearn } from "../../unlearn/options.ts";
 import { type UnlearnEvent, type Unlearned, unlearn } from "../../unlearn/run.ts";
-import { type RunStatus, ending } from "../record.ts";
+import { ending, toTheEnd } from "../ending.ts";
+import type { RunStatus } from "../record.ts";
 import type { SavedRun, UnlearnFiles } from "./files.ts";
 import { type LogLine, type PreviewLine, type StepLine, isPreview, stepLine } from "./log.ts";
 import { type PreviewPrompt, drawPreviews } from "./previews.ts";
@@ -68,19 +68,16 @@ export async function executeUnlearn(run: PreparedUnlearn, watcher: UnlearnWatch
   if (!run.saved) await run.files.clear();
   const writer = new UnlearnWriter(run, watcher, log);
   let erased: Unlearned | undefined;
-  try {
+  const work = async (): Promise<UnlearnRecord> => {
     await run.files.writeRecord(run.record);
     erased = await writer.erase();
     await watcher.onDone?.(erased);
     const finished = await writer.finish("finished", await writer.writeResult(erased), null);
     await run.files.dropState();
     return finished;
-  } catch (error) {
-    const status = error instanceof Error && error.name === "AbortError" ? "interrupted" : "failed";
-    await writer
-      .finish(status, null, error)
-      .catch((second: unknown) => watcher.say?.(`the report could not be written: ${errorMessage(second)}`));
-    throw error;
+  };
+  try {
+    return await toTheEnd(work, (status, error) => writer.finish(status, null, error), watcher.say);
   } finally {
     await erased?.destroy();
     await run.saved?.training.tensors.close?.();
