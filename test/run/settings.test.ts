@@ -13,7 +13,7 @@ import { parseRecord } from "../../engine/run/record.ts";
 import { RUN_OPTIONS } from "../../engine/run/settings/option-table.ts";
 import { settingsAsFlags } from "../../engine/run/record.ts";
 import { needsOf } from "../../engine/run/settings/needs.ts";
-import { type AttackSettings, isSettings, newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
+import { type AttackSettings, type GivenSettings, isSettings, newSettings, resumedSettings } from "../../engine/run/settings/settings.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 
 const NEEDED = { model: "emoji", prompt: "a church", judge: "emoji-object", label: "church", target: "t.png" } as const;
@@ -67,6 +67,29 @@ test("every search option of a run goes to the engine", () => {
   for (const name of Object.keys(ATTACK_OPTIONS) as (keyof AttackValues)[]) assert.equal(values[name], settings[name], name);
   assert.equal(Object.keys(values), Object.keys(ATTACK_OPTIONS));
   assert.equal(given, { prompt: settings.prompt, gate: { margin: settings.gateMargin, samples: settings.gateSamples } });
+});
+
+test("a run asks for the models and files that its attacker and its judge use, and for no others", () => {
+  const needs = (given: Partial<GivenSettings>) => needsOf(newSettings({ ...NEEDED, ...given }));
+  const own = { model: "emoji", ema: false, predictionType: null, config: null };
+  assert.equal(needs({}).models, {
+    attacked: { ...own, unet: null, textEncoder: null, lora: null }, original: undefined, control: undefined,
+  });
+  const p4d = needs({ attacker: "p4d", unet: "u.pt", lora: "l.safetensors:0.5" }).models;
+  assert.equal([p4d.attacked.unet, p4d.attacked.lora, p4d.original], ["u.pt", "l.safetensors:0.5", own]);
+  assert.equal(needs({ attacker: "p4d", original: "before" }).models.original, { model: "before" });
+  const rings = { attacker: "ring-a-bell", conceptPairs: "pairs.csv", target: undefined } as const;
+  assert.is(needs({ ...rings, unet: "u.pt" }).models.original, undefined, "its text encoder is the attacked model's");
+  assert.equal(needs({ ...rings, textEncoder: "t.pt" }).models.original, own);
+  const diffusion = { judge: "diffusion", judgePrompts: "p.txt", label: "a church" } as const;
+  assert.equal(needs({ ...diffusion, unet: "u.pt" }).models.original, own);
+
+  const control = { controlUnet: "c.pt", mask: "m.png" };
+  const probe = needs({ ...control, attacker: "inpainting" });
+  assert.equal([probe.models.control, probe.files.mask], [{ model: "emoji", unet: "c.pt" }, "m.png"]);
+  assert.equal(needs({ attacker: "inpainting", controlModel: "other" }).models.control, { model: "other", unet: null });
+  const plain = needs(control);
+  assert.equal([plain.models.control, plain.files.mask, plain.files.target], [undefined, null, "t.png"]);
 });
 
 test("what is out of range is refused by flag, by file and by call, in the same words", () => {
