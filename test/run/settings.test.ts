@@ -119,6 +119,7 @@ test("a record's settings are known by their kinds; a resumed run may say the sa
   assert.not(isSettings(without));
   assert.is(resumedSettings({ tokens: 5, label: "church" }, settings, "o"), settings);
   assert.throws(() => resumedSettings({ tokens: 4 }, settings, "o"), /the run in o has --tokens 5, not 4/);
+  assert.throws(() => resumedSettings({}, { ...settings, tokens: 0 }, "o"), /tokens must be a whole number from 1 to 1000, got 0/);
 });
 
 test("a run of a version without an option goes on as that version did; one that lacks another setting is refused", () => {

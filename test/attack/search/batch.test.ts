@@ -278,6 +278,8 @@ test("what cannot be is refused", async () => {
     [{ timestepsPerStep: 3 }, /2 timesteps cannot be taken 3 at a time/],
     [{ attacker: "cce", cases }, /attacker "cce" puts no tokens into prompts/],
     [{ cases: [] }, /give at least one prompt/],
+    [{ cases: [{ ...cases[0]!, seed: 1.5 }] }, /seed must be a whole number/],
+    [{ cases: [{ ...cases[0]!, guidance: -1 }] }, /guidance must be a number of at least 0, got -1/],
     [{ cases, casesPerStep: 4 }, /casesPerStep must be a whole number from 1 to 3, got 4/],
     [
       { cases: [cases[0]!, { ...cases[1]!, target: { data: new Float32Array(3 * 32 * 64), shape: [1, 3, 32, 64] } }] },
