@@ -7,7 +7,7 @@ import { LetheError } from "../../engine/runtime/errors.ts";
 import { HALF_TOLERANCES, TOLERANCES } from "../../engine/verify/rows.ts";
 import { finish, halfDevice } from "../support/device.ts";
 import { type Tensor, floats, readFixture } from "../support/fixtures.ts";
-import { EMOJI, allWithin, golden, run, withMemory } from "./support.ts";
+import { EMOJI, allWithin, describe, golden, run, withMemory } from "./support.ts";
 
 const tensors = readFixture("../../assets/emoji/reference/reference.safetensors");
 const of = (name: string): Tensor => tensors.get(name)!;
@@ -36,6 +36,21 @@ test("verify judges weights rounded to f16 by tolerances of their own where a mo
   assert.ok(result.rows.some((r) => r.tolerance === HALF_TOLERANCES.model) && result.rows.every((r) => r.tolerance !== TOLERANCES.model));
   const ops = await run("test/fixtures/golden/conv2d.json", { weights: "f16" });
   assert.ok(ops.rows.length > 0 && ops.rows.every((r) => r.ok && r.tolerance < HALF_TOLERANCES.opForward), "ops take no part of a model");
+});
+
+test("weights' gradients are judged by the tolerances of the model that they are of", async () => {
+  const [ids, latent] = [of("0.input_ids"), { shape: [1, 4, 8, 8], data: new Float32Array(256).map((_, i) => Math.sin(i)) }];
+  const files = {
+    ...golden("golden_loss_grad", { cases: [] }, { ids, x0: latent, noise: { ...latent, data: latent.data.map((x) => x / 2) } }),
+    ...golden("golden_weight_grad", { cases: [{ name: "t10.mse" }] }, {
+      "grad.unet.conv_out.bias": { shape: [4], data: Float32Array.of(1, 2, 3, 4) },
+    }),
+  };
+  for (const [weights, tolerances] of [["f32", TOLERANCES], ["f16", HALF_TOLERANCES]] as const) {
+    const { rows } = await run("memory/golden_weight_grad.json", { files: withMemory(files), model: EMOJI, weights });
+    const row = rows.find(({ tensor }) => tensor === "grad.unet.conv_out.bias")!;
+    assert.equal([row.tolerance, row.ok, row.error! > 0], [tolerances.embeddingGradient, false, true], describe(row));
+  }
 });
 
 test("a number beyond f16 ends with an error that names the precision and what to try", async () => {

@@ -11,8 +11,9 @@ const PREFIX = "grad.";
  * says were used: "... loss of NAME ..."; golden_loss_grad where it names none.
  */
 export const weightGrad: Form = async (check) => {
-  const { golden, rows, context, tolerances } = check;
+  const { golden, rows, context } = check;
   const model = await context.model();
+  const { tolerances } = check; // the model decides them
   const beside = /\bloss of (\w+)/.exec(String(golden.json["what"]))?.[1] ?? "golden_loss_grad";
   await withNeighbour(golden, context.files, beside, async (inputs) => {
     await check.cases("loss", async (c) => {
