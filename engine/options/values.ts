@@ -86,3 +86,8 @@ export function isValues(table: OptionTable, value: unknown): boolean {
     fields[name] === null ? option.default === null : typeof fields[name] === types[option.kind],
   );
 }
+
+/** The options of a table that name files or folders. */
+export function fileOptions(table: OptionTable): string[] {
+  return Object.entries(table).flatMap(([name, { kind }]) => (kind === "file" ? [name] : []));
+}

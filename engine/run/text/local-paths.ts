@@ -1,13 +1,8 @@
 /** Paths of the machine that a run was made on are nobody else's business: reports are published. */
-import type { OptionTable } from "../../options/option.ts";
+import { fileOptions } from "../../options/values.ts";
 import type { RunRecord } from "../record.ts";
 import { RUN_OPTIONS } from "../settings/option-table.ts";
 import type { AttackSettings } from "../settings/settings.ts";
-
-/** The options of a table that name files or folders. */
-export function fileOptions(table: OptionTable): string[] {
-  return Object.entries(table).flatMap(([name, { kind }]) => (kind === "file" ? [name] : []));
-}
 
 /**
  * A path as a report shows it: a relative one as it is; of an absolute one what says what the file is (`emoji/unet/...` of the bundled

@@ -5,7 +5,8 @@ import { deviceSection, filesSection, reportHeader } from "../report/record-sect
 import css from "../report/report.css";
 import { type Series, seriesChart } from "../report/series.ts";
 import { formatBytes, formatCount, formatDuration } from "../text/format.ts";
-import { fileOptions, shownPath, withoutLocalPaths } from "../text/local-paths.ts";
+import { fileOptions } from "../../options/values.ts";
+import { shownPath, withoutLocalPaths } from "../text/local-paths.ts";
 import { type LogLine, type PreviewLine, isPreview } from "./log.ts";
 import type { UnlearnRecord } from "./record.ts";
 import { UNLEARN_COMMAND_OPTIONS } from "./settings.ts";
