@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { writeFileAtomic } from "./node-files.ts";
@@ -28,7 +28,5 @@ export async function readCache(name: string): Promise<string | undefined> {
 
 /** Keeps a text under a name. @throws Error if the folder cannot be written */
 export async function writeCache(name: string, text: string): Promise<void> {
-  const folder = cacheFolder();
-  await mkdir(folder, { recursive: true });
-  await writeFileAtomic(join(folder, `${name}.json`), text);
+  await writeFileAtomic(join(cacheFolder(), `${name}.json`), text);
 }

@@ -93,20 +93,28 @@ export async function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> 
   }
 }
 
-/** Makes a folder and those above it; one that is there already is fine. @throws FormatError */
+/**
+ * Makes a folder and those above it; one that is there already, or that another process makes meanwhile, is fine. @throws FormatError
+ */
 export async function makeFolder(path: string): Promise<void> {
   // Not mkdir's own recursion, which never ends below /proc.
+  const failed = await mkdirFailure(path);
+  if (!failed) return;
+  const parent = dirname(path);
+  if (failed.code !== "ENOENT" || parent === path) throw failure(path, "cannot be made a folder", failed);
+  await makeFolder(parent);
+  const again = await mkdirFailure(path);
+  if (again) throw failure(path, "cannot be made a folder", again);
+}
+
+/** What keeps a folder from being made; undefined if it is there. */
+async function mkdirFailure(path: string): Promise<NodeJS.ErrnoException | undefined> {
   try {
     await mkdir(path);
+    return undefined;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && (await nodeFiles.kind(path)) === "folder") return;
-    const parent = dirname(path);
-    if (code !== "ENOENT" || parent === path || (await nodeFiles.kind(parent)) === "folder") {
-      throw failure(path, "cannot be made a folder", error);
-    }
-    await makeFolder(parent);
-    await makeFolder(path);
+    const failed = error as NodeJS.ErrnoException;
+    return failed.code === "EEXIST" && (await nodeFiles.kind(path)) === "folder" ? undefined : failed;
   }
 }
 

@@ -85,6 +85,14 @@ test("a file is written whole or not at all, and nothing else is left in the fol
   assert.equal([...(await readBytes(target))], [...bytesOf("second")]);
 });
 
+test("folders that several make at once, one below the other", async () => {
+  for (let round = 0; round < 20; round++) {
+    const siblings = Array.from({ length: 16 }, (_, i) => path(`race/${round}/a/b/${i}`));
+    await Promise.all(siblings.map(makeFolder));
+    assert.is(readdirSync(path(`race/${round}/a/b`)).length, siblings.length);
+  }
+});
+
 test("a log is on the disk line by line, survives being cut, and goes on after its last whole line", () => {
   const log = path("log.jsonl");
   const first = openLineWriter(log);

@@ -95,7 +95,6 @@ export class HubCache {
   async noteCommit(revision: string, commit: string): Promise<void> {
     if ((await this.commitOf(revision)) === commit) return;
     try {
-      await mkdir(dirname(this.ref(revision)), { recursive: true });
       await writeFileAtomic(this.ref(revision), commit);
     } catch (error) {
       if (!/EACCES|EPERM|EROFS/.test(codeOf(error) || codeOf(error instanceof Error ? error.cause : undefined))) throw error;
