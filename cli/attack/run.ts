@@ -1,8 +1,8 @@
 import { executeRun } from "../../engine/run/execute.ts";
 import type { PreparedRun, RunWatcher } from "../../engine/run/prepared.ts";
 import type { RunRecord } from "../../engine/run/record.ts";
-import { DeviceLostError } from "../../engine/runtime/errors.ts";
 import type { Context } from "../context.ts";
+import { sayHowToGoOn } from "../resumable.ts";
 import { AttackProgress } from "./progress.ts";
 
 /** Runs a prepared attack, its progress on stderr. @throws what the attack throws, after its files are written */
@@ -31,8 +31,7 @@ export async function runAnnounced(context: Context, run: PreparedRun, out: stri
   try {
     return await runPrepared(context, run);
   } catch (error) {
-    const resumable = (error instanceof Error && error.name === "AbortError") || error instanceof DeviceLostError;
-    if (resumable) context.say(`what was done is in ${out}; to go on: ${resumeCommand}`);
+    sayHowToGoOn(context, error, out, resumeCommand);
     throw error;
   }
 }

@@ -115,7 +115,7 @@ export const HELP_TEXTS: Readonly<Record<string, HelpText>> = {
   unlearn: {
     main: ["--model", "--concept", "--method", "--recipe", "--anchor", "--out", "--steps", "--learning-rate", "--retain", "--images"],
     groups: [
-      ["The run", ["--resume", "--overwrite", "--seed", "--save-every", "--show-images"]],
+      ["The run", ["--resume", "--overwrite", "--seed", "--save-every", "--show-images", "--open"]],
       ["The result", ["--layout", "--tensors"]],
       ["Previews", ["--preview-every", "--previews", "--preview-steps", "--preview-guidance", "--preview-seed"]],
       ["The model", MODEL],

@@ -3,11 +3,9 @@ import { join } from "node:path";
 import { asFlags } from "../../engine/options/flags.ts";
 import { pick } from "../../engine/options/values.ts";
 import { FormatError } from "../../engine/formats/errors.ts";
-import { folderStore } from "../../engine/platform/folder-store.ts";
 import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles } from "../../engine/platform/node-files.ts";
 import { MODEL_OPTIONS, type ModelOptions } from "../../engine/run/settings/model-options.ts";
-import { UnlearnFiles } from "../../engine/run/unlearn/files.ts";
 import {
   type GivenUnlearn, type UnlearnSettings, UNLEARN_RUN_OPTIONS, newUnlearnSettings, resultOf,
 } from "../../engine/run/unlearn/settings.ts";
@@ -16,13 +14,14 @@ import { UsageError, errorMessage } from "../../engine/runtime/errors.ts";
 import { RECIPES, recipesOf } from "../../engine/unlearn/recipes.ts";
 import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { recordFiles } from "../attack/files.ts";
-import { makeErased } from "../commands/unlearn.ts";
 import type { Context } from "../context.ts";
 import { overlayFiles, suitedTo } from "../model.ts";
 import { resolveModel } from "../model-source.ts";
-import { exists } from "../output.ts";
 import type { CheckpointEntry, EvaluationConfig } from "../evaluate/config.ts";
 import { withLock } from "../evaluate/lock.ts";
+import { isDone, startOf, unlearnFiles } from "./begin.ts";
+import { prepareUnlearn } from "./prepare.ts";
+import { runUnlearn } from "./run.ts";
 
 /** A checkpoint that is to be made before it is attacked. */
 export interface Erasing {
@@ -167,8 +166,8 @@ export async function makeErasings(context: Context, erasings: readonly Erasing[
         await withLock(join(out, ".."), (line) => context.say(line), async () => {
           if (await isMade(out)) return;
           context.say(`making checkpoint ${checkpoint} (${settings.method}): ${out}`);
-          const files = new UnlearnFiles(folderStore(`${out}.run`));
-          await makeErased(context, settings, out, files, { showImages }, await files.earlier());
+          const run = await startOf(settings, out, showImages, await unlearnFiles(out).earlier());
+          await runUnlearn(context, await prepareUnlearn(context, run), out);
         });
       } catch (error) {
         if (!(error instanceof UsageError) || !/being written by another process/.test(error.message)) throw error;
@@ -180,6 +179,5 @@ export async function makeErasings(context: Context, erasings: readonly Erasing[
 }
 
 async function isMade(out: string): Promise<boolean> {
-  const record = await new UnlearnFiles(folderStore(`${out}.run`)).earlier();
-  return record?.status === "finished" && (await exists(out));
+  return isDone(await unlearnFiles(out).earlier(), out);
 }

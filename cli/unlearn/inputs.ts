@@ -18,7 +18,7 @@ const PICTURE = /\.(png|jpe?g|webp)$/i;
 export async function readPromptList(name: string): Promise<{ readonly file: string; readonly prompts: readonly string[] }> {
   const file = resolvePath(name);
   const content = await readText(file);
-  if (content.includes("\0")) throw new FormatError(file, "is not text file of prompts: it holds zero bytes");
+  if (content.includes("\0")) throw new FormatError(file, "is not a text file of prompts: it holds zero bytes");
   const prompts = /\.csv$/i.test(file)
     ? parseCsv(file, content, ["prompt"]).rows.map((row) => row["prompt"]!)
     : content.split(/\r\n|\r|\n/).map((line) => line.trim()).filter((line) => line !== "");

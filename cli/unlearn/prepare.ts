@@ -1,13 +1,14 @@
 import { basename, dirname, resolve } from "node:path";
 import { folderStore } from "../../engine/platform/folder-store.ts";
+import { resolvePath } from "../../engine/platform/model-source-node.ts";
 import { nodeFiles, sha256File } from "../../engine/platform/node-files.ts";
 import { pick } from "../../engine/options/values.ts";
 import { changesSince } from "../../engine/run/changes.ts";
 import { type PreparedUnlearn, unlearnOptions } from "../../engine/run/unlearn/execute.ts";
-import type { SavedRun, UnlearnFiles } from "../../engine/run/unlearn/files.ts";
 import { previewPrompts } from "../../engine/run/unlearn/previews.ts";
-import { type UnlearnRecord, newUnlearnRecord } from "../../engine/run/unlearn/record.ts";
-import type { UnlearnSettings } from "../../engine/run/unlearn/settings.ts";
+import { newUnlearnRecord } from "../../engine/run/unlearn/record.ts";
+import { resultOf } from "../../engine/run/unlearn/settings.ts";
+import { LAYOUTS } from "../../engine/unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../engine/unlearn/option-table.ts";
 import { resolveUnlearn } from "../../engine/unlearn/options.ts";
 import { checkWeights } from "../../engine/loading/check-weights.ts";
@@ -16,32 +17,24 @@ import type { Context } from "../context.ts";
 import { openWithFiles } from "../model.ts";
 import { requireWritableFolder } from "../output.ts";
 import { placeOf } from "../place.ts";
+import type { UnlearnStart } from "./begin.ts";
 import { readPromptList, readTrainingPictures } from "./inputs.ts";
-
-/** What an erasing run is, besides its settings. */
-export interface UnlearnPlace {
-  readonly out: string;
-  readonly files: UnlearnFiles;
-  readonly showImages: boolean;
-  /** A run that is gone on with. */
-  readonly earlier?: UnlearnRecord | undefined;
-  readonly saved?: SavedRun | undefined;
-}
+import { requireResultPlace } from "./result-place.ts";
 
 /**
  * Opens and checks all that an erasing run needs, before anything is written.
  * @throws FormatError, InputError, UsageError, ... for whatever could not be used; NoAdapterError
  */
-export async function prepareUnlearn(
-  context: Context,
-  settings: UnlearnSettings,
-  { out, files, showImages, earlier, saved }: UnlearnPlace,
-): Promise<PreparedUnlearn> {
+export async function prepareUnlearn(context: Context, run: UnlearnStart): Promise<PreparedUnlearn> {
+  const { settings, out, files, showImages, earlier, saved, written } = run;
   await requireWritableFolder(dirname(resolve(out)));
   const retain = settings.retain === null ? undefined : await readPromptList(settings.retain);
   const own = settings.previews === null ? undefined : await readPromptList(settings.previews);
   const { model, files: opened } = await openWithFiles(context, settings);
   const { path: folder, variant } = opened[0]!;
+  const { layout } = resultOf(settings, model.isXl ? "sdxl" : "sd");
+  const pictures = [settings.images, settings.retainImages].filter((name) => name !== null).map(resolvePath);
+  await requireResultPlace(run, layout, [...opened.map(({ path }) => path), ...pictures]);
   const { concepts } = settings;
   const shown = settings.images === null ? undefined : await readTrainingPictures(settings.images, model, concepts[0]);
   const kept = settings.retainImages === null ? undefined : await readTrainingPictures(settings.retainImages, model, undefined);
@@ -63,8 +56,13 @@ export async function prepareUnlearn(
   const place = placeOf(context.options, model.device, { showImages }, out);
   const record = newUnlearnRecord({ settings, recipe: { name: resolved.recipe, paper, code }, effective, out }, place, records);
   if (earlier) for (const change of changesSince(earlier, record)) context.warn(change);
+  const { ending } = LAYOUTS[layout];
+  if (!out.toLowerCase().endsWith(ending)) {
+    context.warn(`${out} does not end in ${ending}, which layout ${layout} writes: other tools may go by the name`);
+  }
   return {
     model, images, files, saved, showImages,
+    replaced: written,
     base: { files: nodeFiles, folder, variant },
     retain: prompts,
     previews: previewPrompts(concepts, prompts, own?.prompts),

@@ -180,14 +180,42 @@ test("a loss that is not a number ends the run; the state before it is kept", as
   assert.is((json("nan.pt.run/run.json") as { status: string }).status, "failed");
 });
 
-test("what is there is replaced only when asked", async () => {
+test("what is there is replaced only when asked, and not by a run that is refused", async () => {
+  const quick = [...SMALL, "--steps", "1", "--preview-every", "0"];
   writeFileSync(at("mine.pt"), "mine");
-  const refused = await lethe(...SMALL, "--out", "mine.pt");
-  assert.is(refused.code, 2);
-  assert.match(refused.stderr, /mine\.pt is there already.*--overwrite/);
-  assert.is(readFileSync(at("mine.pt"), "utf8"), "mine");
-  assert.is((await lethe(...SMALL, "--steps", "1", "--preview-every", "0", "--overwrite", "--out", "mine.pt")).code, 0);
+  const kept = async (message: RegExp, ...flags: readonly string[]): Promise<void> => {
+    const { code, stderr } = await lethe(...quick, ...flags);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.is(readFileSync(at("mine.pt"), "utf8"), "mine");
+  };
+  await kept(/mine\.pt is there already.*--overwrite/, "--out", "mine.pt");
+  await kept(/mine\.pt is there already.*--overwrite/, "--resume", "--out", "mine.pt");
+  await kept(/none\.txt.*no such file/, "--overwrite", "--retain", "none.txt", "--out", "mine.pt");
+  await kept(/--attack-steps is of advunlearn/, "--overwrite", "--attack-steps", "3", "--out", "mine.pt");
+  await kept(/mine\.pt: is a file; layout component-folder writes a folder/, "--overwrite", "--layout", "component-folder", "--out", "mine.pt");
+  assert.is((await lethe(...quick, "--overwrite", "--out", "mine.pt")).code, 0);
   assert.ok(bytes("mine.pt").length > 1000);
+  const own = await lethe(...quick, "--unet", "mine.pt", "--overwrite", "--out", "mine.pt");
+  assert.is(own.code, 2);
+  assert.match(own.stderr, /mine\.pt: the run reads .*mine\.pt, which would be replaced/);
+});
+
+test("a folder is replaced by a run only where a run wrote all that is in it", async () => {
+  const flags = [...SMALL, "--steps", "1", "--preview-every", "0", "--layout", "component-folder", "--out", "whole-unet"];
+  assert.is((await lethe(...flags)).code, 0);
+  const names = readdirSync(at("whole-unet")).toSorted();
+  const before = sha256(`whole-unet/${names.at(-1)!}`);
+  assert.is((await lethe(...flags, "--overwrite", "--learning-rate", "1e-3")).code, 0);
+  assert.equal(readdirSync(at("whole-unet")).toSorted(), names);
+  assert.is.not(sha256(`whole-unet/${names.at(-1)!}`), before);
+  writeFileSync(at("whole-unet/notes.txt"), "mine");
+  const refused = await lethe(...flags, "--overwrite");
+  assert.is(refused.code, 2);
+  assert.match(refused.stderr, /whole-unet holds notes\.txt, which no finished run wrote/);
+  assert.equal(readdirSync(at("whole-unet")).toSorted(), [...names, "notes.txt"].toSorted());
+  const file = await lethe(...SMALL, "--overwrite", "--out", "whole-unet");
+  assert.match(file.stderr, /whole-unet: is a folder; layout partial-safetensors writes a file/);
 });
 
 test.run();

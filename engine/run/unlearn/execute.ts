@@ -32,6 +32,8 @@ export interface PreparedUnlearn {
   /** The folder in which the result lies, and what it is called there. */
   readonly output: Store;
   readonly name: string;
+  /** Files of `output` that an earlier run wrote, which are taken away when this one begins. */
+  readonly replaced?: readonly string[];
   /** SHA-256 of a file of `output`, as hexadecimal digits. */
   readonly sha256: (name: string) => Promise<string>;
   readonly showImages: boolean;
@@ -43,8 +45,6 @@ export interface UnlearnWatcher {
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: UnlearnEvent) => void) | undefined;
   readonly onPreview?: ((line: PreviewLine, picture: RgbImage) => void) | undefined;
-  /** Called with the erased model before it is taken down. */
-  readonly onDone?: ((result: Unlearned) => Promise<void>) | undefined;
   readonly say?: ((line: string) => void) | undefined;
 }
 
@@ -65,13 +65,15 @@ const SAVE_AFTER_MS = 5000;
  */
 export async function executeUnlearn(run: PreparedUnlearn, watcher: UnlearnWatcher = {}): Promise<UnlearnRecord> {
   const log = run.saved ? await run.files.reopen(run.saved.training.step) : [];
-  if (!run.saved) await run.files.clear();
+  if (!run.saved) {
+    await run.files.clear();
+    for (const name of run.replaced ?? []) await run.output.remove(name);
+  }
   const writer = new UnlearnWriter(run, watcher, log);
   let erased: Unlearned | undefined;
   const work = async (): Promise<UnlearnRecord> => {
     await run.files.writeRecord(run.record);
     erased = await writer.erase();
-    await watcher.onDone?.(erased);
     const finished = await writer.finish("finished", await writer.writeResult(erased), null);
     await run.files.dropState();
     return finished;
