@@ -14,10 +14,10 @@ import { Adversary, type SavedAdversary, type Word } from "./inner/adversary.ts"
 import { DrawnLatents } from "./inner/drawn-latents.ts";
 import { withEmbeddings } from "./inner/inner-attack.ts";
 import type { Settings } from "./options.ts";
-import { idsOf } from "./shared/noising.ts";
-import { CombinedPrediction, asLatents, readLatents } from "./shared/predict.ts";
-import { startTraining } from "./shared/start.ts";
-import { compVisTime } from "./shared/trajectory.ts";
+import { idsOf } from "./common/noising.ts";
+import { CombinedPrediction, asLatents, readLatents } from "./common/predict.ts";
+import { startTraining } from "./common/start.ts";
+import { compVisTime } from "./common/trajectory.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**

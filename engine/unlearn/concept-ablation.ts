@@ -8,11 +8,11 @@ import { stackRows } from "../nn/array.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Program } from "../runtime/program.ts";
 import { Tensor } from "../runtime/tensor.ts";
-import type { PictureBatch } from "./shared/batch.ts";
-import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
-import { PictureBatches } from "./shared/pictures.ts";
-import { KeptPrediction, asLatents, readLatents } from "./shared/predict.ts";
-import { clipping, startTraining } from "./shared/start.ts";
+import type { PictureBatch } from "./common/batch.ts";
+import { Encodings, drawNoised, latentsInput } from "./common/noising.ts";
+import { PictureBatches } from "./common/pictures.ts";
+import { KeptPrediction, asLatents, readLatents } from "./common/predict.ts";
+import { clipping, startTraining } from "./common/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**

@@ -1,8 +1,8 @@
 import { mseLoss } from "../../kernels/loss.ts";
 import { type NDArray, stackRows } from "../nn/array.ts";
-import { CombinedPrediction, asLatents, readLatents, recordPrediction } from "./shared/predict.ts";
-import { startTraining } from "./shared/start.ts";
-import { Trajectories, compVisPlan, compVisTime, pipelinePlan } from "./shared/trajectory.ts";
+import { CombinedPrediction, asLatents, readLatents, recordPrediction } from "./common/predict.ts";
+import { startTraining } from "./common/start.ts";
+import { Trajectories, compVisPlan, compVisTime, pipelinePlan } from "./common/trajectory.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /** Where one step's latents come from and what they are compared with. */

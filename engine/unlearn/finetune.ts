@@ -4,11 +4,11 @@ import type { Graph } from "../runtime/graph.ts";
 import type { HostArray } from "../runtime/program.ts";
 import { recordNoiseLoss } from "../train/noise-loss.ts";
 import type { RecordedLoss } from "../train/update.ts";
-import { Encodings, drawNoised, idsOf } from "./shared/noising.ts";
-import { PictureBatches } from "./shared/pictures.ts";
-import { asLatents, latentTensor } from "./shared/predict.ts";
-import { type Started, clipping, startTraining } from "./shared/start.ts";
-import { componentOf } from "./shared/trained-tensors.ts";
+import { Encodings, drawNoised, idsOf } from "./common/noising.ts";
+import { PictureBatches } from "./common/pictures.ts";
+import { asLatents, latentTensor } from "./common/predict.ts";
+import { type Started, clipping, startTraining } from "./common/start.ts";
+import { componentOf } from "./common/trained-tensors.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**

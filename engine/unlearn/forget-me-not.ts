@@ -9,9 +9,9 @@ import { unet } from "../diffusion/unet.ts";
 import { Layers } from "../nn/layers.ts";
 import type { Graph } from "../runtime/graph.ts";
 import type { HostArray } from "../runtime/program.ts";
-import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
-import { PictureBatches } from "./shared/pictures.ts";
-import { clipping, startTraining } from "./shared/start.ts";
+import { Encodings, drawNoised, latentsInput } from "./common/noising.ts";
+import { PictureBatches } from "./common/pictures.ts";
+import { clipping, startTraining } from "./common/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**

@@ -13,19 +13,19 @@ export {
   type UnlearnHooks, type UnlearnOptions,
 } from "./options.ts";
 export type { PhaseName } from "./training.ts";
-export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./shared/trained-tensors.ts";
-export type { Draws } from "./shared/draws.ts";
+export { TENSOR_RULES, allTensors, tensorsOf, type TensorRule, type TrainedList } from "./common/trained-tensors.ts";
+export type { Draws } from "./common/draws.ts";
 export { LAYOUTS, LAYOUT_NAMES, outputFiles, type Changed, type LayoutName } from "./files/layouts.ts";
 export type { ModelFolder } from "./files/model-folder.ts";
 export type { OutputFile } from "./files/output-file.ts";
 export { joinPieces } from "../formats/store.ts";
 export type { LazyTensor } from "../train/trained-tensors.ts";
-export { describeUnlearnEstimate, estimateUnlearn, type UnlearnEstimate } from "./shared/estimate.ts";
+export { describeUnlearnEstimate, estimateUnlearn, type UnlearnEstimate } from "./common/estimate.ts";
 export { mergedLowRank, writtenChanges } from "./lora.ts";
-export { averageDecayAt, learningRateAt } from "./shared/schedule.ts";
-export type { PictureBatch } from "./shared/batch.ts";
-export { Mask, signedGradients } from "./shared/saliency.ts";
+export { averageDecayAt, learningRateAt } from "./common/schedule.ts";
+export type { PictureBatch } from "./common/batch.ts";
+export { Mask, signedGradients } from "./common/saliency.ts";
 export { posteriorSample } from "../diffusion/steering/encode.ts";
-export { PictureBatches } from "./shared/pictures.ts";
-export { SeededDraws } from "./shared/draws.ts";
+export { PictureBatches } from "./common/pictures.ts";
+export { SeededDraws } from "./common/draws.ts";
 export type { UnlearnSession } from "./training.ts";

@@ -7,8 +7,8 @@ import type { ComponentName } from "../train/variant.ts";
 import type { Changed } from "./files/layouts.ts";
 import type { LowRankModule } from "./files/low-rank-names.ts";
 import { noiseLoss, noiseTraining } from "./finetune.ts";
-import { clipping, startTraining } from "./shared/start.ts";
-import { type TrainedList, allTensors } from "./shared/trained-tensors.ts";
+import { clipping, startTraining } from "./common/start.ts";
+import { type TrainedList, allTensors } from "./common/trained-tensors.ts";
 import { type Training, type UnlearnSession, savedWeights } from "./training.ts";
 
 /**

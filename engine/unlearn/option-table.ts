@@ -1,6 +1,6 @@
 import { SEED_RANGE, choice, flag, number, text, whole } from "../options/option.ts";
 import { METHODS, type MethodName, RECIPE_NAMES, isClosedForm } from "./methods.ts";
-import { TENSOR_RULES } from "./shared/trained-tensors.ts";
+import { TENSOR_RULES } from "./common/trained-tensors.ts";
 
 const ESD = ["esd", "esd-x", "esd-u"] as const satisfies readonly MethodName[];
 const ADVERSARIAL = ["advunlearn"] as const satisfies readonly MethodName[];

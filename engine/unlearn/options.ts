@@ -10,10 +10,10 @@ import type { StableDiffusionPipeline } from "../diffusion/pipeline.ts";
 import { METHODS, type MethodName, type RecipeName } from "./methods.ts";
 import { UNLEARN_OPTIONS } from "./option-table.ts";
 import { RECIPES, type Recipe, recipesOf } from "./recipes.ts";
-import type { PictureBatch } from "./shared/batch.ts";
-import type { Draws } from "./shared/draws.ts";
+import type { PictureBatch } from "./common/batch.ts";
+import type { Draws } from "./common/draws.ts";
 import { isSearch } from "./inner/search-attack.ts";
-import { type TensorRule, tensorsOf } from "./shared/trained-tensors.ts";
+import { type TensorRule, tensorsOf } from "./common/trained-tensors.ts";
 
 /** A picture to train on. */
 export interface TrainingPicture {

@@ -1,6 +1,6 @@
-import { type Edit, type Pair, editedWeights, solveEdit, solved } from "./shared/edit.ts";
-import { Factored, Matrix64 } from "./shared/matrix64.ts";
-import { encodedText } from "./shared/positions.ts";
+import { type Edit, type Pair, editedWeights, solveEdit, solved } from "./common/edit.ts";
+import { Factored, Matrix64 } from "./common/matrix64.ts";
+import { encodedText } from "./common/positions.ts";
 import type { Solved, UnlearnSession } from "./training.ts";
 import { alignedPair } from "./uce.ts";
 

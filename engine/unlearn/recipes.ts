@@ -1,7 +1,7 @@
 import type { Given } from "../options/option.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import type { UNLEARN_OPTIONS } from "./option-table.ts";
-import type { TensorRule } from "./shared/trained-tensors.ts";
+import type { TensorRule } from "./common/trained-tensors.ts";
 
 /** How a method's authors write what they made. */
 export type Layout =

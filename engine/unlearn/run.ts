@@ -12,13 +12,13 @@ import { startLora } from "./lora.ts";
 import type { MethodName, RecipeName } from "./methods.ts";
 import { type SavedTraining, type UnlearnHooks, type UnlearnOptions, resolveUnlearn } from "./options.ts";
 import type { Layout } from "./recipes.ts";
-import { SeededDraws } from "./shared/draws.ts";
-import { type UnlearnEstimate, fitUnlearn } from "./shared/estimate.ts";
-import { learningRateAt } from "./shared/schedule.ts";
+import { SeededDraws } from "./common/draws.ts";
+import { type UnlearnEstimate, fitUnlearn } from "./common/estimate.ts";
+import { learningRateAt } from "./common/schedule.ts";
 import { solveRece } from "./rece.ts";
 import { startSalun } from "./salun.ts";
 import { solveUce } from "./uce.ts";
-import type { TrainedList } from "./shared/trained-tensors.ts";
+import type { TrainedList } from "./common/trained-tensors.ts";
 import type { PhaseName, Solve, StartTraining, Training, UnlearnSession } from "./training.ts";
 
 /** What is told of a run. */

@@ -4,11 +4,11 @@ import { slice } from "../../kernels/slice.ts";
 import { joined } from "../nn/array.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { Encodings, drawNoised, latentsInput } from "./shared/noising.ts";
-import { PictureBatches } from "./shared/pictures.ts";
-import { KeptPrediction, asLatents, readLatents, recordPrediction } from "./shared/predict.ts";
-import { Mask, signedGradients } from "./shared/saliency.ts";
-import { startTraining } from "./shared/start.ts";
+import { Encodings, drawNoised, latentsInput } from "./common/noising.ts";
+import { PictureBatches } from "./common/pictures.ts";
+import { KeptPrediction, asLatents, readLatents, recordPrediction } from "./common/predict.ts";
+import { Mask, signedGradients } from "./common/saliency.ts";
+import { startTraining } from "./common/start.ts";
 import type { Training, UnlearnSession } from "./training.ts";
 
 /**

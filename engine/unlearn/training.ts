@@ -3,8 +3,8 @@ import type { WeightSource } from "../nn/parameters.ts";
 import type { Trainer } from "../train/trainer.ts";
 import type { LazyTensor } from "../train/trained-tensors.ts";
 import type { ResumedTraining, Settings, TrainingPictures, UnlearnHooks } from "./options.ts";
-import type { Draws } from "./shared/draws.ts";
-import type { TrainedList } from "./shared/trained-tensors.ts";
+import type { Draws } from "./common/draws.ts";
+import type { TrainedList } from "./common/trained-tensors.ts";
 
 /** What a method works with. */
 export interface UnlearnSession {

@@ -1,6 +1,6 @@
-import type { Pair } from "./shared/edit.ts";
-import { editedWeights, matrixFor, solveEdit, solved } from "./shared/edit.ts";
-import { encodedText, rowsFrom, type EncodedText } from "./shared/positions.ts";
+import type { Pair } from "./common/edit.ts";
+import { editedWeights, matrixFor, solveEdit, solved } from "./common/edit.ts";
+import { encodedText, rowsFrom, type EncodedText } from "./common/positions.ts";
 import type { Solved, UnlearnSession } from "./training.ts";
 
 /**

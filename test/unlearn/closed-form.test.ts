@@ -1,11 +1,11 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseSchedulerConfig } from "../../engine/diffusion/schedulers/index.ts";
-import { compVisAlphasCumprod } from "../../engine/unlearn/shared/compvis-noise.ts";
+import { compVisAlphasCumprod } from "../../engine/unlearn/common/compvis-noise.ts";
 import { UsageError } from "../../engine/runtime/errors.ts";
 import { Generator } from "../../engine/runtime/random/random.ts";
-import { matrixFor, solveEdit } from "../../engine/unlearn/shared/edit.ts";
-import { Factored, Matrix64 } from "../../engine/unlearn/shared/matrix64.ts";
+import { matrixFor, solveEdit } from "../../engine/unlearn/common/edit.ts";
+import { Factored, Matrix64 } from "../../engine/unlearn/common/matrix64.ts";
 
 const WIDTH = 7;
 const random = new Generator(5);

@@ -1,4 +1,4 @@
-import { describeUnlearnEstimate } from "../../unlearn/shared/estimate.ts";
+import { describeUnlearnEstimate } from "../../unlearn/common/estimate.ts";
 import type { UnlearnEvent } from "../../unlearn/run.ts";
 
 /** A training step in log.jsonl. */

@@ -6,7 +6,7 @@ import { UsageError } from "../../runtime/errors.ts";
 import { type ChangedComponent, LAYOUT_NAMES, type LayoutName, requireLayout } from "../../unlearn/files/layouts.ts";
 import { UNLEARN_OPTIONS } from "../../unlearn/option-table.ts";
 import { type Family, RECIPES, recipesOf } from "../../unlearn/recipes.ts";
-import { componentOf } from "../../unlearn/shared/trained-tensors.ts";
+import { componentOf } from "../../unlearn/common/trained-tensors.ts";
 import { MODEL_OPTIONS } from "../settings/model-options.ts";
 
 /** Everything that decides what comes out of an erasing run on one adapter but the concepts, of which there may be several. */

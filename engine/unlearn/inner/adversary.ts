@@ -1,8 +1,8 @@
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
 import type { Tensor } from "../../runtime/tensor.ts";
-import { CombinedPrediction, readLatents } from "../shared/predict.ts";
-import { compVisTime } from "../shared/trajectory.ts";
+import { CombinedPrediction, readLatents } from "../common/predict.ts";
+import { compVisTime } from "../common/trajectory.ts";
 import type { UnlearnSession } from "../training.ts";
 import type { DrawnLatents } from "./drawn-latents.ts";
 import { InnerAttack } from "./inner-attack.ts";

@@ -1,7 +1,7 @@
 import type { NDArray } from "../../nn/array.ts";
 import type { Tensor } from "../../runtime/tensor.ts";
-import { latentTensor } from "../shared/predict.ts";
-import { Trajectories, compVisPlan } from "../shared/trajectory.ts";
+import { latentTensor } from "../common/predict.ts";
+import { Trajectories, compVisPlan } from "../common/trajectory.ts";
 import type { UnlearnSession } from "../training.ts";
 
 /**

@@ -8,7 +8,7 @@ import { framedIds, slotLayout } from "../../attack/search/slot-layout.ts";
 import { learnedPrompt } from "../../diffusion/learned-embedding.ts";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion.ts";
 import type { NDArray } from "../../nn/array.ts";
-import type { Draws } from "../shared/draws.ts";
+import type { Draws } from "../common/draws.ts";
 
 /** Lethe's own attackers that may stand inside a training. */
 export type SearchKind = "text-grad" | "cce";
