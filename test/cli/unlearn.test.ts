@@ -193,7 +193,8 @@ test("what is there is replaced only when asked, and not by a run that is refuse
   await kept(/mine\.pt is there already.*--overwrite/, "--resume", "--out", "mine.pt");
   await kept(/none\.txt.*no such file/, "--overwrite", "--retain", "none.txt", "--out", "mine.pt");
   await kept(/--attack-steps is of advunlearn/, "--overwrite", "--attack-steps", "3", "--out", "mine.pt");
-  await kept(/mine\.pt: is a file; layout component-folder writes a folder/, "--overwrite", "--layout", "component-folder", "--out", "mine.pt");
+  const asFolder = ["--layout", "component-folder"];
+  await kept(/mine\.pt: is a file; layout component-folder writes a folder/, "--overwrite", ...asFolder, "--out", "mine.pt");
   assert.is((await lethe(...quick, "--overwrite", "--out", "mine.pt")).code, 0);
   assert.ok(bytes("mine.pt").length > 1000);
   const own = await lethe(...quick, "--unet", "mine.pt", "--overwrite", "--out", "mine.pt");
