@@ -1,8 +1,6 @@
-import inputs from "../shaders/lib/attention-inputs.wgsl";
-import places from "../shaders/lib/attention-places.wgsl";
 import walk from "../shaders/lib/attention-walk.wgsl";
 import mergeWgsl from "../shaders/attention-merge.wgsl";
-import { type FlashPass, type PassOutput, type RowPlace, outputParams } from "./attention-plan.ts";
+import { type FlashPass, type PassOutput, type RowPlace, passDispatch } from "./attention-plan.ts";
 import { type Binding, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 import { pointwise } from "./pointwise.ts";
 
@@ -25,10 +23,8 @@ export interface BlockForm {
  * parts, each with outputs of its own in scratch memory, which further dispatches merge. A causal walk is not cut: it is as short as a
  * prompt.
  */
-export function blockPass(
-  { name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch }: FlashPass,
-  block: BlockForm,
-): Dispatch[] {
+export function blockPass(pass: FlashPass, block: BlockForm): Dispatch[] {
+  const { name, sizes: { batch, heads, queries, keys }, headVec4, bindings, params, outputs, joint = false, scratch } = pass;
   const [rows, columns] = name === "key-value" ? [keys, queries] : [queries, keys];
   const forward = name === "forward";
   const workgroups = batch * heads * Math.ceil(rows / block.rows);
@@ -41,21 +37,12 @@ export function blockPass(
     ? outputs
     : outputs.map((output): PassOutput => ({ name: output.name, binding: keep(splits * elements * 16), ...(output.place && { place }) }));
   const logSumExp = forward && !whole ? keep(Math.ceil((splits * batch * heads * rows) / 4) * 16) : bindings["logSumExp"]!;
-  const shared = joint && whole;
-  const bound = Object.fromEntries((shared ? parts.slice(0, 1) : parts).map((part) => [part.name, part.binding]));
+  const ofPart = passDispatch({ ...pass, bindings: { ...bindings, logSumExp }, outputs: parts, joint: joint && whole }, true);
   const main: Dispatch = {
+    ...ofPart,
     shader: block.shader,
-    defines: {
-      PLACES: places,
-      INPUTS: inputs,
-      GRADIENT: !forward,
-      BLOCKS: true,
-      WALK: walk,
-      ...block.defines,
-      ...(name === "key-value" && { JOINT: shared, DV: shared ? "dK" : "dV" }),
-    },
-    bindings: { ...bindings, logSumExp, ...bound },
-    params: { ...params, splits, ...outputParams(parts) },
+    defines: { ...ofPart.defines, WALK: walk, ...block.defines },
+    params: { ...ofPart.params, splits },
     workgroups: spread(workgroups * splits),
   };
   if (whole) return [main];

@@ -1,3 +1,4 @@
+import passWgsl from "../shaders/lib/attention-pass.wgsl";
 import walk from "../shaders/lib/attention-walk.wgsl";
 import mergeWgsl from "../shaders/attention-merge.wgsl";
 import type { FlashPass } from "./attention-plan.ts";
@@ -9,7 +10,7 @@ import type { Capabilities, Dispatch } from "./kernel.ts";
 
 /** All that a measured choice depends on: with another text it is measured again. */
 export function attentionSources(): string[] {
-  return [...ROWS_SOURCES, ...TILED_SOURCES, ...MATRIX_SOURCES, walk, mergeWgsl];
+  return [...ROWS_SOURCES, ...TILED_SOURCES, ...MATRIX_SOURCES, passWgsl, walk, mergeWgsl];
 }
 
 /**

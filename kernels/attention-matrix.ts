@@ -1,3 +1,4 @@
+import scores from "../shaders/lib/attention-matrix-scores.wgsl";
 import block from "../shaders/lib/attention-matrix.wgsl";
 import keyValueWgsl from "../shaders/attention-matrix-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-matrix-gradient-query.wgsl";
@@ -15,7 +16,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const MATRIX_SOURCES: readonly string[] = [block, forwardWgsl, queryWgsl, keyValueWgsl];
+export const MATRIX_SOURCES: readonly string[] = [block, scores, forwardWgsl, queryWgsl, keyValueWgsl];
 
 /** Forms that compute on matrix units: subgroups own one fragment of rows, or two where those stay in registers. */
 export type MatrixForm = Extract<AttentionForm, `matrix${string}`>;
@@ -90,7 +91,9 @@ function blockOf(
     bytes: 2 * staged * (head + 8) * 2 + tile * (tiles * 4 + operands * 2) + (pass === "key-value" ? staged * 8 : 16),
     defines: {
       BLOCK: block,
-      ...(pass === "forward" && { BLOCKS: false }), // it has a `load` of its own
+      SCORES: scores,
+      SIGNED: pass === "forward",
+      GAIN: pass !== "forward",
       EXTENSION: dialect.extension,
       MULTIPLY: dialect.multiply,
       M: m,

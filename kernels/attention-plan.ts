@@ -1,3 +1,4 @@
+import passWgsl from "../shaders/lib/attention-pass.wgsl";
 import windowWgsl from "../shaders/window.wgsl";
 import {
   type Binding, type ByName, type Dispatch, type InputRule, ShapeError, type TensorType, type Value, columnsOf, elementCount, formatType,
@@ -145,12 +146,26 @@ export interface FlashPass {
   readonly scratch: number[];
 }
 
-/** The places of outputs as fields of `struct Params`. */
-export function outputParams(outputs: readonly PassOutput[]): Record<string, number> {
-  return Object.assign(
-    {},
-    ...outputs.map(({ name, place }) => (place ? placeParams(name.charAt(0).toUpperCase() + name.slice(1), place) : {})),
-  ) as Record<string, number>;
+/** What a pass's dispatch has of `shaders/lib/attention-pass.wgsl`. @param blocks its form computes by blocks */
+export function passDispatch(
+  { name, bindings, params, outputs, joint = false }: FlashPass,
+  blocks: boolean,
+): Pick<Dispatch, "defines" | "params"> & { readonly bindings: Readonly<Record<string, Binding>> } {
+  const places = outputs.map((output) => (output.place ? placeParams(output.name.replace("d", "D"), output.place) : {}));
+  return {
+    defines: {
+      PASS: passWgsl,
+      FORWARD: name === "forward",
+      QUERY: name === "query",
+      JOINT: joint,
+      VEC4: true,
+      BLOCKS: blocks,
+      SIGNED: false,
+      GAIN: false,
+    },
+    bindings: { ...bindings, ...Object.fromEntries((joint ? outputs.slice(0, 1) : outputs).map((o) => [o.name, o.binding])) },
+    params: { ...params, ...(Object.assign({}, ...places) as Record<string, number>) },
+  };
 }
 
 /**

@@ -1,10 +1,8 @@
-import inputs from "../shaders/lib/attention-inputs.wgsl";
-import places from "../shaders/lib/attention-places.wgsl";
 import tile from "../shaders/lib/attention-tile.wgsl";
 import keyValueWgsl from "../shaders/attention-gradient-key-value.wgsl";
 import queryWgsl from "../shaders/attention-gradient-query.wgsl";
 import forwardWgsl from "../shaders/attention.wgsl";
-import { type FlashPass, MAX_FLASH_HEAD, outputParams } from "./attention-plan.ts";
+import { type FlashPass, MAX_FLASH_HEAD, passDispatch } from "./attention-plan.ts";
 import type { PassName } from "./attention-table.ts";
 import { type Capabilities, type Defines, type Dispatch, type ShaderSource, spread } from "./kernel.ts";
 
@@ -15,7 +13,7 @@ const SHADERS: Readonly<Record<PassName, ShaderSource>> = {
 };
 
 /** All that this form is made of. */
-export const ROWS_SOURCES: readonly string[] = [inputs, places, tile, forwardWgsl, queryWgsl, keyValueWgsl];
+export const ROWS_SOURCES: readonly string[] = [tile, forwardWgsl, queryWgsl, keyValueWgsl];
 
 // One pipeline for every head size on software adapters, where compiling is what costs and private arrays are memory anyway.
 // On a GPU the head lies in registers, so its loops need constant bounds.
@@ -41,35 +39,25 @@ const TENSORS: Readonly<Record<PassName, Defines>> = {
  * A pass whose lanes own whole rows of a head and walk over tiles of two other tensors. Broadcasting between lanes was measured to pay on
  * software adapters, where a lane is an element of a CPU vector. Without subgroups, and on GPUs, tiles lie in workgroup memory.
  */
-export function rowsPass(
-  { name, sizes: { batch, heads, queries, keys }, headVec4, flops, bindings, params, outputs, joint = false }: FlashPass,
-  { subgroupSize, software }: Capabilities,
-): Dispatch[] {
+export function rowsPass(pass: FlashPass, { subgroupSize, software }: Capabilities): Dispatch[] {
+  const { name, sizes: { batch, heads, queries, keys }, headVec4, flops, outputs } = pass;
   const rows = name === "key-value" ? keys : queries;
   const split = subgroupSize === 4;
   const workgroup = software ? 16 : 64;
   const fourRows = software && rows >= FOUR_ROWS_FROM.rows && flops >= FOUR_ROWS_FROM.flops;
+  const main = passDispatch(pass, false);
   const defines: Defines = {
+    ...main.defines,
     ...headDefines(headVec4, software),
-    PLACES: places,
     TILE: tile,
     ...TENSORS[name],
+    OUTPUTS: outputs.length,
     SUBGROUPS: software && subgroupSize >= 4,
     SPLIT: split,
     HIGH: split ? 0 : 4,
     WORKGROUP: workgroup,
     FOUR_ROWS: fourRows,
-    INPUTS: inputs,
-    GRADIENT: name !== "forward",
-    BLOCKS: false,
-    ...(name === "key-value" && { JOINT: joint, DV: joint ? "dK" : "dV" }),
   };
-  const bound = Object.fromEntries((joint ? outputs.slice(0, 1) : outputs).map((output) => [output.name, output.binding]));
-  return [{
-    shader: SHADERS[name],
-    defines,
-    bindings: { ...bindings, ...bound },
-    params: { ...params, ...outputParams(outputs) },
-    workgroups: spread(batch * heads * Math.ceil(rows / (fourRows ? 4 * workgroup : workgroup))),
-  }];
+  const workgroups = spread(batch * heads * Math.ceil(rows / (fourRows ? 4 * workgroup : workgroup)));
+  return [{ ...main, shader: SHADERS[name], defines, workgroups }];
 }

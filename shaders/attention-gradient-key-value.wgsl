@@ -1,27 +1,8 @@
 // dK and dV of attention: one pass over the queries per key row, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q). A lane owns whole rows of keys and values.
-// Layout: q, dO [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for
-// dO, offset. logSumExp, delta [batch, heads, queries].
-// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of
-// lib/attention-tile.wgsl, with its defines; tiles are of q (A) and dO (B). JOINT: dK and dV lie in one tensor, bound as dK.
+// Defines: PASS, TILE, the texts of lib/attention-pass.wgsl and lib/attention-tile.wgsl, with their defines; tiles are of q (A) and dO (B).
 ${TILE}
-
-struct Params {
-${PLACES}
-  rowStrideDK: u32,
-  offsetDK: u32,
-  rowStrideDV: u32,
-  offsetDV: u32,
-}
-
-${INPUTS}
-@group(0) @binding(7) var<storage, read_write> dK: array<${dK as vec4f}>;
-#if ${JOINT}
-alias StoredDV = ${dK as vec4f};
-#else
-@group(0) @binding(8) var<storage, read_write> dV: array<${dV as vec4f}>;
-alias StoredDV = ${dV as vec4f};
-#endif
+${PASS}
 
 const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
 
@@ -72,27 +53,6 @@ fn tileDelta(start: u32, query: u32, _lane: u32) -> EightNumbers {
   );
 }
 #endif
-
-fn storeKeyGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
-#if ${FOUR_ROWS}
-  let rows = transpose(x);
-#unroll r < 4
-  if (row[$r] < params.keys) { dK[start[$r] + i] = ${dK as vec4f}(rows[$r]); }
-#endunroll
-#else
-  if (row < params.keys) { dK[start + i] = ${dK as vec4f}(x); }
-#endif
-}
-fn storeValueGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
-#if ${FOUR_ROWS}
-  let rows = transpose(x);
-#unroll r < 4
-  if (row[$r] < params.keys) { ${DV}[start[$r] + i] = StoredDV(rows[$r]); }
-#endunroll
-#else
-  if (row < params.keys) { ${DV}[start + i] = StoredDV(x); }
-#endif
-}
 
 fn attend(block: Block, local: u32, lane: u32) {
   let firstRow = block.firstRow;
@@ -151,7 +111,7 @@ fn attend(block: Block, local: u32, lane: u32) {
   let startDK = params.offsetDK + safeRow * params.rowStrideDK + headStart;
   let startDV = params.offsetDV + safeRow * params.rowStrideDV + headStart;
   for (var i = 0u; i < width; i++) {
-    storeKeyGradient(row, startDK, i, dKey[i] * params.scale);
-    storeValueGradient(row, startDV, i, dValue[i]);
+    store0(row, startDK, i, dKey[i] * params.scale);
+    store1(row, startDV, i, dValue[i]);
   }
 }

@@ -1,34 +1,12 @@
 // dQ of attention: one pass over the keys per query row, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k). A lane owns whole rows of queries.
-// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries].
-// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of
-// lib/attention-tile.wgsl, with its defines; tiles are of k (A) and v (B).
+// Defines: PASS, TILE, the texts of lib/attention-pass.wgsl and lib/attention-tile.wgsl, with their defines; tiles are of k (A) and v (B).
 ${TILE}
-
-struct Params {
-${PLACES}
-  rowStrideDQ: u32,
-  offsetDQ: u32,
-}
-
-${INPUTS}
-@group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as vec4f}>;
+${PASS}
 
 // The gradient of one key's scores.
 fn scoreGradient(score: Rows, dWeight: Rows, key: u32, visible: RowIndex, rowLogSumExp: Rows, rowDelta: Rows) -> Rows {
   return select(Rows(), exp(score - rowLogSumExp), RowIndex(key) < visible) * (dWeight - rowDelta);
-}
-
-fn storeGradient(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
-#if ${FOUR_ROWS}
-  let rows = transpose(x);
-#unroll r < 4
-  if (row[$r] < params.queries) { dQ[start[$r] + i] = ${dQ as vec4f}(rows[$r]); }
-#endunroll
-#else
-  if (row < params.queries) { dQ[start + i] = ${dQ as vec4f}(x); }
-#endif
 }
 
 fn attend(block: Block, local: u32, lane: u32) {
@@ -82,5 +60,5 @@ fn attend(block: Block, local: u32, lane: u32) {
   }
 
   let startDQ = params.offsetDQ + tokenRow * params.rowStrideDQ + headStart;
-  for (var i = 0u; i < width; i++) { storeGradient(row, startDQ, i, dQuery[i] * params.scale); }
+  for (var i = 0u; i < width; i++) { store0(row, startDQ, i, dQuery[i] * params.scale); }
 }

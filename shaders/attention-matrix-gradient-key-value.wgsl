@@ -1,33 +1,14 @@
 // dK and dV of attention, on matrix units: one pass over the queries per block of keys, with the probabilities computed again from
 // logSumExp: p = exp(scale q k - logSumExp), ds = p (dO v - delta), dv = sum(p dO), dk = scale sum(ds q) (FlashAttention-2, arXiv
 // 2307.08691, algorithm 2). q, k, v, dO, p and ds are rounded to f16, all else is f32; p and ds are small where there are many keys, so
-// they are multiplied by `gain` to stay within f16's numbers. A causal key is seen by the queries from its own index on. Layout: q, dO
-// [batch, queries, heads, head], k, v, dK, dV [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO, offset.
-// logSumExp, delta [batch, heads, queries]. With `splits` above one, dK and dV are [splits, ...], each of one part of the queries, for
-// attention-merge. Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the
-// text of lib/attention-matrix.wgsl, with its defines. JOINT: dK and dV lie in one tensor, bound as dK.
+// they are multiplied by `gain` to stay within f16's numbers.
+// Defines: PASS, BLOCK, SCORES, the texts of lib/attention-pass.wgsl, lib/attention-matrix.wgsl and lib/attention-matrix-scores.wgsl, with
+// their defines.
 enable f16;
 enable subgroups;
 enable ${EXTENSION};
 
-struct Params {
-${PLACES}
-  rowStrideDK: u32,
-  offsetDK: u32,
-  rowStrideDV: u32,
-  offsetDV: u32,
-  gain: f32,
-  splits: u32,
-}
-
-${INPUTS}
-@group(0) @binding(7) var<storage, read_write> dK: array<${dK as vec4f}>;
-#if ${JOINT}
-alias StoredDV = ${dK as vec4f};
-#else
-@group(0) @binding(8) var<storage, read_write> dV: array<${dV as vec4f}>;
-alias StoredDV = ${dV as vec4f};
-#endif
+${PASS}
 
 const HIGHEST = 3.0e38; // a logSumExp under which every probability is zero
 
@@ -56,10 +37,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let key = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let inTile = (lane / ROW_LANES) * TILE_STRIDE + place;
   let tile = subgroup * FRAGMENTS * 2u * TILE; // of scores and probabilities, and behind it of their gradients
-  let causal = params.causal != 0u;
-  let part = partOf(select(0u, min(block.first, params.queries), causal), params.queries, block.split);
-  // Queries from here on are seen by all keys of the block.
-  let seen = select(0u, block.first + BLOCK_ROWS - 1u, causal);
+  let part = partOf(min(seenFrom(block.first), params.queries), params.queries, block.split);
+  let seen = seenFrom(block.first + BLOCK_ROWS - 1u); // queries from here on see all keys of the block
 
   let factor = params.scale * LOG2E; // on scores in f32, or k would be rounded once more
 
@@ -67,17 +46,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll r < ${FRAGMENTS}
   stageBand(OF_KEYS, heads.keys, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
-  let k$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+  let a$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
   stageBand(OF_VALUES, heads.values, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
-  let v$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+  let b$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
 #unroll n < ${HEAD_N}
   var dK$r_$n: Sum;
   var dV$r_$n: Sum;
 #endunroll
-  let seenFrom$r = select(0u, key + $r * BAND, causal);
+  let seenFrom$r = seenFrom(key + $r * BAND);
 #endunroll
 
   for (var query = part.x; query < part.y; query += STAGED) {
@@ -88,24 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && query + begin < part.y; begin += COLUMNS) {
       let first = query + begin;
-      for (var n = 0u; n < COLUMNS; n += N) {
-#unroll r < ${FRAGMENTS}
-        var sum$r = Sum(); // given values, or they keep the sums of the round before (seen with Dawn of webgpu 0.6.2)
-        var dSum$r = Sum();
-#endunroll
-#unroll k < ${HEAD_K}
-        let query$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
-        let dOut$k = subgroupMatrixLoad<Right, col_major>(&columns, SECOND + (begin + n) * STRIDE + $k * K / 4u, STRIDE);
-#unroll r < ${FRAGMENTS}
-        sum$r = ${MULTIPLY}(k$r_$k, query$k, sum$r);
-        dSum$r = ${MULTIPLY}(v$r_$k, dOut$k, dSum$r);
-#endunroll
-#endunroll
-#unroll r < ${FRAGMENTS}
-        subgroupMatrixStore<row_major>(&scores, tile + $r * 2 * TILE + n / 4u, sum$r, TILE_STRIDE);
-        subgroupMatrixStore<row_major>(&scores, tile + ($r * 2 + 1) * TILE + n / 4u, dSum$r, TILE_STRIDE);
-#endunroll
-      }
+${SCORES}
       workgroupBarrier();
       let column = first + 4u * place + vec4u(0u, 1u, 2u, 3u);
 #unroll i < ${OWN}
@@ -155,8 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (own < params.keys) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
         for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
-          dK[startK + BEGIN + i] = ${dK as vec4f}(scores[tile + inTile - place + i] * (params.scale / params.gain));
-          ${DV}[startV + BEGIN + i] = StoredDV(scores[tile + TILE + inTile - place + i] / params.gain);
+          put0(startK + BEGIN + i, scores[tile + inTile - place + i] * (params.scale / params.gain));
+          put1(startV + BEGIN + i, scores[tile + TILE + inTile - place + i] / params.gain);
         }
       }
       workgroupBarrier();

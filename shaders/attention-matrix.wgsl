@@ -1,35 +1,17 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), on
 // matrix units: q, k, v and the probabilities are rounded to f16, sums, maxima and exponentials are f32. The sums so far are only
 // multiplied when a row's largest score has grown by more than MARGIN (as in FlashAttention-4): until then its weights are at most
-// 2^MARGIN. Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset
-// (in vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))). With `splits`
-// above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge. Defines: PLACES the text of
-// lib/attention-places.wgsl; BLOCK the text of lib/attention-matrix.wgsl, with its defines.
+// 2^MARGIN.
+// Defines: PASS, BLOCK, SCORES, the texts of lib/attention-pass.wgsl, lib/attention-matrix.wgsl and lib/attention-matrix-scores.wgsl, with
+// their defines.
 enable f16;
 enable subgroups;
 enable ${EXTENSION};
 
-struct Params {
-${PLACES}
-  splits: u32,
-}
-
-${INPUTS}
-@group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
-@group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
+${PASS}
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
 const MARGIN = 8.0;
-const QUERIES = 0u;
-const KEYS = 1u;
-const VALUES = 2u;
-fn load(tensor: u32, at: u32) -> vec4f {
-  switch (tensor) {
-    case QUERIES: { return sign(params.scale) * vec4f(q[at]); } // so that the largest score has the largest weight
-    case KEYS: { return vec4f(k[at]); }
-    default: { return vec4f(v[at]); }
-  }
-}
 
 ${BLOCK}
 
@@ -47,48 +29,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let query = block.first + subgroup * M + lane / ROW_LANES; // of the first band
   let tile = subgroup * FRAGMENTS * TILE;
   let mine = tile + (lane / ROW_LANES) * TILE_STRIDE + place;
-  // A causal query sees the keys up to its own index; all of the block see those before `seen`.
-  let causal = params.causal != 0u;
-  let seen = select(params.keys, min(block.first + 1u, params.keys), causal);
-  let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
+  let seen = visibleKeys(block.first); // by all of the block
+  let part = partOf(0u, visibleKeys(block.first + BLOCK_ROWS - 1u), block.split);
 
   let factor = max(abs(params.scale) * LOG2E, 1e-30); // on scores in f32, or q would be rounded once more
 
   clearPadding(local);
 #unroll r < ${FRAGMENTS}
-  stageBand(QUERIES, heads.queries, block.first + $r * BAND, local);
+  stageBand(OF_QUERIES, heads.queries, block.first + $r * BAND, local);
 #unroll k < ${HEAD_K}
-  let q$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
+  let a$r_$k = subgroupMatrixLoad<Left, row_major>(&columns, subgroup * M * STRIDE + $k * K / 4u, STRIDE);
 #endunroll
 #unroll n < ${HEAD_N}
   var o$r_$n: Sum;
 #endunroll
   var high$r = LOWEST; // about the largest score so far: at most MARGIN less
   var total$r = 0.0;   // sum of exp2(score - high) so far, of this lane's columns
-  let visible$r = select(params.keys, min(query + $r * BAND + 1u, params.keys), causal);
+  let visible$r = visibleKeys(query + $r * BAND);
 #endunroll
 
   for (var key = part.x; key < part.y; key += STAGED) {
     workgroupBarrier();
-    stage(0u, KEYS, heads.keys, key, local);
-    stage(SECOND, VALUES, heads.values, key, local);
+    stage(0u, OF_KEYS, heads.keys, key, local);
+    stage(SECOND, OF_VALUES, heads.values, key, local);
     workgroupBarrier();
     for (var begin = 0u; begin < STAGED && key + begin < part.y; begin += COLUMNS) {
       let first = key + begin;
-      for (var n = 0u; n < COLUMNS; n += N) {
-#unroll r < ${FRAGMENTS}
-        var sum$r = Sum(); // given a value, or it keeps the sums of the round before (seen with Dawn of webgpu 0.6.2)
-#endunroll
-#unroll k < ${HEAD_K}
-        let right$k = subgroupMatrixLoad<Right, col_major>(&columns, (begin + n) * STRIDE + $k * K / 4u, STRIDE);
-#unroll r < ${FRAGMENTS}
-        sum$r = ${MULTIPLY}(q$r_$k, right$k, sum$r);
-#endunroll
-#endunroll
-#unroll r < ${FRAGMENTS}
-        subgroupMatrixStore<row_major>(&scores, tile + $r * TILE + n / 4u, sum$r, TILE_STRIDE);
-#endunroll
-      }
+${SCORES}
       workgroupBarrier();
 #unroll r < ${FRAGMENTS}
 #unroll i < ${OWN}
@@ -180,7 +147,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (own < params.queries) {
         const BEGIN = $n / SLICE * COLUMNS / 4u;
         for (var i = place; i < COLUMNS / 4u && BEGIN + i < HEAD_VEC4; i += ROW_LANES) {
-          o[start + BEGIN + i] = ${o as vec4f}(scores[mine - place + $r * TILE + i] / total);
+          put0(start + BEGIN + i, scores[mine - place + $r * TILE + i] / total);
         }
       }
       workgroupBarrier();

@@ -1,20 +1,7 @@
 // dQ of attention, for GPUs: one pass over the keys per block of queries, with the probabilities computed again from logSumExp:
 // p = exp(scale q k - logSumExp), ds = p (dO v - delta), dq = scale sum(ds k) (FlashAttention-2, arXiv 2307.08691, algorithm 2).
-// Layout: q, o, dO, dQ [batch, queries, heads, head], k, v [batch, keys, heads, head] as vec4s, each by its own row stride and, but for dO,
-// offset. logSumExp, delta [batch, heads, queries]. With `splits` above one, dQ is [splits, ...], each of one part of the keys, for
-// attention-merge.
-// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the text of
-// lib/attention-block.wgsl, with its defines.
-struct Params {
-${PLACES}
-  rowStrideDQ: u32,
-  offsetDQ: u32,
-  splits: u32,
-}
-
-${INPUTS}
-@group(0) @binding(7) var<storage, read_write> dQ: array<${dQ as Piece}>;
-
+// Defines: PASS, BLOCK, the texts of lib/attention-pass.wgsl and lib/attention-block.wgsl, with their defines.
+${PASS}
 ${BLOCK}
 
 @compute @workgroup_size(THREADS)
@@ -36,8 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 #endunroll
   var dQuery: Output;
-  let causal = params.causal != 0u;
-  let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
+  let part = partOf(0u, visibleKeys(block.first + BLOCK_ROWS - 1u), block.split);
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     var dWeights: Scores;
@@ -45,8 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     product(&dWeights, OF_D_OUTS, heads.dOuts, block.first, 1.0, OF_VALUES, heads.values, key, at, local);
 #unroll i < ${ROWS}
     {
-      // A causal query sees the keys up to its own index.
-      let visible = select(params.keys, min(block.first + at.x + $i * THREAD_ROWS + 1u, params.keys), causal);
+      let visible = visibleKeys(block.first + at.x + $i * THREAD_ROWS);
 #unroll g < ${GROUPS}
       {
         let n = $i * GROUPS + $g;
@@ -67,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll c < ${COLUMNS}
     {
       let column = at.y + $c * THREAD_COLUMNS;
-      if (column < PIECES && query < params.queries) { dQ[start + column] = ${dQ as Piece}(dQuery[$i * COLUMNS + $c] * params.scale); }
+      if (column < PIECES && query < params.queries) { put0(start + column, dQuery[$i * COLUMNS + $c] * params.scale); }
     }
 #endunroll
   }

@@ -1,19 +1,8 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention-2, arXiv 2307.08691), for
 // GPUs: a workgroup owns a block of queries, scores and outputs are tiles in its threads' registers, with a running maximum and sum per
 // query.
-// Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
-// vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// With `splits` above one, o and logSumExp are [splits, ...], each of one part of the keys, for attention-merge.
-// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; BLOCK the text of lib/attention-block.wgsl,
-// with its defines.
-struct Params {
-${PLACES}
-  splits: u32,
-}
-
-${INPUTS}
-@group(0) @binding(4) var<storage, read_write> o: array<${o as Piece}>;
-@group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
+// Defines: PASS, BLOCK, the texts of lib/attention-pass.wgsl and lib/attention-block.wgsl, with their defines.
+${PASS}
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
 
@@ -62,16 +51,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll f < ${FOURS}
   high[$f] = vec4f(LOWEST);
 #endunroll
-  let causal = params.causal != 0u;
-  let part = partOf(0u, select(params.keys, min(block.first + BLOCK_ROWS, params.keys), causal), block.split);
+  let part = partOf(0u, visibleKeys(block.first + BLOCK_ROWS - 1u), block.split);
   for (var key = part.x; key < part.y; key += BLOCK_COLUMNS) {
     var scores: Scores;
     product(&scores, OF_QUERIES, heads.queries, block.first, params.scale, OF_KEYS, heads.keys, key, at, local);
     var partHigh: PerRow;
 #unroll i < ${ROWS}
     {
-      // A causal query sees the keys up to its own index.
-      let visible = select(params.keys, min(block.first + at.x + $i * THREAD_ROWS + 1u, params.keys), causal);
+      let visible = visibleKeys(block.first + at.x + $i * THREAD_ROWS);
       var most = LOWEST;
 #unroll g < ${GROUPS}
       {
@@ -119,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #unroll c < ${COLUMNS}
     {
       let column = at.y + $c * THREAD_COLUMNS;
-      if (column < PIECES && query < params.queries) { o[start + column] = ${o as Piece}(out[$i * COLUMNS + $c] / sum); }
+      if (column < PIECES && query < params.queries) { put0(start + column, out[$i * COLUMNS + $c] / sum); }
     }
 #endunroll
   }

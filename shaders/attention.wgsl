@@ -1,19 +1,9 @@
 // Scaled dot-product attention, o = softmax(scale q k^T) v per head, in one pass over the keys (FlashAttention, arXiv 2205.14135):
 // scores stay in registers, eight keys at a time, with a running maximum and sum per row. A lane owns whole rows of queries and of the
 // output, so nothing is reduced across lanes.
-// Layout: q, o [batch, queries, heads, head] and k, v [batch, keys, heads, head] as vec4s, each by its own row stride and offset (in
-// vec4s), so that q, k and v may be slices of one tensor. logSumExp [batch, heads, queries] = ln(sum(exp(scale q k^T))).
-// Defines: PLACES, INPUTS the texts of lib/attention-places.wgsl and lib/attention-inputs.wgsl; TILE the text of lib/attention-tile.wgsl,
-// with its defines; tiles are of k (A) and v (B).
+// Defines: PASS, TILE, the texts of lib/attention-pass.wgsl and lib/attention-tile.wgsl, with their defines; tiles are of k (A) and v (B).
 ${TILE}
-
-struct Params {
-${PLACES}
-}
-
-${INPUTS}
-@group(0) @binding(4) var<storage, read_write> o: array<${o as vec4f}>;
-@group(0) @binding(5) var<storage, read_write> logSumExp: array<f32>;
+${PASS}
 
 const LOWEST = -3.0e38; // finite: LOWEST - LOWEST must not be a NaN
 
@@ -45,17 +35,6 @@ fn advance(state: State, scores: Eight, key: u32, visible: RowIndex) -> State {
   );
   let sum = ((w.r0 + w.r1) + (w.r2 + w.r3)) + ((w.r4 + w.r5) + (w.r6 + w.r7));
   return State(high, state.total * shrink + sum, shrink, w);
-}
-
-fn storeOutput(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
-#if ${FOUR_ROWS}
-  let rows = transpose(x);
-#unroll r < 4
-  if (row[$r] < params.queries) { o[start[$r] + i] = ${o as vec4f}(rows[$r]); }
-#endunroll
-#else
-  if (row < params.queries) { o[start + i] = ${o as vec4f}(x); }
-#endif
 }
 
 fn attend(block: Block, local: u32, lane: u32) {
@@ -92,7 +71,7 @@ fn attend(block: Block, local: u32, lane: u32) {
   let startO = safeRow * params.rowStrideO + headStart;
   for (var i = 0u; i < width; i++) {
     let x = out[i];
-    storeOutput(row, startO, i, Channels(x[0] / state.total, x[1] / state.total, x[2] / state.total, x[3] / state.total));
+    store0(row, startO, i, Channels(x[0] / state.total, x[1] / state.total, x[2] / state.total, x[3] / state.total));
   }
   let numbers = (batch * params.heads + head) * params.queries + row;
   let logSum = state.high + log(state.total);

@@ -5,9 +5,9 @@
 // or a number where vec4s would leave threads idle). For each vec4 that a thread reads of 8 rows and 8 columns it does 16 fused
 // multiply-adds per lane: what bounds such a kernel is reads of workgroup memory, 8 FLOP for each number at 8 x 8, 5 at 8 x 4, 4 at 4 x 4.
 // Loops over what lies in registers are written out: arrays that a loop counted through lay in memory on an H100, and took twice as long as
-// the plain form. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
+// the plain form. The includer has the text of lib/attention-pass.wgsl.
 // Other defines: WALK, the text of lib/attention-walk.wgsl; FOURS, ROWS / 4; HEAD_VEC4 vec4s of a head; CHUNK of them staged at a time for
-// scores; VALUE_ROWS rows of columns staged at a time for an output; VEC4: a piece is a vec4; TILE_VEC4 vec4s of workgroup memory.
+// scores; VALUE_ROWS rows of columns staged at a time for an output; TILE_VEC4 vec4s of workgroup memory.
 const THREAD_ROWS = ${THREAD_ROWS}u;
 const THREAD_COLUMNS = ${THREAD_COLUMNS}u;
 const THREADS = THREAD_ROWS * THREAD_COLUMNS;
@@ -30,11 +30,9 @@ const VALUE_ROWS = ${VALUE_ROWS}u;
 var<workgroup> tile: array<vec4f, ${TILE_VEC4}>;
 
 #if ${VEC4}
-alias Piece = vec4f;
 const PIECES = HEAD_VEC4;
 fn valueAt(row: u32, column: u32) -> Piece { return tile[VALUES + row * HEAD_VEC4 + column]; }
 #else
-alias Piece = f32;
 const PIECES = 4u * HEAD_VEC4;
 fn valueAt(row: u32, column: u32) -> Piece { return tile[VALUES + row * HEAD_VEC4 + column / 4u][column & 3u]; }
 #endif

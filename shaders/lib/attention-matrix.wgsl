@@ -4,7 +4,7 @@
 // for the whole walk, so all variables are written out. STAGED columns at a time are staged as f16, and taken COLUMNS by COLUMNS: scores
 // go through workgroup memory, where ROW_LANES lanes take a row, vec4 by vec4 in turn, since a shader does not know which lane holds what
 // of a fragment; weights go back the same way, as f16. Rows of workgroup memory are padded by 8 components, so that neighbouring ones lie
-// in different banks. The includer has struct Params (batch, heads, splits), and `load(tensor, at)`, a vec4 of one of its buffers.
+// in different banks. The includer has the text of lib/attention-pass.wgsl.
 // Defines: WALK, the text of lib/attention-walk.wgsl; M, N, K of a product; LANES; SUBGROUPS; FRAGMENTS; STAGED; LOADS vec4s of them that a
 // thread loads at once; COLUMNS; HEAD components of a head, padded to whole fragments, HEAD_VEC4 vec4s of them real; TILES, OPERANDS: how
 // many tiles of scores, and of weights, a fragment of rows has. HEAD_K, HEAD_N: fragments in HEAD; OWN: vec4s of a row of COLUMNS that a

@@ -3,8 +3,8 @@
 // a time. With SUBGROUPS each lane loads its own row of the tile and broadcasts it. Subgroups of four lanes (SPLIT) load rows 0..3 and 4..7
 // in turn; HIGH is the lane that holds row 4: 4, or 0 with SPLIT. Without SUBGROUPS the tile lies in workgroup memory.
 // The includer takes a block in `fn attend(block: Block, local: u32, lane: u32)`, with rows of the buffer OWN_A, and of OWN_B, as its own.
-// This text comes before all others. Other defines: ROWS, queries or keys; HEAD_VEC4 vec4s kept per row, of which params.headVec4 are real;
-// UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
+// This text comes before all others. Other defines: ROWS, queries or keys; OUTPUTS of the pass; HEAD_VEC4 vec4s kept per row, of which
+// params.headVec4 are real; UNROLL: the two are equal and loops over the head have constant bounds; WORKGROUP lanes.
 #if ${SUBGROUPS}
 enable subgroups;
 #endif
@@ -163,6 +163,20 @@ fn weightedRows(w: Eight, e: EightVectors) -> Channels {
 fn scaleRows(x: Channels, by: Rows) -> Channels {
   return Channels(x[0] * by, x[1] * by, x[2] * by, x[3] * by);
 }
+
+// Stores four channels of a lane's own rows, as far as there are such rows, as output 0 or 1 of the pass.
+#unroll n < ${OUTPUTS}
+fn store$n(row: RowIndex, start: RowIndex, i: u32, x: Channels) {
+#if ${FOUR_ROWS}
+  let rows = transpose(x);
+#unroll r < 4
+  if (row[$r] < params.${ROWS}) { put$n(start[$r] + i, rows[$r]); }
+#endunroll
+#else
+  if (row < params.${ROWS}) { put$n(start + i, x); }
+#endif
+}
+#endunroll
 
 // The keys that any query of a block sees.
 fn keysSeenFrom(firstRow: u32) -> u32 {

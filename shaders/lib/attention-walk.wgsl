@@ -23,6 +23,10 @@ fn partOf(begin: u32, end: u32, split: u32) -> vec2u {
   return vec2u(begin + split * each, min(begin + (split + 1u) * each, end));
 }
 
+// A causal query sees the keys up to its own index, and so a key is seen by the queries from its own index on.
+fn visibleKeys(query: u32) -> u32 { return select(params.keys, min(query + 1u, params.keys), params.causal != 0u); }
+fn seenFrom(key: u32) -> u32 { return select(0u, key, params.causal != 0u); }
+
 // Its head of each tensor.
 struct Sources { queries: Source, keys: Source, values: Source, dOuts: Source }
 fn sourcesOf(block: Block) -> Sources {
