@@ -1,5 +1,6 @@
 import chunkWgsl from "../shaders/lib/chunk.wgsl";
 import groupStatistics from "../shaders/lib/group-statistics.wgsl";
+import groupWalk from "../shaders/lib/group-walk.wgsl";
 import {
   type Binding, type ByName, type Capabilities, type Defines, type Dispatch, type ShaderSource, ShapeError, type TensorType, elementCount,
   formatType, sameShape,
@@ -106,7 +107,7 @@ export function groupDispatch(
   const { lanes, defines: packs } = packing(perGroup);
   return {
     shader,
-    defines: { ...rows.defines, ...packs, ...defines },
+    defines: { ...rows.defines, ...packs, WALK: groupWalk, ...defines },
     bindings,
     params: {
       rows: batch * groups,

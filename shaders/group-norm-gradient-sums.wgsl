@@ -4,8 +4,9 @@
 // Bindings: dy and x, or sums and sumsH: [batch, positions, channels] as Packs; gamma, beta (with SILU, without PARTIALS): [channels];
 // statistics: mean and r, [batch, groups]; moments: (mean, r, mean of d, mean of d * h), [batch, groups].
 // Defines: PARTIALS; SILU; ACTIVATIONS, the text of lib/activations.wgsl; SUBGROUPS, LANES and WORKGROUP of lib/row.wgsl, whose text is
-// ROW; PACKS, the text of lib/pack.wgsl; VEC4, whether the channels of a group are a multiple of 4.
+// ROW; PACKS and WALK, the texts of lib/pack.wgsl and lib/group-walk.wgsl; VEC4, whether the channels of a group are a multiple of 4.
 ${ROW}
+${WALK}
 ${ACTIVATIONS}
 ${PACKS}
 
@@ -27,21 +28,16 @@ struct Params { rows: u32, groups: u32, positions: u32, columns: u32, perGroup: 
 @group(0) @binding(5) var<storage, read_write> moments: array<vec4f>;
 
 fn reduce(row: u32, lane: u32, live: bool) {
-  let batch = row / params.groups;
-  let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
-  // Lane by lane through the Packs of the group, position by position, without a division per step.
-  let stepChannel = LANES % params.perGroup;
-  let stepPosition = LANES / params.perGroup;
+  let base = startOf(row);
+  let step = spotOf(LANES);
   let firstChannel = (row % params.groups) * params.perGroup;
   let mean = statistics[row].x;
   let r = statistics[row].y;
   var sumD = Pack();
   var sumDH = Pack();
-  var c = lane % params.perGroup;
-  var p = lane / params.perGroup;
-  while (p < params.positions) {
-    let at = base + p * params.columns + c;
-    let scale = gamma[firstChannel + c];
+  for (var spot = spotOf(lane); spot.position < params.positions; spot = after(spot, step)) {
+    let at = base + spot.position * params.columns + spot.channel;
+    let scale = gamma[firstChannel + spot.channel];
 #if ${PARTIALS}
     sumD += scale * sums[at];
     sumDH += scale * sumsH[at];
@@ -49,17 +45,11 @@ fn reduce(row: u32, lane: u32, live: bool) {
     let h = (Pack(x[at]) - mean) * r;
     var d = scale * Pack(dy[at]);
 #if ${SILU}
-    d *= packOf(siluDerivative4(vec4f(h * scale + beta[firstChannel + c])));
+    d *= packOf(siluDerivative4(vec4f(h * scale + beta[firstChannel + spot.channel])));
 #endif
     sumD += d;
     sumDH += d * h;
 #endif
-    c += stepChannel;
-    p += stepPosition;
-    if (c >= params.perGroup) {
-      c -= params.perGroup;
-      p++;
-    }
   }
   let n = f32(params.total) * f32(params.perGroup * PACK);
   let meanD = rowSum(packSum(sumD), lane) / n;

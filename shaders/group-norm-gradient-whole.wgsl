@@ -3,6 +3,7 @@
 // Bindings: dy, x, residual, dx: [batch, positions, channels] as vec4s; gamma, beta (with SILU): [channels]; statistics: mean and r,
 // [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
+${SPAN}
 ${ACTIVATIONS}
 
 struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
@@ -17,30 +18,17 @@ struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, wi
 @group(0) @binding(4) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(5) var<storage, read> residual: array<${residual as vec4f}>;
 @group(0) @binding(6) var<storage, read_write> dx: array<${dx as vec4f}>;
-@group(0) @binding(7) var<uniform> params: Params;
 
-${SPAN}
-
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.spans) { return; }
-  let batch = index / params.spansPerImage;
-  let row = local / params.width;
-  let column = local - row * params.width;
-  let spanColumn = (index - batch * params.spansPerImage) * params.width + column;
+fn takeSpan(span: u32, local: u32, column: u32, xColumn: u32, first: u32, count: u32) {
   let step = params.rows * params.columns;
-  let count = rowCount(row);
-  let first = (batch * params.positions + row) * params.columns + spanColumn;
-
-  if (local < params.groupsPerSpan) { spanGroups[local] = statistics[index * params.groupsPerSpan + local]; }
+  if (local < params.groupsPerSpan) { spanGroups[local] = statistics[span * params.groupsPerSpan + local]; }
   workgroupBarrier();
   let norm = groupsOf(column);
   let mean = norm.first;
   let r = norm.second;
-  let scale = gamma[spanColumn];
+  let scale = gamma[xColumn];
 #if ${SILU}
-  let shift = beta[spanColumn];
+  let shift = beta[xColumn];
 #endif
   var sum = vec4f();
   var sumH = vec4f();

@@ -3,9 +3,10 @@
 // Either straight from x, or (PARTIALS) from the means and squared deviations of group-norm-partials, combined exactly (Chan et al.);
 // "positions" then counts chunks. One row of lanes per batch entry and group.
 // Bindings: x, or means and squares: [batch, positions, channels] as Packs; statistics: [batch, groups].
-// Defines: PARTIALS; ROW and PACKS, the texts of lib/row.wgsl, with its defines, and lib/pack.wgsl; VEC4, whether the
-// channels of a group are a multiple of 4.
+// Defines: PARTIALS; ROW, PACKS and WALK, the texts of lib/row.wgsl, with its defines, lib/pack.wgsl and lib/group-walk.wgsl; VEC4, whether
+// the channels of a group are a multiple of 4.
 ${ROW}
+${WALK}
 ${PACKS}
 
 // rows: batch * groups; columns: Packs per position; perGroup: Packs per group and position;
@@ -28,51 +29,32 @@ fn weight(chunk: u32) -> f32 {
 #endif
 
 fn reduce(row: u32, lane: u32, live: bool) {
-  let batch = row / params.groups;
-  let base = batch * params.positions * params.columns + (row % params.groups) * params.perGroup;
-  // Lane by lane through the Packs of the group, position by position, without a division per step.
-  let stepChannel = LANES % params.perGroup;
-  let stepPosition = LANES / params.perGroup;
+  let base = startOf(row);
+  let step = spotOf(LANES);
   var sum = 0.0;
-  var c = lane % params.perGroup;
-  var p = lane / params.perGroup;
-  while (p < params.positions) {
-    let at = base + p * params.columns + c;
+  for (var spot = spotOf(lane); spot.position < params.positions; spot = after(spot, step)) {
+    let at = base + spot.position * params.columns + spot.channel;
 #if ${PARTIALS}
-    sum += weight(p) * packSum(means[at]);
+    sum += weight(spot.position) * packSum(means[at]);
 #else
     sum += packSum(Pack(x[at]));
 #endif
-    c += stepChannel;
-    p += stepPosition;
-    if (c >= params.perGroup) {
-      c -= params.perGroup;
-      p++;
-    }
   }
   let n = f32(params.total) * f32(params.perGroup * PACK);
   let mean = rowSum(sum, lane) / n;
   var residual = 0.0;
   sum = 0.0;
-  c = lane % params.perGroup;
-  p = lane / params.perGroup;
-  while (p < params.positions) {
-    let at = base + p * params.columns + c;
+  for (var spot = spotOf(lane); spot.position < params.positions; spot = after(spot, step)) {
+    let at = base + spot.position * params.columns + spot.channel;
 #if ${PARTIALS}
     let d = means[at] - mean;
-    residual += weight(p) * packSum(d);
-    sum += packSum(squares[at] + weight(p) * d * d);
+    residual += weight(spot.position) * packSum(d);
+    sum += packSum(squares[at] + weight(spot.position) * d * d);
 #else
     let d = Pack(x[at]) - mean;
     residual += packSum(d);
     sum += packSum(d * d);
 #endif
-    c += stepChannel;
-    p += stepPosition;
-    if (c >= params.perGroup) {
-      c -= params.perGroup;
-      p++;
-    }
   }
   let correction = rowSum(residual, lane) / n;
   let variance = max(rowSum(sum, lane) / n - correction * correction, 0.0);

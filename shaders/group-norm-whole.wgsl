@@ -3,6 +3,7 @@
 // keeps the squares small where the mean is large, and are combined exactly (Chan et al.).
 // Bindings: x, y: [batch, positions, channels] as vec4s; gamma, beta: [channels]; statistics: mean and r, [batch, groups].
 // Defines: SILU; ACTIVATIONS, the text of lib/activations.wgsl; SPAN, of lib/span.wgsl; WORKGROUP.
+${SPAN}
 ${ACTIVATIONS}
 
 struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, width: u32, rows: u32, each: u32, extra: u32,
@@ -13,23 +14,9 @@ struct Params { spans: u32, spansPerImage: u32, positions: u32, columns: u32, wi
 @group(0) @binding(2) var<storage, read> beta: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<${y as vec4f}>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
-@group(0) @binding(5) var<uniform> params: Params;
 
-${SPAN}
-
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.spans) { return; }
-  let batch = index / params.spansPerImage;
-  let row = local / params.width;
-  let column = local - row * params.width;
-  let spanColumn = (index - batch * params.spansPerImage) * params.width + column;
-  let start = batch * params.positions * params.columns + spanColumn;
+fn takeSpan(span: u32, local: u32, column: u32, xColumn: u32, first: u32, count: u32) {
   let step = params.rows * params.columns;
-  let count = rowCount(row);
-  let first = start + row * params.columns;
-
   var sum = vec4f();
   var square = vec4f();
   var origin = vec4f();
@@ -88,14 +75,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let variance = max(squares / (n * channels) - correction * correction, 0.0);
     let result = vec2f(mean + correction, 1.0 / sqrt(variance + params.epsilon));
     spanGroups[local] = result;
-    statistics[index * params.groupsPerSpan + local] = result;
+    statistics[span * params.groupsPerSpan + local] = result;
   }
   workgroupBarrier();
 
   if (count == 0u) { return; }
   let norm = groupsOf(column);
-  let scale = norm.second * gamma[spanColumn];
-  let shift = beta[spanColumn];
+  let scale = norm.second * gamma[xColumn];
+  let shift = beta[xColumn];
   var at = first;
   for (var i = 0u; i < count; i++) {
     let z = (vec4f(x[at]) - norm.first) * scale + shift;
