@@ -13,6 +13,7 @@ import { type MatrixTile, matrixConfig, matrixTile } from "./matrix-tile.ts";
 import broadcastWgsl from "../shaders/lib/gemm-broadcast.wgsl";
 import matrixWgsl from "../shaders/lib/gemm-matrix.wgsl";
 import registerWgsl from "../shaders/lib/gemm-register.wgsl";
+import paramsWgsl from "../shaders/lib/gemm-params.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 import sumWgsl from "../shaders/lib/gemm-sum.wgsl";
 import workgroupWgsl from "../shaders/lib/gemm-workgroup.wgsl";
@@ -142,6 +143,7 @@ function matrixTileOf(structure: MatrixStructure, half: boolean, capabilities: C
 
 /** All that a measured choice depends on: with another text it is measured again. */
 export const GEMM_SOURCES: readonly string[] = [
+  paramsWgsl,
   gemmWgsl,
   matmulWgsl,
   conv2dWgsl,

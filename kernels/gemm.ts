@@ -5,6 +5,7 @@ import {
 import { type GemmTile, NARROW, defaultStructure, gemmClass, gemmTile, narrowTile, sumTile } from "./gemm-variants.ts";
 import { parseVariant } from "./gemm-table.ts";
 import activationsWgsl from "../shaders/lib/activations.wgsl";
+import paramsWgsl from "../shaders/lib/gemm-params.wgsl";
 import gemmWgsl from "../shaders/lib/gemm.wgsl";
 
 /** What the epilogue of a matrix product applies to the biased sum. */
@@ -177,6 +178,7 @@ export function planGemm(gemm: Gemm): Plan {
       KEEP: about.finishes && geglu === "with sums",
       SPLIT: !about.finishes,
       ACTIVATE: ACTIVATE[about.finishes ? activation : "none"],
+      PARAMS: paramsWgsl,
       GEMM: gemmWgsl,
       ...part.defines,
       ...(about.multiplies && tile.step !== undefined && { WHOLE: whole }),

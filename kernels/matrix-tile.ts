@@ -11,7 +11,7 @@ export interface MatrixTile {
   readonly columns: number;
   /** Of k, staged at a time. */
   readonly step: number;
-  /** Of `shaders/lib/gemm-matrix.wgsl`, but for BLOCKS and SPLIT. */
+  /** Of `shaders/lib/gemm-matrix.wgsl`, but for BLOCKS. */
   readonly defines: Defines;
   /** Bytes of workgroup memory, at most. */
   readonly bytes: number;

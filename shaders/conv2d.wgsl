@@ -5,14 +5,10 @@
 // GRADIENT: the gradient for the input. a is then the cotangent of the output, c that of the input, k the forward's output channels,
 // and B is read transposed (TRANSPOSE_B).
 // Defines: GRADIENT, VEC4, TRANSPOSE_B, PANELS, B_F16, HALF, GATED and KEEP (false), ACTIVATE, those of TILE, and the snippets ENABLE,
-// GEMM, TILE, ACTIVATIONS.
+// PARAMS, GEMM, TILE, ACTIVATIONS.
 ${ENABLE}
 struct Params {
-  rows: u32, n: u32, k: u32, batches: u32,
-  taps: u32, rowsPerImage: u32, batchBiasStride: u32, batchBiasOffset: u32, bBatchStride: u32,
-  columnTiles: u32, rowTiles: u32, rowsFirst: u32, splits: u32, stepsPerSplit: u32,
-  hasBias: u32, hasBatchBias: u32, hasResidual: u32,
-  scale: f32,
+${PARAMS}
   height: u32, width: u32, rowWidth: u32,
   kernelWidth: u32, stride: u32, padTop: u32, padLeft: u32,
 }

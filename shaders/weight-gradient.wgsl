@@ -2,15 +2,11 @@
 // dw[tap, input][output] = sum over pixels of x[pixel shifted by the tap][input] * dy[pixel][output]. Nothing is transposed or
 // materialised. a = x [images, height, width, inputs], read across its rows; b = dy [pixels, n]; c = dw [taps * inputs, n].
 // POINTWISE: one tap that shifts nothing, as the weight of a linear layer has; a row of x is then a pixel.
-// Defines: POINTWISE, GATHER_A (false in the second dispatch of a split product), VEC4, HALF, those of TILE, the snippets ENABLE, GEMM,
-// TILE, ACTIVATIONS; TRANSPOSE_B, PANELS, B_F16, GATED and KEEP are false, ACTIVATE is identity4.
+// Defines: POINTWISE, GATHER_A (false in the second dispatch of a split product), VEC4, HALF, those of TILE, the snippets ENABLE,
+// PARAMS, GEMM, TILE, ACTIVATIONS; TRANSPOSE_B, PANELS, B_F16, GATED and KEEP are false, ACTIVATE is identity4.
 ${ENABLE}
 struct Params {
-  rows: u32, n: u32, k: u32, batches: u32,
-  taps: u32, rowsPerImage: u32, batchBiasStride: u32, batchBiasOffset: u32, bBatchStride: u32,
-  columnTiles: u32, rowTiles: u32, rowsFirst: u32, splits: u32, stepsPerSplit: u32,
-  hasBias: u32, hasBatchBias: u32, hasResidual: u32,
-  scale: f32,
+${PARAMS}
   inputs: u32, height: u32, width: u32, outHeight: u32, outWidth: u32,
   kernelWidth: u32, stride: u32, padTop: u32, padLeft: u32,
 }

@@ -5,7 +5,7 @@
 // 32 x 64 123; unpadded rows and a step of 16 halve either.
 // Other defines: LOADS_A, LOADS_B: vec4s of A and B that a lane stages; PAIRS: FRAGMENTS / 2; BLOCKS: B is transposed and in vec4s, and
 // staged as it lies; WHOLE: see gemm.wgsl; FLAGS: the dialect whose loads take a flag for columns and arrays of scalars alone; MULTIPLY:
-// its name of a product; SPLIT: several workgroups share the steps of a tile.
+// its name of a product.
 alias Left = subgroup_matrix_left<${COMPONENT}, ${K}, ${M}>; // columns, rows
 alias Right = subgroup_matrix_right<${COMPONENT}, ${N}, ${K}>;
 alias Sum = subgroup_matrix_result<f32, ${N}, ${M}>;
@@ -103,13 +103,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let ownRow = (subgroup / SUBGROUP_COLUMNS) * OWN_ROWS;
   let ownColumn = (subgroup % SUBGROUP_COLUMNS) * OWN_COLUMNS;
   let stepsPerTap = (params.k + STEP - 1u) / STEP;
-#if ${SPLIT}
   let first = at.split * params.stepsPerSplit;
   let end = min(first + params.stepsPerSplit, params.taps * stepsPerTap);
-#else
-  let first = 0u;
-  let end = params.taps * stepsPerTap;
-#endif
   // PER_ROW lanes take the k of one row, APART rows at a time.
   let stagedRow = row0 + local / PER_ROW;
   let toA = (local / PER_ROW) * ROW_A + (local % PER_ROW) * 4u;

@@ -4,7 +4,7 @@
 // wait for memory. A thread's rows are THREAD_ROWS apart and its vec4s THREAD_COLUMNS apart, so that neighbouring threads read neighbouring
 // memory.
 // Other defines: LOADS_A, LOADS_B: vec4s of A and B that a thread stages; BLOCKS: B is read in blocks of 4 x 4, because it is transposed
-// and in vec4s; WHOLE: see gemm.wgsl; SPLIT: several workgroups share the steps of a tile.
+// and in vec4s; WHOLE: see gemm.wgsl.
 const TC = ${THREAD_COLUMNS}u;
 const TR = ${THREAD_ROWS}u;
 const THREADS = TR * TC;
@@ -40,13 +40,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let stagedRow = local / 4u;
   let toA = stagedRow * 4u + (quarter ^ (stagedRow & 3u));
   let stepsPerTap = (params.k + STEP - 1u) / STEP;
-#if ${SPLIT}
   let first = at.split * params.stepsPerSplit;
   let end = min(first + params.stepsPerSplit, params.taps * stepsPerTap);
-#else
-  let first = 0u;
-  let end = params.taps * stepsPerTap;
-#endif
 #if ${WHOLE}
   let columnB = min(column0 + (local % TILE_VECTORS) * 4u, (params.n - 1u) & ~3u);
 #endif

@@ -1,16 +1,7 @@
 // The core shared by matmul and conv2d: a tile of C = A * B with A's rows found by the including shader.
 //
 // Bindings: a (left operand), b (right operand), bias [n], batchBias [images, n], residual and c (result) [batches, rows, n].
-// The includer declares struct Params with
-//   k, n           inner length per tap and number of columns
-//   rows           rows of one batch; batches
-//   taps           how many times the inner loop runs, each with another address of A and another slice of B
-//   rowsPerImage   rows that share one row of batchBias; batchBiasStride from one such row to the next, the first at batchBiasOffset
-//   bBatchStride   elements of B between batches (0: one B for all)
-//   columnTiles, rowTiles, rowsFirst (tiles are numbered down the rows first), scale, and the flags hasBias, hasBatchBias, hasResidual (0
-// or 1)
-//   splits, stepsPerSplit   workgroups that share the steps of a tile, and how many each takes; 1 and any number without SPLIT
-// and the functions
+// The includer's struct Params begins with the text of lib/gemm-params.wgsl, and it has the functions
 //   rowAddress(batch: u32, row: u32, tap: u32) -> RowAddress   where A's row starts at this tap, or invalid for padding.
 //   tapSlice(tap: u32) -> u32                                   which slice of B belongs to this tap.
 //
