@@ -33,8 +33,8 @@ export async function prepareUnlearn(context: Context, run: UnlearnStart): Promi
   const { model, files: opened } = await openWithFiles(context, settings);
   const { path: folder, variant } = opened[0]!;
   const { layout } = resultOf(settings, model.isXl ? "sdxl" : "sd");
-  const pictures = [settings.images, settings.retainImages].filter((name) => name !== null).map(resolvePath);
-  await requireResultPlace(run, layout, [...opened.map(({ path }) => path), ...pictures]);
+  const named = [settings.retain, settings.previews, settings.images, settings.retainImages].filter((name) => name !== null);
+  await requireResultPlace(run, layout, [...opened.map(({ path }) => path), ...named.map(resolvePath)]);
   const { concepts } = settings;
   const shown = settings.images === null ? undefined : await readTrainingPictures(settings.images, model, concepts[0]);
   const kept = settings.retainImages === null ? undefined : await readTrainingPictures(settings.retainImages, model, undefined);
