@@ -40,8 +40,8 @@ const all = testFiles();
 for (const { argument, fits } of matchers) if (!all.some(fits)) usageError(`no test file matches ${argument}`);
 const files = all.filter((file) => matchers.length === 0 || matchers.some(({ fits }) => fits(file)));
 const outdir = `dist/test/${process.pid}`; // of its own, so that two runs at once do not disturb each other
-/** ops/bounds compiles every variant twice: some 12 minutes on one core where none was compiled before. */
-const TIMEOUT_MS = 30 * 60_000;
+/** ops/bounds compiles every variant twice: where none was compiled before, 12 minutes on one core, and 29 on a slower one in use. */
+const TIMEOUT_MS = 45 * 60_000;
 
 if (wanted.length === 0 || files.some((f) => f.startsWith("cli/"))) await buildProduct();
 await buildTests(files, outdir, only);
