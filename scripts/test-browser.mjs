@@ -8,6 +8,10 @@ const wanted = process.argv.slice(2);
 const files = readdirSync("test/browser")
   .filter((f) => f.endsWith(".browser.ts") && (wanted.length === 0 || wanted.some((w) => f.includes(w))))
   .map((f) => `browser/${f}`);
+if (files.length === 0) {
+  console.error(`no file of test/browser has ${wanted.map((w) => JSON.stringify(w)).join(" or ")} in its name`);
+  process.exit(1);
+}
 const outdir = `dist/test/${process.pid}`;
 await buildProduct();
 await buildTests(files, outdir);

@@ -41,7 +41,12 @@ export class AttackForm {
   private readonly judge: JudgeFields;
   private readonly options: OptionFields;
 
-  constructor(readonly form: HTMLFormElement, engine: Engine, catalog: Catalog, private readonly choice: ChoiceFields) {
+  constructor(
+    readonly form: HTMLFormElement,
+    engine: Engine,
+    private readonly catalog: Catalog,
+    private readonly choice: ChoiceFields,
+  ) {
     this.options = new OptionFields(form, FIELDS, find(form, "[data-more-options]"));
     this.picture = find(form, "[data-target]");
     this.judge = new JudgeFields(form, engine, catalog);
@@ -68,13 +73,18 @@ export class AttackForm {
     this.picture.replaceChildren(image);
   }
 
-  /** Loads what the form shows at first: the bundled target and the judge's labels. */
+  /** Offers the labels of the judge. */
+  listLabels(): Promise<void> {
+    return this.judge.listLabels();
+  }
+
+  /** Waits for what the form begins with: the list of files, and the bundled ones that stand until others are given. */
   async prepare(): Promise<void> {
+    await this.catalog.loaded;
     const first = this.target ? undefined : await bundled(TARGET);
     if (first && !this.target) this.showTarget(first.name, first.file);
     this.bundledPairs ??= await bundled(PAIRS);
     this.bundledControl ??= await bundled(CONTROL);
-    await this.judge.listLabels();
   }
 
   private get attacker(): AttackerName {
@@ -158,8 +168,8 @@ export class AttackForm {
 
 /** A file that comes with the page; undefined if it cannot be had. */
 async function bundled(name: string): Promise<NamedFile | undefined> {
-  const response = await fetch(`assets/${name}`);
-  return response.ok ? { name, file: await response.blob() } : undefined;
+  const response = await fetch(`assets/${name}`).catch(() => undefined);
+  return response?.ok ? { name, file: await response.blob() } : undefined;
 }
 
 function usage(message: string): Error {

@@ -44,7 +44,7 @@ export class AttackTab {
     this.curve = new LossCurve(find(root, "[data-curve]"));
     this.at = places(root, ["slots", "loss", "tokens", "cards", "verdict", "unfinished"]);
     this.pauseButton = find<HTMLButtonElement>(root, "[data-pause]");
-    this.choice.submit(() => this.begin());
+    this.choice.submit(() => void this.live());
     find<HTMLButtonElement>(root, "[data-resume]").onclick = () => {
       if (!this.panel.busy) void this.go(engine.start("resume", null, (news) => this.hear(news)));
     };
@@ -52,14 +52,10 @@ export class AttackTab {
       void engine.call("discard", null).then(() => (this.at.unfinished.hidden = true));
   }
 
-  /** Starts what the form says, once it has its picture and labels; at first that is the demo. */
+  /** Starts what the form says, once the bundled files are there that it names; at first that is the demo. */
   async live(): Promise<void> {
     find(this.root, "[data-status]").focus();
-    try {
-      await this.form.prepare();
-    } catch (error) {
-      return this.panel.fail(error);
-    }
+    await this.form.prepare();
     this.begin();
   }
 
@@ -74,8 +70,7 @@ export class AttackTab {
     else this.panel.status(`Choose a picture of ${concept} as the target and the judge's label for it, then start.`);
   }
 
-  /** Starts what the form says; at first that is the demo. */
-  begin(): void {
+  private begin(): void {
     if (this.panel.busy) return;
     try {
       void this.go(this.engine.start("attack", this.form.request(), (news) => this.hear(news)));

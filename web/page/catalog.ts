@@ -11,8 +11,12 @@ const OFFLOAD = "The command line can keep in host memory what does not fit: --o
 export class Catalog {
   entries: readonly Entry[] = [];
   private readonly listeners: (() => void)[] = [];
+  /** Settles once the list has been read: until then no form knows what it is to begin with. */
+  readonly loaded: Promise<void>;
 
-  constructor(private readonly engine: Engine) {}
+  constructor(private readonly engine: Engine) {
+    this.loaded = new Promise((settle) => this.onChange(() => this.entries.length > 0 && settle()));
+  }
 
   onChange(listener: () => void): void {
     this.listeners.push(listener);
@@ -133,10 +137,11 @@ export class ChoiceFields {
     this.model.addEventListener("change", listener);
   }
 
+  /** Begins with what the form says, once there is something to choose from. */
   submit(listener: () => void): void {
     this.form.onsubmit = (event) => {
       event.preventDefault();
-      listener();
+      void this.catalog.loaded.then(listener);
     };
   }
 }

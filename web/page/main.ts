@@ -40,7 +40,7 @@ async function shown(name: string): Promise<void> {
   if (!ready) return;
   if (!hasDevice && name !== "models") return;
   if (name === "generate") await generate.estimate();
-  if (name === "attack") await Promise.all([attack.choice.estimate(), attack.form.prepare()]);
+  if (name === "attack") await Promise.all([attack.choice.estimate(), attack.form.prepare(), attack.form.listLabels()]);
   if (name === "classify") await classify.estimate();
   if (name === "erase") await erase.choice.estimate();
   if (name === "kernels") await kernels.showDevice();

@@ -14,10 +14,10 @@ export function startQuality(root: HTMLElement, engine: Engine, catalog: Catalog
   const compared = field<HTMLSelectElement>(form, "compared");
   const [weights, real] = [find<HTMLElement>(form, "[data-inception]"), find<HTMLElement>(form, "[data-real]")];
   let chosen = false;
-  catalog.onChange(() => {
+  const list = (): void => {
     const classifiers = catalog.options("classifier");
     setOptions(network, [...classifiers, ["", "Inception v3, from a file of yours"]], chosen ? network.value : classifiers[0]?.[0]);
-  });
+  };
   const fit = (): void => {
     weights.hidden = network.value !== "";
     real.hidden = compared.value === "bundled";
@@ -30,23 +30,30 @@ export function startQuality(root: HTMLElement, engine: Engine, catalog: Catalog
       fit();
     });
   }
-  catalog.onChange(fit);
+  void catalog.loaded.then(() =>
+    catalog.onChange(() => {
+      list();
+      fit();
+    }),
+  );
   const files = (name: string): { name: string; file: Blob }[] =>
     [...(field(form, name).files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (panel.busy) return;
+    void catalog.loaded.then(() => (panel.busy ? undefined : run()));
+  });
+  const request = (): QualityRequest => {
     const [file] = files("weights");
-    void run({
+    return {
       images: files("images"),
       real: compared.value === "bundled" ? "bundled" : files("real"),
       network: network.value === "" ? file! : { classifier: network.value },
       recipe: field<HTMLSelectElement>(form, "recipe").value,
-    });
-  });
-  const run = async (request: QualityRequest): Promise<void> => {
+    };
+  };
+  const run = async (): Promise<void> => {
     find(root, "[data-result]").replaceChildren();
-    const scores = await panel.run(engine.start("quality", request, ({ text, done }) => panel.status(text, done)));
+    const scores = await panel.run(engine.start("quality", request(), ({ text, done }) => panel.status(text, done)));
     if (!scores) return;
     find(root, "[data-result]").replaceChildren(...shown(scores));
     panel.status(`Done in ${formatDuration(scores.seconds)}.`);
