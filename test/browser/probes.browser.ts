@@ -38,7 +38,6 @@ test.before(async () => {
   browser = await TestBrowser.start({ "": "dist/web", assets: "assets" });
   visit = await browser.visit("/#attack", "");
   page = visit.page;
-  await waitForText(page, "#attack [data-target-name]", /church/);
   await page.click("#attack details summary");
 });
 

@@ -13,29 +13,20 @@ export function startQuality(root: HTMLElement, engine: Engine, catalog: Catalog
   const network = field<HTMLSelectElement>(form, "network");
   const compared = field<HTMLSelectElement>(form, "compared");
   const [weights, real] = [find<HTMLElement>(form, "[data-inception]"), find<HTMLElement>(form, "[data-real]")];
-  let chosen = false;
-  const list = (): void => {
-    const classifiers = catalog.options("classifier");
-    setOptions(network, [...classifiers, ["", "Inception v3, from a file of yours"]], chosen ? network.value : classifiers[0]?.[0]);
-  };
   const fit = (): void => {
-    weights.hidden = network.value !== "";
+    weights.hidden = network.selectedOptions.length === 0 || network.value !== "";
     real.hidden = compared.value === "bundled";
     field(form, "weights").required = !weights.hidden;
     field(form, "real").required = !real.hidden;
   };
-  for (const select of [network, compared]) {
-    select.addEventListener("change", () => {
-      chosen = true;
-      fit();
-    });
-  }
-  void catalog.loaded.then(() =>
-    catalog.onChange(() => {
-      list();
-      fit();
-    }),
-  );
+  for (const select of [network, compared]) select.addEventListener("change", fit);
+  catalog.onChange(() => {
+    const classifiers = catalog.options("classifier");
+    if (classifiers.length === 0) return; // the list is not there yet
+    const chosen = network.options.length > 0 ? network.value : classifiers[0]![0];
+    setOptions(network, [...classifiers, ["", "Inception v3, from a file of yours"]], chosen);
+    fit();
+  });
   const files = (name: string): { name: string; file: Blob }[] =>
     [...(field(form, name).files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   form.addEventListener("submit", (event) => {

@@ -66,6 +66,7 @@ export class Panel {
   async runLong<T>(form: HTMLFormElement, work: Running<T>, onCancelled?: string): Promise<T | undefined> {
     const submit = find<HTMLButtonElement>(form, "[type=submit]");
     submit.disabled = true;
+    this.running = work; // at once: to be awake takes a moment, in which another press may come
     const result = await whileAwake(() => this.run(work, onCancelled));
     submit.disabled = false;
     return result;
